@@ -1,0 +1,22 @@
+//! Borges: a literate cluster scheduler.
+//!
+//! An Org document goes in; each of its source blocks becomes a task on a cluster; states, output and
+//! results come out. The way of the data, room by room:
+//!
+//! | room | what it does |
+//! |---|---|
+//! | [`org`] | text → document: blocks, names, header arguments (pure) |
+//! | [`babel`] | the table of languages (pure) |
+//! | [`task`] | what a task is, and how it changes: `step` (pure) |
+//! | [`spec`] | document → task specs and their graph (pure) |
+//! | [`offer`] | which task goes to which offer, and why not (pure) |
+//! | [`mesos`] | the wire: messages, records, calls, events |
+//! | [`local`] | the embedded one-machine cluster |
+//! | [`store`] | what must survive |
+//! | [`actors`] | who tells whom what |
+//! | [`http`] | the server's routes |
+//! | [`cli`] | arguments in, exit codes out |
+//!
+//! Arrows between the rooms point one way; `tests/arrows.rs` holds the table.
+
+pub mod org;
