@@ -1,0 +1,114 @@
+//! The only clock and the only source of chance.
+//!
+//! Everything else is handed times, ids and random numbers, so that it can be tested with chosen ones.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+use uuid::Uuid;
+
+/// Tells the time and draws random numbers; clones share both.
+#[derive(Clone, Debug)]
+pub struct Clock(Arc<Source>);
+
+#[derive(Debug)]
+struct Source {
+    time: Time,
+    chance: Mutex<fastrand::Rng>,
+}
+
+#[derive(Debug)]
+enum Time {
+    System { started: Instant },
+    Settable { started: Timestamp, elapsed: Mutex<Duration> },
+}
+
+impl Clock {
+    /// The machine's clock, and randomness seeded by the machine.
+    #[expect(clippy::disallowed_methods, reason = "this is the one place")]
+    pub fn system() -> Self {
+        Self(Arc::new(Source {
+            time: Time::System { started: Instant::now() },
+            chance: Mutex::new(fastrand::Rng::new()),
+        }))
+    }
+
+    /// A clock that stands still until it is advanced, with a seed for chance: for tests and simulations.
+    pub fn settable(started: Timestamp, seed: u64) -> Self {
+        Self(Arc::new(Source {
+            time: Time::Settable { started, elapsed: Mutex::new(Duration::ZERO) },
+            chance: Mutex::new(fastrand::Rng::with_seed(seed)),
+        }))
+    }
+
+    /// Moves a settable clock forward; the machine's clock cannot be moved and stays as it is.
+    pub fn advance(&self, by: Duration) {
+        if let Time::Settable { elapsed, .. } = &self.0.time {
+            *lock(elapsed) += by;
+        }
+    }
+
+    /// The time of day, to be shown and stored; never used to measure how long something took.
+    #[expect(clippy::disallowed_methods, reason = "this is the one place")]
+    pub fn now(&self) -> Timestamp {
+        match &self.0.time {
+            Time::System { .. } => Timestamp::now(),
+            Time::Settable { started, elapsed } => {
+                started.saturating_add(*lock(elapsed)).unwrap_or(Timestamp::MAX)
+            }
+        }
+    }
+
+    /// Time since this clock was made: never goes back.
+    pub fn elapsed(&self) -> Duration {
+        match &self.0.time {
+            Time::System { started } => started.elapsed(),
+            Time::Settable { elapsed, .. } => *lock(elapsed),
+        }
+    }
+
+    /// A number from 0 up to, not including, 1.
+    pub fn chance(&self) -> f64 {
+        lock(&self.0.chance).f64()
+    }
+
+    /// A new id whose text sorts by the time it was made (uuid v7).
+    pub fn uuid(&self) -> Uuid {
+        let now = self.now();
+        let mut random = [0; 10];
+        lock(&self.0.chance).fill(&mut random);
+        let millis = u64::try_from(now.as_millisecond()).unwrap_or_default();
+        uuid::Builder::from_unix_timestamp_millis(millis, &random).into_uuid()
+    }
+}
+
+/// What these locks guard is whole at every moment, so a panic elsewhere does not spoil it.
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_settable_clock_repeats_itself() {
+        let started: Timestamp = "2026-01-02T03:04:05Z".parse().unwrap();
+        let draw = || {
+            let clock = Clock::settable(started, 7);
+            clock.advance(Duration::from_secs(60));
+            (clock.now(), clock.elapsed(), clock.uuid(), clock.chance().to_bits())
+        };
+        assert_eq!(draw(), draw());
+        assert_eq!(draw().0.to_string(), "2026-01-02T03:05:05Z");
+    }
+
+    #[test]
+    fn ids_sort_by_time() {
+        let clock = Clock::settable(Timestamp::UNIX_EPOCH, 1);
+        let first = clock.uuid();
+        clock.advance(Duration::from_millis(1));
+        assert!(first.to_string() < clock.uuid().to_string());
+    }
+}
