@@ -20,4 +20,5 @@
 //! Arrows between the rooms point one way; `tests/arrows.rs` holds the table.
 
 pub mod clock;
+pub mod mesos;
 pub mod org;
