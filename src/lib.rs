@@ -21,3 +21,4 @@
 
 pub mod clock;
 pub mod org;
+pub mod task;
