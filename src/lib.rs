@@ -20,5 +20,6 @@
 //! Arrows between the rooms point one way; `tests/arrows.rs` holds the table.
 
 pub mod clock;
+pub mod offer;
 pub mod org;
 pub mod task;

@@ -97,22 +97,12 @@ impl Resources {
     }
 
     /// The larger of the two in each kind.
-    pub fn max(&self, other: &Self) -> Self {
+    pub fn larger(&self, other: &Self) -> Self {
         Self {
             milli_cpus: self.milli_cpus.max(other.milli_cpus),
             mem: self.mem.max(other.mem),
             disk: self.disk.max(other.disk),
             gpus: self.gpus.max(other.gpus),
-        }
-    }
-
-    /// The smaller of the two in each kind.
-    pub fn min(&self, other: &Self) -> Self {
-        Self {
-            milli_cpus: self.milli_cpus.min(other.milli_cpus),
-            mem: self.mem.min(other.mem),
-            disk: self.disk.min(other.disk),
-            gpus: self.gpus.min(other.gpus),
         }
     }
 }

@@ -114,7 +114,11 @@ pub fn step(state: State, input: Input, history: &History, policy: &Policy) -> S
             Ensure::KeepsRunning => again(Cost::OneTry),
         },
         (Launching | Running | Unreachable, Update(C::Failed)) => {
-            if worth_another_try(history, policy) { again(Cost::OneTry) } else { to(Failed, SETTLE) }
+            if worth_another_try(history, policy) {
+                again(Cost::OneTry)
+            } else {
+                to(Failed, SETTLE)
+            }
         }
         // A kill nobody asked for here: an operator, or a machine that is drained.
         (Launching | Running | Unreachable, Update(C::Killed | C::Gone)) => again(Cost::Nothing),
@@ -206,9 +210,7 @@ fn again(history: &History, policy: &Policy, cost: Cost) -> Step {
     let (next, effects): (_, &'static [Effect]) = match cost {
         Cost::OneTry if spent => (State::Failed, SETTLE),
         // The cluster's first failure is made good at once; a cluster that fails again and again is given time.
-        Cost::Nothing if free_of_setbacks => {
-            (State::Queued, &[Effect::Save, Effect::Queue, Effect::Publish])
-        }
+        Cost::Nothing if free_of_setbacks => (State::Queued, &[Effect::Save, Effect::Queue, Effect::Publish]),
         Cost::OneTry | Cost::Nothing => (State::Delayed, &[Effect::Save, Effect::Pause, Effect::Publish]),
     };
     Step { next, history, effects }
@@ -250,7 +252,8 @@ mod tests {
     }
 
     fn arrow(step: &Step) -> String {
-        let effects: Vec<_> = step.effects.iter().map(|effect| format!("{effect:?}").to_lowercase()).collect();
+        let effects: Vec<_> =
+            step.effects.iter().map(|effect| format!("{effect:?}").to_lowercase()).collect();
         format!("{:11} {}", step.next, effects.join(", ")).trim_end().to_owned()
     }
 
@@ -280,7 +283,11 @@ mod tests {
         let retry = Policy { retry: Tries::Times(1), ..Policy::default() };
         let policies = [
             (":retry 1, first failure", retry.clone(), History::default()),
-            (":retry 1, second failure", retry.clone(), History { failures: 1, setbacks: 1, ..History::default() }),
+            (
+                ":retry 1, second failure",
+                retry.clone(),
+                History { failures: 1, setbacks: 1, ..History::default() },
+            ),
             (
                 ":retry 1 :retry-on 75, exit code 1",
                 Policy { retry_on: vec![75], ..retry.clone() },
@@ -345,7 +352,12 @@ mod tests {
             prop::sample::select(vec![Tries::Times(0), Tries::Times(2), Tries::Unlimited]),
             prop::sample::select(vec![OnPartition::Wait, OnPartition::Replace, OnPartition::Fail]),
         )
-            .prop_map(|(ensure, retry, on_partition)| Policy { ensure, retry, on_partition, ..Policy::default() })
+            .prop_map(|(ensure, retry, on_partition)| Policy {
+                ensure,
+                retry,
+                on_partition,
+                ..Policy::default()
+            })
     }
 
     proptest! {
