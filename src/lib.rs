@@ -21,4 +21,6 @@
 
 pub mod clock;
 pub mod mesos;
+pub mod offer;
 pub mod org;
+pub mod task;
