@@ -20,6 +20,7 @@
 //! Arrows between the rooms point one way; `tests/arrows.rs` holds the table.
 
 pub mod clock;
+pub mod local;
 pub mod mesos;
 pub mod offer;
 pub mod org;
