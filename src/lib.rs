@@ -19,5 +19,8 @@
 //!
 //! Arrows between the rooms point one way; `tests/arrows.rs` holds the table.
 
+// The parser that pest makes without `std` names it.
+extern crate alloc;
+
 pub mod clock;
 pub mod org;

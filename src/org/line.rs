@@ -158,8 +158,16 @@ pub(super) fn read(line: &[u8], indent: usize) -> Reading {
 
 fn read_hash(line: &str) -> Reading {
     let names = read_end(line);
-    let Some(pair) = grammar::read(Rule::hash, line) else {
-        // `#+results[two words]:` has no colon in its first word.
+    // The first letter tells which rules can match at all.
+    let rule = match line.as_bytes().get(2).map(u8::to_ascii_lowercase) {
+        Some(b'b') => Rule::begin,
+        Some(b'e') if memchr::memchr(b':', line.as_bytes()).is_none() => {
+            return Reading { kind: Kind::Text, names };
+        }
+        Some(b'a' | b'c' | b'd' | b'h' | b'l' | b'n' | b'p' | b'r' | b's' | b't') => Rule::hash,
+        _ => Rule::keyword,
+    };
+    let Some(pair) = grammar::read(rule, line) else {
         return Reading { kind: Kind::Text, names };
     };
     let kind = match pair.as_rule() {
