@@ -17,7 +17,7 @@
 //! | [`http`] | the server's routes |
 //! | [`cli`] | arguments in, exit codes out |
 //!
-//! Arrows between the rooms point one way; `tests/arrows.rs` holds the table.
+//! Arrows between the rooms point one way; `integration/arrows` holds the table.
 
 pub mod clock;
 pub mod org;
