@@ -20,4 +20,7 @@
 //! Arrows between the rooms point one way; `integration/arrows` holds the table.
 
 pub mod clock;
+pub mod mesos;
+pub mod offer;
 pub mod org;
+pub mod task;

@@ -1,0 +1,340 @@
+//! One function a call.
+//!
+//! Each names the framework by its id, as every call but the first SUBSCRIBE must. `refuse` and `grace` are
+//! what Mesos calls `refuse_seconds` and `grace_period`.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::events::StatusUpdate;
+use super::messages::scheduler::{Call, call, call::Type};
+use super::messages::{
+    AgentId, DurationInfo, ExecutorId, Filters, FrameworkId, FrameworkInfo, KillPolicy, OfferId, OperationId,
+    Request, ResourceProviderId, TaskId, TaskInfo, offer,
+};
+
+fn to(framework: &str, kind: Type) -> Call {
+    Call {
+        framework_id: Some(FrameworkId { value: framework.to_owned() }),
+        r#type: Some(kind as i32),
+        ..Call::default()
+    }
+}
+
+/// A SUBSCRIBE call: the only one that may go without a framework id. One in `framework` makes it a
+/// resubscription, and is copied to where the master wants it as well.
+pub fn subscribe(framework: FrameworkInfo, suppressed_roles: Vec<String>) -> Call {
+    Call {
+        framework_id: framework.id.clone(),
+        r#type: Some(Type::Subscribe as i32),
+        subscribe: Some(call::Subscribe {
+            framework_info: framework,
+            suppressed_roles,
+            offer_constraints: None,
+        }),
+        ..Call::default()
+    }
+}
+
+/// A TEARDOWN call: kills everything of the framework and burns its id. Only ever on an operator's word.
+pub fn teardown(framework: &str) -> Call {
+    to(framework, Type::Teardown)
+}
+
+/// An ACCEPT call: launches `tasks` on `offers`, which must be of one agent and one role.
+///
+/// What the tasks leave is declined for `refuse`.
+pub fn accept(
+    framework: &str,
+    offers: impl IntoIterator<Item = String>,
+    tasks: Vec<TaskInfo>,
+    refuse: Option<Duration>,
+) -> Call {
+    accept_with(framework, offers, vec![launch(tasks)], refuse)
+}
+
+/// An ACCEPT call with any operations.
+pub fn accept_with(
+    framework: &str,
+    offers: impl IntoIterator<Item = String>,
+    operations: Vec<offer::Operation>,
+    refuse: Option<Duration>,
+) -> Call {
+    let accept = Some(call::Accept { offer_ids: offer_ids(offers), operations, filters: filters(refuse) });
+    Call { accept, ..to(framework, Type::Accept) }
+}
+
+/// The operation that launches `tasks`, for an ACCEPT.
+pub fn launch(tasks: Vec<TaskInfo>) -> offer::Operation {
+    offer::Operation {
+        r#type: Some(offer::operation::Type::Launch as i32),
+        launch: Some(offer::operation::Launch { task_infos: tasks }),
+        ..offer::Operation::default()
+    }
+}
+
+/// A DECLINE call: none of this is wanted for `refuse` (without one: 5 s).
+pub fn decline(framework: &str, offers: impl IntoIterator<Item = String>, refuse: Option<Duration>) -> Call {
+    let decline = Some(call::Decline { offer_ids: offer_ids(offers), filters: filters(refuse) });
+    Call { decline, ..to(framework, Type::Decline) }
+}
+
+/// An `ACCEPT_INVERSE_OFFERS` call: these resources will be given back.
+pub fn accept_inverse_offers(framework: &str, offers: impl IntoIterator<Item = String>) -> Call {
+    let accept_inverse_offers =
+        Some(call::AcceptInverseOffers { inverse_offer_ids: offer_ids(offers), filters: None });
+    Call { accept_inverse_offers, ..to(framework, Type::AcceptInverseOffers) }
+}
+
+/// A `DECLINE_INVERSE_OFFERS` call: these resources will not be given back of our own will.
+pub fn decline_inverse_offers(
+    framework: &str,
+    offers: impl IntoIterator<Item = String>,
+    refuse: Option<Duration>,
+) -> Call {
+    let decline_inverse_offers =
+        Some(call::DeclineInverseOffers { inverse_offer_ids: offer_ids(offers), filters: filters(refuse) });
+    Call { decline_inverse_offers, ..to(framework, Type::DeclineInverseOffers) }
+}
+
+/// A REVIVE call: offers again, all filters lifted; without roles, for all of them.
+pub fn revive(framework: &str, roles: Vec<String>) -> Call {
+    Call { revive: Some(call::Revive { roles }), ..to(framework, Type::Revive) }
+}
+
+/// A SUPPRESS call: no more offers until a REVIVE; without roles, for all of them.
+pub fn suppress(framework: &str, roles: Vec<String>) -> Call {
+    Call { suppress: Some(call::Suppress { roles }), ..to(framework, Type::Suppress) }
+}
+
+/// A KILL call: SIGTERM, `grace` (without one: the task's own), SIGKILL.
+///
+/// A wrong `agent` makes Mesos ignore the call; give it only when it is known.
+pub fn kill(framework: &str, launch: &str, agent: Option<&str>, grace: Option<Duration>) -> Call {
+    let kill = Some(call::Kill {
+        task_id: task_id(launch),
+        agent_id: agent.map(agent_id),
+        kill_policy: grace.map(|grace| KillPolicy { grace_period: Some(duration(grace)) }),
+    });
+    Call { kill, ..to(framework, Type::Kill) }
+}
+
+/// A SHUTDOWN call: ends an executor and its tasks.
+pub fn shutdown(framework: &str, executor: &str, agent: &str) -> Call {
+    let shutdown = Some(call::Shutdown { executor_id: executor_id(executor), agent_id: agent_id(agent) });
+    Call { shutdown, ..to(framework, Type::Shutdown) }
+}
+
+/// An ACKNOWLEDGE call: the update is saved. `None` for an update that wants none.
+pub fn acknowledge(framework: &str, update: &StatusUpdate) -> Option<Call> {
+    let acknowledge = Some(call::Acknowledge {
+        agent_id: agent_id(update.agent.as_deref()?),
+        task_id: task_id(&update.launch),
+        uuid: update.uuid.clone()?,
+    });
+    Some(Call { acknowledge, ..to(framework, Type::Acknowledge) })
+}
+
+/// An `ACKNOWLEDGE_OPERATION_STATUS` call: the update of an operation is saved.
+pub fn acknowledge_operation_status(
+    framework: &str,
+    operation: &str,
+    uuid: Bytes,
+    agent: Option<&str>,
+    resource_provider: Option<&str>,
+) -> Call {
+    let acknowledge_operation_status = Some(call::AcknowledgeOperationStatus {
+        agent_id: agent.map(agent_id),
+        resource_provider_id: resource_provider.map(|id| ResourceProviderId { value: id.to_owned() }),
+        uuid,
+        operation_id: OperationId { value: operation.to_owned() },
+    });
+    Call { acknowledge_operation_status, ..to(framework, Type::AcknowledgeOperationStatus) }
+}
+
+/// A RECONCILE call: what has become of these launches, each with its agent if that is known?
+///
+/// Without any, of all that the master knows.
+pub fn reconcile<'a>(
+    framework: &str,
+    launches: impl IntoIterator<Item = (&'a str, Option<&'a str>)>,
+) -> Call {
+    let task = |(launch, agent): (&str, Option<&str>)| call::reconcile::Task {
+        task_id: task_id(launch),
+        agent_id: agent.map(agent_id),
+    };
+    let reconcile = Some(call::Reconcile { tasks: launches.into_iter().map(task).collect() });
+    Call { reconcile, ..to(framework, Type::Reconcile) }
+}
+
+/// A `RECONCILE_OPERATIONS` call: what has become of these operations, each with its agent if that is known?
+pub fn reconcile_operations<'a>(
+    framework: &str,
+    operations: impl IntoIterator<Item = (&'a str, Option<&'a str>)>,
+) -> Call {
+    let operation = |(operation, agent): (&str, Option<&str>)| call::reconcile_operations::Operation {
+        operation_id: OperationId { value: operation.to_owned() },
+        agent_id: agent.map(agent_id),
+        resource_provider_id: None,
+    };
+    let operations = operations.into_iter().map(operation).collect();
+    let reconcile_operations = Some(call::ReconcileOperations { operations });
+    Call { reconcile_operations, ..to(framework, Type::ReconcileOperations) }
+}
+
+/// A MESSAGE call: bytes for an executor; may be lost.
+pub fn message(framework: &str, agent: &str, executor: &str, data: Bytes) -> Call {
+    let message = Some(call::Message { agent_id: agent_id(agent), executor_id: executor_id(executor), data });
+    Call { message, ..to(framework, Type::Message) }
+}
+
+/// A REQUEST call: a wish for resources, which the usual allocator ignores.
+pub fn request(framework: &str, requests: Vec<Request>) -> Call {
+    Call { request: Some(call::Request { requests }), ..to(framework, Type::Request) }
+}
+
+/// An `UPDATE_FRAMEWORK` call: changes what may be changed of a subscribed framework.
+pub fn update_framework(framework: FrameworkInfo, suppressed_roles: Vec<String>) -> Call {
+    Call {
+        framework_id: framework.id.clone(),
+        r#type: Some(Type::UpdateFramework as i32),
+        update_framework: Some(call::UpdateFramework {
+            framework_info: framework,
+            suppressed_roles,
+            offer_constraints: None,
+        }),
+        ..Call::default()
+    }
+}
+
+/// A duration on the wire; one of more than 292 years is cut.
+pub fn duration(duration: Duration) -> DurationInfo {
+    DurationInfo { nanoseconds: i64::try_from(duration.as_nanos()).unwrap_or(i64::MAX) }
+}
+
+fn filters(refuse: Option<Duration>) -> Option<Filters> {
+    refuse.map(|refuse| Filters { refuse_seconds: Some(refuse.as_secs_f64()) })
+}
+
+fn offer_ids(offers: impl IntoIterator<Item = String>) -> Vec<OfferId> {
+    offers.into_iter().map(|value| OfferId { value }).collect()
+}
+
+fn task_id(launch: &str) -> TaskId {
+    TaskId { value: launch.to_owned() }
+}
+
+fn agent_id(agent: &str) -> AgentId {
+    AgentId { value: agent.to_owned() }
+}
+
+fn executor_id(executor: &str) -> ExecutorId {
+    ExecutorId { value: executor.to_owned() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::mesos::messages::{TaskState, TaskStatus};
+
+    /// The name of a call's type, and which of its fields is set, read from the bytes: number by number.
+    fn shape(call: &Call) -> String {
+        let kind = Type::try_from(call.r#type.unwrap()).unwrap();
+        let field = match kind {
+            Type::Unknown => false,
+            Type::Subscribe => call.subscribe.is_some(),
+            Type::Teardown => true,
+            Type::Accept => call.accept.is_some(),
+            Type::Decline => call.decline.is_some(),
+            Type::AcceptInverseOffers => call.accept_inverse_offers.is_some(),
+            Type::DeclineInverseOffers => call.decline_inverse_offers.is_some(),
+            Type::Revive => call.revive.is_some(),
+            Type::Kill => call.kill.is_some(),
+            Type::Shutdown => call.shutdown.is_some(),
+            Type::Acknowledge => call.acknowledge.is_some(),
+            Type::AcknowledgeOperationStatus => call.acknowledge_operation_status.is_some(),
+            Type::Reconcile => call.reconcile.is_some(),
+            Type::ReconcileOperations => call.reconcile_operations.is_some(),
+            Type::Message => call.message.is_some(),
+            Type::Request => call.request.is_some(),
+            Type::Suppress => call.suppress.is_some(),
+            Type::UpdateFramework => call.update_framework.is_some(),
+        };
+        assert!(field, "{call:?}");
+        let framework = call.framework_id.as_ref().map_or("-", |id| id.value.as_str());
+        format!("{} {framework}", kind.as_str_name())
+    }
+
+    #[test]
+    fn each_call_has_its_type_its_field_and_its_framework() {
+        let again = FrameworkInfo { id: Some(FrameworkId { value: "f".into() }), ..FrameworkInfo::default() };
+        let offer = || ["o1".to_owned()];
+        let calls = vec![
+            subscribe(FrameworkInfo::default(), vec![]),
+            subscribe(again.clone(), vec![]),
+            teardown("f"),
+            accept("f", offer(), vec![], None),
+            decline("f", offer(), None),
+            accept_inverse_offers("f", offer()),
+            decline_inverse_offers("f", offer(), None),
+            revive("f", vec![]),
+            suppress("f", vec![]),
+            kill("f", "r.1.1", None, None),
+            shutdown("f", "r.1.1", "a"),
+            acknowledge_operation_status("f", "op", Bytes::from_static(b"u"), Some("a"), None),
+            reconcile("f", []),
+            reconcile_operations("f", []),
+            message("f", "a", "e", Bytes::new()),
+            request("f", vec![]),
+            update_framework(again, vec![]),
+        ];
+        insta::assert_snapshot!(calls.iter().map(shape).collect::<Vec<_>>().join("\n"), @"
+        SUBSCRIBE -
+        SUBSCRIBE f
+        TEARDOWN f
+        ACCEPT f
+        DECLINE f
+        ACCEPT_INVERSE_OFFERS f
+        DECLINE_INVERSE_OFFERS f
+        REVIVE f
+        SUPPRESS f
+        KILL f
+        SHUTDOWN f
+        ACKNOWLEDGE_OPERATION_STATUS f
+        RECONCILE f
+        RECONCILE_OPERATIONS f
+        MESSAGE f
+        REQUEST f
+        UPDATE_FRAMEWORK f
+        ");
+    }
+
+    #[test]
+    fn only_an_update_with_a_uuid_is_acknowledged() {
+        let status = |uuid: Option<&'static [u8]>| {
+            StatusUpdate::try_from(TaskStatus {
+                task_id: task_id("r.1.1"),
+                state: TaskState::TaskRunning as i32,
+                agent_id: Some(agent_id("a")),
+                uuid: uuid.map(Bytes::from_static),
+                ..TaskStatus::default()
+            })
+            .unwrap()
+        };
+        assert_eq!(acknowledge("f", &status(None)), None);
+        assert_eq!(acknowledge("f", &status(Some(b""))), None);
+        let acknowledged = acknowledge("f", &status(Some(b"u"))).unwrap().acknowledge.unwrap();
+        assert_eq!((acknowledged.uuid.as_ref(), acknowledged.agent_id.value.as_str()), (&b"u"[..], "a"));
+    }
+
+    #[test]
+    fn times_are_nanoseconds_and_seconds() {
+        let grace =
+            kill("f", "t", None, Some(Duration::from_millis(1500))).kill.unwrap().kill_policy.unwrap();
+        assert_eq!(grace.grace_period.unwrap().nanoseconds, 1_500_000_000);
+        let declined = decline("f", [], Some(Duration::from_millis(2500))).decline.unwrap();
+        assert_eq!(declined.filters.unwrap().refuse_seconds, Some(2.5));
+        assert_eq!(duration(Duration::MAX).nanoseconds, i64::MAX);
+    }
+}

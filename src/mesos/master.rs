@@ -1,0 +1,163 @@
+//! The walls towards a cluster: [`Master`], which schedules, and [`Sandbox`], where output lies.
+//!
+//! Behind each stand three: Mesos over HTTP, the embedded cluster, and the scripted fake of the tests.
+
+use std::io;
+
+use bytes::Bytes;
+use futures_util::future::LocalBoxFuture;
+use futures_util::stream::LocalBoxStream;
+
+use super::events::{Event, MalformedEvent};
+use super::messages::scheduler::Call;
+use super::recordio::RecordError;
+
+/// A cluster, as a scheduler sees it: calls in, events out.
+pub trait Master {
+    /// Opens a subscription, by a SUBSCRIBE call; the stream ends when the connection does. One at a time.
+    fn subscribe(&mut self, call: Call) -> LocalBoxFuture<'static, Result<Subscription, MasterError>>;
+
+    /// Sends any other call. `Ok` means accepted, not done.
+    fn call(&mut self, call: Call) -> LocalBoxFuture<'static, Result<(), MasterError>>;
+}
+
+/// An open subscription; dropping it closes the connection.
+pub struct Subscription {
+    /// What the master says, from SUBSCRIBED on. An error is the last item, as is the end: both mean that the
+    /// connection is lost.
+    pub events: LocalBoxStream<'static, Result<Event, MasterError>>,
+}
+
+impl std::fmt::Debug for Subscription {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Subscription").finish_non_exhaustive()
+    }
+}
+
+/// Why a call did not reach a cluster, or was refused.
+#[derive(Debug, thiserror::Error)]
+pub enum MasterError {
+    /// No connection, or one that broke.
+    #[error("`{master}` cannot be reached: {source}")]
+    Unreachable {
+        /// Whom we called, as the setupfile names it.
+        master: String,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// No answer in time.
+    #[error("`{master}` does not answer")]
+    Silent {
+        /// Whom we called.
+        master: String,
+    },
+    /// It works, but not now: no leader, or still recovering (503).
+    #[error("`{master}` is not ready: {message}")]
+    NotReady {
+        /// Whom we called.
+        master: String,
+        /// Its own words.
+        message: String,
+    },
+    /// A call was sent without an open subscription (403).
+    #[error("the framework is not subscribed")]
+    NotSubscribed,
+    /// The call is wrong, or forbidden (400, 401, 406, 415).
+    #[error("`{master}` refuses the call: {message}")]
+    Refused {
+        /// Whom we called.
+        master: String,
+        /// Its own words.
+        message: String,
+    },
+    /// The stream is no RecordIO.
+    #[error("the stream of events is broken: {0}")]
+    Record(#[from] RecordError),
+    /// A record is no message.
+    #[error("the stream of events is broken: {0}")]
+    Message(#[from] prost::DecodeError),
+    /// A message is no event.
+    #[error("the stream of events is broken: {0}")]
+    Event(#[from] MalformedEvent),
+    /// The stream ended within a record.
+    #[error("the stream of events was cut, with {0} bytes left over")]
+    Cut(usize),
+}
+
+impl MasterError {
+    /// Whether a new connection, later, may do better.
+    pub fn is_retryable(&self) -> bool {
+        match self {
+            Self::Unreachable { .. }
+            | Self::Silent { .. }
+            | Self::NotReady { .. }
+            | Self::NotSubscribed
+            | Self::Record(_)
+            | Self::Message(_)
+            | Self::Event(_)
+            | Self::Cut(_) => true,
+            Self::Refused { .. } => false,
+        }
+    }
+}
+
+/// Reads what a task has written.
+pub trait Sandbox {
+    /// Reads at most `length` bytes of the file `path`, relative to the sandbox, from `offset` on.
+    ///
+    /// At or behind the end the chunk is empty: there may be more later.
+    fn read(
+        &self,
+        place: &Place,
+        path: &str,
+        offset: u64,
+        length: usize,
+    ) -> LocalBoxFuture<'static, Result<Chunk, SandboxError>>;
+}
+
+/// Where a launch ran.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Place {
+    /// The agent's id.
+    pub agent: String,
+    /// The framework's id.
+    pub framework: String,
+    /// The executor's id: the launch id.
+    pub executor: String,
+}
+
+/// A piece of a file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Chunk {
+    /// The bytes from the offset asked for.
+    pub bytes: Bytes,
+    /// How many bytes the file had when it was read.
+    pub size: u64,
+}
+
+/// Why nothing could be read.
+#[derive(Debug, thiserror::Error)]
+pub enum SandboxError {
+    /// There is no such file: not written yet, or never.
+    #[error("the sandbox has no file `{0}`")]
+    Missing(String),
+    /// The path leaves the sandbox, or names no file.
+    #[error("`{0}` is not the path of a file within a sandbox: write it relative, without `..`")]
+    BadPath(String),
+    /// The agent is not known, or does not answer.
+    #[error("the agent `{agent}` cannot be reached: {message}")]
+    Unreachable {
+        /// The agent's id.
+        agent: String,
+        /// What went wrong.
+        message: String,
+    },
+    /// The file is there and cannot be read.
+    #[error("`{path}` cannot be read: {source}")]
+    Unreadable {
+        /// The path asked for.
+        path: String,
+        /// What the system says.
+        source: io::Error,
+    },
+}

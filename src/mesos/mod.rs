@@ -1,0 +1,24 @@
+//! The wire between a scheduler and a cluster: messages, records, calls, events.
+//!
+//! A cluster is a [`Master`], which takes calls and yields events, and a [`Sandbox`], from which output is
+//! read. This room knows how both are spelt; it must not know what a block is, or why a call is made.
+//!
+//! | file | |
+//! |---|---|
+//! | `messages` | what `proto/` generates, nothing else |
+//! | `recordio` | messages in a stream: length, newline, bytes |
+//! | `events` | a generated event → one Rust enum, checked once |
+//! | `calls` | one function a call |
+//! | `resources` | offered resources → whole numbers, and back without losing a field |
+//! | `master` | the two walls: [`Master`] and [`Sandbox`] |
+
+pub mod calls;
+pub mod events;
+pub mod master;
+pub mod messages;
+pub mod recordio;
+pub mod resources;
+
+pub use events::{Event, StatusUpdate};
+pub use master::{Chunk, Master, MasterError, Place, Sandbox, SandboxError, Subscription};
+pub use messages::scheduler::Call;

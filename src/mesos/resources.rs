@@ -1,0 +1,326 @@
+//! Offered resources → whole numbers, and back without losing a field.
+//!
+//! Inside, resources are integers: thousandths of a cpu, MiB, whole gpus, ranges of ports. On the wire they
+//! are messages with a role, reservations and an allocation, which must come back as they were offered.
+//! Mesos itself rounds scalars to three decimals. Source: Mesos, "Attributes and Resources".
+
+use super::messages::resource::AllocationInfo;
+use super::messages::{Attribute, Resource, value};
+
+/// Amounts of what a task can use.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
+pub struct Quantities {
+    /// Thousandths of a cpu.
+    pub milli_cpus: u64,
+    /// Memory, in MiB.
+    pub mem_mib: u64,
+    /// Disk, in MiB.
+    pub disk_mib: u64,
+    /// Whole gpus.
+    pub gpus: u64,
+    /// Ranges of ports, both ends included.
+    pub ports: Vec<(u64, u64)>,
+}
+
+/// The scalars of [`Quantities`]: each name on the wire, and how many thousandths our unit is.
+const SCALARS: [(&str, u64); 4] = [("cpus", 1), ("mem", 1000), ("disk", 1000), ("gpus", 1000)];
+
+impl Quantities {
+    /// The sum of `resources`: what a task of ours may be given of them.
+    ///
+    /// Fractions of a unit are cut. Volumes, disks that are not a directory, and what may be revoked or is
+    /// shared are not counted: they are not for any task that asks for disk.
+    pub fn of(resources: &[Resource]) -> Self {
+        let mut thousandths = [0_u64; SCALARS.len()];
+        let mut ports = Vec::new();
+        for resource in resources.iter().filter(|resource| is_plain(resource)) {
+            if resource.name == "ports" {
+                ports.extend(ranges(resource));
+            } else if let Some(at) = SCALARS.iter().position(|(name, _)| *name == resource.name) {
+                thousandths[at] = thousandths[at].saturating_add(scalar(resource));
+            }
+        }
+        let [milli_cpus, mem_mib, disk_mib, gpus] = std::array::from_fn(|at| thousandths[at] / SCALARS[at].1);
+        Self { milli_cpus, mem_mib, disk_mib, gpus, ports: joined(ports) }
+    }
+
+    /// These amounts as resources, given to `role` when one is named: what an agent without reservations
+    /// would offer.
+    pub fn to_resources(&self, role: Option<&str>) -> Vec<Resource> {
+        let mut resources = Vec::with_capacity(SCALARS.len());
+        for ((name, unit), amount) in SCALARS.iter().zip(self.scalars()) {
+            if amount > 0 {
+                let mut resource = blank(name, value::Type::Scalar, role);
+                set_scalar(&mut resource, amount.saturating_mul(*unit));
+                resources.push(resource);
+            }
+        }
+        if !self.ports.is_empty() {
+            let mut resource = blank("ports", value::Type::Ranges, role);
+            set_ranges(&mut resource, self.ports.iter().copied());
+            resources.push(resource);
+        }
+        resources
+    }
+
+    fn scalars(&self) -> [u64; SCALARS.len()] {
+        [self.milli_cpus, self.mem_mib, self.disk_mib, self.gpus]
+    }
+}
+
+/// The resources of offers of one agent and one role, as they were offered, less what was taken of them.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Offered(Vec<Resource>);
+
+impl Offered {
+    /// All of `resources`; those that are reserved for us are taken first.
+    pub fn new(mut resources: Vec<Resource>) -> Self {
+        resources.sort_by_key(|resource| !is_reserved(resource));
+        Self(resources)
+    }
+
+    /// Takes what a task wants, or nothing when it is not all there.
+    ///
+    /// What is returned differs from what was offered in its amounts alone. A port that is named must be
+    /// there itself.
+    pub fn take(&mut self, want: &Quantities) -> Option<Vec<Resource>> {
+        let mut left = self.0.clone();
+        let mut taken = Vec::new();
+        for ((name, unit), amount) in SCALARS.iter().zip(want.scalars()) {
+            let mut missing = amount.saturating_mul(*unit);
+            for resource in left.iter_mut().filter(|r| r.name == *name && is_plain(r)) {
+                let here = scalar(resource).min(missing);
+                if here > 0 {
+                    let mut part = resource.clone();
+                    set_scalar(&mut part, here);
+                    set_scalar(resource, scalar(resource) - here);
+                    taken.push(part);
+                    missing -= here;
+                }
+            }
+            if missing > 0 {
+                return None;
+            }
+        }
+        let mut missing = joined(want.ports.clone());
+        for resource in left.iter_mut().filter(|r| r.name == "ports" && is_plain(r)) {
+            let offered = joined(ranges(resource).collect());
+            let rest = without(&offered, &missing);
+            let here = without(&offered, &rest);
+            if !here.is_empty() {
+                let mut part = resource.clone();
+                set_ranges(&mut part, here.iter().copied());
+                set_ranges(resource, rest.into_iter());
+                taken.push(part);
+                missing = without(&missing, &here);
+            }
+        }
+        if !missing.is_empty() {
+            return None;
+        }
+        self.0 = left;
+        Some(taken)
+    }
+
+    /// What is left, in our numbers.
+    pub fn quantities(&self) -> Quantities {
+        Quantities::of(&self.0)
+    }
+}
+
+/// Ranges of `from` that are in none of `taken`; both must be [`joined`].
+pub fn without(from: &[(u64, u64)], taken: &[(u64, u64)]) -> Vec<(u64, u64)> {
+    let mut left = Vec::with_capacity(from.len());
+    for &(from_begin, end) in from {
+        let mut begin = from_begin;
+        let mut rest = true;
+        for &(first, last) in taken.iter().filter(|(first, last)| *last >= from_begin && *first <= end) {
+            if first > begin {
+                left.push((begin, first - 1));
+            }
+            let next = last.checked_add(1).filter(|next| *next <= end);
+            rest = next.is_some();
+            begin = next.unwrap_or(end);
+            if !rest {
+                break;
+            }
+        }
+        if rest {
+            left.push((begin, end));
+        }
+    }
+    left
+}
+
+/// The same numbers as sorted ranges that neither touch nor overlap.
+pub fn joined(mut ranges: Vec<(u64, u64)>) -> Vec<(u64, u64)> {
+    ranges.retain(|(begin, end)| begin <= end);
+    ranges.sort_unstable();
+    ranges.dedup_by(|next, kept| {
+        let touches = next.0 <= kept.1.saturating_add(1);
+        if touches {
+            kept.1 = kept.1.max(next.1);
+        }
+        touches
+    });
+    ranges
+}
+
+/// What any task may use: no volume, no disk of its own kind, not revocable, not shared.
+fn is_plain(resource: &Resource) -> bool {
+    resource.revocable.is_none() && resource.shared.is_none() && resource.disk.is_none()
+}
+
+fn is_reserved(resource: &Resource) -> bool {
+    !resource.reservations.is_empty()
+        || resource.reservation.is_some()
+        || resource.role.as_deref().is_some_and(|role| role != "*")
+}
+
+/// In thousandths; what is negative, or no number, is nothing.
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "`as` saturates: that is meant")]
+fn scalar(resource: &Resource) -> u64 {
+    resource.scalar.as_ref().map_or(0, |scalar| (scalar.value * 1000.0).round() as u64)
+}
+
+#[expect(clippy::cast_precision_loss, reason = "above 2^53 thousandths nobody counts")]
+fn set_scalar(resource: &mut Resource, thousandths: u64) {
+    resource.scalar = Some(value::Scalar { value: thousandths as f64 / 1000.0 });
+}
+
+fn ranges(resource: &Resource) -> impl Iterator<Item = (u64, u64)> {
+    resource.ranges.iter().flat_map(|ranges| &ranges.range).map(|range| (range.begin, range.end))
+}
+
+fn set_ranges(resource: &mut Resource, ranges: impl Iterator<Item = (u64, u64)>) {
+    let range = ranges.map(|(begin, end)| value::Range { begin, end }).collect();
+    resource.ranges = Some(value::Ranges { range });
+}
+
+fn blank(name: &str, kind: value::Type, role: Option<&str>) -> Resource {
+    Resource {
+        name: name.to_owned(),
+        r#type: kind as i32,
+        allocation_info: role.map(|role| AllocationInfo { role: Some(role.to_owned()) }),
+        ..Resource::default()
+    }
+}
+
+/// An attribute's value as text, as Mesos prints it: `1.5`, `[1-2, 4-4]`, `{a, b}`, `text`.
+pub fn attribute_text(attribute: &Attribute) -> String {
+    match value::Type::try_from(attribute.r#type) {
+        Ok(value::Type::Scalar) => attribute.scalar.as_ref().map(|scalar| scalar.value.to_string()),
+        Ok(value::Type::Text) => attribute.text.as_ref().map(|text| text.value.clone()),
+        Ok(value::Type::Set) => attribute.set.as_ref().map(|set| format!("{{{}}}", set.item.join(", "))),
+        Ok(value::Type::Ranges) => attribute.ranges.as_ref().map(|ranges| {
+            let ranges: Vec<_> = ranges.range.iter().map(|r| format!("{}-{}", r.begin, r.end)).collect();
+            format!("[{}]", ranges.join(", "))
+        }),
+        Err(_) => None,
+    }
+    .unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::mesos::messages::resource::{DiskInfo, ReservationInfo, RevocableInfo};
+
+    fn cpus(thousandths: u64) -> Resource {
+        let mut resource = blank("cpus", value::Type::Scalar, Some("eng"));
+        set_scalar(&mut resource, thousandths);
+        resource
+    }
+
+    fn reserved(resource: Resource) -> Resource {
+        let label = ReservationInfo { role: Some("eng".into()), ..ReservationInfo::default() };
+        Resource { reservations: vec![label], ..resource }
+    }
+
+    #[test]
+    fn scalars_have_three_decimals_and_no_residue() {
+        let tenths: Vec<_> = (0..3).map(|_| cpus(100)).collect();
+        assert_eq!(Quantities::of(&tenths).milli_cpus, 300);
+        let odd = |value| {
+            let scalar = Some(value::Scalar { value });
+            Quantities::of(&[Resource { scalar, ..blank("mem", value::Type::Scalar, None) }]).mem_mib
+        };
+        assert_eq!(
+            [odd(55.999_9), odd(55.9), odd(-3.0), odd(f64::NAN), odd(f64::INFINITY)],
+            [56, 55, 0, 0, u64::MAX / 1000]
+        );
+    }
+
+    #[test]
+    fn what_is_not_for_every_task_is_not_counted() {
+        let disk = Resource { disk: Some(DiskInfo::default()), ..blank("disk", value::Type::Scalar, None) };
+        let spare = Resource { revocable: Some(RevocableInfo {}), ..cpus(1000) };
+        assert_eq!(Quantities::of(&[disk.clone(), spare.clone()]), Quantities::default());
+        let one = Quantities { milli_cpus: 1, ..Quantities::default() };
+        assert_eq!(Offered::new(vec![disk, spare]).take(&one), None);
+    }
+
+    #[test]
+    fn the_reserved_is_taken_first_and_keeps_its_fields() {
+        let mut offered = Offered::new(vec![cpus(2000), reserved(cpus(500))]);
+        let taken = offered.take(&Quantities { milli_cpus: 700, ..Quantities::default() }).unwrap();
+        assert_eq!(taken, vec![reserved(cpus(500)), cpus(200)]);
+        assert_eq!(offered.quantities().milli_cpus, 1800);
+    }
+
+    #[test]
+    fn what_is_not_all_there_is_not_taken_at_all() {
+        let offer = Quantities { milli_cpus: 1000, ports: vec![(80, 90)], ..Quantities::default() };
+        let mut offered = Offered::new(offer.to_resources(None));
+        for ports in [vec![(79, 80)], vec![(90, 91)], vec![(1, 1)]] {
+            assert_eq!(offered.take(&Quantities { ports, milli_cpus: 1, ..Quantities::default() }), None);
+        }
+        assert_eq!(offered.quantities(), offer);
+    }
+
+    #[test]
+    fn ports_are_taken_out_of_ranges() {
+        let all = Quantities { ports: vec![(1, 65_535)], ..Quantities::default() };
+        let mut offered = Offered::new(all.to_resources(Some("*")));
+        let want = Quantities { ports: vec![(8080, 8080), (443, 443), (1, 2)], ..Quantities::default() };
+        let taken = offered.take(&want).unwrap();
+        assert_eq!(Quantities::of(&taken).ports, [(1, 2), (443, 443), (8080, 8080)]);
+        assert_eq!(offered.quantities().ports, [(3, 442), (444, 8079), (8081, 65_535)]);
+    }
+
+    #[test]
+    fn attributes_print_as_mesos_prints_them() {
+        let ranges = value::Ranges { range: vec![value::Range { begin: 1, end: 2 }] };
+        let attribute =
+            Attribute { r#type: value::Type::Ranges as i32, ranges: Some(ranges), ..Attribute::default() };
+        assert_eq!(attribute_text(&attribute), "[1-2]");
+        assert_eq!(attribute_text(&Attribute { r#type: 9, ..Attribute::default() }), "");
+    }
+
+    proptest! {
+        #[test]
+        fn amounts_survive_the_wire(
+            milli_cpus in 0_u64..1_000_000, mem_mib in 0_u64..10_000_000, disk_mib in 0_u64..1_000_000_000,
+            gpus in 0_u64..64, ports in prop::collection::vec((0_u64..1000, 0_u64..1000), 0..5),
+        ) {
+            let amounts = Quantities { milli_cpus, mem_mib, disk_mib, gpus, ports: joined(ports) };
+            prop_assert_eq!(Quantities::of(&amounts.to_resources(Some("r"))), amounts);
+        }
+
+        #[test]
+        fn what_is_taken_and_what_is_left_are_what_was_there(
+            ports in prop::collection::vec((0_u64..60, 0_u64..60), 0..6),
+            taken in prop::collection::vec((0_u64..60, 0_u64..60), 0..6),
+        ) {
+            let set = |ranges: &[(u64, u64)]| -> std::collections::BTreeSet<u64> {
+                ranges.iter().flat_map(|(begin, end)| *begin..=*end).collect()
+            };
+            let (ports, taken) = (joined(ports), joined(taken));
+            let left = without(&ports, &taken);
+            prop_assert_eq!(&joined(left.clone()), &left);
+            prop_assert_eq!(set(&left), &set(&ports) - &set(&taken));
+        }
+    }
+}

@@ -1,0 +1,25 @@
+//! What a task is, and how it changes.
+//!
+//! A *task* is one instance of a block in one run; a *launch* is one try of it. This room is pure: it
+//! knows no cluster, no document, no clock. Policy is [`step`], a total function; the shells carry out
+//! the effects it names.
+//!
+//! | file | |
+//! |---|---|
+//! | `ids` | the names of runs, tasks and launches |
+//! | `spec` | what a task asks for |
+//! | `policy` | what is done when a launch ends |
+//! | `state` | where a task stands; what a cluster says of a launch |
+//! | `step` | state × input → state, effects |
+
+mod ids;
+mod policy;
+mod spec;
+mod state;
+mod step;
+
+pub use ids::{BadId, LaunchId, RunId, TaskId};
+pub use policy::{Backoff, Ensure, OnPartition, Policy, Tries};
+pub use spec::{Command, Edge, Requirement, Resources, TaskSpec};
+pub use state::{Condition, History, State};
+pub use step::{Effect, Input, Step, step};

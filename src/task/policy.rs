@@ -1,0 +1,113 @@
+//! What is done when a launch ends: how often, after how long, under which conditions a task is tried again.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+/// What a document asks for when a launch of a block ends.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Default)]
+pub struct Policy {
+    /// `:ensure`.
+    pub ensure: Ensure,
+    /// `:retry`: tries after the first.
+    pub retry: Tries,
+    /// `:retry-on`: only these exit codes are tried again; empty means all.
+    pub retry_on: Vec<i32>,
+    /// `:backoff`.
+    pub backoff: Backoff,
+    /// `:timeout`: longest time of one launch.
+    pub timeout: Option<Duration>,
+    /// `:on-partition`.
+    pub on_partition: OnPartition,
+}
+
+/// What success means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Default)]
+pub enum Ensure {
+    /// The block ends with exit code 0.
+    #[default]
+    Finishes,
+    /// The block runs; when it ends, it is launched again.
+    KeepsRunning,
+}
+
+/// How many failures are followed by another launch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Tries {
+    /// So many.
+    Times(u32),
+    /// All.
+    Unlimited,
+}
+
+impl Default for Tries {
+    fn default() -> Self {
+        Self::Times(0)
+    }
+}
+
+/// What is done while a task's agent cannot be reached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Default)]
+pub enum OnPartition {
+    /// Wait until the agent returns or is known to be gone: never two copies.
+    #[default]
+    Wait,
+    /// Launch another; the old copy is killed when it is seen again.
+    Replace,
+    /// The task has failed; the old copy is killed when it is seen again.
+    Fail,
+}
+
+/// The pause before another launch: grows with each launch that ends early.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Backoff {
+    /// The first pause.
+    pub first: Duration,
+    /// By what each pause exceeds the one before it; 1 or more.
+    pub factor: f64,
+    /// The longest pause.
+    pub longest: Duration,
+}
+
+impl Default for Backoff {
+    fn default() -> Self {
+        Self { first: Duration::from_secs(1), factor: 1.15, longest: Duration::from_secs(300) }
+    }
+}
+
+impl Backoff {
+    /// The pause after `setbacks` launches in a row that ended early (from 1), with up to a tenth more by
+    /// `chance` (0 to 1), so that blocks that fail together do not come back together.
+    pub fn pause(&self, setbacks: u32, chance: f64) -> Duration {
+        let exponent = i32::try_from(setbacks.saturating_sub(1)).unwrap_or(i32::MAX);
+        let seconds = self.first.as_secs_f64() * self.factor.powi(exponent);
+        let longest = self.longest.as_secs_f64();
+        // `min` also catches the infinity that a large exponent gives.
+        Duration::from_secs_f64(seconds.min(longest) * (1.0 + chance.clamp(0.0, 1.0) / 10.0))
+    }
+
+    /// How long a launch must have run for its end not to count as early.
+    pub fn healthy(&self) -> Duration {
+        self.longest
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_grow_up_to_the_longest() {
+        let backoff = Backoff::default();
+        let pauses: Vec<_> =
+            [1, 2, 3, 10, 41, 42, 1000, u32::MAX].map(|n| backoff.pause(n, 0.0).as_millis()).to_vec();
+        assert_eq!(pauses, [1000, 1150, 1322, 3517, 267_863, 300_000, 300_000, 300_000]);
+    }
+
+    #[test]
+    fn chance_adds_a_tenth_at_most() {
+        let backoff = Backoff::default();
+        assert_eq!(backoff.pause(1, 1.0).as_millis(), 1100);
+        assert_eq!(backoff.pause(u32::MAX, 7.0).as_millis(), 330_000);
+    }
+}

@@ -1,0 +1,390 @@
+//! The one table of what happens to a task: state × input → state and effects.
+
+use std::fmt;
+
+use super::{Condition, Ensure, History, OnPartition, Policy, State, Tries};
+
+/// What can happen to a task.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Input {
+    /// A person approved it.
+    Approved,
+    /// Every block it waits for is where it must be.
+    Released,
+    /// A block it needs did not succeed.
+    Deprived,
+    /// An offer was accepted for its next launch; that launch was saved before.
+    Placed,
+    /// The cluster said something of its current launch.
+    Update(Condition),
+    /// The cluster said something of an earlier launch.
+    Stray(Condition),
+    /// The pause before another launch is over.
+    PauseOver,
+    /// The cluster has said nothing for longer than it should.
+    Silence,
+    /// A person wants it gone.
+    KillAsked,
+}
+
+/// What a shell has to do about it; carried out in order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Effect {
+    /// Make the new state durable; what follows waits for it.
+    Save,
+    /// Put it into the queue for offers.
+    Queue,
+    /// Wait `Backoff::pause(setbacks)`, then [`Input::PauseOver`].
+    Pause,
+    /// Ask the cluster to kill the launch this is about.
+    Kill,
+    /// Ask the cluster what it knows of the launch.
+    Reconcile,
+    /// Tell who follows the run.
+    Publish,
+}
+
+/// The answer to an input.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Step {
+    /// Where the task stands now.
+    pub next: State,
+    /// What has been of it, the input included.
+    pub history: History,
+    /// What is to be done, in order.
+    pub effects: &'static [Effect],
+}
+
+/// What another launch costs the block.
+#[derive(Clone, Copy)]
+enum Cost {
+    /// The block failed: one of its tries.
+    OneTry,
+    /// The cluster failed: nothing.
+    Nothing,
+}
+
+const SETTLE: &[Effect] = &[Effect::Save, Effect::Publish];
+const QUEUE: &[Effect] = &[Effect::Queue, Effect::Publish];
+
+/// What follows when `input` happens to a task in `state`.
+///
+/// Total: also what should never happen has an answer, the one that does least harm.
+pub fn step(state: State, input: Input, history: &History, policy: &Policy) -> Step {
+    use Condition as C;
+    use Input::{Approved, Deprived, KillAsked, PauseOver, Placed, Released, Silence, Stray, Update};
+    use State::{
+        Blocked, Delayed, Failed, Finished, Held, Killed, Killing, Launching, Queued, Running, Skipped,
+        Unreachable,
+    };
+
+    let to = |next, effects| Step { next, history: *history, effects };
+    let stay = |effects| Step { next: state, history: *history, effects };
+    let again = |cost| again(history, policy, cost);
+
+    match (state, input) {
+        // Before a launch.
+        (Held, Approved) => to(Blocked, SETTLE),
+        (Blocked, Released) => to(Queued, QUEUE),
+        (Held | Blocked, Deprived) => to(Skipped, SETTLE),
+        (Queued, Placed) => Step {
+            next: Launching,
+            history: History { attempt: history.attempt + 1, ran: std::time::Duration::ZERO, ..*history },
+            effects: &[Effect::Publish],
+        },
+        (Delayed, PauseOver) => to(Queued, QUEUE),
+        (Held | Blocked | Queued | Delayed, KillAsked) => to(Killed, SETTLE),
+
+        // The current launch lives.
+        (Launching, Update(C::Starting))
+        | (Running, Update(C::Starting | C::Running))
+        | (Launching | Running | Unreachable, Update(C::Killing))
+        | (Killing, Update(C::Killing)) => stay(&[]),
+        (Launching | Unreachable, Update(C::Running)) => to(Running, SETTLE),
+        (Unreachable, Update(C::Starting)) => to(Launching, SETTLE),
+        (Launching | Running | Unreachable, KillAsked) => {
+            to(Killing, &[Effect::Save, Effect::Kill, Effect::Publish])
+        }
+        // Kills are lost on the way; they are said again until the launch has ended.
+        (Killing, KillAsked | Silence | Update(C::Starting | C::Running)) => stay(&[Effect::Kill]),
+
+        // The current launch has ended.
+        (Launching | Running | Unreachable, Update(C::Finished)) => match policy.ensure {
+            Ensure::Finishes => succeeded(history),
+            Ensure::KeepsRunning => again(Cost::OneTry),
+        },
+        (Launching | Running | Unreachable, Update(C::Failed)) => {
+            if worth_another_try(history, policy) {
+                again(Cost::OneTry)
+            } else {
+                to(Failed, SETTLE)
+            }
+        }
+        // A kill nobody asked for here: an operator, or a machine that is drained.
+        (Launching | Running | Unreachable, Update(C::Killed | C::Gone)) => again(Cost::Nothing),
+        (Launching | Running | Unreachable, Update(C::Refused)) => to(Failed, SETTLE),
+        (Killing, Update(C::Finished)) => succeeded(history),
+        (Killing, Update(C::Failed | C::Killed | C::Refused | C::Gone)) => to(Killed, SETTLE),
+
+        // Nobody can tell whether the current launch lives: lost is not gone.
+        (Launching | Running, Update(C::Lost)) => match policy.on_partition {
+            OnPartition::Wait => to(Unreachable, &[Effect::Save, Effect::Reconcile, Effect::Publish]),
+            OnPartition::Replace => again(Cost::Nothing),
+            OnPartition::Fail => to(Failed, SETTLE),
+        },
+        (Unreachable, Update(C::Lost)) => stay(&[]),
+        (Killing, Update(C::Lost)) | (Launching | Unreachable, Silence) => stay(&[Effect::Reconcile]),
+
+        // A copy nobody wants.
+        (
+            Held | Blocked | Queued | Delayed | Finished | Failed | Killed | Skipped,
+            Update(C::Starting | C::Running),
+        )
+        | (
+            Held | Blocked | Queued | Delayed | Launching | Running | Unreachable | Killing | Finished
+            | Failed | Killed | Skipped,
+            Stray(C::Starting | C::Running),
+        ) => stay(&[Effect::Kill]),
+
+        // Said again, too late, or of no consequence.
+        (
+            Held | Blocked | Queued | Delayed | Finished | Failed | Killed | Skipped,
+            Update(C::Killing | C::Finished | C::Failed | C::Killed | C::Refused | C::Gone | C::Lost),
+        )
+        | (
+            Held | Blocked | Queued | Delayed | Launching | Running | Unreachable | Killing | Finished
+            | Failed | Killed | Skipped,
+            Stray(C::Killing | C::Finished | C::Failed | C::Killed | C::Refused | C::Gone | C::Lost),
+        )
+        | (
+            Blocked | Queued | Delayed | Launching | Running | Unreachable | Killing | Finished | Failed
+            | Killed | Skipped,
+            Approved,
+        )
+        | (
+            Held | Queued | Delayed | Launching | Running | Unreachable | Killing | Finished | Failed
+            | Killed | Skipped,
+            Released,
+        )
+        | (
+            Queued | Delayed | Launching | Running | Unreachable | Killing | Finished | Failed | Killed
+            | Skipped,
+            Deprived,
+        )
+        | (
+            Held | Blocked | Delayed | Launching | Running | Unreachable | Killing | Finished | Failed
+            | Killed | Skipped,
+            Placed,
+        )
+        | (
+            Held | Blocked | Queued | Launching | Running | Unreachable | Killing | Finished | Failed
+            | Killed | Skipped,
+            PauseOver,
+        )
+        | (Held | Blocked | Queued | Delayed | Running | Finished | Failed | Killed | Skipped, Silence)
+        | (Finished | Failed | Killed | Skipped, KillAsked) => stay(&[]),
+    }
+}
+
+fn succeeded(history: &History) -> Step {
+    Step { next: State::Finished, history: History { exit_code: Some(0), ..*history }, effects: SETTLE }
+}
+
+fn worth_another_try(history: &History, policy: &Policy) -> bool {
+    policy.retry_on.is_empty() || history.exit_code.is_some_and(|code| policy.retry_on.contains(&code))
+}
+
+/// The current launch is over, and the task is not.
+fn again(history: &History, policy: &Policy, cost: Cost) -> Step {
+    let free_of_setbacks = history.setbacks == 0 || history.ran >= policy.backoff.healthy();
+    let setbacks = if free_of_setbacks { 1 } else { history.setbacks.saturating_add(1) };
+    let failures = match cost {
+        Cost::OneTry => history.failures.saturating_add(1),
+        Cost::Nothing => history.failures,
+    };
+    let history = History { failures, setbacks, ..*history };
+    let spent = match policy.retry {
+        Tries::Times(tries) => failures > tries,
+        Tries::Unlimited => false,
+    };
+    let (next, effects): (_, &'static [Effect]) = match cost {
+        Cost::OneTry if spent => (State::Failed, SETTLE),
+        // The cluster's first failure is made good at once; a cluster that fails again and again is given time.
+        Cost::Nothing if free_of_setbacks => (State::Queued, &[Effect::Save, Effect::Queue, Effect::Publish]),
+        Cost::OneTry | Cost::Nothing => (State::Delayed, &[Effect::Save, Effect::Pause, Effect::Publish]),
+    };
+    Step { next, history, effects }
+}
+
+impl fmt::Display for Input {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let text = match self {
+            Self::Approved => "approved".to_owned(),
+            Self::Released => "released".to_owned(),
+            Self::Deprived => "deprived".to_owned(),
+            Self::Placed => "placed".to_owned(),
+            Self::Update(condition) => format!("update {condition:?}").to_lowercase(),
+            Self::Stray(condition) => format!("stray {condition:?}").to_lowercase(),
+            Self::PauseOver => "pause over".to_owned(),
+            Self::Silence => "silence".to_owned(),
+            Self::KillAsked => "kill asked".to_owned(),
+        };
+        f.pad(&text)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fmt::Write;
+    use std::time::Duration;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn inputs() -> Vec<Input> {
+        [Input::Approved, Input::Released, Input::Deprived, Input::Placed]
+            .into_iter()
+            .chain(Condition::ALL.map(Input::Update))
+            .chain(Condition::ALL.map(Input::Stray))
+            .chain([Input::PauseOver, Input::Silence, Input::KillAsked])
+            .collect()
+    }
+
+    fn arrow(step: &Step) -> String {
+        let effects: Vec<_> =
+            step.effects.iter().map(|effect| format!("{effect:?}").to_lowercase()).collect();
+        format!("{:11} {}", step.next, effects.join(", ")).trim_end().to_owned()
+    }
+
+    /// The whole policy of a block that asks for nothing special, to be read as a table.
+    #[test]
+    fn table() {
+        let mut table = String::new();
+        for state in State::ALL {
+            writeln!(table, "{state}").unwrap();
+            let mut ignored = Vec::new();
+            for input in inputs() {
+                let step = step(state, input, &History::default(), &Policy::default());
+                if step.next == state && step.effects.is_empty() {
+                    ignored.push(input.to_string());
+                } else {
+                    writeln!(table, "  {input:16} → {}", arrow(&step)).unwrap();
+                }
+            }
+            writeln!(table, "  nothing follows on: {}", ignored.join(", ")).unwrap();
+        }
+        insta::assert_snapshot!(table);
+    }
+
+    /// What header arguments change: the ends of a launch, under each policy.
+    #[test]
+    fn policies() {
+        let retry = Policy { retry: Tries::Times(1), ..Policy::default() };
+        let policies = [
+            (":retry 1, first failure", retry.clone(), History::default()),
+            (
+                ":retry 1, second failure",
+                retry.clone(),
+                History { failures: 1, setbacks: 1, ..History::default() },
+            ),
+            (
+                ":retry 1 :retry-on 75, exit code 1",
+                Policy { retry_on: vec![75], ..retry.clone() },
+                History { exit_code: Some(1), ..History::default() },
+            ),
+            (
+                ":retry 1 :retry-on 75, exit code 75",
+                Policy { retry_on: vec![75], ..retry.clone() },
+                History { exit_code: Some(75), ..History::default() },
+            ),
+            (
+                ":ensure it-keeps-running",
+                Policy { ensure: Ensure::KeepsRunning, retry: Tries::Unlimited, ..Policy::default() },
+                History { failures: 1000, setbacks: 1000, ..History::default() },
+            ),
+            (
+                ":on-partition replace",
+                Policy { on_partition: OnPartition::Replace, ..Policy::default() },
+                History::default(),
+            ),
+            (
+                ":on-partition fail",
+                Policy { on_partition: OnPartition::Fail, ..Policy::default() },
+                History::default(),
+            ),
+            (
+                "the cluster fails a second time",
+                Policy::default(),
+                History { setbacks: 1, ..History::default() },
+            ),
+        ];
+        let mut table = String::new();
+        for (name, policy, history) in policies {
+            writeln!(table, "{name}").unwrap();
+            for condition in [Condition::Finished, Condition::Failed, Condition::Gone, Condition::Lost] {
+                let step = step(State::Running, Input::Update(condition), &history, &policy);
+                let cost = step.history.failures - history.failures;
+                writeln!(table, "  {:9} → {} (tries used: {cost})", format!("{condition:?}"), arrow(&step))
+                    .unwrap();
+            }
+        }
+        insta::assert_snapshot!(table);
+    }
+
+    #[test]
+    fn a_healthy_while_forgets_setbacks() {
+        let policy = Policy { retry: Tries::Unlimited, ..Policy::default() };
+        let ended = |ran| {
+            let history = History { setbacks: 9, ran: Duration::from_secs(ran), ..History::default() };
+            step(State::Running, Input::Update(Condition::Failed), &history, &policy).history.setbacks
+        };
+        assert_eq!((ended(299), ended(300)), (10, 1));
+    }
+
+    fn any_input() -> impl Strategy<Value = Input> {
+        prop::sample::select(inputs())
+    }
+
+    fn any_policy() -> impl Strategy<Value = Policy> {
+        (
+            prop::sample::select(vec![Ensure::Finishes, Ensure::KeepsRunning]),
+            prop::sample::select(vec![Tries::Times(0), Tries::Times(2), Tries::Unlimited]),
+            prop::sample::select(vec![OnPartition::Wait, OnPartition::Replace, OnPartition::Fail]),
+        )
+            .prop_map(|(ensure, retry, on_partition)| Policy {
+                ensure,
+                retry,
+                on_partition,
+                ..Policy::default()
+            })
+    }
+
+    proptest! {
+        /// However inputs come, what is final stays final, tries never exceed what was asked, and whatever
+        /// changes after a launch is saved before it is told.
+        #[test]
+        fn promises(inputs in prop::collection::vec(any_input(), 0..60), policy in any_policy()) {
+            let mut state = State::Blocked;
+            let mut history = History::default();
+            for input in inputs {
+                let step = step(state, input, &history, &policy);
+                if state.is_final() {
+                    prop_assert_eq!(step.next, state);
+                }
+                if let Tries::Times(tries) = policy.retry {
+                    prop_assert!(step.history.failures <= tries + 1);
+                }
+                prop_assert!(step.history.attempt - history.attempt <= u32::from(input == Input::Placed));
+                let saved = step.effects.iter().position(|&effect| effect == Effect::Save);
+                if step.next != state && (step.next.is_final() || step.next == State::Running) {
+                    prop_assert_eq!(saved, Some(0));
+                }
+                if let Some(place) = saved {
+                    prop_assert_eq!(place, 0);
+                }
+                (state, history) = (step.next, step.history);
+            }
+        }
+    }
+}
