@@ -102,7 +102,7 @@ fn a_name_that_is_no_text() {
 #[case::copies(":instances 3", "1:16", ":instances")]
 #[case::macros(":noweb yes", "1:16", ":noweb")]
 fn a_bad_value(#[case] parameters: &str, #[case] at: &str, #[case] words: &str) {
-    let (run, _) = measured("run", block(parameters, "echo hi"));
+    let (run, _) = measured("run", block(parameters, "echo <<x>>"));
     // The value or its key: both are where a person looks.
     let line = at.split(':').next().unwrap();
     assert_eq!(run.code, Some(2), "{run:#?}");
@@ -162,7 +162,7 @@ fn a_cycle_is_named(#[case] a: &str, #[case] b: &str, #[case] c: &str) {
     let (run, _) = measured("run", [of("a", a), of("b", b), of("c", c)].concat());
     assert_eq!(run.code, Some(2), "{run:#?}");
     let error = run.stderr.lines().find(|line| line.contains(": error: ")).unwrap();
-    assert!(error.starts_with("bad.org:") && error.contains("a → "), "{run:#?}");
+    assert!(error.starts_with("bad.org:") && error.contains("`a`") && error.contains(" → "), "{run:#?}");
 }
 
 #[test]

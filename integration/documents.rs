@@ -152,7 +152,7 @@ const DONE: &str = "finished";
     ("not-on-export", DONE, "no-export\n"),
     ("never-on-export", DONE, "never-export\n"),
     ("asks-on-export", DONE, "query-export\n"),
-    ("asks", "not run: needs approval", ""),
+    ("asks", "not run: it needs approval: `:eval query`", ""),
 ])]
 #[case::failure("examples/failure.org", 1, &[
     ("fails", "failed, exit code 3", "this is kept\n"),
@@ -315,7 +315,7 @@ fn odd_names() {
     assert_eq!(text("line-34"), "an empty name: line-34\n");
     // A name that two blocks bear is odd, and an error only where it is referred to.
     assert!(text("twice").contains("the first of two\n") && text("twice").contains("the second of two\n"));
-    assert!(run.stderr.contains("names.org:24:") && run.stderr.contains("warning: "), "{run:#?}");
+    assert!(run.stderr.contains("names.org:23:1: warning: "), "{run:#?}");
 }
 
 #[test]
