@@ -19,8 +19,12 @@
 //!
 //! Arrows between the rooms point one way; `integration/arrows` holds the table.
 
+pub mod actors;
+pub mod babel;
 pub mod clock;
 pub mod mesos;
 pub mod offer;
 pub mod org;
+pub mod spec;
+pub mod store;
 pub mod task;

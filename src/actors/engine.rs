@@ -1,0 +1,126 @@
+//! Starts the actors, and is the way to them.
+
+use std::io;
+use std::rc::Rc;
+
+use actix::{Actor, Addr, Arbiter, AsyncContext, MailboxError, SyncArbiter};
+use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
+
+use super::connection::{Broken, Connection, Ears};
+use super::feed::{Entry, Feed, Follow};
+use super::keeper::{Keeper, Unsaved};
+use super::matcher::Matcher;
+use super::parser::{ParseDocument, Parsed, Parser};
+use super::scheduler::{
+    Accepted, KillRun, KillTask, ListWaiting, Scheduler, Submission, SubmitDocument, Waiting,
+};
+use super::supervisor::Wires;
+use crate::clock::Clock;
+use crate::mesos::messages::FrameworkInfo;
+use crate::mesos::{Master, Sandbox};
+use crate::store::Store;
+use crate::task::{RunId, TaskId};
+
+/// What an engine is made of.
+pub struct Parts {
+    /// Where it keeps what must survive.
+    pub store: Box<dyn Store>,
+    /// The cluster it runs tasks on.
+    pub master: Box<dyn Master>,
+    /// Where that cluster's output is read.
+    pub sandbox: Rc<dyn Sandbox>,
+    /// What it calls itself towards the cluster.
+    pub framework: FrameworkInfo,
+    /// Its time and chance.
+    pub clock: Clock,
+}
+
+/// The running actors. Clones reach the same ones.
+#[derive(Clone)]
+pub struct Engine {
+    parser: Addr<Parser>,
+    scheduler: Addr<Scheduler>,
+    feed: Addr<Feed>,
+}
+
+/// Why an actor gave no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum EngineError {
+    /// It is gone.
+    #[error("the scheduler has stopped: {0}")]
+    Gone(#[from] MailboxError),
+    /// What was asked could not be saved, so it was not done.
+    #[error("nothing was launched: {0}")]
+    Unsaved(#[from] Unsaved),
+}
+
+/// Documents read at the same time.
+const PARSERS: usize = 2;
+
+impl Engine {
+    /// Starts the actors on the current arbiter, and threads for those that have their own.
+    ///
+    /// What breaks for good is told to the receiver; nothing else ends the actors but the end of their system.
+    pub fn start(parts: Parts) -> io::Result<(Self, UnboundedReceiver<Broken>)> {
+        let Parts { store, master, sandbox, framework, clock } = parts;
+        let keeper = Keeper::start(store)?;
+        let (broken, breaks) = mpsc::unbounded_channel();
+        let parser = SyncArbiter::start(PARSERS, Parser::default);
+        let feed = Feed::default().start();
+        let run_ends = feed.clone().recipient();
+        let frames = feed.clone().recipient();
+        let scheduler = Scheduler::create(move |ctx| {
+            let myself = ctx.address();
+            let ears = Ears {
+                events: myself.clone().recipient(),
+                lost: myself.clone().recipient(),
+                broken: broken.clone(),
+            };
+            let connection = Connection::new(master, framework, ears, clock.clone()).start();
+            let told = myself.clone().recipient();
+            let matcher = Matcher::start_in_arbiter(&Arbiter::new().handle(), move |_| Matcher::new(told));
+            let wires = Wires {
+                keeper,
+                connection: connection.recipient(),
+                queue: myself.clone().recipient(),
+                changes: myself.recipient(),
+                feed: frames,
+                broken,
+                sandbox,
+                clock,
+            };
+            Scheduler::new(matcher, run_ends, Rc::new(wires))
+        });
+        Ok((Self { parser, scheduler, feed }, breaks))
+    }
+
+    /// Reads a document and makes its plan.
+    pub async fn parse(&self, document: ParseDocument) -> Result<Parsed, EngineError> {
+        Ok(self.parser.send(document).await?)
+    }
+
+    /// Runs a document; answered once every task of it is on disk.
+    pub async fn submit(&self, submission: Submission) -> Result<Accepted, EngineError> {
+        Ok(self.scheduler.send(SubmitDocument(submission)).await??)
+    }
+
+    /// Passes on to `to` what happens from now on, in `run` or in all runs.
+    pub async fn follow(&self, run: Option<RunId>, to: UnboundedSender<Entry>) -> Result<(), EngineError> {
+        Ok(self.feed.send(Follow { run, to }).await?)
+    }
+
+    /// Ends a task; `false` when there is no such task.
+    pub async fn kill_task(&self, task: TaskId) -> Result<bool, EngineError> {
+        Ok(self.scheduler.send(KillTask(task)).await?)
+    }
+
+    /// Ends every task of a run; `false` when there is no such run.
+    pub async fn kill_run(&self, run: RunId) -> Result<bool, EngineError> {
+        Ok(self.scheduler.send(KillRun(run)).await?)
+    }
+
+    /// What of a run waits for an offer, and why.
+    pub async fn waiting(&self, run: RunId) -> Result<Vec<Waiting>, EngineError> {
+        Ok(self.scheduler.send(ListWaiting(run)).await?)
+    }
+}
