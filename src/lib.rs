@@ -22,6 +22,7 @@
 pub mod actors;
 pub mod babel;
 pub mod clock;
+pub mod config;
 pub mod mesos;
 pub mod offer;
 pub mod org;

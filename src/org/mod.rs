@@ -21,6 +21,7 @@
 //! | `inherit` | what a block inherits |
 //! | `merge` | which of a block's arguments hold |
 //! | `report` | a document as JSON |
+//! | `nearest` | the word that was most likely meant |
 //! | `excerpt` | a line with a caret under it, for messages |
 
 mod body;
@@ -34,6 +35,7 @@ mod lines;
 mod lisp;
 mod list;
 mod merge;
+mod nearest;
 mod outline;
 mod parse;
 mod report;
@@ -43,5 +45,6 @@ mod text;
 
 pub use document::{Block, Document, Keyword, LookAlike, Origin, Param, Position, Property, Value};
 pub use excerpt::excerpt;
+pub use nearest::nearest;
 pub use parse::parse;
 pub use report::report;

@@ -2,11 +2,11 @@
 
 use std::collections::HashMap;
 
-use crate::org::{Block, Position};
+use crate::org::{Block, Position, nearest};
 use crate::task::Requirement;
 
 use super::arguments::{Order, Reference};
-use super::problem::{Problem, nearest};
+use super::problem::Problem;
 
 /// A block waits for another; both by their place among the document's blocks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

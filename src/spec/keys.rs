@@ -1,6 +1,6 @@
 //! Every header argument by name: what it means to a run.
 
-use super::problem::nearest;
+use crate::org::nearest;
 
 /// What a header argument means to a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,12 +1,12 @@
 //! The way through: a document in, a plan or problems out.
 
 use crate::babel::{Language, Languages};
-use crate::org::{Block, Document, Keyword, Position};
+use crate::org::{Block, Document, Keyword, Position, nearest};
 use crate::task::{Command, Edge, Requirement, TaskSpec};
 
 use super::arguments::{self, Asked};
 use super::graph::{self, Names, Wait, title};
-use super::problem::{Problem, Severity, nearest};
+use super::problem::{Problem, Severity};
 use super::verdict::{Verdict, Why, verdict};
 
 /// What is asked of a document, beside what it says itself.
