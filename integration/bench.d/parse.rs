@@ -57,7 +57,7 @@ pub(crate) fn measured(folder: Option<&Path>, rounds: usize) -> Result<Vec<Row>,
             let mut figures = vec![
                 speed.text(0, "MB/s"),
                 format!("{:.2} × borges' time", medians[at] / medians[0]),
-                format!("{} × the input in memory", memory.text(2, "")),
+                memory.text(2, "× the input in memory"),
                 format!("{} blocks", taken[0].blocks),
             ];
             if before.len() == 1 {
