@@ -30,11 +30,12 @@ pub(crate) fn measured(folder: Option<&Path>, rounds: usize) -> Result<Vec<Row>,
     let dir = tempfile::tempdir().map_err(|error| error.to_string())?;
     let path = dir.path().join("input.org");
     let mut inputs = vec![
-        ("3 MB".to_owned(), documents::prose(3 * MEGA).into_bytes()),
-        ("30 MB".to_owned(), documents::prose(30 * MEGA).into_bytes()),
+        ("3 MB, generated".to_owned(), documents::prose(3 * MEGA).into_bytes()),
+        ("30 MB, generated".to_owned(), documents::prose(30 * MEGA).into_bytes()),
     ];
     if let Some(folder) = folder {
-        inputs.push((format!("all of {}", folder.display()), gathered(folder)?));
+        let all = gathered(folder)?;
+        inputs.push((format!("{} MB, all of {}", all.len() / MEGA, folder.display()), all));
     }
     let mut rows = Vec::new();
     // Medians of the inputs before, by contender.
@@ -65,7 +66,7 @@ pub(crate) fn measured(folder: Option<&Path>, rounds: usize) -> Result<Vec<Row>,
             }
             rows.push(Row {
                 benchmark: 8,
-                work: format!("parse {name} of Org, {} rounds", taken.len()),
+                work: format!("parse Org: {name}, {} rounds", taken.len()),
                 contender: ["borges", "orgize 0.10.0-alpha.10", "memchr over lines"][at].to_owned(),
                 figures,
             });
