@@ -21,8 +21,10 @@
 
 pub mod actors;
 pub mod babel;
+pub mod cli;
 pub mod clock;
 pub mod config;
+pub mod local;
 pub mod mesos;
 pub mod offer;
 pub mod org;

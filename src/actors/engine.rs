@@ -12,14 +12,14 @@ use super::keeper::{Keeper, Unsaved};
 use super::matcher::Matcher;
 use super::parser::{ParseDocument, Parsed, Parser};
 use super::scheduler::{
-    Accepted, KillRun, KillTask, ListWaiting, Scheduler, Submission, SubmitDocument, Waiting,
+    Accepted, KillRun, KillTask, ListWaiting, ReadOutput, Scheduler, Submission, SubmitDocument, Waiting,
 };
 use super::supervisor::Wires;
 use crate::clock::Clock;
 use crate::mesos::messages::FrameworkInfo;
-use crate::mesos::{Master, Sandbox};
+use crate::mesos::{Chunk, Master, Sandbox, SandboxError};
 use crate::store::Store;
-use crate::task::{RunId, TaskId};
+use crate::task::{LaunchId, RunId, TaskId};
 
 /// What an engine is made of.
 pub struct Parts {
@@ -35,10 +35,13 @@ pub struct Parts {
     pub clock: Clock,
 }
 
+/// Reads documents, on threads of its own. Clones share them.
+#[derive(Clone)]
+pub struct Reader(Addr<Parser>);
+
 /// The running actors. Clones reach the same ones.
 #[derive(Clone)]
 pub struct Engine {
-    parser: Addr<Parser>,
     scheduler: Addr<Scheduler>,
     feed: Addr<Feed>,
 }
@@ -57,6 +60,18 @@ pub enum EngineError {
 /// Documents read at the same time.
 const PARSERS: usize = 2;
 
+impl Reader {
+    /// Starts its threads.
+    pub fn start() -> Self {
+        Self(SyncArbiter::start(PARSERS, Parser::default))
+    }
+
+    /// Reads a document and makes its plan.
+    pub async fn read(&self, document: ParseDocument) -> Result<Parsed, EngineError> {
+        Ok(self.0.send(document).await?)
+    }
+}
+
 impl Engine {
     /// Starts the actors on the current arbiter, and threads for those that have their own.
     ///
@@ -65,7 +80,6 @@ impl Engine {
         let Parts { store, master, sandbox, framework, clock } = parts;
         let keeper = Keeper::start(store)?;
         let (broken, breaks) = mpsc::unbounded_channel();
-        let parser = SyncArbiter::start(PARSERS, Parser::default);
         let feed = Feed::default().start();
         let run_ends = feed.clone().recipient();
         let frames = feed.clone().recipient();
@@ -91,12 +105,7 @@ impl Engine {
             };
             Scheduler::new(matcher, run_ends, Rc::new(wires))
         });
-        Ok((Self { parser, scheduler, feed }, breaks))
-    }
-
-    /// Reads a document and makes its plan.
-    pub async fn parse(&self, document: ParseDocument) -> Result<Parsed, EngineError> {
-        Ok(self.parser.send(document).await?)
+        Ok((Self { scheduler, feed }, breaks))
     }
 
     /// Runs a document; answered once every task of it is on disk.
@@ -117,6 +126,17 @@ impl Engine {
     /// Ends every task of a run; `false` when there is no such run.
     pub async fn kill_run(&self, run: RunId) -> Result<bool, EngineError> {
         Ok(self.scheduler.send(KillRun(run)).await?)
+    }
+
+    /// A piece of what a launch has written: at most `length` bytes of a file of its sandbox, from `offset`.
+    pub async fn read_output(
+        &self,
+        launch: LaunchId,
+        path: &'static str,
+        offset: u64,
+        length: usize,
+    ) -> Result<Result<Chunk, SandboxError>, EngineError> {
+        Ok(self.scheduler.send(ReadOutput { launch, path, offset, length }).await?)
     }
 
     /// What of a run waits for an offer, and why.

@@ -9,8 +9,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actix::fut::WrapFuture;
-use actix::{Actor, ActorFutureExt, Addr, AsyncContext, Context, Handler, Message, ResponseActFuture};
+use actix::{
+    Actor, ActorFutureExt, Addr, AsyncContext, Context, Handler, Message, ResponseActFuture, ResponseFuture,
+};
 use bytes::Bytes;
+use futures_util::future::ready;
 
 use super::connection::{Broken, ConnectionLost, EventReceived, Request};
 use super::feed::{RunEnded, RunState};
@@ -21,7 +24,7 @@ use super::run::{Row, Run, TaskView};
 use super::supervisor::{Happened, Placed, StatusUpdated, Supervisor, TaskChanged, TaskQueued, Wires, frame};
 use super::{tell, tell_recipient};
 use crate::mesos::conditions::condition;
-use crate::mesos::{Event, StatusUpdate, tasks};
+use crate::mesos::{Chunk, Event, Place, SandboxError, StatusUpdate, tasks};
 use crate::offer::{Placement, Reason};
 use crate::spec::Plan;
 use crate::store::{RunRecord, TaskRecord, Write};
@@ -77,6 +80,16 @@ pub(super) struct KillTask(pub(super) TaskId);
 #[derive(Debug, Message)]
 #[rtype(result = "bool")]
 pub(super) struct KillRun(pub(super) RunId);
+
+/// A piece of a file of a launch's sandbox.
+#[derive(Debug, Message)]
+#[rtype(result = "Result<Chunk, SandboxError>")]
+pub(super) struct ReadOutput {
+    pub(super) launch: LaunchId,
+    pub(super) path: &'static str,
+    pub(super) offset: u64,
+    pub(super) length: usize,
+}
 
 /// What of this run waits for an offer, and why?
 #[derive(Debug, Message)]
@@ -207,8 +220,20 @@ impl Scheduler {
     /// A task's new state is known to all: what follows for the tasks that wait for it, and for the run.
     fn pass_on(&mut self, id: TaskId, ctx: &mut Context<Self>) {
         let Some(run) = self.runs.get_mut(&id.run) else { return };
-        for (number, input) in run.passed_on(id.number) {
-            self.happen(id.run.task(number), input, ctx);
+        let told = run.passed_on(id.number);
+        let why = run.task(id.number).map(|TaskView { spec, row, .. }| {
+            let (block, line) = (&spec.block, spec.line);
+            match row.state {
+                State::Failed => format!("it requires `{block}` (line {line}), which failed"),
+                state => format!("it requires `{block}` (line {line}), which was {state}"),
+            }
+        });
+        for (number, input) in told {
+            let waiting = id.run.task(number);
+            if input == Input::Deprived {
+                self.set_row(waiting, |row| row.message.clone_from(&why));
+            }
+            self.happen(waiting, input, ctx);
         }
         self.end_if_over(id.run);
     }
@@ -462,6 +487,21 @@ impl Handler<KillRun> for Scheduler {
             self.happen(task, Input::KillAsked, ctx);
         }
         true
+    }
+}
+
+impl Handler<ReadOutput> for Scheduler {
+    type Result = ResponseFuture<Result<Chunk, SandboxError>>;
+
+    fn handle(&mut self, message: ReadOutput, _: &mut Context<Self>) -> Self::Result {
+        let ReadOutput { launch, path, offset, length } = message;
+        let agent = self.task(launch.task).and_then(|task| task.row.agent.clone());
+        let (Some(agent), Some(framework)) = (agent, self.market.framework.clone()) else {
+            // Never launched: nothing was written.
+            return Box::pin(ready(Err(SandboxError::Missing(path.to_owned()))));
+        };
+        let place = Place { agent, framework, executor: launch.to_string() };
+        self.wires.sandbox.read(&place, path, offset, length)
     }
 }
 

@@ -63,6 +63,35 @@ impl Quantities {
         resources
     }
 
+    /// Whether all of `other` is in here.
+    pub fn contains(&self, other: &Self) -> bool {
+        self.scalars().iter().zip(other.scalars()).all(|(mine, theirs)| *mine >= theirs)
+            && (other.ports.is_empty() || without(&other.ports, &self.ports).is_empty())
+    }
+
+    /// Adds `other`, whose ports must not be in here yet.
+    pub fn add(&mut self, other: &Self) {
+        self.milli_cpus = self.milli_cpus.saturating_add(other.milli_cpus);
+        self.mem_mib = self.mem_mib.saturating_add(other.mem_mib);
+        self.disk_mib = self.disk_mib.saturating_add(other.disk_mib);
+        self.gpus = self.gpus.saturating_add(other.gpus);
+        if !other.ports.is_empty() {
+            self.ports.extend_from_slice(&other.ports);
+            self.ports = joined(std::mem::take(&mut self.ports));
+        }
+    }
+
+    /// Takes `other` out; what is not there stays not there.
+    pub fn subtract(&mut self, other: &Self) {
+        self.milli_cpus = self.milli_cpus.saturating_sub(other.milli_cpus);
+        self.mem_mib = self.mem_mib.saturating_sub(other.mem_mib);
+        self.disk_mib = self.disk_mib.saturating_sub(other.disk_mib);
+        self.gpus = self.gpus.saturating_sub(other.gpus);
+        if !other.ports.is_empty() {
+            self.ports = without(&self.ports, &other.ports);
+        }
+    }
+
     fn scalars(&self) -> [u64; SCALARS.len()] {
         [self.milli_cpus, self.mem_mib, self.disk_mib, self.gpus]
     }
@@ -321,6 +350,14 @@ mod tests {
             let left = without(&ports, &taken);
             prop_assert_eq!(&joined(left.clone()), &left);
             prop_assert_eq!(set(&left), &set(&ports) - &set(&taken));
+            let all = Quantities { ports, milli_cpus: 5, ..Quantities::default() };
+            let part = Quantities { ports: without(&all.ports, &left), milli_cpus: 2, ..Quantities::default() };
+            prop_assert!(all.contains(&part));
+            let mut rest = all.clone();
+            rest.subtract(&part);
+            prop_assert!(part.ports.is_empty() || !rest.contains(&part));
+            rest.add(&part);
+            prop_assert_eq!(rest, all);
         }
     }
 }

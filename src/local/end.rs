@@ -1,0 +1,133 @@
+//! The end of a block's process: seen, noted, and only then reaped.
+
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+use nix::errno::Errno;
+use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group};
+
+use super::exit::Exit;
+
+/// What waiting for a child says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Waited {
+    /// This one ended; it is still a zombie, so its id is still its own.
+    Ended(Pid, Exit),
+    /// There are children, and none has ended.
+    Alive,
+    /// There are no children.
+    Childless,
+}
+
+/// Looks for a child that has ended, without reaping it; waits for one if `block` is set.
+pub(crate) fn wait(block: bool) -> io::Result<Waited> {
+    let mut flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT;
+    if !block {
+        flags |= WaitPidFlag::WNOHANG;
+    }
+    loop {
+        return match waitid(Id::All, flags) {
+            Ok(WaitStatus::Exited(pid, code)) => Ok(ended(pid.as_raw(), Exit::Code(code))),
+            Ok(WaitStatus::Signaled(pid, signal, _)) => Ok(ended(pid.as_raw(), Exit::Signal(signal as i32))),
+            Ok(_) => Ok(Waited::Alive),
+            Err(Errno::ECHILD) => Ok(Waited::Childless),
+            Err(Errno::EINTR) => continue,
+            // A signal without a name, such as a real-time one, ended some child: which?
+            Err(Errno::EINVAL) => search(),
+            Err(error) => Err(error.into()),
+        };
+    }
+}
+
+fn ended(pid: i32, exit: Exit) -> Waited {
+    Pid::from_raw(pid).map_or(Waited::Alive, |pid| Waited::Ended(pid, exit))
+}
+
+/// Asks each child by itself.
+fn search() -> io::Result<Waited> {
+    let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+    for pid in children(rustix::process::getpid())? {
+        if let Ok(Some(status)) = rustix::process::waitid(WaitId::Pid(pid), options) {
+            let code = status.exit_status().map(Exit::Code);
+            if let Some(exit) = code.or_else(|| status.terminating_signal().map(Exit::Signal)) {
+                return Ok(Waited::Ended(pid, exit));
+            }
+        }
+    }
+    Ok(Waited::Alive)
+}
+
+/// The children of a process, zombies included.
+pub(crate) fn children(of: Pid) -> io::Result<Vec<Pid>> {
+    let mut pids = Vec::new();
+    for thread in fs::read_dir(format!("/proc/{}/task", of.as_raw_nonzero()))? {
+        let Ok(text) = fs::read_to_string(thread?.path().join("children")) else { continue };
+        pids.extend(text.split_ascii_whitespace().filter_map(|pid| Pid::from_raw(pid.parse().ok()?)));
+    }
+    Ok(pids)
+}
+
+/// Reaps an ended child: its id may be somebody else's from now on.
+pub(crate) fn reap(pid: Pid) {
+    if let Err(error) = rustix::process::waitid(WaitId::Pid(pid), WaitIdOptions::EXITED) {
+        log::warn!("process {} cannot be reaped: {error}", pid.as_raw_nonzero());
+    }
+}
+
+/// Kills what a block left behind in its process group; call it while the block's zombie holds the id.
+pub(crate) fn kill_rest(pid: Pid) {
+    // Nothing left, or not ours to kill: both are fine.
+    let _ = kill_process_group(pid, Signal::KILL);
+}
+
+/// Writes `block/exit` whole.
+pub(crate) fn write_exit(sandbox: &Path, exit: Exit) -> io::Result<()> {
+    let Some(code) = exit.code() else { return Ok(()) };
+    let block = sandbox.join("block");
+    let unfinished = block.join(".exit");
+    let mut file = File::options().write(true).create(true).truncate(true).mode(0o644).open(&unfinished)?;
+    file.write_all(format!("{code}\n").as_bytes())?;
+    fs::rename(&unfinished, block.join("exit"))
+}
+
+/// Reads `block/exit`.
+pub(crate) fn read_exit(sandbox: &Path) -> Option<Exit> {
+    let text = fs::read_to_string(sandbox.join("block/exit")).ok()?;
+    text.trim().parse().ok().map(Exit::Code)
+}
+
+/// Kills all descendants, and reaps them, until none is left.
+///
+/// Children of the killed become ours, who are a subreaper: the loop reaches those that left their session.
+pub(crate) fn sweep() {
+    loop {
+        for child in children(rustix::process::getpid()).unwrap_or_default() {
+            kill_tree(child);
+        }
+        let mut block = true;
+        loop {
+            match wait(block) {
+                Ok(Waited::Ended(pid, _)) => reap(pid),
+                Ok(Waited::Alive) => break,
+                Ok(Waited::Childless) => return,
+                Err(error) => {
+                    log::error!("cannot wait for what is left: {error}");
+                    return;
+                }
+            }
+            block = false;
+        }
+    }
+}
+
+/// Kills a process and what it is parent of; the parent first, so that it makes no more.
+fn kill_tree(pid: Pid) {
+    let below = children(pid).unwrap_or_default();
+    let _ = rustix::process::kill_process(pid, Signal::KILL);
+    for child in below {
+        kill_tree(child);
+    }
+}

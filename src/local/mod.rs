@@ -1,0 +1,69 @@
+//! The embedded cluster: one machine, one agent, the same calls and events as a Mesos master.
+//!
+//! `borges agent` is the parent of all blocks and answers on a unix socket. It is two processes, in a session
+//! of their own: a *reaper*, which does nothing, and its child, the *agent*, which does everything. Both are
+//! child subreapers: when the agent is killed its blocks pass to the reaper, which still notes their ends.
+//! When the server is killed, the blocks do not even notice.
+//!
+//! This room knows launches and processes; it must not know documents, tasks' policies, or who calls.
+//!
+//! | file | |
+//! |---|---|
+//! | `state` | the cluster as a state machine: calls, ends and time in, actions out (pure) |
+//! | `work` | a task's description → what is to be done for it (pure) |
+//! | `exit` | how a process ended, in words (pure) |
+//! | `options` | what an agent is told when it starts |
+//! | `layout` | where things lie |
+//! | `agent` | the shell around the state machine |
+//! | `connection` | one client, seen from the agent |
+//! | `processes` | blocks: started, signalled, ended |
+//! | `program` | which file a program's name means |
+//! | `end` | an ended process: seen, noted, reaped |
+//! | `table` | which process is which launch, for those who come after |
+//! | `reaper` | the agent's parent |
+//! | `start` | finding the agent of a directory, or starting it |
+//! | `client` | the embedded cluster as a [`Master`](crate::mesos::Master) |
+//! | `sandbox` | its sandboxes as a [`Sandbox`](crate::mesos::Sandbox) |
+
+mod agent;
+mod client;
+mod connection;
+mod end;
+mod exit;
+mod layout;
+mod options;
+mod processes;
+mod program;
+mod reaper;
+mod sandbox;
+mod start;
+mod state;
+mod table;
+mod work;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+pub use agent::AGENT_ID;
+pub use client::Client;
+pub use options::{AgentOptions, OptionsError, Role};
+pub use sandbox::LocalSandbox;
+pub use start::{StartError, start};
+pub use work::{BODY, DIRECTORY_LABEL};
+
+/// The whole life of `borges agent`: `args` are those after these two words, as [`AgentOptions::to_args`]
+/// writes them.
+///
+/// stdin is the socket to listen on. What is logged goes to the logger the caller has set up.
+pub fn agent_main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    match AgentOptions::from_args(args) {
+        Ok(options) => match options.role {
+            Role::Reaper => reaper::run(&options),
+            Role::Agent => agent::run(&options),
+        },
+        Err(error) => {
+            log::error!("{error}");
+            ExitCode::from(2)
+        }
+    }
+}

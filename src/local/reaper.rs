@@ -1,0 +1,85 @@
+//! The agent's parent: does nothing, until the agent is dead.
+//!
+//! Then the blocks become its children, since it is the next subreaper above them. It sees each end, writes
+//! `block/exit` for it from the table the agent left, and ends when nothing is left.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::io;
+use std::os::unix::process::CommandExt;
+use std::process::{Command, ExitCode, Stdio};
+
+use rustix::process::{Pid, getpid, set_child_subreaper, setsid};
+
+use super::end::{self, Waited};
+use super::layout::{Layout, sandbox_in};
+use super::options::{AgentOptions, Role};
+use super::table::{self, Row};
+
+/// Starts the agent and outlives it.
+pub(crate) fn run(options: &AgentOptions) -> ExitCode {
+    let agent = match start(options) {
+        Ok(agent) => agent,
+        Err(error) => {
+            log::error!("the agent cannot be started: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let layout = Layout::new(&options.directory);
+    let path = layout.tables().join(getpid().as_raw_nonzero().to_string());
+    let mut rows: Option<HashMap<i32, Row>> = None;
+    loop {
+        match end::wait(true) {
+            Ok(Waited::Ended(pid, exit)) if pid == agent => {
+                log::info!("the agent {exit}");
+                end::reap(pid);
+                if options.end_with_client {
+                    end::sweep();
+                }
+            }
+            Ok(Waited::Ended(pid, exit)) => {
+                // Ours only since the agent is dead: the table is its last word.
+                let rows = rows.get_or_insert_with(|| match table::read(&path) {
+                    Ok(found) => found.map(|(_, rows)| rows).unwrap_or_default(),
+                    Err(error) => {
+                        log::error!("`{}` cannot be read: {error}", path.display());
+                        HashMap::new()
+                    }
+                });
+                if let Some(row) = rows.get(&pid.as_raw_nonzero().get()) {
+                    end::kill_rest(pid);
+                    let sandbox = sandbox_in(layout.executor(&row.framework, &row.launch));
+                    if let Err(error) = end::write_exit(&sandbox, exit) {
+                        log::error!("the exit code of `{}` is not kept: {error}", row.launch);
+                    }
+                }
+                end::reap(pid);
+            }
+            Ok(Waited::Alive) => {}
+            Ok(Waited::Childless) => break,
+            Err(error) => {
+                log::error!("children cannot be waited for: {error}");
+                return ExitCode::FAILURE;
+            }
+        }
+    }
+    let _ = std::fs::remove_file(path);
+    ExitCode::SUCCESS
+}
+
+fn start(options: &AgentOptions) -> io::Result<Pid> {
+    // Fails for the leader of a group only, which has what it needs already.
+    let _ = setsid();
+    set_child_subreaper(Some(getpid()))?;
+    let options = AgentOptions { role: Role::Agent, ..options.clone() };
+    let child = Command::new("/proc/self/exe")
+        .arg0("borges")
+        .arg("agent")
+        .args(options.to_args())
+        .stdin(Stdio::inherit())
+        .spawn()?;
+    // As long as anyone has the socket open, connecting to a dead agent would seem to work.
+    rustix::stdio::dup2_stdin(File::open("/dev/null")?)?;
+    let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
+    pid.ok_or_else(|| io::Error::from(io::ErrorKind::InvalidData))
+}
