@@ -222,7 +222,9 @@ fn a_hundred_thousand_blocks_are_planned() {
     let (run, memory) = measured("plan", &document);
     assert_eq!(run.code, Some(0), "{}", run.stderr);
     assert!(String::from_utf8_lossy(&run.stdout).contains("b99999"));
-    affordable(memory, document.len());
+    // A document that is hardly more than its blocks: what counts is what a block costs.
+    println!("{memory} bytes at the most for 100,000 blocks in {} bytes", document.len());
+    assert!(memory <= (64 << 20) + 100_000 * 2048, "{memory} bytes for 100,000 blocks");
 }
 
 #[test]
@@ -253,7 +255,7 @@ fn a_document_one_may_not_read() {
     place.write("bad.org", block("", "true"));
     let run = place.kept_from("bad.org", &["run", "bad.org"]);
     assert_eq!(run.code, Some(2), "{run:#?}");
-    assert!(run.stderr.contains("bad.org") && run.stderr.to_lowercase().contains("permission"), "{run:#?}");
+    assert!(run.stderr.contains("bad.org: error: it may not be read"), "{run:#?}");
 }
 
 #[rstest]

@@ -127,7 +127,7 @@ const DONE: &str = "finished";
 ])]
 #[case::own_language("examples/own-language.org", 1, &[
     ("strict", "failed, exit code 1", "before\n"),
-    ("unbuffered", DONE, "py 1\n"),
+    ("optimised", DONE, "py 1\n"),
     ("stream", DONE, ""),
 ])]
 #[case::skipped("examples/skipped.org", 0, &[
@@ -185,7 +185,7 @@ const DONE: &str = "finished";
 #[case::streams("examples/streams.org", 0, &[
     ("numbers", DONE, "1\n2\n3\n4\n5\n"),
     ("complains", DONE, ""),
-    ("no-newline", DONE, "the last line has no end"),
+    ("no-newline", DONE, "the last line has no end\n"),
     ("silent", DONE, ""),
 ])]
 #[case::pipeline("examples/pipeline.org", 0, &[
@@ -229,7 +229,7 @@ const DONE: &str = "finished";
     ("name-between", DONE, "A=3\n"),
     ("among-others", DONE, "A=4\n"),
     ("on-the-line", DONE, "A=5 B=b c\n"),
-    ("line-wins", DONE, "A=line\n"),
+    ("header-wins", DONE, "A=header\n"),
     ("colons", DONE, "a colon in a value\n"),
     ("line-49", DONE, "not named line-49\n"),
 ])]
