@@ -66,6 +66,7 @@ const WORLD: &[(&str, &str)] = &[
     ("tempfile", "a disk"),
     ("tokio", "a runtime"),
     ("rustix", "the system"),
+    ("nix", "the system"),
     ("signal_hook", "the system"),
     ("std::fs", "a disk"),
     ("std::env", "the environment"),
