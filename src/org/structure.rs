@@ -81,7 +81,11 @@ struct Walk<'w, 'a> {
 
 impl<'a> Walk<'_, 'a> {
     fn run(&mut self) {
-        let mut at = 0;
+        // A planning line right under its headline is an element of its own.
+        let planned = self.walker.lines.start(0) > 0
+            && self.kind(0) == Kind::Text
+            && grammar::matches(Rule::planning, &decode(self.trimmed(0)));
+        let mut at = u32::from(planned);
         while let Some(&frame) = self.walker.frames.last() {
             if at >= frame.limit {
                 at = at.max(frame.resume);
