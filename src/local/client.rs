@@ -1,6 +1,6 @@
 //! The embedded cluster, seen from a scheduler: [`Client`] is its [`Master`].
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind};
 use std::path::PathBuf;
@@ -8,7 +8,7 @@ use std::rc::{Rc, Weak};
 use std::task::{Context, Poll, Waker};
 
 use bytes::BytesMut;
-use futures_util::future::{FutureExt, LocalBoxFuture, ready};
+use futures_util::future::{FutureExt, LocalBoxFuture};
 use futures_util::stream::{StreamExt, poll_fn};
 use prost::Message;
 use tokio::net::UnixStream;
@@ -25,64 +25,85 @@ const NAME: &str = "local";
 
 /// The embedded cluster of one directory; each subscription starts its agent if there is none.
 ///
-/// Calls and events share one connection, which the subscription's stream reads *and writes*: calls go out
-/// when the stream is polled, all that have gathered at once.
+/// Calls and events share one connection. Calls go out when one of their futures is polled, or the stream is:
+/// all that have gathered by then, in the order they were made.
 #[derive(Debug)]
 pub struct Client {
     options: AgentOptions,
     exe: PathBuf,
-    /// What is unsent, as long as the subscription lives.
-    unsent: Weak<RefCell<Unsent>>,
+    /// The way out of the subscription, as long as it lives.
+    way: Rc<RefCell<Weak<Way>>>,
 }
 
-#[derive(Debug, Default)]
-struct Unsent {
-    bytes: BytesMut,
-    /// Who polls the stream.
-    waker: Option<Waker>,
+/// The outgoing half of a connection.
+struct Way {
+    stream: UnixStream,
+    unsent: RefCell<BytesMut>,
+    /// Who polls the stream, and goes on writing when the socket has room again.
+    reader: Cell<Option<Waker>>,
 }
 
 impl Client {
     /// A client of the agent in `options.directory`, which `exe agent …` starts if need be.
     pub fn new(options: AgentOptions, exe: PathBuf) -> Self {
-        Self { options, exe, unsent: Weak::new() }
+        Self { options, exe, way: Rc::default() }
     }
 }
 
 impl Master for Client {
     fn subscribe(&mut self, call: Call) -> LocalBoxFuture<'static, Result<Subscription, MasterError>> {
-        let mut unsent = Unsent::default();
-        recordio::encode_message(&call, &mut unsent.bytes);
-        let unsent = Rc::new(RefCell::new(unsent));
-        self.unsent = Rc::downgrade(&unsent);
-        let (options, exe) = (self.options.clone(), self.exe.clone());
+        let mut unsent = BytesMut::new();
+        recordio::encode_message(&call, &mut unsent);
+        self.way = Rc::default();
+        let (options, exe, place) = (self.options.clone(), self.exe.clone(), self.way.clone());
         async move {
             let stream = start(&options, &exe).map_err(|error| unreachable(io::Error::other(error)))?;
             stream.set_nonblocking(true).map_err(unreachable)?;
             let stream = UnixStream::from_std(stream).map_err(unreachable)?;
-            let mut line =
-                Line { stream, unsent, decoder: Decoder::default(), ready: VecDeque::new(), over: false };
+            let way = Rc::new(Way { stream, unsent: RefCell::new(unsent), reader: Cell::default() });
+            *place.borrow_mut() = Rc::downgrade(&way);
+            way.write().map_err(unreachable)?;
+            let mut line = Line { way, decoder: Decoder::default(), ready: VecDeque::new(), over: false };
             Ok(Subscription { events: poll_fn(move |context| line.poll(context)).boxed_local() })
         }
         .boxed_local()
     }
 
     fn call(&mut self, call: Call) -> LocalBoxFuture<'static, Result<(), MasterError>> {
-        let result = self.unsent.upgrade().ok_or(MasterError::NotSubscribed).map(|unsent| {
-            let mut unsent = unsent.borrow_mut();
-            recordio::encode_message(&call, &mut unsent.bytes);
-            if let Some(waker) = unsent.waker.take() {
-                waker.wake();
+        let way = self.way.borrow().upgrade();
+        if let Some(way) = &way {
+            recordio::encode_message(&call, &mut way.unsent.borrow_mut());
+        }
+        async move { way.ok_or(MasterError::NotSubscribed)?.write().map_err(unreachable) }.boxed_local()
+    }
+}
+
+impl Way {
+    /// Writes what is unsent, as far as there is room.
+    fn write(&self) -> io::Result<()> {
+        let mut unsent = self.unsent.borrow_mut();
+        while !unsent.is_empty() {
+            match self.stream.try_write(&unsent) {
+                Ok(bytes) => drop(unsent.split_to(bytes)),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    if let Some(reader) = self.reader.take() {
+                        reader.wake();
+                    }
+                    break;
+                }
+                Err(error) => {
+                    unsent.clear();
+                    return Err(error);
+                }
             }
-        });
-        ready(result).boxed_local()
+        }
+        Ok(())
     }
 }
 
 /// The connection of one subscription.
 struct Line {
-    stream: UnixStream,
-    unsent: Rc<RefCell<Unsent>>,
+    way: Rc<Way>,
     decoder: Decoder,
     ready: VecDeque<Event>,
     over: bool,
@@ -112,19 +133,23 @@ impl Line {
 
     /// Writes what is unsent, then reads until there is an event; false at the end.
     fn advance(&mut self, context: &mut Context<'_>) -> Poll<Result<bool, MasterError>> {
-        if let Err(error) = self.write(context) {
-            // What the agent said last is worth more than that it hung up.
-            log::debug!("the agent takes no calls: {error}");
+        let stream = &self.way.stream;
+        while !self.way.unsent.borrow().is_empty() && stream.poll_write_ready(context).is_ready() {
+            if let Err(error) = self.way.write() {
+                // What the agent said last is worth more than that it hung up.
+                log::debug!("the agent takes no calls: {error}");
+            }
         }
+        self.way.reader.set(Some(context.waker().clone()));
         loop {
-            if self.stream.poll_read_ready(context).is_pending() {
+            if stream.poll_read_ready(context).is_pending() {
                 return Poll::Pending;
             }
             let buffer = self.decoder.buffer();
             if buffer.spare_capacity_mut().len() < 4096 {
                 buffer.reserve(64 << 10);
             }
-            match self.stream.try_read_buf(buffer) {
+            match stream.try_read_buf(buffer) {
                 Ok(0) if self.decoder.left_over() > 0 => {
                     return Poll::Ready(Err(MasterError::Cut(self.decoder.left_over())));
                 }
@@ -140,25 +165,6 @@ impl Line {
                 return Poll::Ready(Ok(true));
             }
         }
-    }
-
-    fn write(&mut self, context: &mut Context<'_>) -> io::Result<()> {
-        let mut unsent = self.unsent.borrow_mut();
-        unsent.waker = Some(context.waker().clone());
-        while !unsent.bytes.is_empty() {
-            if self.stream.poll_write_ready(context)?.is_pending() {
-                break;
-            }
-            match self.stream.try_write(&unsent.bytes) {
-                Ok(bytes) => drop(unsent.bytes.split_to(bytes)),
-                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
-                Err(error) => {
-                    unsent.bytes.clear();
-                    return Err(error);
-                }
-            }
-        }
-        Ok(())
     }
 }
 

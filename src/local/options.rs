@@ -70,9 +70,9 @@ impl AgentOptions {
                 "--directory" => {
                     options.directory = args.next().ok_or(OptionsError::BadValue("--directory"))?.into();
                 }
-                "--milli-cpus" => options.milli_cpus = number("--milli-cpus", args.next())?,
-                "--mem-mib" => options.mem_mib = number("--mem-mib", args.next())?,
-                "--disk-mib" => options.disk_mib = number("--disk-mib", args.next())?,
+                "--milli-cpus" => options.milli_cpus = number("--milli-cpus", args.next().as_deref())?,
+                "--mem-mib" => options.mem_mib = number("--mem-mib", args.next().as_deref())?,
+                "--disk-mib" => options.disk_mib = number("--disk-mib", args.next().as_deref())?,
                 "--hostname" => {
                     let name = args.next().and_then(|name| name.into_string().ok());
                     options.hostname = name.ok_or(OptionsError::BadValue("--hostname"))?;
@@ -126,12 +126,8 @@ impl AgentOptions {
     }
 }
 
-fn number(name: &'static str, value: Option<OsString>) -> Result<u64, OptionsError> {
-    value
-        .as_deref()
-        .and_then(OsStr::to_str)
-        .and_then(|value| value.parse().ok())
-        .ok_or(OptionsError::BadValue(name))
+fn number(name: &'static str, value: Option<&OsStr>) -> Result<u64, OptionsError> {
+    value.and_then(OsStr::to_str).and_then(|value| value.parse().ok()).ok_or(OptionsError::BadValue(name))
 }
 
 #[cfg(test)]

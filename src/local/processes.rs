@@ -1,7 +1,7 @@
 //! The blocks' processes: started, signalled, and ended.
 //!
 //! A start is few system calls: four directories, three files, one note beside them, one spawn. The spawn is
-//! posix_spawn, for which std asks an absolute program, no `pre_exec` and no change of user.
+//! `posix_spawn`, for which std asks an absolute program, no `pre_exec` and no change of user.
 
 use std::collections::HashMap;
 use std::ffi::OsString;
@@ -105,10 +105,10 @@ impl Processes {
 
     /// Starts a launch, unless there was one of its name before.
     pub(crate) fn start(&mut self, launch: &Launch) -> Started {
-        let executor = self.layout.executor(&launch.framework, &launch.launch);
+        let executor = self.layout.executor(&launch.framework, &launch.id);
         match self.claim(launch, &executor) {
             Ok(true) => {}
-            Ok(false) => return Started::Repeat(self.past(&launch.framework, &launch.launch)),
+            Ok(false) => return Started::Repeat(self.past(&launch.framework, &launch.id)),
             Err(error) => return failed(format!("the sandbox cannot be made: {}", words(&error))),
         }
         let sandbox = sandbox_in(executor.clone());
@@ -117,7 +117,7 @@ impl Processes {
                 let row = self.table.put(
                     pid.as_raw_nonzero().get(),
                     &launch.framework,
-                    &launch.launch,
+                    &launch.id,
                     &launch.work.held,
                 );
                 let slot = row.inspect_err(|error| {
@@ -134,7 +134,7 @@ impl Processes {
                 if let Some(code) = exit
                     && let Err(error) = end::write_exit(&sandbox, Exit::Code(code))
                 {
-                    log::warn!("the exit code of `{}` cannot be written: {error}", launch.launch);
+                    log::warn!("the exit code of `{}` cannot be written: {error}", launch.id);
                 }
                 Started::Failed(reason, message)
             }

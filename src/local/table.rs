@@ -125,8 +125,8 @@ mod tests {
     fn rows_come_back_and_cleared_ones_do_not() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("7");
-        let head = Head { boot: "b".into(), session: 7 };
-        let mut table = Table::create(&path, &head).unwrap();
+        let start = Head { boot: "b".into(), session: 7 };
+        let mut table = Table::create(&path, &start).unwrap();
         let held = Quantities {
             milli_cpus: 500,
             mem_mib: 56,
@@ -142,7 +142,7 @@ mod tests {
         assert_eq!(table.put(12, "f", "r.2.1", &held).unwrap(), first, "a slot is used again");
         table.put(13, "f", "r.3.1", &held).unwrap();
         let (read_head, rows) = read(&path).unwrap().unwrap();
-        assert_eq!(read_head, head);
+        assert_eq!(read_head, start);
         let mut pids: Vec<_> = rows.keys().copied().collect();
         pids.sort_unstable();
         assert_eq!(pids, [11, 12, 13]);

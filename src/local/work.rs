@@ -30,7 +30,7 @@ pub(crate) struct Work {
 }
 
 impl Work {
-    /// Reads a task. An error says what is wrong with it, for TASK_ERROR.
+    /// Reads a task. An error says what is wrong with it, for `TASK_ERROR`.
     pub(crate) fn of(task: TaskInfo) -> Result<Self, String> {
         if !is_name(&task.task_id.value) {
             return Err(format!("`{}` is no task id", task.task_id.value));

@@ -214,7 +214,7 @@ impl Agent {
         let mut task = Task::new(name.clone(), id.into(), work.held.clone());
         task.grace = grace;
         task.limit = limit;
-        let launch = Launch { key, framework: name.clone(), launch: task.launch.clone(), work };
+        let launch = Launch { key, framework: name.clone(), id: task.launch.clone(), work };
         if let Some(framework) = self.frameworks.get_mut(name) {
             framework.tasks.insert(task.launch.clone(), key);
         }
@@ -304,7 +304,7 @@ impl Agent {
     fn teardown(&mut self, name: &Rc<str>, peer: Peer, now: Now, out: &mut Vec<Action>) {
         let Some(framework) = self.frameworks.get_mut(name) else { return };
         framework.removed = true;
-        framework.task_killing = false;
+        framework.able.task_killing = false;
         let mut tasks: Vec<u64> = framework.tasks.values().copied().collect();
         tasks.sort_unstable();
         for key in tasks {
@@ -324,7 +324,7 @@ impl Agent {
 
     /// The state of a task that the cluster lost before it started.
     fn never_started(&self, framework: &str) -> TaskState {
-        let aware = self.frameworks.get(framework).is_some_and(|framework| framework.partition_aware);
+        let aware = self.frameworks.get(framework).is_some_and(|framework| framework.able.partition_aware);
         if aware { TaskState::Dropped } else { TaskState::Lost }
     }
 }
@@ -333,8 +333,8 @@ impl Framework {
     fn describe(&mut self, info: &FrameworkInfo) {
         let has =
             |wanted: Capability| info.capabilities.iter().any(|capability| capability.r#type() == wanted);
-        self.task_killing = has(Capability::TaskKillingState);
-        self.partition_aware = has(Capability::PartitionAware);
+        self.able.task_killing = has(Capability::TaskKillingState);
+        self.able.partition_aware = has(Capability::PartitionAware);
         self.role = info.roles.first().cloned().unwrap_or_else(|| info.role().to_owned());
     }
 }

@@ -81,7 +81,7 @@ pub(crate) struct Launch {
     /// Names the launch between core and shell.
     pub(crate) key: u64,
     pub(crate) framework: Rc<str>,
-    pub(crate) launch: Rc<str>,
+    pub(crate) id: Rc<str>,
     pub(crate) work: Work,
 }
 
@@ -150,8 +150,7 @@ pub(crate) struct Agent {
 
 #[derive(Debug, Default)]
 struct Framework {
-    task_killing: bool,
-    partition_aware: bool,
+    able: Able,
     role: String,
     peer: Option<Peer>,
     suppressed: bool,
@@ -161,6 +160,13 @@ struct Framework {
     offered: u64,
     /// Torn down: its id is burnt.
     removed: bool,
+}
+
+/// What a framework says it understands.
+#[derive(Debug, Default)]
+struct Able {
+    task_killing: bool,
+    partition_aware: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -285,7 +291,7 @@ impl Agent {
         now: Now,
         out: &mut Vec<Action>,
     ) {
-        let aware = self.frameworks.get(framework).is_some_and(|framework| framework.partition_aware);
+        let aware = self.frameworks.get(framework).is_some_and(|framework| framework.able.partition_aware);
         let (state, message) = match past {
             Past::Never if aware => {
                 (TaskState::Gone, "reconciliation: the agent never had this task".to_owned())
@@ -452,7 +458,7 @@ impl Agent {
             out.push(Action::Signal(key, Force::Ask));
         }
         let task_killing =
-            self.frameworks.get(&task.framework).is_some_and(|framework| framework.task_killing);
+            self.frameworks.get(&task.framework).is_some_and(|framework| framework.able.task_killing);
         if why == Stop::Killed && task_killing {
             self.update(key, TaskState::Killing, None, None, now, out);
         }

@@ -128,6 +128,8 @@ impl Task {
 
 #[cfg(test)]
 mod tests {
+    use std::fmt::Write as _;
+
     use super::*;
 
     fn task() -> Task {
@@ -163,7 +165,8 @@ mod tests {
                 let (state, reason, message) = Task { stop, ..task() }.verdict(exit);
                 let reason = reason.map_or("-", |reason| reason.as_str_name());
                 let stop = stop.map_or("-".to_owned(), |stop| format!("{stop:?}"));
-                table += &format!("{stop:8} {exit:9?} {:13} {reason} {message}\n", state.name());
+                let exit = format!("{exit:?}");
+                writeln!(table, "{stop:8} {exit:10} {:13} {reason} {message}", state.name()).unwrap();
             }
         }
         insta::assert_snapshot!(table);
