@@ -43,7 +43,7 @@ const TABLE: &[Room] = &[
     pure("spec", &["org", "babel", "task"]),
     pure("offer", &["task"]),
     shell("clock", &[]),
-    shell("config", &["org"]),
+    shell("config", &["org", "task"]),
     shell("mesos", &["task", "offer", "config", "clock"]),
     shell("local", &["task", "offer", "mesos", "config", "clock"]),
     shell("store", &["task", "spec", "config", "clock"]),
