@@ -20,7 +20,7 @@ use borges::mesos::messages::{FrameworkInfo, Offer};
 use borges::mesos::{Call, Event, Master, MasterError, Subscription};
 use borges::org;
 use borges::spec::{Request, plan};
-use borges::store::MemoryStore;
+use borges::store::DurableStore;
 use borges::task::State;
 use bytes::Bytes;
 use futures_util::StreamExt;
@@ -167,7 +167,7 @@ async fn run(parts: Parts) -> Vec<String> {
     let mut ends = BTreeMap::new();
     loop {
         match entries.recv().await.unwrap() {
-            Entry::Task(frame) if frame.block == "endless" && frame.state == State::Running => {
+            Entry::Task(frame) if &*frame.block == "endless" && frame.state == State::Running => {
                 assert!(engine.kill_task(frame.run.task(frame.number)).await.unwrap());
             }
             Entry::Task(frame) if frame.state.is_final() => {
@@ -203,7 +203,7 @@ fn a_run_with_success_failure_kill_and_retry() {
         let client = Client::new(options, PathBuf::from(env!("CARGO_BIN_EXE_borges")));
         let agent_end = client.agent_end();
         let parts = Parts {
-            store: Box::new(MemoryStore::default()),
+            store: Box::new(DurableStore::open(&directory.path().join("store.redb")).unwrap()),
             master: Box::new(Recorder { master: client, record: record.clone() }),
             sandbox: Rc::new(LocalSandbox::new(directory.path())),
             framework: FrameworkInfo {

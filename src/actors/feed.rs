@@ -1,5 +1,7 @@
 //! Who follows a run hears of it: every change of state, in order, and its end.
 
+use std::sync::Arc;
+
 use actix::{Actor, Context, Handler, Message};
 use jiff::Timestamp;
 use serde::Serialize;
@@ -38,7 +40,7 @@ pub struct Frame {
     /// The task's number in the run.
     pub number: u32,
     /// The block's name, or `line-14`.
-    pub block: String,
+    pub block: Arc<str>,
     /// The block's line.
     pub line: u32,
     /// Which instance of the block.

@@ -33,7 +33,7 @@ pub(super) struct Row {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct TaskView<'a> {
     pub(super) id: TaskId,
-    pub(super) spec: &'a TaskSpec,
+    pub(super) spec: &'a Arc<TaskSpec>,
     pub(super) row: &'a Row,
 }
 
@@ -41,7 +41,7 @@ impl Run {
     /// A run that was accepted just now: every task waits for others, for approval, or is free to go.
     pub(super) fn new(record: Arc<RunRecord>, now: Duration) -> Self {
         let progress = Progress::new(record.tasks.len(), &record.edges);
-        let row = |spec: &TaskSpec| {
+        let row = |spec: &Arc<TaskSpec>| {
             let state = match (spec.held, progress.is_free(spec.number)) {
                 (true, _) => State::Held,
                 (false, true) => State::Queued,

@@ -101,15 +101,17 @@ pub(super) struct Leave;
 #[rtype(result = "Vec<Waiting>")]
 pub(super) struct ListWaiting(pub(super) RunId);
 
-/// A task that waits for an offer.
+/// Tasks that wait for an offer for the same reason.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Waiting {
-    /// The block's name, or `line-14`.
-    pub block: String,
-    /// The block's line.
+    /// The name of the block that has waited longest, or its `line-14`.
+    pub block: Arc<str>,
+    /// That block's line.
     pub line: u32,
     /// How long it has waited.
     pub waited: Duration,
+    /// How many tasks wait, this one included.
+    pub tasks: usize,
     /// Why, in the document's words.
     pub reason: String,
 }
@@ -446,7 +448,7 @@ impl Handler<SubmitDocument> for Scheduler {
             accepted: self.wires.clock.now(),
             title,
             document,
-            tasks: plan.tasks,
+            tasks: plan.tasks.into_iter().map(Arc::new).collect(),
             edges: plan.edges,
         });
         let saved = self.wires.keeper.save(vec![Write::Run(record.clone())]);
@@ -528,18 +530,26 @@ impl Handler<ListWaiting> for Scheduler {
             (None, Some(reason)) => reason.to_string(),
             (None, None) => "the cluster has offered nothing since".to_owned(),
         };
-        let queued = |run: &Run| -> Vec<Waiting> {
-            run.tasks()
-                .filter(|task| task.row.state == State::Queued)
-                .map(|task| Waiting {
-                    block: task.spec.block.clone(),
-                    line: task.spec.line,
-                    waited: now.saturating_sub(task.row.since),
-                    reason: reason(&task.spec.resources),
-                })
-                .collect()
-        };
-        self.runs.get(&id).map(queued).unwrap_or_default()
+        let Some(run) = self.runs.get(&id) else { return Vec::new() };
+        // What asks for the same waits for the same reason.
+        let mut groups: HashMap<Resources, Waiting> = HashMap::new();
+        for TaskView { spec, row, .. } in run.tasks().filter(|task| task.row.state == State::Queued) {
+            let waited = now.saturating_sub(row.since);
+            let group = groups.entry(spec.resources).or_insert_with(|| Waiting {
+                block: spec.block.clone(),
+                line: spec.line,
+                waited,
+                tasks: 0,
+                reason: reason(&spec.resources),
+            });
+            group.tasks += 1;
+            if waited > group.waited {
+                (group.block, group.line, group.waited) = (spec.block.clone(), spec.line, waited);
+            }
+        }
+        let mut groups: Vec<Waiting> = groups.into_values().collect();
+        groups.sort_unstable_by_key(|group| (std::cmp::Reverse(group.waited), group.line));
+        groups
     }
 }
 

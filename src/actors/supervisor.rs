@@ -28,7 +28,7 @@ use crate::task::{Condition, Effect, History, Input, LaunchId, State, TaskId, Ta
 /// Watches over one task.
 pub(super) struct Supervisor {
     run: Arc<RunRecord>,
-    spec: TaskSpec,
+    spec: Arc<TaskSpec>,
     task: TaskRecord,
     /// The framework that launched it: where its sandbox is.
     framework: String,
@@ -82,7 +82,7 @@ pub(super) struct TaskChanged(pub(super) TaskRecord);
 
 impl Supervisor {
     /// For the task `spec` of `run`, where it stands at `task`.
-    pub(super) fn new(run: Arc<RunRecord>, spec: TaskSpec, task: TaskRecord, wires: Rc<Wires>) -> Self {
+    pub(super) fn new(run: Arc<RunRecord>, spec: Arc<TaskSpec>, task: TaskRecord, wires: Rc<Wires>) -> Self {
         Self { run, spec, task, framework: String::new(), running_since: None, wires }
     }
 

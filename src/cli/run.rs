@@ -1,6 +1,7 @@
 //! `borges run`: a document here and now.
 
 use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -19,7 +20,7 @@ use crate::actors::{
 };
 use crate::clock::Clock;
 use crate::spec::{Plan, Severity};
-use crate::store::DurableStore;
+use crate::store::MemoryStore;
 use crate::task::{LaunchId, RunId, State};
 
 /// How often running blocks are listened to, and waiting ones asked why.
@@ -49,8 +50,6 @@ pub(super) fn run(arguments: &RunArguments) -> Exit {
 enum Failure {
     #[error(transparent)]
     Engine(#[from] EngineError),
-    #[error(transparent)]
-    Store(#[from] crate::store::StoreError),
     #[error("{0}")]
     Io(#[from] std::io::Error),
     #[error("{0}")]
@@ -83,10 +82,10 @@ async fn read_and_run(arguments: &RunArguments, input: Input) -> Result<Exit, Fa
     let Cluster { master, sandbox, agent_end } =
         cluster::of(&input.config, &directory).map_err(Failure::Cluster)?;
     let parts = Parts {
-        store: Box::new(DurableStore::open(&directory.join("store.redb"))?),
+        // Nobody can come back for what this run leaves behind: to save it on disk would be to wait for nothing.
+        store: Box::new(MemoryStore::default()),
         master,
         sandbox,
-        // Nobody comes back for what a throw-away run leaves behind.
         framework: cluster::framework(0.0),
         clock: Clock::system(),
     };
@@ -157,11 +156,11 @@ struct Watch {
     output: Output,
     progress: Progress,
     /// Launches that may still write.
-    live: BTreeMap<u32, (LaunchId, String)>,
+    live: BTreeMap<u32, (LaunchId, Arc<str>)>,
     quiet: bool,
     max_wait: Option<Duration>,
     /// Waits that were said already.
-    said: HashSet<String>,
+    said: HashSet<(Arc<str>, String)>,
     /// Why the run was killed, when we did that.
     ending: Option<Exit>,
 }
@@ -246,9 +245,10 @@ impl Watch {
             return Ok(());
         }
         let waiting = self.engine.waiting(self.run).await?;
-        for line in progress::waits(&waiting, WORTH_A_LINE) {
-            if !self.quiet && self.said.insert(line.clone()) {
-                self.output.note(&line);
+        for group in waiting.iter().filter(|group| group.waited >= WORTH_A_LINE && !self.quiet) {
+            // The number of those behind it changes all the time; who, and why, is news only once.
+            if self.said.insert((group.block.clone(), group.reason.clone())) {
+                self.output.note(&progress::waits(group));
             }
         }
         if let Some(max_wait) = self.max_wait
