@@ -19,9 +19,15 @@
 //!
 //! Arrows between the rooms point one way; `tests/arrows.rs` holds the table.
 
+pub mod actors;
+pub mod babel;
+pub mod cli;
 pub mod clock;
+pub mod config;
 pub mod local;
 pub mod mesos;
 pub mod offer;
 pub mod org;
+pub mod spec;
+pub mod store;
 pub mod task;

@@ -9,15 +9,19 @@
 //! | `recordio` | messages in a stream: length, newline, bytes |
 //! | `events` | a generated event → one Rust enum, checked once |
 //! | `calls` | one function a call |
+//! | `conditions` | a status update → what it means for a launch |
+//! | `tasks` | a task's spec → the message that launches it |
 //! | `resources` | offered resources → whole numbers, and back without losing a field |
 //! | `master` | the two walls: [`Master`] and [`Sandbox`] |
 
 pub mod calls;
+pub mod conditions;
 pub mod events;
 pub mod master;
 pub mod messages;
 pub mod recordio;
 pub mod resources;
+pub mod tasks;
 
 pub use events::{Event, StatusUpdate};
 pub use master::{Chunk, Master, MasterError, Place, Sandbox, SandboxError, Subscription};

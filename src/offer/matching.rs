@@ -52,10 +52,10 @@ pub fn match_offers(offers: &[Offer], pending: &Queue) -> Matching {
     // A demand, its tasks not placed yet, and the first offer that may still have room for one.
     let mut walks: Vec<_> =
         pending.demands().map(|wants| (wants, pending.asking_for(wants).peekable(), 0)).collect();
-    let mut heads: BinaryHeap<Reverse<(u64, usize)>> = walks
+    let mut heads: BinaryHeap<Reverse<(TaskId, usize)>> = walks
         .iter_mut()
         .enumerate()
-        .filter_map(|(walk, (_, tasks, _))| tasks.peek().map(|&(place, _)| Reverse((place, walk))))
+        .filter_map(|(walk, (_, tasks, _))| tasks.peek().map(|&task| Reverse((task, walk))))
         .collect();
 
     while let Some(Reverse((_, walk))) = heads.pop() {
@@ -64,15 +64,14 @@ pub fn match_offers(offers: &[Offer], pending: &Queue) -> Matching {
             *offer += 1;
         }
         let rest = free.get(*offer).and_then(|free| free.checked_sub(wants));
-        let (Some(rest), Some((_, task))) = (rest, tasks.peek()) else {
+        let (Some(rest), Some(task)) = (rest, tasks.next()) else {
             unmatched.insert(**wants);
             continue;
         };
         free[*offer] = rest;
-        placed[*offer].push(*task);
-        tasks.next();
-        if let Some(&(place, _)) = tasks.peek() {
-            heads.push(Reverse((place, walk)));
+        placed[*offer].push(task);
+        if let Some(&next) = tasks.peek() {
+            heads.push(Reverse((next, walk)));
         }
     }
     drop(walks);
@@ -133,7 +132,8 @@ mod tests {
     /// Cases one can reckon by hand: (what it shows, offers, demands).
     #[test]
     fn table() {
-        let cases: [(&str, &[(u64, u64)], &[(u64, u64)]); 8] = [
+        type Sizes = &'static [(u64, u64)];
+        let cases: [(&str, Sizes, Sizes); 8] = [
             ("no offers", &[], &[(1000, 56)]),
             ("nothing waits", &[(4000, 512)], &[]),
             ("all fit into one", &[(4000, 512)], &[(1000, 56), (1000, 56)]),

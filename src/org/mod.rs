@@ -1,12 +1,50 @@
 //! Org text → [`Document`]: which source blocks it holds, and what is asked for them.
 //!
 //! Emacs is the truth of what a block is. This room knows nothing but text: no tasks, no clusters, no
-//! clock, no files.
+//! clock, no files. Everything in it takes time proportional to the text, whatever the text is.
 //!
 //! | file | |
 //! |---|---|
 //! | `document` | what reading a document yields |
+//! | `parse` | the way from bytes to a document |
+//! | `text` | bytes as Emacs sees them: byte order mark, line ends, characters |
+//! | `grammar` | `grammar/org.pest`, asked about one line |
+//! | `line` | what kind of line a line is |
+//! | `lines` | the lines of a section, and which ends which |
+//! | `structure` | the elements of a section: what holds what |
+//! | `list` | where list items end |
+//! | `outline` | headlines and their property drawers |
+//! | `source` | a block's own lines |
+//! | `body` | a block's code: escapes and indentation |
+//! | `header_args` | splitting a line of header arguments |
+//! | `lisp` | numbers and strings among their values |
+//! | `inherit` | what a block inherits |
+//! | `merge` | which of a block's arguments hold |
+//! | `report` | a document as JSON |
+//! | `nearest` | the word that was most likely meant |
+//! | `excerpt` | a line with a caret under it, for messages |
 
+mod body;
 mod document;
+mod excerpt;
+mod grammar;
+mod header_args;
+mod inherit;
+mod line;
+mod lines;
+mod lisp;
+mod list;
+mod merge;
+mod nearest;
+mod outline;
+mod parse;
+mod report;
+mod source;
+mod structure;
+mod text;
 
 pub use document::{Block, Document, Keyword, LookAlike, Origin, Param, Position, Property, Value};
+pub use excerpt::excerpt;
+pub use nearest::nearest;
+pub use parse::parse;
+pub use report::report;

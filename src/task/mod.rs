@@ -6,12 +6,14 @@
 //!
 //! | file | |
 //! |---|---|
+//! | `amount` | cpus and memory as people write them |
 //! | `ids` | the names of runs, tasks and launches |
 //! | `spec` | what a task asks for |
 //! | `policy` | what is done when a launch ends |
 //! | `state` | where a task stands; what a cluster says of a launch |
 //! | `step` | state × input → state, effects |
 
+pub mod amount;
 mod ids;
 mod policy;
 mod spec;

@@ -1,8 +1,8 @@
 //! What a task asks for.
 
 use std::fmt;
-use std::sync::Arc;
 
+use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use super::Policy;
@@ -40,28 +40,12 @@ pub struct Command {
     /// Working directory: absolute, or below the sandbox; `None` is the sandbox itself.
     pub directory: Option<String>,
     /// The block's code.
-    #[serde(with = "body")]
-    pub body: Arc<[u8]>,
+    pub body: Bytes,
 }
 
 impl Command {
     /// Where the body lies, seen from the sandbox.
     pub const BODY: &str = "block/body";
-}
-
-/// `Arc<[u8]>` as one run of bytes.
-mod body {
-    use std::sync::Arc;
-
-    use serde::{Deserialize, Deserializer, Serializer};
-
-    pub(super) fn serialize<S: Serializer>(body: &Arc<[u8]>, to: S) -> Result<S::Ok, S::Error> {
-        to.serialize_bytes(body)
-    }
-
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Arc<[u8]>, D::Error> {
-        Vec::deserialize(from).map(Into::into)
-    }
 }
 
 /// Amounts of what an agent offers and a task takes; integers, because cluster arithmetic in floats drifts.
@@ -97,6 +81,7 @@ impl Resources {
     }
 
     /// The larger of the two in each kind.
+    #[must_use]
     pub fn larger(&self, other: &Self) -> Self {
         Self {
             milli_cpus: self.milli_cpus.max(other.milli_cpus),

@@ -111,7 +111,9 @@ pub fn step(state: State, input: Input, history: &History, policy: &Policy) -> S
         // The current launch has ended.
         (Launching | Running | Unreachable, Update(C::Finished)) => match policy.ensure {
             Ensure::Finishes => succeeded(history),
-            Ensure::KeepsRunning => again(Cost::OneTry),
+            Ensure::KeepsRunning => {
+                self::again(&History { exit_code: Some(0), ..*history }, policy, Cost::OneTry)
+            }
         },
         (Launching | Running | Unreachable, Update(C::Failed)) => {
             if worth_another_try(history, policy) {

@@ -1,0 +1,254 @@
+//! The subscription to a cluster: keeps one open, passes on what it says, sends what is asked.
+//!
+//! A subscription has an epoch. What belongs to an earlier one (its events, answers to its offers) is not
+//! passed on: offers die with the connection, and everything else is reconciled.
+
+use std::time::Duration;
+
+use actix::fut::WrapFuture;
+use actix::{
+    Actor, ActorContext, ActorFutureExt, AsyncContext, Context, Handler, Message, Recipient, SpawnHandle,
+    StreamHandler,
+};
+use futures_util::StreamExt;
+use tokio::sync::mpsc::UnboundedSender;
+
+use super::tell_recipient;
+use crate::clock::Clock;
+use crate::mesos::messages::{FrameworkId, FrameworkInfo, TaskInfo};
+use crate::mesos::{Call, Event, Master, MasterError, StatusUpdate, calls};
+use crate::task::{Backoff, LaunchId};
+
+/// Keeps a subscription open.
+pub(super) struct Connection {
+    master: Box<dyn Master>,
+    framework: FrameworkInfo,
+    ears: Ears,
+    clock: Clock,
+    epoch: u64,
+    phase: Phase,
+    /// Attempts in a row that led to nothing.
+    setbacks: u32,
+}
+
+/// Who is told what.
+pub(super) struct Ears {
+    pub(super) events: Recipient<EventReceived>,
+    pub(super) lost: Recipient<ConnectionLost>,
+    pub(super) broken: UnboundedSender<Broken>,
+}
+
+/// Where the subscription stands.
+enum Phase {
+    Disconnected,
+    /// SUBSCRIBE is answered; SUBSCRIBED has not come yet.
+    Connecting {
+        stream: SpawnHandle,
+        heard: Duration,
+    },
+    Subscribed {
+        stream: SpawnHandle,
+        heard: Duration,
+        silence: Duration,
+        framework: String,
+    },
+}
+
+/// The cluster said something.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub(super) struct EventReceived {
+    pub(super) epoch: u64,
+    pub(super) event: Event,
+}
+
+/// There is no subscription now; a new one is sought.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub(super) struct ConnectionLost {
+    /// Why, in words.
+    pub(super) reason: String,
+}
+
+/// Something that cannot be mended from within: Borges must stop.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Broken {
+    /// What, in words.
+    pub reason: String,
+}
+
+/// What may be asked of a cluster.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub(super) enum Request {
+    /// Launch tasks on an offer of this epoch.
+    Accept { epoch: u64, offer: String, tasks: Vec<TaskInfo> },
+    /// These offers, of this epoch, are not wanted, nor their like for a while.
+    Decline { epoch: u64, offers: Vec<String>, refuse: Duration },
+    /// An update is saved.
+    Acknowledge(Box<StatusUpdate>),
+    /// End a launch.
+    Kill { launch: LaunchId, agent: Option<String> },
+    /// What has become of these?
+    Reconcile(Vec<(LaunchId, Option<String>)>),
+    /// Offers are wanted again.
+    Revive,
+    /// No offers are wanted.
+    Suppress,
+}
+
+/// An event, or the end of them, of an epoch.
+struct Incoming {
+    epoch: u64,
+    event: Result<Event, MasterError>,
+}
+
+/// Until SUBSCRIBED says how often the master beats.
+const FIRST_SILENCE: Duration = Duration::from_secs(45);
+/// How many beats may be missed. Mesos' own advice is five; three is stricter.
+const MISSED_BEATS: u32 = 3;
+/// Between attempts to subscribe.
+const RECONNECT: Backoff =
+    Backoff { first: Duration::from_millis(500), factor: 2.0, longest: Duration::from_secs(15) };
+
+impl Connection {
+    pub(super) fn new(master: Box<dyn Master>, framework: FrameworkInfo, ears: Ears, clock: Clock) -> Self {
+        Self { master, framework, ears, clock, epoch: 0, phase: Phase::Disconnected, setbacks: 0 }
+    }
+
+    fn subscribe(&mut self, ctx: &mut Context<Self>) {
+        self.epoch += 1;
+        let epoch = self.epoch;
+        let answer = self.master.subscribe(calls::subscribe(self.framework.clone(), Vec::new()));
+        ctx.spawn(answer.into_actor(self).map(move |answer, this, ctx| match answer {
+            Ok(subscription) => {
+                let events = subscription.events.map(move |event| Incoming { epoch, event });
+                let stream = ctx.add_stream(events);
+                this.phase = Phase::Connecting { stream, heard: this.clock.elapsed() };
+            }
+            Err(error) => this.lost(&error.to_string(), ctx),
+        }));
+    }
+
+    fn lost(&mut self, reason: &str, ctx: &mut Context<Self>) {
+        match std::mem::replace(&mut self.phase, Phase::Disconnected) {
+            Phase::Connecting { stream, .. } | Phase::Subscribed { stream, .. } => {
+                ctx.cancel_future(stream);
+            }
+            Phase::Disconnected => {}
+        }
+        // Whatever still comes of the old stream is of an old epoch now.
+        self.epoch += 1;
+        self.setbacks = self.setbacks.saturating_add(1);
+        let pause = RECONNECT.pause(self.setbacks, self.clock.chance());
+        log::warn!("{reason}; trying again in {:.1} s", pause.as_secs_f64());
+        tell_recipient(&self.ears.lost, ConnectionLost { reason: reason.to_owned() });
+        ctx.run_later(pause, Self::subscribe);
+    }
+
+    fn watch(&mut self, ctx: &mut Context<Self>) {
+        let (heard, silence) = match &self.phase {
+            Phase::Disconnected => return,
+            Phase::Connecting { heard, .. } => (*heard, FIRST_SILENCE),
+            Phase::Subscribed { heard, silence, .. } => (*heard, *silence),
+        };
+        let quiet = self.clock.elapsed().saturating_sub(heard);
+        if quiet > silence {
+            self.lost(&format!("the cluster has said nothing for {} s", quiet.as_secs()), ctx);
+        }
+    }
+
+    fn hear(&mut self, event: Event, ctx: &mut Context<Self>) {
+        let now = self.clock.elapsed();
+        match &mut self.phase {
+            Phase::Disconnected => return,
+            Phase::Connecting { heard, .. } | Phase::Subscribed { heard, .. } => *heard = now,
+        }
+        match &event {
+            Event::Subscribed { framework, heartbeat } => {
+                if let Phase::Connecting { stream, .. } | Phase::Subscribed { stream, .. } = self.phase {
+                    let silence = heartbeat.saturating_mul(MISSED_BEATS);
+                    let framework = framework.clone();
+                    self.framework.id = Some(FrameworkId { value: framework.clone() });
+                    self.phase = Phase::Subscribed { stream, heard: now, silence, framework };
+                    self.setbacks = 0;
+                }
+            }
+            Event::Error(reason) => {
+                // Another Borges took over, or the framework was removed: to come back would be to fight.
+                let reason = format!("the cluster ended the subscription: {reason}");
+                let _nobody = self.ears.broken.send(Broken { reason });
+                ctx.stop();
+                return;
+            }
+            _ => {}
+        }
+        tell_recipient(&self.ears.events, EventReceived { epoch: self.epoch, event });
+    }
+
+    /// The call for a request; `None` for one that belongs to an earlier epoch, or that needs no call.
+    fn call(&self, request: Request) -> Option<Call> {
+        let Phase::Subscribed { framework, .. } = &self.phase else { return None };
+        match request {
+            Request::Accept { epoch, .. } | Request::Decline { epoch, .. } if epoch != self.epoch => None,
+            Request::Accept { offer, tasks, .. } => Some(calls::accept(framework, [offer], tasks, None)),
+            Request::Decline { offers, refuse, .. } => Some(calls::decline(framework, offers, Some(refuse))),
+            Request::Acknowledge(update) => calls::acknowledge(framework, &update),
+            Request::Kill { launch, agent } => {
+                Some(calls::kill(framework, &launch.to_string(), agent.as_deref(), None))
+            }
+            Request::Reconcile(launches) => {
+                let launches: Vec<_> =
+                    launches.into_iter().map(|(launch, agent)| (launch.to_string(), agent)).collect();
+                let asked = launches.iter().map(|(launch, agent)| (launch.as_str(), agent.as_deref()));
+                Some(calls::reconcile(framework, asked))
+            }
+            Request::Revive => Some(calls::revive(framework, Vec::new())),
+            Request::Suppress => Some(calls::suppress(framework, Vec::new())),
+        }
+    }
+}
+
+impl Actor for Connection {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Context<Self>) {
+        self.subscribe(ctx);
+        ctx.run_interval(Duration::from_secs(1), Self::watch);
+    }
+}
+
+impl StreamHandler<Incoming> for Connection {
+    fn handle(&mut self, Incoming { epoch, event }: Incoming, ctx: &mut Context<Self>) {
+        if epoch != self.epoch {
+            return;
+        }
+        match event {
+            Ok(event) => self.hear(event, ctx),
+            Err(error) => self.lost(&error.to_string(), ctx),
+        }
+    }
+
+    // The default would stop the actor. A cancelled stream ends here too, when its epoch is over.
+    fn finished(&mut self, ctx: &mut Context<Self>) {
+        if !matches!(self.phase, Phase::Disconnected) {
+            self.lost("the cluster closed the connection", ctx);
+        }
+    }
+}
+
+impl Handler<Request> for Connection {
+    type Result = ();
+
+    fn handle(&mut self, request: Request, ctx: &mut Context<Self>) {
+        let Some(call) = self.call(request) else { return };
+        let kind = call.r#type;
+        let sent = self.master.call(call);
+        ctx.spawn(sent.into_actor(self).map(move |sent, _, _| {
+            if let Err(error) = sent {
+                // Whatever it was comes again: by the next offer, the next kill, the next reconciliation.
+                log::warn!("call {kind:?} was not sent: {error}");
+            }
+        }));
+    }
+}

@@ -1,0 +1,146 @@
+//! Starts the actors, and is the way to them.
+
+use std::io;
+use std::rc::Rc;
+
+use actix::{Actor, Addr, Arbiter, AsyncContext, MailboxError, SyncArbiter};
+use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
+
+use super::connection::{Broken, Connection, Ears};
+use super::feed::{Entry, Feed, Follow};
+use super::keeper::{Keeper, Unsaved};
+use super::matcher::Matcher;
+use super::parser::{ParseDocument, Parsed, Parser};
+use super::scheduler::{
+    Accepted, KillRun, KillTask, ListWaiting, ReadOutput, Scheduler, Submission, SubmitDocument, Waiting,
+};
+use super::supervisor::Wires;
+use crate::clock::Clock;
+use crate::mesos::messages::FrameworkInfo;
+use crate::mesos::{Chunk, Master, Sandbox, SandboxError};
+use crate::store::Store;
+use crate::task::{LaunchId, RunId, TaskId};
+
+/// What an engine is made of.
+pub struct Parts {
+    /// Where it keeps what must survive.
+    pub store: Box<dyn Store>,
+    /// The cluster it runs tasks on.
+    pub master: Box<dyn Master>,
+    /// Where that cluster's output is read.
+    pub sandbox: Rc<dyn Sandbox>,
+    /// What it calls itself towards the cluster.
+    pub framework: FrameworkInfo,
+    /// Its time and chance.
+    pub clock: Clock,
+}
+
+/// Reads documents, on threads of its own. Clones share them.
+#[derive(Clone)]
+pub struct Reader(Addr<Parser>);
+
+/// The running actors. Clones reach the same ones.
+#[derive(Clone)]
+pub struct Engine {
+    scheduler: Addr<Scheduler>,
+    feed: Addr<Feed>,
+}
+
+/// Why an actor gave no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum EngineError {
+    /// It is gone.
+    #[error("the scheduler has stopped: {0}")]
+    Gone(#[from] MailboxError),
+    /// What was asked could not be saved, so it was not done.
+    #[error("nothing was launched: {0}")]
+    Unsaved(#[from] Unsaved),
+}
+
+/// Documents read at the same time.
+const PARSERS: usize = 2;
+
+impl Reader {
+    /// Starts its threads.
+    pub fn start() -> Self {
+        Self(SyncArbiter::start(PARSERS, Parser::default))
+    }
+
+    /// Reads a document and makes its plan.
+    pub async fn read(&self, document: ParseDocument) -> Result<Parsed, EngineError> {
+        Ok(self.0.send(document).await?)
+    }
+}
+
+impl Engine {
+    /// Starts the actors on the current arbiter, and threads for those that have their own.
+    ///
+    /// What breaks for good is told to the receiver; nothing else ends the actors but the end of their system.
+    pub fn start(parts: Parts) -> io::Result<(Self, UnboundedReceiver<Broken>)> {
+        let Parts { store, master, sandbox, framework, clock } = parts;
+        let keeper = Keeper::start(store)?;
+        let (broken, breaks) = mpsc::unbounded_channel();
+        let feed = Feed::default().start();
+        let run_ends = feed.clone().recipient();
+        let frames = feed.clone().recipient();
+        let scheduler = Scheduler::create(move |ctx| {
+            let myself = ctx.address();
+            let ears = Ears {
+                events: myself.clone().recipient(),
+                lost: myself.clone().recipient(),
+                broken: broken.clone(),
+            };
+            let connection = Connection::new(master, framework, ears, clock.clone()).start();
+            let told = myself.clone().recipient();
+            let matcher = Matcher::start_in_arbiter(&Arbiter::new().handle(), move |_| Matcher::new(told));
+            let wires = Wires {
+                keeper,
+                connection: connection.recipient(),
+                queue: myself.clone().recipient(),
+                changes: myself.recipient(),
+                feed: frames,
+                broken,
+                sandbox,
+                clock,
+            };
+            Scheduler::new(matcher, run_ends, Rc::new(wires))
+        });
+        Ok((Self { scheduler, feed }, breaks))
+    }
+
+    /// Runs a document; answered once every task of it is on disk.
+    pub async fn submit(&self, submission: Submission) -> Result<Accepted, EngineError> {
+        Ok(self.scheduler.send(SubmitDocument(submission)).await??)
+    }
+
+    /// Passes on to `to` what happens from now on, in `run` or in all runs.
+    pub async fn follow(&self, run: Option<RunId>, to: UnboundedSender<Entry>) -> Result<(), EngineError> {
+        Ok(self.feed.send(Follow { run, to }).await?)
+    }
+
+    /// Ends a task; `false` when there is no such task.
+    pub async fn kill_task(&self, task: TaskId) -> Result<bool, EngineError> {
+        Ok(self.scheduler.send(KillTask(task)).await?)
+    }
+
+    /// Ends every task of a run; `false` when there is no such run.
+    pub async fn kill_run(&self, run: RunId) -> Result<bool, EngineError> {
+        Ok(self.scheduler.send(KillRun(run)).await?)
+    }
+
+    /// A piece of what a launch has written: at most `length` bytes of a file of its sandbox, from `offset`.
+    pub async fn read_output(
+        &self,
+        launch: LaunchId,
+        path: &'static str,
+        offset: u64,
+        length: usize,
+    ) -> Result<Result<Chunk, SandboxError>, EngineError> {
+        Ok(self.scheduler.send(ReadOutput { launch, path, offset, length }).await?)
+    }
+
+    /// What of a run waits for an offer, and why.
+    pub async fn waiting(&self, run: RunId) -> Result<Vec<Waiting>, EngineError> {
+        Ok(self.scheduler.send(ListWaiting(run)).await?)
+    }
+}

@@ -1,0 +1,168 @@
+//! The offers that are not answered yet, and how hungry for more we have said we are.
+//!
+//! An offer is a lease: nobody else can use what it holds. So one is answered at once, or, while a run may
+//! want it in a moment, after [`LEASE`] at the latest.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use super::connection::Request;
+use crate::mesos::messages;
+use crate::mesos::resources::Offered;
+use crate::mesos::tasks;
+use crate::offer::Offer;
+
+/// Offers, and our appetite.
+#[derive(Debug, Default)]
+pub(super) struct Market {
+    /// The framework's id, once the cluster has given it.
+    pub(super) framework: Option<String>,
+    /// The subscription the offers belong to.
+    pub(super) epoch: u64,
+    held: HashMap<String, Held>,
+    /// Something was declined since the last REVIVE: the cluster keeps it back for a while.
+    filtered: bool,
+    suppressed: bool,
+    /// Something has come to wait since offers were last matched, or asked for.
+    news: bool,
+    /// When the last REVIVEs were sent, for pacing.
+    tokens: Tokens,
+}
+
+/// An offer that is not answered yet.
+#[derive(Debug)]
+pub(super) struct Held {
+    agent: String,
+    pub(super) resources: Offered,
+    since: Duration,
+    /// The matcher has it.
+    matching: bool,
+}
+
+/// A bucket of REVIVEs: so many at once, then one each [`Tokens::EACH`].
+#[derive(Debug, Default)]
+struct Tokens {
+    used: u32,
+    since: Duration,
+}
+
+/// How long an offer is kept for a run that may want it in a moment.
+const LEASE: Duration = Duration::from_secs(1);
+/// How long what does not fit now is declined. Source: Mesos' own default.
+const REFUSE_SHORT: Duration = Duration::from_secs(5);
+/// How long everything is declined when there is nothing to run. Source: Mesos' guide for frameworks.
+const REFUSE_LONG: Duration = Duration::from_secs(3600);
+
+impl Tokens {
+    const BURST: u32 = 10;
+    const EACH: Duration = Duration::from_millis(100);
+
+    /// Takes one, if there is one.
+    fn take(&mut self, now: Duration) -> bool {
+        let back = now.saturating_sub(self.since).as_millis() / Self::EACH.as_millis();
+        if back > 0 {
+            self.used = self.used.saturating_sub(u32::try_from(back).unwrap_or(u32::MAX));
+            self.since = now;
+        }
+        let free = self.used < Self::BURST;
+        self.used += u32::from(free);
+        free
+    }
+}
+
+impl Market {
+    /// A new subscription: offers of earlier ones are gone, and the cluster has forgotten our filters.
+    pub(super) fn subscribed(&mut self, epoch: u64, framework: String) {
+        *self = Self { framework: Some(framework), epoch, ..Self::default() };
+    }
+
+    /// The subscription is gone, and its offers with it.
+    pub(super) fn lost(&mut self) {
+        self.held.clear();
+    }
+
+    pub(super) fn add(&mut self, offer: messages::Offer, epoch: u64, now: Duration) {
+        if epoch == self.epoch {
+            let held = Held {
+                agent: offer.agent_id.value,
+                resources: Offered::new(offer.resources),
+                since: now,
+                matching: false,
+            };
+            self.held.insert(offer.id.value, held);
+        }
+    }
+
+    /// The offer, to be answered now; `None` when it was rescinded.
+    pub(super) fn remove(&mut self, offer: &str) -> Option<Held> {
+        self.held.remove(offer)
+    }
+
+    /// The offers to be matched: all that the matcher does not have yet.
+    pub(super) fn take_idle(&mut self) -> Vec<Offer> {
+        let idle = self.held.iter_mut().filter(|(_, held)| !held.matching);
+        let mut offers: Vec<Offer> = idle
+            .map(|(id, held)| {
+                held.matching = true;
+                let free = tasks::resources(&held.resources.quantities());
+                Offer { id: id.clone(), agent: held.agent.clone(), free }
+            })
+            .collect();
+        self.news &= offers.is_empty();
+        // A map has no order; a round of matching should not depend on that.
+        offers.sort_unstable_by(|a, b| a.id.cmp(&b.id));
+        offers
+    }
+
+    /// Declines offers that nothing waits for: at once when there is no work at all, otherwise when their
+    /// lease is over.
+    pub(super) fn decline_idle(&mut self, now: Duration, has_work: bool) -> Option<Request> {
+        let over = |held: &Held| !held.matching && (!has_work || now.saturating_sub(held.since) >= LEASE);
+        let offers: Vec<String> =
+            self.held.iter().filter(|(_, held)| over(held)).map(|(id, _)| id.clone()).collect();
+        if offers.is_empty() {
+            return None;
+        }
+        self.held.retain(|_, held| !over(held));
+        self.filtered = true;
+        let refuse = if has_work { REFUSE_SHORT } else { REFUSE_LONG };
+        Some(Request::Decline { epoch: self.epoch, offers, refuse })
+    }
+
+    /// Declines offers on which nothing fitted.
+    pub(super) fn decline(&mut self, offers: Vec<String>) -> Request {
+        self.filtered = true;
+        Request::Decline { epoch: self.epoch, offers, refuse: REFUSE_SHORT }
+    }
+
+    /// Something of an accepted offer may be left: the cluster keeps it back for a while.
+    pub(super) fn left_over(&mut self) {
+        self.filtered = true;
+    }
+
+    /// Something more waits for an offer.
+    pub(super) fn hear_news(&mut self) {
+        self.news = true;
+    }
+
+    /// Whether to ask for offers again, now that something waits; to be followed if it says so.
+    ///
+    /// Only for news: what the cluster keeps back was of no use for what waited before.
+    pub(super) fn wants_revive(&mut self, now: Duration) -> bool {
+        let kept_back = self.filtered || self.suppressed;
+        let wants = self.news
+            && kept_back
+            && self.framework.is_some()
+            && self.held.is_empty()
+            && self.tokens.take(now);
+        if wants {
+            (self.filtered, self.suppressed, self.news) = (false, false, false);
+        }
+        wants
+    }
+
+    /// Whether to ask to be spared offers, now that there is nothing to run; to be followed if it says so.
+    pub(super) fn wants_suppress(&mut self) -> bool {
+        self.framework.is_some() && !std::mem::replace(&mut self.suppressed, true)
+    }
+}

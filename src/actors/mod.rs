@@ -1,0 +1,89 @@
+//! Who tells whom what. Shells: no policy lives here, only messages and the order in which effects happen.
+//!
+//! ```text
+//!   who submits ──send──► Parser (threads of its own)
+//!        │
+//!        └──send──► Scheduler ──send──► Keeper (a thread, the store's only user)
+//!                     │  ▲  ▲                        ▲
+//!   Matcher ◄──tell───┤  │  └─────tell─ Connection   │ send
+//!   (own thread) ─tell┼──┤                 ▲  ▲      │
+//!                     │  │                 │  │      │
+//!                     ├──┼───tell──────────┘  │      │
+//!                     │  │                    │      │
+//!                     └─tell─► Supervisor ─tell──────┘
+//!                        └─tell──┘ │
+//!                                 tell
+//!                                  ▼
+//!                                 Feed ──► who follows a run
+//! ```
+//!
+//! *send* waits for the answer, *tell* does not. Only the Parser and the Keeper are waited for, and they wait
+//! for nobody: there is no circle of waits. What is told goes through mailboxes without a limit, so no fact
+//! is dropped for want of room; limits stand where strangers are, at HTTP and at the feed's readers.
+//!
+//! A status update is saved, then acknowledged, then published. A launch is saved, then accepted.
+//!
+//! | file | |
+//! |---|---|
+//! | `engine` | starts them all |
+//! | `parser` | documents → plans |
+//! | `scheduler` | runs, offers, who runs next |
+//! | `run` | one run as the scheduler keeps it |
+//! | `market` | offers that are not answered yet |
+//! | `matcher` | the queue, and rounds of matching |
+//! | `supervisor` | watches over one task |
+//! | `connection` | the subscription to a cluster |
+//! | `keeper` | the store's thread |
+//! | `feed` | who follows a run hears of it |
+
+mod connection;
+mod engine;
+mod feed;
+mod keeper;
+mod market;
+mod matcher;
+mod parser;
+mod run;
+mod scheduler;
+mod supervisor;
+
+use actix::dev::ToEnvelope;
+use actix::{Actor, Addr, Handler, Message, Recipient};
+
+pub use connection::Broken;
+pub use engine::{Engine, EngineError, Parts, Reader};
+pub use feed::{Entry, Frame, RunEnded, RunState};
+pub use keeper::Unsaved;
+pub use parser::{ParseDocument, Parsed};
+pub use scheduler::{Accepted, Submission, Waiting};
+
+/// Tells an actor something, and does not wait. The one place where a message can be lost: the actor is gone.
+fn tell<A, M>(to: &Addr<A>, message: M)
+where
+    A: Actor + Handler<M>,
+    A::Context: ToEnvelope<A, M>,
+    M: Message + Send + 'static,
+    M::Result: Send,
+{
+    if to.connected() {
+        // Ignores the mailbox's limit, as wanted; a closed mailbox was looked for above.
+        #[expect(clippy::disallowed_methods, reason = "this is the one place")]
+        to.do_send(message);
+    } else {
+        log::warn!("{} for an actor that is gone", std::any::type_name::<M>());
+    }
+}
+
+/// As [`tell`], for one of whom only the message is known.
+fn tell_recipient<M>(to: &Recipient<M>, message: M)
+where
+    M: Message + Send + 'static,
+    M::Result: Send,
+{
+    if to.connected() {
+        #[expect(clippy::disallowed_methods, reason = "this is the one place")]
+        to.do_send(message);
+    } else {
+        log::warn!("{} for an actor that is gone", std::any::type_name::<M>());
+    }
+}

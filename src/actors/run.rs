@@ -1,0 +1,121 @@
+//! One run as the scheduler keeps it: a row a task, the open waits, how many tasks are still open.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::feed::RunState;
+use crate::spec::Progress;
+use crate::store::{RunRecord, TaskRecord};
+use crate::task::{History, Input, State, TaskId, TaskSpec};
+
+/// A run.
+#[derive(Debug)]
+pub(super) struct Run {
+    pub(super) record: Arc<RunRecord>,
+    rows: Vec<Row>,
+    progress: Progress,
+    open: usize,
+    pub(super) kill_asked: bool,
+}
+
+/// What the scheduler knows of a task.
+#[derive(Debug, Clone)]
+pub(super) struct Row {
+    pub(super) state: State,
+    pub(super) history: History,
+    pub(super) agent: Option<String>,
+    pub(super) message: Option<String>,
+    /// Since when it is in this state, by the clock's elapsed time.
+    pub(super) since: Duration,
+}
+
+/// A task, looked up.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct TaskView<'a> {
+    pub(super) id: TaskId,
+    pub(super) spec: &'a TaskSpec,
+    pub(super) row: &'a Row,
+}
+
+impl Run {
+    /// A run that was accepted just now: every task waits for others, for approval, or is free to go.
+    pub(super) fn new(record: Arc<RunRecord>, now: Duration) -> Self {
+        let progress = Progress::new(record.tasks.len(), &record.edges);
+        let row = |spec: &TaskSpec| {
+            let state = match (spec.held, progress.is_free(spec.number)) {
+                (true, _) => State::Held,
+                (false, true) => State::Queued,
+                (false, false) => State::Blocked,
+            };
+            Row { state, history: History::default(), agent: None, message: None, since: now }
+        };
+        let rows: Vec<Row> = record.tasks.iter().map(row).collect();
+        Self { open: rows.len(), rows, progress, kill_asked: false, record }
+    }
+
+    pub(super) fn task(&self, number: u32) -> Option<TaskView<'_>> {
+        let place = place(number)?;
+        Some(TaskView {
+            id: self.record.id.task(number),
+            spec: self.record.tasks.get(place)?,
+            row: self.rows.get(place)?,
+        })
+    }
+
+    pub(super) fn tasks(&self) -> impl Iterator<Item = TaskView<'_>> {
+        self.record.tasks.iter().zip(&self.rows).map(|(spec, row)| TaskView {
+            id: self.record.id.task(spec.number),
+            spec,
+            row,
+        })
+    }
+
+    pub(super) fn row_mut(&mut self, number: u32) -> Option<&mut Row> {
+        self.rows.get_mut(place(number)?)
+    }
+
+    /// Nothing more happens to any of its tasks.
+    pub(super) fn is_over(&self) -> bool {
+        self.open == 0
+    }
+
+    /// A task has been seen in the state its row has: what happens to those that wait for it.
+    ///
+    /// To be called once for each change of state.
+    pub(super) fn passed_on(&mut self, number: u32) -> Vec<(u32, Input)> {
+        let Some(task) = self.task(number) else { return Vec::new() };
+        let (state, ensure) = (task.row.state, task.spec.policy.ensure);
+        if state.is_final() {
+            self.open = self.open.saturating_sub(1);
+        }
+        self.progress.changed(number, state, ensure)
+    }
+
+    /// How the run stands.
+    pub(super) fn state(&self) -> RunState {
+        let failed = |row: &Row| matches!(row.state, State::Failed | State::Killed);
+        match () {
+            () if !self.is_over() => RunState::Running,
+            () if self.kill_asked => RunState::Killed,
+            () if self.rows.iter().any(failed) => RunState::Failed,
+            () => RunState::Finished,
+        }
+    }
+}
+
+impl TaskView<'_> {
+    /// What is stored of it.
+    pub(super) fn record(&self) -> TaskRecord {
+        TaskRecord {
+            id: self.id,
+            state: self.row.state,
+            history: self.row.history,
+            agent: self.row.agent.clone(),
+            message: self.row.message.clone(),
+        }
+    }
+}
+
+fn place(number: u32) -> Option<usize> {
+    usize::try_from(number).ok()?.checked_sub(1)
+}

@@ -1,0 +1,249 @@
+//! Watches over one task: feeds what happens into `task::step`, and carries out what it says.
+//!
+//! Knows no policy. Lives from the task's first launch to its end; what it knows is saved before anyone
+//! else hears of it, so it can be made again from what was saved.
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix::fut::WrapFuture;
+use actix::{
+    Actor, ActorContext, ActorFutureExt, AsyncContext, AtomicResponse, Context, Handler, Message, Recipient,
+    ResponseActFuture,
+};
+use futures_util::future::{LocalBoxFuture, ready};
+use tokio::sync::mpsc::UnboundedSender;
+
+use super::connection::{Broken, Request};
+use super::feed::Frame;
+use super::keeper::Keeper;
+use super::tell_recipient;
+use crate::clock::Clock;
+use crate::mesos::conditions::condition;
+use crate::mesos::{Place, Sandbox, StatusUpdate};
+use crate::store::{RunRecord, TaskRecord, Write};
+use crate::task::{Condition, Effect, History, Input, LaunchId, State, TaskId, TaskSpec, step};
+
+/// Watches over one task.
+pub(super) struct Supervisor {
+    run: Arc<RunRecord>,
+    spec: TaskSpec,
+    task: TaskRecord,
+    /// The framework that launched it: where its sandbox is.
+    framework: String,
+    /// When the current launch was first seen running.
+    running_since: Option<Duration>,
+    wires: Rc<Wires>,
+}
+
+/// Who is told what, and what else a supervisor needs.
+pub(super) struct Wires {
+    pub(super) keeper: Keeper,
+    pub(super) connection: Recipient<Request>,
+    pub(super) queue: Recipient<TaskQueued>,
+    pub(super) changes: Recipient<TaskChanged>,
+    pub(super) feed: Recipient<Frame>,
+    pub(super) broken: UnboundedSender<Broken>,
+    pub(super) sandbox: Rc<dyn Sandbox>,
+    pub(super) clock: Clock,
+}
+
+/// An offer was accepted for the task's next launch; that launch was saved before.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub(super) struct Placed {
+    pub(super) agent: String,
+    pub(super) framework: String,
+}
+
+/// The cluster said something of one of the task's launches.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub(super) struct StatusUpdated {
+    pub(super) launch: LaunchId,
+    pub(super) update: Box<StatusUpdate>,
+}
+
+/// Something else happened to the task.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub(super) struct Happened(pub(super) Input);
+
+/// The task waits for an offer.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub(super) struct TaskQueued(pub(super) TaskId);
+
+/// The task is in a new state, and that is saved.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub(super) struct TaskChanged(pub(super) TaskRecord);
+
+impl Supervisor {
+    /// For the task `spec` of `run`, where it stands at `task`.
+    pub(super) fn new(run: Arc<RunRecord>, spec: TaskSpec, task: TaskRecord, wires: Rc<Wires>) -> Self {
+        Self { run, spec, task, framework: String::new(), running_since: None, wires }
+    }
+
+    fn launch(&self) -> LaunchId {
+        self.task.id.launch(self.task.history.attempt)
+    }
+
+    /// Takes one step; then acknowledges `update`, if it came from one. Atomic: the mailbox waits for the
+    /// save, so what happens to a task keeps its order.
+    fn take(&mut self, input: Input, update: Option<Box<StatusUpdate>>) -> ResponseActFuture<Self, ()> {
+        let ran = self.running_since.map(|since| self.wires.clock.elapsed().saturating_sub(since));
+        let history = History { ran: ran.unwrap_or_default(), ..self.task.history };
+        let before = self.task.state;
+        let step = step(before, input, &history, &self.spec.policy);
+        self.task.state = step.next;
+        self.task.history = step.history;
+        if step.next == State::Running && before != State::Running {
+            self.running_since = self.running_since.or(Some(self.wires.clock.elapsed()));
+        }
+
+        let saved = if step.effects.contains(&Effect::Save) {
+            self.wires.keeper.save(vec![Write::Task(self.task.clone())])
+        } else {
+            Box::pin(ready(Ok(())))
+        };
+        let rest = saved.into_actor(self).map(move |saved, this, ctx| {
+            if let Err(unsaved) = saved {
+                // Neither acknowledged nor told: as if it had not happened.
+                let _nobody = this.wires.broken.send(Broken { reason: unsaved.to_string() });
+                return;
+            }
+            for &effect in step.effects {
+                this.perform(effect, update.as_deref(), ctx);
+            }
+            if let Some(update) = update {
+                tell_recipient(&this.wires.connection, Request::Acknowledge(update));
+            }
+            if this.task.state.is_final() {
+                ctx.stop();
+            }
+        });
+        Box::pin(rest)
+    }
+
+    fn perform(&mut self, effect: Effect, update: Option<&StatusUpdate>, ctx: &mut Context<Self>) {
+        let wires = &self.wires;
+        match effect {
+            // Done before: everything else waits for it.
+            Effect::Save => {}
+            Effect::Queue => tell_recipient(&wires.queue, TaskQueued(self.task.id)),
+            Effect::Pause => {
+                let pause = self.spec.policy.backoff.pause(self.task.history.setbacks, wires.clock.chance());
+                ctx.notify_later(Happened(Input::PauseOver), pause);
+            }
+            Effect::Kill => {
+                // A copy nobody wants names itself; it need not be the current launch.
+                let named = update.and_then(|update| update.launch.parse().ok());
+                let launch = named.unwrap_or_else(|| self.launch());
+                let agent =
+                    update.and_then(|update| update.agent.clone()).or_else(|| self.task.agent.clone());
+                tell_recipient(&wires.connection, Request::Kill { launch, agent });
+            }
+            Effect::Reconcile => {
+                let asked = vec![(self.launch(), self.task.agent.clone())];
+                tell_recipient(&wires.connection, Request::Reconcile(asked));
+            }
+            Effect::Publish => {
+                tell_recipient(&wires.feed, frame(&self.run, &self.spec, &self.task, None, &wires.clock));
+                tell_recipient(&wires.changes, TaskChanged(self.task.clone()));
+            }
+        }
+    }
+
+    /// The exit code of the current launch, where the sandbox has one.
+    fn exit_code(&self) -> LocalBoxFuture<'static, Option<i32>> {
+        let Some(agent) = self.task.agent.clone() else { return Box::pin(ready(None)) };
+        let place = Place { agent, framework: self.framework.clone(), executor: self.launch().to_string() };
+        let read = self.wires.sandbox.read(&place, "block/exit", 0, 16);
+        Box::pin(async move { std::str::from_utf8(&read.await.ok()?.bytes).ok()?.trim().parse().ok() })
+    }
+}
+
+impl Actor for Supervisor {
+    type Context = Context<Self>;
+}
+
+impl Handler<Placed> for Supervisor {
+    type Result = AtomicResponse<Self, ()>;
+
+    fn handle(&mut self, Placed { agent, framework }: Placed, _: &mut Context<Self>) -> Self::Result {
+        self.task.agent = Some(agent);
+        self.task.message = None;
+        self.framework = framework;
+        self.running_since = None;
+        AtomicResponse::new(self.take(Input::Placed, None))
+    }
+}
+
+impl Handler<Happened> for Supervisor {
+    type Result = AtomicResponse<Self, ()>;
+
+    fn handle(&mut self, Happened(input): Happened, _: &mut Context<Self>) -> Self::Result {
+        AtomicResponse::new(self.take(input, None))
+    }
+}
+
+impl Handler<StatusUpdated> for Supervisor {
+    type Result = AtomicResponse<Self, ()>;
+
+    fn handle(&mut self, message: StatusUpdated, _: &mut Context<Self>) -> Self::Result {
+        let StatusUpdated { launch, update } = message;
+        let condition = condition(&update);
+        if launch.attempt != self.task.history.attempt {
+            return AtomicResponse::new(self.take(Input::Stray(condition), Some(update)));
+        }
+        if !self.task.state.is_final() {
+            self.task.message.clone_from(&update.message);
+            self.task.agent = update.agent.clone().or_else(|| self.task.agent.take());
+        }
+        let future: ResponseActFuture<Self, ()> = match condition {
+            // What is done about the end of a launch can depend on its exit code.
+            Condition::Failed | Condition::Killed => {
+                let read = self.exit_code().into_actor(self);
+                Box::pin(read.then(move |code, this: &mut Self, _| {
+                    this.task.history.exit_code = code;
+                    this.take(Input::Update(condition), Some(update))
+                }))
+            }
+            Condition::Starting
+            | Condition::Running
+            | Condition::Killing
+            | Condition::Finished
+            | Condition::Refused
+            | Condition::Gone
+            | Condition::Lost => self.take(Input::Update(condition), Some(update)),
+        };
+        AtomicResponse::new(future)
+    }
+}
+
+/// What the feed says of a task.
+pub(super) fn frame(
+    run: &RunRecord,
+    spec: &TaskSpec,
+    task: &TaskRecord,
+    reason: Option<String>,
+    clock: &Clock,
+) -> Frame {
+    Frame {
+        seq: 0,
+        time: clock.now(),
+        run: run.id,
+        number: spec.number,
+        block: spec.block.clone(),
+        line: spec.line,
+        index: spec.index,
+        attempt: task.history.attempt,
+        state: task.state,
+        reason,
+        message: task.message.clone(),
+        agent: task.agent.clone(),
+        exit_code: task.history.exit_code,
+    }
+}

@@ -1,0 +1,96 @@
+//! The cluster a run goes to.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::rc::Rc;
+use std::thread::available_parallelism;
+use std::{env, io};
+
+use crate::config::{Config, MasterAddress};
+use crate::local::{self, AgentOptions, Client, LocalSandbox};
+use crate::mesos::messages::FrameworkInfo;
+use crate::mesos::messages::framework_info::{Capability, capability};
+use crate::mesos::{Master, Sandbox};
+
+/// A cluster, ready to be spoken to.
+pub(super) struct Cluster {
+    pub(super) master: Box<dyn Master>,
+    pub(super) sandbox: Rc<dyn Sandbox>,
+}
+
+/// The cluster that the setupfile names; an embedded one keeps its files in `directory`, and ends with us.
+pub(super) fn of(config: &Config, directory: &Path) -> Result<Cluster, String> {
+    if let MasterAddress::Mesos(address) = &config.master {
+        return Err(format!(
+            "`mesos_master` is `{address}`, and Apache Mesos is not built in yet; leave the key out, or write `local`"
+        ));
+    }
+    let executable = env::current_exe().map_err(|error| format!("this program cannot be found: {error}"))?;
+    let options = AgentOptions {
+        milli_cpus: config.milli_cpus.unwrap_or_else(machine_milli_cpus),
+        mem_mib: config.mem.unwrap_or_else(machine_mem),
+        disk_mib: free_disk(directory).map_err(|error| format!("{}: {error}", directory.display()))?,
+        end_with_client: true,
+        hostname: rustix::system::uname().nodename().to_string_lossy().into_owned(),
+        ..AgentOptions::new(directory.to_owned())
+    };
+    Ok(Cluster {
+        master: Box::new(Client::new(options, executable)),
+        sandbox: Rc::new(LocalSandbox::new(directory)),
+    })
+}
+
+/// What we call ourselves; `failover` is how long tasks are to outlive us, in seconds.
+pub(super) fn framework(failover: f64) -> FrameworkInfo {
+    use capability::Type;
+    let capability = |kind: Type| Capability { r#type: Some(kind as i32) };
+    FrameworkInfo {
+        user: env::var("USER").unwrap_or_else(|_| "root".to_owned()),
+        name: format!("Borges v{}", env!("CARGO_PKG_VERSION")),
+        failover_timeout: Some(failover),
+        checkpoint: Some(true),
+        roles: vec!["*".to_owned()],
+        capabilities: [
+            Type::MultiRole,
+            Type::PartitionAware,
+            Type::TaskKillingState,
+            Type::ReservationRefinement,
+        ]
+        .map(capability)
+        .into(),
+        ..FrameworkInfo::default()
+    }
+}
+
+/// `borges agent …`.
+pub(super) fn agent(arguments: Vec<OsString>) -> ExitCode {
+    local::agent_main(arguments)
+}
+
+/// A cpu is a share, not a core: with few cores, several blocks run side by side all the same.
+fn machine_milli_cpus() -> u64 {
+    let cores = available_parallelism().map_or(1, |cores| cores.get() as u64);
+    cores.max(4) * 1000
+}
+
+/// All memory of the machine, MiB.
+fn machine_mem() -> u64 {
+    let info = rustix::system::sysinfo();
+    #[expect(clippy::useless_conversion, reason = "the fields' type is the platform's")]
+    let bytes = u64::from(info.totalram) * u64::from(info.mem_unit);
+    bytes >> 20
+}
+
+/// What is free where the sandboxes lie, MiB.
+fn free_disk(directory: &Path) -> io::Result<u64> {
+    let stat = rustix::fs::statvfs(directory)?;
+    Ok((stat.f_bavail.saturating_mul(stat.f_frsize)) >> 20)
+}
+
+/// A directory of our own for the time of a run.
+pub(super) fn scratch() -> io::Result<(tempfile::TempDir, PathBuf)> {
+    let directory = tempfile::Builder::new().prefix("borges-run-").tempdir()?;
+    let path = directory.path().canonicalize()?;
+    Ok((directory, path))
+}

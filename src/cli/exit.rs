@@ -1,0 +1,30 @@
+//! What the process ends with.
+
+use std::process::ExitCode;
+
+/// How a command ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Exit {
+    /// All well.
+    Well,
+    /// Some block failed.
+    BlockFailed,
+    /// The document, or the call, is wrong.
+    Wrong,
+    /// The cluster is out of reach, or something waited for longer than it was allowed to.
+    OutOfReach,
+    /// A person, or a signal, ended it.
+    Interrupted,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(match exit {
+            Exit::Well => 0,
+            Exit::BlockFailed => 1,
+            Exit::Wrong => 2,
+            Exit::OutOfReach => 3,
+            Exit::Interrupted => 130,
+        })
+    }
+}

@@ -1,0 +1,107 @@
+//! Documents and setupfiles, from disk.
+
+use std::io::{ErrorKind, Read};
+use std::path::{Path, PathBuf};
+use std::{env, fs, io};
+
+use bytes::Bytes;
+
+use super::arguments::DocumentArguments;
+use super::exit::Exit;
+use super::problems;
+use crate::babel::Languages;
+use crate::config::Config;
+use crate::spec::Request;
+
+/// A document, and what is asked of it.
+pub(super) struct Input {
+    /// As it was typed.
+    pub(super) name: String,
+    pub(super) source: Bytes,
+    pub(super) config: Config,
+    /// What is asked of it.
+    pub(super) request: Request,
+}
+
+/// Reads what the arguments name; says what is wrong with it.
+pub(super) fn read(arguments: &DocumentArguments) -> Result<Input, Exit> {
+    let config = match &arguments.setupfile {
+        Some(path) => config(path)?,
+        None => configured("the environment", b"")?,
+    };
+    let mut languages = Languages::default();
+    for (value, at) in &config.languages {
+        if let Err(bad) = languages.add(value) {
+            let file = arguments.setupfile.as_deref().unwrap_or(Path::new("BORGES_LANG")).display();
+            eprintln!("{file}:{}:{}: error: {bad}", at.line, at.column);
+            return Err(Exit::Wrong);
+        }
+    }
+    let (name, source) = (shown(&arguments.path), contents(&arguments.path)?);
+    let directory = directory(&arguments.path).map_err(|error| {
+        eprintln!("{name}: its directory cannot be found: {error}");
+        Exit::Wrong
+    })?;
+    let request = Request {
+        names: arguments.names.clone(),
+        languages,
+        can_approve: false,
+        directory: Some(directory),
+        home: env::var("HOME").ok(),
+    };
+    Ok(Input { name, source: source.into(), config, request })
+}
+
+/// A file's bytes; `-` is stdin.
+pub(super) fn contents(path: &Path) -> Result<Vec<u8>, Exit> {
+    let read = if path == Path::new("-") {
+        let mut bytes = Vec::new();
+        io::stdin().lock().read_to_end(&mut bytes).map(|_| bytes)
+    } else {
+        fs::read(path)
+    };
+    read.map_err(|error| {
+        let why = match error.kind() {
+            ErrorKind::NotFound => "there is no such file".to_owned(),
+            ErrorKind::IsADirectory => "it is a directory; name an Org document".to_owned(),
+            ErrorKind::PermissionDenied => "it may not be read".to_owned(),
+            _ => format!("it cannot be read: {error}"),
+        };
+        eprintln!("{}: error: {why}", shown(path));
+        Exit::Wrong
+    })
+}
+
+pub(super) fn shown(path: &Path) -> String {
+    if path == Path::new("-") { "stdin".to_owned() } else { path.display().to_string() }
+}
+
+fn config(path: &Path) -> Result<Config, Exit> {
+    configured(&shown(path), &contents(path)?)
+}
+
+/// The setupfile, overridden by the environment.
+fn configured(name: &str, setupfile: &[u8]) -> Result<Config, Exit> {
+    // A variable that is no text cannot be one of ours.
+    let environment = env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+    Config::read(setupfile, environment).map_err(|errors| {
+        for error in errors {
+            problems::show_config_error(name, setupfile, &error);
+        }
+        Exit::Wrong
+    })
+}
+
+/// Where a document's blocks start: the directory it lies in.
+fn directory(document: &Path) -> io::Result<String> {
+    let parent = match document.parent() {
+        Some(parent) if document != Path::new("-") && parent != Path::new("") => parent.to_owned(),
+        _ => PathBuf::from("."),
+    };
+    let absolute = fs::canonicalize(parent)?;
+    absolute
+        .into_os_string()
+        .into_string()
+        .map_err(|_| io::Error::new(ErrorKind::InvalidInput, "its name is no text"))
+}

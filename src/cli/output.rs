@@ -1,0 +1,150 @@
+//! What blocks say, under their names.
+//!
+//! As `tail -f a b` shows two files: a line `==> NAME <==` whenever the speaker changes, and then the bytes
+//! as they are.
+
+use std::collections::HashMap;
+use std::io::{self, Write};
+
+use crate::actors::{Engine, EngineError};
+use crate::mesos::SandboxError;
+use crate::task::LaunchId;
+
+/// One of a block's two streams.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Stream {
+    Stdout,
+    Stderr,
+}
+
+impl Stream {
+    fn file(self) -> &'static str {
+        match self {
+            Self::Stdout => "block/stdout",
+            Self::Stderr => "block/stderr",
+        }
+    }
+}
+
+/// Passes on what launches write, to our own stdout and stderr.
+#[derive(Debug, Default)]
+pub(super) struct Output {
+    read: HashMap<(LaunchId, Stream), u64>,
+    stdout: Voice,
+    stderr: Voice,
+}
+
+/// One of our streams: who spoke last, and how.
+#[derive(Debug, Default)]
+struct Voice {
+    speaker: Option<LaunchId>,
+    mid_line: bool,
+}
+
+/// How much is read at once.
+const CHUNK: usize = 256 << 10;
+
+impl Output {
+    /// Passes on what `launch` of the block `name` has written since the last time.
+    pub(super) async fn pass_on(
+        &mut self,
+        engine: &Engine,
+        launch: LaunchId,
+        name: &str,
+    ) -> Result<(), EngineError> {
+        for stream in [Stream::Stdout, Stream::Stderr] {
+            loop {
+                let offset = *self.read.entry((launch, stream)).or_default();
+                let bytes = match engine.read_output(launch, stream.file(), offset, CHUNK).await? {
+                    Ok(chunk) => chunk.bytes,
+                    Err(SandboxError::Missing(_)) => break,
+                    Err(error) => {
+                        eprintln!("{name}: what it wrote cannot be read: {error}");
+                        break;
+                    }
+                };
+                if bytes.is_empty() {
+                    break;
+                }
+                let length = bytes.len();
+                // Whoever read us may have heard enough; the blocks run on all the same.
+                let _reader_gone = match stream {
+                    Stream::Stdout => self.stdout.say(&mut io::stdout().lock(), launch, name, &bytes),
+                    Stream::Stderr => {
+                        let name = format!("{name} (stderr)");
+                        self.stderr.say(&mut io::stderr().lock(), launch, &name, &bytes)
+                    }
+                };
+                self.read.insert((launch, stream), offset + length as u64);
+                if length < CHUNK {
+                    break;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Nothing more comes of this launch.
+    pub(super) fn close(&mut self, launch: LaunchId) {
+        self.read.remove(&(launch, Stream::Stdout));
+        self.read.remove(&(launch, Stream::Stderr));
+    }
+
+    /// Says a line of our own on stderr.
+    pub(super) fn note(&mut self, line: &str) {
+        let mut stderr = io::stderr().lock();
+        let end = if std::mem::take(&mut self.stderr.mid_line) { "\n" } else { "" };
+        self.stderr.speaker = None;
+        let _reader_gone = writeln!(stderr, "{end}{line}");
+    }
+
+    /// Nothing more comes at all: a last line without its end gets one.
+    pub(super) fn finish(&mut self) {
+        if self.stdout.mid_line {
+            let _reader_gone = io::stdout().lock().write_all(b"\n");
+        }
+        if self.stderr.mid_line {
+            let _reader_gone = io::stderr().lock().write_all(b"\n");
+        }
+    }
+}
+
+impl Voice {
+    fn say(&mut self, to: &mut impl Write, launch: LaunchId, name: &str, bytes: &[u8]) -> io::Result<()> {
+        if self.speaker != Some(launch) {
+            if std::mem::take(&mut self.mid_line) {
+                to.write_all(b"\n")?;
+            }
+            let gap = if self.speaker.is_some() { "\n" } else { "" };
+            writeln!(to, "{gap}==> {name} <==")?;
+            self.speaker = Some(launch);
+        }
+        to.write_all(bytes)?;
+        self.mid_line = bytes.last() != Some(&b'\n');
+        to.flush()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::task::RunId;
+
+    #[test]
+    fn a_header_stands_where_the_speaker_changes() {
+        let launch = |number| RunId(Uuid::nil()).task(number).launch(1);
+        let mut voice = Voice::default();
+        let mut out = Vec::new();
+        for (number, name, text) in
+            [(1, "a", "one\n"), (1, "a", "two"), (2, "b", "three\n"), (1, "a", "four\n")]
+        {
+            voice.say(&mut out, launch(number), name, text.as_bytes()).unwrap();
+        }
+        assert_eq!(
+            String::from_utf8(out).unwrap(),
+            "==> a <==\none\ntwo\n\n==> b <==\nthree\n\n==> a <==\nfour\n"
+        );
+    }
+}

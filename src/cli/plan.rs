@@ -1,0 +1,93 @@
+//! `borges plan`: what would run, and what not.
+
+use std::fmt::Write as _;
+use std::io::{self, Write};
+
+use super::arguments::PlanArguments;
+use super::exit::Exit;
+use super::{input, problems};
+use crate::org;
+use crate::spec::{self, Plan, Severity};
+use crate::task::{Edge, Ensure, Requirement, TaskSpec, Tries};
+
+/// Shows the plan of a document.
+pub(super) fn plan(arguments: &PlanArguments) -> Exit {
+    let input = match input::read(&arguments.document) {
+        Ok(input) => input,
+        Err(exit) => return exit,
+    };
+    let document = org::parse(&input.source, &input.config.header_args);
+    match spec::plan(&input.source, &document, &input.request) {
+        Ok(plan) => {
+            problems::show(&input.name, &input.source, &plan.warnings, Severity::Warning);
+            let _reader_gone = io::stdout().lock().write_all(table(&plan).as_bytes());
+            Exit::Well
+        }
+        Err(found) => {
+            problems::show(&input.name, &input.source, &found, Severity::Error);
+            Exit::Wrong
+        }
+    }
+}
+
+fn table(plan: &Plan) -> String {
+    let mut text = String::new();
+    let name = |number: u32| {
+        let place = usize::try_from(number).ok()?.checked_sub(1)?;
+        plan.tasks.get(place).map(|task| task.block.as_str())
+    };
+    let widest = |names: &mut dyn Iterator<Item = usize>| names.max().unwrap_or_default();
+    let width = widest(&mut plan.tasks.iter().map(|task| task.block.chars().count())).min(32);
+    let programs = widest(&mut plan.tasks.iter().map(|task| task.command.program.chars().count()));
+    let _infallible = writeln!(text, "{} run", counted(plan.tasks.len()));
+    // Sorted by who is waited for, and wanted by who waits.
+    let mut edges: Vec<&Edge> = plan.edges.iter().collect();
+    edges.sort_unstable_by_key(|edge| (edge.to, edge.from));
+    let mut edges = edges.into_iter().peekable();
+    for task in &plan.tasks {
+        let TaskSpec { number, block, line, command, resources, .. } = task;
+        let mut notes = notes(task);
+        while let Some(edge) = edges.next_if(|edge| edge.to == *number) {
+            let word = match edge.requirement {
+                Requirement::Success => "requires",
+                Requirement::End => "after",
+            };
+            notes.push(format!("{word} {}", name(edge.from).unwrap_or_default()));
+        }
+        let notes = notes.join(", ");
+        let row = format!(
+            "{number:>5}  {block:width$}  line {line:<5}  {:programs$}  {resources}  {notes}",
+            command.program
+        );
+        let _infallible = writeln!(text, "{}", row.trim_end());
+    }
+    if !plan.skipped.is_empty() {
+        let _infallible = writeln!(text, "{} skipped", counted(plan.skipped.len()));
+        for skip in &plan.skipped {
+            let _infallible = writeln!(text, "       {}  line {}: {}", skip.block, skip.line, skip.reason);
+        }
+    }
+    text
+}
+
+fn counted(blocks: usize) -> String {
+    if blocks == 1 { "1 block".to_owned() } else { format!("{blocks} blocks") }
+}
+
+/// What else a task asks for.
+fn notes(task: &TaskSpec) -> Vec<String> {
+    let mut notes = Vec::new();
+    let policy = &task.policy;
+    if policy.ensure == Ensure::KeepsRunning {
+        notes.push("keeps running".to_owned());
+    }
+    match policy.retry {
+        Tries::Times(0) | Tries::Unlimited => {}
+        Tries::Times(1) => notes.push("retried once".to_owned()),
+        Tries::Times(times) => notes.push(format!("retried {times} times")),
+    }
+    if let Some(timeout) = policy.timeout {
+        notes.push(format!("ends after {timeout:?}"));
+    }
+    notes
+}

@@ -1,0 +1,61 @@
+//! What is wrong, shown to a person: where, what, the line with a caret, what to write instead.
+
+use crate::config::ConfigError;
+use crate::org::{self, Position};
+use crate::spec::{Problem, Severity};
+
+/// More of them help nobody.
+const AT_MOST: usize = 20;
+
+/// Shows errors, or warnings, of the document `name`.
+pub(super) fn show(name: &str, source: &[u8], problems: &[Problem], severity: Severity) {
+    let mut shown = 0;
+    let mut rest = 0;
+    for problem in problems.iter().filter(|problem| problem.severity == severity) {
+        if shown == AT_MOST {
+            rest += 1;
+            continue;
+        }
+        shown += 1;
+        eprint!("{}", text(name, source, problem));
+    }
+    if rest > 0 {
+        let kind = match severity {
+            Severity::Error => "errors",
+            Severity::Warning => "warnings",
+        };
+        eprintln!("… and {rest} more {kind}");
+    }
+}
+
+fn text(name: &str, source: &[u8], problem: &Problem) -> String {
+    if problem.in_setupfile {
+        return with_help(format!("the setupfile:{problem}\n"), &problem.help);
+    }
+    if problem.at == Position::default() {
+        let severity = match problem.severity {
+            Severity::Error => "error",
+            Severity::Warning => "warning",
+        };
+        return with_help(format!("{name}: {severity}: {}\n", problem.text), &problem.help);
+    }
+    let head = format!("{name}:{problem}\n");
+    let excerpt = org::excerpt(source, problem.at);
+    with_help(head + excerpt.trim_end_matches('\n') + "\n", &problem.help)
+}
+
+/// Shows what is wrong with a setupfile, or with the environment.
+pub(super) fn show_config_error(name: &str, setupfile: &[u8], error: &ConfigError) {
+    let text = match error.at {
+        Some(at) => {
+            let head = format!("{name}:{}:{}: error: {}\n", at.line, at.column, error.text);
+            head + org::excerpt(setupfile, at).trim_end_matches('\n') + "\n"
+        }
+        None => format!("the environment: error: {}\n", error.text),
+    };
+    eprint!("{}", with_help(text, &error.help));
+}
+
+fn with_help(text: String, help: &str) -> String {
+    if help.is_empty() { text } else { format!("{text}  {help}\n") }
+}

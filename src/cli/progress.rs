@@ -1,0 +1,113 @@
+//! The lines of a run: what becomes of its tasks, in words.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use crate::actors::{Frame, Waiting};
+use crate::task::State;
+
+/// Turns changes of state into lines.
+#[derive(Debug, Default)]
+pub(super) struct Progress {
+    since: BTreeMap<u32, Timestamp>,
+    ends: BTreeMap<State, usize>,
+    last: BTreeMap<u32, State>,
+}
+
+impl Progress {
+    /// The line for a change; `None` for those a person does not wait for.
+    pub(super) fn line(&mut self, frame: &Frame) -> Option<String> {
+        let before = self.last.insert(frame.number, frame.state);
+        if frame.state.is_final() {
+            *self.ends.entry(frame.state).or_default() += 1;
+        }
+        let name = &frame.block;
+        let took = self.since.get(&frame.number).map(|since| seconds(*since, frame.time));
+        let message = frame.message.as_deref().map(|message| format!(": {message}")).unwrap_or_default();
+        let end = match (frame.exit_code, &took) {
+            (Some(code), Some(took)) => format!("exit code {code} ({took})"),
+            (Some(code), None) => format!("exit code {code}"),
+            (None, _) => "no exit code".to_owned(),
+        };
+        Some(match frame.state {
+            State::Blocked | State::Launching => return None,
+            State::Queued => match before {
+                Some(State::Launching | State::Running | State::Unreachable) => {
+                    format!("{name}: lost by the cluster, it is launched again{message}")
+                }
+                _ => return None,
+            },
+            State::Running => {
+                self.since.insert(frame.number, frame.time);
+                match frame.attempt {
+                    0 | 1 => format!("{name}: running"),
+                    attempt => format!("{name}: running, launch {attempt}"),
+                }
+            }
+            State::Delayed => format!("{name}: ended with {end}, it is launched again{message}"),
+            State::Finished => format!("{name}: finished ({})", took.unwrap_or_else(|| "at once".to_owned())),
+            State::Failed => format!("{name}: failed, {end}{message}"),
+            State::Killed if frame.attempt == 0 => format!("{name}: killed before it was launched"),
+            State::Killed => format!("{name}: killed, {end}{message}"),
+            State::Skipped => format!("{name}: skipped{message}"),
+            State::Held => format!("{name}: held, it waits for approval"),
+            State::Unreachable => format!("{name}: its agent cannot be reached{message}"),
+            State::Killing => format!("{name}: is being killed"),
+        })
+    }
+
+    /// How many ended how.
+    pub(super) fn summary(&self) -> String {
+        let counts: Vec<String> = self.ends.iter().map(|(state, count)| format!("{count} {state}")).collect();
+        if counts.is_empty() { "nothing ran".to_owned() } else { counts.join(", ") }
+    }
+}
+
+fn seconds(from: Timestamp, to: Timestamp) -> String {
+    let took = to.duration_since(from).as_secs_f64().max(0.0);
+    if took < 100.0 { format!("{took:.2} s") } else { format!("{took:.0} s") }
+}
+
+/// What waits, gathered by reason: one line a reason.
+pub(super) fn waits(waiting: &[Waiting], at_least: Duration) -> Vec<String> {
+    let mut by_reason: BTreeMap<&str, Vec<&Waiting>> = BTreeMap::new();
+    for task in waiting.iter().filter(|task| task.waited >= at_least) {
+        by_reason.entry(&task.reason).or_default().push(task);
+    }
+    let line = |(reason, tasks): (&str, Vec<&Waiting>)| match tasks.as_slice() {
+        [one] => format!("{}: waits: line {}, {reason}", one.block, one.line),
+        [first, .., last] => format!(
+            "{} … {} ({} blocks): wait: lines {} … {}, {reason}",
+            first.block,
+            last.block,
+            tasks.len(),
+            first.line,
+            last.line
+        ),
+        [] => String::new(),
+    };
+    by_reason.into_iter().map(line).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn waits_are_gathered_by_reason() {
+        let task = |block: &str, line, reason: &str, waited| Waiting {
+            block: block.to_owned(),
+            line,
+            waited: Duration::from_secs(waited),
+            reason: reason.to_owned(),
+        };
+        let waiting =
+            [task("a", 1, "x", 5), task("b", 4, "y", 5), task("c", 7, "y", 5), task("d", 9, "z", 0)];
+        assert_eq!(
+            waits(&waiting, Duration::from_secs(1)),
+            ["a: waits: line 1, x", "b … c (2 blocks): wait: lines 4 … 7, y"]
+        );
+    }
+}

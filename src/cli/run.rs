@@ -1,0 +1,263 @@
+//! `borges run`: a document here and now.
+
+use std::collections::{BTreeMap, HashSet};
+use std::time::Duration;
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::mpsc::{self, UnboundedReceiver};
+use tokio::time::{MissedTickBehavior, interval};
+
+use super::arguments::RunArguments;
+use super::cluster::{self, Cluster};
+use super::exit::Exit;
+use super::input::{self, Input};
+use super::output::Output;
+use super::problems;
+use super::progress::{self, Progress};
+use crate::actors::{
+    Broken, Engine, EngineError, Entry, Frame, ParseDocument, Parts, Reader, RunState, Submission,
+};
+use crate::clock::Clock;
+use crate::spec::{Plan, Severity};
+use crate::store::DurableStore;
+use crate::task::{LaunchId, RunId, State};
+
+/// How often running blocks are listened to, and waiting ones asked why.
+const LISTEN: Duration = Duration::from_millis(200);
+/// Who waits for less is not worth a line.
+const WORTH_A_LINE: Duration = Duration::from_secs(1);
+
+/// Runs a document.
+pub(super) fn run(arguments: &RunArguments) -> Exit {
+    let input = match input::read(&arguments.document) {
+        Ok(input) => input,
+        Err(exit) => return exit,
+    };
+    actix::System::new().block_on(async {
+        match read_and_run(arguments, input).await {
+            Ok(exit) => exit,
+            Err(error) => {
+                eprintln!("borges: {error}");
+                Exit::OutOfReach
+            }
+        }
+    })
+}
+
+/// What ends a run before its time.
+#[derive(Debug, thiserror::Error)]
+enum Failure {
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    #[error(transparent)]
+    Store(#[from] crate::store::StoreError),
+    #[error("{0}")]
+    Io(#[from] std::io::Error),
+    #[error("{0}")]
+    Cluster(String),
+}
+
+async fn read_and_run(arguments: &RunArguments, input: Input) -> Result<Exit, Failure> {
+    let document = ParseDocument {
+        source: input.source.clone(),
+        defaults: input.config.header_args.clone(),
+        request: input.request.clone(),
+    };
+    let plan = match Reader::start().read(document).await?.plan {
+        Ok(plan) => plan,
+        Err(found) => {
+            problems::show(&input.name, &input.source, &found, Severity::Error);
+            eprintln!("Nothing was launched.");
+            return Ok(Exit::Wrong);
+        }
+    };
+    problems::show(&input.name, &input.source, &plan.warnings, Severity::Warning);
+    if !arguments.quiet {
+        announce(&plan);
+    }
+    if plan.tasks.is_empty() {
+        return Ok(Exit::Well);
+    }
+
+    let (scratch, directory) = cluster::scratch()?;
+    let Cluster { master, sandbox } = cluster::of(&input.config, &directory).map_err(Failure::Cluster)?;
+    let parts = Parts {
+        store: Box::new(DurableStore::open(&directory.join("store.redb"))?),
+        master,
+        sandbox,
+        // Nobody comes back for what a throw-away run leaves behind.
+        framework: cluster::framework(0.0),
+        clock: Clock::system(),
+    };
+    let mut signals = Signals::new()?;
+    let (engine, breaks) = Engine::start(parts)?;
+    let (to, entries) = mpsc::unbounded_channel();
+    engine.follow(None, to).await?;
+    let title = input.name.clone();
+    let run = engine.submit(Submission { title, document: input.source, plan }).await?.run;
+    let watch = Watch {
+        engine,
+        run,
+        output: Output::default(),
+        progress: Progress::default(),
+        live: BTreeMap::new(),
+        quiet: arguments.quiet,
+        max_wait: arguments.max_wait,
+        said: HashSet::new(),
+        ending: None,
+    };
+    let exit = watch.until_the_end(entries, breaks, &mut signals).await?;
+    drop(scratch);
+    Ok(exit)
+}
+
+fn announce(plan: &Plan) {
+    eprintln!("Scheduled {} code blocks for execution", plan.tasks.len());
+    if !plan.skipped.is_empty() {
+        eprintln!("Skipped {}:", plan.skipped.len());
+        for skip in &plan.skipped {
+            eprintln!("  line {}: {}: {}", skip.line, skip.block, skip.reason);
+        }
+    }
+}
+
+/// What a person, or the system, says to us.
+struct Signals {
+    interrupt: Signal,
+    terminate: Signal,
+    hang_up: Signal,
+}
+
+impl Signals {
+    fn new() -> std::io::Result<Self> {
+        Ok(Self {
+            interrupt: signal(SignalKind::interrupt())?,
+            terminate: signal(SignalKind::terminate())?,
+            hang_up: signal(SignalKind::hangup())?,
+        })
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+            _ = self.hang_up.recv() => {}
+        }
+    }
+}
+
+/// Watches one run to its end.
+struct Watch {
+    engine: Engine,
+    run: RunId,
+    output: Output,
+    progress: Progress,
+    /// Launches that may still write.
+    live: BTreeMap<u32, (LaunchId, String)>,
+    quiet: bool,
+    max_wait: Option<Duration>,
+    /// Waits that were said already.
+    said: HashSet<String>,
+    /// Why the run was killed, when we did that.
+    ending: Option<Exit>,
+}
+
+impl Watch {
+    async fn until_the_end(
+        mut self,
+        mut entries: UnboundedReceiver<Entry>,
+        mut breaks: UnboundedReceiver<Broken>,
+        signals: &mut Signals,
+    ) -> Result<Exit, Failure> {
+        let mut ticks = interval(LISTEN);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let state = loop {
+            tokio::select! {
+                entry = entries.recv() => match entry {
+                    Some(Entry::Task(frame)) => self.changed(&frame).await?,
+                    Some(Entry::Run(ended)) => break ended.state,
+                    None => return Err(Failure::Cluster("the scheduler has stopped".to_owned())),
+                },
+                broken = breaks.recv() => {
+                    let reason = broken.map_or_else(|| "the scheduler has stopped".to_owned(), |b| b.reason);
+                    return Err(Failure::Cluster(reason));
+                }
+                () = signals.next() => {
+                    if self.ending.replace(Exit::Interrupted).is_some() {
+                        // Asked twice: the embedded cluster ends the blocks when it no longer hears from us.
+                        return Ok(Exit::Interrupted);
+                    }
+                    self.output.note("Interrupted: the blocks are being ended.");
+                    self.engine.kill_run(self.run).await?;
+                }
+                _ = ticks.tick() => self.listen().await?,
+            }
+        };
+        self.output.finish();
+        if !self.quiet {
+            self.output.note(&self.progress.summary());
+        }
+        Ok(self.ending.unwrap_or(match state {
+            RunState::Finished | RunState::Running => Exit::Well,
+            RunState::Failed | RunState::Killed => Exit::BlockFailed,
+        }))
+    }
+
+    async fn changed(&mut self, frame: &Frame) -> Result<(), EngineError> {
+        if frame.attempt > 0 {
+            let launch = frame.run.task(frame.number).launch(frame.attempt);
+            match frame.state {
+                State::Running | State::Launching | State::Unreachable | State::Killing => {
+                    self.live.insert(frame.number, (launch, frame.block.clone()));
+                }
+                State::Queued
+                | State::Delayed
+                | State::Finished
+                | State::Failed
+                | State::Killed
+                | State::Skipped
+                | State::Held
+                | State::Blocked => {
+                    if self.live.remove(&frame.number).is_some() {
+                        self.output.pass_on(&self.engine, launch, &frame.block).await?;
+                        self.output.close(launch);
+                    }
+                }
+            }
+        }
+        if let Some(line) = self.progress.line(frame)
+            && !self.quiet
+        {
+            self.output.note(&line);
+        }
+        Ok(())
+    }
+
+    /// Passes on what running blocks have said, and says what waits, and why.
+    async fn listen(&mut self) -> Result<(), EngineError> {
+        for (launch, name) in self.live.values() {
+            self.output.pass_on(&self.engine, *launch, name).await?;
+        }
+        if self.ending.is_some() {
+            return Ok(());
+        }
+        let waiting = self.engine.waiting(self.run).await?;
+        for line in progress::waits(&waiting, WORTH_A_LINE) {
+            if !self.quiet && self.said.insert(line.clone()) {
+                self.output.note(&line);
+            }
+        }
+        if let Some(max_wait) = self.max_wait
+            && let Some(task) = waiting.iter().find(|task| task.waited >= max_wait)
+        {
+            let waited = task.waited.as_secs_f64();
+            self.output.note(&format!(
+                "{}: line {}: has waited for {waited:.0} s: {}",
+                task.block, task.line, task.reason
+            ));
+            self.ending = Some(Exit::OutOfReach);
+            self.engine.kill_run(self.run).await?;
+        }
+        Ok(())
+    }
+}

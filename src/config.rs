@@ -1,0 +1,217 @@
+//! The setupfile as a value.
+//!
+//! An Org file: `#+key: value` lines, keys in any case, the last one wins; `header-args` properties in it
+//! hold for every document, below the document's own. A variable `BORGES_<KEY>` of the environment overrides
+//! a key (`BORGES_PORT` for `borges_port`, `BORGES_MESOS_MASTER` for `mesos_master`).
+
+use std::path::PathBuf;
+
+use crate::org::{self, Document, Keyword, Position, Property};
+use crate::task::amount;
+
+/// What a setupfile says.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Config {
+    /// `mesos_master`.
+    pub master: MasterAddress,
+    /// `borges_data`: the state directory; `None` is the default one.
+    pub data: Option<PathBuf>,
+    /// `borges_cpus`: what the embedded cluster offers, in thousandths; `None` is the machine's.
+    pub milli_cpus: Option<u64>,
+    /// `borges_mem`: what the embedded cluster offers, MiB; `None` is the machine's.
+    pub mem: Option<u64>,
+    /// `borges_lang`: the values, each with its place.
+    pub languages: Vec<(String, Position)>,
+    /// The `header-args` properties.
+    pub header_args: Vec<Property>,
+}
+
+/// Which cluster runs the blocks.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum MasterAddress {
+    /// The embedded one.
+    #[default]
+    Local,
+    /// Apache Mesos, by one of the spellings of `mesos_master`.
+    Mesos(String),
+}
+
+/// What is wrong with a setupfile.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConfigError {
+    /// Where it stands; `None` for what comes from the environment.
+    pub at: Option<Position>,
+    /// What it is.
+    pub text: String,
+    /// What to write instead; may be empty.
+    pub help: String,
+}
+
+/// Every key there is. Those of the server are known to all commands, and used by the server alone.
+const KEYS: [&str; 18] = [
+    "mesos_master",
+    "borges_bind",
+    "borges_port",
+    "borges_data",
+    "borges_cpus",
+    "borges_mem",
+    "borges_role",
+    "borges_user",
+    "borges_principal",
+    "borges_secret_file",
+    "borges_token_file",
+    "borges_open",
+    "borges_hosts",
+    "borges_max_document",
+    "borges_max_blocks",
+    "borges_max_output",
+    "borges_keep",
+    "borges_lang",
+];
+
+impl Config {
+    /// Reads a setupfile, then the variables of the environment.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it.
+    pub fn read(
+        setupfile: &[u8],
+        environment: impl IntoIterator<Item = (String, String)>,
+    ) -> Result<Self, Vec<ConfigError>> {
+        let document = org::parse(setupfile, &[]);
+        let mut config = Self { header_args: header_args(&document), ..Self::default() };
+        let mut errors = Vec::new();
+        for Keyword { key, value, at } in &document.keywords {
+            let key = key.to_lowercase();
+            if is_ours(&key) {
+                config.take(&key, value, Some(*at)).unwrap_or_else(|error| errors.push(error));
+            }
+        }
+        for (name, value) in environment {
+            if let Some(key) = key_of_variable(&name) {
+                config.take(key, &value, None).unwrap_or_else(|error| errors.push(error));
+            }
+        }
+        if errors.is_empty() { Ok(config) } else { Err(errors) }
+    }
+
+    fn take(&mut self, key: &str, value: &str, at: Option<Position>) -> Result<(), ConfigError> {
+        let wrong = |help: &str| ConfigError {
+            at,
+            text: format!("`{value}` is no value of `{key}`"),
+            help: help.to_owned(),
+        };
+        match key {
+            "mesos_master" => {
+                self.master = match value {
+                    "" => return Err(wrong("Write `local`, or where a Mesos master is: `HOST:PORT`.")),
+                    "local" => MasterAddress::Local,
+                    address => MasterAddress::Mesos(address.to_owned()),
+                }
+            }
+            "borges_data" if value.is_empty() => return Err(wrong("Write a directory.")),
+            "borges_data" => self.data = Some(value.into()),
+            "borges_cpus" => {
+                let cpus = amount::milli_cpus(value);
+                self.milli_cpus = Some(cpus.ok_or_else(|| wrong("Write a number of cpus, such as `4`."))?);
+            }
+            "borges_mem" => {
+                let mem = amount::mebibytes(value);
+                self.mem = Some(mem.ok_or_else(|| wrong("Write MiB, or an amount such as `8G`."))?);
+            }
+            "borges_lang" => self.languages.push((value.to_owned(), at.unwrap_or_default())),
+            key if KEYS.contains(&key) => {}
+            key => {
+                let near = org::nearest(key, KEYS);
+                return Err(ConfigError {
+                    at,
+                    text: format!("there is no key `{key}`"),
+                    help: near.map(|near| format!("Did you mean `{near}`?")).unwrap_or_default(),
+                });
+            }
+        }
+        Ok(())
+    }
+}
+
+fn is_ours(key: &str) -> bool {
+    key.starts_with("borges_") || key.starts_with("mesos_")
+}
+
+/// The key that a variable of the environment overrides; `None` for variables that are none of ours, and
+/// for those that a block is given (`BORGES_TASK` …).
+fn key_of_variable(name: &str) -> Option<&'static str> {
+    let rest = name.strip_prefix("BORGES_")?.to_lowercase();
+    KEYS.into_iter().find(|key| *key == rest || key.strip_prefix("borges_") == Some(&rest))
+}
+
+/// `#+PROPERTY: header-args[:LANG] …` lines.
+fn header_args(document: &Document) -> Vec<Property> {
+    let properties = document.keywords.iter().filter(|keyword| keyword.key == "PROPERTY");
+    properties
+        .filter_map(|Keyword { value, at, .. }| {
+            let (name, arguments) = value.split_once(char::is_whitespace)?;
+            let language = match name.to_lowercase().strip_prefix("header-args")? {
+                "" => None,
+                language => Some(language.strip_prefix(':')?.to_owned()),
+            };
+            Some(Property { language, value: arguments.trim().to_owned(), at: *at })
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> Config {
+        Config::read(text.as_bytes(), []).unwrap()
+    }
+
+    fn errors(text: &str) -> Vec<String> {
+        let line = |error: &ConfigError| {
+            let Position { line, column } = error.at.unwrap_or_default();
+            format!("{line}:{column}: {} {}", error.text, error.help)
+        };
+        Config::read(text.as_bytes(), []).unwrap_err().iter().map(line).collect()
+    }
+
+    #[test]
+    fn keys_in_any_case_the_last_one_wins() {
+        let config = read(
+            "#+TITLE: ours\n#+Borges_CPUS: 2\n#+borges_cpus: 1.5\n#+borges_mem: 2G\n\
+             #+mesos_master: 10.0.0.1:5050\n#+borges_port: 8888\n#+borges_lang: py python3\n",
+        );
+        assert_eq!((config.milli_cpus, config.mem), (Some(1500), Some(2048)));
+        assert_eq!(config.master, MasterAddress::Mesos("10.0.0.1:5050".to_owned()));
+        assert_eq!(config.languages, [("py python3".to_owned(), Position { line: 7, column: 16 })]);
+        assert_eq!(read(""), Config::default());
+    }
+
+    #[test]
+    fn the_environment_overrides() {
+        let variables = [("BORGES_MESOS_MASTER", "local"), ("BORGES_CPUS", "3"), ("BORGES_TASK", "x.1")];
+        let variables = variables.map(|(name, value)| (name.to_owned(), value.to_owned()));
+        let config = Config::read(b"#+mesos_master: zk://h:2181/mesos\n", variables).unwrap();
+        assert_eq!((config.master, config.milli_cpus), (MasterAddress::Local, Some(3000)));
+    }
+
+    #[test]
+    fn header_arguments_are_kept_by_language() {
+        let config = read("#+PROPERTY: header-args :mem 64\n#+PROPERTY: header-args:SH :cpu 2\n");
+        let kept: Vec<_> = config.header_args.iter().map(|p| (p.language.as_deref(), &*p.value)).collect();
+        assert_eq!(kept, [(None, ":mem 64"), (Some("sh"), ":cpu 2")]);
+    }
+
+    #[test]
+    fn what_is_wrong_is_located() {
+        assert_eq!(
+            errors("#+borges_prot: 1\n#+borges_cpus: many\n#+mesos_whatever: 1\n"),
+            [
+                "1:16: there is no key `borges_prot` Did you mean `borges_port`?",
+                "2:16: `many` is no value of `borges_cpus` Write a number of cpus, such as `4`.",
+                "3:19: there is no key `mesos_whatever` ",
+            ]
+        );
+    }
+}

@@ -1,0 +1,74 @@
+//! A task's spec → the message that launches it.
+
+use super::calls;
+use super::messages::{
+    AgentId, CommandInfo, Environment, Label, Labels, Resource, TaskId, TaskInfo, environment::Variable,
+};
+use super::resources::Quantities;
+use crate::task::{LaunchId, Resources, TaskSpec};
+
+/// The label of a task that names its working directory.
+pub const DIRECTORY_LABEL: &str = "borges.dir";
+
+/// The message that starts `launch` of a task on `agent`.
+///
+/// `command` is what is run, `data` its body: how the body becomes the file `block/body` of the sandbox is
+/// up to the cluster.
+pub fn info(launch: LaunchId, spec: &TaskSpec, agent: &str, resources: Vec<Resource>) -> TaskInfo {
+    let command = &spec.command;
+    let own = [
+        ("BORGES_RUN", launch.task.run.to_string()),
+        ("BORGES_TASK", launch.task.to_string()),
+        ("BORGES_BLOCK", spec.block.clone()),
+        ("BORGES_ATTEMPT", launch.attempt.to_string()),
+        ("BORGES_INDEX", spec.index.to_string()),
+    ]
+    .map(|(name, value)| variable(name.to_owned(), value));
+    let asked = command.environment.iter().map(|(name, value)| variable(name.clone(), value.clone()));
+    let directory = command
+        .directory
+        .as_ref()
+        .map(|directory| Label { key: DIRECTORY_LABEL.to_owned(), value: Some(directory.clone()) });
+    TaskInfo {
+        name: format!("{}/{launch}", spec.block),
+        task_id: TaskId { value: launch.to_string() },
+        agent_id: AgentId { value: agent.to_owned() },
+        resources,
+        command: Some(CommandInfo {
+            shell: Some(false),
+            value: Some(command.program.clone()),
+            arguments: std::iter::once(&command.program).chain(&command.arguments).cloned().collect(),
+            environment: Some(Environment { variables: own.into_iter().chain(asked).collect() }),
+            ..CommandInfo::default()
+        }),
+        data: Some(command.body.clone()),
+        labels: directory.map(|label| Labels { labels: vec![label] }),
+        max_completion_time: spec.policy.timeout.map(calls::duration),
+        ..TaskInfo::default()
+    }
+}
+
+/// What a task asks for, in the wire's terms.
+pub fn quantities(resources: &Resources) -> Quantities {
+    Quantities {
+        milli_cpus: resources.milli_cpus,
+        mem_mib: resources.mem,
+        disk_mib: resources.disk,
+        gpus: resources.gpus,
+        ports: Vec::new(),
+    }
+}
+
+/// What an offer holds, in our terms.
+pub fn resources(quantities: &Quantities) -> Resources {
+    Resources {
+        milli_cpus: quantities.milli_cpus,
+        mem: quantities.mem_mib,
+        disk: quantities.disk_mib,
+        gpus: quantities.gpus,
+    }
+}
+
+fn variable(name: String, value: String) -> Variable {
+    Variable { name, value: Some(value), ..Variable::default() }
+}

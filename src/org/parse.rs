@@ -1,0 +1,133 @@
+//! The whole way from bytes to a [`Document`].
+
+use memchr::memmem;
+
+use super::body;
+use super::document::{Document, Keyword, Origin, Property};
+use super::header_args::{self, Written};
+use super::inherit::Inheritance;
+use super::merge::merge;
+use super::outline::{Outline, Scope};
+use super::source::Source;
+use super::structure::Walker;
+use super::text::{Text, narrow};
+
+/// Reads an Org document.
+///
+/// It never fails: what is no block is text. `setup` holds the `header-args` properties of the setupfile,
+/// which the document's own override.
+pub fn parse(source: &[u8], setup: &[Property]) -> Document {
+    let text = Text::new(source);
+    let mut document = Document::default();
+    let mut sources = Vec::new();
+    let mut outline = Outline::new(text);
+    let mut walker = Walker::default();
+    let mut number = 1;
+    let mut start = 0;
+    let mut headline = begins_headline(text.bytes, 0).then_some(0);
+    let candidates = memmem::Finder::new(b"\n*");
+    let mut candidates =
+        candidates.find_iter(text.bytes).map(|n| n + 1).filter(|&n| begins_headline(text.bytes, n));
+    if headline.is_none() {
+        headline = candidates.next();
+    }
+    loop {
+        let end = headline.unwrap_or(text.bytes.len());
+        let section = &text.bytes[start..end];
+        // Without `#+` there is neither block nor keyword, and nothing else is asked for.
+        if memmem::find(section, b"#+").is_some() {
+            let found = sources.len();
+            walker.section(text, (start, end), number, &mut document, &mut sources);
+            for source in &mut sources[found..] {
+                source.scope = outline.scope();
+            }
+        }
+        number += narrow(memchr::memchr_iter(b'\n', section).count());
+        let Some(at) = headline else { break };
+        outline.enter(text, at, number);
+        start = text.line(at).1;
+        number += 1;
+        headline = candidates.next();
+    }
+    outline.settle(&todo_keywords(&document.keywords));
+    let scopes = outline.scopes;
+    let mut inheritance = Inheritance::new(&scopes, &document.keywords, setup);
+    document.blocks =
+        sources.into_iter().map(|source| finish(source, text, &scopes, &mut inheritance)).collect();
+    document
+}
+
+/// Stars, then a space.
+fn begins_headline(bytes: &[u8], at: usize) -> bool {
+    let stars = bytes[at..].iter().take_while(|&&b| b == b'*').count();
+    stars > 0 && bytes.get(at + stars) == Some(&b' ')
+}
+
+/// The words that may stand before a headline's title.
+fn todo_keywords(keywords: &[Keyword]) -> Vec<String> {
+    let lines = keywords.iter().filter(|k| matches!(k.key.as_str(), "TODO" | "SEQ_TODO" | "TYP_TODO"));
+    let words = lines.flat_map(|keyword| keyword.value.split_whitespace()).filter(|&word| word != "|");
+    // `WAIT(w@/!)`: a key to type and what to log, in brackets.
+    let plain = |word: &str| match word.find('(').filter(|_| word.ends_with(')')) {
+        Some(open) => word[..open].to_owned(),
+        None => word.to_owned(),
+    };
+    let mut words: Vec<String> = words.map(plain).collect();
+    if words.is_empty() {
+        words = vec!["TODO".into(), "DONE".into()];
+    }
+    words
+}
+
+/// Reads a block's header arguments and body.
+fn finish(
+    source: Source,
+    text: Text<'_>,
+    scopes: &[Scope],
+    inheritance: &mut Inheritance<'_>,
+) -> super::Block {
+    let mut block = source.block;
+    if let Some(scope) = scopes.get(source.scope) {
+        block.commented = scope.commented;
+        block.archived = scope.archived;
+    }
+    let inherited = inheritance.of(source.scope, block.language.as_deref());
+    let own = block
+        .parameters
+        .iter()
+        .zip([source.parameters_at])
+        .chain(block.headers.iter().zip(source.headers_at));
+    let read = || {
+        let inherited = inherited.as_ref().as_ref().map_err(Clone::clone)?;
+        let mut params = inherited.clone();
+        for (text, at) in own {
+            params.extend(header_args::parse(&Written::new(text, at), Origin::Block)?);
+        }
+        merge(params, block.name.as_deref())
+    };
+    let body = body::unescape(&text.bytes[source.body], text.crlf);
+    match read() {
+        Ok(params) => {
+            block.params = params;
+            block.inherited = inherited.as_ref().as_ref().map_or_else(|_| Vec::new(), Clone::clone);
+            let keep = block.switches.as_deref().is_some_and(keeps_indentation);
+            block.body = body::normalize(&body, keep);
+        }
+        Err(error) => {
+            block.error = Some(error);
+            // As Emacs leaves it when it gives up.
+            block.body = body.into_owned();
+        }
+    }
+    block
+}
+
+/// Whether `-i` is among the switches.
+fn keeps_indentation(switches: &str) -> bool {
+    let bytes = switches.as_bytes();
+    let is_switch = |n: usize| {
+        bytes[n..].get(..2).is_some_and(|s| s.eq_ignore_ascii_case(b"-i"))
+            && !bytes.get(n + 2).is_some_and(|&b| b.is_ascii_alphanumeric())
+    };
+    (0..bytes.len()).any(is_switch)
+}

@@ -1,0 +1,325 @@
+//! The elements of a section, as `org-element` parses them, down to its source blocks and keywords.
+//!
+//! Elements are walked from the first line to the last with a stack of those that are open; nothing is looked
+//! for twice, so the time is proportional to the number of lines.
+
+use super::document::{Document, Keyword, LookAlike, Position};
+use super::grammar::{self, Rule};
+use super::line::{self, Block, Kind};
+use super::lines::{Lines, indentation};
+use super::list::Lists;
+use super::source::{self, Source};
+use super::text::{Text, characters, decode, narrow};
+
+/// How many elements around a block are told, from the outermost: a block in a thousand others need not
+/// carry a thousand names.
+const DEEPEST: usize = 64;
+
+/// An element that is open.
+#[derive(Debug, Clone, Copy)]
+struct Frame {
+    element: &'static str,
+    /// The line its contents end before.
+    limit: u32,
+    /// Where the walk goes on after it.
+    resume: u32,
+    /// The list structure that holds in it.
+    list: Option<u32>,
+    number: u32,
+}
+
+/// Walks sections; what it finds goes to a [`Document`] and a list of [`Source`]s.
+#[derive(Debug, Default)]
+pub(super) struct Walker {
+    lines: Lines,
+    lists: Lists,
+    frames: Vec<Frame>,
+    frames_made: u32,
+    /// The first of `lines.sources` not yet passed.
+    next_source: usize,
+    /// A run of lines of a `table.el` grid: frame, its end, and whether it ends in a rule.
+    grid: Option<(u32, u32, bool)>,
+}
+
+impl Walker {
+    /// Reads the section of `text` from byte `start` to `end`, whose first line has the number `first`.
+    pub(super) fn section(
+        &mut self,
+        text: Text<'_>,
+        (start, end): (usize, usize),
+        first: u32,
+        found: &mut Document,
+        sources: &mut Vec<Source>,
+    ) {
+        self.lines.fill(text, start, end, first);
+        self.lists.clear();
+        self.frames.clear();
+        self.frames_made = 0;
+        self.next_source = 0;
+        self.grid = None;
+        let length = self.lines.len();
+        self.open("section", length, length);
+        Walk { walker: self, text, found, sources }.run();
+    }
+
+    fn open(&mut self, element: &'static str, limit: u32, resume: u32) {
+        self.open_list(element, limit, resume, None);
+    }
+
+    fn open_list(&mut self, element: &'static str, limit: u32, resume: u32, list: Option<u32>) {
+        self.frames.push(Frame { element, limit, resume, list, number: self.frames_made });
+        self.frames_made = self.frames_made.wrapping_add(1);
+    }
+}
+
+struct Walk<'w, 'a> {
+    walker: &'w mut Walker,
+    text: Text<'a>,
+    found: &'w mut Document,
+    sources: &'w mut Vec<Source>,
+}
+
+impl<'a> Walk<'_, 'a> {
+    fn run(&mut self) {
+        let mut at = 0;
+        while let Some(&frame) = self.walker.frames.last() {
+            if at >= frame.limit {
+                at = at.max(frame.resume);
+                self.walker.frames.pop();
+                continue;
+            }
+            at = if frame.element == "plain-list" { self.item(at, frame) } else { self.element(at, frame) };
+        }
+    }
+
+    fn kind(&self, n: u32) -> Kind {
+        self.walker.lines.kind(n)
+    }
+
+    fn content(&self, n: u32) -> &'a [u8] {
+        self.walker.lines.content(self.text, n)
+    }
+
+    /// The line from its first character that is no blank.
+    fn trimmed(&self, n: u32) -> &'a [u8] {
+        let content = self.content(n);
+        &content[indentation(content).0..]
+    }
+
+    /// The line before `end` after which only blank lines follow, plus one; at least `first + 1`.
+    fn without_blank_end(&self, first: u32, end: u32) -> u32 {
+        let blank = |&n: &u32| matches!(self.kind(n), Kind::Blank | Kind::Return);
+        (first + 1..end).rev().find(|n| !blank(n)).map_or(first + 1, |n| n + 1)
+    }
+
+    /// Reads the element at line `n` with the affiliated keywords before it; returns where to go on.
+    fn element(&mut self, n: u32, frame: Frame) -> u32 {
+        match self.kind(n) {
+            Kind::Blank | Kind::Return | Kind::Comment | Kind::Clock => n + 1,
+            Kind::Affiliated => {
+                let owner =
+                    (n + 1..frame.limit).find(|&n| self.kind(n) != Kind::Affiliated).unwrap_or(frame.limit);
+                let orphaned = owner >= frame.limit
+                    || matches!(
+                        self.kind(owner),
+                        Kind::Blank | Kind::Comment | Kind::Clock | Kind::ClockStart
+                    );
+                if orphaned {
+                    for n in n..owner {
+                        self.keyword(n);
+                    }
+                    return owner;
+                }
+                self.unaffiliated(n, owner, frame)
+            }
+            _ => self.unaffiliated(n, n, frame),
+        }
+    }
+
+    /// Reads the element at line `n` whose first affiliated keyword stands at line `first`.
+    fn unaffiliated(&mut self, first: u32, n: u32, frame: Frame) -> u32 {
+        let end = || self.walker.lines.end_before(n, frame.limit);
+        match self.kind(n) {
+            Kind::Begin(block) => match end() {
+                None => self.paragraph(n, frame.limit),
+                Some(end) if block.holds_elements() => {
+                    self.walker.open(block.element(), end, end + 1);
+                    n + 1
+                }
+                Some(end) => {
+                    if block == Block::Src {
+                        self.source(first, n, end);
+                    }
+                    self.pass(end, (block == Block::Src).then_some(n), block.element());
+                    end + 1
+                }
+            },
+            Kind::Dynamic => match end() {
+                None => self.paragraph(n, frame.limit),
+                Some(end) => {
+                    self.walker.open("dynamic-block", end, end + 1);
+                    n + 1
+                }
+            },
+            Kind::Drawer | Kind::DrawerEnd => match end() {
+                None => self.paragraph(n, frame.limit),
+                Some(end) => {
+                    self.walker.open("drawer", end, end + 1);
+                    n + 1
+                }
+            },
+            Kind::Latex => match end() {
+                None => self.paragraph(n, frame.limit),
+                Some(end) => {
+                    self.pass(end + 1, None, "latex-environment");
+                    end + 1
+                }
+            },
+            Kind::FixedWidth | Kind::HorizontalRule | Kind::Diary | Kind::Call => n + 1,
+            Kind::Keyword | Kind::Bracketed | Kind::DynamicBare => {
+                self.keyword(n);
+                n + 1
+            }
+            Kind::Footnote => self.footnote(n, frame),
+            Kind::Table => self.table(n, frame.limit),
+            Kind::GridRule => match self.grid_end(n, frame) {
+                Some(end) => self.formulas(end, frame.limit),
+                None => self.paragraph(n, frame.limit),
+            },
+            Kind::Item => self.list(n, frame),
+            _ => self.paragraph(n, frame.limit),
+        }
+    }
+
+    /// A paragraph goes on to the first line that begins something else.
+    fn paragraph(&mut self, n: u32, limit: u32) -> u32 {
+        let end = (n + 1..limit).find(|&n| self.ends_paragraph(n, limit)).unwrap_or(limit);
+        self.pass(end, None, "paragraph");
+        end
+    }
+
+    fn ends_paragraph(&self, n: u32, limit: u32) -> bool {
+        match self.kind(n) {
+            Kind::Text | Kind::Return | Kind::ClockStart | Kind::Bracketed => false,
+            Kind::Begin(_) | Kind::Drawer | Kind::DrawerEnd | Kind::Latex => {
+                self.walker.lines.end_before(n, limit).is_some()
+            }
+            _ => true,
+        }
+    }
+
+    fn table(&mut self, n: u32, limit: u32) -> u32 {
+        let end = (n + 1..limit).find(|&n| self.kind(n) != Kind::Table).unwrap_or(limit);
+        self.formulas(end, limit)
+    }
+
+    /// Passes over the `#+TBLFM:` lines that belong to the table above.
+    fn formulas(&self, n: u32, limit: u32) -> u32 {
+        let formula =
+            |n: u32| self.trimmed(n).get(..9).is_some_and(|start| start.eq_ignore_ascii_case(b"#+tblfm: "));
+        (n..limit).find(|&n| !formula(n)).unwrap_or(limit)
+    }
+
+    /// Where the `table.el` table that begins at line `n` ends, if it is one: it must end in a rule too.
+    fn grid_end(&mut self, n: u32, frame: Frame) -> Option<u32> {
+        if n + 1 >= frame.limit {
+            return None;
+        }
+        let (end, ruled) = match self.walker.grid {
+            Some((number, end, ruled)) if number == frame.number && n < end => (end, ruled),
+            _ => {
+                let in_grid = |&n: &u32| matches!(self.trimmed(n).first(), Some(b'+' | b'|'));
+                let end = (n + 1..frame.limit).find(|n| !in_grid(n)).unwrap_or(frame.limit);
+                let ruled = self.kind(end - 1) == Kind::GridRule;
+                self.walker.grid = Some((frame.number, end, ruled));
+                (end, ruled)
+            }
+        };
+        (end > n + 1 && ruled).then_some(end)
+    }
+
+    /// A footnote definition goes on to the next one, or to two blank lines.
+    fn footnote(&mut self, n: u32, frame: Frame) -> u32 {
+        let two_blanks = |at: u32| {
+            at + 1 < frame.limit && self.kind(at) == Kind::Blank && self.kind(at + 1) == Kind::Blank
+        };
+        let stop = |&at: &u32| self.kind(at) == Kind::Footnote || two_blanks(at);
+        let mut end = (n + 1..frame.limit).find(stop).unwrap_or(frame.limit);
+        if end < frame.limit && self.kind(end) == Kind::Footnote {
+            while end > n + 1 && self.kind(end - 1) == Kind::Affiliated {
+                end -= 1;
+            }
+        }
+        let limit = self.without_blank_end(n, end);
+        let text = self.content(n).iter().position(|&b| b == b']').map_or(0, |close| close + 1);
+        let has_text = self.content(n)[text..].iter().any(|b| !b" \t\r".contains(b));
+        self.walker.open("footnote-definition", limit, end);
+        if has_text { self.paragraph(n, limit) } else { n + 1 }
+    }
+
+    fn list(&mut self, n: u32, frame: Frame) -> u32 {
+        let walker = &mut *self.walker;
+        let structure = walker.lists.structure(&mut walker.lines, n, frame.limit, frame.list, frame.number);
+        let end = walker.lists.list_end(&walker.lines, n, structure).clamp(n + 1, frame.limit);
+        let limit = self.without_blank_end(n, end);
+        self.walker.open_list("plain-list", limit, limit, Some(structure));
+        n
+    }
+
+    fn item(&mut self, n: u32, list: Frame) -> u32 {
+        let structure = list.list.unwrap_or_default();
+        let end = self.walker.lists.item_end(&self.walker.lines, n, structure);
+        let end = end.unwrap_or(list.limit).clamp(n + 1, list.limit);
+        let limit = self.without_blank_end(n, end);
+        self.walker.open_list("item", limit, end, list.list);
+        if line::item_has_text(&decode(self.trimmed(n))) { self.paragraph(n, limit) } else { n + 1 }
+    }
+
+    /// The lines before `end` have been read as an `element`: those among them that look like the beginning
+    /// of a source block, and are not `own`, are none.
+    fn pass(&mut self, end: u32, own: Option<u32>, element: &'static str) {
+        while let Some(&n) = self.walker.lines.sources.get(self.walker.next_source).filter(|&&n| n < end) {
+            if Some(n) != own {
+                let line = self.walker.lines.number(n);
+                self.found.look_alikes.push(LookAlike { line, within: element });
+            }
+            self.walker.next_source += 1;
+        }
+    }
+
+    fn keyword(&mut self, n: u32) {
+        let content = self.content(n);
+        let line = decode(self.trimmed(n));
+        let Some(pair) = grammar::read(Rule::keyword, &line) else { return };
+        let key = grammar::part(&pair, Rule::key).map_or("", |key| key.as_str());
+        let rest = grammar::after(&line, &pair);
+        let value = rest.trim_matches([' ', '\t', '\r']);
+        let before = line.len() - rest.trim_start_matches([' ', '\t', '\r']).len();
+        let blanks = indentation(content).0;
+        let column = narrow(blanks) + narrow(line[..before].chars().count()) + 1;
+        let at = Position { line: self.walker.lines.number(n), column };
+        self.found.keywords.push(Keyword { key: key.to_uppercase(), value: value.to_owned(), at });
+    }
+
+    fn source(&mut self, first: u32, begin: u32, end: u32) {
+        let lines = &self.walker.lines;
+        let mut source = Source::default();
+        for n in first..begin {
+            source::affiliated(&mut source, self.content(n), lines.number(n));
+        }
+        source::begin(&mut source, self.content(begin), lines.number(begin));
+        source.block.first_line = lines.number(first);
+        source.block.begin_line = lines.number(begin);
+        source.block.end_line = lines.number(end);
+        // The first frame is the section.
+        let around = self.walker.frames.iter().skip(1).take(DEEPEST);
+        source.block.within = around.map(|frame| frame.element).collect();
+        source.body = lines.start(begin + 1)..lines.start(end);
+        self.sources.push(source);
+    }
+}
+
+/// Position of byte `at` of a line.
+pub(super) fn position(line: &[u8], number: u32, at: usize) -> Position {
+    Position { line: number, column: characters(&line[..at.min(line.len())]).saturating_add(1) }
+}

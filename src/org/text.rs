@@ -1,0 +1,126 @@
+//! The bytes of a document as Emacs sees them: byte order mark, line ends, characters.
+
+use std::borrow::Cow;
+
+use memchr::{memchr, memchr_iter};
+
+/// A document's bytes, and how its lines end.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Text<'a> {
+    /// Without a byte order mark.
+    pub(super) bytes: &'a [u8],
+    /// Every line ends in CRLF; where only some do, the CR belongs to the line.
+    pub(super) crlf: bool,
+}
+
+impl<'a> Text<'a> {
+    pub(super) fn new(source: &'a [u8]) -> Self {
+        let bytes = source.strip_prefix(b"\xef\xbb\xbf").unwrap_or(source);
+        // Lines are counted in 32 bits; what lies beyond 4 GiB is not read.
+        let bytes = &bytes[..bytes.len().min(u32::MAX as usize)];
+        Self { bytes, crlf: ends_in_crlf(bytes) }
+    }
+
+    /// The line that begins at `start`, without its end, and where the next one begins.
+    pub(super) fn line(&self, start: usize) -> (&'a [u8], usize) {
+        let rest = &self.bytes[start..];
+        match memchr(b'\n', rest) {
+            Some(n) => (self.without_cr(&rest[..n]), start + n + 1),
+            None => (rest, self.bytes.len()),
+        }
+    }
+
+    /// `line`, which ended in a newline, without the CR of a CRLF.
+    pub(super) fn without_cr(&self, line: &'a [u8]) -> &'a [u8] {
+        if self.crlf { line.strip_suffix(b"\r").unwrap_or(line) } else { line }
+    }
+}
+
+/// Whether there is a newline, and none without a CR before it.
+fn ends_in_crlf(bytes: &[u8]) -> bool {
+    let mut any = false;
+    for n in memchr_iter(b'\n', bytes) {
+        if n == 0 || bytes[n - 1] != b'\r' {
+            return false;
+        }
+        any = true;
+    }
+    any
+}
+
+/// Bytes as text: each byte that is no UTF-8 becomes one U+FFFD, as Emacs counts them.
+pub(super) fn decode(bytes: &[u8]) -> Cow<'_, str> {
+    if let Ok(text) = std::str::from_utf8(bytes) {
+        return Cow::Borrowed(text);
+    }
+    let mut text = String::with_capacity(bytes.len() + 16);
+    for chunk in bytes.utf8_chunks() {
+        text.push_str(chunk.valid());
+        text.extend(chunk.invalid().iter().map(|_| char::REPLACEMENT_CHARACTER));
+    }
+    Cow::Owned(text)
+}
+
+/// How many bytes are no UTF-8.
+pub(super) fn broken(bytes: &[u8]) -> usize {
+    match std::str::from_utf8(bytes) {
+        Ok(_) => 0,
+        Err(_) => bytes.utf8_chunks().map(|chunk| chunk.invalid().len()).sum(),
+    }
+}
+
+/// How many characters `bytes` are, counted as [`decode`] does.
+pub(super) fn characters(bytes: &[u8]) -> u32 {
+    u32::try_from(decode(bytes).chars().count()).unwrap_or(u32::MAX)
+}
+
+/// A count or an index as the 32 bits it is kept in.
+pub(super) fn narrow(n: usize) -> u32 {
+    u32::try_from(n).unwrap_or(u32::MAX)
+}
+
+/// Blanks in the sense of Org: space and tab.
+pub(super) fn is_blank(byte: u8) -> bool {
+    byte == b' ' || byte == b'\t'
+}
+
+/// What Emacs' regexps call whitespace in Org text; `white` of the grammar.
+pub(super) fn is_white(c: char) -> bool {
+    matches!(
+        c,
+        '\t' | '\n' | '\u{0c}' | '\r' | ' ' | '\u{a0}' | '\u{2000}'
+            ..='\u{200b}' | '\u{202f}' | '\u{205f}' | '\u{3000}'
+    )
+}
+
+/// `line` without blanks at its end.
+pub(super) fn trim_end(line: &[u8]) -> &[u8] {
+    let end = line.iter().rposition(|&b| !is_blank(b)).map_or(0, |n| n + 1);
+    &line[..end]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn crlf_only_when_every_line_ends_so() {
+        assert!(Text::new(b"a\r\nb\r\n").crlf);
+        assert!(Text::new(b"a\r\nb").crlf);
+        assert!(!Text::new(b"a\r\nb\n").crlf);
+        assert!(!Text::new(b"a").crlf);
+    }
+
+    #[test]
+    fn a_byte_order_mark_is_dropped() {
+        assert_eq!(Text::new(b"\xef\xbb\xbfa").bytes, b"a");
+    }
+
+    #[test]
+    fn each_broken_byte_is_one_character() {
+        assert_eq!(decode(b"a\xff\xe2\x82z"), "a\u{fffd}\u{fffd}\u{fffd}z");
+        assert_eq!(characters(b"a\xff\xe2\x82z"), 5);
+        assert_eq!(broken(b"a\xff\xe2\x82z"), 3);
+        assert_eq!(characters("äöü".as_bytes()), 3);
+    }
+}

@@ -1,0 +1,225 @@
+//! A block's header arguments → what its task asks for.
+
+use crate::babel::Language;
+use crate::org::{Block, Origin, Param, Position};
+use crate::task::{Ensure, Policy, Resources, Tries};
+
+use super::keys::{self, Borges, Key};
+use super::problem::Problem;
+use super::values::{self, Help};
+
+/// What a block asks for.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Asked {
+    pub(super) resources: Resources,
+    pub(super) policy: Policy,
+    pub(super) environment: Vec<(String, String)>,
+    pub(super) directory: Option<String>,
+    pub(super) references: Vec<Reference>,
+}
+
+/// A block names another.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Reference {
+    pub(super) name: String,
+    pub(super) order: Order,
+    pub(super) at: Position,
+}
+
+/// How the naming block stands to the named one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Order {
+    /// Waits for its success.
+    Requires,
+    /// Waits for its end.
+    After,
+    /// Is waited for by it.
+    Before,
+}
+
+/// Reads the header arguments in force for `block`; what is wrong or odd with them goes to `problems`.
+pub(super) fn read(block: &Block, language: &Language, problems: &mut Vec<Problem>) -> Asked {
+    let mut reader = Reader { problems, tries: None };
+    let mut asked = Asked {
+        resources: Resources { milli_cpus: 1000, mem: language.mem, ..Resources::default() },
+        policy: Policy::default(),
+        environment: Vec::new(),
+        directory: None,
+        references: Vec::new(),
+    };
+    if let Some((at, text)) = &block.error {
+        reader.problems.push(Problem::error(*at, text, ""));
+    }
+    for param in &block.params {
+        match keys::key(&param.key) {
+            Key::Borges(key) => reader.take(&mut asked, key, param),
+            Key::Verdict => {}
+            Key::Shown => reader.shown(block, param),
+            Key::Unbuilt { harmless } => {
+                if !harmless.contains(&param.text.as_str()) {
+                    reader.unbuilt(param);
+                }
+            }
+            Key::Unknown => reader.unknown(param),
+        }
+    }
+    asked.policy.retry = reader.tries.unwrap_or(match asked.policy.ensure {
+        Ensure::Finishes => Tries::default(),
+        // A service is launched again however often it ends.
+        Ensure::KeepsRunning => Tries::Unlimited,
+    });
+    asked
+}
+
+struct Reader<'a> {
+    problems: &'a mut Vec<Problem>,
+    tries: Option<Tries>,
+}
+
+impl Reader<'_> {
+    fn take(&mut self, asked: &mut Asked, key: Borges, param: &Param) {
+        match key {
+            Borges::Cpus => self.set(&mut asked.resources.milli_cpus, param, values::milli_cpus),
+            Borges::Mem => self.set(&mut asked.resources.mem, param, values::mebibytes),
+            Borges::Disk => self.set(&mut asked.resources.disk, param, values::mebibytes),
+            Borges::Gpus => self.set(&mut asked.resources.gpus, param, values::whole),
+            Borges::Ensure => self.set(&mut asked.policy.ensure, param, values::ensure),
+            Borges::Retry => self.tries = self.value(param, values::tries),
+            Borges::RetryOn => self.set(&mut asked.policy.retry_on, param, values::exit_codes),
+            Borges::Backoff => self.set(&mut asked.policy.backoff, param, values::backoff),
+            Borges::Timeout => asked.policy.timeout = self.value(param, values::duration),
+            Borges::OnPartition => self.set(&mut asked.policy.on_partition, param, values::on_partition),
+            Borges::Requires => self.refer(asked, Order::Requires, param),
+            Borges::After => self.refer(asked, Order::After, param),
+            Borges::Before => self.refer(asked, Order::Before, param),
+            Borges::Env => self.set(&mut asked.environment, param, values::environment),
+            Borges::Dir => asked.directory = self.value(param, directory),
+        }
+    }
+
+    fn set<T>(&mut self, to: &mut T, param: &Param, read: impl FnOnce(&str) -> Result<T, Help>) {
+        if let Some(value) = self.value(param, read) {
+            *to = value;
+        }
+    }
+
+    fn value<T>(&mut self, param: &Param, read: impl FnOnce(&str) -> Result<T, Help>) -> Option<T> {
+        read(param.text.trim())
+            .map_err(|help| {
+                let text = if param.text.is_empty() {
+                    format!("`{}` has no value", param.key)
+                } else {
+                    format!("`{}` is no value of `{}`", param.text, param.key)
+                };
+                self.report(param, Problem::error(param.at, text, help));
+            })
+            .ok()
+    }
+
+    fn refer(&mut self, asked: &mut Asked, order: Order, param: &Param) {
+        let names = |text: &str| {
+            values::words(text)
+                .filter(|names| !names.is_empty())
+                .ok_or_else(|| "Write names of blocks, with double quotes round blanks.".to_owned())
+        };
+        for name in self.value(param, names).unwrap_or_default() {
+            asked.references.push(Reference { name, order, at: param.at });
+        }
+    }
+
+    /// Keys that only show things, but for two that may ask for more.
+    fn shown(&mut self, block: &Block, param: &Param) {
+        let asks = |word: &str| param.text.split_whitespace().any(|asked| asked == word);
+        match param.key.as_str() {
+            ":results" if asks("value") || asks("file") => self.unbuilt(param),
+            ":noweb" if expands(&param.text) && has_reference(&block.body) => self.unbuilt(param),
+            _ => {}
+        }
+    }
+
+    fn unbuilt(&mut self, param: &Param) {
+        let text = format!("`{}` is not built yet", format!("{} {}", param.key, param.text).trim_end());
+        let help = match param.key.as_str() {
+            ":results" => "Write `:results output`: the block's stdout is its result.",
+            _ => "Leave it out, or keep the block from running with `:eval no`.",
+        };
+        self.report(param, Problem::error(param.at, text, help));
+    }
+
+    fn unknown(&mut self, param: &Param) {
+        let help = keys::meant(&param.key).map(|key| format!("Did you mean `{key}`?")).unwrap_or_default();
+        let text = if param.key.starts_with(':') {
+            format!("the header argument `{}` is not known, and has no effect", param.key)
+        } else {
+            format!("`{}` stands where a header argument should, and has no effect", param.key)
+        };
+        self.report(param, Problem::warning(param.at, text, help));
+    }
+
+    fn report(&mut self, param: &Param, mut problem: Problem) {
+        problem.in_setupfile = param.origin == Origin::Setup;
+        self.problems.push(problem);
+    }
+}
+
+/// `:dir`, but for a leading `~`, which only the machine that runs the block can read.
+fn directory(text: &str) -> Result<String, Help> {
+    if text.is_empty() {
+        return Err("Write a directory.".to_owned());
+    }
+    if text.starts_with(['(', '\'', '`']) {
+        return Err("Lisp is not evaluated here. Write the directory itself.".to_owned());
+    }
+    // TRAMP: `/method:host:path`.
+    let method = text.strip_prefix('/').and_then(|rest| rest.split_once(':')).map(|(method, _)| method);
+    if method.is_some_and(|method| !method.is_empty() && !method.contains('/')) {
+        return Err("The cluster chooses the machine. Write a path without a host.".to_owned());
+    }
+    Ok(text.to_owned())
+}
+
+/// Values of `:noweb` that expand references when a block runs.
+fn expands(noweb: &str) -> bool {
+    matches!(noweb, "yes" | "no-export" | "strip-export" | "eval")
+}
+
+/// Whether a line holds `<<name>>`; blanks just inside the brackets make it plain text.
+fn has_reference(body: &[u8]) -> bool {
+    body.split(|&byte| byte == b'\n').any(|line| {
+        let open = memchr::memmem::find(line, b"<<");
+        let close = memchr::memmem::rfind(line, b">>");
+        let (Some(open), Some(close)) = (open, close) else { return false };
+        let blank = |byte: Option<&u8>| byte.is_none_or(u8::is_ascii_whitespace);
+        close > open + 2 && !blank(line.get(open + 2)) && !blank(line.get(close - 1))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn directories() {
+        for text in ["/tmp", "data", "../x", "a:b", "/a/b:c", "~/x"] {
+            assert_eq!(directory(text).as_deref(), Ok(text));
+        }
+        for text in ["", "/ssh:host:/tmp", "/sudo::/", "(concat \"a\" \"b\")", "'x"] {
+            assert!(directory(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn noweb_references() {
+        for (body, refers) in [
+            ("<<a>>", true),
+            ("# <<two words>> x", true),
+            ("cat << EOF", false),
+            ("cat <<EOF\nEOF", false),
+            ("<< a >>", false),
+            ("<<>>", false),
+            ("a << 1 >> 2", false),
+        ] {
+            assert_eq!(has_reference(body.as_bytes()), refers, "{body}");
+        }
+    }
+}

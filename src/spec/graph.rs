@@ -1,0 +1,215 @@
+//! Names → edges; cycles.
+
+use std::collections::HashMap;
+
+use crate::org::{Block, Position, nearest};
+use crate::task::Requirement;
+
+use super::arguments::{Order, Reference};
+use super::problem::Problem;
+
+/// A block waits for another; both by their place among the document's blocks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Wait {
+    /// The one that is waited for.
+    pub(super) from: usize,
+    /// The one that waits.
+    pub(super) to: usize,
+    pub(super) requirement: Requirement,
+    /// Where the document says so.
+    pub(super) at: Position,
+}
+
+/// The document's blocks by name.
+#[derive(Debug, Default)]
+pub(super) struct Names<'a> {
+    blocks: &'a [Block],
+    by_name: HashMap<String, Vec<usize>>,
+}
+
+/// What a block is called: its name, or `line-14`.
+pub(super) fn title(block: &Block) -> String {
+    match block.name.as_deref() {
+        Some(name) if !name.is_empty() => name.to_owned(),
+        _ => format!("line-{}", block.begin_line),
+    }
+}
+
+impl<'a> Names<'a> {
+    /// Takes up the names of `blocks`; a name used twice draws a warning for each block after the first.
+    pub(super) fn of(blocks: &'a [Block], problems: &mut Vec<Problem>) -> Self {
+        let mut by_name: HashMap<String, Vec<usize>> = HashMap::with_capacity(blocks.len());
+        for (place, block) in blocks.iter().enumerate() {
+            let places = by_name.entry(title(block)).or_default();
+            if let Some(&first) = places.first() {
+                let at = Position { line: block.first_line, column: 1 };
+                let first = blocks[first].begin_line;
+                let text = format!("the block at line {first} is called `{}` too", title(block));
+                problems.push(Problem::warning(at, text, ""));
+            }
+            places.push(place);
+        }
+        Self { blocks, by_name }
+    }
+
+    /// The one block of this name; `Err` says what is wrong and what to write.
+    pub(super) fn find(&self, name: &str) -> Result<usize, (String, String)> {
+        match self.by_name.get(name).map(Vec::as_slice) {
+            Some([place]) => Ok(*place),
+            Some(places) if !places.is_empty() => {
+                let lines: Vec<_> =
+                    places.iter().map(|&place| self.blocks[place].begin_line.to_string()).collect();
+                let text =
+                    format!("{} blocks are called `{name}`: at lines {}", places.len(), lines.join(", "));
+                Err((text, "Give each a name of its own.".to_owned()))
+            }
+            _ => {
+                let near = nearest(name, self.by_name.keys().map(String::as_str));
+                let help = match near {
+                    Some(near) => format!("Did you mean `{near}`?"),
+                    None => "Name it with a line `#+name:` above its `#+begin_src`.".to_owned(),
+                };
+                Err((format!("no block is called `{name}`"), help))
+            }
+        }
+    }
+
+    /// The waits that the references of the block at `place` make.
+    pub(super) fn waits(
+        &self,
+        place: usize,
+        references: &[Reference],
+        problems: &mut Vec<Problem>,
+    ) -> Vec<Wait> {
+        let mut waits = Vec::with_capacity(references.len());
+        for Reference { name, order, at } in references {
+            match self.find(name) {
+                Ok(other) => waits.push(match order {
+                    Order::Requires => {
+                        Wait { from: other, to: place, requirement: Requirement::Success, at: *at }
+                    }
+                    Order::After => Wait { from: other, to: place, requirement: Requirement::End, at: *at },
+                    Order::Before => Wait { from: place, to: other, requirement: Requirement::End, at: *at },
+                }),
+                Err((text, help)) => problems.push(Problem::error(*at, text, help)),
+            }
+        }
+        waits
+    }
+}
+
+/// A circle of waits, if there is one: each waits for the one before it, the first for the last.
+///
+/// Kahn's order takes away whatever does not wait in a circle; what is left holds one.
+pub(super) fn cycle(waits: &[Wait]) -> Option<Vec<Wait>> {
+    let mut open: HashMap<usize, usize> = HashMap::new();
+    let mut onward: HashMap<usize, Vec<&Wait>> = HashMap::new();
+    for wait in waits {
+        open.entry(wait.from).or_default();
+        *open.entry(wait.to).or_default() += 1;
+        onward.entry(wait.from).or_default().push(wait);
+    }
+    let mut free: Vec<usize> =
+        open.iter().filter(|(_, waits)| **waits == 0).map(|(&block, _)| block).collect();
+    while let Some(block) = free.pop() {
+        open.remove(&block);
+        for wait in onward.get(&block).into_iter().flatten() {
+            if let Some(count) = open.get_mut(&wait.to) {
+                *count -= 1;
+                if *count == 0 {
+                    free.push(wait.to);
+                }
+            }
+        }
+    }
+    // Every block left waits for one that is left: going back from any leads into a circle.
+    let back: HashMap<usize, &Wait> =
+        waits.iter().rev().filter(|wait| open.contains_key(&wait.from)).map(|wait| (wait.to, wait)).collect();
+    let mut block = *open.keys().min()?;
+    let mut path: Vec<Wait> = Vec::new();
+    let mut seen: HashMap<usize, usize> = HashMap::new();
+    loop {
+        if let Some(&start) = seen.get(&block) {
+            let mut circle = path.split_off(start);
+            circle.reverse();
+            return Some(circle);
+        }
+        seen.insert(block, path.len());
+        let wait = **back.get(&block)?;
+        path.push(wait);
+        block = wait.from;
+    }
+}
+
+/// `a → b → a`, with lines, for a person.
+pub(super) fn circle_problem(circle: &[Wait], blocks: &[Block]) -> Option<Problem> {
+    let first = circle.iter().min_by_key(|wait| wait.at)?;
+    let start = circle.iter().position(|wait| wait == first)?;
+    let named = |block: usize| {
+        let block = blocks.get(block)?;
+        Some(format!("`{}` (line {})", title(block), block.begin_line))
+    };
+    let mut way: Vec<String> =
+        circle[start..].iter().chain(&circle[..start]).filter_map(|wait| named(wait.from)).collect();
+    way.push(format!("`{}`", title(blocks.get(first.from)?)));
+    Some(Problem::error(
+        first.at,
+        format!("these blocks wait for each other: {}", way.join(" → ")),
+        "Leave out one of the waits.",
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn waits(pairs: &[(usize, usize)]) -> Vec<Wait> {
+        let wait = |(line, &(from, to)): (u32, &(usize, usize))| Wait {
+            from,
+            to,
+            requirement: Requirement::End,
+            at: Position { line, column: 1 },
+        };
+        (1..).zip(pairs).map(wait).collect()
+    }
+
+    fn circle(pairs: &[(usize, usize)]) -> Option<Vec<(usize, usize)>> {
+        cycle(&waits(pairs)).map(|circle| circle.iter().map(|wait| (wait.from, wait.to)).collect())
+    }
+
+    #[test]
+    fn circles() {
+        assert_eq!(circle(&[]), None);
+        assert_eq!(circle(&[(0, 1), (1, 2), (0, 2)]), None);
+        assert_eq!(circle(&[(0, 0)]), Some(vec![(0, 0)]));
+        assert_eq!(circle(&[(5, 0), (0, 1), (1, 2), (2, 0), (2, 7)]), Some(vec![(0, 1), (1, 2), (2, 0)]));
+    }
+
+    proptest! {
+        #[test]
+        fn a_circle_is_found_where_there_is_one(
+            pairs in prop::collection::vec((0usize..8, 0usize..8), 0..16),
+        ) {
+            match circle(&pairs) {
+                Some(circle) => {
+                    for (wait, next) in circle.iter().zip(circle.iter().cycle().skip(1)) {
+                        prop_assert!(pairs.contains(wait));
+                        prop_assert_eq!(wait.1, next.0);
+                    }
+                }
+                // Without a circle the blocks can be put in an order.
+                None => {
+                    let mut left = pairs;
+                    while !left.is_empty() {
+                        let before = left.len();
+                        let waiting: Vec<usize> = left.iter().map(|pair| pair.1).collect();
+                        left.retain(|pair| waiting.contains(&pair.0));
+                        prop_assert!(left.len() < before);
+                    }
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,28 @@
+//! Document → task specs and their graph: which blocks run, in which order, with what.
+//!
+//! Pure. A document that is wrong in any place yields problems, all of them, and no plan: nothing of it
+//! is launched.
+//!
+//! | file | |
+//! |---|---|
+//! | `plan` | the way through: document in, plan or problems out |
+//! | `verdict` | which blocks run, and why others do not |
+//! | `keys` | every header argument by name: ours, Babel's, not built yet |
+//! | `values` | numbers, amounts, durations, words as documents write them |
+//! | `arguments` | a block's header arguments → what its task asks for |
+//! | `graph` | names → edges; cycles |
+//! | `progress` | which tasks are set free as others end |
+//! | `problem` | what is wrong, where, and what to write instead |
+
+mod arguments;
+mod graph;
+mod keys;
+mod plan;
+mod problem;
+mod progress;
+mod values;
+mod verdict;
+
+pub use plan::{Plan, Request, Skip, plan};
+pub use problem::{Problem, Severity};
+pub use progress::Progress;

@@ -1,0 +1,497 @@
+//! The way through: a document in, a plan or problems out.
+
+use crate::babel::{Language, Languages};
+use crate::org::{Block, Document, Keyword, Position, nearest};
+use crate::task::{Command, Edge, Requirement, TaskSpec};
+
+use super::arguments::{self, Asked};
+use super::graph::{self, Names, Wait, title};
+use super::problem::{Problem, Severity};
+use super::verdict::{Verdict, Why, verdict};
+
+/// What is asked of a document, beside what it says itself.
+#[derive(Debug, Clone, Default)]
+pub struct Request {
+    /// Only these blocks, and those they require; empty means all.
+    pub names: Vec<String>,
+    /// The setupfile's languages.
+    pub languages: Languages,
+    /// Somebody can approve a block with `:eval query`; otherwise it is skipped.
+    pub can_approve: bool,
+    /// Blocks start here, and `:dir` is relative to it; `None` is each block's sandbox.
+    pub directory: Option<String>,
+    /// What `~` in `:dir` stands for.
+    pub home: Option<String>,
+}
+
+/// What a document comes down to.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Plan {
+    /// What runs, in document order, numbered from 1.
+    pub tasks: Vec<TaskSpec>,
+    /// Who waits for whom; no circles; at most one edge between two tasks; sorted.
+    pub edges: Vec<Edge>,
+    /// What does not run, in document order.
+    pub skipped: Vec<Skip>,
+    /// What is odd, in document order.
+    pub warnings: Vec<Problem>,
+}
+
+/// A block that does not run, though the document is right.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Skip {
+    /// Its name, or `line-14`.
+    pub block: String,
+    /// Line of its `#+begin_src`.
+    pub line: u32,
+    /// Why.
+    pub reason: String,
+}
+
+/// `#+runmode:`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum RunMode {
+    Parallel,
+    /// Document order; stops at the first failure.
+    Sequential(Position),
+}
+
+/// A block and what is to be done with it.
+struct Candidate<'a> {
+    block: &'a Block,
+    fate: Fate,
+}
+
+enum Fate {
+    Runs {
+        language: Language,
+        asked: Box<Asked>,
+        held: bool,
+    },
+    Skipped(String),
+    /// `Request::names` leaves it out.
+    NotAsked,
+}
+
+/// Makes the plan of a document that was read from `source`.
+///
+/// # Errors
+/// Everything that is wrong with it, in document order; then nothing of it may be launched.
+pub fn plan(source: &[u8], document: &Document, request: &Request) -> Result<Plan, Vec<Problem>> {
+    let mut problems = Vec::new();
+    let languages = languages(document, request, &mut problems);
+    let run_mode = run_mode(document, &mut problems);
+    unclosed(document, &mut problems);
+
+    let names = Names::of(&document.blocks, &mut problems);
+    let mut candidates: Vec<Candidate> = document
+        .blocks
+        .iter()
+        .map(|block| Candidate { block, fate: fate(block, &languages, request, &mut problems) })
+        .collect();
+    garbled(source, &candidates, &mut problems);
+
+    let mut waits: Vec<Wait> = Vec::new();
+    for (place, candidate) in candidates.iter().enumerate() {
+        if let Fate::Runs { asked, .. } = &candidate.fate {
+            waits.extend(names.waits(place, &asked.references, &mut problems));
+        }
+    }
+    choose(&mut candidates, &names, &waits, request, &mut problems);
+    skip_the_deprived(&mut candidates, &waits);
+    waits.retain(|wait| runs(&candidates[wait.from]) && runs(&candidates[wait.to]));
+    if let RunMode::Sequential(at) = run_mode {
+        let running: Vec<usize> = (0..candidates.len()).filter(|&place| runs(&candidates[place])).collect();
+        let in_order = running.windows(2).map(|pair| Wait {
+            from: pair[0],
+            to: pair[1],
+            requirement: Requirement::Success,
+            at,
+        });
+        waits.extend(in_order);
+    }
+    if let Some(circle) = graph::cycle(&waits) {
+        problems.extend(graph::circle_problem(&circle, &document.blocks));
+    }
+
+    // Within a line, the setupfile's own problems come last.
+    problems.sort_by_key(|problem| (problem.severity, problem.in_setupfile, problem.at));
+    problems.dedup();
+    if problems.iter().any(|problem| problem.severity == Severity::Error) {
+        return Err(problems);
+    }
+    Ok(assemble(candidates, &waits, problems, request))
+}
+
+/// The table of languages for this document: the setupfile's, then its own.
+fn languages(document: &Document, request: &Request, problems: &mut Vec<Problem>) -> Languages {
+    let mut languages = request.languages.clone();
+    for Keyword { value, at, .. } in keywords(document, "BORGES_LANG") {
+        if let Err(bad) = languages.add(value) {
+            problems.push(Problem::error(*at, bad.to_string(), ""));
+        }
+    }
+    languages
+}
+
+fn run_mode(document: &Document, problems: &mut Vec<Problem>) -> RunMode {
+    let mut mode = RunMode::Parallel;
+    for Keyword { value, at, .. } in keywords(document, "RUNMODE") {
+        match value.as_str() {
+            "parallel" => mode = RunMode::Parallel,
+            "sequential" => mode = RunMode::Sequential(*at),
+            _ => problems.push(Problem::error(
+                *at,
+                format!("`{value}` is no value of `#+runmode:`"),
+                "Write `parallel` or `sequential`.",
+            )),
+        }
+    }
+    mode
+}
+
+fn keywords<'a>(document: &'a Document, key: &'a str) -> impl Iterator<Item = &'a Keyword> {
+    document.keywords.iter().filter(move |keyword| keyword.key == key)
+}
+
+/// A begin line without an end is text for Emacs; here somebody meant code to run.
+fn unclosed(document: &Document, problems: &mut Vec<Problem>) {
+    for look_alike in document.look_alikes.iter().filter(|found| found.within == "paragraph") {
+        problems.push(Problem::error(
+            Position { line: look_alike.line, column: 1 },
+            "this `#+begin_src` has no `#+end_src`",
+            "Close it before the next heading: a line that begins with stars ends a block, unless it is written `,*`.",
+        ));
+    }
+}
+
+fn fate(block: &Block, languages: &Languages, request: &Request, problems: &mut Vec<Problem>) -> Fate {
+    let held = match verdict(block, languages) {
+        Verdict::Skipped(why) => {
+            hint(block, &why, languages, problems);
+            return Fate::Skipped(why.to_string());
+        }
+        Verdict::Held if !request.can_approve => {
+            return Fate::Skipped("it needs approval: `:eval query`".to_owned());
+        }
+        Verdict::Held => true,
+        Verdict::Runs => false,
+    };
+    let Some(language) = block.language.as_deref().and_then(|name| languages.get(name)) else {
+        return Fate::Skipped(Why::NoLanguage.to_string());
+    };
+    let asked = Box::new(arguments::read(block, &language, problems));
+    Fate::Runs { language, asked, held }
+}
+
+/// A language that is nearly one that runs is more likely a slip than a choice.
+fn hint(block: &Block, why: &Why, languages: &Languages, problems: &mut Vec<Problem>) {
+    let Why::NoRow(name) = why else { return };
+    if let Some(near) = nearest(name, languages.names()) {
+        let at = Position { line: block.begin_line, column: 1 };
+        let text = format!("nothing is known to run `{name}`");
+        problems.push(Problem::warning(at, text, format!("Did you mean `{near}`?")));
+    }
+}
+
+/// What is no text may stand anywhere but in a block that runs, or its header.
+fn garbled(source: &[u8], candidates: &[Candidate], problems: &mut Vec<Problem>) {
+    if std::str::from_utf8(source).is_ok() && memchr::memchr(0, source).is_none() {
+        return;
+    }
+    let mut lines = (1..).zip(source.split(|&byte| byte == b'\n')).peekable();
+    for block in candidates.iter().filter(|candidate| runs(candidate)).map(|candidate| candidate.block) {
+        while lines.next_if(|&(line, _)| line < block.first_line).is_some() {}
+        let mut found = false;
+        while let Some((line, text)) = lines.next_if(|&(line, _)| line <= block.end_line) {
+            if found {
+                continue;
+            }
+            if let Some((column, what)) = garbage(text) {
+                found = true;
+                problems.push(Problem::error(
+                    Position { line, column },
+                    format!("{what} in a block that would run"),
+                    "Take it out, or keep the block from running with `:eval no`.",
+                ));
+            }
+        }
+    }
+}
+
+/// The first thing in a line that is no text, and its column.
+fn garbage(line: &[u8]) -> Option<(u32, &'static str)> {
+    let nul = memchr::memchr(0, line);
+    let invalid = std::str::from_utf8(line).err().map(|error| error.valid_up_to());
+    let (at, what) = match (nul, invalid) {
+        (Some(nul), Some(invalid)) if invalid < nul => (invalid, "a byte that is no UTF-8"),
+        (Some(nul), _) => (nul, "a NUL byte"),
+        (None, Some(invalid)) => (invalid, "a byte that is no UTF-8"),
+        (None, None) => return None,
+    };
+    let column = String::from_utf8_lossy(&line[..at]).chars().count() + 1;
+    Some((u32::try_from(column).unwrap_or(u32::MAX), what))
+}
+
+/// Leaves out the blocks that were not asked for.
+fn choose(
+    candidates: &mut [Candidate],
+    names: &Names,
+    waits: &[Wait],
+    request: &Request,
+    problems: &mut Vec<Problem>,
+) {
+    if request.names.is_empty() {
+        return;
+    }
+    let mut chosen = vec![false; candidates.len()];
+    let mut open = Vec::new();
+    for name in &request.names {
+        match names.find(name) {
+            Ok(place) => open.push(place),
+            // No place of the document is wrong, so the error has none.
+            Err((text, help)) => problems.push(Problem::error(Position::default(), text, help)),
+        }
+    }
+    while let Some(place) = open.pop() {
+        if !std::mem::replace(&mut chosen[place], true) {
+            let needed =
+                waits.iter().filter(|wait| wait.to == place && wait.requirement == Requirement::Success);
+            open.extend(needed.map(|wait| wait.from));
+        }
+    }
+    for (candidate, chosen) in candidates.iter_mut().zip(chosen) {
+        if !chosen {
+            candidate.fate = Fate::NotAsked;
+        }
+    }
+}
+
+/// A block that requires one that does not run cannot run either.
+fn skip_the_deprived(candidates: &mut [Candidate], waits: &[Wait]) {
+    let mut needed_by = vec![Vec::new(); candidates.len()];
+    for wait in waits.iter().filter(|wait| wait.requirement == Requirement::Success) {
+        needed_by[wait.from].push(wait.to);
+    }
+    let mut open: Vec<usize> =
+        (0..candidates.len()).filter(|&place| matches!(candidates[place].fate, Fate::Skipped(_))).collect();
+    while let Some(place) = open.pop() {
+        let missing = candidates[place].block;
+        let reason =
+            format!("it requires `{}` (line {}), which does not run", title(missing), missing.begin_line);
+        for &dependent in &needed_by[place] {
+            if runs(&candidates[dependent]) {
+                candidates[dependent].fate = Fate::Skipped(reason.clone());
+                open.push(dependent);
+            }
+        }
+    }
+}
+
+fn runs(candidate: &Candidate) -> bool {
+    matches!(candidate.fate, Fate::Runs { .. })
+}
+
+fn assemble(candidates: Vec<Candidate>, waits: &[Wait], warnings: Vec<Problem>, request: &Request) -> Plan {
+    let mut plan = Plan { warnings, ..Plan::default() };
+    let mut numbers = vec![0; candidates.len()];
+    for (place, Candidate { block, fate }) in candidates.into_iter().enumerate() {
+        let (name, line) = (title(block), block.begin_line);
+        match fate {
+            Fate::NotAsked => {}
+            Fate::Skipped(reason) => plan.skipped.push(Skip { block: name, line, reason }),
+            Fate::Runs { language, asked, held } => {
+                let mut arguments = language.arguments;
+                arguments.push(Command::BODY.to_owned());
+                numbers[place] = u32::try_from(plan.tasks.len() + 1).unwrap_or(u32::MAX);
+                plan.tasks.push(TaskSpec {
+                    number: numbers[place],
+                    block: name,
+                    line,
+                    index: 1,
+                    command: Command {
+                        program: language.program,
+                        arguments,
+                        environment: asked.environment,
+                        directory: directory(asked.directory, request),
+                        body: block.body.clone().into(),
+                    },
+                    resources: asked.resources,
+                    policy: asked.policy,
+                    held,
+                });
+            }
+        }
+    }
+    plan.edges = waits
+        .iter()
+        .map(|wait| Edge { from: numbers[wait.from], to: numbers[wait.to], requirement: wait.requirement })
+        .collect();
+    // Of two edges between the same tasks the stronger, which sorts last, says it all.
+    plan.edges.sort_unstable_by_key(|edge| (edge.from, edge.to, std::cmp::Reverse(edge.requirement)));
+    plan.edges.dedup_by_key(|edge| (edge.from, edge.to));
+    plan
+}
+
+/// `:dir`, seen from where the request says blocks start.
+fn directory(asked: Option<String>, request: &Request) -> Option<String> {
+    let Some(asked) = asked else { return request.directory.clone() };
+    if let Some(home) = &request.home
+        && let Some(rest) = asked.strip_prefix('~')
+        && (rest.is_empty() || rest.starts_with('/'))
+    {
+        return Some(format!("{home}{rest}"));
+    }
+    match &request.directory {
+        Some(directory) if !asked.starts_with('/') => Some(format!("{directory}/{asked}")),
+        _ => Some(asked),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fmt::Write;
+
+    use super::*;
+    use crate::org;
+
+    /// What a person would be told of a document: its plan, or everything that is wrong with it.
+    fn told_of(source: &[u8], request: &Request) -> String {
+        let mut text = String::new();
+        let problem = |text: &mut String, problem: &Problem| {
+            writeln!(text, "{problem}").unwrap();
+            if !problem.help.is_empty() {
+                writeln!(text, "    {}", problem.help).unwrap();
+            }
+        };
+        match plan(source, &org::parse(source, &[]), request) {
+            Ok(plan) => {
+                for TaskSpec { number, block, line, command, resources, policy, held, .. } in &plan.tasks {
+                    write!(text, "{number} {block} (line {line}): {}", command.program).unwrap();
+                    write!(text, " {}; {resources}", command.arguments.join(" ")).unwrap();
+                    if let Some(directory) = &command.directory {
+                        write!(text, "; in {directory}").unwrap();
+                    }
+                    for (name, value) in &command.environment {
+                        write!(text, "; {name}={value:?}").unwrap();
+                    }
+                    if *policy != crate::task::Policy::default() {
+                        write!(text, "; {policy:?}").unwrap();
+                    }
+                    writeln!(text, "{}", if *held { "; held" } else { "" }).unwrap();
+                }
+                for Edge { from, to, requirement } in &plan.edges {
+                    writeln!(text, "{to} waits for {from}: {requirement:?}").unwrap();
+                }
+                for Skip { block, line, reason } in &plan.skipped {
+                    writeln!(text, "skipped {block} (line {line}): {reason}").unwrap();
+                }
+                plan.warnings.iter().for_each(|warning| problem(&mut text, warning));
+            }
+            Err(problems) => problems.iter().for_each(|found| problem(&mut text, found)),
+        }
+        text
+    }
+
+    fn told(source: &str) -> String {
+        told_of(source.as_bytes(), &Request::default())
+    }
+
+    #[test]
+    fn blocks_become_tasks() {
+        insta::assert_snapshot!(told(
+            "#+borges_lang: py \"python3 -u\"\n\
+             #+property: header-args :mem 64\n\
+             #+name: fetch\n#+header: :cpu 0.5 :env A=1 B=\"two words\"\n#+begin_src sh :dir data\ntrue\n#+end_src\n\
+             #+begin_src py :requires fetch :retry 3 :retry-on 75 :timeout 10m\n1\n#+end_src\n\
+             #+name: serve\n#+begin_src bash :ensure it-keeps-running :mem 2G :after fetch\ntrue\n#+end_src\n\
+             #+begin_src awk :before serve\n{}\n#+end_src\n\
+             #+begin_src yaml\na: 1\n#+end_src\n"
+        ));
+    }
+
+    #[test]
+    fn sequential_runs_wait_for_each_other() {
+        insta::assert_snapshot!(told(
+            "#+runmode: sequential\n#+begin_src sh\n#+end_src\n#+begin_src text\n#+end_src\n\
+             #+begin_src sh\n#+end_src\n#+begin_src sh\n#+end_src\n"
+        ));
+    }
+
+    #[test]
+    fn who_requires_what_does_not_run_is_skipped_too() {
+        insta::assert_snapshot!(told(
+            "#+name: a\n#+begin_src sh :eval no\n#+end_src\n\
+             #+name: b\n#+begin_src sh :requires a\n#+end_src\n\
+             #+name: c\n#+begin_src sh :requires b\n#+end_src\n\
+             #+name: d\n#+begin_src sh :after a\n#+end_src\n\
+             #+name: e\n#+begin_src sh :eval query\n#+end_src\n"
+        ));
+    }
+
+    #[test]
+    fn only_what_is_asked_for_and_what_it_requires() {
+        let source = b"#+name: a\n#+begin_src sh\n#+end_src\n\
+                       #+name: b\n#+begin_src sh :requires a\n#+end_src\n\
+                       #+name: c\n#+begin_src sh :after b\n#+end_src\n\
+                       #+name: d\n#+begin_src sh :after b\n#+end_src\n";
+        let asked = |names: &[&str]| Request {
+            names: names.iter().map(|&name| name.to_owned()).collect(),
+            ..Request::default()
+        };
+        insta::assert_snapshot!(told_of(source, &asked(&["b", "d"])));
+        insta::assert_snapshot!(told_of(source, &asked(&["bb"])));
+    }
+
+    #[test]
+    fn directories_are_seen_from_the_document() {
+        let request = Request {
+            directory: Some("/home/me/doc".to_owned()),
+            home: Some("/home/me".to_owned()),
+            ..Request::default()
+        };
+        let source = b"#+begin_src sh\n#+end_src\n#+begin_src sh :dir data\n#+end_src\n\
+                       #+begin_src sh :dir /tmp\n#+end_src\n#+begin_src sh :dir ~/x\n#+end_src\n";
+        insta::assert_snapshot!(told_of(source, &request));
+    }
+
+    #[test]
+    fn wrong_documents_are_told_everything_at_once() {
+        insta::assert_snapshot!(told(
+            "#+runmode: chained\n\
+             #+borges_lang: py\n\
+             #+name: a\n#+begin_src sh :cpu -1 :mem lots :timeout soon\ntrue\n#+end_src\n\
+             #+name: b\n#+begin_src sh :requires fetch :cpu :var x=1\ntrue\n#+end_src\n\
+             #+name: twice\n#+begin_src sh\ntrue\n#+end_src\n\
+             #+name: twice\n#+begin_src sh :results value :session s\ntrue\n#+end_src\n\
+             #+begin_src sh :after twice :dir /ssh:host:/tmp :env A\n<<a>>\n#+end_src\n\
+             #+begin_src yaml :cpu -1\nskipped, so nothing is wrong with it\n#+end_src\n\
+             #+begin_src sh\nnever closed\n"
+        ));
+    }
+
+    #[test]
+    fn slips_of_the_pen_are_warned_of() {
+        insta::assert_snapshot!(told(
+            "#+name: twice\n#+begin_src sh :retires 3 :wibble x\ntrue\n#+end_src\n\
+             #+name: twice\n#+begin_src pyton\n1\n#+end_src\n"
+        ));
+    }
+
+    #[test]
+    fn circles_are_named_with_their_lines() {
+        insta::assert_snapshot!(told(
+            "#+name: a\n#+begin_src sh :after c\n#+end_src\n\
+             #+name: b\n#+begin_src sh :requires a\n#+end_src\n\
+             #+name: c\n#+begin_src sh :after b\n#+end_src\n"
+        ));
+    }
+
+    #[test]
+    fn what_is_no_text_may_stand_where_nothing_runs() {
+        let source = b"\xff\n#+begin_src sh\ntrue\n#+end_src\n#+begin_src yaml\n\0\n#+end_src\n";
+        insta::assert_snapshot!(told_of(source, &Request::default()));
+        let source = b"#+begin_src sh\ntrue\nab\xffc\0\n#+end_src\n#+name: \0\n#+begin_src sh\n#+end_src\n";
+        insta::assert_snapshot!(told_of(source, &Request::default()));
+    }
+}

@@ -1,0 +1,56 @@
+//! What is wrong with a document, where, and what to write instead.
+
+use std::fmt;
+
+use crate::org::Position;
+
+/// How bad it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Severity {
+    /// Nothing of the document is launched.
+    Error,
+    /// It runs; a person should know.
+    Warning,
+}
+
+/// Something wrong, or odd, in a document.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem {
+    /// How bad it is.
+    pub severity: Severity,
+    /// Where it stands.
+    pub at: Position,
+    /// In the setupfile rather than in the document.
+    pub in_setupfile: bool,
+    /// What it is: a fragment in lower case.
+    pub text: String,
+    /// What to write instead: a sentence; may be empty.
+    pub help: String,
+}
+
+impl Problem {
+    /// Something wrong.
+    pub fn error(at: Position, text: impl Into<String>, help: impl Into<String>) -> Self {
+        Self { severity: Severity::Error, at, in_setupfile: false, text: text.into(), help: help.into() }
+    }
+
+    /// Something odd.
+    pub fn warning(at: Position, text: impl Into<String>, help: impl Into<String>) -> Self {
+        Self { severity: Severity::Warning, ..Self::error(at, text, help) }
+    }
+}
+
+/// `14:3: error: text`; the caller knows the file's name.
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let severity = match self.severity {
+            Severity::Error => "error",
+            Severity::Warning => "warning",
+        };
+        let Position { line, column } = self.at;
+        match column {
+            0 => write!(f, "{line}: {severity}: {}", self.text),
+            _ => write!(f, "{line}:{column}: {severity}: {}", self.text),
+        }
+    }
+}

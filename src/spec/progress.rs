@@ -1,0 +1,144 @@
+//! How far a run is: which waiting tasks are set free, or can never run, as others end.
+
+use crate::task::{Edge, Ensure, Input, Requirement, State};
+
+/// The open waits of one run.
+#[derive(Debug, Clone, Default)]
+pub struct Progress {
+    /// Sorted by the task that is waited for; `true` once the wait is over.
+    edges: Vec<(Edge, bool)>,
+    /// How many waits are open for each task; the task with number `n` is at `n - 1`.
+    open: Vec<u32>,
+}
+
+impl Progress {
+    /// Of a run with `tasks` tasks, none of which has begun.
+    pub fn new(tasks: usize, edges: &[Edge]) -> Self {
+        let mut edges: Vec<_> = edges.iter().map(|&edge| (edge, false)).collect();
+        edges.sort_unstable_by_key(|(edge, _)| (edge.from, edge.to));
+        let mut progress = Self { edges, open: vec![0; tasks] };
+        for at in 0..progress.edges.len() {
+            let to = progress.edges[at].0.to;
+            if let Some(open) = progress.open_of(to) {
+                *open += 1;
+            }
+        }
+        progress
+    }
+
+    /// Whether the task waits for no other.
+    pub fn is_free(&self, number: u32) -> bool {
+        place(number).and_then(|place| self.open.get(place)).is_none_or(|&open| open == 0)
+    }
+
+    /// A task is in a new state: what happens to those that wait for it.
+    ///
+    /// Each is told once: [`Input::Released`] when its last wait is over, [`Input::Deprived`] when what it
+    /// needs did not come.
+    pub fn changed(&mut self, number: u32, state: State, ensure: Ensure) -> Vec<(u32, Input)> {
+        let Some(reached) = reached(state, ensure) else { return Vec::new() };
+        let first = self.edges.partition_point(|(edge, _)| edge.from < number);
+        let mut told = Vec::new();
+        for at in first..self.edges.len() {
+            let (Edge { from, to, requirement }, over) = self.edges[at];
+            if from != number {
+                break;
+            }
+            if over {
+                continue;
+            }
+            match (reached, requirement) {
+                (Reached::Success, _)
+                | (Reached::Failure, Requirement::End)
+                | (Reached::Service, Requirement::Success) => {
+                    self.edges[at].1 = true;
+                    if let Some(open) = self.open_of(to) {
+                        *open -= 1;
+                        if *open == 0 {
+                            told.push((to, Input::Released));
+                        }
+                    }
+                }
+                (Reached::Failure, Requirement::Success) => told.push((to, Input::Deprived)),
+                (Reached::Service, Requirement::End) => {}
+            }
+        }
+        told
+    }
+
+    /// The tasks for which this one waits still.
+    pub fn waits_for(&self, number: u32) -> impl Iterator<Item = u32> + '_ {
+        self.edges.iter().filter(move |(edge, over)| edge.to == number && !over).map(|(edge, _)| edge.from)
+    }
+
+    fn open_of(&mut self, number: u32) -> Option<&mut u32> {
+        self.open.get_mut(place(number)?)
+    }
+}
+
+/// Where the task of this number stands in a list of them.
+fn place(number: u32) -> Option<usize> {
+    usize::try_from(number).ok()?.checked_sub(1)
+}
+
+/// What others may have waited for.
+#[derive(Clone, Copy)]
+enum Reached {
+    Success,
+    Failure,
+    /// A service runs: as good as success for who needs it, no end for who comes after it.
+    Service,
+}
+
+fn reached(state: State, ensure: Ensure) -> Option<Reached> {
+    match (state, ensure) {
+        (State::Finished, _) => Some(Reached::Success),
+        (State::Failed | State::Killed | State::Skipped, _) => Some(Reached::Failure),
+        (State::Running, Ensure::KeepsRunning) => Some(Reached::Service),
+        (State::Running, Ensure::Finishes)
+        | (
+            State::Held
+            | State::Blocked
+            | State::Queued
+            | State::Delayed
+            | State::Launching
+            | State::Unreachable
+            | State::Killing,
+            _,
+        ) => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn edge(from: u32, to: u32, requirement: Requirement) -> Edge {
+        Edge { from, to, requirement }
+    }
+
+    #[test]
+    fn waits_end_once_and_for_all() {
+        use Requirement::{End, Success};
+        let mut run =
+            Progress::new(4, &[edge(1, 3, Success), edge(2, 3, End), edge(1, 4, End), edge(2, 4, Success)]);
+        assert!(run.is_free(1) && run.is_free(2) && !run.is_free(3));
+        assert_eq!(run.changed(1, State::Running, Ensure::Finishes), []);
+        assert_eq!(run.changed(1, State::Finished, Ensure::Finishes), []);
+        assert_eq!(run.waits_for(3).collect::<Vec<_>>(), [2]);
+        assert_eq!(
+            run.changed(2, State::Failed, Ensure::Finishes),
+            [(3, Input::Released), (4, Input::Deprived)]
+        );
+        assert!(run.is_free(3));
+    }
+
+    #[test]
+    fn who_needs_a_service_starts_when_it_runs_and_not_again() {
+        use Requirement::{End, Success};
+        let mut run = Progress::new(3, &[edge(1, 2, Success), edge(1, 3, End)]);
+        assert_eq!(run.changed(1, State::Running, Ensure::KeepsRunning), [(2, Input::Released)]);
+        assert_eq!(run.changed(1, State::Running, Ensure::KeepsRunning), []);
+        assert_eq!(run.changed(1, State::Killed, Ensure::KeepsRunning), [(3, Input::Released)]);
+    }
+}

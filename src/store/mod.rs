@@ -1,0 +1,83 @@
+//! What must survive: runs, launches that were meant, what became of tasks.
+//!
+//! A narrow wall: batches of [`Write`]s go in, each wholly or not at all; [`Contents`] come out at a start.
+//! The room knows nothing of who saves, nor when.
+//!
+//! | file | |
+//! |---|---|
+//! | `record` | what is stored, and its bytes, version first |
+//! | `durable` | on disk, by redb |
+//! | `memory` | in memory, for tests and simulations |
+
+mod durable;
+mod memory;
+mod record;
+
+use thiserror::Error;
+
+pub use durable::DurableStore;
+pub use memory::MemoryStore;
+pub use record::{Contents, RunRecord, TaskRecord, Write};
+
+use crate::task::LaunchId;
+
+/// Keeps what must survive.
+pub trait Store: Send {
+    /// Makes all of `writes` durable, or none; when it returns well, they survive a crash.
+    fn commit(&mut self, writes: &[Write]) -> Result<(), StoreError>;
+
+    /// Everything that was committed.
+    fn load(&self) -> Result<Contents, StoreError>;
+}
+
+/// Why something could not be saved or read.
+#[derive(Debug, Error)]
+pub enum StoreError {
+    /// Another Borges has the store open.
+    #[error("the store `{path}` is in use by another Borges")]
+    InUse {
+        /// The store's file.
+        path: String,
+    },
+    /// The file cannot be opened.
+    #[error("the store `{path}` cannot be opened: {why}")]
+    Unopened {
+        /// The store's file.
+        path: String,
+        /// What the file system, or the database, says.
+        why: String,
+    },
+    /// Reading or writing failed: a full disk, a broken one.
+    #[error("the store cannot be {doing}: {why}")]
+    Failed {
+        /// `read` or `written`.
+        doing: &'static str,
+        /// What the file system, or the database, says.
+        why: String,
+    },
+    /// A value was written by a later Borges.
+    #[error("the store holds a {what} of version {version}, which this Borges cannot read; use a newer one")]
+    Newer {
+        /// What the value is.
+        what: &'static str,
+        /// The version it has.
+        version: u8,
+    },
+    /// A value cannot be read.
+    #[error("the store holds a {what} that cannot be read: {why}")]
+    Damaged {
+        /// What the value is.
+        what: &'static str,
+        /// How it is damaged.
+        why: String,
+    },
+}
+
+/// The launch's key in order of runs, tasks, attempts.
+fn launch_key(launch: LaunchId) -> [u8; 24] {
+    let mut key = [0; 24];
+    key[..16].copy_from_slice(launch.task.run.0.as_bytes());
+    key[16..20].copy_from_slice(&launch.task.number.to_be_bytes());
+    key[20..].copy_from_slice(&launch.attempt.to_be_bytes());
+    key
+}

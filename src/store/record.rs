@@ -1,0 +1,147 @@
+//! What is stored, and its bytes.
+//!
+//! Each value is one byte of version and the fields by postcard, which knows no names: a field is added by
+//! a new version, and the old one stays readable (`an_old_store_is_read` holds bytes of each).
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use jiff::Timestamp;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use super::StoreError;
+use crate::task::{Edge, History, LaunchId, RunId, State, TaskId, TaskSpec};
+
+/// A run, as it was accepted.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RunRecord {
+    /// Its id.
+    pub id: RunId,
+    /// When it was accepted.
+    pub accepted: Timestamp,
+    /// What the document is called: a file's name, or empty.
+    pub title: String,
+    /// The document, byte for byte.
+    pub document: Bytes,
+    /// Its tasks, in the order of their numbers.
+    pub tasks: Vec<TaskSpec>,
+    /// Who waits for whom.
+    pub edges: Vec<Edge>,
+}
+
+/// What has become of a task that has been launched, or that ended without.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TaskRecord {
+    /// Its id.
+    pub id: TaskId,
+    /// Where it stands.
+    pub state: State,
+    /// What has been of it.
+    pub history: History,
+    /// The agent of its last launch.
+    pub agent: Option<String>,
+    /// What the cluster said of it last, in words.
+    pub message: Option<String>,
+}
+
+/// Something to be made durable.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Write {
+    /// A run was accepted.
+    Run(Arc<RunRecord>),
+    /// These launches may be accepted from now on.
+    Intents(Vec<LaunchId>),
+    /// A task has changed.
+    Task(TaskRecord),
+    /// The cluster gave us this framework id.
+    Framework(String),
+}
+
+/// All that is stored.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Contents {
+    /// Runs, oldest first.
+    pub runs: Vec<RunRecord>,
+    /// Launches that may have been accepted, in order.
+    pub intents: Vec<LaunchId>,
+    /// Tasks that have changed since they were accepted, in order.
+    pub tasks: Vec<TaskRecord>,
+    /// The framework id.
+    pub framework: Option<String>,
+}
+
+/// The version that is written before every value.
+const VERSION: u8 = 1;
+
+/// A kind of value.
+pub(super) trait Value: Serialize + DeserializeOwned {
+    /// As in "the store holds a … that cannot be read".
+    const NAME: &'static str;
+
+    /// The version, then the fields.
+    fn to_bytes(&self) -> Result<Vec<u8>, StoreError> {
+        postcard::to_extend(self, vec![VERSION]).map_err(|error| damaged::<Self>(&error))
+    }
+
+    /// Reads any version there has been.
+    fn from_bytes(bytes: &[u8]) -> Result<Self, StoreError> {
+        match bytes.split_first() {
+            Some((&VERSION, fields)) => postcard::from_bytes(fields).map_err(|error| damaged::<Self>(&error)),
+            Some((&version, _)) => Err(StoreError::Newer { what: Self::NAME, version }),
+            None => Err(StoreError::Damaged { what: Self::NAME, why: "it is empty".to_owned() }),
+        }
+    }
+}
+
+fn damaged<V: Value>(error: &postcard::Error) -> StoreError {
+    StoreError::Damaged { what: V::NAME, why: error.to_string() }
+}
+
+impl Value for RunRecord {
+    const NAME: &'static str = "run";
+}
+
+impl Value for TaskRecord {
+    const NAME: &'static str = "task";
+}
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+
+    fn record() -> TaskRecord {
+        let history =
+            History { attempt: 2, failures: 1, setbacks: 1, exit_code: Some(143), ..History::default() };
+        TaskRecord {
+            id: RunId(Uuid::from_u128(7)).task(3),
+            state: State::Killed,
+            history,
+            agent: Some("a".to_owned()),
+            message: None,
+        }
+    }
+
+    /// Bytes as version 1 wrote them; they must be read for ever.
+    #[test]
+    fn an_old_store_is_read() {
+        let bytes = [
+            &[1, 16][..],
+            &[0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 7],
+            &[3, 10, 2, 1, 1, 1, 158, 2, 0, 0, 1, 1, b'a', 0],
+        ]
+        .concat();
+        assert_eq!(record().to_bytes().unwrap(), bytes);
+        assert_eq!(TaskRecord::from_bytes(&bytes).unwrap(), record());
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_said_in_words() {
+        let error = |bytes: &[u8]| TaskRecord::from_bytes(bytes).unwrap_err().to_string();
+        assert!(error(&[]).contains("it is empty"));
+        assert!(error(&[1, 16, 0]).contains("cannot be read"));
+        assert!(error(&[9, 16]).contains("of version 9"));
+    }
+}
