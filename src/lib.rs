@@ -17,7 +17,10 @@
 //! | [`http`] | the server's routes |
 //! | [`cli`] | arguments in, exit codes out |
 //!
-//! Arrows between the rooms point one way; `tests/arrows.rs` holds the table.
+//! Arrows between the rooms point one way; `integration/arrows/` holds the table.
+
+// The parser that pest makes without `std` names it.
+extern crate alloc;
 
 pub mod actors;
 pub mod babel;

@@ -95,6 +95,8 @@ pub(super) enum Request {
     Revive,
     /// No offers are wanted.
     Suppress,
+    /// Close the subscription, and seek none again.
+    Disconnect,
 }
 
 /// An event, or the end of them, of an epoch.
@@ -205,6 +207,7 @@ impl Connection {
             }
             Request::Revive => Some(calls::revive(framework, Vec::new())),
             Request::Suppress => Some(calls::suppress(framework, Vec::new())),
+            Request::Disconnect => None,
         }
     }
 }
@@ -241,6 +244,11 @@ impl Handler<Request> for Connection {
     type Result = ();
 
     fn handle(&mut self, request: Request, ctx: &mut Context<Self>) {
+        if matches!(request, Request::Disconnect) {
+            // With the actor goes the stream, and with that the connection.
+            ctx.stop();
+            return;
+        }
         let Some(call) = self.call(request) else { return };
         let kind = call.r#type;
         let sent = self.master.call(call);

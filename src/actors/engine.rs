@@ -12,7 +12,8 @@ use super::keeper::{Keeper, Unsaved};
 use super::matcher::Matcher;
 use super::parser::{ParseDocument, Parsed, Parser};
 use super::scheduler::{
-    Accepted, KillRun, KillTask, ListWaiting, ReadOutput, Scheduler, Submission, SubmitDocument, Waiting,
+    Accepted, KillRun, KillTask, Leave, ListWaiting, ReadOutput, Scheduler, Submission, SubmitDocument,
+    Waiting,
 };
 use super::supervisor::Wires;
 use crate::clock::Clock;
@@ -137,6 +138,11 @@ impl Engine {
         length: usize,
     ) -> Result<Result<Chunk, SandboxError>, EngineError> {
         Ok(self.scheduler.send(ReadOutput { launch, path, offset, length }).await?)
+    }
+
+    /// Leaves the cluster: what runs there is left to it.
+    pub async fn leave(&self) -> Result<(), EngineError> {
+        Ok(self.scheduler.send(Leave).await?)
     }
 
     /// What of a run waits for an offer, and why.

@@ -46,6 +46,8 @@ mod parser;
 mod run;
 mod scheduler;
 mod supervisor;
+#[cfg(test)]
+mod tests;
 
 use actix::dev::ToEnvelope;
 use actix::{Actor, Addr, Handler, Message, Recipient};

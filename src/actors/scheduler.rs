@@ -91,6 +91,11 @@ pub(super) struct ReadOutput {
     pub(super) length: usize,
 }
 
+/// Leave the cluster.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub(super) struct Leave;
+
 /// What of this run waits for an offer, and why?
 #[derive(Debug, Message)]
 #[rtype(result = "Vec<Waiting>")]
@@ -487,6 +492,14 @@ impl Handler<KillRun> for Scheduler {
             self.happen(task, Input::KillAsked, ctx);
         }
         true
+    }
+}
+
+impl Handler<Leave> for Scheduler {
+    type Result = ();
+
+    fn handle(&mut self, _: Leave, _: &mut Context<Self>) {
+        self.ask(Request::Disconnect);
     }
 }
 

@@ -90,7 +90,7 @@ impl Supervisor {
         self.task.id.launch(self.task.history.attempt)
     }
 
-    /// Takes one step; then acknowledges `update`, if it came from one. Atomic: the mailbox waits for the
+    /// Takes one step: saves, then acknowledges the `update` it came from, then does the rest. Atomic: the mailbox waits for the
     /// save, so what happens to a task keeps its order.
     fn take(&mut self, input: Input, update: Option<Box<StatusUpdate>>) -> ResponseActFuture<Self, ()> {
         let ran = self.running_since.map(|since| self.wires.clock.elapsed().saturating_sub(since));
@@ -114,11 +114,11 @@ impl Supervisor {
                 let _nobody = this.wires.broken.send(Broken { reason: unsaved.to_string() });
                 return;
             }
+            if let Some(update) = &update {
+                tell_recipient(&this.wires.connection, Request::Acknowledge(update.clone()));
+            }
             for &effect in step.effects {
                 this.perform(effect, update.as_deref(), ctx);
-            }
-            if let Some(update) = update {
-                tell_recipient(&this.wires.connection, Request::Acknowledge(update));
             }
             if this.task.state.is_final() {
                 ctx.stop();

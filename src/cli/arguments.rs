@@ -9,14 +9,16 @@ use jiff::SignedDuration;
 
 /// Runs the source blocks of Org documents on a cluster
 ///
-/// Each `#+begin_src` block becomes a task, with the resources, the relaunch policy and the dependencies that
-/// its header arguments ask for. Without a cluster the blocks run on this machine, on an embedded one.
+/// Each `#+begin_src` block becomes a task, with the resources, the relaunch
+/// policy and the dependencies that its header arguments ask for. Without a
+/// cluster the blocks run on this machine, on an embedded one.
 ///
 ///   borges run hello.org      runs a document here and now
 ///   borges plan hello.org     shows what would run, and what not
 ///
-/// Exit codes: 0 all well, 1 some block failed, 2 the document or the call is wrong, 3 the cluster is out of
-/// reach or something waited too long, 130 interrupted.
+/// Exit codes: 0 all well, 1 some block failed, 2 the document or the call is
+/// wrong, 3 the cluster is out of reach or something waited too long,
+/// 130 interrupted.
 #[derive(Debug, Parser)]
 #[command(name = "borges", version, verbatim_doc_comment)]
 pub(super) struct Arguments {

@@ -25,8 +25,8 @@ pub(super) fn blocks(arguments: &BlocksArguments) -> Exit {
             Format::Json => writeln!(out, "{}", org::report(&name, &source, &document)),
             Format::Text => document.blocks.iter().try_for_each(|block| {
                 let language = block.language.as_deref().unwrap_or("-");
-                let title = block.name.as_deref().unwrap_or_default();
-                writeln!(out, "{name}:{}: {language} {title}", block.begin_line)
+                let title = block.name.as_deref().map(|name| format!(" {name}")).unwrap_or_default();
+                writeln!(out, "{name}:{}: {language}{title}", block.begin_line)
             }),
         };
         if written.is_err() {

@@ -8,7 +8,7 @@ use std::thread::available_parallelism;
 use std::{env, io};
 
 use crate::config::{Config, MasterAddress};
-use crate::local::{self, AgentOptions, Client, LocalSandbox};
+use crate::local::{self, AgentEnd, AgentOptions, Client, LocalSandbox};
 use crate::mesos::messages::FrameworkInfo;
 use crate::mesos::messages::framework_info::{Capability, capability};
 use crate::mesos::{Master, Sandbox};
@@ -17,6 +17,8 @@ use crate::mesos::{Master, Sandbox};
 pub(super) struct Cluster {
     pub(super) master: Box<dyn Master>,
     pub(super) sandbox: Rc<dyn Sandbox>,
+    /// The end of its agent, if that ends with us.
+    pub(super) agent_end: AgentEnd,
 }
 
 /// The cluster that the setupfile names; an embedded one keeps its files in `directory`, and ends with us.
@@ -35,8 +37,10 @@ pub(super) fn of(config: &Config, directory: &Path) -> Result<Cluster, String> {
         hostname: rustix::system::uname().nodename().to_string_lossy().into_owned(),
         ..AgentOptions::new(directory.to_owned())
     };
+    let client = Client::new(options, executable);
     Ok(Cluster {
-        master: Box::new(Client::new(options, executable)),
+        agent_end: client.agent_end(),
+        master: Box::new(client),
         sandbox: Rc::new(LocalSandbox::new(directory)),
     })
 }

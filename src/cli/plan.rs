@@ -38,6 +38,7 @@ fn table(plan: &Plan) -> String {
     };
     let widest = |names: &mut dyn Iterator<Item = usize>| names.max().unwrap_or_default();
     let width = widest(&mut plan.tasks.iter().map(|task| task.block.chars().count())).min(32);
+    let amounts = widest(&mut plan.tasks.iter().map(|task| task.resources.to_string().len()));
     let programs = widest(&mut plan.tasks.iter().map(|task| task.command.program.chars().count()));
     let _infallible = writeln!(text, "{} run", counted(plan.tasks.len()));
     // Sorted by who is waited for, and wanted by who waits.
@@ -56,8 +57,9 @@ fn table(plan: &Plan) -> String {
         }
         let notes = notes.join(", ");
         let row = format!(
-            "{number:>5}  {block:width$}  line {line:<5}  {:programs$}  {resources}  {notes}",
-            command.program
+            "{number:>5}  {block:width$}  line {line:<5}  {:programs$}  {:amounts$}  {notes}",
+            command.program,
+            resources.to_string()
         );
         let _infallible = writeln!(text, "{}", row.trim_end());
     }

@@ -80,7 +80,8 @@ async fn read_and_run(arguments: &RunArguments, input: Input) -> Result<Exit, Fa
     }
 
     let (scratch, directory) = cluster::scratch()?;
-    let Cluster { master, sandbox } = cluster::of(&input.config, &directory).map_err(Failure::Cluster)?;
+    let Cluster { master, sandbox, agent_end } =
+        cluster::of(&input.config, &directory).map_err(Failure::Cluster)?;
     let parts = Parts {
         store: Box::new(DurableStore::open(&directory.join("store.redb"))?),
         master,
@@ -96,7 +97,7 @@ async fn read_and_run(arguments: &RunArguments, input: Input) -> Result<Exit, Fa
     let title = input.name.clone();
     let run = engine.submit(Submission { title, document: input.source, plan }).await?.run;
     let watch = Watch {
-        engine,
+        engine: engine.clone(),
         run,
         output: Output::default(),
         progress: Progress::default(),
@@ -106,9 +107,12 @@ async fn read_and_run(arguments: &RunArguments, input: Input) -> Result<Exit, Fa
         said: HashSet::new(),
         ending: None,
     };
-    let exit = watch.until_the_end(entries, breaks, &mut signals).await?;
-    drop(scratch);
-    Ok(exit)
+    let exit = watch.until_the_end(entries, breaks, &mut signals).await;
+    // The embedded cluster ends what still runs when it no longer hears from us; only then can its directory go.
+    engine.leave().await?;
+    agent_end.wait().await;
+    scratch.close()?;
+    exit
 }
 
 fn announce(plan: &Plan) {

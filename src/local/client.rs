@@ -4,8 +4,11 @@ use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind};
 use std::path::PathBuf;
+use std::process::ExitStatus;
 use std::rc::{Rc, Weak};
 use std::task::{Context, Poll, Waker};
+
+use std::thread::JoinHandle;
 
 use bytes::BytesMut;
 use futures_util::future::{FutureExt, LocalBoxFuture};
@@ -14,7 +17,7 @@ use prost::Message;
 use tokio::net::UnixStream;
 
 use super::options::AgentOptions;
-use super::start::start;
+use super::start::{Started, start};
 use crate::mesos::Event;
 use crate::mesos::master::{Master, MasterError, Subscription};
 use crate::mesos::messages::scheduler::{Call, Event as Wire};
@@ -33,6 +36,8 @@ pub struct Client {
     exe: PathBuf,
     /// The way out of the subscription, as long as it lives.
     way: Rc<RefCell<Weak<Way>>>,
+    /// The agent that was started for it.
+    started: AgentEnd,
 }
 
 /// The outgoing half of a connection.
@@ -46,7 +51,29 @@ struct Way {
 impl Client {
     /// A client of the agent in `options.directory`, which `exe agent …` starts if need be.
     pub fn new(options: AgentOptions, exe: PathBuf) -> Self {
-        Self { options, exe, way: Rc::default() }
+        Self { options, exe, way: Rc::default(), started: AgentEnd::default() }
+    }
+}
+
+/// The end of the agent that a client has started, if it did start one.
+#[derive(Debug, Clone, Default)]
+pub struct AgentEnd(Rc<RefCell<Option<JoinHandle<io::Result<ExitStatus>>>>>);
+
+impl AgentEnd {
+    /// Waits for it. Comes at once when the client has started none.
+    pub async fn wait(self) {
+        let started = self.0.borrow_mut().take();
+        if let Some(thread) = started {
+            // How it ended is in its log; here it matters only that it did.
+            let _ended = tokio::task::spawn_blocking(|| thread.join()).await;
+        }
+    }
+}
+
+impl Client {
+    /// The end of the agent that this client starts: to be waited for by who told it to end with its client.
+    pub fn agent_end(&self) -> AgentEnd {
+        self.started.clone()
     }
 }
 
@@ -56,8 +83,13 @@ impl Master for Client {
         recordio::encode_message(&call, &mut unsent);
         self.way = Rc::default();
         let (options, exe, place) = (self.options.clone(), self.exe.clone(), self.way.clone());
+        let started = self.started.0.clone();
         async move {
-            let stream = start(&options, &exe).map_err(|error| unreachable(io::Error::other(error)))?;
+            let Started { stream, end } =
+                start(&options, &exe).map_err(|error| unreachable(io::Error::other(error)))?;
+            if end.is_some() {
+                *started.borrow_mut() = end;
+            }
             stream.set_nonblocking(true).map_err(unreachable)?;
             let stream = UnixStream::from_std(stream).map_err(unreachable)?;
             let way = Rc::new(Way { stream, unsent: RefCell::new(unsent), reader: Cell::default() });

@@ -45,10 +45,10 @@ use std::ffi::OsString;
 use std::process::ExitCode;
 
 pub use agent::AGENT_ID;
-pub use client::Client;
+pub use client::{AgentEnd, Client};
 pub use options::{AgentOptions, OptionsError, Role};
 pub use sandbox::LocalSandbox;
-pub use start::{StartError, start};
+pub use start::{StartError, Started, start};
 pub use work::{BODY, DIRECTORY_LABEL};
 
 /// The whole life of `borges agent`: `args` are those after these two words, as [`AgentOptions::to_args`]

@@ -6,7 +6,8 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Command, ExitStatus, Stdio};
+use std::thread::JoinHandle;
 
 use rustix::fs::{FlockOperation, Mode, OFlags, flock, open};
 
@@ -29,12 +30,21 @@ impl StartError {
     }
 }
 
+/// A connection to an agent.
+#[derive(Debug)]
+pub struct Started {
+    /// The connection.
+    pub stream: UnixStream,
+    /// Ends when the agent does; `None` for one that somebody else had started.
+    pub end: Option<JoinHandle<io::Result<ExitStatus>>>,
+}
+
 /// A connection to the agent of `options.directory`; when there is none, starts one, of the program `exe`.
 ///
 /// The starter binds the socket itself and hands it over as the agent's stdin: connecting needs no wait for
 /// the agent to be ready. Of several starters at once one starts, the others connect. Options are those of
 /// the agent that runs already, if one does.
-pub fn start(options: &AgentOptions, exe: &Path) -> Result<UnixStream, StartError> {
+pub fn start(options: &AgentOptions, exe: &Path) -> Result<Started, StartError> {
     let layout = Layout::new(&options.directory);
     let own = layout.agent();
     let failed = |what: &'static str, path: &Path| {
@@ -59,7 +69,10 @@ pub fn start(options: &AgentOptions, exe: &Path) -> Result<UnixStream, StartErro
     let short = Short::of(&own).map_err(failed("cannot open the directory", &own))?;
     match UnixStream::connect(short.path()) {
         Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::ConnectionRefused) => {}
-        other => return other.map_err(failed("cannot connect to", &socket)),
+        other => {
+            let stream = other.map_err(failed("cannot connect to", &socket))?;
+            return Ok(Started { stream, end: None });
+        }
     }
     match std::fs::remove_file(&socket) {
         Err(error) if error.kind() != ErrorKind::NotFound => {
@@ -81,8 +94,8 @@ pub fn start(options: &AgentOptions, exe: &Path) -> Result<UnixStream, StartErro
         .spawn();
     let mut child = child.map_err(failed("cannot start", exe))?;
     // It is our child and may end before us: somebody has to take note.
-    std::thread::spawn(move || child.wait());
-    Ok(stream)
+    let end = std::thread::spawn(move || child.wait());
+    Ok(Started { stream, end: Some(end) })
 }
 
 /// A name for a socket in a directory whose own name may be longer than the 107 bytes a socket's may have.

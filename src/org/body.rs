@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use memchr::{memchr, memmem};
 
 use super::lines::indentation;
-use super::text::{decode, is_blank, is_white};
+use super::text::{characters, decode, is_blank, is_white};
 
 /// Bytes between a block's first and last line, with newlines for line ends and without comma escapes.
 pub(super) fn unescape(bytes: &[u8], crlf: bool) -> Cow<'_, [u8]> {
@@ -57,6 +57,10 @@ fn common_indentation(body: &[u8]) -> Option<usize> {
             least = least.min(columns);
         }
         rest = after;
+    }
+    // Emacs looks for fewer columns than the text has places for point: a tab may be more than all of them.
+    if least > body.len() / 4 {
+        least = least.min(characters(body) as usize + 1);
     }
     Some(least)
 }
@@ -145,8 +149,15 @@ mod tests {
     }
 
     #[test]
+    fn a_tab_wider_than_the_whole_body_stays() {
+        assert_eq!(body("\tif\n"), "\tif");
+        assert_eq!(body("\telse: x\n"), "else: x");
+        assert_eq!(body("\t\n"), "\t");
+    }
+
+    #[test]
     fn blank_lines_alone_come_out_empty() {
-        assert_eq!(body("  \n\t\n"), "\n");
+        assert_eq!(body("  \n  \n"), "\n");
         assert_eq!(body("\n\n"), "\n");
         assert_eq!(body(""), "");
     }

@@ -8,8 +8,8 @@ use super::header_args::{self, Written};
 use super::outline::Scope;
 use super::text::narrow;
 
-/// What a block inherits, or why it cannot be read.
-pub(super) type Inherited = Rc<Result<Vec<Param>, (Position, String)>>;
+/// Arguments read, or why and where they cannot be.
+type Read = Result<Vec<Param>, (Position, String)>;
 
 /// All a document says of header arguments outside its blocks.
 pub(super) struct Inheritance<'d> {
@@ -17,12 +17,23 @@ pub(super) struct Inheritance<'d> {
     setup: &'d [Property],
     /// `#+PROPERTY:` lines, by name in capitals.
     lines: HashMap<String, Written>,
-    /// By scope and language.
-    known: HashMap<(usize, Option<String>), Inherited>,
+    /// What has been read, by origin, scope and language.
+    known: HashMap<(bool, usize, Option<String>), Rc<Read>>,
+    budget: usize,
 }
 
+/// Bytes of inherited arguments that any document may have read and copied to its blocks, and how many more
+/// for each byte of it: a long line of them times many blocks would be more than a machine holds.
+const BUDGET: (usize, usize) = (64 << 20, 64);
+
 impl<'d> Inheritance<'d> {
-    pub(super) fn new(scopes: &'d [Scope], keywords: &[Keyword], setup: &'d [Property]) -> Self {
+    /// For a document of `length` bytes.
+    pub(super) fn new(
+        scopes: &'d [Scope],
+        keywords: &[Keyword],
+        setup: &'d [Property],
+        length: usize,
+    ) -> Self {
         let mut lines: HashMap<String, Written> = HashMap::new();
         for keyword in keywords.iter().filter(|keyword| keyword.key == "PROPERTY") {
             let Some((name, value, at)) = property(keyword) else { continue };
@@ -33,43 +44,65 @@ impl<'d> Inheritance<'d> {
                 Some(name) => lines.entry(name.to_owned()).or_default().append(value, at),
             }
         }
-        Self { scopes, setup, lines, known: HashMap::new() }
+        let budget = length.saturating_mul(BUDGET.1).saturating_add(BUDGET.0);
+        Self { scopes, setup, lines, known: HashMap::new(), budget }
     }
 
-    /// What blocks of `language` inherit in `scope`: the general arguments, then those of the language.
-    pub(super) fn of(&mut self, scope: usize, language: Option<&str>) -> Inherited {
-        let key = (scope, language.map(str::to_owned));
-        if let Some(known) = self.known.get(&key) {
-            return Rc::clone(known);
-        }
-        let read = Rc::new(self.read(scope, language));
-        self.known.insert(key, Rc::clone(&read));
-        read
-    }
-
-    fn read(&self, scope: usize, language: Option<&str>) -> Result<Vec<Param>, (Position, String)> {
+    /// What a block of `language` inherits in `scope`: the setupfile's arguments, then the document's; of
+    /// each the general ones, then those of the language. `at` is where the block stands.
+    pub(super) fn of(&mut self, scope: usize, language: Option<&str>, at: Position) -> Read {
+        let scope = self.scopes.get(scope).map_or(0, |scope| scope.settings);
         let mut params = Vec::new();
-        for language in [None, language].into_iter().take(if language.is_some() { 2 } else { 1 }) {
-            let lower = language.map(str::to_lowercase);
-            for property in self.setup.iter().filter(|property| property.language == lower) {
-                let written = Written::new(&property.value, property.at);
-                let read = header_args::parse(&written, Origin::Setup)
-                    .map_err(|(at, why)| (at, format!("in the setupfile: {why}")))?;
-                params.extend(read);
+        for from_setup in [true, false] {
+            for language in std::iter::once(None).chain(language.map(Some)) {
+                let part = self.part(from_setup, scope, language);
+                let part = part.as_ref().as_ref().map_err(Clone::clone)?;
+                self.spend(part.iter().map(|param| 256 + 4 * param.text.len()).sum());
+                if self.budget == 0 {
+                    let why = "the blocks of this document inherit more header arguments than can be held";
+                    return Err((at, why.into()));
+                }
+                params.extend_from_slice(part);
             }
-        }
-        params.extend(self.read_named(scope, "HEADER-ARGS")?);
-        if let Some(language) = language {
-            params.extend(self.read_named(scope, &format!("HEADER-ARGS:{}", language.to_uppercase()))?);
         }
         Ok(params)
     }
 
-    fn read_named(&self, scope: usize, name: &str) -> Result<Vec<Param>, (Position, String)> {
-        match self.written(scope, name) {
-            Some(written) => header_args::parse(&written, Origin::Document),
-            None => Ok(Vec::new()),
+    fn spend(&mut self, cost: usize) {
+        self.budget = self.budget.saturating_sub(cost);
+    }
+
+    fn part(&mut self, from_setup: bool, scope: usize, language: Option<&str>) -> Rc<Read> {
+        let key = (from_setup, if from_setup { 0 } else { scope }, language.map(str::to_uppercase));
+        if let Some(known) = self.known.get(&key) {
+            return Rc::clone(known);
         }
+        let read = Rc::new(match (self.budget, from_setup) {
+            (0, _) => Ok(Vec::new()),
+            (_, true) => self.read_setup(language),
+            (_, false) => self.read_document(scope, key.2.as_deref()),
+        });
+        self.known.insert(key, Rc::clone(&read));
+        read
+    }
+
+    fn read_setup(&self, language: Option<&str>) -> Read {
+        let lower = language.map(str::to_lowercase);
+        let mut params = Vec::new();
+        for property in self.setup.iter().filter(|property| property.language == lower) {
+            let written = Written::new(&property.value, property.at);
+            let read = header_args::parse(&written, Origin::Setup);
+            params.extend(read.map_err(|(at, why)| (at, format!("in the setupfile: {why}")))?);
+        }
+        Ok(params)
+    }
+
+    /// `language` is in capitals.
+    fn read_document(&mut self, scope: usize, language: Option<&str>) -> Read {
+        let name = language.map_or("HEADER-ARGS".into(), |language| format!("HEADER-ARGS:{language}"));
+        let Some(written) = self.written(scope, &name) else { return Ok(Vec::new()) };
+        self.spend(written.text.len());
+        header_args::parse(&written, Origin::Document)
     }
 
     /// The nearest drawer that sets the property replaces what is further out; those that append on the way

@@ -69,6 +69,8 @@ pub(super) enum Block {
     Export,
     Verse,
     Special,
+    /// A special block whose name is no plain word to a regexp (`align*`): a list does not see its end.
+    Starred,
 }
 
 impl Block {
@@ -82,6 +84,7 @@ impl Block {
             6 if is("export") => Self::Export,
             7 if is("comment") => Self::Comment,
             7 if is("example") => Self::Example,
+            _ if name.contains(['*', '+', '?', '[', '\\']) => Self::Starred,
             _ => Self::Special,
         }
     }
@@ -96,13 +99,13 @@ impl Block {
             Self::Example => "example-block",
             Self::Export => "export-block",
             Self::Verse => "verse-block",
-            Self::Special => "special-block",
+            Self::Special | Self::Starred => "special-block",
         }
     }
 
     /// Whether other elements may stand in it.
     pub(super) fn holds_elements(self) -> bool {
-        matches!(self, Self::Center | Self::Quote | Self::Special)
+        matches!(self, Self::Center | Self::Quote | Self::Special | Self::Starred)
     }
 }
 
@@ -155,8 +158,16 @@ pub(super) fn read(line: &[u8], indent: usize) -> Reading {
 
 fn read_hash(line: &str) -> Reading {
     let names = read_end(line);
-    let Some(pair) = grammar::read(Rule::hash, line) else {
-        // `#+results[two words]:` has no colon in its first word.
+    // The first letter tells which rules can match at all.
+    let rule = match line.as_bytes().get(2).map(u8::to_ascii_lowercase) {
+        Some(b'b') => Rule::begin,
+        Some(b'e') if memchr::memchr(b':', line.as_bytes()).is_none() => {
+            return Reading { kind: Kind::Text, names };
+        }
+        Some(b'a' | b'c' | b'd' | b'h' | b'l' | b'n' | b'p' | b'r' | b's' | b't') => Rule::hash,
+        _ => Rule::keyword,
+    };
+    let Some(pair) = grammar::read(rule, line) else {
         return Reading { kind: Kind::Text, names };
     };
     let kind = match pair.as_rule() {
@@ -261,10 +272,13 @@ pub(super) fn latex_end(line: &[u8]) -> Option<String> {
 pub(super) fn item_has_text(line: &str) -> bool {
     let Some(head) = grammar::read(Rule::item_head, line) else { return true };
     let rest = grammar::after(line, &head).trim_end_matches([' ', '\t']);
+    if rest.trim_end_matches('\r').is_empty() {
+        return false;
+    }
     let ordered = line.starts_with(|c: char| c.is_ascii_digit());
     // The tag of an item with a plain bullet is no text of it.
     let tag_only = !ordered && rest.strip_suffix("::").is_some_and(|tag| tag.ends_with([' ', '\t']));
-    !rest.is_empty() && !tag_only
+    !tag_only
 }
 
 #[cfg(test)]

@@ -166,6 +166,7 @@ impl Lines {
     pub(super) fn skipped_in_list(&self, n: u32, limit: u32) -> u32 {
         let line = self.records[n as usize];
         let end = match line.kind {
+            Kind::Begin(Block::Starred) => NONE,
             Kind::Begin(_) | Kind::Drawer => line.link,
             Kind::Dynamic | Kind::DynamicBare => match self.records.get(line.link as usize) {
                 Some(end) if end.ends == Ends::Dynamic => end.link,

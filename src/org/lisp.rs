@@ -13,20 +13,15 @@ pub(super) fn read(cell: &str) -> (Value, String) {
 
 /// An integer or float in the notation of Emacs Lisp. Integers of more than 64 bits stay text.
 fn number(cell: &str) -> Option<Value> {
-    let (sign, digits) = match cell.as_bytes().first()? {
-        b'-' => (-1, &cell[1..]),
-        b'+' => (1, &cell[1..]),
-        _ => (1, cell),
-    };
+    let digits = cell.strip_prefix(['+', '-']).unwrap_or(cell);
     let until = |text: &str| text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     let whole = until(digits);
     let rest = &digits[whole..];
-    let (point, rest) = rest.strip_prefix('.').map_or((false, rest), |rest| (true, rest));
+    let rest = rest.strip_prefix('.').unwrap_or(rest);
     let fraction = until(rest);
     let rest = &rest[fraction..];
     if rest.is_empty() && whole > 0 && fraction == 0 {
-        let magnitude: i64 = digits[..whole].parse().ok()?;
-        return Some(Value::Integer(sign * magnitude));
+        return cell.trim_end_matches('.').parse().ok().map(Value::Integer);
     }
     let exponent = match rest.strip_prefix('e') {
         None => rest.is_empty(),
@@ -35,8 +30,7 @@ fn number(cell: &str) -> Option<Value> {
             !power.is_empty() && power.bytes().all(|b| b.is_ascii_digit())
         }
     };
-    // `1.e3` is a symbol.
-    let float = exponent && (fraction > 0 || whole > 0 && !point);
+    let float = exponent && whole + fraction > 0;
     if float { cell.parse().ok().map(Value::Float) } else { None }
 }
 
@@ -108,7 +102,8 @@ mod tests {
     #[case("0.50", Value::Float(0.5))]
     #[case(".5", Value::Float(0.5))]
     #[case("-.5e-1", Value::Float(-0.05))]
-    #[case("1.e3", Value::Text("1.e3".into()))]
+    #[case("1.e3", Value::Float(1000.0))]
+    #[case(".e3", Value::Text(".e3".into()))]
     #[case("1-2", Value::Text("1-2".into()))]
     #[case("0x10", Value::Text("0x10".into()))]
     #[case("-", Value::Text("-".into()))]

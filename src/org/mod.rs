@@ -25,6 +25,8 @@
 //! | `excerpt` | a line with a caret under it, for messages |
 
 mod body;
+#[cfg(test)]
+mod cases;
 mod document;
 mod excerpt;
 mod grammar;

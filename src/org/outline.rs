@@ -12,6 +12,8 @@ pub(super) struct Scope {
     /// The scope around; the document's own, number 0, has none.
     pub(super) parent: Option<usize>,
     pub(super) archived: bool,
+    /// The scope whose properties hold: this one if it has any, otherwise the nearest around that has.
+    pub(super) settings: usize,
     /// Its `header-args` properties.
     pub(super) properties: Vec<Setting>,
     /// Title of a headline that may be commented: which it is depends on the TODO keywords of the document.
@@ -63,9 +65,17 @@ impl Outline {
             return;
         }
         let title = may_be_commented.then(|| decode(title).into_owned());
-        let parent = Some(self.scope());
-        self.open.push((level, self.scopes.len()));
-        self.scopes.push(Scope { parent, archived, properties, title, commented: false });
+        let (parent, own) = (self.scope(), self.scopes.len());
+        let settings = if properties.is_empty() { self.scopes[parent].settings } else { own };
+        self.open.push((level, own));
+        self.scopes.push(Scope {
+            parent: Some(parent),
+            archived,
+            settings,
+            properties,
+            title,
+            commented: false,
+        });
     }
 
     /// Settles which scopes are commented and archived, given the document's TODO keywords.

@@ -3,7 +3,7 @@
 use memchr::memmem;
 
 use super::body;
-use super::document::{Document, Keyword, Origin, Property};
+use super::document::{Document, Keyword, Origin, Position, Property};
 use super::header_args::{self, Written};
 use super::inherit::Inheritance;
 use super::merge::merge;
@@ -51,7 +51,7 @@ pub fn parse(source: &[u8], setup: &[Property]) -> Document {
     }
     outline.settle(&todo_keywords(&document.keywords));
     let scopes = outline.scopes;
-    let mut inheritance = Inheritance::new(&scopes, &document.keywords, setup);
+    let mut inheritance = Inheritance::new(&scopes, &document.keywords, setup, text.bytes.len());
     document.blocks =
         sources.into_iter().map(|source| finish(source, text, &scopes, &mut inheritance)).collect();
     document
@@ -91,25 +91,26 @@ fn finish(
         block.commented = scope.commented;
         block.archived = scope.archived;
     }
-    let inherited = inheritance.of(source.scope, block.language.as_deref());
+    let place = Position { line: block.begin_line, column: 0 };
+    let inherited = inheritance.of(source.scope, block.language.as_deref(), place);
     let own = block
         .parameters
         .iter()
         .zip([source.parameters_at])
         .chain(block.headers.iter().zip(source.headers_at));
     let read = || {
-        let inherited = inherited.as_ref().as_ref().map_err(Clone::clone)?;
+        let inherited = inherited?;
         let mut params = inherited.clone();
         for (text, at) in own {
             params.extend(header_args::parse(&Written::new(text, at), Origin::Block)?);
         }
-        merge(params, block.name.as_deref())
+        Ok((merge(params, block.name.as_deref())?, inherited))
     };
     let body = body::unescape(&text.bytes[source.body], text.crlf);
     match read() {
-        Ok(params) => {
+        Ok((params, inherited)) => {
             block.params = params;
-            block.inherited = inherited.as_ref().as_ref().map_or_else(|_| Vec::new(), Clone::clone);
+            block.inherited = inherited;
             let keep = block.switches.as_deref().is_some_and(keeps_indentation);
             block.body = body::normalize(&body, keep);
         }

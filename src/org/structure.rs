@@ -81,7 +81,11 @@ struct Walk<'w, 'a> {
 
 impl<'a> Walk<'_, 'a> {
     fn run(&mut self) {
-        let mut at = 0;
+        // A planning line right under its headline is an element of its own.
+        let planned = self.walker.lines.start(0) > 0
+            && self.kind(0) == Kind::Text
+            && grammar::matches(Rule::planning, &decode(self.trimmed(0)));
+        let mut at = u32::from(planned);
         while let Some(&frame) = self.walker.frames.last() {
             if at >= frame.limit {
                 at = at.max(frame.resume);
@@ -119,21 +123,28 @@ impl<'a> Walk<'_, 'a> {
             Kind::Affiliated => {
                 let owner =
                     (n + 1..frame.limit).find(|&n| self.kind(n) != Kind::Affiliated).unwrap_or(frame.limit);
-                let orphaned = owner >= frame.limit
-                    || matches!(
-                        self.kind(owner),
-                        Kind::Blank | Kind::Comment | Kind::Clock | Kind::ClockStart
-                    );
-                if orphaned {
-                    for n in n..owner {
-                        self.keyword(n);
-                    }
-                    return owner;
+                // What follows counts even if it stands outside; the end of the section is a blank line.
+                let alone =
+                    matches!(self.kind(owner), Kind::Blank | Kind::Comment | Kind::Clock | Kind::ClockStart);
+                if alone || owner >= frame.limit {
+                    return self.orphans(n, owner, frame.limit, alone);
                 }
                 self.unaffiliated(n, owner, frame)
             }
             _ => self.unaffiliated(n, n, frame),
         }
+    }
+
+    /// Affiliated keywords without an element are plain keywords.
+    fn orphans(&mut self, first: u32, end: u32, limit: u32, alone: bool) -> u32 {
+        for n in first..end {
+            // `#+results[two words]:` is none by itself, unless the element around ends here.
+            if alone && !grammar::matches(Rule::keyword, &decode(self.trimmed(n))) {
+                return self.paragraph(n, limit);
+            }
+            self.keyword(n);
+        }
+        end
     }
 
     /// Reads the element at line `n` whose first affiliated keyword stands at line `first`.
@@ -290,8 +301,13 @@ impl<'a> Walk<'_, 'a> {
     fn keyword(&mut self, n: u32) {
         let content = self.content(n);
         let line = decode(self.trimmed(n));
-        let Some(pair) = grammar::read(Rule::keyword, &line) else { return };
-        let key = grammar::part(&pair, Rule::key).map_or("", |key| key.as_str());
+        // `#+results[two words]:` has no colon in its first word; left alone it is a keyword all the same.
+        let pair = grammar::read(Rule::keyword, &line).or_else(|| grammar::read(Rule::affiliated, &line));
+        let Some(pair) = pair else { return };
+        let key = match grammar::part(&pair, Rule::key) {
+            Some(key) => key.as_str(),
+            None => line[2..].split('[').next().unwrap_or_default(),
+        };
         let rest = grammar::after(&line, &pair);
         let value = rest.trim_matches([' ', '\t', '\r']);
         let before = line.len() - rest.trim_start_matches([' ', '\t', '\r']).len();

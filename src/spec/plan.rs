@@ -1,7 +1,7 @@
 //! The way through: a document in, a plan or problems out.
 
 use crate::babel::{Language, Languages};
-use crate::org::{Block, Document, Keyword, Position, nearest};
+use crate::org::{Block, Document, Keyword, Origin, Position, nearest};
 use crate::task::{Command, Edge, Requirement, TaskSpec};
 
 use super::arguments::{self, Asked};
@@ -169,6 +169,7 @@ fn fate(block: &Block, languages: &Languages, request: &Request, problems: &mut 
     let held = match verdict(block, languages) {
         Verdict::Skipped(why) => {
             hint(block, &why, languages, problems);
+            escape(block, &why, problems);
             return Fate::Skipped(why.to_string());
         }
         Verdict::Held if !request.can_approve => {
@@ -191,6 +192,21 @@ fn hint(block: &Block, why: &Why, languages: &Languages, problems: &mut Vec<Prob
         let at = Position { line: block.begin_line, column: 1 };
         let text = format!("nothing is known to run `{name}`");
         problems.push(Problem::warning(at, text, format!("Did you mean `{near}`?")));
+    }
+}
+
+/// A tangled file is for the sandboxes of the other blocks, and nowhere else.
+fn escape(block: &Block, why: &Why, problems: &mut Vec<Problem>) {
+    let Why::Tangled(file) = why else { return };
+    let Some(param) = block.params.iter().rfind(|param| param.key == ":tangle") else { return };
+    if file.starts_with(['/', '~']) || file.split('/').any(|part| part == "..") {
+        let mut problem = Problem::error(
+            param.at,
+            format!("`:tangle {file}` leads out of the sandbox"),
+            "Write a path without `..` and a leading `/` or `~`: each block finds the file in its sandbox.",
+        );
+        problem.in_setupfile = param.origin == Origin::Setup;
+        problems.push(problem);
     }
 }
 
@@ -468,6 +484,17 @@ mod tests {
              #+begin_src yaml :cpu -1\nskipped, so nothing is wrong with it\n#+end_src\n\
              #+begin_src sh\nnever closed\n"
         ));
+    }
+
+    #[test]
+    fn tangled_files_stay_in_the_sandbox() {
+        let tangled = |file: &str| told(&format!("#+begin_src conf :tangle {file}\n#+end_src\n"));
+        for file in ["/etc/passwd", "~/.emacs", "../x", "a/../../x"] {
+            assert!(tangled(file).starts_with("1:18: error: `:tangle "), "{}", tangled(file));
+        }
+        for file in ["x", "a/b.c", "yes", "no", "..x"] {
+            assert!(tangled(file).starts_with("skipped"), "{}", tangled(file));
+        }
     }
 
     #[test]

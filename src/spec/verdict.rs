@@ -66,18 +66,18 @@ pub(super) fn verdict(block: &Block, languages: &Languages) -> Verdict {
     if matches!(eval, "no" | "never") {
         return skipped(Why::Eval(eval.to_owned()));
     }
+    if let Some(file) = value(block, ":tangle").filter(|&file| file != "no")
+        && eval != "yes"
+        && !block.params.iter().any(asks_to_run)
+    {
+        return skipped(Why::Tangled(file.to_owned()));
+    }
     let Some(language) = block.language.as_deref() else { return skipped(Why::NoLanguage) };
     if matches!(language, "emacs-lisp" | "elisp") && eval != "yes" {
         return skipped(Why::EmacsLisp);
     }
     if languages.get(language).is_none() {
         return skipped(Why::NoRow(language.to_owned()));
-    }
-    if let Some(file) = value(block, ":tangle").filter(|&file| file != "no")
-        && eval != "yes"
-        && !block.params.iter().any(asks_to_run)
-    {
-        return skipped(Why::Tangled(file.to_owned()));
     }
     if eval == "query" { Verdict::Held } else { Verdict::Runs }
 }
@@ -130,6 +130,10 @@ mod tests {
             (block("sh :tangle x.sh"), "it is tangled to `x.sh` (`:eval yes` runs it)"),
             (block("sh :tangle yes"), "it is tangled to `yes` (`:eval yes` runs it)"),
             (block("sh :tangle no"), "runs"),
+            (block("yaml :tangle x.yaml"), "it is tangled to `x.yaml` (`:eval yes` runs it)"),
+            (block("elisp :tangle x.el"), "it is tangled to `x.el` (`:eval yes` runs it)"),
+            (block("elisp :tangle x.el :cpu 1"), "emacs-lisp runs only with `:eval yes`"),
+            (block("sh :tangle x.sh :eval no"), "`:eval no`"),
             (property(":tangle x.sh", "sh"), "it is tangled to `x.sh` (`:eval yes` runs it)"),
             (property(":tangle x.sh :cpu 2", "sh"), "it is tangled to `x.sh` (`:eval yes` runs it)"),
             (property(":tangle x.sh", "sh :eval yes"), "runs"),

@@ -1,0 +1,109 @@
+//! The benchmarks: each beside a peer or a limit of the machine, in turns, printed as one table.
+//!
+//! The command is `integration/bench`. Nothing here is asserted: machines are shared and noisy, so what
+//! counts is the ratio of medians, with the smallest and the largest beside it.
+//!
+//! | file | |
+//! |---|---|
+//! | `main` | arguments, the program's other lives, the table |
+//! | `measure` | wall and CPU of a whole tree of processes; median, smallest, largest |
+//! | `blocks` | 1: ten thousand blocks beside a bare loop and xargs |
+//! | `parse` | 8: reading Org beside orgize and a scan of lines |
+//! | `documents` | the documents they work on |
+
+mod blocks;
+mod documents;
+mod measure;
+mod parse;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Parser;
+
+/// Measures Borges beside a peer or a limit of the machine.
+#[derive(Parser)]
+#[command(name = "integration/bench")]
+struct Arguments {
+    /// Numbers of the benchmarks to run: 1, 8; without any, all.
+    benchmarks: Vec<u8>,
+    /// How often each contender has its turn.
+    #[arg(long, default_value_t = 5)]
+    rounds: usize,
+    /// Blocks in the document of benchmark 1.
+    #[arg(long, default_value_t = 10_000)]
+    blocks: usize,
+    /// A folder of Org documents, all of which benchmark 8 reads too.
+    #[arg(long)]
+    folder: Option<PathBuf>,
+    /// What cargo says to every benchmark.
+    #[arg(long, hide = true)]
+    bench: bool,
+}
+
+/// A line of the table.
+struct Row {
+    benchmark: u8,
+    work: String,
+    contender: String,
+    /// Each with its unit, as text.
+    figures: Vec<String>,
+}
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    // The program starts itself again for what must be measured as a process of its own.
+    match arguments.first().map(String::as_str) {
+        Some("spawn-loop") => return blocks::spawn_loop(&arguments[1..]),
+        Some("parse-once") => return parse::parse_once(&arguments[1..]),
+        _ => {}
+    }
+    // Optimised for nothing, the figures would be worth nothing.
+    if cfg!(debug_assertions) {
+        eprintln!("not measured: this is a debug build; the command is `integration/bench`");
+        return ExitCode::SUCCESS;
+    }
+    let arguments = Arguments::parse();
+    let wanted = |number| arguments.benchmarks.is_empty() || arguments.benchmarks.contains(&number);
+    if let Some(number) = arguments.benchmarks.iter().find(|number| ![1, 8].contains(*number)) {
+        eprintln!("there is no benchmark {number}: there are 1 and 8");
+        return ExitCode::from(2);
+    }
+    let mut rows = Vec::new();
+    let mut failed = false;
+    let mut run = |number, measured: &dyn Fn() -> Result<Vec<Row>, String>| {
+        if wanted(number) {
+            match measured() {
+                Ok(measured) => rows.extend(measured),
+                Err(error) => {
+                    eprintln!("benchmark {number}: {error}");
+                    failed = true;
+                }
+            }
+        }
+    };
+    run(1, &|| blocks::measured(arguments.blocks, arguments.rounds));
+    run(8, &|| parse::measured(arguments.folder.as_deref(), arguments.rounds));
+    print(&rows);
+    if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+}
+
+fn print(rows: &[Row]) {
+    println!("\nmedian (smallest–largest); ratios are of medians; CPU is user and system time");
+    for group in rows.chunk_by(|a, b| (a.benchmark, &a.work) == (b.benchmark, &b.work)) {
+        let Some(first) = group.first() else { continue };
+        println!("\n{}  {}", first.benchmark, first.work);
+        let cells: Vec<Vec<&str>> = group
+            .iter()
+            .map(|row| [&row.contender].into_iter().chain(&row.figures).map(String::as_str).collect())
+            .collect();
+        let width = |column: usize| {
+            cells.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max().unwrap_or(0)
+        };
+        for row in &cells {
+            let padded: Vec<String> =
+                row.iter().enumerate().map(|(at, cell)| format!("{cell:0$}", width(at))).collect();
+            println!("   {}", padded.join("  ").trim_end());
+        }
+    }
+}

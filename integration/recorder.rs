@@ -1,0 +1,236 @@
+//! What a scheduler and a cluster say to each other in a run with success, failure, kill and retry.
+//!
+//! A recorder stands at the wall: it is a [`Master`] in front of the real one, and notes every call and every
+//! event. What it noted is a snapshot; any other cluster can be held against it. Calls about different
+//! launches may overtake each other, so they are shown launch by launch, and what is about none by itself.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test")]
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::rc::Rc;
+use std::time::Duration;
+
+use borges::actors::{Engine, Entry, Parts, RunState, Submission};
+use borges::clock::Clock;
+use borges::local::{AgentOptions, Client, LocalSandbox};
+use borges::mesos::messages::framework_info::{Capability, capability};
+use borges::mesos::messages::scheduler::call::Type;
+use borges::mesos::messages::{FrameworkInfo, Offer};
+use borges::mesos::{Call, Event, Master, MasterError, Subscription};
+use borges::org;
+use borges::spec::{Request, plan};
+use borges::store::MemoryStore;
+use borges::task::State;
+use bytes::Bytes;
+use futures_util::StreamExt;
+use futures_util::future::{FutureExt, LocalBoxFuture};
+use tokio::sync::mpsc;
+
+/// What passed the wall.
+#[derive(Debug, Default)]
+struct Record {
+    /// What is about no launch and no offer, in order; the same thing said again is noted once.
+    general: Vec<String>,
+    /// By launch, in order.
+    launches: BTreeMap<String, Vec<String>>,
+    /// By offer: its answers.
+    offers: BTreeMap<String, Vec<String>>,
+}
+
+impl Record {
+    fn general(&mut self, line: &str) {
+        if self.general.last().is_none_or(|last| last != line) {
+            self.general.push(line.to_owned());
+        }
+    }
+
+    fn about(&mut self, launch: &str, line: String) {
+        self.launches.entry(launch.to_owned()).or_default().push(line);
+    }
+
+    fn call(&mut self, call: &Call) {
+        let kind = Type::try_from(call.r#type.unwrap()).unwrap();
+        let name = kind.as_str_name();
+        match kind {
+            Type::Accept => {
+                let accept = call.accept.as_ref().unwrap();
+                for offer in &accept.offer_ids {
+                    self.offers.entry(offer.value.clone()).or_default().push(name.to_owned());
+                }
+                let tasks = accept.operations.iter().filter_map(|operation| operation.launch.as_ref());
+                for task in tasks.flat_map(|launch| &launch.task_infos) {
+                    self.about(&task.task_id.value, format!("→ {name}"));
+                }
+            }
+            Type::Decline => {
+                for offer in &call.decline.as_ref().unwrap().offer_ids {
+                    self.offers.entry(offer.value.clone()).or_default().push(name.to_owned());
+                }
+            }
+            Type::Acknowledge => {
+                self.about(&call.acknowledge.as_ref().unwrap().task_id.value, format!("→ {name}"));
+            }
+            Type::Kill => self.about(&call.kill.as_ref().unwrap().task_id.value, format!("→ {name}")),
+            Type::Revive | Type::Suppress => {}
+            _ => self.general(&format!("→ {name}")),
+        }
+    }
+
+    fn event(&mut self, event: &Event) {
+        match event {
+            Event::Subscribed { .. } => self.general("← SUBSCRIBED"),
+            Event::Offers(offers) => {
+                for Offer { id, .. } in offers {
+                    let answers = self.offers.entry(id.value.clone()).or_default();
+                    assert!(answers.is_empty(), "the offer {} is made twice", id.value);
+                }
+            }
+            Event::Update(update) => {
+                let reason = update.reason.map(|reason| format!(" {}", reason.name())).unwrap_or_default();
+                // Which directories were searched is the machine's business.
+                let said = update.message.as_deref().and_then(|message| message.split(" on PATH ").next());
+                let message = said.map(|said| format!(" “{said}”")).unwrap_or_default();
+                self.about(&update.launch, format!("← UPDATE {}{reason}{message}", update.state.name()));
+            }
+            Event::Heartbeat => {}
+            other => self.general(&format!("← {other:?}")),
+        }
+    }
+}
+
+struct Recorder<M> {
+    master: M,
+    record: Rc<RefCell<Record>>,
+}
+
+impl<M: Master> Master for Recorder<M> {
+    fn subscribe(&mut self, call: Call) -> LocalBoxFuture<'static, Result<Subscription, MasterError>> {
+        self.record.borrow_mut().call(&call);
+        let record = self.record.clone();
+        let subscription = self.master.subscribe(call);
+        async move {
+            let events = subscription.await?.events.inspect(move |event| {
+                if let Ok(event) = event {
+                    record.borrow_mut().event(event);
+                }
+            });
+            Ok(Subscription { events: events.boxed_local() })
+        }
+        .boxed_local()
+    }
+
+    fn call(&mut self, call: Call) -> LocalBoxFuture<'static, Result<(), MasterError>> {
+        self.record.borrow_mut().call(&call);
+        self.master.call(call)
+    }
+}
+
+const DOCUMENT: &str = "\
+#+name: well
+#+begin_src sh
+echo well
+#+end_src
+
+#+name: badly
+#+begin_src sh
+exit 3
+#+end_src
+
+#+name: again
+#+begin_src sh :retry 2 :backoff 1ms
+test \"$BORGES_ATTEMPT\" = 3 || exit 75
+#+end_src
+
+#+name: endless
+#+begin_src sh
+exec sleep 1000
+#+end_src
+
+#+name: unknown
+#+begin_src nobody :requires well
+#+end_src
+";
+
+/// Runs the document on the cluster behind `master`; kills the task `endless` once it runs. What each block
+/// came to, in order.
+async fn run(parts: Parts) -> Vec<String> {
+    let source = Bytes::from_static(DOCUMENT.as_bytes());
+    let mut request = Request::default();
+    request.languages.add("nobody no-such-interpreter").unwrap();
+    let plan = plan(&source, &org::parse(&source, &[]), &request).unwrap();
+    let (engine, _breaks) = Engine::start(parts).unwrap();
+    let (to, mut entries) = mpsc::unbounded_channel();
+    engine.follow(None, to).await.unwrap();
+    let submission = Submission { title: "recorded.org".to_owned(), document: source, plan };
+    engine.submit(submission).await.unwrap();
+    let mut ends = BTreeMap::new();
+    loop {
+        match entries.recv().await.unwrap() {
+            Entry::Task(frame) if frame.block == "endless" && frame.state == State::Running => {
+                assert!(engine.kill_task(frame.run.task(frame.number)).await.unwrap());
+            }
+            Entry::Task(frame) if frame.state.is_final() => {
+                let end = format!("{}: {}, exit code {:?}", frame.block, frame.state, frame.exit_code);
+                ends.insert(frame.number, end);
+            }
+            Entry::Task(_) => {}
+            Entry::Run(ended) => {
+                assert_eq!(ended.state, RunState::Failed);
+                break;
+            }
+        }
+    }
+    // What is still on its way: the last acknowledgement was sent before the last end was told.
+    engine.leave().await.unwrap();
+    ends.into_values().collect()
+}
+
+#[test]
+fn a_run_with_success_failure_kill_and_retry() {
+    let directory = tempfile::tempdir().unwrap();
+    let options = AgentOptions {
+        milli_cpus: 4000,
+        mem_mib: 2048,
+        disk_mib: 1000,
+        end_with_client: true,
+        ..AgentOptions::new(directory.path().to_owned())
+    };
+    let record = Rc::new(RefCell::new(Record::default()));
+    let capability = |kind: capability::Type| Capability { r#type: Some(kind as i32) };
+    let system = actix::System::new();
+    let ends = system.block_on(async {
+        let client = Client::new(options, PathBuf::from(env!("CARGO_BIN_EXE_borges")));
+        let agent_end = client.agent_end();
+        let parts = Parts {
+            store: Box::new(MemoryStore::default()),
+            master: Box::new(Recorder { master: client, record: record.clone() }),
+            sandbox: Rc::new(LocalSandbox::new(directory.path())),
+            framework: FrameworkInfo {
+                user: "borges".to_owned(),
+                name: "recorded".to_owned(),
+                capabilities: vec![
+                    capability(capability::Type::PartitionAware),
+                    capability(capability::Type::TaskKillingState),
+                ],
+                ..FrameworkInfo::default()
+            },
+            clock: Clock::system(),
+        };
+        let hangs = Duration::from_secs(60);
+        let ends = tokio::time::timeout(hangs, run(parts)).await.expect("the run ends");
+        tokio::time::timeout(hangs, agent_end.wait()).await.expect("the agent ends");
+        ends
+    });
+
+    let record = record.borrow();
+    for (offer, answers) in &record.offers {
+        assert!(answers.len() <= 1, "the offer {offer} was answered {answers:?}");
+    }
+    let mut text = format!("{}\n\n{}\n", ends.join("\n"), record.general.join("\n"));
+    for (launch, lines) in &record.launches {
+        let launch = launch.split_once('.').unwrap().1;
+        text += &format!("\nlaunch {launch}\n{}\n", lines.join("\n"));
+    }
+    insta::assert_snapshot!(text);
+}

@@ -1,0 +1,271 @@
+//! The cases of `cases.md`, and that no input at all makes the parser panic or point outside the text.
+
+use std::fmt::Write as _;
+
+use super::document::{Block, Document, Origin, Value};
+use super::{Position, Property, parse};
+
+/// Title and snippet of each case.
+fn cases() -> Vec<(&'static str, &'static str)> {
+    let sections = include_str!("cases.md").split("\n## ").skip(1);
+    let case = |section: &'static str| {
+        let title = section.lines().next().unwrap();
+        let (_, rest) = section.split_once("````org\n").unwrap();
+        (title, rest.split_once("````").unwrap().0)
+    };
+    sections.map(case).collect()
+}
+
+fn bytes(snippet: &str) -> Vec<u8> {
+    let visible = [('→', "\t"), ('␍', "\r"), ('⍽', "\u{a0}"), ('␟', "\u{feff}"), ('␀', "\0")];
+    let text = visible.iter().fold(snippet.to_owned(), |text, &(mark, real)| text.replace(mark, real));
+    let parts = text.split('␦').map(str::as_bytes).collect::<Vec<_>>();
+    parts.join(&0xff)
+}
+
+fn show(document: &Document) -> String {
+    let mut out = String::new();
+    for block in &document.blocks {
+        show_block(block, &mut out);
+    }
+    for look_alike in &document.look_alikes {
+        let _ = writeln!(out, "look-alike {} in {}", look_alike.line, look_alike.within);
+    }
+    for keyword in &document.keywords {
+        let Position { line, column } = keyword.at;
+        let _ = writeln!(out, "keyword {line}:{column} {} {:?}", keyword.key, keyword.value);
+    }
+    out
+}
+
+fn show_block(block: &Block, out: &mut String) {
+    let Block { first_line, begin_line, end_line, .. } = block;
+    let _ = write!(out, "block {first_line} {begin_line} {end_line}");
+    let said = [("language", &block.language), ("name", &block.name), ("switches", &block.switches)];
+    for (what, value) in said.into_iter().filter_map(|(what, value)| value.as_ref().map(|v| (what, v))) {
+        let _ = write!(out, " {what}={value:?}");
+    }
+    for element in &block.within {
+        let _ = write!(out, " in {element}");
+    }
+    out.push_str(if block.commented { " commented" } else { "" });
+    out.push_str(if block.archived { " archived" } else { "" });
+    out.push('\n');
+    for param in &block.params {
+        let value = match &param.value {
+            Value::None => String::new(),
+            Value::Integer(n) => format!(" {n}"),
+            Value::Float(x) => format!(" {x:?}"),
+            Value::Text(text) => format!(" {text:?}"),
+        };
+        let inherited = match param.origin {
+            Origin::Block => "",
+            Origin::Document => "^",
+            Origin::Setup => "setup ",
+        };
+        let Position { line, column } = param.at;
+        let _ = writeln!(out, "  {}{value} {inherited}{line}:{column}", param.key);
+    }
+    if let Some((at, why)) = &block.error {
+        let _ = writeln!(out, "  error {}:{} {why}", at.line, at.column);
+    }
+    let _ = writeln!(out, "  body \"{}\"", block.body.escape_ascii());
+}
+
+#[test]
+fn cases_are_read_as_emacs_reads_them() {
+    let mut out = String::new();
+    for (title, snippet) in cases() {
+        let _ = writeln!(out, "## {title}\n");
+        for line in snippet.lines() {
+            let _ = writeln!(out, "    {line}");
+        }
+        let _ = writeln!(out, "\n{}", show(&parse(&bytes(snippet), &[])));
+    }
+    insta::with_settings!({ omit_expression => true }, {
+        insta::assert_snapshot!(out);
+    });
+}
+
+#[test]
+fn the_setupfile_is_below_the_document() {
+    let property = |language: Option<&str>, value: &str, line| Property {
+        language: language.map(str::to_owned),
+        value: value.to_owned(),
+        at: Position { line, column: 30 },
+    };
+    let setup = [property(None, ":cpu 1 :mem 1 :dir /a", 1), property(Some("sh"), ":mem 2", 2)];
+    let source =
+        b"#+PROPERTY: header-args :cpu 3\n#+begin_src sh :dir /b\n#+end_src\n#+begin_src c\n#+end_src\n";
+    insta::assert_snapshot!(show(&parse(source, &setup)), @r#"
+    block 2 2 3 language="sh"
+      :dir "/b" 2:16
+      :cpu 3 ^1:25
+      :mem 2 setup 2:30
+      body ""
+    block 4 4 5 language="c"
+      :cpu 3 ^1:25
+      :dir "/a" setup 1:44
+      :mem 1 setup 1:37
+      body ""
+    keyword 1:13 PROPERTY "header-args :cpu 3"
+    "#);
+    assert_eq!(parse(source, &setup).blocks[0].inherited.len(), 5);
+}
+
+#[test]
+fn an_error_in_the_setupfile_says_so() {
+    let property = Property { language: None, value: " :".into(), at: Position { line: 7, column: 3 } };
+    let document = parse(b"#+begin_src sh\n  a\n#+end_src\n", &[property]);
+    let (at, why) = document.blocks[0].error.clone().unwrap();
+    assert_eq!(at.line, 7);
+    assert!(why.starts_with("in the setupfile: "), "{why}");
+}
+
+#[test]
+fn inherited_arguments_are_not_multiplied_without_end() {
+    let mut source = b"#+PROPERTY: header-args ".to_vec();
+    source.extend_from_slice(&b":a 1 ".repeat(10_000));
+    source.extend_from_slice(b"\n");
+    source.extend_from_slice(&b"#+begin_src sh\n#+end_src\n".repeat(1000));
+    let document = parse(&source, &[]);
+    assert!(document.blocks[0].error.is_none());
+    let (at, _) = document.blocks[999].error.clone().unwrap();
+    assert_eq!(at.line, document.blocks[999].begin_line);
+}
+
+mod properties {
+    use proptest::prelude::*;
+
+    use super::super::{Position, excerpt, parse, report};
+
+    /// Lines of Org, and pieces of lines.
+    const FRAGMENTS: &[&str] = &[
+        "#+begin_src",
+        "#+BEGIN_SRC sh",
+        "#+end_src",
+        "#+begin_quote",
+        "#+end_quote",
+        "#+begin_example",
+        "#+end_example",
+        "#+begin_a*b",
+        "#+end_a*b",
+        "#+begin: x",
+        "#+end:",
+        "#+end",
+        "#+name: n",
+        "#+header: ",
+        "#+results[a b]:",
+        "#+caption[",
+        "#+PROPERTY: header-args ",
+        "#+PROPERTY: header-args+ ",
+        "#+todo: A | B",
+        "* ",
+        "** COMMENT x",
+        "***",
+        "* a :ARCHIVE:",
+        ":PROPERTIES:",
+        ":header-args: ",
+        ":header-args:sh+: ",
+        ":END:",
+        ":d:",
+        "- ",
+        "1. ",
+        "- [ ] ",
+        "- t :: ",
+        " *",
+        "[fn:1] ",
+        "\\begin{a}",
+        "\\end{a}",
+        "| ",
+        "+-+",
+        "# ",
+        ": ",
+        "-----",
+        "CLOCK: ",
+        "SCHEDULED: ",
+        ":var a=1",
+        ":var x",
+        ":results a b",
+        ":results",
+        ":a \"x",
+        ":b (",
+        ")]",
+        "\"",
+        "\\",
+        ":",
+        " :",
+        "=",
+        " -n 5",
+        " -i",
+        " -l \"",
+        ",*",
+        ",#+",
+        "\t",
+        "    ",
+        " ",
+        "\r",
+        "\u{a0}",
+        "é",
+        "x",
+        "\0",
+        "nil",
+        ":file-ext a :output-dir b",
+        "\u{feff}",
+    ];
+
+    fn check(source: &[u8]) {
+        let document = parse(source, &[]);
+        let lines = u32::try_from(source.split(|&b| b == b'\n').count()).unwrap();
+        let mut last = 0;
+        let widest = source.split(|&b| b == b'\n').map(<[u8]>::len).max().unwrap_or(0);
+        let inside = |at: Position| {
+            assert!((1..=lines).contains(&at.line), "{at:?} of {lines}");
+            assert!(at.column as usize <= widest + 1, "{at:?}");
+            assert!(
+                !excerpt(source, at).is_empty() || widest == 0 || at.column == 0 || {
+                    source.split(|&b| b == b'\n').nth(at.line as usize - 1).is_some()
+                }
+            );
+        };
+        for block in &document.blocks {
+            assert!(last < block.first_line && block.first_line <= block.begin_line);
+            assert!(block.begin_line < block.end_line && block.end_line <= lines);
+            last = block.end_line;
+            assert!(block.params.iter().chain(&block.inherited).all(|p| !p.key.is_empty()));
+            block.params.iter().chain(&block.inherited).for_each(|param| inside(param.at));
+            assert!(block.error.is_none() || block.params.is_empty());
+        }
+        document.keywords.iter().for_each(|keyword| inside(keyword.at));
+        assert!(document.look_alikes.iter().all(|l| (1..=lines).contains(&l.line)));
+        assert_eq!(
+            report("x", source, &document)["blocks"].as_array().map(Vec::len),
+            Some(document.blocks.len())
+        );
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(256))]
+
+        #[test]
+        fn any_bytes_are_read(source in prop::collection::vec(any::<u8>(), 0..300)) {
+            check(&source);
+        }
+
+        #[test]
+        fn any_lines_are_read(
+            pieces in prop::collection::vec((prop::sample::select(FRAGMENTS), 0..3u8), 0..120),
+            crlf in any::<bool>(),
+        ) {
+            let mut source = Vec::new();
+            for (piece, end) in pieces {
+                source.extend_from_slice(piece.as_bytes());
+                let line_end: &[u8] = if crlf { b"\r\n" } else { b"\n" };
+                if end < 2 {
+                    source.extend_from_slice(line_end);
+                }
+            }
+            check(&source);
+        }
+    }
+}
