@@ -230,7 +230,7 @@ fn a_run_with_success_failure_kill_and_retry() {
     let mut text = format!("{}\n\n{}\n", ends.join("\n"), record.general.join("\n"));
     for (launch, lines) in &record.launches {
         let launch = launch.split_once('.').unwrap().1;
-        text += &format!("\nlaunch {launch}\n{}\n", lines.join("\n"));
+        text.extend(["\nlaunch ", launch, "\n", &lines.join("\n"), "\n"]);
     }
     insta::assert_snapshot!(text);
 }
