@@ -20,7 +20,7 @@ use super::feed::Frame;
 use super::keeper::Keeper;
 use super::tell_recipient;
 use crate::clock::Clock;
-use crate::mesos::conditions::condition;
+use crate::mesos::conditions::{condition, words};
 use crate::mesos::{Place, Sandbox, StatusUpdate};
 use crate::store::{RunRecord, TaskRecord, Write};
 use crate::task::{Condition, Effect, History, Input, LaunchId, State, TaskId, TaskSpec, step};
@@ -199,7 +199,7 @@ impl Handler<StatusUpdated> for Supervisor {
             return AtomicResponse::new(self.take(Input::Stray(condition), Some(update)));
         }
         if !self.task.state.is_final() {
-            self.task.message.clone_from(&update.message);
+            self.task.message = words(&update);
             self.task.agent = update.agent.clone().or_else(|| self.task.agent.take());
         }
         let future: ResponseActFuture<Self, ()> = match condition {

@@ -25,6 +25,8 @@ use crate::task::{LaunchId, RunId, State};
 
 /// How often running blocks are listened to, and waiting ones asked why.
 const LISTEN: Duration = Duration::from_millis(200);
+/// Signals that come closer together are one wish.
+const ONE_WISH: Duration = Duration::from_millis(300);
 /// Who waits for less is not worth a line.
 const WORTH_A_LINE: Duration = Duration::from_secs(1);
 
@@ -78,6 +80,7 @@ async fn read_and_run(arguments: &RunArguments, input: Input) -> Result<Exit, Fa
         return Ok(Exit::Well);
     }
 
+    let clock = Clock::system();
     let (scratch, directory) = cluster::scratch()?;
     let Cluster { master, sandbox, agent_end } =
         cluster::of(&input.config, &directory).map_err(Failure::Cluster)?;
@@ -87,7 +90,7 @@ async fn read_and_run(arguments: &RunArguments, input: Input) -> Result<Exit, Fa
         master,
         sandbox,
         framework: cluster::framework(0.0),
-        clock: Clock::system(),
+        clock: clock.clone(),
     };
     let mut signals = Signals::new()?;
     let (engine, breaks) = Engine::start(parts)?;
@@ -105,6 +108,8 @@ async fn read_and_run(arguments: &RunArguments, input: Input) -> Result<Exit, Fa
         max_wait: arguments.max_wait,
         said: HashSet::new(),
         ending: None,
+        asked_to_end: None,
+        clock,
     };
     let exit = watch.until_the_end(entries, breaks, &mut signals).await;
     // The embedded cluster ends what still runs when it no longer hears from us; only then can its directory go.
@@ -163,6 +168,9 @@ struct Watch {
     said: HashSet<(Arc<str>, String)>,
     /// Why the run was killed, when we did that.
     ending: Option<Exit>,
+    /// When a person first asked for the end.
+    asked_to_end: Option<Duration>,
+    clock: Clock,
 }
 
 impl Watch {
@@ -186,10 +194,15 @@ impl Watch {
                     return Err(Failure::Cluster(reason));
                 }
                 () = signals.next() => {
-                    if self.ending.replace(Exit::Interrupted).is_some() {
-                        // Asked twice: the embedded cluster ends the blocks when it no longer hears from us.
-                        return Ok(Exit::Interrupted);
+                    let now = self.clock.elapsed();
+                    match self.asked_to_end {
+                        // The same wish, come twice: `timeout` tells the process and then its group.
+                        Some(asked) if now.saturating_sub(asked) < ONE_WISH => continue,
+                        // The embedded cluster ends the blocks when it no longer hears from us.
+                        Some(_) => return Ok(Exit::Interrupted),
+                        None => self.asked_to_end = Some(now),
                     }
+                    self.ending = Some(Exit::Interrupted);
                     self.output.note("Interrupted: the blocks are being ended.");
                     self.engine.kill_run(self.run).await?;
                 }
