@@ -129,15 +129,15 @@ impl Engine {
         Ok(self.scheduler.send(KillRun(run)).await?)
     }
 
-    /// A piece of what a launch has written: at most `length` bytes of a file of its sandbox, from `offset`.
+    /// Pieces of what a launch has written: of each file of its sandbox at most `length` bytes, from its offset;
+    /// in the order of `files`.
     pub async fn read_output(
         &self,
         launch: LaunchId,
-        path: &'static str,
-        offset: u64,
+        files: Vec<(&'static str, u64)>,
         length: usize,
-    ) -> Result<Result<Chunk, SandboxError>, EngineError> {
-        Ok(self.scheduler.send(ReadOutput { launch, path, offset, length }).await?)
+    ) -> Result<Vec<Result<Chunk, SandboxError>>, EngineError> {
+        Ok(self.scheduler.send(ReadOutput { launch, files, length }).await?)
     }
 
     /// Leaves the cluster: what runs there is left to it.
