@@ -287,6 +287,17 @@ fn a_misspelt_key_of_the_setupfile_names_the_nearest() {
     assert!(run.stderr.contains("setup.org:2:") && run.stderr.contains("borges_cpus"), "{run:#?}");
 }
 
+#[test]
+fn a_cluster_that_cannot_be_had_yet() {
+    let place = Place::new();
+    place.write("bad.org", block("", "touch ran"));
+    place.write("setup.org", "#+mesos_master: 10.0.0.1:5050\n");
+    let run = place.borges(&["run", "bad.org", "-f", "setup.org"]);
+    assert_eq!(run.code, Some(2), "{run:#?}");
+    assert!(run.stderr.contains("10.0.0.1:5050") && run.stderr.contains("`local`"), "{run:#?}");
+    assert!(!place.path("ran").exists(), "it ran: {run:#?}");
+}
+
 /// A small multiple of the input, above what the program needs for itself; printed to be looked at.
 fn affordable(memory: u64, input: usize) {
     let input = u64::try_from(input).unwrap();

@@ -405,6 +405,23 @@ fn a_service_runs_until_an_interrupt() {
     assert!(run.states("clock").last().unwrap().starts_with("killed"), "{run:#?}");
 }
 
+/// Neither a block that ignores SIGTERM nor a child with a session of its own outlives an interrupt.
+#[test]
+fn an_interrupt_leaves_nothing_running() {
+    let place = Place::new();
+    place.write(
+        "deaf.org",
+        "#+begin_src bash\ntrap '' TERM\nsetsid sleep 1000 &\necho $! > child\necho $$ > block\necho ready\n\
+         while :; do sleep 0.1; done\n#+end_src\n",
+    );
+    let run = place.interrupted(&["run", "deaf.org"], "ready");
+    assert_eq!(run.code, Some(130), "{run:#?}");
+    for pid in ["block", "child"] {
+        let pid = fs::read_to_string(place.path(pid)).unwrap();
+        assert!(!Path::new("/proc").join(pid.trim()).exists(), "process {pid} is left: {run:#?}");
+    }
+}
+
 /// No document stands there untried: each is named in this file.
 #[test]
 fn every_document_is_tried() {

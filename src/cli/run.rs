@@ -80,6 +80,10 @@ async fn read_and_run(arguments: &RunArguments, input: Input) -> Result<Exit, Fa
         return Ok(Exit::Well);
     }
 
+    if let Some(objection) = cluster::objection(&input.config) {
+        eprintln!("borges: {objection}");
+        return Ok(Exit::Wrong);
+    }
     let clock = Clock::system();
     let (scratch, directory) = cluster::scratch()?;
     let Cluster { master, sandbox, agent_end } =
