@@ -17,9 +17,9 @@ use super::scheduler::{
 };
 use super::supervisor::Wires;
 use crate::clock::Clock;
-use crate::mesos::messages::FrameworkInfo;
+use crate::mesos::messages::{FrameworkId, FrameworkInfo};
 use crate::mesos::{Chunk, Master, Sandbox, SandboxError};
-use crate::store::Store;
+use crate::store::{Store, StoreError};
 use crate::task::{LaunchId, RunId, TaskId};
 
 /// What an engine is made of.
@@ -58,6 +58,17 @@ pub enum EngineError {
     Unsaved(#[from] Unsaved),
 }
 
+/// Why the actors could not be started.
+#[derive(Debug, thiserror::Error)]
+pub enum StartFailure {
+    /// The store cannot be read.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// There is no thread for the store.
+    #[error("the store's thread cannot be started: {0}")]
+    Thread(#[from] io::Error),
+}
+
 /// Documents read at the same time.
 const PARSERS: usize = 2;
 
@@ -77,8 +88,11 @@ impl Engine {
     /// Starts the actors on the current arbiter, and threads for those that have their own.
     ///
     /// What breaks for good is told to the receiver; nothing else ends the actors but the end of their system.
-    pub fn start(parts: Parts) -> io::Result<(Self, UnboundedReceiver<Broken>)> {
-        let Parts { store, master, sandbox, framework, clock } = parts;
+    /// What the store holds of an earlier life is taken up.
+    pub fn start(parts: Parts) -> Result<(Self, UnboundedReceiver<Broken>), StartFailure> {
+        let Parts { store, master, sandbox, mut framework, clock } = parts;
+        let contents = store.load()?;
+        framework.id = contents.framework.clone().map(|value| FrameworkId { value });
         let keeper = Keeper::start(store)?;
         let (broken, breaks) = mpsc::unbounded_channel();
         let feed = Feed::default().start();
@@ -104,7 +118,7 @@ impl Engine {
                 sandbox,
                 clock,
             };
-            Scheduler::new(matcher, run_ends, Rc::new(wires))
+            Scheduler::new(contents, matcher, run_ends, Rc::new(wires))
         });
         Ok((Self { scheduler, feed }, breaks))
     }

@@ -53,7 +53,7 @@ use actix::dev::ToEnvelope;
 use actix::{Actor, Addr, Handler, Message, Recipient};
 
 pub use connection::Broken;
-pub use engine::{Engine, EngineError, Parts, Reader};
+pub use engine::{Engine, EngineError, Parts, Reader, StartFailure};
 pub use feed::{Entry, Frame, RunEnded, RunState};
 pub use keeper::Unsaved;
 pub use parser::{ParseDocument, Parsed};

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::feed::RunState;
 use crate::spec::Progress;
 use crate::store::{RunRecord, TaskRecord};
-use crate::task::{History, Input, State, TaskId, TaskSpec};
+use crate::task::{History, Input, LaunchId, State, TaskId, TaskSpec};
 
 /// A run.
 #[derive(Debug)]
@@ -51,6 +51,36 @@ impl Run {
         };
         let rows: Vec<Row> = record.tasks.iter().map(row).collect();
         Self { open: rows.len(), rows, progress, kill_asked: false, record }
+    }
+
+    /// A run of an earlier life, as the store has it: `tasks` are those of it that had changed, `intents` its
+    /// launches that may have been accepted.
+    ///
+    /// A task of whose last launch nothing was saved but the intent may run: it is launching, as far as anyone
+    /// can tell, until the cluster says otherwise.
+    pub(super) fn restored(
+        record: Arc<RunRecord>,
+        tasks: impl IntoIterator<Item = TaskRecord>,
+        intents: impl IntoIterator<Item = LaunchId>,
+        now: Duration,
+    ) -> Self {
+        let mut run = Self::new(record, now);
+        for TaskRecord { id, state, history, agent, message } in tasks {
+            if let Some(row) = run.row_mut(id.number) {
+                *row = Row { state, history, agent, message, since: now };
+            }
+        }
+        for LaunchId { task, attempt } in intents {
+            if let Some(row) = run.row_mut(task.number)
+                && row.history.attempt < attempt
+                && !row.state.is_final()
+            {
+                row.state = State::Launching;
+                row.history.attempt = attempt;
+                row.agent = None;
+            }
+        }
+        run
     }
 
     pub(super) fn task(&self, number: u32) -> Option<TaskView<'_>> {

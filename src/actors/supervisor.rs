@@ -81,9 +81,17 @@ pub(super) struct TaskQueued(pub(super) TaskId);
 pub(super) struct TaskChanged(pub(super) TaskRecord);
 
 impl Supervisor {
-    /// For the task `spec` of `run`, where it stands at `task`.
-    pub(super) fn new(run: Arc<RunRecord>, spec: Arc<TaskSpec>, task: TaskRecord, wires: Rc<Wires>) -> Self {
-        Self { run, spec, task, framework: String::new(), running_since: None, wires }
+    /// For the task `spec` of `run`, where it stands at `task`; `framework` is whose launches it has had.
+    pub(super) fn new(
+        run: Arc<RunRecord>,
+        spec: Arc<TaskSpec>,
+        task: TaskRecord,
+        framework: String,
+        wires: Rc<Wires>,
+    ) -> Self {
+        // A launch of an earlier life has run for at least as long as we know of it.
+        let running_since = (task.state == State::Running).then(|| wires.clock.elapsed());
+        Self { run, spec, task, framework, running_since, wires }
     }
 
     fn launch(&self) -> LaunchId {

@@ -16,7 +16,8 @@ use super::output::Output;
 use super::problems;
 use super::progress::{self, Progress};
 use crate::actors::{
-    Broken, Engine, EngineError, Entry, Frame, ParseDocument, Parts, Reader, RunState, Submission,
+    Broken, Engine, EngineError, Entry, Frame, ParseDocument, Parts, Reader, RunState, StartFailure,
+    Submission,
 };
 use crate::clock::Clock;
 use crate::spec::{Plan, Severity};
@@ -52,6 +53,8 @@ pub(super) fn run(arguments: &RunArguments) -> Exit {
 enum Failure {
     #[error(transparent)]
     Engine(#[from] EngineError),
+    #[error(transparent)]
+    Start(#[from] StartFailure),
     #[error("{0}")]
     Io(#[from] std::io::Error),
     #[error("{0}")]

@@ -65,10 +65,17 @@ impl Scheduler {
         if let Some(supervisor) = self.supervisors.get(&id) {
             return Some(supervisor.clone());
         }
+        let framework = self.market.framework.clone().unwrap_or_default();
         let run = self.runs.get(&id.run)?;
         let task = run.task(id.number)?;
-        let supervisor =
-            Supervisor::new(run.record.clone(), task.spec.clone(), task.record(), self.wires.clone()).start();
+        let supervisor = Supervisor::new(
+            run.record.clone(),
+            task.spec.clone(),
+            task.record(),
+            framework,
+            self.wires.clone(),
+        )
+        .start();
         self.supervisors.insert(id, supervisor.clone());
         Some(supervisor)
     }

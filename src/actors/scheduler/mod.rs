@@ -9,10 +9,12 @@
 //! | `tasks` | what happens to tasks, and what follows for those that wait for them |
 //! | `launches` | from a round of matching to launches that are saved, then accepted |
 //! | `cluster` | what the cluster says |
+//! | `restore` | takes up what an earlier life has left |
 
 mod cluster;
 mod launches;
 mod people;
+mod restore;
 mod tasks;
 
 use std::collections::{HashMap, HashSet};
@@ -30,6 +32,7 @@ use super::run::{Row, Run, TaskView};
 use super::supervisor::{Supervisor, Wires};
 use super::{tell, tell_recipient};
 use crate::offer::Reason;
+use crate::store::Contents;
 use crate::task::{LaunchId, Resources, RunId, State, TaskId};
 
 pub use people::{Accepted, Submission, Waiting};
@@ -51,12 +54,20 @@ pub(super) struct Scheduler {
     matcher: Addr<Matcher>,
     run_ends: Recipient<RunEnded>,
     wires: Rc<Wires>,
+    /// What an earlier life has left, until it is taken up.
+    contents: Contents,
 }
 /// How often supervisors are looked after.
 const ROUND: Duration = Duration::from_secs(1);
 
 impl Scheduler {
-    pub(super) fn new(matcher: Addr<Matcher>, run_ends: Recipient<RunEnded>, wires: Rc<Wires>) -> Self {
+    /// With what an earlier life has left.
+    pub(super) fn new(
+        contents: Contents,
+        matcher: Addr<Matcher>,
+        run_ends: Recipient<RunEnded>,
+        wires: Rc<Wires>,
+    ) -> Self {
         Self {
             runs: HashMap::new(),
             supervisors: HashMap::new(),
@@ -68,6 +79,7 @@ impl Scheduler {
             matcher,
             run_ends,
             wires,
+            contents,
         }
     }
 
@@ -153,6 +165,8 @@ impl Actor for Scheduler {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Context<Self>) {
+        let contents = std::mem::take(&mut self.contents);
+        self.restore(contents, ctx);
         ctx.run_interval(ROUND, Self::look_around);
     }
 }
