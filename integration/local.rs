@@ -19,6 +19,8 @@ use borges::mesos::messages::{
 use borges::mesos::resources::Quantities;
 use borges::mesos::{Call, Event, Master, Place, Sandbox, SandboxError, StatusUpdate, Subscription, calls};
 use futures_util::StreamExt;
+use nix::sys::signal::{self, Signal};
+use nix::unistd::Pid;
 use prost::Message as _;
 use tempfile::TempDir;
 
@@ -63,15 +65,15 @@ impl Drop for Home {
     fn drop(&mut self) {
         let agents = agent_processes(self.path());
         // The agent first: a reaper without children ends by itself.
-        for process in agents.iter().rev() {
-            let _ = std::process::Command::new("kill").arg("-KILL").arg(process.to_string()).status();
+        for process in agents.into_iter().rev() {
+            let _gone = signal::kill(pid(process), Signal::SIGKILL);
         }
         for process in processes(|process| {
             let sandbox = format!("MESOS_SANDBOX={}/", self.path().display());
             let environment = fs::read(process.join("environ")).unwrap_or_default();
             environment.split(|byte| *byte == 0).any(|variable| variable.starts_with(sandbox.as_bytes()))
         }) {
-            let _ = std::process::Command::new("kill").arg("-KILL").arg(process.to_string()).status();
+            let _gone = signal::kill(pid(process), Signal::SIGKILL);
         }
     }
 }
@@ -517,7 +519,7 @@ async fn a_killed_agent_loses_no_block() {
     }
     let old = agent_processes(directory.path());
     let [reaper, agent] = old.as_slice() else { panic!("{old:?}") };
-    kill("KILL", *agent);
+    kill(*agent);
     while scheduler.event().await.is_some() {}
 
     // Nobody but the reaper is there: it sees this one's end.
@@ -554,10 +556,10 @@ async fn a_killed_agent_loses_no_block() {
     wait_for("the block runs", || fs::read_to_string(&stdout).is_ok_and(|text| text.ends_with('\n'))).await;
     let block = fs::read_to_string(&stdout).unwrap();
     for process in agent_processes(directory.path()) {
-        kill("KILL", process);
+        kill(process);
     }
     while scheduler.event().await.is_some() {}
-    kill("KILL", block.trim().parse().unwrap());
+    kill(block.trim().parse().unwrap());
     wait_for("the block is gone", || !runs(block.trim())).await;
     scheduler.subscribe().await;
     scheduler.call(calls::reconcile(&framework, [("r.4.1", None)])).await;
@@ -678,7 +680,10 @@ async fn teardown_ends_everything_and_burns_the_id() {
     assert_eq!(scheduler.event().await, Some(Event::Error("Framework has been removed".into())));
 }
 
-fn kill(signal: &str, pid: u32) {
-    let status = std::process::Command::new("kill").args([format!("-{signal}"), pid.to_string()]).status();
-    assert!(status.unwrap().success());
+fn kill(process: u32) {
+    signal::kill(pid(process), Signal::SIGKILL).unwrap();
+}
+
+fn pid(process: u32) -> Pid {
+    Pid::from_raw(process.try_into().unwrap())
 }
