@@ -168,11 +168,11 @@ async fn run(parts: Parts) -> Vec<String> {
     loop {
         match entries.recv().await.unwrap() {
             Entry::Task(frame) if &*frame.block == "endless" && frame.state == State::Running => {
-                assert!(engine.kill_task(frame.run.task(frame.number)).await.unwrap());
+                assert!(engine.kill_task(frame.task).await.unwrap());
             }
             Entry::Task(frame) if frame.state.is_final() => {
                 let end = format!("{}: {}, exit code {:?}", frame.block, frame.state, frame.exit_code);
-                ends.insert(frame.number, end);
+                ends.insert(frame.task.number, end);
             }
             Entry::Task(_) => {}
             Entry::Run(ended) => {

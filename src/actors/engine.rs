@@ -12,13 +12,13 @@ use super::keeper::{Keeper, Unsaved};
 use super::matcher::Matcher;
 use super::parser::{ParseDocument, Parsed, Parser};
 use super::scheduler::{
-    Accepted, KillRun, KillTask, Leave, ListWaiting, ReadOutput, Scheduler, Submission, SubmitDocument,
-    Waiting,
+    Accepted, KillRun, KillTask, Leave, ListRuns, ListTasks, ListWaiting, Piece, ReadOutput, RunShown,
+    Scheduler, ShowRun, ShowTask, Submission, SubmitDocument, TaskShown, Waiting,
 };
 use super::supervisor::Wires;
 use crate::clock::Clock;
 use crate::mesos::messages::{FrameworkId, FrameworkInfo};
-use crate::mesos::{Chunk, Master, Sandbox, SandboxError};
+use crate::mesos::{Master, Sandbox};
 use crate::store::{Store, StoreError};
 use crate::task::{LaunchId, RunId, TaskId};
 
@@ -150,8 +150,33 @@ impl Engine {
         launch: LaunchId,
         files: Vec<(&'static str, u64)>,
         length: usize,
-    ) -> Result<Vec<Result<Chunk, SandboxError>>, EngineError> {
+    ) -> Result<Vec<Piece>, EngineError> {
         Ok(self.scheduler.send(ReadOutput { launch, files, length }).await?)
+    }
+
+    /// The runs there are, newest first, at most `limit`.
+    pub async fn runs(&self, limit: usize) -> Result<Vec<RunShown>, EngineError> {
+        Ok(self.scheduler.send(ListRuns(limit)).await?)
+    }
+
+    /// A run; `None` when there is no such run.
+    pub async fn run(&self, run: RunId) -> Result<Option<RunShown>, EngineError> {
+        Ok(self.scheduler.send(ShowRun(run)).await?)
+    }
+
+    /// The tasks of `run`, or of all runs, in order, after `after`, at most `limit`.
+    pub async fn tasks(
+        &self,
+        run: Option<RunId>,
+        after: Option<TaskId>,
+        limit: usize,
+    ) -> Result<Vec<TaskShown>, EngineError> {
+        Ok(self.scheduler.send(ListTasks { run, after, limit }).await?)
+    }
+
+    /// A task; `None` when there is no such task.
+    pub async fn task(&self, task: TaskId) -> Result<Option<TaskShown>, EngineError> {
+        Ok(self.scheduler.send(ShowTask(task)).await?)
     }
 
     /// Leaves the cluster: what runs there is left to it.

@@ -121,6 +121,11 @@ impl Run {
         self.progress.changed(number, state, ensure)
     }
 
+    /// The tasks for which this one waits still.
+    pub(super) fn waits_for(&self, number: u32) -> impl Iterator<Item = u32> + '_ {
+        self.progress.waits_for(number)
+    }
+
     /// How the run stands.
     pub(super) fn state(&self) -> RunState {
         let failed = |row: &Row| matches!(row.state, State::Failed | State::Killed);

@@ -243,7 +243,7 @@ pub(super) fn frame(
         seq: 0,
         time: clock.now(),
         run: run.id,
-        number: spec.number,
+        task: task.id,
         block: spec.block.clone(),
         line: spec.line,
         index: spec.index,

@@ -219,8 +219,8 @@ impl Stage {
         loop {
             match self.entries.recv().await.unwrap() {
                 Entry::Task(frame) => {
-                    note(&self.log, format!("told {} {}", frame.number, frame.state));
-                    if frame.number == number && frame.state.to_string() == state {
+                    note(&self.log, format!("told {} {}", frame.task.number, frame.state));
+                    if frame.task.number == number && frame.state.to_string() == state {
                         return;
                     }
                 }

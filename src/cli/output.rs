@@ -6,8 +6,7 @@
 use std::collections::HashMap;
 use std::io::{self, Write};
 
-use crate::actors::{Engine, EngineError};
-use crate::mesos::SandboxError;
+use crate::actors::{Engine, EngineError, Piece};
 use crate::task::LaunchId;
 
 /// One of a block's two streams.
@@ -56,20 +55,21 @@ impl Output {
         while !open.is_empty() {
             let offset = |stream| self.read.get(&(launch, stream)).copied().unwrap_or_default();
             let files = open.iter().map(|&stream| (stream.file(), offset(stream))).collect();
-            let chunks = engine.read_output(launch, files, CHUNK).await?;
+            let pieces = engine.read_output(launch, files, CHUNK).await?;
             let mut more = Vec::new();
-            for (stream, chunk) in open.into_iter().zip(chunks) {
-                match chunk {
-                    Ok(chunk) if chunk.bytes.is_empty() => {}
-                    Ok(chunk) => {
-                        self.say(launch, name, stream, &chunk.bytes);
-                        if chunk.bytes.len() == CHUNK {
+            for (stream, piece) in open.into_iter().zip(pieces) {
+                match piece {
+                    Piece::Missing => {}
+                    Piece::Bytes(bytes) if bytes.is_empty() => {}
+                    Piece::Bytes(bytes) => {
+                        self.say(launch, name, stream, &bytes);
+                        if bytes.len() == CHUNK {
                             more.push(stream);
                         }
                     }
-                    // Nothing was written yet, or the block never started.
-                    Err(SandboxError::Missing(_)) => {}
-                    Err(error) => self.note(&format!("{name}: what it wrote cannot be read: {error}")),
+                    Piece::Unreadable(why) => {
+                        self.note(&format!("{name}: what it wrote cannot be read: {why}"))
+                    }
                 }
             }
             open = more;

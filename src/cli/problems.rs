@@ -1,7 +1,7 @@
 //! What is wrong, shown to a person: where, what, the line with a caret, what to write instead.
 
 use crate::config::ConfigError;
-use crate::org::{self, Position};
+use crate::org;
 use crate::spec::{Problem, Severity};
 
 /// More of them help nobody.
@@ -17,7 +17,7 @@ pub(super) fn show(name: &str, source: &[u8], problems: &[Problem], severity: Se
             continue;
         }
         shown += 1;
-        eprint!("{}", text(name, source, problem));
+        eprint!("{}", problem.shown(name, source));
     }
     if rest > 0 {
         let kind = match severity {
@@ -26,22 +26,6 @@ pub(super) fn show(name: &str, source: &[u8], problems: &[Problem], severity: Se
         };
         eprintln!("… and {rest} more {kind}");
     }
-}
-
-fn text(name: &str, source: &[u8], problem: &Problem) -> String {
-    if problem.in_setupfile {
-        return with_help(format!("the setupfile:{problem}\n"), &problem.help);
-    }
-    if problem.at == Position::default() {
-        let severity = match problem.severity {
-            Severity::Error => "error",
-            Severity::Warning => "warning",
-        };
-        return with_help(format!("{name}: {severity}: {}\n", problem.text), &problem.help);
-    }
-    let head = format!("{name}:{problem}\n");
-    let excerpt = org::excerpt(source, problem.at);
-    with_help(head + excerpt.trim_end_matches('\n') + "\n", &problem.help)
 }
 
 /// Shows what is wrong with a setupfile, or with the environment.

@@ -18,12 +18,12 @@ pub(super) struct Progress {
 impl Progress {
     /// The line for a change; `None` for those a person does not wait for.
     pub(super) fn line(&mut self, frame: &Frame) -> Option<String> {
-        let before = self.last.insert(frame.number, frame.state);
+        let before = self.last.insert(frame.task.number, frame.state);
         if frame.state.is_final() {
             *self.ends.entry(frame.state).or_default() += 1;
         }
         let name = &frame.block;
-        let took = self.since.get(&frame.number).map(|since| seconds(*since, frame.time));
+        let took = self.since.get(&frame.task.number).map(|since| seconds(*since, frame.time));
         let message = frame.message.as_deref().map(|message| format!(": {message}")).unwrap_or_default();
         let end = match (frame.exit_code, &took) {
             (Some(code), Some(took)) => format!("exit code {code} ({took})"),
@@ -39,7 +39,7 @@ impl Progress {
                 _ => return None,
             },
             State::Running => {
-                self.since.insert(frame.number, frame.time);
+                self.since.insert(frame.task.number, frame.time);
                 match frame.attempt {
                     0 | 1 => format!("{name}: running"),
                     attempt => format!("{name}: running, launch {attempt}"),

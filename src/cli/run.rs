@@ -228,10 +228,10 @@ impl Watch {
 
     async fn changed(&mut self, frame: &Frame) -> Result<(), EngineError> {
         if frame.attempt > 0 {
-            let launch = frame.run.task(frame.number).launch(frame.attempt);
+            let launch = frame.task.launch(frame.attempt);
             match frame.state {
                 State::Running | State::Launching | State::Unreachable | State::Killing => {
-                    self.live.insert(frame.number, (launch, frame.block.clone()));
+                    self.live.insert(frame.task.number, (launch, frame.block.clone()));
                 }
                 State::Queued
                 | State::Delayed
@@ -241,7 +241,7 @@ impl Watch {
                 | State::Skipped
                 | State::Held
                 | State::Blocked => {
-                    if self.live.remove(&frame.number).is_some() {
+                    if self.live.remove(&frame.task.number).is_some() {
                         self.output.pass_on(&self.engine, launch, &frame.block).await?;
                         self.output.close(launch);
                     }

@@ -6,6 +6,7 @@
 //! | file | |
 //! |---|---|
 //! | `people` | what people ask: submit, kill, what waits, what was written |
+//! | `queries` | what people ask about runs and tasks |
 //! | `tasks` | what happens to tasks, and what follows for those that wait for them |
 //! | `launches` | from a round of matching to launches that are saved, then accepted |
 //! | `cluster` | what the cluster says |
@@ -14,6 +15,7 @@
 mod cluster;
 mod launches;
 mod people;
+mod queries;
 mod restore;
 mod tasks;
 
@@ -35,8 +37,11 @@ use crate::offer::Reason;
 use crate::store::Contents;
 use crate::task::{LaunchId, Resources, RunId, State, TaskId};
 
-pub use people::{Accepted, Submission, Waiting};
+pub(in crate::actors) use queries::{ListRuns, ListTasks, ShowRun, ShowTask};
+
+pub use people::{Accepted, Piece, Submission, Waiting};
 pub(in crate::actors) use people::{KillRun, KillTask, Leave, ListWaiting, ReadOutput, SubmitDocument};
+pub use queries::{RunShown, TaskShown};
 
 /// Brings tasks and offers together.
 pub(super) struct Scheduler {
@@ -153,6 +158,15 @@ impl Scheduler {
             row.since = now;
         }
         self.count_waiting(id, before, after);
+    }
+
+    /// Why what asks for this waits for an offer, in the document's words.
+    fn reason(&self, wants: &Resources) -> String {
+        match (&self.trouble, self.why.get(wants)) {
+            (Some(trouble), _) => trouble.clone(),
+            (None, Some(reason)) => reason.to_string(),
+            (None, None) => "the cluster has offered nothing since".to_owned(),
+        }
     }
 
     /// Something could not be saved: nothing can be promised any more.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use actix::fut::WrapFuture;
 use actix::{ActorFutureExt, Context, Handler, Message, ResponseActFuture, ResponseFuture};
 use bytes::Bytes;
-use futures_util::future::{join_all, ready};
+use futures_util::future::{FutureExt, join_all, ready};
 
 use super::super::connection::Request;
 use super::super::keeper::Unsaved;
@@ -55,11 +55,32 @@ pub(in crate::actors) struct KillRun(pub(in crate::actors) RunId);
 
 /// Pieces of files of a launch's sandbox, each at most `length` bytes from its offset; answered in order.
 #[derive(Debug, Message)]
-#[rtype(result = "Vec<Result<Chunk, SandboxError>>")]
+#[rtype(result = "Vec<Piece>")]
 pub(in crate::actors) struct ReadOutput {
     pub(in crate::actors) launch: LaunchId,
     pub(in crate::actors) files: Vec<(&'static str, u64)>,
     pub(in crate::actors) length: usize,
+}
+
+/// A piece of a file of a sandbox.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Piece {
+    /// The bytes from the offset asked for; empty at the end, where more may come.
+    Bytes(Bytes),
+    /// There is no such file: nothing was written yet, or the block never started.
+    Missing,
+    /// It is there, and cannot be read: why, in words.
+    Unreadable(String),
+}
+
+impl From<Result<Chunk, SandboxError>> for Piece {
+    fn from(read: Result<Chunk, SandboxError>) -> Self {
+        match read {
+            Ok(chunk) => Self::Bytes(chunk.bytes),
+            Err(SandboxError::Missing(_)) => Self::Missing,
+            Err(error) => Self::Unreadable(error.to_string()),
+        }
+    }
 }
 
 /// Leave the cluster.
@@ -155,18 +176,17 @@ impl Handler<Leave> for Scheduler {
 }
 
 impl Handler<ReadOutput> for Scheduler {
-    type Result = ResponseFuture<Vec<Result<Chunk, SandboxError>>>;
+    type Result = ResponseFuture<Vec<Piece>>;
 
     fn handle(&mut self, message: ReadOutput, _: &mut Context<Self>) -> Self::Result {
         let ReadOutput { launch, files, length } = message;
         let agent = self.task(launch.task).and_then(|task| task.row.agent.clone());
         let (Some(agent), Some(framework)) = (agent, self.market.framework.clone()) else {
             // Never launched: nothing was written.
-            let missing = files.into_iter().map(|(path, _)| Err(SandboxError::Missing(path.to_owned())));
-            return Box::pin(ready(missing.collect()));
+            return Box::pin(ready(vec![Piece::Missing; files.len()]));
         };
         let place = Place { agent, framework, executor: launch.to_string() };
-        let read = |(path, offset)| self.wires.sandbox.read(&place, path, offset, length);
+        let read = |(path, offset)| self.wires.sandbox.read(&place, path, offset, length).map(Piece::from);
         Box::pin(join_all(files.into_iter().map(read)))
     }
 }
@@ -176,11 +196,6 @@ impl Handler<ListWaiting> for Scheduler {
 
     fn handle(&mut self, ListWaiting(id): ListWaiting, _: &mut Context<Self>) -> Vec<Waiting> {
         let now = self.wires.clock.elapsed();
-        let reason = |wants: &Resources| match (&self.trouble, self.why.get(wants)) {
-            (Some(trouble), _) => trouble.clone(),
-            (None, Some(reason)) => reason.to_string(),
-            (None, None) => "the cluster has offered nothing since".to_owned(),
-        };
         let Some(run) = self.runs.get(&id) else { return Vec::new() };
         // What asks for the same waits for the same reason.
         let mut groups: HashMap<Resources, Waiting> = HashMap::new();
@@ -191,7 +206,7 @@ impl Handler<ListWaiting> for Scheduler {
                 line: spec.line,
                 waited,
                 tasks: 0,
-                reason: reason(&spec.resources),
+                reason: self.reason(&spec.resources),
             });
             group.tasks += 1;
             if waited > group.waited {
