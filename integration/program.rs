@@ -85,7 +85,9 @@ impl Place {
         if geteuid().is_root() {
             // Root may read all, and the build's folder may be root's alone.
             let program = self.path("borges");
-            fs::copy(BORGES, &program).unwrap();
+            // By another process: a file that this one has open for writing may be handed to a child that another
+            // test starts just then, and cannot be executed as long as that child has not begun its own program.
+            assert!(Command::new("cp").arg(BORGES).arg(&program).status().unwrap().success());
             fs::set_permissions(self.dir.path(), Permissions::from_mode(0o755)).unwrap();
             command.args(["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]).arg(program);
         } else {
