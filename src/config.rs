@@ -4,13 +4,14 @@
 //! hold for every document, below the document's own. A variable `BORGES_<KEY>` of the environment overrides
 //! a key (`BORGES_PORT` for `borges_port`, `BORGES_MESOS_MASTER` for `mesos_master`).
 
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 
 use crate::org::{self, Document, Keyword, Position, Property};
 use crate::task::amount;
 
 /// What a setupfile says.
-#[derive(Debug, Clone, PartialEq, Default)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Config {
     /// `mesos_master`.
     pub master: MasterAddress,
@@ -24,6 +25,40 @@ pub struct Config {
     pub languages: Vec<(String, Position)>,
     /// The `header-args` properties.
     pub header_args: Vec<Property>,
+    /// `borges_bind`: the address the server listens on.
+    pub bind: IpAddr,
+    /// `borges_port`: its port; 0 lets the system choose.
+    pub port: u16,
+    /// `borges_token_file`; `None` is the default one, in the state directory.
+    pub token_file: Option<PathBuf>,
+    /// `borges_open`: nobody needs a token.
+    pub open: bool,
+    /// `borges_hosts`: names by which the server may be called.
+    pub hosts: Vec<String>,
+    /// `borges_max_document`: bytes.
+    pub max_document: usize,
+    /// `borges_max_blocks`.
+    pub max_blocks: usize,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            master: MasterAddress::Local,
+            data: None,
+            milli_cpus: None,
+            mem: None,
+            languages: Vec::new(),
+            header_args: Vec::new(),
+            bind: IpAddr::V4(Ipv4Addr::LOCALHOST),
+            port: 8888,
+            token_file: None,
+            open: false,
+            hosts: Vec::new(),
+            max_document: 16 << 20,
+            max_blocks: 200_000,
+        }
+    }
 }
 
 /// Which cluster runs the blocks.
@@ -119,6 +154,37 @@ impl Config {
                 let mem = amount::mebibytes(value);
                 self.mem = Some(mem.ok_or_else(|| wrong("Write MiB, or an amount such as `8G`."))?);
             }
+            "borges_bind" => {
+                self.bind = value.parse().map_err(|_| wrong("Write an IP address, such as `127.0.0.1`."))?;
+            }
+            "borges_port" => {
+                self.port = value.parse().map_err(|_| wrong("Write a port, from 0 to 65535."))?;
+            }
+            "borges_token_file" if value.is_empty() => return Err(wrong("Write a file.")),
+            "borges_token_file" => self.token_file = Some(value.into()),
+            "borges_open" => {
+                self.open = match value {
+                    "t" | "yes" | "true" => true,
+                    "nil" | "no" | "false" => false,
+                    _ => return Err(wrong("Write `t` or `nil`.")),
+                }
+            }
+            "borges_hosts" => {
+                self.hosts = value
+                    .split([' ', '\t', ','])
+                    .filter(|host| !host.is_empty())
+                    .map(str::to_owned)
+                    .collect();
+            }
+            "borges_max_document" => {
+                let bytes =
+                    amount::bytes(value).ok_or_else(|| wrong("Write bytes, or an amount such as `16M`."))?;
+                self.max_document = usize::try_from(bytes).unwrap_or(usize::MAX);
+            }
+            "borges_max_blocks" => {
+                self.max_blocks =
+                    value.parse().map_err(|_| wrong("Write a whole number, such as `200000`."))?;
+            }
             "borges_lang" => self.languages.push((value.to_owned(), at.unwrap_or_default())),
             key if KEYS.contains(&key) => {}
             key => {
@@ -186,6 +252,21 @@ mod tests {
         assert_eq!(config.master, MasterAddress::Mesos("10.0.0.1:5050".to_owned()));
         assert_eq!(config.languages, [("py python3".to_owned(), Position { line: 7, column: 16 })]);
         assert_eq!(read(""), Config::default());
+    }
+
+    #[test]
+    fn the_servers_keys() {
+        let config = read(
+            "#+borges_bind: 192.168.0.7\n#+borges_port: 8080\n#+borges_open: t\n\
+             #+borges_hosts: a.example b.example\n#+borges_max_document: 2M\n#+borges_max_blocks: 7\n",
+        );
+        assert_eq!((config.bind.to_string().as_str(), config.port), ("192.168.0.7", 8080));
+        assert!(config.open);
+        assert_eq!(config.hosts, ["a.example", "b.example"]);
+        assert_eq!((config.max_document, config.max_blocks), (2 << 20, 7));
+        for wrong in ["bind: here", "port: 99999", "open: perhaps", "max_document: much", "max_blocks: -1"] {
+            assert_eq!(errors(&format!("#+borges_{wrong}\n")).len(), 1, "{wrong}");
+        }
     }
 
     #[test]

@@ -14,21 +14,37 @@ use jiff::SignedDuration;
 /// cluster the blocks run on this machine, on an embedded one.
 ///
 ///   borges run hello.org      runs a document here and now
+///   borges -f setup.org       serves: POST documents to /org
 ///   borges plan hello.org     shows what would run, and what not
 ///
 /// Exit codes: 0 all well, 1 some block failed, 2 the document or the call is
 /// wrong, 3 the cluster is out of reach or something waited too long,
 /// 130 interrupted.
 #[derive(Debug, Parser)]
-#[command(name = "borges", version, verbatim_doc_comment)]
+#[command(name = "borges", version, verbatim_doc_comment, args_conflicts_with_subcommands = true)]
+#[command(arg_required_else_help = true)]
 pub(super) struct Arguments {
     #[command(subcommand)]
-    pub(super) command: Command,
+    pub(super) command: Option<Command>,
+    #[command(flatten)]
+    pub(super) serve: ServeArguments,
+}
+
+/// Runs the server: POST an Org document to /org, and its blocks run
+///
+/// `borges -f SETUPFILE` says the same. The server ends with a signal; its blocks run on, and are found again
+/// at the next start.
+#[derive(Debug, Args)]
+pub(super) struct ServeArguments {
+    /// A setupfile: an Org file with `#+borges_…:` keys and header arguments for all documents
+    #[arg(short = 'f', long = "setupfile", value_name = "SETUPFILE")]
+    pub(super) setupfile: Option<PathBuf>,
 }
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
     Run(RunArguments),
+    Serve(ServeArguments),
     Plan(PlanArguments),
     Blocks(BlocksArguments),
     /// The embedded cluster itself; started by the other commands

@@ -31,15 +31,15 @@ pub(super) fn objection(config: &Config) -> Option<String> {
     }
 }
 
-/// The embedded cluster; it keeps its files in `directory`, and ends with us.
-pub(super) fn of(config: &Config, directory: &Path) -> Result<Cluster, String> {
+/// The embedded cluster; it keeps its files in `directory`, and ends with us if it is to.
+pub(super) fn of(config: &Config, directory: &Path, end_with_us: bool) -> Result<Cluster, String> {
     let executable = env::current_exe().map_err(|error| format!("this program cannot be found: {error}"))?;
     let options = AgentOptions {
         milli_cpus: config.milli_cpus.unwrap_or_else(machine_milli_cpus),
         mem_mib: config.mem.unwrap_or_else(machine_mem),
         disk_mib: free_disk(directory).map_err(|error| format!("{}: {error}", directory.display()))?,
-        end_with_client: true,
-        hostname: rustix::system::uname().nodename().to_string_lossy().into_owned(),
+        end_with_client: end_with_us,
+        hostname: hostname(),
         ..AgentOptions::new(directory.to_owned())
     };
     let client = Client::new(options, executable);
@@ -75,6 +75,11 @@ pub(super) fn framework(failover: f64) -> FrameworkInfo {
 /// `borges agent …`.
 pub(super) fn agent(arguments: Vec<OsString>) -> ExitCode {
     local::agent_main(arguments)
+}
+
+/// What this machine is called.
+pub(super) fn hostname() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
 }
 
 /// A cpu is a share, not a core: with few cores, several blocks run side by side all the same.

@@ -25,18 +25,9 @@ pub(super) struct Input {
 
 /// Reads what the arguments name; says what is wrong with it.
 pub(super) fn read(arguments: &DocumentArguments) -> Result<Input, Exit> {
-    let config = match &arguments.setupfile {
-        Some(path) => config(path)?,
-        None => configured("the environment", b"")?,
-    };
-    let mut languages = Languages::default();
-    for (value, at) in &config.languages {
-        if let Err(bad) = languages.add(value) {
-            let file = arguments.setupfile.as_deref().unwrap_or(Path::new("BORGES_LANG")).display();
-            eprintln!("{file}:{}:{}: error: {bad}", at.line, at.column);
-            return Err(Exit::Wrong);
-        }
-    }
+    let setupfile = arguments.setupfile.as_deref();
+    let config = setupfile.map_or_else(no_setupfile, config)?;
+    let languages = languages(&config, setupfile)?;
     let (name, source) = (shown(&arguments.path), contents(&arguments.path)?);
     let directory = directory(&arguments.path).map_err(|error| {
         eprintln!("{name}: its directory cannot be found: {error}");
@@ -76,8 +67,27 @@ pub(super) fn shown(path: &Path) -> String {
     if path == Path::new("-") { "stdin".to_owned() } else { path.display().to_string() }
 }
 
-fn config(path: &Path) -> Result<Config, Exit> {
+/// What a setupfile says, and the environment.
+pub(super) fn config(path: &Path) -> Result<Config, Exit> {
     configured(&shown(path), &contents(path)?)
+}
+
+/// What holds without a setupfile.
+pub(super) fn no_setupfile() -> Result<Config, Exit> {
+    configured("the environment", b"")
+}
+
+/// The table of languages, with those of the setupfile.
+pub(super) fn languages(config: &Config, setupfile: Option<&Path>) -> Result<Languages, Exit> {
+    let mut languages = Languages::default();
+    for (value, at) in &config.languages {
+        if let Err(bad) = languages.add(value) {
+            let file = setupfile.unwrap_or(Path::new("BORGES_LANG")).display();
+            eprintln!("{file}:{}:{}: error: {bad}", at.line, at.column);
+            return Err(Exit::Wrong);
+        }
+    }
+    Ok(languages)
 }
 
 /// The setupfile, overridden by the environment.

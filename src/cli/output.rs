@@ -68,7 +68,7 @@ impl Output {
                         }
                     }
                     Piece::Unreadable(why) => {
-                        self.note(&format!("{name}: what it wrote cannot be read: {why}"))
+                        self.note(&format!("{name}: what it wrote cannot be read: {why}"));
                     }
                 }
             }

@@ -5,6 +5,18 @@ pub fn milli_cpus(text: &str) -> Option<u64> {
     decimal(text).filter(|thousandths| (10..=1_000_000_000).contains(thousandths))
 }
 
+/// Bytes, or with a unit (`64K`, `16M`, `1G`); more than nothing.
+pub fn bytes(text: &str) -> Option<u64> {
+    let upper = text.to_ascii_uppercase();
+    let (number, shift) = match upper.char_indices().next_back()? {
+        (at, 'K') => (&upper[..at], 10),
+        (at, 'M') => (&upper[..at], 20),
+        (at, 'G') => (&upper[..at], 30),
+        _ => (upper.as_str(), 0),
+    };
+    number.parse::<u64>().ok()?.checked_mul(1 << shift).filter(|&bytes| bytes > 0)
+}
+
 /// Memory or disk: MiB, or with a unit (`512M`, `2G`, `1.5G`, `1T`); at least 1 MiB; rounded up.
 pub fn mebibytes(text: &str) -> Option<u64> {
     let upper = text.to_ascii_uppercase();
@@ -49,6 +61,15 @@ mod tests {
         for wrong in ["", ".", "-1", "zero", "0", "0.001", "1e3", "1,5", "0.12345", "99999999999999999999"] {
             assert_eq!(read(wrong), None, "{wrong}");
         }
+    }
+
+    #[test]
+    fn sizes() {
+        assert_eq!(
+            ["7", "64K", "16M", "1g"].map(bytes),
+            [Some(7), Some(65_536), Some(16 << 20), Some(1 << 30)]
+        );
+        assert!(["", "K", "0", "-1", "1T", "99999999999999999999"].map(bytes).iter().all(Option::is_none));
     }
 
     #[test]

@@ -1,0 +1,114 @@
+//! `borges -f SETUPFILE`: the server.
+
+use std::net::TcpListener;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::PathBuf;
+use std::{env, fs, io};
+
+use super::arguments::ServeArguments;
+use super::cluster::{self, Cluster};
+use super::exit::Exit;
+use super::input;
+use crate::actors::{Engine, Parts, Reader};
+use crate::babel::Languages;
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::http::{self, Server};
+use crate::spec::Request;
+use crate::store::DurableStore;
+
+/// How long blocks live on after a server that does not come back, in seconds: a week.
+const FAILOVER: f64 = 7.0 * 24.0 * 3600.0;
+
+/// Runs the server until a signal ends it; its blocks run on.
+pub(super) fn serve(arguments: &ServeArguments) -> Exit {
+    let config = match arguments.setupfile.as_deref().map_or_else(input::no_setupfile, input::config) {
+        Ok(config) => config,
+        Err(exit) => return exit,
+    };
+    if let Some(path) = &arguments.setupfile {
+        log::info!("Reading #+setupfile: {}", path.display());
+    }
+    if let Some(objection) = cluster::objection(&config) {
+        eprintln!("borges: {objection}");
+        return Exit::Wrong;
+    }
+    let languages = match input::languages(&config, arguments.setupfile.as_deref()) {
+        Ok(languages) => languages,
+        Err(exit) => return exit,
+    };
+    actix::System::new().block_on(async {
+        match run(&config, languages).await {
+            Ok(()) => Exit::Well,
+            Err(failure) => {
+                eprintln!("borges: {failure}");
+                Exit::Wrong
+            }
+        }
+    })
+}
+
+async fn run(config: &Config, languages: Languages) -> Result<(), String> {
+    let said = |what: String| move |error: io::Error| format!("{what}: {error}");
+    let data =
+        state_directory(config).ok_or("there is no home for the state directory: set `borges_data`")?;
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(&data)
+        .map_err(said(format!("the state directory `{}` cannot be made", data.display())))?;
+    let data = data.canonicalize().map_err(said(format!("`{}` cannot be found", data.display())))?;
+    // First of all: a second server on the same state ends here, before it takes the port or starts a cluster.
+    let store = DurableStore::open(&data.join("store.redb")).map_err(|error| error.to_string())?;
+    let listener = TcpListener::bind((config.bind, config.port)).map_err(said(format!(
+        "cannot listen on {}:{} (`borges_bind`, `borges_port`)",
+        config.bind, config.port
+    )))?;
+    let address = listener.local_addr().map_err(said("the own address cannot be told".to_owned()))?;
+    let user = rustix::process::geteuid().as_raw();
+    let token_file = config.token_file.clone().unwrap_or_else(|| data.join("token"));
+    let token = http::Token::read_or_make(&token_file, user).map_err(|error| error.to_string())?;
+    log::info!("API server running at {address}; the token is in {}", token_file.display());
+    if config.open {
+        log::warn!("borges_open: whoever reaches {address} may run code here, without a token");
+    }
+    let Cluster { master, sandbox, .. } = cluster::of(config, &data, false)?;
+    let (engine, breaks) = Engine::start(Parts {
+        store: Box::new(store),
+        master,
+        sandbox,
+        framework: cluster::framework(FAILOVER),
+        clock: Clock::system(),
+    })
+    .map_err(|error| error.to_string())?;
+    let server = Server {
+        engine: engine.clone(),
+        reader: Reader::start(),
+        address,
+        token,
+        user,
+        open: config.open,
+        hosts: config.hosts.iter().cloned().chain([cluster::hostname()]).collect(),
+        header_args: config.header_args.clone(),
+        plan_request: Request { languages, ..Request::default() },
+        max_document: config.max_document,
+        max_blocks: config.max_blocks,
+    };
+    let mut breaks = breaks;
+    let ended = tokio::select! {
+        ended = http::serve(server, listener) => ended.map_err(said("the server failed".to_owned())),
+        broken = breaks.recv() => Err(broken.map_or_else(|| "the scheduler has stopped".to_owned(), |b| b.reason)),
+    };
+    engine.leave().await.map_err(|error| error.to_string())?;
+    ended
+}
+
+/// `borges_data`, or `$XDG_STATE_HOME/borges`, or `~/.local/state/borges`.
+fn state_directory(config: &Config) -> Option<PathBuf> {
+    let absolute = |name| env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    config
+        .data
+        .clone()
+        .or_else(|| absolute("XDG_STATE_HOME").map(|state| state.join("borges")))
+        .or_else(|| absolute("HOME").map(|home| home.join(".local/state/borges")))
+}

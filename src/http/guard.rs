@@ -1,0 +1,76 @@
+//! Stands at the doors: no request, reading ones and the websocket included, gets past it unjudged.
+
+use std::net::SocketAddr;
+
+use actix_web::body::{BoxBody, MessageBody};
+use actix_web::dev::{ServiceRequest, ServiceResponse};
+use actix_web::http::StatusCode;
+use actix_web::http::header::{AUTHORIZATION, COOKIE, FORWARDED, HOST, ORIGIN, SET_COOKIE, VIA};
+use actix_web::middleware::Next;
+use actix_web::{Error, web};
+
+use super::answer::problem;
+use super::doors::{Facts, Rules, Verdict, judge, looks_local};
+use super::{credentials, peer};
+
+/// The address of ours that a connection came to.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct OwnAddress(pub(super) SocketAddr);
+
+/// Who stands at the doors, and by which rules.
+#[derive(Debug, Clone)]
+pub(super) struct Doors {
+    pub(super) rules: Rules,
+    pub(super) token: super::Token,
+    /// Whose processes are let in without a token: ours, and root's.
+    pub(super) user: u32,
+}
+
+pub(super) async fn guard(
+    doors: web::Data<Doors>,
+    request: ServiceRequest,
+    next: Next<impl MessageBody + 'static>,
+) -> Result<ServiceResponse<BoxBody>, Error> {
+    let header = |name| request.headers().get(name).and_then(|value| value.to_str().ok());
+    let unknown = SocketAddr::from(([0, 0, 0, 0], 0));
+    let peer = request.peer_addr().unwrap_or(unknown);
+    let local = request.conn_data::<OwnAddress>().map_or(unknown, |own| own.0);
+    let forwarded = [FORWARDED, VIA].iter().any(|name| request.headers().contains_key(name))
+        || request.headers().contains_key("x-forwarded-for");
+    // Whose socket it is costs a look into /proc: only where it can matter.
+    let peer_is_ours = !forwarded && looks_local(peer, local) && {
+        let owner = peer::socket_owner(peer, local).unwrap_or_else(|error| {
+            log::warn!("whose the connection from {peer} is cannot be seen: {error}");
+            None
+        });
+        owner.is_some_and(|owner| owner == 0 || owner == doors.user)
+    };
+    let by_query = credentials::query_token(request.query_string());
+    let facts = Facts {
+        peer,
+        local,
+        peer_is_ours,
+        forwarded,
+        host: header(HOST),
+        origin: header(ORIGIN),
+        bearer: header(AUTHORIZATION).and_then(credentials::bearer),
+        query: by_query.as_deref(),
+        cookie: header(COOKIE).and_then(|cookies| credentials::cookie_token(cookies, doors.rules.port)),
+    };
+    let set_cookie = match judge(&facts, &doors.rules) {
+        Verdict::Allowed { set_cookie } => set_cookie,
+        refused => {
+            let status = refused.status().and_then(|status| StatusCode::from_u16(status).ok());
+            let sentence = refused.sentence(&facts, &doors.rules);
+            let (request, _) = request.into_parts();
+            let answer = problem(&request, status.unwrap_or(StatusCode::FORBIDDEN), &sentence);
+            return Ok(ServiceResponse::new(request, answer));
+        }
+    };
+    let mut response = next.call(request).await?.map_into_boxed_body();
+    if set_cookie && let Ok(cookie) = credentials::set_cookie(doors.token.secret(), doors.rules.port).parse()
+    {
+        response.headers_mut().append(SET_COOKIE, cookie);
+    }
+    Ok(response)
+}
