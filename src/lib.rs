@@ -14,6 +14,7 @@
 //! | [`local`] | the embedded one-machine cluster |
 //! | [`store`] | what must survive |
 //! | [`actors`] | who tells whom what |
+//! | [`http`] | documents come in, states and output go out; who may come in |
 //! | [`cli`] | arguments in, exit codes out |
 //! | [`config`], [`clock`] | the setupfile as a value; the only time and chance |
 //!
@@ -27,6 +28,7 @@ pub mod babel;
 pub mod cli;
 pub mod clock;
 pub mod config;
+pub mod http;
 pub mod local;
 pub mod mesos;
 pub mod offer;

@@ -1,0 +1,349 @@
+//! Which document did a client send?
+//!
+//! The body is the document, raw. Clients spell that in nine ways, and one of them, `curl -d @FILE`, deletes
+//! every newline: it cannot be repaired, so it is answered with the command to type. The content type alone
+//! proves nothing: curl sends `application/x-www-form-urlencoded` with what it did not encode.
+
+use std::borrow::Cow;
+
+use memchr::memmem;
+use thiserror::Error;
+
+use super::multipart::{self, BadForm};
+
+/// What a client sent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Received<'a> {
+    /// The Org text.
+    pub document: Cow<'a, [u8]>,
+    /// What the client should know of how it was read.
+    pub note: Option<String>,
+}
+
+/// Why a body is no document: the texts are whole answers, for a status of 400. Nothing is scheduled.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum BadBody {
+    /// Its newlines were deleted.
+    #[error(
+        "This document arrived on one line: curl -d @FILE (or -d@FILE) deletes every newline.\n\
+         Send it with:   curl -X POST --data-binary @FILE http://{told_at}/org\n\
+         No block was scheduled."
+    )]
+    OneLine {
+        /// Host and port of this server as the client knows them.
+        told_at: String,
+    },
+    /// It is a file's name.
+    #[error(
+        "curl sent the file's name, not its content: --data-raw does not read files.\n\
+         Send it with:   curl -X POST --data-binary @{file} http://{told_at}/org\n\
+         No block was scheduled."
+    )]
+    FileName {
+        /// The name as one types it in a shell; `FILE` where it cannot be typed.
+        file: String,
+        /// Host and port of this server as the client knows them.
+        told_at: String,
+    },
+    /// A form of which no one field is the document.
+    #[error(
+        "This form has {fields} fields that look like a document: send one document at a time.\n\
+         Send it with:   curl -X POST --data-binary @FILE http://{told_at}/org\n\
+         No block was scheduled."
+    )]
+    ManyFields {
+        /// How many.
+        fields: usize,
+        /// Host and port of this server as the client knows them.
+        told_at: String,
+    },
+    /// A multipart form without the one file that would be the document.
+    #[error(
+        "{why}.\n\
+         Send it with:   curl -X POST --data-binary @FILE http://{told_at}/org\n\
+         No block was scheduled."
+    )]
+    Multipart {
+        /// What is wrong with the form.
+        why: BadForm,
+        /// Host and port of this server as the client knows them.
+        told_at: String,
+    },
+}
+
+/// The longest name of a file, bytes: Linux' `PATH_MAX`.
+const LONGEST_NAME: usize = 4096;
+
+/// `#+` as a form encodes it; the letter in any case.
+const ENCODED: &[u8] = b"%23%2B";
+
+/// The document in the body of a request. `told_at` is `HOST:PORT` of this server as the client knows it.
+/// Time is linear in the length of the body.
+///
+/// # Errors
+/// [`BadBody`], where no document can be made out.
+pub fn document<'a>(
+    content_type: Option<&str>,
+    body: &'a [u8],
+    told_at: &str,
+) -> Result<Received<'a>, BadBody> {
+    let told_at = || told_at.to_owned();
+    if let Some(boundary) = content_type.and_then(multipart::boundary) {
+        return match boundary.and_then(|boundary| multipart::only_file(&boundary, body)) {
+            Ok(file) => Ok(Received { document: Cow::Borrowed(file), note: None }),
+            Err(why) => Err(BadBody::Multipart { why, told_at: told_at() }),
+        };
+    }
+    // No line ends at all: then curl may have deleted them, or percent signs may hide them.
+    if memchr::memchr2(b'\n', b'\r', body).is_none() {
+        if lost_its_lines(body) {
+            return Err(BadBody::OneLine { told_at: told_at() });
+        }
+        if let Some(file) = file_name(body) {
+            return Err(BadBody::FileName { file, told_at: told_at() });
+        }
+        if memchr::memchr(b'#', body).is_none() && is_encoded(body) {
+            return form_field(body)
+                .map(|field| Received {
+                    document: Cow::Owned(decoded(field)),
+                    note: Some(
+                        "the document came URL-encoded and was decoded once; `--data-binary @FILE` sends it as it is"
+                            .to_owned(),
+                    ),
+                })
+                .map_err(|fields| BadBody::ManyFields { fields, told_at: told_at() });
+        }
+    }
+    Ok(Received { document: Cow::Borrowed(body), note: None })
+}
+
+/// Whether one line holds what never stands on one line: the beginning of a block, or two keywords.
+fn lost_its_lines(line: &[u8]) -> bool {
+    let begins_block = |at: usize| {
+        line.get(at + 2..at + 11).is_some_and(|keyword| keyword.eq_ignore_ascii_case(b"begin_src"))
+    };
+    let mut keywords = memmem::find_iter(line, b"#+");
+    keywords.next().is_some_and(|first| begins_block(first) || keywords.next().is_some())
+}
+
+/// The name in `@NAME`, as one types it in a shell.
+fn file_name(line: &[u8]) -> Option<String> {
+    let name = line.strip_prefix(b"@").filter(|name| !name.is_empty() && name.len() < LONGEST_NAME)?;
+    let Some(name) = str::from_utf8(name).ok().filter(|name| !name.contains(char::is_control)) else {
+        return Some("FILE".to_owned());
+    };
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_./+,:@%=".contains(&byte);
+    Some(if name.bytes().all(plain) { name.to_owned() } else { format!("'{}'", name.replace('\'', r"'\''")) })
+}
+
+/// Whether `#+` stands in it as a form encodes it.
+fn is_encoded(text: &[u8]) -> bool {
+    memchr::memchr_iter(b'%', text)
+        .any(|at| text.get(at..at + ENCODED.len()).is_some_and(|found| found.eq_ignore_ascii_case(ENCODED)))
+}
+
+/// The value of the only field with a document in it; otherwise, how many there are.
+fn form_field(form: &[u8]) -> Result<&[u8], usize> {
+    let mut documents = form.split(|byte| *byte == b'&').filter(|field| is_encoded(field));
+    let first = documents.next().unwrap_or(form);
+    match documents.count() {
+        // An `=` behind the document's beginning is not the one that ends a field's name.
+        0 => Ok(memchr::memchr(b'=', first)
+            .map(|at| first.split_at(at))
+            .filter(|(name, _)| !is_encoded(name))
+            .map_or(first, |(_, value)| &value[1..])),
+        more => Err(more + 1),
+    }
+}
+
+/// A field's value, decoded once; a `%` that begins no code stays as it is.
+fn decoded(field: &[u8]) -> Vec<u8> {
+    let digit = |at: usize| {
+        let digit = char::from(*field.get(at)?).to_digit(16)?;
+        u8::try_from(digit).ok()
+    };
+    let mut text = Vec::with_capacity(field.len());
+    let mut at = 0;
+    while let Some(&byte) = field.get(at) {
+        let code = if byte == b'%' { digit(at + 1).zip(digit(at + 2)) } else { None };
+        match (byte, code) {
+            (_, Some((high, low))) => text.push(high * 16 + low),
+            (b'+', None) => text.push(b' '),
+            (byte, None) => text.push(byte),
+        }
+        at += if code.is_some() { 3 } else { 1 };
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use rstest::rstest;
+
+    use super::*;
+
+    /// What curl 7.88.1 sends as the type of all that is given by `-d` and its kin.
+    const FORM: Option<&str> = Some("application/x-www-form-urlencoded");
+    const AT: &str = "192.168.0.7:8888";
+
+    /// The file that was sent: 136 bytes.
+    const FILE: &str = "#+TITLE: t\n\n#+name: run-forever\n#+BEGIN_SRC sh\necho \"Started running\"\n\
+        while true; do\n  echo \"Still running...\"\n  sleep 1\ndone\n#+END_SRC\n";
+
+    // As captured from curl 7.88.1.
+    const URLENCODED: &str = "%23%2BTITLE%3A+t%0A%0A%23%2Bname%3A+run-forever%0A%23%2BBEGIN_SRC+sh%0A\
+        echo+%22Started+running%22%0Awhile+true%3B+do%0A++echo+%22Still+running...%22%0A++sleep+1%0Adone%0A\
+        %23%2BEND_SRC%0A";
+    const ONE_LINE: &str = "#+TITLE: t#+name: run-forever#+BEGIN_SRC shecho \"Started running\"while true; do  \
+        echo \"Still running...\"  sleep 1done#+END_SRC";
+    const MULTIPART: Option<&str> =
+        Some("multipart/form-data; boundary=------------------------bdf2a1ecfd4f2e35");
+    const MULTIPART_HEAD: &str = "--------------------------bdf2a1ecfd4f2e35\r\nContent-Disposition: form-data; \
+        name=\"file\"; filename=\"org-file.org\"\r\nContent-Type: application/octet-stream\r\n\r\n";
+    const MULTIPART_END: &str = "\r\n--------------------------bdf2a1ecfd4f2e35--\r\n";
+
+    fn multipart(file: &str) -> String {
+        [MULTIPART_HEAD, file, MULTIPART_END].concat()
+    }
+
+    #[rstest]
+    #[case::inline_d(FORM, FILE.trim_end().to_owned(), FILE.trim_end())]
+    #[case::data_binary(FORM, FILE.to_owned(), FILE)]
+    #[case::upload_with_no_type(None, FILE.to_owned(), FILE)]
+    #[case::raw_by_another_client(Some("text/org; charset=utf-8"), FILE.to_owned(), FILE)]
+    #[case::form_file(MULTIPART, multipart(FILE), FILE)]
+    #[case::what_only_looks_encoded(FORM, "a=%41&b=+\n#+TITLE: 100%25\n".to_owned(), "a=%41&b=+\n#+TITLE: 100%25\n")]
+    #[case::encoded_within_a_document(FORM, "see %23%2B\n".to_owned(), "see %23%2B\n")]
+    #[case::encoded_beside_a_keyword(None, "#+TITLE: %23%2B".to_owned(), "#+TITLE: %23%2B")]
+    #[case::no_blocks(FORM, "* Notes\nnothing runs here\n".to_owned(), "* Notes\nnothing runs here\n")]
+    #[case::no_blocks_no_newline(FORM, "only a sentence".to_owned(), "only a sentence")]
+    #[case::one_keyword(FORM, "#+TITLE: alone".to_owned(), "#+TITLE: alone")]
+    #[case::line_ends_of_old(None, "#+a: 1\r#+b: 2\r".to_owned(), "#+a: 1\r#+b: 2\r")]
+    #[case::a_person_first(FORM, "@ada\nwrote this\n".to_owned(), "@ada\nwrote this\n")]
+    #[case::only_an_at(FORM, "@".to_owned(), "@")]
+    #[case::nothing(None, String::new(), "")]
+    fn kept_as_it_is(#[case] content_type: Option<&str>, #[case] body: String, #[case] document_sent: &str) {
+        let received = document(content_type, body.as_bytes(), AT).unwrap();
+        assert_eq!(str::from_utf8(&received.document), Ok(document_sent));
+        assert_eq!(received.note, None);
+        assert!(matches!(received.document, Cow::Borrowed(_)));
+    }
+
+    #[rstest]
+    #[case::data_urlencode(URLENCODED.to_owned(), FILE)]
+    #[case::data_urlencode_named(format!("doc={URLENCODED}"), FILE)]
+    #[case::in_a_larger_form(format!("token=x&doc={URLENCODED}&send=now"), FILE)]
+    #[case::small_letters_and_spaces_as_codes("%23%2btitle:%20a%2bb".to_owned(), "#+title: a+b")]
+    #[case::decoded_once("%23%2BTITLE%3A+%2541".to_owned(), "#+TITLE: %41")]
+    #[case::an_equals_left_alone("%23%2Bx%3A+a=b".to_owned(), "#+x: a=b")]
+    #[case::no_codes("%23%2Bx%3A+100%+%zz%4".to_owned(), "#+x: 100% %zz%4")]
+    fn decoded_with_a_note(#[case] body: String, #[case] document_sent: &str) {
+        let received = document(FORM, body.as_bytes(), AT).unwrap();
+        assert_eq!(str::from_utf8(&received.document), Ok(document_sent));
+        assert_eq!(
+            received.note.as_deref(),
+            Some(
+                "the document came URL-encoded and was decoded once; `--data-binary @FILE` sends it as it is"
+            )
+        );
+    }
+
+    #[rstest]
+    #[case::as_printed_in_the_readme(ONE_LINE)]
+    #[case::a_block_alone("#+begin_src shdate#+end_src")]
+    #[case::in_any_case("text#+Begin_Src sh")]
+    #[case::two_keywords("#+TITLE: t#+name: x")]
+    #[case::with_an_at("@#+begin_src")]
+    fn newlines_deleted(#[case] body: &str) {
+        let error = document(FORM, body.as_bytes(), AT).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "This document arrived on one line: curl -d @FILE (or -d@FILE) deletes every newline.\n\
+             Send it with:   curl -X POST --data-binary @FILE http://192.168.0.7:8888/org\n\
+             No block was scheduled."
+        );
+    }
+
+    #[rstest]
+    #[case::plain("@org-file.org", "@org-file.org")]
+    #[case::with_a_path("@~/notes/a.org", "@'~/notes/a.org'")]
+    #[case::with_spaces("@my file.org", "@'my file.org'")]
+    #[case::with_a_quote("@it's.org", r"@'it'\''s.org'")]
+    #[case::that_would_run("@$(reboot)", "@'$(reboot)'")]
+    #[case::that_writes_to_a_terminal("@\u{1b}[2J", "@FILE")]
+    fn a_files_name(#[case] body: &str, #[case] typed: &str) {
+        let error = document(FORM, body.as_bytes(), AT).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            format!(
+                "curl sent the file's name, not its content: --data-raw does not read files.\n\
+                 Send it with:   curl -X POST --data-binary {typed} http://192.168.0.7:8888/org\n\
+                 No block was scheduled."
+            )
+        );
+    }
+
+    #[test]
+    fn two_documents_in_one_form() {
+        let body = format!("{URLENCODED}&b={URLENCODED}");
+        insta::assert_snapshot!(document(FORM, body.as_bytes(), AT).unwrap_err(), @r"
+        This form has 2 fields that look like a document: send one document at a time.
+        Send it with:   curl -X POST --data-binary @FILE http://192.168.0.7:8888/org
+        No block was scheduled.
+        ");
+    }
+
+    #[test]
+    fn a_form_without_a_file() {
+        let body = multipart(FILE).replace("; filename=\"org-file.org\"", "");
+        insta::assert_snapshot!(document(MULTIPART, body.as_bytes(), AT).unwrap_err(), @r"
+        this form has no file: `-F file=@FILE` sends one.
+        Send it with:   curl -X POST --data-binary @FILE http://192.168.0.7:8888/org
+        No block was scheduled.
+        ");
+    }
+
+    fn pieces() -> impl Strategy<Value = Vec<u8>> {
+        let piece = proptest::sample::select(vec![
+            "#+",
+            "begin_src",
+            "%23",
+            "%2B",
+            "%2b",
+            "%",
+            "&",
+            "=",
+            "@",
+            "\n",
+            "\r\n",
+            "--",
+            "b",
+            "+",
+            "x",
+            "\"",
+            "Content-Disposition: form-data; filename=",
+            "\0",
+            "é",
+        ]);
+        proptest::collection::vec(piece, 0..40).prop_map(|pieces| pieces.concat().into_bytes())
+    }
+
+    proptest! {
+        #[test]
+        fn never_panics(
+            content_type in proptest::option::of("(multipart/form-data; boundary=)?[-\"b;= a-z]{0,12}"),
+            body in prop_oneof![pieces(), proptest::collection::vec(any::<u8>(), 0..200)],
+        ) {
+            if let Ok(received) = document(content_type.as_deref(), &body, AT) {
+                prop_assert!(received.document.len() <= body.len());
+            }
+        }
+
+        #[test]
+        fn what_has_lines_is_kept(mut body in pieces()) {
+            body.push(b'\n');
+            prop_assert_eq!(&*document(FORM, &body, AT).unwrap().document, &*body);
+        }
+    }
+}

@@ -1,0 +1,202 @@
+//! Whose process is at the other end of a connection from this machine, by the kernel's tables.
+
+use std::fmt::Write;
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, ErrorKind};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+
+/// The user whose process holds the other end of a connection; `None` where no process of this machine (and
+/// network namespace) holds it, or holds it still.
+///
+/// Reads `/proc/net/tcp` and `/proc/net/tcp6` up to the connection: a line a connection of the machine, so
+/// ask once a connection, and only where it matters.
+///
+/// # Errors
+/// The tables cannot be read, as where `/proc` is not mounted.
+pub fn socket_owner(peer: SocketAddr, local: SocketAddr) -> io::Result<Option<u32>> {
+    let (peer_host, local_host) = (peer.ip().to_canonical(), local.ip().to_canonical());
+    let ends = |hosts: [IpAddr; 2]| Ends::of(hosts[0], peer.port(), hosts[1], local.port());
+    let owner = match (peer_host, local_host) {
+        (IpAddr::V4(peer_host), IpAddr::V4(local_host)) => {
+            let plain = ends([peer_host.into(), local_host.into()]);
+            // A client with a socket for both kinds of addresses stands in the other table.
+            let mapped = ends([peer_host.to_ipv6_mapped().into(), local_host.to_ipv6_mapped().into()]);
+            match in_file("/proc/net/tcp", &plain)? {
+                Row::Missing => in_file("/proc/net/tcp6", &mapped)?,
+                found => found,
+            }
+        }
+        (IpAddr::V6(_), IpAddr::V6(_)) => in_file("/proc/net/tcp6", &ends([peer_host, local_host]))?,
+        (IpAddr::V4(_), IpAddr::V6(_)) | (IpAddr::V6(_), IpAddr::V4(_)) => Row::Missing,
+    };
+    Ok(match owner {
+        Row::Owned(user) => Some(user),
+        Row::Abandoned | Row::Missing => None,
+    })
+}
+
+/// What a table says of one socket.
+#[derive(Debug, PartialEq, Eq)]
+enum Row {
+    /// A process of this user holds it.
+    Owned(u32),
+    /// No process holds it any more. The kernel then shows user 0, so whoever closes at once after a request
+    /// would pass for root.
+    Abandoned,
+    Missing,
+}
+
+/// Both ends of a connection as the tables write them, seen from the client.
+struct Ends {
+    client: String,
+    server: String,
+}
+
+impl Ends {
+    fn of(client: IpAddr, client_port: u16, server: IpAddr, server_port: u16) -> Self {
+        Self { client: written(client, client_port), server: written(server, server_port) }
+    }
+}
+
+/// An address as the tables write it: in words of 32 bits of the machine's own order, in hexadecimal digits.
+fn written(host: IpAddr, port: u16) -> String {
+    let mut text = String::with_capacity(37);
+    let bytes = match host {
+        IpAddr::V4(host) => host.octets().to_vec(),
+        IpAddr::V6(host) => Ipv6Addr::octets(&host).to_vec(),
+    };
+    let (words, _) = bytes.as_chunks::<4>();
+    // Writing to a string does not fail.
+    for word in words {
+        let _ = write!(text, "{:08X}", u32::from_ne_bytes(*word));
+    }
+    let _ = write!(text, ":{port:04X}");
+    text
+}
+
+fn in_file(path: &str, ends: &Ends) -> io::Result<Row> {
+    match File::open(path) {
+        Ok(file) => in_table(BufReader::with_capacity(1 << 16, file), ends),
+        // A kernel without IPv6 has no second table.
+        Err(why) if why.kind() == ErrorKind::NotFound && path.ends_with('6') => Ok(Row::Missing),
+        Err(why) => Err(why),
+    }
+}
+
+/// The client's socket in a table; reads no further than its line.
+fn in_table(mut table: impl BufRead, ends: &Ends) -> io::Result<Row> {
+    let mut line = Vec::with_capacity(256);
+    loop {
+        line.clear();
+        if table.read_until(b'\n', &mut line)? == 0 {
+            return Ok(Row::Missing);
+        }
+        if let Some(row) = str::from_utf8(&line).ok().and_then(|line| in_line(line, ends)) {
+            return Ok(row);
+        }
+    }
+}
+
+/// What a line says, if it is of the client's socket.
+fn in_line(line: &str, ends: &Ends) -> Option<Row> {
+    // sl local_address rem_address st tx:rx tr:when retrnsmt uid timeout inode …
+    let mut fields = line.split_ascii_whitespace().skip(1);
+    if fields.next()? != ends.client || fields.next()? != ends.server {
+        return None;
+    }
+    let user = fields.nth(4)?.parse().ok()?;
+    let inode = fields.nth(1)?;
+    Some(if inode == "0" { Row::Abandoned } else { Row::Owned(user) })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{TcpListener, TcpStream};
+    use std::os::unix::fs::MetadataExt;
+
+    use rstest::rstest;
+
+    use super::*;
+
+    const HEAD: &str =
+        "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n";
+
+    /// A table as a little-endian machine writes it: a listener, a client and the server's end of it.
+    #[cfg(target_endian = "little")]
+    const TABLE: &str = "\
+   0: 0100007F:22B8 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 4711 1 0000000000000000 100 0 0 10 0
+   1: 0100007F:22B8 0100007F:C350 01 00000000:00000000 00:00000000 00000000  1001        0 4712 1 0000000000000000 20 4 30 10 -1
+   2: 0100007F:C350 0100007F:22B8 01 00000000:00000000 00:00000000 00000000  1002        0 4713 1 0000000000000000 20 4 30 10 -1
+   3: 0100007F:C351 0100007F:22B8 05 00000000:00000000 00:00000000 00000000     0        0 0 1 0000000000000000 20 4 30 10 -1
+   4: 0700A8C0:C350 0700A8C0:22B8 06 00000000:00000000 03:00000D5B 00000000     0        0 0 3 0000000000000000
+   5: 0700A8C0:C352 0700A8C0:22B8 01 00000000
+";
+
+    #[cfg(target_endian = "little")]
+    const TABLE_6: &str = "\
+   0: 00000000000000000000000001000000:C350 00000000000000000000000001000000:22B8 01 00000000:00000000 00:00000000 00000000  1003        0 4714 1 0000000000000000 20 4 30 10 -1
+   1: 0000000000000000FFFF00000100007F:C353 0000000000000000FFFF00000100007F:22B8 01 00000000:00000000 00:00000000 00000000  1004        0 4715 1 0000000000000000 20 4 30 10 -1
+   2: B80D0120000000000000000001000000:C350 B80D0120000000000000000002000000:22B8 01 00000000:00000000 00:00000000 00000000  1005        0 4716 1 0000000000000000 20 4 30 10 -1
+";
+
+    #[cfg(target_endian = "little")]
+    #[rstest]
+    #[case::a_client(TABLE, "127.0.0.1:50000", "127.0.0.1:8888", Row::Owned(1002))]
+    #[case::not_the_servers_own_end(TABLE, "127.0.0.1:8888", "127.0.0.1:50001", Row::Missing)]
+    #[case::another_port(TABLE, "127.0.0.1:50000", "127.0.0.1:8889", Row::Missing)]
+    #[case::closed_at_once(TABLE, "127.0.0.1:50001", "127.0.0.1:8888", Row::Abandoned)]
+    #[case::in_time_wait(TABLE, "192.168.0.7:50000", "192.168.0.7:8888", Row::Abandoned)]
+    #[case::a_torn_line(TABLE, "192.168.0.7:50002", "192.168.0.7:8888", Row::Missing)]
+    #[case::version_6(TABLE_6, "[::1]:50000", "[::1]:8888", Row::Owned(1003))]
+    #[case::a_mapped_address(
+        TABLE_6,
+        "[::ffff:127.0.0.1]:50003",
+        "[::ffff:127.0.0.1]:8888",
+        Row::Owned(1004)
+    )]
+    #[case::a_global_address(TABLE_6, "[2001:db8::1]:50000", "[2001:db8::2]:8888", Row::Owned(1005))]
+    #[case::nothing("", "127.0.0.1:50000", "127.0.0.1:8888", Row::Missing)]
+    fn rows(#[case] table: &str, #[case] peer: SocketAddr, #[case] local: SocketAddr, #[case] row: Row) {
+        let ends = Ends::of(peer.ip(), peer.port(), local.ip(), local.port());
+        assert_eq!(in_table([HEAD, table].concat().as_bytes(), &ends).unwrap(), row);
+    }
+
+    #[test]
+    fn reads_no_further_than_the_line() {
+        let ends = Ends::of([127, 0, 0, 1].into(), 1, [127, 0, 0, 1].into(), 2);
+        let client = format!("0: {} {} 01 0:0 0:0 0 7 0 9\n", ends.client, ends.server);
+        let text = [HEAD, &client, "behind\n"].concat();
+        let mut table = text.as_bytes();
+        assert_eq!(in_table(&mut table, &ends).unwrap(), Row::Owned(7));
+        assert_eq!(table, b"behind\n");
+    }
+
+    fn ourselves() -> u32 {
+        std::fs::metadata("/proc/self").unwrap().uid()
+    }
+
+    #[rstest]
+    #[case::version_4("127.0.0.1:0", false)]
+    #[case::version_6("[::1]:0", false)]
+    #[case::a_client_with_a_socket_for_both("127.0.0.1:0", true)]
+    fn a_real_connection(#[case] bind: &str, #[case] mapped: bool) {
+        // Machines without IPv6 there are.
+        let Ok(listener) = TcpListener::bind(bind) else { return };
+        let address = listener.local_addr().unwrap();
+        let client = if mapped {
+            let IpAddr::V4(host) = address.ip() else { panic!("{address} is no IPv4 address") };
+            TcpStream::connect((host.to_ipv6_mapped(), address.port()))
+        } else {
+            TcpStream::connect(address)
+        };
+        let Ok(client) = client else { return };
+        let (server, peer) = listener.accept().unwrap();
+        let local = server.local_addr().unwrap();
+        assert_eq!(socket_owner(peer, local).unwrap(), Some(ourselves()));
+        // Half closed, it is still ours; closed, it is nobody's, though the kernel may show root.
+        client.shutdown(std::net::Shutdown::Write).unwrap();
+        assert_eq!(socket_owner(peer, local).unwrap(), Some(ourselves()));
+        drop(client);
+        assert_eq!(socket_owner(peer, local).unwrap(), None);
+    }
+}

@@ -1,0 +1,329 @@
+//! The secret that opens the doors, and the file it is kept in.
+
+use std::fmt;
+use std::fs::{DirBuilder, File, OpenOptions, Permissions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::path::Path;
+
+use sha2::{Digest, Sha256};
+use subtle::ConstantTimeEq;
+use thiserror::Error;
+
+/// The secret itself; shown nowhere but in its file and in a browser's cookie.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Token(String);
+
+/// What is compared with a token that came: it does not tell the token.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TokenHash([u8; 32]);
+
+/// Why there is no token.
+#[derive(Debug, Error)]
+pub enum TokenError {
+    /// The file cannot be read.
+    #[error("the token file `{path}` cannot be read: {why}")]
+    Unread {
+        /// Its path.
+        path: String,
+        /// What the system says.
+        why: io::Error,
+    },
+    /// The file cannot be made.
+    #[error("the token file `{path}` cannot be made: {why}")]
+    Unmade {
+        /// Its path.
+        path: String,
+        /// What the system says.
+        why: io::Error,
+    },
+    /// It is a directory, a device, or the like.
+    #[error("the token file `{path}` is no file; name another one by `#+borges_token_file:`")]
+    NoFile {
+        /// Its path.
+        path: String,
+    },
+    /// Other users may read or change it.
+    #[error(
+        "the token file `{path}` is open to other users (mode {mode:04o}); run `chmod 600 {path}`, and write a new token if they may have read this one"
+    )]
+    Shared {
+        /// Its path.
+        path: String,
+        /// Its mode.
+        mode: u32,
+    },
+    /// Another user owns it, and so knows the token.
+    #[error("the token file `{path}` belongs to user {owner}; it must belong to the user who runs borges")]
+    Foreign {
+        /// Its path.
+        path: String,
+        /// Who owns it.
+        owner: u32,
+    },
+    /// Its content is no token.
+    #[error(
+        "the token file `{path}` holds no token: write 16 to 1024 letters, digits or `-._~+/=` on one line, or remove it and a new one is made"
+    )]
+    NoToken {
+        /// Its path.
+        path: String,
+    },
+}
+
+/// How many random bytes a token has.
+const BYTES: usize = 32;
+
+/// How long a token written by a person may be, bytes.
+const LENGTHS: std::ops::RangeInclusive<usize> = 16..=1024;
+
+impl Token {
+    /// Reads the token from its file, or makes both at the first start; `user` is who runs this process.
+    ///
+    /// The file is whole at every moment, and of two that start at once, both end with the same token.
+    ///
+    /// # Errors
+    /// [`TokenError`]; a file that others may read is refused rather than mended, as they may have read it.
+    pub fn read_or_make(path: &Path, user: u32) -> Result<Self, TokenError> {
+        match Self::read(path, user) {
+            Err(TokenError::Unread { why, .. }) if why.kind() == io::ErrorKind::NotFound => {}
+            read => return read,
+        }
+        match Self::make(path) {
+            Ok(token) => Ok(token),
+            Err(why) if why.kind() == io::ErrorKind::AlreadyExists => Self::read(path, user),
+            Err(why) => Err(TokenError::Unmade { path: shown(path), why }),
+        }
+    }
+
+    /// The secret, for the cookie of a browser that showed it.
+    pub fn secret(&self) -> &str {
+        &self.0
+    }
+
+    /// What tokens that come are compared with.
+    pub fn hash(&self) -> TokenHash {
+        TokenHash::of(&self.0)
+    }
+
+    fn read(path: &Path, user: u32) -> Result<Self, TokenError> {
+        let unread = |why| TokenError::Unread { path: shown(path), why };
+        // Without waiting: opening a pipe would otherwise last until somebody writes.
+        let nonblock = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
+        let file = OpenOptions::new().read(true).custom_flags(nonblock).open(path).map_err(unread)?;
+        let about = file.metadata().map_err(unread)?;
+        if !about.is_file() {
+            return Err(TokenError::NoFile { path: shown(path) });
+        }
+        if about.uid() != user && about.uid() != 0 {
+            return Err(TokenError::Foreign { path: shown(path), owner: about.uid() });
+        }
+        if about.mode() & 0o077 != 0 {
+            return Err(TokenError::Shared { path: shown(path), mode: about.mode() & 0o7777 });
+        }
+        let mut content = Vec::new();
+        file.take(2 * *LENGTHS.end() as u64).read_to_end(&mut content).map_err(unread)?;
+        let token = str::from_utf8(&content).map(str::trim).unwrap_or_default();
+        // What `Authorization: Bearer` and a cookie both carry as it is (`token68` of RFC 9110).
+        let of_a_token = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~+/=".contains(&byte);
+        if LENGTHS.contains(&token.len()) && token.bytes().all(of_a_token) {
+            Ok(Self(token.to_owned()))
+        } else {
+            Err(TokenError::NoToken { path: shown(path) })
+        }
+    }
+
+    fn make(path: &Path) -> io::Result<Self> {
+        let mut bytes = [0; BYTES];
+        getrandom::fill(&mut bytes)?;
+        let token = hexadecimal(&bytes);
+        let directory = match path.parent() {
+            Some(parent) if parent != Path::new("") => parent,
+            _ => Path::new("."),
+        };
+        DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
+        let mut file =
+            tempfile::Builder::new().permissions(Permissions::from_mode(0o600)).tempfile_in(directory)?;
+        writeln!(file, "{token}")?;
+        file.as_file().sync_all()?;
+        file.persist_noclobber(path).map_err(|unkept| unkept.error)?;
+        File::open(directory)?.sync_all()?;
+        Ok(Self(token))
+    }
+}
+
+impl fmt::Debug for Token {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Token(…)")
+    }
+}
+
+impl TokenHash {
+    /// The hash of a token.
+    pub fn of(token: &str) -> Self {
+        Self(Sha256::digest(token).into())
+    }
+
+    /// Whether it is the hash of what came; takes as long for a near miss as for a far one.
+    pub fn is_of(&self, came: &str) -> bool {
+        self.0.ct_eq(&Self::of(came).0).into()
+    }
+}
+
+fn hexadecimal(bytes: &[u8]) -> String {
+    bytes
+        .iter()
+        .flat_map(|byte| [byte >> 4, byte & 15])
+        .filter_map(|it| char::from_digit(it.into(), 16))
+        .collect()
+}
+
+fn shown(path: &Path) -> String {
+    path.display().to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::path::PathBuf;
+
+    use rstest::rstest;
+
+    use super::*;
+
+    /// A directory, a path in it, and who we are.
+    fn place() -> (tempfile::TempDir, PathBuf, u32) {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("token");
+        let user = fs::metadata(directory.path()).unwrap().uid();
+        (directory, path, user)
+    }
+
+    fn written(path: &Path, content: &str, mode: u32) {
+        fs::write(path, content).unwrap();
+        fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
+    }
+
+    fn refused(path: &Path, user: u32) -> String {
+        let error = Token::read_or_make(path, user).unwrap_err().to_string();
+        error.replace(&shown(path), "PATH")
+    }
+
+    #[test]
+    fn made_at_the_first_start_then_kept() {
+        let (directory, _, user) = place();
+        let path = directory.path().join("state/deep/token");
+        let token = Token::read_or_make(&path, user).unwrap();
+        assert_eq!(token.secret().len(), 2 * BYTES);
+        assert_eq!(fs::read_to_string(&path).unwrap(), format!("{}\n", token.secret()));
+        assert_eq!(fs::metadata(&path).unwrap().mode() & 0o7777, 0o600);
+        assert_eq!(fs::metadata(path.parent().unwrap()).unwrap().mode() & 0o7777, 0o700);
+        assert_eq!(fs::read_dir(path.parent().unwrap()).unwrap().count(), 1);
+        assert_eq!(Token::read_or_make(&path, user).unwrap(), token);
+        assert_ne!(Token::read_or_make(&directory.path().join("other"), user).unwrap(), token);
+        assert_eq!(format!("{token:?}"), "Token(…)");
+    }
+
+    #[test]
+    fn those_who_start_at_once_agree() {
+        let (_directory, path, user) = place();
+        let starts: Vec<_> = (0..8)
+            .map(|_| {
+                let path = path.clone();
+                std::thread::spawn(move || Token::read_or_make(&path, user).unwrap().0)
+            })
+            .collect();
+        let mut tokens: Vec<_> = starts.into_iter().map(|start| start.join().unwrap()).collect();
+        tokens.dedup();
+        assert_eq!(tokens.len(), 1);
+    }
+
+    #[rstest]
+    #[case(0o640)]
+    #[case(0o604)]
+    #[case(0o620)]
+    #[case(0o644)]
+    fn open_to_others(#[case] mode: u32) {
+        let (_directory, path, user) = place();
+        written(&path, "0123456789abcdef\n", mode);
+        assert_eq!(
+            refused(&path, user),
+            format!(
+                "the token file `PATH` is open to other users (mode {mode:04o}); run `chmod 600 PATH`, and write a \
+                 new token if they may have read this one"
+            )
+        );
+    }
+
+    #[test]
+    fn of_another_user() {
+        let (_directory, path, user) = place();
+        written(&path, "0123456789abcdef\n", 0o600);
+        // Root's files are anybody's to trust, so as root the test gives the file away first.
+        let owner = if user == 0 { 12345 } else { user };
+        std::os::unix::fs::chown(&path, Some(owner), None).unwrap();
+        assert_eq!(
+            refused(&path, owner + 1),
+            format!(
+                "the token file `PATH` belongs to user {owner}; it must belong to the user who runs borges"
+            )
+        );
+        assert!(Token::read_or_make(&path, owner).is_ok());
+    }
+
+    #[rstest]
+    #[case::by_openssl("2+0Zx/qP0rGzVnBvYl9J4aV7k1nUo0cQ0r1o3v1m8hE=\n", true)]
+    #[case::long(&"x".repeat(1024), true)]
+    #[case::too_long(&"x".repeat(1025), false)]
+    #[case::far_too_long(&"x".repeat(100_000), false)]
+    #[case::short("123456789abcdef", false)]
+    #[case::two_lines("0123456789abcdef\n0123456789abcdef\n", false)]
+    #[case::with_a_semicolon("0123456789abcdef;", false)]
+    #[case::empty("", false)]
+    fn written_by_a_person(#[case] content: &str, #[case] good: bool) {
+        let (_directory, path, user) = place();
+        written(&path, content, 0o600);
+        if good {
+            assert_eq!(Token::read_or_make(&path, user).unwrap().secret(), content.trim());
+        } else {
+            assert_eq!(
+                refused(&path, user),
+                "the token file `PATH` holds no token: write 16 to 1024 letters, digits or `-._~+/=` on one line, \
+                 or remove it and a new one is made"
+            );
+        }
+    }
+
+    #[test]
+    fn no_file() {
+        let (directory, path, user) = place();
+        let no_file = "the token file `PATH` is no file; name another one by `#+borges_token_file:`";
+        assert_eq!(refused(directory.path(), user), no_file);
+        rustix::fs::mknodat(
+            rustix::fs::CWD,
+            &path,
+            rustix::fs::FileType::Fifo,
+            rustix::fs::Mode::from_raw_mode(0o600),
+            0,
+        )
+        .unwrap();
+        assert_eq!(refused(&path, user), no_file);
+        written(&directory.path().join("file"), "", 0o600);
+        let below = directory.path().join("file/token");
+        assert!(refused(&below, user).starts_with("the token file `PATH` cannot be read: Not a directory"));
+    }
+
+    #[test]
+    fn compared_by_hash() {
+        let hash = TokenHash::of("0123456789abcdef");
+        assert!(hash.is_of("0123456789abcdef"));
+        for wrong in ["", "0123456789abcde", "0123456789abcdef ", "0123456789ABCDEF"] {
+            assert!(!hash.is_of(wrong), "{wrong}");
+        }
+        // FIPS 180-4\'s own example.
+        assert_eq!(
+            hexadecimal(&TokenHash::of("abc").0),
+            "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+        );
+    }
+}
