@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 
@@ -240,7 +241,6 @@ fn the_doors() {
     let token = fs::read_to_string(served.path("state/token")).unwrap();
     let bearer = format!("Authorization: Bearer {}", token.trim());
     assert_eq!(served.curl(&["-H", "X-Forwarded-For: 10.0.0.1", "-H", &bearer], "/org").0, 200);
-    use std::os::unix::fs::PermissionsExt;
     let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
     assert_eq!((mode(&served.path("state/token")), mode(&served.path("state"))), (0o600, 0o700));
 }

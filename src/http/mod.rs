@@ -18,31 +18,31 @@
 //! | `feed` | `/ws`: what happens, as it happens |
 //! | `page` | `/`, `/healthz` |
 
+mod answer;
 mod authority;
 mod body;
 mod credentials;
-mod doors;
-mod multipart;
-mod peer;
-mod token;
-
-pub use body::{BadBody, Received, document};
-pub use credentials::{bearer, cookie_token, query_token, set_cookie};
-pub use doors::{Facts, Rules, Verdict, judge, looks_local};
-pub use peer::socket_owner;
-pub use token::{Token, TokenError, TokenHash};
-mod answer;
 mod documents;
+mod doors;
 mod feed;
 mod guard;
+mod multipart;
 mod page;
+mod peer;
 mod tasks;
+mod token;
 
 use std::net::{SocketAddr, TcpListener};
 
 use actix_web::middleware::from_fn;
 use actix_web::web::{self, PayloadConfig, ServiceConfig};
 use actix_web::{App as WebApp, HttpServer};
+
+pub use body::{BadBody, Received, document};
+pub use credentials::{bearer, cookie_token, query_token, set_cookie};
+pub use doors::{Facts, Rules, Verdict, judge, looks_local};
+pub use peer::socket_owner;
+pub use token::{Token, TokenError, TokenHash};
 
 use crate::actors::{Engine, Reader};
 use crate::org::Property;

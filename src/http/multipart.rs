@@ -186,7 +186,7 @@ mod tests {
     #[case::blanks_behind_the_boundary(&["--b \t\r\ncontent-disposition:form-data;FILENAME=x\r\n\r\nA\r\n--b--"], "A")]
     #[case::empty(&["--b\r\nContent-Disposition: form-data; filename=x\r\n\r\n\r\n--b--"], "")]
     #[case::a_boundary_within_a_line(
-        &["--b\r\nContent-Disposition: form-data; filename=x\r\n\r\n--b--\n --b\r\n--bb\r\n\r\n--b--"], "--b--\n --b\r\n--bb\r\n"
+        &["--b\r\nContent-Disposition: form-data; filename=x\r\n\r\nA--b--\n--b--\n --b\r\n--bb\r\n\r\n--b--"], "A--b--\n--b--\n --b\r\n--bb\r\n"
     )]
     #[case::a_name_by_rfc_5987(&["--b\r\nContent-Disposition: form-data; filename*=UTF-8''x\r\n\r\nA\r\n--b--"], "A")]
     #[case::a_name_that_says_filename(
