@@ -7,6 +7,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 
+use futures_util::StreamExt;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tempfile::TempDir;
@@ -202,6 +203,36 @@ fn what_waits_goes_on_after_a_kill() {
     assert!(served.wait_for(&format!("{run}.3"), "skipped").contains("requires `a`"));
     assert_eq!(served.curl(&[], &format!("/tasks/{run}.1/stdout")).1, "through\n");
     assert_eq!(served.curl(&[], &format!("/tasks/{run}.2/stdout?follow=1")).1, "after\n");
+}
+
+/// Frames are numbered without a gap, a task's come in the order of its life, and the run's end comes last.
+#[test]
+fn a_run_is_heard_of_as_it_happens() {
+    let served = Served::start();
+    let frames = actix::System::new().block_on(async {
+        let url = format!("ws://{}/ws", served.address);
+        let (_, mut socket) = awc::Client::default().ws(url).connect().await.unwrap();
+        served.submit("#+name: a\n#+begin_src sh\nexit 4\n#+end_src\n#+name: b\n#+begin_src sh :requires a\n#+end_src\n");
+        let mut frames: Vec<serde_json::Value> = Vec::new();
+        while frames.last().is_none_or(|frame| !frame["task"].is_null()) {
+            match socket.next().await.unwrap().unwrap() {
+                awc::ws::Frame::Text(text) => frames.push(serde_json::from_slice(&text).unwrap()),
+                awc::ws::Frame::Ping(_) | awc::ws::Frame::Pong(_) => {}
+                other => panic!("{other:?}"),
+            }
+        }
+        frames
+    });
+    let numbers: Vec<u64> = frames.iter().map(|frame| frame["seq"].as_u64().unwrap()).collect();
+    assert_eq!(numbers, (1..=frames.len() as u64).collect::<Vec<_>>());
+    let life = |block: &str| -> Vec<&str> {
+        let ours = frames.iter().filter(|frame| frame["block"] == block);
+        ours.map(|frame| frame["state"].as_str().unwrap()).collect()
+    };
+    assert_eq!(life("a"), ["queued", "launching", "running", "failed"]);
+    assert_eq!(life("b"), ["blocked", "skipped"]);
+    assert_eq!(frames.last().unwrap()["state"], "failed");
+    assert_eq!(frames.iter().rfind(|frame| frame["block"] == "a").unwrap()["exit_code"], 4);
 }
 
 #[test]
