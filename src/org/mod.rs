@@ -20,6 +20,8 @@
 //! | `lisp` | numbers and strings among their values |
 //! | `inherit` | what a block inherits |
 //! | `merge` | which of a block's arguments hold |
+//! | `noweb` | bodies as they would run: references expanded |
+//! | `label` | `(ref:label)`s taken off |
 //! | `report` | a document as JSON |
 //! | `nearest` | the word that was most likely meant |
 //! | `excerpt` | a line with a caret under it, for messages |
@@ -32,12 +34,14 @@ mod excerpt;
 mod grammar;
 mod header_args;
 mod inherit;
+mod label;
 mod line;
 mod lines;
 mod lisp;
 mod list;
 mod merge;
 mod nearest;
+mod noweb;
 mod outline;
 mod parse;
 mod report;
@@ -48,5 +52,6 @@ mod text;
 pub use document::{Block, Document, Keyword, LookAlike, Origin, Param, Position, Property, Value};
 pub use excerpt::excerpt;
 pub use nearest::nearest;
+pub use noweb::{Bodies, Runnable, Trouble, TroubleKind};
 pub use parse::parse;
 pub use report::report;
