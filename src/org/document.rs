@@ -84,6 +84,8 @@ pub struct Param {
     pub value: Value,
     /// The value as written, without quotes.
     pub text: String,
+    /// Emacs would evaluate the value, or that of the variable, as Lisp.
+    pub lisp: bool,
     /// Where the key stands.
     pub at: Position,
     /// Where the argument comes from.

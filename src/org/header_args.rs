@@ -81,8 +81,9 @@ pub(super) fn parse(written: &Written, origin: Origin) -> Result<Vec<Param>, (Po
         let (key, cell, skipped) = key_and_cell(&text[piece.clone()], n > 0);
         let at = cursor.at(if n == 0 { piece.start + skipped } else { piece.start - 1 });
         let key = format!("{colon}{key}");
+        let lisp = cell.is_some_and(lisp::is_code);
         let (value, text) = cell.map_or((Value::None, String::new()), lisp::read);
-        let param = Param { key, value, text, at, origin };
+        let param = Param { key, value, text, lisp, at, origin };
         if param.key == ":var" { variables(param, &mut params) } else { params.push(param) }
     }
     Ok(params)
@@ -122,7 +123,8 @@ fn variables(param: Param, params: &mut Vec<Param>) {
     for assignment in assignments {
         let text = assignment.trim_matches([' ', '\t', '\r', '\n']).to_owned();
         let value = Value::Text(text.clone());
-        params.push(Param { key: param.key.clone(), value, text, at: param.at, origin: param.origin });
+        let lisp = text.split_once('=').is_some_and(|(_, value)| lisp::is_code(value.trim_start()));
+        params.push(Param { key: param.key.clone(), value, text, lisp, at: param.at, origin: param.origin });
     }
     if params.len() == before {
         params.push(Param { value: Value::None, text: String::new(), ..param });

@@ -225,6 +225,7 @@ impl Words {
             key: key.into(),
             value: Value::Text(text.clone()),
             text,
+            lisp: false,
             at,
             origin,
         })

@@ -52,9 +52,10 @@ pub(super) fn read(block: &Block, language: &Language, problems: &mut Vec<Proble
     }
     for param in &block.params {
         match keys::key(&param.key) {
+            Key::Borges(_) | Key::Verdict | Key::Unbuilt { .. } if param.lisp => reader.lisp(param),
             Key::Borges(key) => reader.take(&mut asked, key, param),
             Key::Verdict => {}
-            Key::Shown => reader.shown(block, param),
+            Key::Shown => reader.shown(param),
             Key::Unbuilt { harmless } => {
                 if !harmless.contains(&param.text.as_str()) {
                     reader.unbuilt(param);
@@ -127,12 +128,11 @@ impl Reader<'_> {
         }
     }
 
-    /// Keys that only show things, but for two that may ask for more.
-    fn shown(&mut self, block: &Block, param: &Param) {
+    /// Keys that only show things, but for one that may ask for more.
+    fn shown(&mut self, param: &Param) {
         let asks = |word: &str| param.text.split_whitespace().any(|asked| asked == word);
         match param.key.as_str() {
             ":results" if asks("value") || asks("file") => self.unbuilt(param),
-            ":noweb" if expands(&param.text) && has_reference(&block.body) => self.unbuilt(param),
             _ => {}
         }
     }
@@ -143,6 +143,14 @@ impl Reader<'_> {
             ":results" => "Write `:results output`: the block's stdout is its result.",
             _ => "Leave it out, or keep the block from running with `:eval no`.",
         };
+        self.report(param, Problem::error(param.at, text, help));
+    }
+
+    /// Nothing of a document is evaluated to find out what it asks for.
+    fn lisp(&mut self, param: &Param) {
+        let text = format!("`{} {}` is Lisp, which is not evaluated here", param.key, param.text);
+        let help =
+            "Write the value itself, in double quotes if it begins with a bracket, `'` or a backquote.";
         self.report(param, Problem::error(param.at, text, help));
     }
 
@@ -167,31 +175,12 @@ fn directory(text: &str) -> Result<String, Help> {
     if text.is_empty() {
         return Err("Write a directory.".to_owned());
     }
-    if text.starts_with(['(', '\'', '`']) {
-        return Err("Lisp is not evaluated here. Write the directory itself.".to_owned());
-    }
     // TRAMP: `/method:host:path`.
     let method = text.strip_prefix('/').and_then(|rest| rest.split_once(':')).map(|(method, _)| method);
     if method.is_some_and(|method| !method.is_empty() && !method.contains('/')) {
         return Err("The cluster chooses the machine. Write a path without a host.".to_owned());
     }
     Ok(text.to_owned())
-}
-
-/// Values of `:noweb` that expand references when a block runs.
-fn expands(noweb: &str) -> bool {
-    matches!(noweb, "yes" | "no-export" | "strip-export" | "eval")
-}
-
-/// Whether a line holds `<<name>>`; blanks just inside the brackets make it plain text.
-fn has_reference(body: &[u8]) -> bool {
-    body.split(|&byte| byte == b'\n').any(|line| {
-        let open = memchr::memmem::find(line, b"<<");
-        let close = memchr::memmem::rfind(line, b">>");
-        let (Some(open), Some(close)) = (open, close) else { return false };
-        let blank = |byte: Option<&u8>| byte.is_none_or(u8::is_ascii_whitespace);
-        close > open + 2 && !blank(line.get(open + 2)) && !blank(line.get(close - 1))
-    })
 }
 
 #[cfg(test)]
@@ -203,23 +192,8 @@ mod tests {
         for text in ["/tmp", "data", "../x", "a:b", "/a/b:c", "~/x"] {
             assert_eq!(directory(text).as_deref(), Ok(text));
         }
-        for text in ["", "/ssh:host:/tmp", "/sudo::/", "(concat \"a\" \"b\")", "'x"] {
+        for text in ["", "/ssh:host:/tmp", "/sudo::/"] {
             assert!(directory(text).is_err(), "{text}");
-        }
-    }
-
-    #[test]
-    fn noweb_references() {
-        for (body, refers) in [
-            ("<<a>>", true),
-            ("# <<two words>> x", true),
-            ("cat << EOF", false),
-            ("cat <<EOF\nEOF", false),
-            ("<< a >>", false),
-            ("<<>>", false),
-            ("a << 1 >> 2", false),
-        ] {
-            assert_eq!(has_reference(body.as_bytes()), refers, "{body}");
         }
     }
 }

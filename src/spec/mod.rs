@@ -10,11 +10,13 @@
 //! | `keys` | every header argument by name: ours, Babel's, not built yet |
 //! | `values` | numbers, amounts, durations, words as documents write them |
 //! | `arguments` | a block's header arguments → what its task asks for |
+//! | `code` | a block's body as it runs, references expanded |
 //! | `graph` | names → edges; cycles |
 //! | `progress` | which tasks are set free as others end |
 //! | `problem` | what is wrong, where, and what to write instead |
 
 mod arguments;
+mod code;
 mod graph;
 mod keys;
 mod plan;

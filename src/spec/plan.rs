@@ -1,10 +1,11 @@
 //! The way through: a document in, a plan or problems out.
 
 use crate::babel::{Language, Languages};
-use crate::org::{Block, Document, Keyword, Origin, Position, nearest};
+use crate::org::{Block, Bodies, Document, Keyword, Origin, Position, nearest};
 use crate::task::{Command, Edge, Requirement, TaskSpec};
 
 use super::arguments::{self, Asked};
+use super::code;
 use super::graph::{self, Names, Wait, title};
 use super::problem::{Problem, Severity};
 use super::verdict::{Verdict, Why, verdict};
@@ -67,6 +68,7 @@ enum Fate {
         language: Language,
         asked: Box<Asked>,
         held: bool,
+        body: Vec<u8>,
     },
     Skipped(String),
     /// `Request::names` leaves it out.
@@ -84,11 +86,17 @@ pub fn plan(source: &[u8], document: &Document, request: &Request) -> Result<Pla
     unclosed(document, &mut problems);
 
     let names = Names::of(&document.blocks, &mut problems);
+    let mut bodies = Bodies::new(source, document);
     let mut candidates: Vec<Candidate> = document
         .blocks
         .iter()
         .map(|block| Candidate { block, fate: fate(block, &languages, request, &mut problems) })
         .collect();
+    for (place, candidate) in candidates.iter_mut().enumerate() {
+        if let Fate::Runs { body, .. } = &mut candidate.fate {
+            *body = code::code(&mut bodies, place, &names, &mut problems);
+        }
+    }
     garbled(source, &candidates, &mut problems);
 
     let mut waits: Vec<Wait> = Vec::new();
@@ -182,7 +190,7 @@ fn fate(block: &Block, languages: &Languages, request: &Request, problems: &mut 
         return Fate::Skipped(Why::NoLanguage.to_string());
     };
     let asked = Box::new(arguments::read(block, &language, problems));
-    Fate::Runs { language, asked, held }
+    Fate::Runs { language, asked, held, body: Vec::new() }
 }
 
 /// A language that is nearly one that runs is more likely a slip than a choice.
@@ -316,7 +324,7 @@ fn assemble(candidates: Vec<Candidate>, waits: &[Wait], warnings: Vec<Problem>, 
         match fate {
             Fate::NotAsked => {}
             Fate::Skipped(reason) => plan.skipped.push(Skip { block: name, line, reason }),
-            Fate::Runs { language, asked, held } => {
+            Fate::Runs { language, asked, held, body } => {
                 let mut arguments = language.arguments;
                 arguments.push(Command::BODY.to_owned());
                 numbers[place] = u32::try_from(plan.tasks.len() + 1).unwrap_or(u32::MAX);
@@ -330,7 +338,7 @@ fn assemble(candidates: Vec<Candidate>, waits: &[Wait], warnings: Vec<Problem>, 
                         arguments,
                         environment: asked.environment,
                         directory: directory(asked.directory, request),
-                        body: block.body.clone().into(),
+                        body: body.into(),
                     },
                     resources: asked.resources,
                     policy: asked.policy,
