@@ -16,6 +16,12 @@ pub struct Document {
     pub keywords: Vec<Keyword>,
     /// Source blocks, in document order.
     pub blocks: Vec<Block>,
+    /// `#+call:` lines, in document order.
+    pub calls: Vec<Call>,
+    /// `call_name(…)` in text, in document order.
+    pub inline_calls: Vec<Call>,
+    /// `src_lang{…}` in text, in document order.
+    pub inline_blocks: Vec<InlineBlock>,
     /// Lines `#+begin_src` that begin no block.
     pub look_alikes: Vec<LookAlike>,
 }
@@ -28,6 +34,34 @@ pub struct Keyword {
     /// Without blanks at its ends.
     pub value: String,
     /// Where the value begins.
+    pub at: Position,
+}
+
+/// A call of a block: `name[inside](arguments)end`, the end in square brackets where it stands in text.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Call {
+    /// The block that is called.
+    pub name: Option<String>,
+    /// Header arguments for the block itself.
+    pub inside: Option<String>,
+    /// Its variables.
+    pub arguments: Option<String>,
+    /// Header arguments for what becomes of the result.
+    pub end: Option<String>,
+    /// Where it begins: its first affiliated keyword.
+    pub at: Position,
+}
+
+/// `src_language[parameters]{body}`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InlineBlock {
+    /// As written.
+    pub language: String,
+    /// Header arguments.
+    pub parameters: Option<String>,
+    /// Code.
+    pub body: String,
+    /// Where it begins.
     pub at: Position,
 }
 

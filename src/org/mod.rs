@@ -16,6 +16,9 @@
 //! | `outline` | headlines and their property drawers |
 //! | `source` | a block's own lines |
 //! | `body` | a block's code: escapes and indentation |
+//! | `call` | `#+call:` lines |
+//! | `inline` | blocks and calls within text |
+//! | `brackets` | which bracket closes which |
 //! | `header_args` | splitting a line of header arguments |
 //! | `lisp` | numbers and strings among their values |
 //! | `inherit` | what a block inherits |
@@ -27,6 +30,8 @@
 //! | `excerpt` | a line with a caret under it, for messages |
 
 mod body;
+mod brackets;
+mod call;
 #[cfg(test)]
 mod cases;
 mod document;
@@ -34,6 +39,7 @@ mod excerpt;
 mod grammar;
 mod header_args;
 mod inherit;
+mod inline;
 mod label;
 mod line;
 mod lines;
@@ -49,7 +55,9 @@ mod source;
 mod structure;
 mod text;
 
-pub use document::{Block, Document, Keyword, LookAlike, Origin, Param, Position, Property, Value};
+pub use document::{
+    Block, Call, Document, InlineBlock, Keyword, LookAlike, Origin, Param, Position, Property, Value,
+};
 pub use excerpt::excerpt;
 pub use nearest::nearest;
 pub use noweb::{Bodies, Runnable, Trouble, TroubleKind};

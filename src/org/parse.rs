@@ -3,13 +3,15 @@
 use memchr::memmem;
 
 use super::body;
+use super::brackets::Brackets;
 use super::document::{Document, Keyword, Origin, Position, Property};
 use super::header_args::{self, Written};
 use super::inherit::Inheritance;
+use super::inline;
 use super::merge::merge;
 use super::outline::{Outline, Scope};
 use super::source::Source;
-use super::structure::Walker;
+use super::structure::{Found, Walker};
 use super::text::{Text, narrow};
 
 /// Reads an Org document.
@@ -22,6 +24,8 @@ pub fn parse(source: &[u8], setup: &[Property]) -> Document {
     let mut sources = Vec::new();
     let mut outline = Outline::new(text);
     let mut walker = Walker::default();
+    let inline = inline::possible(text.bytes);
+    let mut brackets = Brackets::new(text.bytes);
     let mut number = 1;
     let mut start = 0;
     let mut headline = begins_headline(text.bytes, 0).then_some(0);
@@ -34,10 +38,11 @@ pub fn parse(source: &[u8], setup: &[Property]) -> Document {
     loop {
         let end = headline.unwrap_or(text.bytes.len());
         let section = &text.bytes[start..end];
-        // Without `#+` there is neither block nor keyword, and nothing else is asked for.
-        if memmem::find(section, b"#+").is_some() {
+        // Without `#+` there is neither block nor keyword, and little else is asked for.
+        if memmem::find(section, b"#+").is_some() || inline && inline::possible(section) {
             let found = sources.len();
-            walker.section(text, (start, end), number, &mut document, &mut sources);
+            let found_in = Found { document: &mut document, sources: &mut sources, brackets: &mut brackets };
+            walker.section(text, (start, end), number, found_in);
             for source in &mut sources[found..] {
                 source.scope = outline.scope();
             }
@@ -46,6 +51,9 @@ pub fn parse(source: &[u8], setup: &[Property]) -> Document {
         let Some(at) = headline else { break };
         outline.enter(text, at, number);
         start = text.line(at).1;
+        if inline {
+            inline::scan(text, &text.bytes[at..start], number, &mut document);
+        }
         number += 1;
         headline = candidates.next();
     }

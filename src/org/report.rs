@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value as Json, json};
 
-use super::document::{Block, Document, Keyword, Param, Value};
+use super::document::{Block, Call, Document, InlineBlock, Keyword, Param, Value};
 use super::noweb::{self, Bodies, TroubleKind};
 use super::text::{Text, broken, decode};
 
@@ -22,12 +22,34 @@ pub fn report(file: &str, source: &[u8], document: &Document) -> Json {
         "non_utf8": broken(text.bytes),
         "keywords": document.keywords.iter().map(keyword).collect::<Vec<_>>(),
         "blocks": blocks.map(|(place, found)| block(found, place, &mut bodies)).collect::<Vec<_>>(),
+        "calls": document.calls.iter().map(call).collect::<Vec<_>>(),
+        "inline_blocks": document.inline_blocks.iter().map(inline_block).collect::<Vec<_>>(),
+        "inline_calls": document.inline_calls.iter().map(call).collect::<Vec<_>>(),
         "look_alikes": look_alikes.map(|l| json!({ "line": l.line, "in": l.within })).collect::<Vec<_>>(),
     })
 }
 
 fn keyword(keyword: &Keyword) -> Json {
     json!({ "key": keyword.key, "value": keyword.value, "line": keyword.at.line })
+}
+
+fn call(call: &Call) -> Json {
+    json!({
+        "call": call.name,
+        "inside_header": call.inside,
+        "arguments": call.arguments,
+        "end_header": call.end,
+        "line": call.at.line,
+    })
+}
+
+fn inline_block(block: &InlineBlock) -> Json {
+    json!({
+        "language": block.language,
+        "parameters": block.parameters,
+        "body": block.body,
+        "line": block.at.line,
+    })
 }
 
 fn block(block: &Block, place: usize, bodies: &mut Bodies<'_>) -> Json {
