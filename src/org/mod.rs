@@ -24,6 +24,7 @@
 //! | `inherit` | what a block inherits |
 //! | `merge` | which of a block's arguments hold |
 //! | `noweb` | bodies as they would run: references expanded |
+//! | `heading` | headings that a reference may name |
 //! | `label` | `(ref:label)`s taken off |
 //! | `report` | a document as JSON |
 //! | `nearest` | the word that was most likely meant |
@@ -38,6 +39,7 @@ mod document;
 mod excerpt;
 mod grammar;
 mod header_args;
+mod heading;
 mod inherit;
 mod inline;
 mod label;

@@ -6,11 +6,13 @@
 
 use std::borrow::Cow;
 use std::collections::HashMap;
+use std::ops::Range;
 use std::rc::Rc;
 
 use memchr::{memchr, memmem};
 
 use super::document::{Block, Document, Position, Value};
+use super::heading;
 use super::label::Labels;
 use super::structure::position;
 use super::text::{Text, decode, is_blank};
@@ -68,6 +70,8 @@ pub struct Bodies<'d> {
     blocks: &'d [Block],
     /// The first block of each name, in small letters.
     names: HashMap<String, usize>,
+    /// What is under headings with a `CUSTOM_ID`; looked for when first asked for.
+    headings: Option<HashMap<String, Range<usize>>>,
     /// Blocks by their `:noweb-ref`, in document order.
     shared: HashMap<&'d str, Vec<usize>>,
     known: HashMap<usize, Rc<Expansion>>,
@@ -85,7 +89,7 @@ impl<'d> Bodies<'d> {
         let mut shared: HashMap<&str, Vec<usize>> = HashMap::new();
         // A block without a language is nothing to refer to.
         for (place, block) in blocks.iter().enumerate().filter(|(_, block)| block.language.is_some()) {
-            if let Some(name) = &block.name {
+            if let Some(name) = block.name.as_ref().filter(|_| !block.old_name) {
                 names.entry(name.to_lowercase()).or_insert(place);
             }
             if let Some(Value::Text(reference)) = value(block, ":noweb-ref")
@@ -97,7 +101,7 @@ impl<'d> Bodies<'d> {
         let budget = source.len().saturating_mul(BUDGET.1).saturating_add(BUDGET.0);
         let text = Text::new(source);
         let (known, open, labels) = (HashMap::new(), Vec::new(), Labels::default());
-        Self { text, blocks, names, shared, known, open, budget, labels }
+        Self { text, blocks, names, headings: None, shared, known, open, budget, labels }
     }
 
     /// The code that would run: references expanded where `:noweb` says so, `(ref:label)`s taken off.
@@ -187,6 +191,13 @@ impl<'d> Bodies<'d> {
         {
             return Err(self.trouble(id, number, TroubleKind::Call(id.to_owned())));
         }
+        // A heading stands for all that is under it, as it is written.
+        let headings = self.headings.get_or_insert_with(|| heading::by_custom_id(self.text));
+        if let Some(range) = headings.get(&id.to_lowercase()) {
+            let section = shown(self.text, &self.text.bytes[range.clone()]);
+            self.spend(section.len(), number)?;
+            return Ok(section);
+        }
         // A name stands for its block, unless that is commented; a block without a name of its own lends
         // itself by `:noweb-ref`.
         let named = self.names.get(&id.to_lowercase()).filter(|&&place| !self.blocks[place].commented);
@@ -252,6 +263,21 @@ impl<'d> Bodies<'d> {
             _ => Position { line: number, column: 0 },
         }
     }
+}
+
+/// `bytes` with newlines for line ends.
+fn shown(text: Text<'_>, bytes: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(bytes.len());
+    for line in bytes.split_inclusive(|&b| b == b'\n') {
+        match line.strip_suffix(b"\r\n") {
+            Some(line) if text.crlf => {
+                out.extend_from_slice(line);
+                out.push(b'\n');
+            }
+            _ => out.extend_from_slice(line),
+        }
+    }
+    out
 }
 
 /// The value in force of a block's argument.
@@ -377,6 +403,14 @@ mod tests {
                       #+begin_src sh :noweb yes\n(<<r>>)\n#+end_src\n\
                       #+begin_src sh :noweb yes :noweb-prefix no\n(<<r>>)\n#+end_src\n";
         assert_eq!(bodies(source)[3..], ["(1, 3\n(4)", "(1, 3\n4)"]);
+    }
+
+    #[test]
+    fn headings_lend_what_is_under_them() {
+        let source = "* a\n:PROPERTIES:\n:CUSTOM_ID: x\n:END:\nmkdir x\n* b\n\
+                      #+begin_src sh :noweb yes\n<<X>>\n#+end_src\n";
+        assert_eq!(last(source), "mkdir x\n");
+        assert_eq!(last(&source.replace('\n', "\r\n")), "mkdir x\n");
     }
 
     #[test]

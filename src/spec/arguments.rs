@@ -1,7 +1,7 @@
 //! A block's header arguments → what its task asks for.
 
 use crate::babel::Language;
-use crate::org::{Block, Origin, Param, Position};
+use crate::org::{Block, Origin, Param, Position, nearest};
 use crate::task::{Ensure, Policy, Resources, Tries};
 
 use super::keys::{self, Borges, Key};
@@ -53,6 +53,7 @@ pub(super) fn read(block: &Block, language: &Language, problems: &mut Vec<Proble
     for param in &block.params {
         match keys::key(&param.key) {
             Key::Borges(_) | Key::Verdict | Key::Unbuilt { .. } if param.lisp => reader.lisp(param),
+            Key::Borges(_) if param.text.matches('"').count() % 2 == 1 => reader.unclosed_quote(param),
             Key::Borges(key) => reader.take(&mut asked, key, param),
             Key::Verdict => {}
             Key::Shown => reader.shown(param),
@@ -131,6 +132,9 @@ impl Reader<'_> {
     /// Keys that only show things, but for one that may ask for more.
     fn shown(&mut self, param: &Param) {
         let asks = |word: &str| param.text.split_whitespace().any(|asked| asked == word);
+        if param.key == ":results" {
+            self.results(param);
+        }
         match param.key.as_str() {
             ":results" if asks("value") || asks("file") => self.unbuilt(param),
             _ => {}
@@ -154,8 +158,34 @@ impl Reader<'_> {
         self.report(param, Problem::error(param.at, text, help));
     }
 
+    fn unclosed_quote(&mut self, param: &Param) {
+        let text = format!("in `{} {}` a double quote is not closed", param.key, param.text);
+        self.report(param, Problem::error(param.at, text, "Close it, or take it out."));
+    }
+
+    fn results(&mut self, param: &Param) {
+        for word in param.text.split_whitespace().filter(|word| !keys::RESULTS.contains(word)) {
+            if let Some(near) = nearest(word, keys::RESULTS) {
+                let text = format!("`{word}` is no word of `:results`");
+                self.report(param, Problem::warning(param.at, text, format!("Did you mean `{near}`?")));
+            }
+        }
+    }
+
     fn unknown(&mut self, param: &Param) {
-        let help = keys::meant(&param.key).map(|key| format!("Did you mean `{key}`?")).unwrap_or_default();
+        let word = param.key.split_whitespace().next().unwrap_or_default();
+        let colon = format!(":{}", param.key);
+        let known = |key: &str| !matches!(keys::key(key), Key::Unknown);
+        let after = param.text.split_whitespace().next().unwrap_or_default();
+        let help = if !word.starts_with(':') && known(&format!(":{word}")) {
+            format!("Write `{colon}`, with a colon before the key.")
+        } else if word == ":" && known(&format!(":{after}")) {
+            format!("Write `:{}`, without a blank after the colon.", param.text)
+        } else if param.origin == Origin::Document && !word.starts_with(':') {
+            format!("If `{word}` is a language, write `header-args:{word}`.")
+        } else {
+            keys::meant(&param.key).map(|key| format!("Did you mean `{key}`?")).unwrap_or_default()
+        };
         let text = if param.key.starts_with(':') {
             format!("the header argument `{}` is not known, and has no effect", param.key)
         } else {

@@ -18,6 +18,12 @@ pub(super) fn code(
     match bodies.run_body(place) {
         Ok(Runnable { text, missing: None }) => text.into_owned(),
         Ok(Runnable { missing: Some((at, id)), .. }) => {
+            if names.find(&id).is_ok() {
+                let text = format!("the block `{id}` lends its code to no reference");
+                let help = "Write its name on a line `#+name:`, and keep it out of COMMENT headings.";
+                problems.push(Problem::error(at, text, help));
+                return Vec::new();
+            }
             let help = match names.find(&id) {
                 Err((_, help)) if help.starts_with("Did") => help,
                 _ => "Name a block so with `#+name:`, or leave out `:noweb` if these brackets are code."

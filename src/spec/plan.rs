@@ -8,6 +8,7 @@ use super::arguments::{self, Asked};
 use super::code;
 use super::graph::{self, Names, Wait, title};
 use super::problem::{Problem, Severity};
+use super::slips;
 use super::verdict::{Verdict, Why, verdict};
 
 /// What is asked of a document, beside what it says itself.
@@ -83,7 +84,8 @@ pub fn plan(source: &[u8], document: &Document, request: &Request) -> Result<Pla
     let mut problems = Vec::new();
     let languages = languages(document, request, &mut problems);
     let run_mode = run_mode(document, &mut problems);
-    unclosed(document, &mut problems);
+    slips::unclosed(source, document, &mut problems);
+    slips::slips(source, document, &mut problems);
 
     let names = Names::of(&document.blocks, &mut problems);
     let mut bodies = Bodies::new(source, document);
@@ -162,17 +164,6 @@ fn keywords<'a>(document: &'a Document, key: &'a str) -> impl Iterator<Item = &'
     document.keywords.iter().filter(move |keyword| keyword.key == key)
 }
 
-/// A begin line without an end is text for Emacs; here somebody meant code to run.
-fn unclosed(document: &Document, problems: &mut Vec<Problem>) {
-    for look_alike in document.look_alikes.iter().filter(|found| found.within == "paragraph") {
-        problems.push(Problem::error(
-            Position { line: look_alike.line, column: 1 },
-            "this `#+begin_src` has no `#+end_src`",
-            "Close it before the next heading: a line that begins with stars ends a block, unless it is written `,*`.",
-        ));
-    }
-}
-
 fn fate(block: &Block, languages: &Languages, request: &Request, problems: &mut Vec<Problem>) -> Fate {
     let held = match verdict(block, languages) {
         Verdict::Skipped(why) => {
@@ -195,6 +186,9 @@ fn fate(block: &Block, languages: &Languages, request: &Request, problems: &mut 
 
 /// A language that is nearly one that runs is more likely a slip than a choice.
 fn hint(block: &Block, why: &Why, languages: &Languages, problems: &mut Vec<Problem>) {
+    if *why == Why::NoLanguage {
+        problems.push(slips::no_language(block));
+    }
     let Why::NoRow(name) = why else { return };
     if let Some(near) = nearest(name, languages.names()) {
         let at = Position { line: block.begin_line, column: 1 };
