@@ -8,7 +8,7 @@ use bytes::Bytes;
 
 use super::arguments::DocumentArguments;
 use super::exit::Exit;
-use super::problems;
+use super::{problems, setupfiles};
 use crate::babel::Languages;
 use crate::config::Config;
 use crate::spec::Request;
@@ -25,7 +25,7 @@ pub(super) struct Input {
 
 /// Reads what the arguments name; says what is wrong with it.
 pub(super) fn read(arguments: &DocumentArguments) -> Result<Input, Exit> {
-    let config = match &arguments.setupfile {
+    let mut config = match &arguments.setupfile {
         Some(path) => config(path)?,
         None => configured("the environment", b"")?,
     };
@@ -48,7 +48,9 @@ pub(super) fn read(arguments: &DocumentArguments) -> Result<Input, Exit> {
         can_approve: false,
         directory: Some(directory),
         home: env::var("HOME").ok(),
+        setupfiles_read: true,
     };
+    config.header_args.extend(setupfiles::read(&name, &arguments.path, &source)?);
     Ok(Input { name, source: source.into(), config, request })
 }
 

@@ -5,6 +5,7 @@
 //! | `arguments` | what one can type |
 //! | `exit` | what the process ends with |
 //! | `input` | documents and setupfiles, from disk |
+//! | `setupfiles` | files of settings that a document names |
 //! | `problems` | what is wrong, shown to a person |
 //! | `plan` | `borges plan` |
 //! | `blocks` | `borges blocks` |
@@ -23,6 +24,7 @@ mod plan;
 mod problems;
 mod progress;
 mod run;
+mod setupfiles;
 
 use std::process::ExitCode;
 

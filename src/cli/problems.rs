@@ -39,6 +39,9 @@ fn text(name: &str, source: &[u8], problem: &Problem) -> String {
         };
         return with_help(format!("{name}: {severity}: {}\n", problem.text), &problem.help);
     }
+    if let Some(file) = &problem.file {
+        return with_help(format!("{file}:{problem}\n"), &problem.help);
+    }
     let head = format!("{name}:{problem}\n");
     let excerpt = org::excerpt(source, problem.at);
     with_help(head + excerpt.trim_end_matches('\n') + "\n", &problem.help)

@@ -24,6 +24,8 @@ pub struct Document {
     pub inline_blocks: Vec<InlineBlock>,
     /// Lines `#+begin_src` that begin no block.
     pub look_alikes: Vec<LookAlike>,
+    /// The files of settings that were handed in for its `#+SETUPFILE:` lines.
+    pub files: Vec<String>,
 }
 
 /// `#+KEY: value`.
@@ -137,6 +139,9 @@ pub enum Origin {
     Document,
     /// The setupfile; its position is one of that file.
     Setup,
+    /// A file that the document names by `#+SETUPFILE:`: its number in [`Document::files`]; the position is one
+    /// of that file.
+    File(u32),
 }
 
 /// The value of a header argument, as Emacs' reader leaves it.
@@ -152,7 +157,8 @@ pub enum Value {
     Text(String),
 }
 
-/// A `header-args` property from outside the document: the setupfile's defaults.
+/// A `header-args` property from outside the document: the setupfile's defaults, or of a file that the document
+/// names itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Property {
     /// The language it holds for, in lower case; `None` holds for all.
@@ -161,4 +167,17 @@ pub struct Property {
     pub value: String,
     /// Where the value begins, in the file it comes from.
     pub at: Position,
+    /// The document names the file by `#+SETUPFILE:`; otherwise it is a default for all documents.
+    pub named: Option<Named>,
+}
+
+/// How a document comes to a file of settings.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Named {
+    /// The document's line that names it, or that names the file that names it.
+    pub line: u32,
+    /// The file, for messages.
+    pub file: String,
+    /// The property's name ends in `+`: it adds to what was set before.
+    pub appends: bool,
 }

@@ -58,7 +58,7 @@ mod structure;
 mod text;
 
 pub use document::{
-    Block, Call, Document, InlineBlock, Keyword, LookAlike, Origin, Param, Position, Property, Value,
+    Block, Call, Document, InlineBlock, Keyword, LookAlike, Named, Origin, Param, Position, Property, Value,
 };
 pub use excerpt::excerpt;
 pub use nearest::nearest;

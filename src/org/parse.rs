@@ -17,7 +17,8 @@ use super::text::{Text, narrow};
 /// Reads an Org document.
 ///
 /// It never fails: what is no block is text. `setup` holds the `header-args` properties of the setupfile,
-/// which the document's own override.
+/// which the document's own override, and those of the files that it names by `#+SETUPFILE:`, which hold from there
+/// on.
 pub fn parse(source: &[u8], setup: &[Property]) -> Document {
     let text = Text::new(source);
     let mut document = Document::default();
@@ -59,9 +60,14 @@ pub fn parse(source: &[u8], setup: &[Property]) -> Document {
     }
     outline.settle(&todo_keywords(&document.keywords));
     let scopes = outline.scopes;
-    let mut inheritance = Inheritance::new(&scopes, &document.keywords, setup, text.bytes.len());
-    document.blocks =
-        sources.into_iter().map(|source| finish(source, text, &scopes, &mut inheritance)).collect();
+    for named in setup.iter().filter_map(|property| property.named.as_ref()) {
+        if !document.files.contains(&named.file) {
+            document.files.push(named.file.clone());
+        }
+    }
+    let mut inheritance = Inheritance::new(&scopes, &document, setup, text.bytes.len());
+    let blocks = sources.into_iter().map(|source| finish(source, text, &scopes, &mut inheritance)).collect();
+    document.blocks = blocks;
     document
 }
 
@@ -110,7 +116,7 @@ fn finish(
         let inherited = inherited?;
         let mut params = inherited.clone();
         for (text, at) in own {
-            params.extend(header_args::parse(&Written::new(text, at), Origin::Block)?);
+            params.extend(header_args::parse(&Written::new(text, at, Origin::Block))?);
         }
         Ok((merge(params, block.name.as_deref())?, inherited))
     };

@@ -38,8 +38,15 @@ pub(super) enum Order {
 }
 
 /// Reads the header arguments in force for `block`; what is wrong or odd with them goes to `problems`.
-pub(super) fn read(block: &Block, language: &Language, problems: &mut Vec<Problem>) -> Asked {
-    let mut reader = Reader { problems, tries: None };
+///
+/// `files` are the files of settings that the document names.
+pub(super) fn read(
+    block: &Block,
+    language: &Language,
+    files: &[String],
+    problems: &mut Vec<Problem>,
+) -> Asked {
+    let mut reader = Reader { problems, files, tries: None };
     let mut asked = Asked {
         resources: Resources { milli_cpus: 1000, mem: language.mem, ..Resources::default() },
         policy: Policy::default(),
@@ -75,6 +82,7 @@ pub(super) fn read(block: &Block, language: &Language, problems: &mut Vec<Proble
 
 struct Reader<'a> {
     problems: &'a mut Vec<Problem>,
+    files: &'a [String],
     tries: Option<Tries>,
 }
 
@@ -195,7 +203,11 @@ impl Reader<'_> {
     }
 
     fn report(&mut self, param: &Param, mut problem: Problem) {
-        problem.in_setupfile = param.origin == Origin::Setup;
+        match param.origin {
+            Origin::Block | Origin::Document => {}
+            Origin::Setup => problem.in_setupfile = true,
+            Origin::File(file) => problem.file = self.files.get(file as usize).cloned(),
+        }
         self.problems.push(problem);
     }
 }

@@ -24,6 +24,8 @@ pub struct Request {
     pub directory: Option<String>,
     /// What `~` in `:dir` stands for.
     pub home: Option<String>,
+    /// Files that the document names by `#+SETUPFILE:` have been read; otherwise naming one is an error.
+    pub setupfiles_read: bool,
 }
 
 /// What a document comes down to.
@@ -85,6 +87,7 @@ pub fn plan(source: &[u8], document: &Document, request: &Request) -> Result<Pla
     let languages = languages(document, request, &mut problems);
     let run_mode = run_mode(document, &mut problems);
     slips::unclosed(source, document, &mut problems);
+    files(document, request, &mut problems);
     slips::slips(source, document, &mut problems);
 
     let names = Names::of(&document.blocks, &mut problems);
@@ -92,7 +95,7 @@ pub fn plan(source: &[u8], document: &Document, request: &Request) -> Result<Pla
     let mut candidates: Vec<Candidate> = document
         .blocks
         .iter()
-        .map(|block| Candidate { block, fate: fate(block, &languages, request, &mut problems) })
+        .map(|block| Candidate { block, fate: fate(block, &languages, document, request, &mut problems) })
         .collect();
     for (place, candidate) in candidates.iter_mut().enumerate() {
         if let Fate::Runs { body, .. } = &mut candidate.fate {
@@ -160,11 +163,40 @@ fn run_mode(document: &Document, problems: &mut Vec<Problem>) -> RunMode {
     mode
 }
 
+/// Other files that the document names.
+fn files(document: &Document, request: &Request, problems: &mut Vec<Problem>) {
+    for Keyword { value, at, .. } in keywords(document, "SETUPFILE").filter(|_| !request.setupfiles_read) {
+        problems.push(Problem::error(
+            *at,
+            format!("`{value}` lies where this document came from, and cannot be read here"),
+            "Send a document that holds the `#+PROPERTY:` lines of that file itself.",
+        ));
+    }
+    // As in Emacs, where including is a matter of export: a run is of this document's own blocks.
+    for Keyword { value, at, .. } in keywords(document, "INCLUDE") {
+        let path = value.trim_start_matches('"').split(['"', ' ']).next().unwrap_or_default();
+        let path = path.split("::").next().unwrap_or_default();
+        if path.to_lowercase().ends_with(".org") && !value.contains(" src ") && !value.contains(" example") {
+            problems.push(Problem::warning(
+                *at,
+                format!("the blocks of `{path}` do not run: `#+INCLUDE:` is for export, as in Emacs"),
+                "Run that document itself, or put the blocks it should lend into this one.",
+            ));
+        }
+    }
+}
+
 fn keywords<'a>(document: &'a Document, key: &'a str) -> impl Iterator<Item = &'a Keyword> {
     document.keywords.iter().filter(move |keyword| keyword.key == key)
 }
 
-fn fate(block: &Block, languages: &Languages, request: &Request, problems: &mut Vec<Problem>) -> Fate {
+fn fate(
+    block: &Block,
+    languages: &Languages,
+    document: &Document,
+    request: &Request,
+    problems: &mut Vec<Problem>,
+) -> Fate {
     let held = match verdict(block, languages) {
         Verdict::Skipped(why) => {
             hint(block, &why, languages, problems);
@@ -180,7 +212,7 @@ fn fate(block: &Block, languages: &Languages, request: &Request, problems: &mut 
     let Some(language) = block.language.as_deref().and_then(|name| languages.get(name)) else {
         return Fate::Skipped(Why::NoLanguage.to_string());
     };
-    let asked = Box::new(arguments::read(block, &language, problems));
+    let asked = Box::new(arguments::read(block, &language, &document.files, problems));
     Fate::Runs { language, asked, held, body: Vec::new() }
 }
 

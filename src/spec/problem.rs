@@ -22,6 +22,8 @@ pub struct Problem {
     pub at: Position,
     /// In the setupfile rather than in the document.
     pub in_setupfile: bool,
+    /// In this file, which the document names by `#+SETUPFILE:`, rather than in the document.
+    pub file: Option<String>,
     /// What it is: a fragment in lower case.
     pub text: String,
     /// What to write instead: a sentence; may be empty.
@@ -31,7 +33,14 @@ pub struct Problem {
 impl Problem {
     /// Something wrong.
     pub fn error(at: Position, text: impl Into<String>, help: impl Into<String>) -> Self {
-        Self { severity: Severity::Error, at, in_setupfile: false, text: text.into(), help: help.into() }
+        Self {
+            severity: Severity::Error,
+            at,
+            in_setupfile: false,
+            file: None,
+            text: text.into(),
+            help: help.into(),
+        }
     }
 
     /// Something odd.
