@@ -8,6 +8,7 @@
 (setq enable-local-variables nil
       enable-dir-local-variables nil
       vc-handled-backends nil
+      create-lockfiles nil
       org-inhibit-startup t
       org-element-use-cache nil
       gc-cons-threshold 100000000)
@@ -32,7 +33,7 @@
 (defun report-flag (value) (if value t :false))
 (defun report-value (value)
   (cond ((null value) :null)
-        ((integerp value) value)
+        ((and (integerp value) (<= (abs value) most-positive-fixnum)) value)
         ((and (floatp value) (< (abs value) 1e300)) value)
         ((stringp value) (substring-no-properties value))
         (t (prin1-to-string value))))

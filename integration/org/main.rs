@@ -2,7 +2,8 @@
 //! and the parser's own cases.
 //!
 //! Debian's Emacs has Org 9.5; where it differs from 9.8, which is what Borges agrees with, the case is named
-//! in [`OLDER`], and it is asserted that it differs. `DIFFERENCES.org` lists where Borges goes its own way.
+//! in [`OLDER`], and it is asserted that it differs. `ORG_LISP=org-9.8/lisp` in the environment puts another Org
+//! in its place. `DIFFERENCES.org` lists where Borges goes its own way.
 
 mod compare;
 
@@ -10,17 +11,35 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use compare::differences;
+use compare::{Difference, differences};
 use serde_json::Value;
 
 /// Cases of which Org 9.5 says something else than 9.8, and in which fields.
-const OLDER: &[(&str, &[&str])] = &[];
+const OLDER: &[(&str, &[&str])] = &[
+    // What a blank line or a tab holds beyond the common indentation.
+    ("blank lines and indentation", &["body"]),
+    ("a tab over the common indentation", &["body"]),
+    // `"x" "y"` loses its second half, and a quote left open is an error.
+    ("quotes", &["params"]),
+    ("a quote left open", &["body", "params", "inherited", "error"]),
+    // The first header line wins, not the last.
+    ("several header lines", &["params"]),
+    // A name over a comment is no keyword.
+    ("a comment after the name", &["keywords"]),
+    ("a clock line after the name", &["keywords"]),
+    ("nil unsets a property", &["params", "inherited"]),
+    // `COMMENTED` and the like are commented too.
+    ("COMMENT and ARCHIVE", &["commented"]),
+    ("keywords before COMMENT", &["commented"]),
+];
 
 /// What Emacs says of each file.
 fn emacs(paths: &[PathBuf]) -> Vec<Value> {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("integration/org/emacs.el");
     let output = Command::new("emacs")
-        .args(["-Q", "--batch", "-l"])
+        .args(["-Q", "--batch"])
+        .args(std::env::var_os("ORG_LISP").iter().flat_map(|lisp| ["-L".as_ref(), lisp.as_os_str()]))
+        .arg("-l")
         .arg(script)
         .args(["-f", "report-files"])
         .args(paths)
@@ -69,11 +88,28 @@ fn cases(folder: &Path) -> Vec<(String, PathBuf)> {
     cases
 }
 
+fn older(report: &Value) -> bool {
+    report["org"].as_str().unwrap().starts_with("9.5")
+}
+
+fn same_but_order(difference: &Difference) -> bool {
+    let sorted = |params: &Value| {
+        let mut params: Vec<String> = params.as_array().unwrap().iter().map(Value::to_string).collect();
+        params.sort();
+        params
+    };
+    sorted(&difference.emacs) == sorted(&difference.borges)
+}
+
 #[test]
 fn documents_are_read_as_emacs_reads_them() {
     let paths = documents();
     for (path, emacs) in paths.iter().zip(emacs(&paths)) {
-        let found = differences(&emacs, &borges(path));
+        let mut found = differences(&emacs, &borges(path));
+        if older(&emacs) {
+            // Of several header lines the last came first.
+            found.retain(|difference| difference.field != "params" || !same_but_order(difference));
+        }
         assert!(found.is_empty(), "{}: {found:#?}", path.display());
     }
 }
@@ -84,7 +120,7 @@ fn cases_are_read_as_emacs_reads_them() {
     let cases = cases(folder.path());
     let paths: Vec<PathBuf> = cases.iter().map(|(_, path)| path.clone()).collect();
     let answers = emacs(&paths);
-    let older = answers[0]["org"].as_str().unwrap().starts_with("9.5");
+    let older = older(&answers[0]);
     let mut wrong = Vec::new();
     for ((title, path), emacs) in cases.iter().zip(&answers) {
         let found = differences(emacs, &borges(path));
@@ -99,16 +135,26 @@ fn cases_are_read_as_emacs_reads_them() {
     assert!(wrong.is_empty(), "{}", wrong.concat());
 }
 
-/// A difference that is meant: title, document, and the field it is in.
-fn meant() -> Vec<(String, String, String)> {
+/// A difference that is meant.
+struct Meant {
+    title: String,
+    field: String,
+    /// The Org it takes to see it.
+    org: Option<String>,
+    document: String,
+}
+
+fn meant() -> Vec<Meant> {
     let list = include_str!("DIFFERENCES.org");
     let section = |section: &str| {
         let title = section.lines().next().unwrap().to_owned();
-        let field = section.split_once(":FIELD: ").unwrap().1.lines().next().unwrap().trim().to_owned();
+        let property =
+            |key: &str| section.split_once(key)?.1.lines().next().map(|value| value.trim().to_owned());
+        let (field, org) = (property(":FIELD: ").unwrap(), property(":ORG: "));
         let document =
             section.split_once("#+begin_example\n").unwrap().1.split_once("#+end_example").unwrap().0;
         let lines = document.lines().map(|line| line.strip_prefix(',').unwrap_or(line).to_owned() + "\n");
-        (title, field, lines.collect())
+        Meant { title, field, org, document: lines.collect() }
     };
     list.split("\n* ").skip(1).map(section).collect()
 }
@@ -119,11 +165,14 @@ fn what_is_listed_as_different_differs() {
     let list = meant();
     assert!(!list.is_empty());
     let paths: Vec<PathBuf> = (0..list.len()).map(|n| folder.path().join(format!("{n}.org"))).collect();
-    for ((_, _, document), path) in list.iter().zip(&paths) {
+    for (Meant { document, .. }, path) in list.iter().zip(&paths) {
         fs::write(path, document).unwrap();
     }
-    for (((title, field, _), path), emacs) in list.iter().zip(&paths).zip(emacs(&paths)) {
+    for ((Meant { title, field, org, .. }, path), emacs) in list.iter().zip(&paths).zip(emacs(&paths)) {
+        if org.as_deref().is_some_and(|org| emacs["org"].as_str().unwrap() < org) {
+            continue;
+        }
         let found = differences(&emacs, &borges(path));
-        assert!(found.iter().any(|difference| difference.field == field), "{title}: {found:?}\n{emacs}");
+        assert!(found.iter().any(|difference| difference.field == *field), "{title}: {found:?}\n{emacs}");
     }
 }
