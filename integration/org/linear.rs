@@ -5,6 +5,8 @@
 //! Documents with blocks are read by `borges plan`, which also expands references and looks for slips, the
 //! others by `borges blocks --format json`.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may stop where it stands")]
+
 use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
@@ -15,6 +17,9 @@ use std::thread;
 const LEAST: usize = 24_000;
 /// What twice the text may cost.
 const MOST: f64 = 2.2;
+
+/// Writes a document of about so many bytes.
+type Writer = Box<dyn Fn(usize) -> String + Sync>;
 
 /// Something to write again and again: by name, what stands before, what is repeated, and what stands after.
 const REPEATED: &[(&str, &str, &str, &str)] = &[
@@ -83,8 +88,10 @@ fn repeated((_, before, piece, after): (&str, &str, &str, &str), size: usize) ->
     format!("{before}{}{after}", piece.repeat(times))
 }
 
-/// What grows in another way.
-const GROWING: &[(&str, fn(usize) -> String)] = &[
+/// A document of about so many bytes that grows in another way, by name.
+type Growing = (&'static str, fn(usize) -> String);
+
+const GROWING: &[Growing] = &[
     ("lists in each other", |size| deep(size, |depth| format!("{}- a\n", " ".repeat(depth)))),
     ("headlines, ever deeper", |size| deep(size, |depth| format!("{} a\n", "*".repeat(depth + 1)))),
     ("special blocks in each other", |size| {
@@ -171,7 +178,7 @@ fn twice_the_text_takes_twice_the_time() {
     fs::write(&empty, "").unwrap();
     let commands: [&[&str]; 2] = [&["blocks", "--format", "json"], &["plan"]];
     let starts = commands.map(|command| instructions(command, &empty));
-    let mut work: Vec<(&str, Box<dyn Fn(usize) -> String + Sync>, usize)> = Vec::new();
+    let mut work: Vec<(&str, Writer, usize)> = Vec::new();
     for &input in REPEATED {
         let has_blocks = repeated(input, LEAST).contains("#+begin_src");
         work.push((input.0, Box::new(move |size| repeated(input, size)), usize::from(has_blocks)));

@@ -5,6 +5,8 @@
 //! in [`OLDER`], and it is asserted that it differs. `ORG_LISP=org-9.8/lisp` in the environment puts another Org
 //! in its place. `DIFFERENCES.org` lists where Borges goes its own way.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may stop where it stands")]
+
 mod compare;
 
 use std::fs;

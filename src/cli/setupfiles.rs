@@ -151,7 +151,8 @@ mod tests {
         };
         params
             .map(|p| format!("{} {} {}:{}:{}\n", p.key, p.text, shown(p.origin), p.at.line, p.at.column))
-            .collect()
+            .collect::<Vec<_>>()
+            .concat()
     }
 
     const BLOCK: &str = "#+begin_src sh :dir /\n#+end_src\n";

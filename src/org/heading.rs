@@ -31,7 +31,9 @@ pub(super) fn by_custom_id(text: Text<'_>) -> HashMap<String, Range<usize>> {
         let stars = line.iter().take_while(|&&b| b == b'*').count();
         if stars > 0 && line.get(stars) == Some(&b' ') {
             while let Some((_, ended)) = open.pop_if(|(level, _)| *level >= stars) {
-                ended.into_iter().for_each(|n| found[n].1.end = at);
+                for n in ended {
+                    found[n].1.end = at;
+                }
             }
             open.push((stars, Vec::new()));
             ids.clear();

@@ -273,7 +273,10 @@ mod tests {
             calls.map(|c| (c.at, format!("{:?} {:?} {:?} {:?}", c.name, c.inside, c.arguments, c.end))),
         );
         all.sort();
-        all.iter().map(|(at, text)| format!("{}:{} {text}\n", at.line, at.column)).collect()
+        all.iter()
+            .map(|(at, text)| format!("{}:{} {text}\n", at.line, at.column))
+            .collect::<Vec<_>>()
+            .concat()
     }
 
     #[test]

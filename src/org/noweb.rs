@@ -431,8 +431,9 @@ mod tests {
         let mut source = String::from("#+name: b0\n#+begin_src sh\n0123456789\n#+end_src\n");
         for n in 1..60 {
             let reference = format!("<<b{}>>", n - 1);
-            source +=
-                &format!("#+name: b{n}\n#+begin_src sh :noweb yes\n{reference}{reference}\n#+end_src\n");
+            let block =
+                format!("#+name: b{n}\n#+begin_src sh :noweb yes\n{reference}{reference}\n#+end_src\n");
+            source.push_str(&block);
         }
         let troubles = bodies(&source);
         assert!(troubles[59].contains("more than can be held"), "{}", troubles[59].len());
@@ -444,8 +445,9 @@ mod tests {
     fn deep_chains_end() {
         let mut source = String::from("#+name: b0\n#+begin_src sh\nx\n#+end_src\n");
         for n in 1..1000 {
-            source +=
-                &format!("#+name: b{n}\n#+begin_src sh :noweb yes\n<<b{}>>\n#+end_src\n", (n + 1) % 1000);
+            let next = (n + 1) % 1000;
+            let block = format!("#+name: b{n}\n#+begin_src sh :noweb yes\n<<b{next}>>\n#+end_src\n");
+            source.push_str(&block);
         }
         assert!(bodies(&source)[1].contains("more than 200 references"));
     }

@@ -68,9 +68,11 @@ mod tests {
                 let body = plan.tasks.last().unwrap().command.body.clone();
                 String::from_utf8_lossy(&body).into_owned()
             }
-            Err(problems) => {
-                problems.iter().map(|problem| format!("{problem}\n    {}\n", problem.help)).collect()
-            }
+            Err(problems) => problems
+                .iter()
+                .map(|problem| format!("{problem}\n    {}\n", problem.help))
+                .collect::<Vec<_>>()
+                .concat(),
         }
     }
 

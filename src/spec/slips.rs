@@ -77,9 +77,7 @@ pub(super) fn slips(source: &[u8], document: &Document, problems: &mut Vec<Probl
     orphans(document, problems);
     swallowed(document, problems);
     let mut blocks = document.blocks.iter().peekable();
-    let mut number = 0;
-    for line in source.split(|&byte| byte == b'\n') {
-        number += 1;
+    for (number, line) in (1..).zip(source.split(|&byte| byte == b'\n')) {
         while blocks.next_if(|block| block.end_line < number).is_some() {}
         if blocks.peek().is_some_and(|block| block.begin_line <= number) {
             continue;
