@@ -100,7 +100,7 @@ fn a_name_that_is_no_text() {
 #[case::a_value(":results value", "1:16", ":results")]
 #[case::a_file(":file out.png", "1:16", ":file")]
 #[case::copies(":instances 3", "1:16", ":instances")]
-#[case::macros(":noweb yes", "1:16", ":noweb")]
+#[case::lisp(":dir (getenv \"HOME\")", "1:16", "Lisp")]
 fn a_bad_value(#[case] parameters: &str, #[case] at: &str, #[case] words: &str) {
     let (run, _) = measured("run", block(parameters, "echo <<x>>"));
     // The value or its key: both are where a person looks.
@@ -285,6 +285,17 @@ fn a_misspelt_key_of_the_setupfile_names_the_nearest() {
     let run = place.borges(&["run", "bad.org", "-f", "setup.org"]);
     assert_eq!(run.code, Some(2), "{run:#?}");
     assert!(run.stderr.contains("setup.org:2:") && run.stderr.contains("borges_cpus"), "{run:#?}");
+}
+
+#[test]
+fn a_cluster_that_cannot_be_had_yet() {
+    let place = Place::new();
+    place.write("bad.org", block("", "touch ran"));
+    place.write("setup.org", "#+mesos_master: 10.0.0.1:5050\n");
+    let run = place.borges(&["run", "bad.org", "-f", "setup.org"]);
+    assert_eq!(run.code, Some(2), "{run:#?}");
+    assert!(run.stderr.contains("10.0.0.1:5050") && run.stderr.contains("`local`"), "{run:#?}");
+    assert!(!place.path("ran").exists(), "it ran: {run:#?}");
 }
 
 /// A small multiple of the input, above what the program needs for itself; printed to be looked at.

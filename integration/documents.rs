@@ -113,7 +113,7 @@ const DONE: &str = "finished";
     ("broken", "failed, exit code 2", "try 1\n"),
 ])]
 #[case::timeout("examples/timeout.org", 1, &[
-    ("patient", "failed", "I could wait for ever\n"),
+    ("patient", "failed, exit code 137", "I could wait for ever\n"),
     ("quick", DONE, "done\n"),
 ])]
 #[case::languages("examples/languages.org", 0, &[
@@ -142,10 +142,10 @@ const DONE: &str = "finished";
     ("commented", "not run: it stands under a COMMENT heading", ""),
     ("archived", "not run: it stands under an archived heading", ""),
 ])]
-#[case::tangle("examples/tangle.org", 0, &[
-    ("line-6", "not run: nothing is known to run `conf` (`#+borges_lang:` adds a language)", ""),
-    ("line-11", "not run: it is tangled to `count.awk` (`:eval yes` runs it)", ""),
-    ("reads", DONE, "2 colours\nsky = blue\n"),
+#[case::tangle("integration/documents/tangle.org", 0, &[
+    ("line-5", "not run: it is tangled to `etc/colours.conf` (`:eval yes` runs it)", ""),
+    ("line-9", "not run: it is tangled to `count.awk` (`:eval yes` runs it)", ""),
+    ("asked", DONE, "a file, and run as well\n"),
 ])]
 #[case::eval("examples/eval.org", 0, &[
     ("yes", DONE, "yes\n"),
@@ -403,6 +403,23 @@ fn a_service_runs_until_an_interrupt() {
     assert_eq!(run.code, Some(130), "{run:#?}");
     assert_eq!(run.said()["listener"], b"tick\n");
     assert!(run.states("clock").last().unwrap().starts_with("killed"), "{run:#?}");
+}
+
+/// Neither a block that ignores SIGTERM nor a child with a session of its own outlives an interrupt.
+#[test]
+fn an_interrupt_leaves_nothing_running() {
+    let place = Place::new();
+    place.write(
+        "deaf.org",
+        "#+begin_src bash\ntrap '' TERM\nsetsid sleep 1000 &\necho $! > child\necho $$ > block\necho ready\n\
+         while :; do sleep 0.1; done\n#+end_src\n",
+    );
+    let run = place.interrupted(&["run", "deaf.org"], "ready");
+    assert_eq!(run.code, Some(130), "{run:#?}");
+    for pid in ["block", "child"] {
+        let pid = fs::read_to_string(place.path(pid)).unwrap();
+        assert!(!Path::new("/proc").join(pid.trim()).exists(), "process {pid} is left: {run:#?}");
+    }
 }
 
 /// No document stands there untried: each is named in this file.

@@ -3,6 +3,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::fs;
+use std::io::{Read as _, Write as _};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -18,6 +19,9 @@ use borges::mesos::messages::{
 use borges::mesos::resources::Quantities;
 use borges::mesos::{Call, Event, Master, Place, Sandbox, SandboxError, StatusUpdate, Subscription, calls};
 use futures_util::StreamExt;
+use nix::sys::signal::{self, Signal};
+use nix::unistd::Pid;
+use prost::Message as _;
 use tempfile::TempDir;
 
 /// Nothing here takes as long: a test that waits for it hangs.
@@ -61,15 +65,15 @@ impl Drop for Home {
     fn drop(&mut self) {
         let agents = agent_processes(self.path());
         // The agent first: a reaper without children ends by itself.
-        for process in agents.iter().rev() {
-            let _ = std::process::Command::new("kill").arg("-KILL").arg(process.to_string()).status();
+        for process in agents.into_iter().rev() {
+            let _gone = signal::kill(pid(process), Signal::SIGKILL);
         }
         for process in processes(|process| {
             let sandbox = format!("MESOS_SANDBOX={}/", self.path().display());
             let environment = fs::read(process.join("environ")).unwrap_or_default();
             environment.split(|byte| *byte == 0).any(|variable| variable.starts_with(sandbox.as_bytes()))
         }) {
-            let _ = std::process::Command::new("kill").arg("-KILL").arg(process.to_string()).status();
+            let _gone = signal::kill(pid(process), Signal::SIGKILL);
         }
     }
 }
@@ -515,7 +519,7 @@ async fn a_killed_agent_loses_no_block() {
     }
     let old = agent_processes(directory.path());
     let [reaper, agent] = old.as_slice() else { panic!("{old:?}") };
-    kill("KILL", *agent);
+    kill(*agent);
     while scheduler.event().await.is_some() {}
 
     // Nobody but the reaper is there: it sees this one's end.
@@ -552,10 +556,10 @@ async fn a_killed_agent_loses_no_block() {
     wait_for("the block runs", || fs::read_to_string(&stdout).is_ok_and(|text| text.ends_with('\n'))).await;
     let block = fs::read_to_string(&stdout).unwrap();
     for process in agent_processes(directory.path()) {
-        kill("KILL", process);
+        kill(process);
     }
     while scheduler.event().await.is_some() {}
-    kill("KILL", block.trim().parse().unwrap());
+    kill(block.trim().parse().unwrap());
     wait_for("the block is gone", || !runs(block.trim())).await;
     scheduler.subscribe().await;
     scheduler.call(calls::reconcile(&framework, [("r.4.1", None)])).await;
@@ -604,6 +608,60 @@ async fn a_path_may_be_longer_than_a_sockets_name() {
 }
 
 #[tokio::test]
+async fn what_the_machine_refuses_is_said() {
+    let (_directory, options) = throw_away();
+    let mut scheduler = Scheduler::open(options).await;
+    let long = with(sh("r.1.1", "true"), &[("LONG", &"x".repeat(300_000))]);
+    let end = scheduler.run(long, TaskState::Failed).await;
+    assert!(end.message.unwrap().ends_with("its arguments are too long"));
+    // No room for sandboxes: a file lies where their directory was.
+    let executors = scheduler.sandbox("r.2.1").ancestors().nth(3).unwrap().to_owned();
+    assert!(executors.ends_with("executors"), "{}", executors.display());
+    fs::remove_dir_all(&executors).unwrap();
+    fs::write(&executors, "").unwrap();
+    let end = scheduler.run(sh("r.2.1", "true"), TaskState::Failed).await;
+    assert_eq!(reason(&end), Some(R::ContainerLaunchFailed));
+    assert!(end.message.unwrap().starts_with("the sandbox cannot be made: "));
+    // Cleaned up meanwhile, it is made again.
+    fs::remove_file(&executors).unwrap();
+    scheduler.run(sh("r.3.1", "true"), TaskState::Finished).await;
+    assert_eq!(scheduler.states("r.2.1"), ["TASK_FAILED"]);
+}
+
+#[tokio::test]
+async fn of_many_starters_one_starts() {
+    let directory = Home::new();
+    let options = options(directory.path());
+    let connections: Vec<_> = std::thread::scope(|scope| {
+        let start = || borges::local::start(&options, Path::new(env!("CARGO_BIN_EXE_borges"))).unwrap();
+        let threads: Vec<_> = (0..8).map(|_| scope.spawn(start)).collect();
+        threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+    });
+    let mut scheduler = Scheduler::open(options).await;
+    scheduler.run(sh("r.1.1", "true"), TaskState::Finished).await;
+    assert_eq!(agent_processes(directory.path()).len(), 2, "a reaper and an agent");
+    drop(connections);
+}
+
+#[tokio::test]
+async fn a_client_that_talks_nonsense_harms_no_other() {
+    let directory = Home::new();
+    let mut scheduler = Scheduler::open(options(directory.path())).await;
+    scheduler.launch(vec![sh("r.1.1", "true")]).await;
+    for nonsense in [&b"GET / HTTP/1.1\r\n\r\n"[..], b"4\nabcd", b"2\n\x10\x05", b"99999999999\n"] {
+        let mut stream =
+            std::os::unix::net::UnixStream::connect(directory.path().join("agent/socket")).unwrap();
+        stream.write_all(nonsense).unwrap();
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).unwrap();
+        let text = answer.iter().position(|byte| *byte == b'\n').unwrap() + 1;
+        let event = borges::mesos::messages::scheduler::Event::decode(&answer[text..]).unwrap();
+        assert!(matches!(Event::try_from(event), Ok(Event::Error(_))));
+    }
+    scheduler.until("r.1.1", TaskState::Finished).await;
+}
+
+#[tokio::test]
 async fn teardown_ends_everything_and_burns_the_id() {
     let directory = Home::new();
     let mut scheduler = Scheduler::open(options(directory.path())).await;
@@ -622,7 +680,10 @@ async fn teardown_ends_everything_and_burns_the_id() {
     assert_eq!(scheduler.event().await, Some(Event::Error("Framework has been removed".into())));
 }
 
-fn kill(signal: &str, pid: u32) {
-    let status = std::process::Command::new("kill").args([format!("-{signal}"), pid.to_string()]).status();
-    assert!(status.unwrap().success());
+fn kill(process: u32) {
+    signal::kill(pid(process), Signal::SIGKILL).unwrap();
+}
+
+fn pid(process: u32) -> Pid {
+    Pid::from_raw(process.try_into().unwrap())
 }

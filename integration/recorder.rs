@@ -20,7 +20,7 @@ use borges::mesos::messages::{FrameworkInfo, Offer};
 use borges::mesos::{Call, Event, Master, MasterError, Subscription};
 use borges::org;
 use borges::spec::{Request, plan};
-use borges::store::MemoryStore;
+use borges::store::DurableStore;
 use borges::task::State;
 use bytes::Bytes;
 use futures_util::StreamExt;
@@ -167,12 +167,12 @@ async fn run(parts: Parts) -> Vec<String> {
     let mut ends = BTreeMap::new();
     loop {
         match entries.recv().await.unwrap() {
-            Entry::Task(frame) if frame.block == "endless" && frame.state == State::Running => {
-                assert!(engine.kill_task(frame.run.task(frame.number)).await.unwrap());
+            Entry::Task(frame) if &*frame.block == "endless" && frame.state == State::Running => {
+                assert!(engine.kill_task(frame.task).await.unwrap());
             }
             Entry::Task(frame) if frame.state.is_final() => {
                 let end = format!("{}: {}, exit code {:?}", frame.block, frame.state, frame.exit_code);
-                ends.insert(frame.number, end);
+                ends.insert(frame.task.number, end);
             }
             Entry::Task(_) => {}
             Entry::Run(ended) => {
@@ -203,7 +203,7 @@ fn a_run_with_success_failure_kill_and_retry() {
         let client = Client::new(options, PathBuf::from(env!("CARGO_BIN_EXE_borges")));
         let agent_end = client.agent_end();
         let parts = Parts {
-            store: Box::new(MemoryStore::default()),
+            store: Box::new(DurableStore::open(&directory.path().join("store.redb")).unwrap()),
             master: Box::new(Recorder { master: client, record: record.clone() }),
             sandbox: Rc::new(LocalSandbox::new(directory.path())),
             framework: FrameworkInfo {
@@ -230,7 +230,7 @@ fn a_run_with_success_failure_kill_and_retry() {
     let mut text = format!("{}\n\n{}\n", ends.join("\n"), record.general.join("\n"));
     for (launch, lines) in &record.launches {
         let launch = launch.split_once('.').unwrap().1;
-        text += &format!("\nlaunch {launch}\n{}\n", lines.join("\n"));
+        text.extend(["\nlaunch ", launch, "\n", &lines.join("\n"), "\n"]);
     }
     insta::assert_snapshot!(text);
 }

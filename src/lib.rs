@@ -14,8 +14,8 @@
 //! | [`local`] | the embedded one-machine cluster |
 //! | [`store`] | what must survive |
 //! | [`actors`] | who tells whom what |
-//! | [`http`] | the server's routes |
 //! | [`cli`] | arguments in, exit codes out |
+//! | [`config`], [`clock`] | the setupfile as a value; the only time and chance |
 //!
 //! Arrows between the rooms point one way; `integration/arrows/` holds the table.
 

@@ -12,14 +12,14 @@ use super::keeper::{Keeper, Unsaved};
 use super::matcher::Matcher;
 use super::parser::{ParseDocument, Parsed, Parser};
 use super::scheduler::{
-    Accepted, KillRun, KillTask, Leave, ListWaiting, ReadOutput, Scheduler, Submission, SubmitDocument,
-    Waiting,
+    Accepted, KillRun, KillTask, Leave, ListRuns, ListTasks, ListWaiting, Piece, ReadOutput, RunShown,
+    Scheduler, ShowRun, ShowTask, Submission, SubmitDocument, TaskShown, Waiting,
 };
 use super::supervisor::Wires;
 use crate::clock::Clock;
-use crate::mesos::messages::FrameworkInfo;
-use crate::mesos::{Chunk, Master, Sandbox, SandboxError};
-use crate::store::Store;
+use crate::mesos::messages::{FrameworkId, FrameworkInfo};
+use crate::mesos::{Master, Sandbox};
+use crate::store::{Store, StoreError};
 use crate::task::{LaunchId, RunId, TaskId};
 
 /// What an engine is made of.
@@ -58,6 +58,17 @@ pub enum EngineError {
     Unsaved(#[from] Unsaved),
 }
 
+/// Why the actors could not be started.
+#[derive(Debug, thiserror::Error)]
+pub enum StartFailure {
+    /// The store cannot be read.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// There is no thread for the store.
+    #[error("the store's thread cannot be started: {0}")]
+    Thread(#[from] io::Error),
+}
+
 /// Documents read at the same time.
 const PARSERS: usize = 2;
 
@@ -77,8 +88,11 @@ impl Engine {
     /// Starts the actors on the current arbiter, and threads for those that have their own.
     ///
     /// What breaks for good is told to the receiver; nothing else ends the actors but the end of their system.
-    pub fn start(parts: Parts) -> io::Result<(Self, UnboundedReceiver<Broken>)> {
-        let Parts { store, master, sandbox, framework, clock } = parts;
+    /// What the store holds of an earlier life is taken up.
+    pub fn start(parts: Parts) -> Result<(Self, UnboundedReceiver<Broken>), StartFailure> {
+        let Parts { store, master, sandbox, mut framework, clock } = parts;
+        let contents = store.load()?;
+        framework.id = contents.framework.clone().map(|value| FrameworkId { value });
         let keeper = Keeper::start(store)?;
         let (broken, breaks) = mpsc::unbounded_channel();
         let feed = Feed::default().start();
@@ -104,7 +118,7 @@ impl Engine {
                 sandbox,
                 clock,
             };
-            Scheduler::new(matcher, run_ends, Rc::new(wires))
+            Scheduler::new(contents, matcher, run_ends, Rc::new(wires))
         });
         Ok((Self { scheduler, feed }, breaks))
     }
@@ -129,15 +143,40 @@ impl Engine {
         Ok(self.scheduler.send(KillRun(run)).await?)
     }
 
-    /// A piece of what a launch has written: at most `length` bytes of a file of its sandbox, from `offset`.
+    /// Pieces of what a launch has written: of each file of its sandbox at most `length` bytes, from its offset;
+    /// in the order of `files`.
     pub async fn read_output(
         &self,
         launch: LaunchId,
-        path: &'static str,
-        offset: u64,
+        files: Vec<(&'static str, u64)>,
         length: usize,
-    ) -> Result<Result<Chunk, SandboxError>, EngineError> {
-        Ok(self.scheduler.send(ReadOutput { launch, path, offset, length }).await?)
+    ) -> Result<Vec<Piece>, EngineError> {
+        Ok(self.scheduler.send(ReadOutput { launch, files, length }).await?)
+    }
+
+    /// The runs there are, newest first, at most `limit`.
+    pub async fn runs(&self, limit: usize) -> Result<Vec<RunShown>, EngineError> {
+        Ok(self.scheduler.send(ListRuns(limit)).await?)
+    }
+
+    /// A run; `None` when there is no such run.
+    pub async fn run(&self, run: RunId) -> Result<Option<RunShown>, EngineError> {
+        Ok(self.scheduler.send(ShowRun(run)).await?)
+    }
+
+    /// The tasks of `run`, or of all runs, in order, after `after`, at most `limit`.
+    pub async fn tasks(
+        &self,
+        run: Option<RunId>,
+        after: Option<TaskId>,
+        limit: usize,
+    ) -> Result<Vec<TaskShown>, EngineError> {
+        Ok(self.scheduler.send(ListTasks { run, after, limit }).await?)
+    }
+
+    /// A task; `None` when there is no such task.
+    pub async fn task(&self, task: TaskId) -> Result<Option<TaskShown>, EngineError> {
+        Ok(self.scheduler.send(ShowTask(task)).await?)
     }
 
     /// Leaves the cluster: what runs there is left to it.

@@ -1,11 +1,13 @@
 //! Who follows a run hears of it: every change of state, in order, and its end.
 
+use std::sync::Arc;
+
 use actix::{Actor, Context, Handler, Message};
 use jiff::Timestamp;
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 use tokio::sync::mpsc::UnboundedSender;
 
-use crate::task::{RunId, State};
+use crate::task::{RunId, State, TaskId};
 
 /// Passes on what happens. Entries of one task come in the order in which they happened; a run's end comes
 /// after the last of its tasks'.
@@ -35,10 +37,11 @@ pub struct Frame {
     pub time: Timestamp,
     /// The run.
     pub run: RunId,
-    /// The task's number in the run.
-    pub number: u32,
+    /// The task; `RUN.N` as JSON.
+    #[serde(serialize_with = "text")]
+    pub task: TaskId,
     /// The block's name, or `line-14`.
-    pub block: String,
+    pub block: Arc<str>,
     /// The block's line.
     pub line: u32,
     /// Which instance of the block.
@@ -57,6 +60,10 @@ pub struct Frame {
     pub exit_code: Option<i32>,
 }
 
+fn text<S: Serializer>(id: &TaskId, to: S) -> Result<S::Ok, S::Error> {
+    to.collect_str(id)
+}
+
 /// Where a run stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -69,6 +76,18 @@ pub enum RunState {
     Failed,
     /// The run was killed as a whole.
     Killed,
+}
+
+impl RunState {
+    /// As it is written everywhere.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Running => "running",
+            Self::Finished => "finished",
+            Self::Failed => "failed",
+            Self::Killed => "killed",
+        }
+    }
 }
 
 /// A run has ended.

@@ -53,11 +53,11 @@ use actix::dev::ToEnvelope;
 use actix::{Actor, Addr, Handler, Message, Recipient};
 
 pub use connection::Broken;
-pub use engine::{Engine, EngineError, Parts, Reader};
+pub use engine::{Engine, EngineError, Parts, Reader, StartFailure};
 pub use feed::{Entry, Frame, RunEnded, RunState};
 pub use keeper::Unsaved;
 pub use parser::{ParseDocument, Parsed};
-pub use scheduler::{Accepted, Submission, Waiting};
+pub use scheduler::{Accepted, Piece, RunShown, Submission, TaskShown, Waiting};
 
 /// Tells an actor something, and does not wait. The one place where a message can be lost: the actor is gone.
 fn tell<A, M>(to: &Addr<A>, message: M)

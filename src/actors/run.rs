@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::feed::RunState;
 use crate::spec::Progress;
 use crate::store::{RunRecord, TaskRecord};
-use crate::task::{History, Input, State, TaskId, TaskSpec};
+use crate::task::{History, Input, LaunchId, State, TaskId, TaskSpec};
 
 /// A run.
 #[derive(Debug)]
@@ -33,7 +33,7 @@ pub(super) struct Row {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct TaskView<'a> {
     pub(super) id: TaskId,
-    pub(super) spec: &'a TaskSpec,
+    pub(super) spec: &'a Arc<TaskSpec>,
     pub(super) row: &'a Row,
 }
 
@@ -41,7 +41,7 @@ impl Run {
     /// A run that was accepted just now: every task waits for others, for approval, or is free to go.
     pub(super) fn new(record: Arc<RunRecord>, now: Duration) -> Self {
         let progress = Progress::new(record.tasks.len(), &record.edges);
-        let row = |spec: &TaskSpec| {
+        let row = |spec: &Arc<TaskSpec>| {
             let state = match (spec.held, progress.is_free(spec.number)) {
                 (true, _) => State::Held,
                 (false, true) => State::Queued,
@@ -51,6 +51,36 @@ impl Run {
         };
         let rows: Vec<Row> = record.tasks.iter().map(row).collect();
         Self { open: rows.len(), rows, progress, kill_asked: false, record }
+    }
+
+    /// A run of an earlier life, as the store has it: `tasks` are those of it that had changed, `intents` its
+    /// launches that may have been accepted.
+    ///
+    /// A task of whose last launch nothing was saved but the intent may run: it is launching, as far as anyone
+    /// can tell, until the cluster says otherwise.
+    pub(super) fn restored(
+        record: Arc<RunRecord>,
+        tasks: impl IntoIterator<Item = TaskRecord>,
+        intents: impl IntoIterator<Item = LaunchId>,
+        now: Duration,
+    ) -> Self {
+        let mut run = Self::new(record, now);
+        for TaskRecord { id, state, history, agent, message } in tasks {
+            if let Some(row) = run.row_mut(id.number) {
+                *row = Row { state, history, agent, message, since: now };
+            }
+        }
+        for LaunchId { task, attempt } in intents {
+            if let Some(row) = run.row_mut(task.number)
+                && row.history.attempt < attempt
+                && !row.state.is_final()
+            {
+                row.state = State::Launching;
+                row.history.attempt = attempt;
+                row.agent = None;
+            }
+        }
+        run
     }
 
     pub(super) fn task(&self, number: u32) -> Option<TaskView<'_>> {
@@ -89,6 +119,11 @@ impl Run {
             self.open = self.open.saturating_sub(1);
         }
         self.progress.changed(number, state, ensure)
+    }
+
+    /// The tasks for which this one waits still.
+    pub(super) fn waits_for(&self, number: u32) -> impl Iterator<Item = u32> + '_ {
+        self.progress.waits_for(number)
     }
 
     /// How the run stands.

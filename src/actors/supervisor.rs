@@ -20,7 +20,7 @@ use super::feed::Frame;
 use super::keeper::Keeper;
 use super::tell_recipient;
 use crate::clock::Clock;
-use crate::mesos::conditions::condition;
+use crate::mesos::conditions::{condition, words};
 use crate::mesos::{Place, Sandbox, StatusUpdate};
 use crate::store::{RunRecord, TaskRecord, Write};
 use crate::task::{Condition, Effect, History, Input, LaunchId, State, TaskId, TaskSpec, step};
@@ -28,7 +28,7 @@ use crate::task::{Condition, Effect, History, Input, LaunchId, State, TaskId, Ta
 /// Watches over one task.
 pub(super) struct Supervisor {
     run: Arc<RunRecord>,
-    spec: TaskSpec,
+    spec: Arc<TaskSpec>,
     task: TaskRecord,
     /// The framework that launched it: where its sandbox is.
     framework: String,
@@ -81,9 +81,17 @@ pub(super) struct TaskQueued(pub(super) TaskId);
 pub(super) struct TaskChanged(pub(super) TaskRecord);
 
 impl Supervisor {
-    /// For the task `spec` of `run`, where it stands at `task`.
-    pub(super) fn new(run: Arc<RunRecord>, spec: TaskSpec, task: TaskRecord, wires: Rc<Wires>) -> Self {
-        Self { run, spec, task, framework: String::new(), running_since: None, wires }
+    /// For the task `spec` of `run`, where it stands at `task`; `framework` is whose launches it has had.
+    pub(super) fn new(
+        run: Arc<RunRecord>,
+        spec: Arc<TaskSpec>,
+        task: TaskRecord,
+        framework: String,
+        wires: Rc<Wires>,
+    ) -> Self {
+        // A launch of an earlier life has run for at least as long as we know of it.
+        let running_since = (task.state == State::Running).then(|| wires.clock.elapsed());
+        Self { run, spec, task, framework, running_since, wires }
     }
 
     fn launch(&self) -> LaunchId {
@@ -199,7 +207,7 @@ impl Handler<StatusUpdated> for Supervisor {
             return AtomicResponse::new(self.take(Input::Stray(condition), Some(update)));
         }
         if !self.task.state.is_final() {
-            self.task.message.clone_from(&update.message);
+            self.task.message = words(&update);
             self.task.agent = update.agent.clone().or_else(|| self.task.agent.take());
         }
         let future: ResponseActFuture<Self, ()> = match condition {
@@ -235,7 +243,7 @@ pub(super) fn frame(
         seq: 0,
         time: clock.now(),
         run: run.id,
-        number: spec.number,
+        task: task.id,
         block: spec.block.clone(),
         line: spec.line,
         index: spec.index,

@@ -85,7 +85,8 @@ fn short(ids: &str) -> String {
 
 struct NotingStore {
     log: Log,
-    inner: MemoryStore,
+    /// Outlives an engine, as a disk does.
+    disk: Arc<Mutex<MemoryStore>>,
     /// Refuses whatever becomes of a task: saves share commits, so they cannot be counted.
     full: bool,
 }
@@ -109,11 +110,11 @@ impl Store for NotingStore {
                 },
             );
         }
-        self.inner.commit(writes)
+        self.disk.lock().unwrap().commit(writes)
     }
 
     fn load(&self) -> Result<Contents, StoreError> {
-        self.inner.load()
+        self.disk.lock().unwrap().load()
     }
 }
 
@@ -145,15 +146,15 @@ struct Stage {
 
 impl Stage {
     async fn new() -> Self {
-        Self::with_disk(false).await
+        Self::with_disk(Arc::default(), false).await
     }
 
-    async fn with_disk(full: bool) -> Self {
+    async fn with_disk(disk: Arc<Mutex<MemoryStore>>, full: bool) -> Self {
         let log = Log::default();
         let stream = Rc::new(RefCell::new(None));
         let (calls, made) = mpsc::unbounded_channel();
         let master = Script { log: log.clone(), stream: stream.clone(), calls };
-        let store = NotingStore { log: log.clone(), inner: MemoryStore::default(), full };
+        let store = NotingStore { log: log.clone(), disk, full };
         let (engine, breaks) = Engine::start(Parts {
             store: Box::new(store),
             master: Box::new(master),
@@ -218,8 +219,8 @@ impl Stage {
         loop {
             match self.entries.recv().await.unwrap() {
                 Entry::Task(frame) => {
-                    note(&self.log, format!("told {} {}", frame.number, frame.state));
-                    if frame.number == number && frame.state.to_string() == state {
+                    note(&self.log, format!("told {} {}", frame.task.number, frame.state));
+                    if frame.task.number == number && frame.state.to_string() == state {
                         return;
                     }
                 }
@@ -272,7 +273,7 @@ fn saved_then_accepted_and_saved_then_acknowledged_then_told() {
 #[test]
 fn what_cannot_be_saved_is_neither_acknowledged_nor_told() {
     on_stage(|| async {
-        let mut stage = Stage::with_disk(true).await;
+        let mut stage = Stage::with_disk(Arc::default(), true).await;
         stage.submit(TWO).await;
         stage.offer();
         let launch = launches(&stage.call(Type::Accept).await).remove(0);
@@ -367,5 +368,59 @@ fn a_kill_reaches_what_runs_and_what_waits() {
         let Some(Entry::Run(ended)) = stage.entries.recv().await else { panic!("the run's end") };
         assert_eq!(ended.state, super::RunState::Killed);
         assert!(stage.lines().contains(&"told 2 killed".to_owned()));
+    });
+}
+
+/// A second engine on the disk of the first: what ran is asked about, what was meant is asked about, and what
+/// ended is not run again.
+#[test]
+fn a_second_life_goes_on_where_the_first_ended() {
+    on_stage(|| async {
+        let disk = Arc::<Mutex<MemoryStore>>::default();
+        let mut first = Stage::with_disk(disk.clone(), false).await;
+        let document = "#+name: a\n#+begin_src sh\n#+end_src\n#+name: b\n#+begin_src sh\n#+end_src\n\
+                        #+name: c\n#+begin_src sh :mem 9999\n#+end_src\n\
+                        #+name: d\n#+begin_src sh :requires a b\n#+end_src\n";
+        first.submit(document).await;
+        first.offer();
+        let accepted = launches(&first.call(Type::Accept).await);
+        assert_eq!(short(&accepted.join(" ")), "1.1 2.1");
+        first.update(&accepted[0], TaskState::Running);
+        first.update(&accepted[0], TaskState::Finished);
+        first.update(&accepted[1], TaskState::Running);
+        first.hear(2, "running").await;
+
+        let mut second = Stage::with_disk(disk, false).await;
+        let asked = second.call(Type::Reconcile).await.reconcile.unwrap();
+        let asked: Vec<_> = asked.tasks.into_iter().map(|task| task.task_id.value).collect();
+        assert_eq!(asked, [accepted[1].clone()]);
+        assert_eq!(second.place("call SUBSCRIBE again"), 0);
+        second.update(&accepted[1], TaskState::Finished);
+        second.hear(4, "queued").await;
+        second.offer();
+        let accepted = launches(&second.call(Type::Accept).await);
+        assert_eq!(short(&accepted.join(" ")), "4.1");
+    });
+}
+
+/// Of a launch that was meant, and perhaps accepted, nothing more was saved: only the cluster can tell.
+#[test]
+fn a_launch_that_was_only_meant_is_asked_about_before_it_is_made_again() {
+    on_stage(|| async {
+        let disk = Arc::<Mutex<MemoryStore>>::default();
+        let mut first = Stage::with_disk(disk.clone(), false).await;
+        first.submit(TWO).await;
+        first.offer();
+        let launch = launches(&first.call(Type::Accept).await).remove(0);
+
+        let mut second = Stage::with_disk(disk, false).await;
+        second.offer();
+        let asked = second.call(Type::Reconcile).await.reconcile.unwrap();
+        assert_eq!(asked.tasks[0].task_id.value, launch);
+        assert!(!second.lines().iter().any(|line| line.contains("ACCEPT")), "{:#?}", second.lines());
+        second.update(&launch, TaskState::Gone);
+        second.hear(1, "queued").await;
+        second.offer();
+        assert_eq!(short(&launches(&second.call(Type::Accept).await).join(" ")), "1.2");
     });
 }

@@ -21,13 +21,18 @@ pub(super) struct Cluster {
     pub(super) agent_end: AgentEnd,
 }
 
-/// The cluster that the setupfile names; an embedded one keeps its files in `directory`, and ends with us.
-pub(super) fn of(config: &Config, directory: &Path) -> Result<Cluster, String> {
-    if let MasterAddress::Mesos(address) = &config.master {
-        return Err(format!(
+/// What is wrong with the cluster that the setupfile names; `None` for one that can be had.
+pub(super) fn objection(config: &Config) -> Option<String> {
+    match &config.master {
+        MasterAddress::Local => None,
+        MasterAddress::Mesos(address) => Some(format!(
             "`mesos_master` is `{address}`, and Apache Mesos is not built in yet; leave the key out, or write `local`"
-        ));
+        )),
     }
+}
+
+/// The embedded cluster; it keeps its files in `directory`, and ends with us.
+pub(super) fn of(config: &Config, directory: &Path) -> Result<Cluster, String> {
     let executable = env::current_exe().map_err(|error| format!("this program cannot be found: {error}"))?;
     let options = AgentOptions {
         milli_cpus: config.milli_cpus.unwrap_or_else(machine_milli_cpus),

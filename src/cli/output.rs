@@ -6,8 +6,7 @@
 use std::collections::HashMap;
 use std::io::{self, Write};
 
-use crate::actors::{Engine, EngineError};
-use crate::mesos::SandboxError;
+use crate::actors::{Engine, EngineError, Piece};
 use crate::task::LaunchId;
 
 /// One of a block's two streams.
@@ -52,36 +51,42 @@ impl Output {
         launch: LaunchId,
         name: &str,
     ) -> Result<(), EngineError> {
-        for stream in [Stream::Stdout, Stream::Stderr] {
-            loop {
-                let offset = *self.read.entry((launch, stream)).or_default();
-                let bytes = match engine.read_output(launch, stream.file(), offset, CHUNK).await? {
-                    Ok(chunk) => chunk.bytes,
-                    Err(SandboxError::Missing(_)) => break,
-                    Err(error) => {
-                        eprintln!("{name}: what it wrote cannot be read: {error}");
-                        break;
+        let mut open = vec![Stream::Stdout, Stream::Stderr];
+        while !open.is_empty() {
+            let offset = |stream| self.read.get(&(launch, stream)).copied().unwrap_or_default();
+            let files = open.iter().map(|&stream| (stream.file(), offset(stream))).collect();
+            let pieces = engine.read_output(launch, files, CHUNK).await?;
+            let mut more = Vec::new();
+            for (stream, piece) in open.into_iter().zip(pieces) {
+                match piece {
+                    Piece::Missing => {}
+                    Piece::Bytes(bytes) if bytes.is_empty() => {}
+                    Piece::Bytes(bytes) => {
+                        self.say(launch, name, stream, &bytes);
+                        if bytes.len() == CHUNK {
+                            more.push(stream);
+                        }
                     }
-                };
-                if bytes.is_empty() {
-                    break;
-                }
-                let length = bytes.len();
-                // Whoever read us may have heard enough; the blocks run on all the same.
-                let _reader_gone = match stream {
-                    Stream::Stdout => self.stdout.say(&mut io::stdout().lock(), launch, name, &bytes),
-                    Stream::Stderr => {
-                        let name = format!("{name} (stderr)");
-                        self.stderr.say(&mut io::stderr().lock(), launch, &name, &bytes)
+                    Piece::Unreadable(why) => {
+                        self.note(&format!("{name}: what it wrote cannot be read: {why}"));
                     }
-                };
-                self.read.insert((launch, stream), offset + length as u64);
-                if length < CHUNK {
-                    break;
                 }
             }
+            open = more;
         }
         Ok(())
+    }
+
+    fn say(&mut self, launch: LaunchId, name: &str, stream: Stream, bytes: &[u8]) {
+        *self.read.entry((launch, stream)).or_default() += bytes.len() as u64;
+        // Whoever read us may have heard enough; the blocks run on all the same.
+        let _reader_gone = match stream {
+            Stream::Stdout => self.stdout.say(&mut io::stdout().lock(), launch, name, bytes),
+            Stream::Stderr => {
+                let name = format!("{name} (stderr)");
+                self.stderr.say(&mut io::stderr().lock(), launch, &name, bytes)
+            }
+        };
     }
 
     /// Nothing more comes of this launch.

@@ -34,7 +34,7 @@ fn table(plan: &Plan) -> String {
     let mut text = String::new();
     let name = |number: u32| {
         let place = usize::try_from(number).ok()?.checked_sub(1)?;
-        plan.tasks.get(place).map(|task| task.block.as_str())
+        plan.tasks.get(place).map(|task| &*task.block)
     };
     let widest = |names: &mut dyn Iterator<Item = usize>| names.max().unwrap_or_default();
     let width = widest(&mut plan.tasks.iter().map(|task| task.block.chars().count())).min(32);

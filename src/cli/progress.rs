@@ -1,7 +1,6 @@
 //! The lines of a run: what becomes of its tasks, in words.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use jiff::Timestamp;
 
@@ -19,12 +18,12 @@ pub(super) struct Progress {
 impl Progress {
     /// The line for a change; `None` for those a person does not wait for.
     pub(super) fn line(&mut self, frame: &Frame) -> Option<String> {
-        let before = self.last.insert(frame.number, frame.state);
+        let before = self.last.insert(frame.task.number, frame.state);
         if frame.state.is_final() {
             *self.ends.entry(frame.state).or_default() += 1;
         }
         let name = &frame.block;
-        let took = self.since.get(&frame.number).map(|since| seconds(*since, frame.time));
+        let took = self.since.get(&frame.task.number).map(|since| seconds(*since, frame.time));
         let message = frame.message.as_deref().map(|message| format!(": {message}")).unwrap_or_default();
         let end = match (frame.exit_code, &took) {
             (Some(code), Some(took)) => format!("exit code {code} ({took})"),
@@ -40,7 +39,7 @@ impl Progress {
                 _ => return None,
             },
             State::Running => {
-                self.since.insert(frame.number, frame.time);
+                self.since.insert(frame.task.number, frame.time);
                 match frame.attempt {
                     0 | 1 => format!("{name}: running"),
                     attempt => format!("{name}: running, launch {attempt}"),
@@ -70,44 +69,30 @@ fn seconds(from: Timestamp, to: Timestamp) -> String {
     if took < 100.0 { format!("{took:.2} s") } else { format!("{took:.0} s") }
 }
 
-/// What waits, gathered by reason: one line a reason.
-pub(super) fn waits(waiting: &[Waiting], at_least: Duration) -> Vec<String> {
-    let mut by_reason: BTreeMap<&str, Vec<&Waiting>> = BTreeMap::new();
-    for task in waiting.iter().filter(|task| task.waited >= at_least) {
-        by_reason.entry(&task.reason).or_default().push(task);
+/// The line for tasks that wait.
+pub(super) fn waits(Waiting { block, line, tasks, reason, .. }: &Waiting) -> String {
+    match tasks {
+        0 | 1 => format!("{block}: waits: line {line}, {reason}"),
+        tasks => format!("{block}: waits, and {} more: line {line}, {reason}", tasks - 1),
     }
-    let line = |(reason, tasks): (&str, Vec<&Waiting>)| match tasks.as_slice() {
-        [one] => format!("{}: waits: line {}, {reason}", one.block, one.line),
-        [first, .., last] => format!(
-            "{} … {} ({} blocks): wait: lines {} … {}, {reason}",
-            first.block,
-            last.block,
-            tasks.len(),
-            first.line,
-            last.line
-        ),
-        [] => String::new(),
-    };
-    by_reason.into_iter().map(line).collect()
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     #[test]
-    fn waits_are_gathered_by_reason() {
-        let task = |block: &str, line, reason: &str, waited| Waiting {
-            block: block.to_owned(),
-            line,
-            waited: Duration::from_secs(waited),
-            reason: reason.to_owned(),
+    fn waits_name_who_has_waited_longest() {
+        let waiting = |tasks| Waiting {
+            block: "fetch".into(),
+            line: 14,
+            waited: Duration::from_secs(3),
+            tasks,
+            reason: "the cluster offers nothing now".to_owned(),
         };
-        let waiting =
-            [task("a", 1, "x", 5), task("b", 4, "y", 5), task("c", 7, "y", 5), task("d", 9, "z", 0)];
-        assert_eq!(
-            waits(&waiting, Duration::from_secs(1)),
-            ["a: waits: line 1, x", "b … c (2 blocks): wait: lines 4 … 7, y"]
-        );
+        assert_eq!(waits(&waiting(1)), "fetch: waits: line 14, the cluster offers nothing now");
+        assert_eq!(waits(&waiting(3)), "fetch: waits, and 2 more: line 14, the cluster offers nothing now");
     }
 }

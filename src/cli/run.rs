@@ -1,6 +1,7 @@
 //! `borges run`: a document here and now.
 
 use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -15,15 +16,18 @@ use super::output::Output;
 use super::problems;
 use super::progress::{self, Progress};
 use crate::actors::{
-    Broken, Engine, EngineError, Entry, Frame, ParseDocument, Parts, Reader, RunState, Submission,
+    Broken, Engine, EngineError, Entry, Frame, ParseDocument, Parts, Reader, RunState, StartFailure,
+    Submission,
 };
 use crate::clock::Clock;
 use crate::spec::{Plan, Severity};
-use crate::store::DurableStore;
+use crate::store::MemoryStore;
 use crate::task::{LaunchId, RunId, State};
 
 /// How often running blocks are listened to, and waiting ones asked why.
 const LISTEN: Duration = Duration::from_millis(200);
+/// Signals that come closer together are one wish.
+const ONE_WISH: Duration = Duration::from_millis(300);
 /// Who waits for less is not worth a line.
 const WORTH_A_LINE: Duration = Duration::from_secs(1);
 
@@ -50,7 +54,7 @@ enum Failure {
     #[error(transparent)]
     Engine(#[from] EngineError),
     #[error(transparent)]
-    Store(#[from] crate::store::StoreError),
+    Start(#[from] StartFailure),
     #[error("{0}")]
     Io(#[from] std::io::Error),
     #[error("{0}")]
@@ -79,16 +83,21 @@ async fn read_and_run(arguments: &RunArguments, input: Input) -> Result<Exit, Fa
         return Ok(Exit::Well);
     }
 
+    if let Some(objection) = cluster::objection(&input.config) {
+        eprintln!("borges: {objection}");
+        return Ok(Exit::Wrong);
+    }
+    let clock = Clock::system();
     let (scratch, directory) = cluster::scratch()?;
     let Cluster { master, sandbox, agent_end } =
         cluster::of(&input.config, &directory).map_err(Failure::Cluster)?;
     let parts = Parts {
-        store: Box::new(DurableStore::open(&directory.join("store.redb"))?),
+        // Nobody can come back for what this run leaves behind: to save it on disk would be to wait for nothing.
+        store: Box::new(MemoryStore::default()),
         master,
         sandbox,
-        // Nobody comes back for what a throw-away run leaves behind.
         framework: cluster::framework(0.0),
-        clock: Clock::system(),
+        clock: clock.clone(),
     };
     let mut signals = Signals::new()?;
     let (engine, breaks) = Engine::start(parts)?;
@@ -106,6 +115,8 @@ async fn read_and_run(arguments: &RunArguments, input: Input) -> Result<Exit, Fa
         max_wait: arguments.max_wait,
         said: HashSet::new(),
         ending: None,
+        asked_to_end: None,
+        clock,
     };
     let exit = watch.until_the_end(entries, breaks, &mut signals).await;
     // The embedded cluster ends what still runs when it no longer hears from us; only then can its directory go.
@@ -157,13 +168,16 @@ struct Watch {
     output: Output,
     progress: Progress,
     /// Launches that may still write.
-    live: BTreeMap<u32, (LaunchId, String)>,
+    live: BTreeMap<u32, (LaunchId, Arc<str>)>,
     quiet: bool,
     max_wait: Option<Duration>,
     /// Waits that were said already.
-    said: HashSet<String>,
+    said: HashSet<(Arc<str>, String)>,
     /// Why the run was killed, when we did that.
     ending: Option<Exit>,
+    /// When a person first asked for the end.
+    asked_to_end: Option<Duration>,
+    clock: Clock,
 }
 
 impl Watch {
@@ -187,10 +201,15 @@ impl Watch {
                     return Err(Failure::Cluster(reason));
                 }
                 () = signals.next() => {
-                    if self.ending.replace(Exit::Interrupted).is_some() {
-                        // Asked twice: the embedded cluster ends the blocks when it no longer hears from us.
-                        return Ok(Exit::Interrupted);
+                    let now = self.clock.elapsed();
+                    match self.asked_to_end {
+                        // The same wish, come twice: `timeout` tells the process and then its group.
+                        Some(asked) if now.saturating_sub(asked) < ONE_WISH => continue,
+                        // The embedded cluster ends the blocks when it no longer hears from us.
+                        Some(_) => return Ok(Exit::Interrupted),
+                        None => self.asked_to_end = Some(now),
                     }
+                    self.ending = Some(Exit::Interrupted);
                     self.output.note("Interrupted: the blocks are being ended.");
                     self.engine.kill_run(self.run).await?;
                 }
@@ -209,10 +228,10 @@ impl Watch {
 
     async fn changed(&mut self, frame: &Frame) -> Result<(), EngineError> {
         if frame.attempt > 0 {
-            let launch = frame.run.task(frame.number).launch(frame.attempt);
+            let launch = frame.task.launch(frame.attempt);
             match frame.state {
                 State::Running | State::Launching | State::Unreachable | State::Killing => {
-                    self.live.insert(frame.number, (launch, frame.block.clone()));
+                    self.live.insert(frame.task.number, (launch, frame.block.clone()));
                 }
                 State::Queued
                 | State::Delayed
@@ -222,7 +241,7 @@ impl Watch {
                 | State::Skipped
                 | State::Held
                 | State::Blocked => {
-                    if self.live.remove(&frame.number).is_some() {
+                    if self.live.remove(&frame.task.number).is_some() {
                         self.output.pass_on(&self.engine, launch, &frame.block).await?;
                         self.output.close(launch);
                     }
@@ -246,9 +265,10 @@ impl Watch {
             return Ok(());
         }
         let waiting = self.engine.waiting(self.run).await?;
-        for line in progress::waits(&waiting, WORTH_A_LINE) {
-            if !self.quiet && self.said.insert(line.clone()) {
-                self.output.note(&line);
+        for group in waiting.iter().filter(|group| group.waited >= WORTH_A_LINE && !self.quiet) {
+            // The number of those behind it changes all the time; who, and why, is news only once.
+            if self.said.insert((group.block.clone(), group.reason.clone())) {
+                self.output.note(&progress::waits(group));
             }
         }
         if let Some(max_wait) = self.max_wait

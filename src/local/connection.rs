@@ -10,6 +10,9 @@ use tokio::net::UnixStream;
 use crate::mesos::messages::scheduler::{Call, Event};
 use crate::mesos::recordio::{self, Decoder, RecordError};
 
+/// The most bytes a call may have: an ACCEPT holds the bodies of all it launches.
+const MOST_CALL: usize = 1 << 30;
+
 /// How much is read before others have their turn.
 const TURN: usize = 1 << 20;
 
@@ -39,7 +42,13 @@ pub(crate) enum Received {
 
 impl Connection {
     pub(crate) fn new(stream: UnixStream) -> Self {
-        Self { stream, decoder: Decoder::default(), unsent: BytesMut::new(), ended: false, closing: false }
+        Self {
+            stream,
+            decoder: Decoder::new(MOST_CALL),
+            unsent: BytesMut::new(),
+            ended: false,
+            closing: false,
+        }
     }
 
     /// Reads and writes what can be without waiting; true when there is something to be looked at.

@@ -72,7 +72,9 @@ fn start(options: &AgentOptions) -> io::Result<Pid> {
     let _ = setsid();
     set_child_subreaper(Some(getpid()))?;
     let options = AgentOptions { role: Role::Agent, ..options.clone() };
-    let child = Command::new("/proc/self/exe")
+    let program = std::env::current_exe().ok().filter(|program| program.exists());
+    // Even when the file has been replaced or removed since.
+    let child = Command::new(program.unwrap_or_else(|| "/proc/self/exe".into()))
         .arg0("borges")
         .arg("agent")
         .args(options.to_args())

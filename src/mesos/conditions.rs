@@ -29,6 +29,16 @@ pub fn condition(update: &StatusUpdate) -> Condition {
     }
 }
 
+/// What the cluster says of a launch, for a person: in the document's words where the document asked for it.
+pub fn words(update: &StatusUpdate) -> Option<String> {
+    match update.reason {
+        Some(Reason::Known(Why::MaxCompletionTimeReached)) => {
+            Some("it ran for longer than its `:timeout`".to_owned())
+        }
+        _ => update.message.clone(),
+    }
+}
+
 /// Reasons of a failure that a block cannot cause.
 fn is_clusters_doing(reason: Option<Reason>) -> bool {
     matches!(

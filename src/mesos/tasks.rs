@@ -19,7 +19,7 @@ pub fn info(launch: LaunchId, spec: &TaskSpec, agent: &str, resources: Vec<Resou
     let own = [
         ("BORGES_RUN", launch.task.run.to_string()),
         ("BORGES_TASK", launch.task.to_string()),
-        ("BORGES_BLOCK", spec.block.clone()),
+        ("BORGES_BLOCK", spec.block.to_string()),
         ("BORGES_ATTEMPT", launch.attempt.to_string()),
         ("BORGES_INDEX", spec.index.to_string()),
     ]

@@ -356,7 +356,7 @@ fn assemble(candidates: Vec<Candidate>, waits: &[Wait], warnings: Vec<Problem>, 
                 numbers[place] = u32::try_from(plan.tasks.len() + 1).unwrap_or(u32::MAX);
                 plan.tasks.push(TaskSpec {
                     number: numbers[place],
-                    block: name,
+                    block: name.into(),
                     line,
                     index: 1,
                     command: Command {

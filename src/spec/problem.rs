@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::org::Position;
+use crate::org::{self, Position};
 
 /// How bad it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -11,6 +11,15 @@ pub enum Severity {
     Error,
     /// It runs; a person should know.
     Warning,
+}
+
+impl fmt::Display for Severity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Error => "error",
+            Self::Warning => "warning",
+        })
+    }
 }
 
 /// Something wrong, or odd, in a document.
@@ -43,6 +52,25 @@ impl Problem {
         }
     }
 
+    /// For a person: where in the document `name`, what, the line with a caret, what to write instead.
+    pub fn shown(&self, name: &str, source: &[u8]) -> String {
+        let mut text = if self.in_setupfile {
+            format!("the setupfile:{self}\n")
+        } else if let Some(file) = &self.file {
+            format!("{file}:{self}\n")
+        } else if self.at == Position::default() {
+            // Nothing that stands in the document: what was asked of it.
+            format!("{name}: {}: {}\n", self.severity, self.text)
+        } else {
+            let excerpt = org::excerpt(source, self.at);
+            format!("{name}:{self}\n{}\n", excerpt.trim_end_matches('\n'))
+        };
+        if !self.help.is_empty() {
+            text.extend(["  ", &self.help, "\n"]);
+        }
+        text
+    }
+
     /// Something odd.
     pub fn warning(at: Position, text: impl Into<String>, help: impl Into<String>) -> Self {
         Self { severity: Severity::Warning, ..Self::error(at, text, help) }
@@ -52,14 +80,10 @@ impl Problem {
 /// `14:3: error: text`; the caller knows the file's name.
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let severity = match self.severity {
-            Severity::Error => "error",
-            Severity::Warning => "warning",
-        };
-        let Position { line, column } = self.at;
+        let Self { severity, at: Position { line, column }, text, .. } = self;
         match column {
-            0 => write!(f, "{line}: {severity}: {}", self.text),
-            _ => write!(f, "{line}:{column}: {severity}: {}", self.text),
+            0 => write!(f, "{line}: {severity}: {text}"),
+            _ => write!(f, "{line}:{column}: {severity}: {text}"),
         }
     }
 }

@@ -181,8 +181,11 @@ fn at(lines: &[&[u8]], line: u32) -> Position {
 
 #[cfg(test)]
 mod tests {
+    use std::fmt::Write as _;
+
     use super::*;
     use crate::org;
+    use crate::spec::{Request, plan};
 
     fn warned(source: &str) -> usize {
         let mut problems = Vec::new();
@@ -216,5 +219,61 @@ mod tests {
         ] {
             assert_eq!(warned(source), 1, "{source}");
         }
+    }
+
+    /// What a person sees of a document, errors first; and what would be skipped.
+    fn seen(source: &str) -> String {
+        let source = source.as_bytes();
+        match plan(source, &org::parse(source, &[]), &Request::default()) {
+            Ok(plan) => plan.warnings.iter().map(|warning| warning.shown("a.org", source)).collect(),
+            Err(problems) => problems.iter().map(|problem| problem.shown("a.org", source)).collect(),
+        }
+    }
+
+    #[test]
+    fn typical_mistakes_are_shown_with_what_to_write() {
+        let block = |first: &str| format!("{first}\ntrue\n#+end_src\n");
+        let mistakes = [
+            ("a block that is not closed", "#+begin_src sh\ntrue\n".to_owned()),
+            ("`end_scr`", "#+begin_src sh\ntrue\n#+end_scr\n".to_owned()),
+            (
+                "`end_scr`, and another block",
+                format!("#+begin_src sh\ntrue\n#+end_scr\n\n{}", block("#+begin_src sh")),
+            ),
+            ("`:cpu` without a value", block("#+begin_src sh :cpu :mem 64")),
+            ("a tab after `#+begin_src`", block("#+begin_src\tsh :cpu 1")),
+            ("a block that is not there", block("#+begin_src sh :requires fetch")),
+            ("`begin_scr`", "#+begin_scr sh\ntrue\n#+end_scr\n".to_owned()),
+            ("a name after the block", block("#+begin_src sh") + "#+name: late\n"),
+            ("a name, then a blank line", "#+name: early\n\n".to_owned() + &block("#+begin_src sh")),
+            ("no colon", block("#+begin_src sh cpu 2")),
+            ("a blank after the colon", block("#+begin_src sh : cpu 2")),
+            ("no blank after the key", block("#+begin_src sh :cpus2")),
+            ("a header line without a colon", block("#+header :cpu 2\n#+begin_src sh")),
+            ("no language", block("#+begin_src")),
+            ("a block on the line of a list item", block("- #+begin_src sh")),
+            ("a heading inside a block", "#+begin_src sh\ncat <<EOF\n* one\nEOF\n#+end_src\n".to_owned()),
+            ("a language in capitals", block("#+begin_src Python")),
+            ("a block that requires itself", block("#+name: a\n#+begin_src sh :requires a")),
+            ("a quote that is not closed", block("#+begin_src sh :dir \"my data :cpu 1")),
+            (
+                "a blank before the language",
+                format!("#+property: header-args sh :cpu 2\n{}", block("#+begin_src sh")),
+            ),
+            ("`ouput`", block("#+begin_src sh :results ouput")),
+            ("a run mode without a colon", format!("#+runmode sequential\n{}", block("#+begin_src sh"))),
+            ("Lisp", block("#+begin_src sh :dir (getenv \"HOME\")")),
+            (
+                "a reference to nothing",
+                block("#+name: setup\n#+begin_src sh") + "#+begin_src sh :noweb yes\n<<setpu>>\n#+end_src\n",
+            ),
+        ];
+        let mut shown = String::new();
+        for (mistake, source) in mistakes {
+            let seen = seen(&source);
+            assert!(seen.lines().any(|line| line.trim_start().starts_with('^')), "{mistake}: {seen}");
+            let _ = writeln!(shown, "## {mistake}\n\n{seen}");
+        }
+        insta::assert_snapshot!(shown);
     }
 }

@@ -25,7 +25,7 @@ pub struct RunRecord {
     /// The document, byte for byte.
     pub document: Bytes,
     /// Its tasks, in the order of their numbers.
-    pub tasks: Vec<TaskSpec>,
+    pub tasks: Vec<Arc<TaskSpec>>,
     /// Who waits for whom.
     pub edges: Vec<Edge>,
 }

@@ -1,6 +1,7 @@
 //! What a task asks for.
 
 use std::fmt;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -13,7 +14,7 @@ pub struct TaskSpec {
     /// Its number in the run, from 1, in document order.
     pub number: u32,
     /// The block's name, or `line-14` for a block without one.
-    pub block: String,
+    pub block: Arc<str>,
     /// Line of the block's `#+begin_src`, from 1.
     pub line: u32,
     /// Which instance of the block it is, from 1.

@@ -242,8 +242,9 @@ impl Agent {
         let framework = self.frameworks.get_mut(name);
         if let (Some(refuse), Some(framework)) = (refused_for(filters), framework) {
             let until = now.elapsed.saturating_add(refuse);
-            framework.refusals.push(left, until);
-            self.timers.push(Reverse((until, Timer::Refusal)));
+            if framework.refusals.push(left, until) {
+                self.timers.push(Reverse((until, Timer::Refusal)));
+            }
         }
     }
 

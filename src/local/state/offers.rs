@@ -16,6 +16,9 @@ const REFUSE: Duration = Duration::from_secs(5);
 /// The longest that anything stays unoffered: a year. Source: Mesos, `MAX_REFUSE`.
 const MOST_REFUSE: Duration = Duration::from_hours(365 * 24);
 
+/// More refusals are not kept: the first ones are then forgotten, which costs an offer too many.
+const MOST_REFUSALS: usize = 64;
+
 /// The agent's resources: all of them are here, under way as offers, or held by tasks.
 #[derive(Debug)]
 pub(crate) struct Offers {
@@ -82,8 +85,20 @@ impl Offers {
 pub(crate) struct Refusals(Vec<(Quantities, Duration)>);
 
 impl Refusals {
-    pub(crate) fn push(&mut self, amounts: Quantities, until: Duration) {
+    /// Remembers a refusal, in place of those it makes void; true when it adds something.
+    ///
+    /// What would not be offered anyway need not be remembered.
+    pub(crate) fn push(&mut self, amounts: Quantities, until: Duration) -> bool {
+        let void = |(other, end): &(Quantities, Duration)| *end >= until && other.contains(&amounts);
+        if !amounts.contains(&LEAST) || self.0.iter().any(void) {
+            return false;
+        }
+        self.0.retain(|(other, end)| *end > until || !amounts.contains(other));
+        if self.0.len() == MOST_REFUSALS {
+            self.0.remove(0);
+        }
         self.0.push((amounts, until));
+        true
     }
 
     pub(crate) fn lift(&mut self) {
@@ -173,8 +188,10 @@ mod tests {
     fn a_refusal_covers_no_more_than_was_refused() {
         let at = Duration::from_secs;
         let mut refusals = Refusals::default();
-        refusals.push(amounts(1000, 100), at(5));
-        refusals.push(amounts(500, 200), at(9));
+        assert!(refusals.push(amounts(1000, 100), at(5)));
+        assert!(refusals.push(amounts(500, 200), at(9)));
+        assert!(!refusals.push(amounts(500, 200), at(8)), "refused for longer already");
+        assert!(!refusals.push(amounts(0, 200), at(20)), "never offered");
         assert!(refusals.cover(&amounts(1000, 100), at(4)));
         assert!(refusals.cover(&amounts(400, 200), at(4)));
         assert!(!refusals.cover(&amounts(1000, 101), at(4)), "more has become free");
@@ -182,6 +199,11 @@ mod tests {
         assert!(refusals.cover(&amounts(500, 100), at(5)));
         refusals.lift();
         assert!(!refusals.cover(&amounts(1, 1), at(5)));
+        for more in 0..1000 {
+            refusals.push(amounts(500, 1000 - more), at(5 + more));
+            refusals.push(amounts(500, 100), at(2000 + more));
+        }
+        assert_eq!(refusals.0.len(), MOST_REFUSALS);
     }
 
     #[test]

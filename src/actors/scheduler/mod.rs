@@ -1,0 +1,186 @@
+//! Runs, offers, and who runs next.
+//!
+//! Keeps a row for every task of every run, and the offers that are not answered yet. What a task does is
+//! decided by `task::step`, where it goes by `offer::match_offers`; here both are only brought together.
+//!
+//! | file | |
+//! |---|---|
+//! | `people` | what people ask: submit, kill, what waits, what was written |
+//! | `queries` | what people ask about runs and tasks |
+//! | `tasks` | what happens to tasks, and what follows for those that wait for them |
+//! | `launches` | from a round of matching to launches that are saved, then accepted |
+//! | `cluster` | what the cluster says |
+//! | `restore` | takes up what an earlier life has left |
+
+mod cluster;
+mod launches;
+mod people;
+mod queries;
+mod restore;
+mod tasks;
+
+use std::collections::{HashMap, HashSet};
+use std::rc::Rc;
+use std::time::Duration;
+
+use actix::{Actor, Addr, AsyncContext, Context, Recipient};
+
+use super::connection::{Broken, Request};
+use super::feed::RunEnded;
+use super::keeper::Unsaved;
+use super::market::Market;
+use super::matcher::{Dequeue, Enqueue, MatchNow, Matcher};
+use super::run::{Row, Run, TaskView};
+use super::supervisor::{Supervisor, Wires};
+use super::{tell, tell_recipient};
+use crate::offer::Reason;
+use crate::store::Contents;
+use crate::task::{LaunchId, Resources, RunId, State, TaskId};
+
+pub(in crate::actors) use queries::{ListRuns, ListTasks, ShowRun, ShowTask};
+
+pub use people::{Accepted, Piece, Submission, Waiting};
+pub(in crate::actors) use people::{KillRun, KillTask, Leave, ListWaiting, ReadOutput, SubmitDocument};
+pub use queries::{RunShown, TaskShown};
+
+/// Brings tasks and offers together.
+pub(super) struct Scheduler {
+    runs: HashMap<RunId, Run>,
+    supervisors: HashMap<TaskId, Addr<Supervisor>>,
+    /// Launches that may be accepted: they are saved.
+    intended: HashSet<LaunchId>,
+    /// How many tasks wait for an offer.
+    waiting: usize,
+    /// Why the last round did not place what asks for this.
+    why: HashMap<Resources, Reason>,
+    market: Market,
+    /// Why there is no subscription, when there is none.
+    trouble: Option<String>,
+    matcher: Addr<Matcher>,
+    run_ends: Recipient<RunEnded>,
+    wires: Rc<Wires>,
+    /// What an earlier life has left, until it is taken up.
+    contents: Contents,
+}
+/// How often supervisors are looked after.
+const ROUND: Duration = Duration::from_secs(1);
+
+impl Scheduler {
+    /// With what an earlier life has left.
+    pub(super) fn new(
+        contents: Contents,
+        matcher: Addr<Matcher>,
+        run_ends: Recipient<RunEnded>,
+        wires: Rc<Wires>,
+    ) -> Self {
+        Self {
+            runs: HashMap::new(),
+            supervisors: HashMap::new(),
+            intended: HashSet::new(),
+            waiting: 0,
+            why: HashMap::new(),
+            market: Market::default(),
+            trouble: Some("the cluster has not answered yet".to_owned()),
+            matcher,
+            run_ends,
+            wires,
+            contents,
+        }
+    }
+
+    fn ask(&self, request: Request) {
+        tell_recipient(&self.wires.connection, request);
+    }
+
+    fn task(&self, id: TaskId) -> Option<TaskView<'_>> {
+        self.runs.get(&id.run)?.task(id.number)
+    }
+
+    /// Some run is not over: offers will be of use.
+    fn has_work(&self) -> bool {
+        self.runs.values().any(|run| !run.is_over())
+    }
+
+    /// Offers what waits to what is offered; asks for offers, or to be spared them.
+    fn trade(&mut self) {
+        let now = self.wires.clock.elapsed();
+        if self.waiting > 0 {
+            let offers = self.market.take_idle();
+            if !offers.is_empty() {
+                tell(&self.matcher, MatchNow(offers));
+            } else if self.market.wants_revive(now) {
+                self.ask(Request::Revive);
+            }
+        } else {
+            let declined = self.market.decline_idle(now, self.has_work());
+            if let Some(decline) = declined {
+                self.ask(decline);
+            }
+            if !self.has_work() && self.market.wants_suppress() {
+                self.ask(Request::Suppress);
+            }
+        }
+    }
+
+    /// Puts tasks into the queue for offers.
+    fn enqueue(&mut self, tasks: Vec<TaskId>) {
+        if tasks.is_empty() {
+            return;
+        }
+        self.market.hear_news();
+        let asked = tasks.into_iter().filter_map(|id| Some((id, self.task(id)?.spec.resources))).collect();
+        tell(&self.matcher, Enqueue(asked));
+    }
+
+    /// Keeps count of who waits, and takes out of the queue who no longer does.
+    fn count_waiting(&mut self, id: TaskId, before: State, after: State) {
+        match (before == State::Queued, after == State::Queued) {
+            (false, true) => self.waiting += 1,
+            (true, false) => {
+                self.waiting = self.waiting.saturating_sub(1);
+                // To be launched, it has left the queue already; whatever else became of it, it must now.
+                if after != State::Launching {
+                    tell(&self.matcher, Dequeue(id));
+                }
+            }
+            (true, true) | (false, false) => {}
+        }
+    }
+
+    /// Changes what is known of a task.
+    fn set_row(&mut self, id: TaskId, change: impl FnOnce(&mut Row)) {
+        let now = self.wires.clock.elapsed();
+        let Some(row) = self.runs.get_mut(&id.run).and_then(|run| run.row_mut(id.number)) else { return };
+        let before = row.state;
+        change(row);
+        let after = row.state;
+        if before != after {
+            row.since = now;
+        }
+        self.count_waiting(id, before, after);
+    }
+
+    /// Why what asks for this waits for an offer, in the document's words.
+    fn reason(&self, wants: &Resources) -> String {
+        match (&self.trouble, self.why.get(wants)) {
+            (Some(trouble), _) => trouble.clone(),
+            (None, Some(reason)) => reason.to_string(),
+            (None, None) => "the cluster has offered nothing since".to_owned(),
+        }
+    }
+
+    /// Something could not be saved: nothing can be promised any more.
+    fn fail(&self, unsaved: &Unsaved) {
+        let _nobody = self.wires.broken.send(Broken { reason: unsaved.to_string() });
+    }
+}
+
+impl Actor for Scheduler {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Context<Self>) {
+        let contents = std::mem::take(&mut self.contents);
+        self.restore(contents, ctx);
+        ctx.run_interval(ROUND, Self::look_around);
+    }
+}

@@ -1,0 +1,220 @@
+//! What people ask.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix::fut::WrapFuture;
+use actix::{ActorFutureExt, Context, Handler, Message, ResponseActFuture, ResponseFuture};
+use bytes::Bytes;
+use futures_util::future::{FutureExt, join_all, ready};
+
+use super::super::connection::Request;
+use super::super::keeper::Unsaved;
+use super::super::run::{Run, TaskView};
+use super::super::supervisor::frame;
+use super::super::tell_recipient;
+use super::Scheduler;
+use crate::mesos::{Chunk, Place, SandboxError};
+use crate::spec::Plan;
+use crate::store::{RunRecord, Write};
+use crate::task::{Input, LaunchId, Resources, RunId, State, TaskId};
+
+/// A document to be run.
+#[derive(Debug)]
+pub struct Submission {
+    /// What the document is called.
+    pub title: String,
+    /// The document, byte for byte.
+    pub document: Bytes,
+    /// What it comes down to.
+    pub plan: Plan,
+}
+
+/// Run this document. Answered once every task of it is on disk.
+#[derive(Debug, Message)]
+#[rtype(result = "Result<Accepted, Unsaved>")]
+pub(in crate::actors) struct SubmitDocument(pub(in crate::actors) Submission);
+
+/// A run was accepted: nothing of it is lost from now on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Accepted {
+    /// Its id.
+    pub run: RunId,
+}
+
+/// End this task; answered `false` when there is no such task.
+#[derive(Debug, Message)]
+#[rtype(result = "bool")]
+pub(in crate::actors) struct KillTask(pub(in crate::actors) TaskId);
+
+/// End every task of this run; answered `false` when there is no such run.
+#[derive(Debug, Message)]
+#[rtype(result = "bool")]
+pub(in crate::actors) struct KillRun(pub(in crate::actors) RunId);
+
+/// Pieces of files of a launch's sandbox, each at most `length` bytes from its offset; answered in order.
+#[derive(Debug, Message)]
+#[rtype(result = "Vec<Piece>")]
+pub(in crate::actors) struct ReadOutput {
+    pub(in crate::actors) launch: LaunchId,
+    pub(in crate::actors) files: Vec<(&'static str, u64)>,
+    pub(in crate::actors) length: usize,
+}
+
+/// A piece of a file of a sandbox.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Piece {
+    /// The bytes from the offset asked for; empty at the end, where more may come.
+    Bytes(Bytes),
+    /// There is no such file: nothing was written yet, or the block never started.
+    Missing,
+    /// It is there, and cannot be read: why, in words.
+    Unreadable(String),
+}
+
+impl From<Result<Chunk, SandboxError>> for Piece {
+    fn from(read: Result<Chunk, SandboxError>) -> Self {
+        match read {
+            Ok(chunk) => Self::Bytes(chunk.bytes),
+            Err(SandboxError::Missing(_)) => Self::Missing,
+            Err(error) => Self::Unreadable(error.to_string()),
+        }
+    }
+}
+
+/// Leave the cluster.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub(in crate::actors) struct Leave;
+
+/// What of this run waits for an offer, and why?
+#[derive(Debug, Message)]
+#[rtype(result = "Vec<Waiting>")]
+pub(in crate::actors) struct ListWaiting(pub(in crate::actors) RunId);
+
+/// Tasks that wait for an offer for the same reason.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Waiting {
+    /// The name of the block that has waited longest, or its `line-14`.
+    pub block: Arc<str>,
+    /// That block's line.
+    pub line: u32,
+    /// How long it has waited.
+    pub waited: Duration,
+    /// How many tasks wait, this one included.
+    pub tasks: usize,
+    /// Why, in the document's words.
+    pub reason: String,
+}
+
+impl Handler<SubmitDocument> for Scheduler {
+    type Result = ResponseActFuture<Self, Result<Accepted, Unsaved>>;
+
+    fn handle(&mut self, SubmitDocument(submission): SubmitDocument, _: &mut Context<Self>) -> Self::Result {
+        let Submission { title, document, plan } = submission;
+        let record = Arc::new(RunRecord {
+            id: RunId(self.wires.clock.uuid()),
+            accepted: self.wires.clock.now(),
+            title,
+            document,
+            tasks: plan.tasks.into_iter().map(Arc::new).collect(),
+            edges: plan.edges,
+        });
+        let saved = self.wires.keeper.save(vec![Write::Run(record.clone())]);
+        Box::pin(saved.into_actor(self).map(move |saved, this, _| {
+            saved?;
+            let id = record.id;
+            let run = Run::new(record, this.wires.clock.elapsed());
+            let free: Vec<_> =
+                run.tasks().filter(|task| task.row.state == State::Queued).map(|task| task.id).collect();
+            for task in run.tasks() {
+                let frame = frame(&run.record, task.spec, &task.record(), None, &this.wires.clock);
+                tell_recipient(&this.wires.feed, frame);
+            }
+            this.runs.insert(id, run);
+            this.waiting += free.len();
+            this.enqueue(free);
+            this.end_if_over(id);
+            this.trade();
+            Ok(Accepted { run: id })
+        }))
+    }
+}
+
+impl Handler<KillTask> for Scheduler {
+    type Result = bool;
+
+    fn handle(&mut self, KillTask(id): KillTask, ctx: &mut Context<Self>) -> bool {
+        let known = self.task(id).is_some();
+        self.happen(id, Input::KillAsked, ctx);
+        known
+    }
+}
+
+impl Handler<KillRun> for Scheduler {
+    type Result = bool;
+
+    fn handle(&mut self, KillRun(id): KillRun, ctx: &mut Context<Self>) -> bool {
+        let Some(run) = self.runs.get_mut(&id) else { return false };
+        run.kill_asked |= !run.is_over();
+        let open: Vec<TaskId> =
+            run.tasks().filter(|task| !task.row.state.is_final()).map(|task| task.id).collect();
+        for task in open {
+            self.happen(task, Input::KillAsked, ctx);
+        }
+        true
+    }
+}
+
+impl Handler<Leave> for Scheduler {
+    type Result = ();
+
+    fn handle(&mut self, _: Leave, _: &mut Context<Self>) {
+        self.ask(Request::Disconnect);
+    }
+}
+
+impl Handler<ReadOutput> for Scheduler {
+    type Result = ResponseFuture<Vec<Piece>>;
+
+    fn handle(&mut self, message: ReadOutput, _: &mut Context<Self>) -> Self::Result {
+        let ReadOutput { launch, files, length } = message;
+        let agent = self.task(launch.task).and_then(|task| task.row.agent.clone());
+        let (Some(agent), Some(framework)) = (agent, self.market.framework.clone()) else {
+            // Never launched: nothing was written.
+            return Box::pin(ready(vec![Piece::Missing; files.len()]));
+        };
+        let place = Place { agent, framework, executor: launch.to_string() };
+        let read = |(path, offset)| self.wires.sandbox.read(&place, path, offset, length).map(Piece::from);
+        Box::pin(join_all(files.into_iter().map(read)))
+    }
+}
+
+impl Handler<ListWaiting> for Scheduler {
+    type Result = Vec<Waiting>;
+
+    fn handle(&mut self, ListWaiting(id): ListWaiting, _: &mut Context<Self>) -> Vec<Waiting> {
+        let now = self.wires.clock.elapsed();
+        let Some(run) = self.runs.get(&id) else { return Vec::new() };
+        // What asks for the same waits for the same reason.
+        let mut groups: HashMap<Resources, Waiting> = HashMap::new();
+        for TaskView { spec, row, .. } in run.tasks().filter(|task| task.row.state == State::Queued) {
+            let waited = now.saturating_sub(row.since);
+            let group = groups.entry(spec.resources).or_insert_with(|| Waiting {
+                block: spec.block.clone(),
+                line: spec.line,
+                waited,
+                tasks: 0,
+                reason: self.reason(&spec.resources),
+            });
+            group.tasks += 1;
+            if waited > group.waited {
+                (group.block, group.line, group.waited) = (spec.block.clone(), spec.line, waited);
+            }
+        }
+        let mut groups: Vec<Waiting> = groups.into_values().collect();
+        groups.sort_unstable_by_key(|group| (std::cmp::Reverse(group.waited), group.line));
+        groups
+    }
+}

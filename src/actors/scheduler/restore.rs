@@ -1,0 +1,72 @@
+//! Takes up what an earlier life has left.
+//!
+//! Nothing is launched by it: what may run is asked about once the cluster answers, and what waits goes into
+//! the queue as if it had just come.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use actix::Context;
+
+use super::super::run::Run;
+use super::super::supervisor::Happened;
+use super::super::tell;
+use super::Scheduler;
+use crate::store::{Contents, TaskRecord};
+use crate::task::{Input, LaunchId, RunId, State, TaskId};
+
+impl Scheduler {
+    pub(super) fn restore(&mut self, contents: Contents, ctx: &mut Context<Self>) {
+        let Contents { runs, intents, tasks, framework } = contents;
+        self.market.framework = framework;
+        let mut tasks_of: HashMap<RunId, Vec<TaskRecord>> = HashMap::new();
+        for task in tasks {
+            tasks_of.entry(task.id.run).or_default().push(task);
+        }
+        let mut intents_of: HashMap<RunId, Vec<LaunchId>> = HashMap::new();
+        for launch in intents {
+            intents_of.entry(launch.task.run).or_default().push(launch);
+        }
+        let now = self.wires.clock.elapsed();
+        for record in runs {
+            let id = record.id;
+            let tasks = tasks_of.remove(&id).unwrap_or_default();
+            let intents = intents_of.remove(&id).unwrap_or_default();
+            self.runs.insert(id, Run::restored(Arc::new(record), tasks, intents, now));
+            self.take_up(id, ctx);
+        }
+    }
+
+    fn take_up(&mut self, id: RunId, ctx: &mut Context<Self>) {
+        let Some(run) = self.runs.get_mut(&id) else { return };
+        let stands: Vec<(TaskId, State)> = run.tasks().map(|task| (task.id, task.row.state)).collect();
+        // What each task had come to is passed on anew: whoever waits for it may not have heard.
+        let told: Vec<_> = stands.iter().flat_map(|(task, _)| run.passed_on(task.number)).collect();
+        let waiting: Vec<TaskId> =
+            stands.iter().filter(|(_, state)| *state == State::Queued).map(|(task, _)| *task).collect();
+        self.waiting += waiting.len();
+        self.enqueue(waiting);
+        for (task, state) in stands {
+            match state {
+                State::Launching | State::Running | State::Unreachable | State::Killing => {
+                    self.supervise(task);
+                }
+                State::Delayed => {
+                    if let Some(supervisor) = self.supervise(task) {
+                        tell(&supervisor, Happened(Input::PauseOver));
+                    }
+                }
+                State::Held
+                | State::Blocked
+                | State::Queued
+                | State::Finished
+                | State::Failed
+                | State::Killed
+                | State::Skipped => {}
+            }
+        }
+        for (number, input) in told {
+            self.happen(id.task(number), input, ctx);
+        }
+    }
+}
