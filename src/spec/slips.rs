@@ -276,4 +276,74 @@ mod tests {
         }
         insta::assert_snapshot!(shown);
     }
+
+    /// Lines that may go wrong, and pieces of them.
+    const PIECES: [&str; 40] = [
+        "#+begin_src",
+        " sh",
+        "\tsh",
+        " conf",
+        " Python",
+        "\n",
+        "\n\n",
+        "#+end_src\n",
+        "#+end_scr\n",
+        "#+begin_scr",
+        "#+name: a\n",
+        "#+name a\n",
+        "#+header: ",
+        "#+header ",
+        "#+property: header-args ",
+        "#+runmode: sequential\n",
+        "#+setupfile: x\n",
+        "#+include: \"x.org\"\n",
+        " :cpu 1",
+        " :cpu",
+        " cpu 2",
+        " : mem 1",
+        " :requires a",
+        " :after b",
+        " :noweb yes",
+        " :noweb-ref b",
+        " :dir (f)",
+        " :env \"A=1",
+        " :results ouput",
+        " :eval query",
+        " :tangle ../x",
+        "<<a>>",
+        "<<b()>>",
+        "* ",
+        "- ",
+        " ,* x\n",
+        "(ref:x)",
+        "\r",
+        "\0",
+        "\u{e9}",
+    ];
+
+    proptest::proptest! {
+        /// The twin of `integration/fuzz/fuzz_targets/plan.rs`.
+        #[test]
+        fn any_document_is_planned_or_told_what_is_wrong_with_it(
+            pieces in proptest::collection::vec(proptest::sample::select(&PIECES[..]), 0..60),
+        ) {
+            let source = pieces.concat();
+            let document = org::parse(source.as_bytes(), &[]);
+            let problems = match plan(source.as_bytes(), &document, &Request::default()) {
+                Ok(plan) => {
+                    proptest::prop_assert!(plan.tasks.len() + plan.skipped.len() == document.blocks.len());
+                    plan.warnings
+                }
+                Err(problems) => {
+                    proptest::prop_assert!(problems.iter().any(|p| p.severity == crate::spec::Severity::Error));
+                    problems
+                }
+            };
+            let lines = u32::try_from(source.split('\n').count()).unwrap();
+            for problem in problems {
+                proptest::prop_assert!((1..=lines).contains(&problem.at.line), "{problem}");
+                proptest::prop_assert!(!problem.shown("a.org", source.as_bytes()).is_empty());
+            }
+        }
+    }
 }
