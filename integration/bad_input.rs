@@ -100,7 +100,7 @@ fn a_name_that_is_no_text() {
 #[case::a_value(":results value", "1:16", ":results")]
 #[case::a_file(":file out.png", "1:16", ":file")]
 #[case::copies(":instances 3", "1:16", ":instances")]
-#[case::macros(":noweb yes", "1:16", ":noweb")]
+#[case::lisp(":dir (getenv \"HOME\")", "1:16", "Lisp")]
 fn a_bad_value(#[case] parameters: &str, #[case] at: &str, #[case] words: &str) {
     let (run, _) = measured("run", block(parameters, "echo <<x>>"));
     // The value or its key: both are where a person looks.

@@ -221,7 +221,7 @@ fn header_args(document: &Document) -> Vec<Property> {
                 "" => None,
                 language => Some(language.strip_prefix(':')?.to_owned()),
             };
-            Some(Property { language, value: arguments.trim().to_owned(), at: *at })
+            Some(Property { language, value: arguments.trim().to_owned(), at: *at, named: None })
         })
         .collect()
 }

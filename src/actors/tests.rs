@@ -216,13 +216,18 @@ impl Stage {
 
     /// Waits until the follower hears that task `number` is in `state`.
     async fn hear(&mut self, number: u32, state: &str) {
-        loop {
+        self.hear_all(&[(number, state)]).await;
+    }
+
+    /// The same for several, in any order.
+    async fn hear_all(&mut self, wanted: &[(u32, &str)]) {
+        let mut wanted = wanted.to_vec();
+        while !wanted.is_empty() {
             match self.entries.recv().await.unwrap() {
                 Entry::Task(frame) => {
                     note(&self.log, format!("told {} {}", frame.task.number, frame.state));
-                    if frame.task.number == number && frame.state.to_string() == state {
-                        return;
-                    }
+                    let heard = (frame.task.number, frame.state.to_string());
+                    wanted.retain(|(number, state)| (*number, *state) != (heard.0, heard.1.as_str()));
                 }
                 Entry::Run(ended) => note(&self.log, format!("told the run {:?}", ended.state)),
             }
@@ -388,7 +393,7 @@ fn a_second_life_goes_on_where_the_first_ended() {
         first.update(&accepted[0], TaskState::Running);
         first.update(&accepted[0], TaskState::Finished);
         first.update(&accepted[1], TaskState::Running);
-        first.hear(2, "running").await;
+        first.hear_all(&[(1, "finished"), (2, "running")]).await;
 
         let mut second = Stage::with_disk(disk, false).await;
         let asked = second.call(Type::Reconcile).await.reconcile.unwrap();

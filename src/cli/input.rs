@@ -8,7 +8,7 @@ use bytes::Bytes;
 
 use super::arguments::DocumentArguments;
 use super::exit::Exit;
-use super::problems;
+use super::{problems, setupfiles};
 use crate::babel::Languages;
 use crate::config::Config;
 use crate::spec::Request;
@@ -26,7 +26,7 @@ pub(super) struct Input {
 /// Reads what the arguments name; says what is wrong with it.
 pub(super) fn read(arguments: &DocumentArguments) -> Result<Input, Exit> {
     let setupfile = arguments.setupfile.as_deref();
-    let config = setupfile.map_or_else(no_setupfile, config)?;
+    let mut config = setupfile.map_or_else(no_setupfile, config)?;
     let languages = languages(&config, setupfile)?;
     let (name, source) = (shown(&arguments.path), contents(&arguments.path)?);
     let directory = directory(&arguments.path).map_err(|error| {
@@ -39,7 +39,9 @@ pub(super) fn read(arguments: &DocumentArguments) -> Result<Input, Exit> {
         can_approve: false,
         directory: Some(directory),
         home: env::var("HOME").ok(),
+        setupfiles_read: true,
     };
+    config.header_args.extend(setupfiles::read(&name, &arguments.path, &source)?);
     Ok(Input { name, source: source.into(), config, request })
 }
 

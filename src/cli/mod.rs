@@ -5,6 +5,7 @@
 //! | `arguments` | what one can type |
 //! | `exit` | what the process ends with |
 //! | `input` | documents and setupfiles, from disk |
+//! | `setupfiles` | files of settings that a document names |
 //! | `problems` | what is wrong, shown to a person |
 //! | `plan` | `borges plan` |
 //! | `blocks` | `borges blocks` |
@@ -25,6 +26,7 @@ mod problems;
 mod progress;
 mod run;
 mod serve;
+mod setupfiles;
 
 use std::env;
 use std::ffi::OsString;

@@ -31,7 +31,12 @@ pub(super) async fn guard(
     request: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
 ) -> Result<ServiceResponse<BoxBody>, Error> {
-    let header = |name| request.headers().get(name).and_then(|value| value.to_str().ok());
+    // A header that comes twice says two things; none of them is believed.
+    let header = |name| {
+        let mut values = request.headers().get_all(name);
+        values.next().filter(|_| values.next().is_none()).and_then(|value| value.to_str().ok())
+    };
+    let twice_from = request.headers().get_all(ORIGIN).count() > 1;
     let unknown = SocketAddr::from(([0, 0, 0, 0], 0));
     let peer = request.peer_addr().unwrap_or(unknown);
     let local = request.conn_data::<OwnAddress>().map_or(unknown, |own| own.0);
@@ -52,7 +57,7 @@ pub(super) async fn guard(
         peer_is_ours,
         forwarded,
         host: header(HOST),
-        origin: header(ORIGIN),
+        origin: if twice_from { Some("two origins") } else { header(ORIGIN) },
         bearer: header(AUTHORIZATION).and_then(credentials::bearer),
         query: by_query.as_deref(),
         cookie: header(COOKIE).and_then(|cookies| credentials::cookie_token(cookies, doors.rules.port)),

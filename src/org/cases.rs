@@ -62,6 +62,7 @@ fn show_block(block: &Block, out: &mut String) {
             Origin::Block => "",
             Origin::Document => "^",
             Origin::Setup => "setup ",
+            Origin::File(_) => "file ",
         };
         let Position { line, column } = param.at;
         let _ = writeln!(out, "  {}{value} {inherited}{line}:{column}", param.key);
@@ -93,6 +94,7 @@ fn the_setupfile_is_below_the_document() {
         language: language.map(str::to_owned),
         value: value.to_owned(),
         at: Position { line, column: 30 },
+        named: None,
     };
     let setup = [property(None, ":cpu 1 :mem 1 :dir /a", 1), property(Some("sh"), ":mem 2", 2)];
     let source =
@@ -115,7 +117,8 @@ fn the_setupfile_is_below_the_document() {
 
 #[test]
 fn an_error_in_the_setupfile_says_so() {
-    let property = Property { language: None, value: " :".into(), at: Position { line: 7, column: 3 } };
+    let property =
+        Property { language: None, value: " :".into(), at: Position { line: 7, column: 3 }, named: None };
     let document = parse(b"#+begin_src sh\n  a\n#+end_src\n", &[property]);
     let (at, why) = document.blocks[0].error.clone().unwrap();
     assert_eq!(at.line, 7);
@@ -154,6 +157,23 @@ mod properties {
         "#+end:",
         "#+end",
         "#+name: n",
+        "<<n>>",
+        "<<n()",
+        "<<",
+        ">>",
+        " :noweb yes",
+        " :noweb-ref n",
+        "(ref:n)",
+        "src_a{",
+        "call_b[c](",
+        "}",
+        "]",
+        "~",
+        "{{{m",
+        "$",
+        "[[",
+        "#+call: n(",
+        ":CUSTOM_ID: n",
         "#+header: ",
         "#+results[a b]:",
         "#+caption[",

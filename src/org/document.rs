@@ -16,8 +16,16 @@ pub struct Document {
     pub keywords: Vec<Keyword>,
     /// Source blocks, in document order.
     pub blocks: Vec<Block>,
+    /// `#+call:` lines, in document order.
+    pub calls: Vec<Call>,
+    /// `call_name(…)` in text, in document order.
+    pub inline_calls: Vec<Call>,
+    /// `src_lang{…}` in text, in document order.
+    pub inline_blocks: Vec<InlineBlock>,
     /// Lines `#+begin_src` that begin no block.
     pub look_alikes: Vec<LookAlike>,
+    /// The files of settings that were handed in for its `#+SETUPFILE:` lines.
+    pub files: Vec<String>,
 }
 
 /// `#+KEY: value`.
@@ -28,6 +36,34 @@ pub struct Keyword {
     /// Without blanks at its ends.
     pub value: String,
     /// Where the value begins.
+    pub at: Position,
+}
+
+/// A call of a block: `name[inside](arguments)end`, the end in square brackets where it stands in text.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Call {
+    /// The block that is called.
+    pub name: Option<String>,
+    /// Header arguments for the block itself.
+    pub inside: Option<String>,
+    /// Its variables.
+    pub arguments: Option<String>,
+    /// Header arguments for what becomes of the result.
+    pub end: Option<String>,
+    /// Where it begins: its first affiliated keyword.
+    pub at: Position,
+}
+
+/// `src_language[parameters]{body}`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InlineBlock {
+    /// As written.
+    pub language: String,
+    /// Header arguments.
+    pub parameters: Option<String>,
+    /// Code.
+    pub body: String,
+    /// Where it begins.
     pub at: Position,
 }
 
@@ -47,6 +83,8 @@ pub struct Block {
     pub language: Option<String>,
     /// From `#+name:`; `Some("")` where the keyword has no value.
     pub name: Option<String>,
+    /// The name stands on a line of an old spelling (`#+source:`), which references do not see.
+    pub old_name: bool,
     /// Switches of the begin line (`-n -r …`).
     pub switches: Option<String>,
     /// Rest of the begin line, as it stands.
@@ -84,6 +122,8 @@ pub struct Param {
     pub value: Value,
     /// The value as written, without quotes.
     pub text: String,
+    /// Emacs would evaluate the value, or that of the variable, as Lisp.
+    pub lisp: bool,
     /// Where the key stands.
     pub at: Position,
     /// Where the argument comes from.
@@ -99,6 +139,9 @@ pub enum Origin {
     Document,
     /// The setupfile; its position is one of that file.
     Setup,
+    /// A file that the document names by `#+SETUPFILE:`: its number in [`Document::files`]; the position is one
+    /// of that file.
+    File(u32),
 }
 
 /// The value of a header argument, as Emacs' reader leaves it.
@@ -114,7 +157,8 @@ pub enum Value {
     Text(String),
 }
 
-/// A `header-args` property from outside the document: the setupfile's defaults.
+/// A `header-args` property from outside the document: the setupfile's defaults, or of a file that the document
+/// names itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Property {
     /// The language it holds for, in lower case; `None` holds for all.
@@ -123,4 +167,17 @@ pub struct Property {
     pub value: String,
     /// Where the value begins, in the file it comes from.
     pub at: Position,
+    /// The document names the file by `#+SETUPFILE:`; otherwise it is a default for all documents.
+    pub named: Option<Named>,
+}
+
+/// How a document comes to a file of settings.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Named {
+    /// The document's line that names it, or that names the file that names it.
+    pub line: u32,
+    /// The file, for messages.
+    pub file: String,
+    /// The property's name ends in `+`: it adds to what was set before.
+    pub appends: bool,
 }

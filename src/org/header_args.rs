@@ -14,22 +14,22 @@ use super::lisp;
 pub(super) struct Written {
     pub(super) text: String,
     /// Where the text that begins at a byte offset stands, in ascending order.
-    parts: Vec<(usize, Position)>,
+    parts: Vec<(usize, Position, Origin)>,
 }
 
 impl Written {
-    pub(super) fn new(text: &str, at: Position) -> Self {
+    pub(super) fn new(text: &str, at: Position, origin: Origin) -> Self {
         let mut written = Self::default();
-        written.append(text, at);
+        written.append(text, at, origin);
         written
     }
 
     /// Appends what stands elsewhere, after a blank.
-    pub(super) fn append(&mut self, text: &str, at: Position) {
+    pub(super) fn append(&mut self, text: &str, at: Position, origin: Origin) {
         if !self.parts.is_empty() {
             self.text.push(' ');
         }
-        self.parts.push((self.text.len(), at));
+        self.parts.push((self.text.len(), at, origin));
         self.text.push_str(text);
     }
 }
@@ -45,13 +45,13 @@ struct Cursor<'w> {
 
 impl<'w> Cursor<'w> {
     fn new(written: &'w Written) -> Self {
-        Self { written, part: 0, offset: 0, column: written.parts.first().map_or(0, |(_, at)| at.column) }
+        Self { written, part: 0, offset: 0, column: written.parts.first().map_or(0, |(_, at, _)| at.column) }
     }
 
     /// The position of byte `offset`, which is not before the one asked for last.
     fn at(&mut self, offset: usize) -> Position {
         let parts = &self.written.parts;
-        while let Some(&(from, at)) = parts.get(self.part + 1).filter(|&&(from, _)| from <= offset) {
+        while let Some(&(from, at, _)) = parts.get(self.part + 1).filter(|&&(from, ..)| from <= offset) {
             self.part += 1;
             self.offset = from;
             self.column = at.column;
@@ -59,12 +59,12 @@ impl<'w> Cursor<'w> {
         let passed = self.written.text.get(self.offset..offset).unwrap_or_default().chars().count();
         self.column = self.column.saturating_add(super::text::narrow(passed));
         self.offset = offset;
-        Position { line: parts.get(self.part).map_or(0, |(_, at)| at.line), column: self.column }
+        Position { line: parts.get(self.part).map_or(0, |(_, at, _)| at.line), column: self.column }
     }
 }
 
 /// Reads header arguments.
-pub(super) fn parse(written: &Written, origin: Origin) -> Result<Vec<Param>, (Position, String)> {
+pub(super) fn parse(written: &Written) -> Result<Vec<Param>, (Position, String)> {
     let mut params = Vec::new();
     let text = written.text.as_str();
     if text.chars().all(|c| " \t\r\n".contains(c)) {
@@ -81,8 +81,10 @@ pub(super) fn parse(written: &Written, origin: Origin) -> Result<Vec<Param>, (Po
         let (key, cell, skipped) = key_and_cell(&text[piece.clone()], n > 0);
         let at = cursor.at(if n == 0 { piece.start + skipped } else { piece.start - 1 });
         let key = format!("{colon}{key}");
+        let origin = written.parts.get(cursor.part).map_or(Origin::Block, |&(_, _, origin)| origin);
+        let lisp = cell.is_some_and(lisp::is_code);
         let (value, text) = cell.map_or((Value::None, String::new()), lisp::read);
-        let param = Param { key, value, text, at, origin };
+        let param = Param { key, value, text, lisp, at, origin };
         if param.key == ":var" { variables(param, &mut params) } else { params.push(param) }
     }
     Ok(params)
@@ -122,7 +124,8 @@ fn variables(param: Param, params: &mut Vec<Param>) {
     for assignment in assignments {
         let text = assignment.trim_matches([' ', '\t', '\r', '\n']).to_owned();
         let value = Value::Text(text.clone());
-        params.push(Param { key: param.key.clone(), value, text, at: param.at, origin: param.origin });
+        let lisp = text.split_once('=').is_some_and(|(_, value)| lisp::is_code(value.trim_start()));
+        params.push(Param { key: param.key.clone(), value, text, lisp, at: param.at, origin: param.origin });
     }
     if params.len() == before {
         params.push(Param { value: Value::None, text: String::new(), ..param });
@@ -214,8 +217,8 @@ mod tests {
     use super::*;
 
     fn read(text: &str) -> Vec<(String, String, u32)> {
-        let written = Written::new(text, Position { line: 1, column: 1 });
-        let params = parse(&written, Origin::Block).unwrap();
+        let written = Written::new(text, Position { line: 1, column: 1 }, Origin::Block);
+        let params = parse(&written).unwrap();
         params.into_iter().map(|p| (p.key, p.text, p.at.column)).collect()
     }
 
@@ -242,16 +245,16 @@ mod tests {
 
     #[test]
     fn parts_keep_their_places() {
-        let mut written = Written::new(":a 1", Position { line: 3, column: 20 });
-        written.append(":b 2 :c 3", Position { line: 9, column: 7 });
-        let params = parse(&written, Origin::Document).unwrap();
+        let mut written = Written::new(":a 1", Position { line: 3, column: 20 }, Origin::Document);
+        written.append(":b 2 :c 3", Position { line: 9, column: 7 }, Origin::File(0));
+        let params = parse(&written).unwrap();
         let places: Vec<_> = params.iter().map(|p| (p.key.as_str(), p.at.line, p.at.column)).collect();
         assert_eq!(places, [(":a", 3, 20), (":b", 9, 7), (":c", 9, 12)]);
     }
 
     #[test]
     fn a_lone_colon_after_a_blank_is_an_error() {
-        let written = Written::new(" :", Position { line: 1, column: 1 });
-        assert!(parse(&written, Origin::Block).is_err());
+        let written = Written::new(" :", Position { line: 1, column: 1 }, Origin::Block);
+        assert!(parse(&written).is_err());
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::rc::Rc;
 
-use super::document::{Keyword, Origin, Param, Position, Property};
+use super::document::{Document, Keyword, Origin, Param, Position, Property};
 use super::header_args::{self, Written};
 use super::outline::Scope;
 use super::text::narrow;
@@ -30,18 +30,34 @@ impl<'d> Inheritance<'d> {
     /// For a document of `length` bytes.
     pub(super) fn new(
         scopes: &'d [Scope],
-        keywords: &[Keyword],
+        document: &Document,
         setup: &'d [Property],
         length: usize,
     ) -> Self {
         let mut lines: HashMap<String, Written> = HashMap::new();
-        for keyword in keywords.iter().filter(|keyword| keyword.key == "PROPERTY") {
-            let Some((name, value, at)) = property(keyword) else { continue };
-            match name.strip_suffix('+') {
-                None => {
-                    lines.insert(name, Written::new(value, at));
-                }
-                Some(name) => lines.entry(name.to_owned()).or_default().append(value, at),
+        let mut set = |name: &str, appends: bool, value: &str, at: Position, origin: Origin| {
+            if appends {
+                lines.entry(name.to_owned()).or_default().append(value, at, origin);
+            } else {
+                lines.insert(name.to_owned(), Written::new(value, at, origin));
+            }
+        };
+        let mut named =
+            setup.iter().filter_map(|property| Some((property.named.as_ref()?, property))).peekable();
+        for keyword in &document.keywords {
+            // What a file says holds from where it is named, as if it stood there.
+            while let Some((from, property)) = named.next_if(|(from, _)| from.line <= keyword.at.line) {
+                let file = document.files.iter().position(|file| *file == from.file).unwrap_or_default();
+                let name = property.language.as_ref().map_or("HEADER-ARGS".to_owned(), |language| {
+                    format!("HEADER-ARGS:{}", language.to_uppercase())
+                });
+                set(&name, from.appends, &property.value, property.at, Origin::File(narrow(file)));
+            }
+            if keyword.key == "PROPERTY"
+                && let Some((name, value, at)) = property(keyword)
+            {
+                let base = name.strip_suffix('+');
+                set(base.unwrap_or(&name), base.is_some(), value, at, Origin::Document);
             }
         }
         let budget = length.saturating_mul(BUDGET.1).saturating_add(BUDGET.0);
@@ -89,9 +105,11 @@ impl<'d> Inheritance<'d> {
     fn read_setup(&self, language: Option<&str>) -> Read {
         let lower = language.map(str::to_lowercase);
         let mut params = Vec::new();
-        for property in self.setup.iter().filter(|property| property.language == lower) {
-            let written = Written::new(&property.value, property.at);
-            let read = header_args::parse(&written, Origin::Setup);
+        for property in
+            self.setup.iter().filter(|property| property.named.is_none() && property.language == lower)
+        {
+            let written = Written::new(&property.value, property.at, Origin::Setup);
+            let read = header_args::parse(&written);
             params.extend(read.map_err(|(at, why)| (at, format!("in the setupfile: {why}")))?);
         }
         Ok(params)
@@ -102,7 +120,7 @@ impl<'d> Inheritance<'d> {
         let name = language.map_or("HEADER-ARGS".into(), |language| format!("HEADER-ARGS:{language}"));
         let Some(written) = self.written(scope, &name) else { return Ok(Vec::new()) };
         self.spend(written.text.len());
-        header_args::parse(&written, Origin::Document)
+        header_args::parse(&written)
     }
 
     /// The nearest drawer that sets the property replaces what is further out; those that append on the way
@@ -122,11 +140,11 @@ impl<'d> Inheritance<'d> {
             at = scope.parent;
         }
         let mut written = match base {
-            Some(setting) => Some(Written::new(&setting.value, setting.at)),
+            Some(setting) => Some(Written::new(&setting.value, setting.at, Origin::Document)),
             None => self.lines.get(name).cloned(),
         };
         for setting in appended.into_iter().rev() {
-            written.get_or_insert_default().append(&setting.value, setting.at);
+            written.get_or_insert_default().append(&setting.value, setting.at, Origin::Document);
         }
         written.filter(|written| written.text != "nil")
     }

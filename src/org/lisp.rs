@@ -11,6 +11,11 @@ pub(super) fn read(cell: &str) -> (Value, String) {
     (Value::Text(text.clone()), text)
 }
 
+/// Whether Emacs evaluates such a value: it begins like a form, a quoted form or a vector.
+pub(super) fn is_code(cell: &str) -> bool {
+    cell.starts_with(['(', '\'', '`', '['])
+}
+
 /// An integer or float in the notation of Emacs Lisp. Integers of more than 64 bits stay text.
 fn number(cell: &str) -> Option<Value> {
     let digits = cell.strip_prefix(['+', '-']).unwrap_or(cell);
@@ -92,6 +97,19 @@ fn digits(rest: &mut std::str::Chars<'_>, first: &str, radix: u32, most: usize) 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[rstest::rstest]
+    #[case("(concat \"a\" \"b\")", true)]
+    #[case("'(1 2)", true)]
+    #[case("`a", true)]
+    #[case("[1 2]", true)]
+    #[case("\"(a)\"", false)]
+    #[case("f(1)", false)]
+    #[case("t[0]", false)]
+    #[case("", false)]
+    fn code(#[case] cell: &str, #[case] expected: bool) {
+        assert_eq!(is_code(cell), expected);
+    }
 
     #[rstest::rstest]
     #[case("007", Value::Integer(7))]

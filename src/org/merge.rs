@@ -225,6 +225,7 @@ impl Words {
             key: key.into(),
             value: Value::Text(text.clone()),
             text,
+            lisp: false,
             at,
             origin,
         })
@@ -238,7 +239,7 @@ mod tests {
 
     fn merged(lines: &[&str]) -> String {
         let read = |line: &&str| {
-            header_args::parse(&Written::new(line, Position { line: 1, column: 1 }), Origin::Block).unwrap()
+            header_args::parse(&Written::new(line, Position { line: 1, column: 1 }, Origin::Block)).unwrap()
         };
         match merge(lines.iter().flat_map(read), Some("plot")) {
             Ok(params) => {

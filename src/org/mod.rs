@@ -16,28 +16,40 @@
 //! | `outline` | headlines and their property drawers |
 //! | `source` | a block's own lines |
 //! | `body` | a block's code: escapes and indentation |
+//! | `call` | `#+call:` lines |
+//! | `inline` | blocks and calls within text |
+//! | `brackets` | which bracket closes which |
 //! | `header_args` | splitting a line of header arguments |
 //! | `lisp` | numbers and strings among their values |
 //! | `inherit` | what a block inherits |
 //! | `merge` | which of a block's arguments hold |
+//! | `noweb` | bodies as they would run: references expanded |
+//! | `heading` | headings that a reference may name |
+//! | `label` | `(ref:label)`s taken off |
 //! | `report` | a document as JSON |
 //! | `nearest` | the word that was most likely meant |
 //! | `excerpt` | a line with a caret under it, for messages |
 
 mod body;
+mod brackets;
+mod call;
 #[cfg(test)]
 mod cases;
 mod document;
 mod excerpt;
 mod grammar;
 mod header_args;
+mod heading;
 mod inherit;
+mod inline;
+mod label;
 mod line;
 mod lines;
 mod lisp;
 mod list;
 mod merge;
 mod nearest;
+mod noweb;
 mod outline;
 mod parse;
 mod report;
@@ -45,8 +57,11 @@ mod source;
 mod structure;
 mod text;
 
-pub use document::{Block, Document, Keyword, LookAlike, Origin, Param, Position, Property, Value};
+pub use document::{
+    Block, Call, Document, InlineBlock, Keyword, LookAlike, Named, Origin, Param, Position, Property, Value,
+};
 pub use excerpt::excerpt;
 pub use nearest::nearest;
+pub use noweb::{Bodies, Runnable, Trouble, TroubleKind};
 pub use parse::parse;
 pub use report::report;

@@ -3,25 +3,30 @@
 use memchr::memmem;
 
 use super::body;
+use super::brackets::Brackets;
 use super::document::{Document, Keyword, Origin, Position, Property};
 use super::header_args::{self, Written};
 use super::inherit::Inheritance;
+use super::inline;
 use super::merge::merge;
 use super::outline::{Outline, Scope};
 use super::source::Source;
-use super::structure::Walker;
+use super::structure::{Found, Walker};
 use super::text::{Text, narrow};
 
 /// Reads an Org document.
 ///
 /// It never fails: what is no block is text. `setup` holds the `header-args` properties of the setupfile,
-/// which the document's own override.
+/// which the document's own override, and those of the files that it names by `#+SETUPFILE:`, which hold from there
+/// on.
 pub fn parse(source: &[u8], setup: &[Property]) -> Document {
     let text = Text::new(source);
     let mut document = Document::default();
     let mut sources = Vec::new();
     let mut outline = Outline::new(text);
     let mut walker = Walker::default();
+    let inline = inline::possible(text.bytes);
+    let mut brackets = Brackets::new(text.bytes);
     let mut number = 1;
     let mut start = 0;
     let mut headline = begins_headline(text.bytes, 0).then_some(0);
@@ -34,10 +39,11 @@ pub fn parse(source: &[u8], setup: &[Property]) -> Document {
     loop {
         let end = headline.unwrap_or(text.bytes.len());
         let section = &text.bytes[start..end];
-        // Without `#+` there is neither block nor keyword, and nothing else is asked for.
-        if memmem::find(section, b"#+").is_some() {
+        // Without `#+` there is neither block nor keyword, and little else is asked for.
+        if memmem::find(section, b"#+").is_some() || inline && inline::possible(section) {
             let found = sources.len();
-            walker.section(text, (start, end), number, &mut document, &mut sources);
+            let found_in = Found { document: &mut document, sources: &mut sources, brackets: &mut brackets };
+            walker.section(text, (start, end), number, found_in);
             for source in &mut sources[found..] {
                 source.scope = outline.scope();
             }
@@ -46,14 +52,22 @@ pub fn parse(source: &[u8], setup: &[Property]) -> Document {
         let Some(at) = headline else { break };
         outline.enter(text, at, number);
         start = text.line(at).1;
+        if inline {
+            inline::scan(text, &text.bytes[at..start], number, &mut document);
+        }
         number += 1;
         headline = candidates.next();
     }
     outline.settle(&todo_keywords(&document.keywords));
     let scopes = outline.scopes;
-    let mut inheritance = Inheritance::new(&scopes, &document.keywords, setup, text.bytes.len());
-    document.blocks =
-        sources.into_iter().map(|source| finish(source, text, &scopes, &mut inheritance)).collect();
+    for named in setup.iter().filter_map(|property| property.named.as_ref()) {
+        if !document.files.contains(&named.file) {
+            document.files.push(named.file.clone());
+        }
+    }
+    let mut inheritance = Inheritance::new(&scopes, &document, setup, text.bytes.len());
+    let blocks = sources.into_iter().map(|source| finish(source, text, &scopes, &mut inheritance)).collect();
+    document.blocks = blocks;
     document
 }
 
@@ -102,7 +116,7 @@ fn finish(
         let inherited = inherited?;
         let mut params = inherited.clone();
         for (text, at) in own {
-            params.extend(header_args::parse(&Written::new(text, at), Origin::Block)?);
+            params.extend(header_args::parse(&Written::new(text, at, Origin::Block))?);
         }
         Ok((merge(params, block.name.as_deref())?, inherited))
     };

@@ -2,7 +2,8 @@
 
 use serde_json::{Map, Value as Json, json};
 
-use super::document::{Block, Document, Keyword, Param, Value};
+use super::document::{Block, Call, Document, InlineBlock, Keyword, Param, Value};
+use super::noweb::{self, Bodies, TroubleKind};
 use super::text::{Text, broken, decode};
 
 /// The version of Org whose answers are given.
@@ -11,6 +12,8 @@ const ORG: &str = "9.8.9";
 /// What `document`, read from `source`, holds. Bytes that are no UTF-8 are shown as U+FFFD.
 pub fn report(file: &str, source: &[u8], document: &Document) -> Json {
     let text = Text::new(source);
+    let mut bodies = Bodies::new(source, document);
+    let blocks = document.blocks.iter().enumerate();
     let look_alikes = document.look_alikes.iter();
     json!({
         "file": file,
@@ -18,7 +21,10 @@ pub fn report(file: &str, source: &[u8], document: &Document) -> Json {
         "crlf": text.crlf,
         "non_utf8": broken(text.bytes),
         "keywords": document.keywords.iter().map(keyword).collect::<Vec<_>>(),
-        "blocks": document.blocks.iter().map(block).collect::<Vec<_>>(),
+        "blocks": blocks.map(|(place, found)| block(found, place, &mut bodies)).collect::<Vec<_>>(),
+        "calls": document.calls.iter().map(call).collect::<Vec<_>>(),
+        "inline_blocks": document.inline_blocks.iter().map(inline_block).collect::<Vec<_>>(),
+        "inline_calls": document.inline_calls.iter().map(call).collect::<Vec<_>>(),
         "look_alikes": look_alikes.map(|l| json!({ "line": l.line, "in": l.within })).collect::<Vec<_>>(),
     })
 }
@@ -27,7 +33,26 @@ fn keyword(keyword: &Keyword) -> Json {
     json!({ "key": keyword.key, "value": keyword.value, "line": keyword.at.line })
 }
 
-fn block(block: &Block) -> Json {
+fn call(call: &Call) -> Json {
+    json!({
+        "call": call.name,
+        "inside_header": call.inside,
+        "arguments": call.arguments,
+        "end_header": call.end,
+        "line": call.at.line,
+    })
+}
+
+fn inline_block(block: &InlineBlock) -> Json {
+    json!({
+        "language": block.language,
+        "parameters": block.parameters,
+        "body": block.body,
+        "line": block.at.line,
+    })
+}
+
+fn block(block: &Block, place: usize, bodies: &mut Bodies<'_>) -> Json {
     let mut object = Map::new();
     let mut put = |key: &str, value: Json| object.insert(key.into(), value);
     put("language", json!(block.language));
@@ -49,6 +74,29 @@ fn block(block: &Block) -> Json {
         put("inherited", params(&block.inherited));
         let eval = block.params.iter().find(|param| param.key == ":eval");
         put("eval", eval.map_or(Json::Null, |param| value(&param.value)));
+        let mut expanded = true;
+        if noweb::expands(block) {
+            let commented =
+                block.params.iter().any(|param| param.key == ":comments" && param.text == "noweb");
+            let expansion = match bodies.expand(place) {
+                _ if commented => Err("comments noweb".to_owned()),
+                Ok(body) => Ok(body),
+                Err(trouble) => Err(match trouble.kind {
+                    TroubleKind::Call(_) => "needs evaluation".to_owned(),
+                    kind => format!("{}:{}: {kind}", trouble.at.line, trouble.at.column),
+                }),
+            };
+            expanded = expansion.is_ok();
+            put("noweb_expanded", expansion.as_deref().map_or(Json::Null, |body| json!(decode(body))));
+            if let Err(note) = expansion {
+                put("noweb_note", json!(note));
+            }
+        }
+        match bodies.run_body(place).ok().filter(|_| expanded) {
+            Some(run) if *run.text != *block.body => put("run_body", json!(decode(&run.text))),
+            Some(_) => None,
+            None => put("run_body", Json::Null),
+        };
     }
     Json::Object(object)
 }

@@ -3,8 +3,11 @@
 //! Elements are walked from the first line to the last with a stack of those that are open; nothing is looked
 //! for twice, so the time is proportional to the number of lines.
 
+use super::brackets::Brackets;
+use super::call;
 use super::document::{Document, Keyword, LookAlike, Position};
 use super::grammar::{self, Rule};
+use super::inline;
 use super::line::{self, Block, Kind};
 use super::lines::{Lines, indentation};
 use super::list::Lists;
@@ -37,19 +40,20 @@ pub(super) struct Walker {
     frames_made: u32,
     /// The first of `lines.sources` not yet passed.
     next_source: usize,
+    /// Something inline may stand in the section.
+    inline: bool,
     /// A run of lines of a `table.el` grid: frame, its end, and whether it ends in a rule.
     grid: Option<(u32, u32, bool)>,
 }
 
 impl Walker {
     /// Reads the section of `text` from byte `start` to `end`, whose first line has the number `first`.
-    pub(super) fn section(
+    pub(super) fn section<'a>(
         &mut self,
-        text: Text<'_>,
+        text: Text<'a>,
         (start, end): (usize, usize),
         first: u32,
-        found: &mut Document,
-        sources: &mut Vec<Source>,
+        found: Found<'_, 'a>,
     ) {
         self.lines.fill(text, start, end, first);
         self.lists.clear();
@@ -59,7 +63,8 @@ impl Walker {
         self.grid = None;
         let length = self.lines.len();
         self.open("section", length, length);
-        Walk { walker: self, text, found, sources }.run();
+        self.inline = inline::possible(&text.bytes[start..end]);
+        Walk { walker: self, text, found }.run();
     }
 
     fn open(&mut self, element: &'static str, limit: u32, resume: u32) {
@@ -72,11 +77,17 @@ impl Walker {
     }
 }
 
+/// Where what is found goes.
+pub(super) struct Found<'w, 'a> {
+    pub(super) document: &'w mut Document,
+    pub(super) sources: &'w mut Vec<Source>,
+    pub(super) brackets: &'w mut Brackets<'a>,
+}
+
 struct Walk<'w, 'a> {
     walker: &'w mut Walker,
     text: Text<'a>,
-    found: &'w mut Document,
-    sources: &'w mut Vec<Source>,
+    found: Found<'w, 'a>,
 }
 
 impl<'a> Walk<'_, 'a> {
@@ -149,6 +160,11 @@ impl<'a> Walk<'_, 'a> {
 
     /// Reads the element at line `n` whose first affiliated keyword stands at line `first`.
     fn unaffiliated(&mut self, first: u32, n: u32, frame: Frame) -> u32 {
+        for n in first..n {
+            if self.trimmed(n).get(2..9).is_some_and(|key| key.eq_ignore_ascii_case(b"caption")) {
+                self.inline(n, n + 1);
+            }
+        }
         let end = || self.walker.lines.end_before(n, frame.limit);
         match self.kind(n) {
             Kind::Begin(block) => match end() {
@@ -158,8 +174,10 @@ impl<'a> Walk<'_, 'a> {
                     n + 1
                 }
                 Some(end) => {
-                    if block == Block::Src {
-                        self.source(first, n, end);
+                    match block {
+                        Block::Src => self.source(first, n, end),
+                        Block::Verse => self.inline(n + 1, end),
+                        _ => {}
                     }
                     self.pass(end, (block == Block::Src).then_some(n), block.element());
                     end + 1
@@ -186,7 +204,8 @@ impl<'a> Walk<'_, 'a> {
                     end + 1
                 }
             },
-            Kind::FixedWidth | Kind::HorizontalRule | Kind::Diary | Kind::Call => n + 1,
+            Kind::FixedWidth | Kind::HorizontalRule | Kind::Diary => n + 1,
+            Kind::Call => self.call(first, n),
             Kind::Keyword | Kind::Bracketed | Kind::DynamicBare => {
                 self.keyword(n);
                 n + 1
@@ -206,7 +225,26 @@ impl<'a> Walk<'_, 'a> {
     fn paragraph(&mut self, n: u32, limit: u32) -> u32 {
         let end = (n + 1..limit).find(|&n| self.ends_paragraph(n, limit)).unwrap_or(limit);
         self.pass(end, None, "paragraph");
+        self.inline(n, end);
         end
+    }
+
+    /// The lines from `n` to before `end` are text.
+    fn inline(&mut self, n: u32, end: u32) {
+        if self.walker.inline {
+            let lines = &self.walker.lines;
+            let bytes = &self.text.bytes[lines.start(n)..lines.start(end)];
+            inline::scan(self.text, bytes, lines.number(n), self.found.document);
+        }
+    }
+
+    fn call(&mut self, first: u32, n: u32) -> u32 {
+        let lines = &self.walker.lines;
+        let (start, number) = (lines.start(n), lines.number(first));
+        let at = position(self.content(first), number, indentation(self.content(first)).0);
+        let call = call::read(self.text, start, self.found.brackets, at);
+        self.found.document.calls.push(call);
+        n + 1
     }
 
     fn ends_paragraph(&self, n: u32, limit: u32) -> bool {
@@ -283,7 +321,12 @@ impl<'a> Walk<'_, 'a> {
         let end = end.unwrap_or(list.limit).clamp(n + 1, list.limit);
         let limit = self.without_blank_end(n, end);
         self.walker.open_list("item", limit, end, list.list);
-        if line::item_has_text(&decode(self.trimmed(n))) { self.paragraph(n, limit) } else { n + 1 }
+        if line::item_has_text(&decode(self.trimmed(n))) {
+            self.paragraph(n, limit)
+        } else {
+            self.inline(n, n + 1);
+            n + 1
+        }
     }
 
     /// The lines before `end` have been read as an `element`: those among them that look like the beginning
@@ -292,7 +335,7 @@ impl<'a> Walk<'_, 'a> {
         while let Some(&n) = self.walker.lines.sources.get(self.walker.next_source).filter(|&&n| n < end) {
             if Some(n) != own {
                 let line = self.walker.lines.number(n);
-                self.found.look_alikes.push(LookAlike { line, within: element });
+                self.found.document.look_alikes.push(LookAlike { line, within: element });
             }
             self.walker.next_source += 1;
         }
@@ -314,7 +357,7 @@ impl<'a> Walk<'_, 'a> {
         let blanks = indentation(content).0;
         let column = narrow(blanks) + narrow(line[..before].chars().count()) + 1;
         let at = Position { line: self.walker.lines.number(n), column };
-        self.found.keywords.push(Keyword { key: key.to_uppercase(), value: value.to_owned(), at });
+        self.found.document.keywords.push(Keyword { key: key.to_uppercase(), value: value.to_owned(), at });
     }
 
     fn source(&mut self, first: u32, begin: u32, end: u32) {
@@ -331,7 +374,7 @@ impl<'a> Walk<'_, 'a> {
         let around = self.walker.frames.iter().skip(1).take(DEEPEST);
         source.block.within = around.map(|frame| frame.element).collect();
         source.body = lines.start(begin + 1)..lines.start(end);
-        self.sources.push(source);
+        self.found.sources.push(source);
     }
 }
 

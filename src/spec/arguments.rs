@@ -1,7 +1,7 @@
 //! A block's header arguments → what its task asks for.
 
 use crate::babel::Language;
-use crate::org::{Block, Origin, Param, Position};
+use crate::org::{Block, Origin, Param, Position, nearest};
 use crate::task::{Ensure, Policy, Resources, Tries};
 
 use super::keys::{self, Borges, Key};
@@ -38,8 +38,15 @@ pub(super) enum Order {
 }
 
 /// Reads the header arguments in force for `block`; what is wrong or odd with them goes to `problems`.
-pub(super) fn read(block: &Block, language: &Language, problems: &mut Vec<Problem>) -> Asked {
-    let mut reader = Reader { problems, tries: None };
+///
+/// `files` are the files of settings that the document names.
+pub(super) fn read(
+    block: &Block,
+    language: &Language,
+    files: &[String],
+    problems: &mut Vec<Problem>,
+) -> Asked {
+    let mut reader = Reader { problems, files, tries: None };
     let mut asked = Asked {
         resources: Resources { milli_cpus: 1000, mem: language.mem, ..Resources::default() },
         policy: Policy::default(),
@@ -52,9 +59,11 @@ pub(super) fn read(block: &Block, language: &Language, problems: &mut Vec<Proble
     }
     for param in &block.params {
         match keys::key(&param.key) {
+            Key::Borges(_) | Key::Verdict | Key::Unbuilt { .. } if param.lisp => reader.lisp(param),
+            Key::Borges(_) if param.text.matches('"').count() % 2 == 1 => reader.unclosed_quote(param),
             Key::Borges(key) => reader.take(&mut asked, key, param),
             Key::Verdict => {}
-            Key::Shown => reader.shown(block, param),
+            Key::Shown => reader.shown(param),
             Key::Unbuilt { harmless } => {
                 if !harmless.contains(&param.text.as_str()) {
                     reader.unbuilt(param);
@@ -73,6 +82,7 @@ pub(super) fn read(block: &Block, language: &Language, problems: &mut Vec<Proble
 
 struct Reader<'a> {
     problems: &'a mut Vec<Problem>,
+    files: &'a [String],
     tries: Option<Tries>,
 }
 
@@ -127,12 +137,14 @@ impl Reader<'_> {
         }
     }
 
-    /// Keys that only show things, but for two that may ask for more.
-    fn shown(&mut self, block: &Block, param: &Param) {
+    /// Keys that only show things, but for one that may ask for more.
+    fn shown(&mut self, param: &Param) {
         let asks = |word: &str| param.text.split_whitespace().any(|asked| asked == word);
+        if param.key == ":results" {
+            self.results(param);
+        }
         match param.key.as_str() {
             ":results" if asks("value") || asks("file") => self.unbuilt(param),
-            ":noweb" if expands(&param.text) && has_reference(&block.body) => self.unbuilt(param),
             _ => {}
         }
     }
@@ -146,8 +158,42 @@ impl Reader<'_> {
         self.report(param, Problem::error(param.at, text, help));
     }
 
+    /// Nothing of a document is evaluated to find out what it asks for.
+    fn lisp(&mut self, param: &Param) {
+        let text = format!("`{} {}` is Lisp, which is not evaluated here", param.key, param.text);
+        let help =
+            "Write the value itself, in double quotes if it begins with a bracket, `'` or a backquote.";
+        self.report(param, Problem::error(param.at, text, help));
+    }
+
+    fn unclosed_quote(&mut self, param: &Param) {
+        let text = format!("in `{} {}` a double quote is not closed", param.key, param.text);
+        self.report(param, Problem::error(param.at, text, "Close it, or take it out."));
+    }
+
+    fn results(&mut self, param: &Param) {
+        for word in param.text.split_whitespace().filter(|word| !keys::RESULTS.contains(word)) {
+            if let Some(near) = nearest(word, keys::RESULTS) {
+                let text = format!("`{word}` is no word of `:results`");
+                self.report(param, Problem::warning(param.at, text, format!("Did you mean `{near}`?")));
+            }
+        }
+    }
+
     fn unknown(&mut self, param: &Param) {
-        let help = keys::meant(&param.key).map(|key| format!("Did you mean `{key}`?")).unwrap_or_default();
+        let word = param.key.split_whitespace().next().unwrap_or_default();
+        let colon = format!(":{}", param.key);
+        let known = |key: &str| !matches!(keys::key(key), Key::Unknown);
+        let after = param.text.split_whitespace().next().unwrap_or_default();
+        let help = if !word.starts_with(':') && known(&format!(":{word}")) {
+            format!("Write `{colon}`, with a colon before the key.")
+        } else if word == ":" && known(&format!(":{after}")) {
+            format!("Write `:{}`, without a blank after the colon.", param.text)
+        } else if param.origin == Origin::Document && !word.starts_with(':') {
+            format!("If `{word}` is a language, write `header-args:{word}`.")
+        } else {
+            keys::meant(&param.key).map(|key| format!("Did you mean `{key}`?")).unwrap_or_default()
+        };
         let text = if param.key.starts_with(':') {
             format!("the header argument `{}` is not known, and has no effect", param.key)
         } else {
@@ -157,7 +203,11 @@ impl Reader<'_> {
     }
 
     fn report(&mut self, param: &Param, mut problem: Problem) {
-        problem.in_setupfile = param.origin == Origin::Setup;
+        match param.origin {
+            Origin::Block | Origin::Document => {}
+            Origin::Setup => problem.in_setupfile = true,
+            Origin::File(file) => problem.file = self.files.get(file as usize).cloned(),
+        }
         self.problems.push(problem);
     }
 }
@@ -167,31 +217,12 @@ fn directory(text: &str) -> Result<String, Help> {
     if text.is_empty() {
         return Err("Write a directory.".to_owned());
     }
-    if text.starts_with(['(', '\'', '`']) {
-        return Err("Lisp is not evaluated here. Write the directory itself.".to_owned());
-    }
     // TRAMP: `/method:host:path`.
     let method = text.strip_prefix('/').and_then(|rest| rest.split_once(':')).map(|(method, _)| method);
     if method.is_some_and(|method| !method.is_empty() && !method.contains('/')) {
         return Err("The cluster chooses the machine. Write a path without a host.".to_owned());
     }
     Ok(text.to_owned())
-}
-
-/// Values of `:noweb` that expand references when a block runs.
-fn expands(noweb: &str) -> bool {
-    matches!(noweb, "yes" | "no-export" | "strip-export" | "eval")
-}
-
-/// Whether a line holds `<<name>>`; blanks just inside the brackets make it plain text.
-fn has_reference(body: &[u8]) -> bool {
-    body.split(|&byte| byte == b'\n').any(|line| {
-        let open = memchr::memmem::find(line, b"<<");
-        let close = memchr::memmem::rfind(line, b">>");
-        let (Some(open), Some(close)) = (open, close) else { return false };
-        let blank = |byte: Option<&u8>| byte.is_none_or(u8::is_ascii_whitespace);
-        close > open + 2 && !blank(line.get(open + 2)) && !blank(line.get(close - 1))
-    })
 }
 
 #[cfg(test)]
@@ -203,23 +234,8 @@ mod tests {
         for text in ["/tmp", "data", "../x", "a:b", "/a/b:c", "~/x"] {
             assert_eq!(directory(text).as_deref(), Ok(text));
         }
-        for text in ["", "/ssh:host:/tmp", "/sudo::/", "(concat \"a\" \"b\")", "'x"] {
+        for text in ["", "/ssh:host:/tmp", "/sudo::/"] {
             assert!(directory(text).is_err(), "{text}");
-        }
-    }
-
-    #[test]
-    fn noweb_references() {
-        for (body, refers) in [
-            ("<<a>>", true),
-            ("# <<two words>> x", true),
-            ("cat << EOF", false),
-            ("cat <<EOF\nEOF", false),
-            ("<< a >>", false),
-            ("<<>>", false),
-            ("a << 1 >> 2", false),
-        ] {
-            assert_eq!(has_reference(body.as_bytes()), refers, "{body}");
         }
     }
 }

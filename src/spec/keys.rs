@@ -96,6 +96,13 @@ const SHOWN: [&str; 22] = [
     ":hidden",
 ];
 
+/// The words of `:results`.
+pub(super) const RESULTS: [&str; 23] = [
+    "file", "list", "vector", "table", "scalar", "verbatim", "raw", "html", "latex", "org", "code", "pp",
+    "drawer", "link", "graphics", "replace", "silent", "none", "discard", "append", "prepend", "output",
+    "value",
+];
+
 /// Keys that change what runs, and are not built yet, each with the values that ask for nothing.
 const UNBUILT: [(&str, &[&str]); 42] = [
     (":var", &[]),

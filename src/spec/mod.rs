@@ -10,16 +10,20 @@
 //! | `keys` | every header argument by name: ours, Babel's, not built yet |
 //! | `values` | numbers, amounts, durations, words as documents write them |
 //! | `arguments` | a block's header arguments → what its task asks for |
+//! | `code` | a block's body as it runs, references expanded |
+//! | `slips` | lines that were most likely meant otherwise |
 //! | `graph` | names → edges; cycles |
 //! | `progress` | which tasks are set free as others end |
 //! | `problem` | what is wrong, where, and what to write instead |
 
 mod arguments;
+mod code;
 mod graph;
 mod keys;
 mod plan;
 mod problem;
 mod progress;
+mod slips;
 mod values;
 mod verdict;
 

@@ -1,12 +1,14 @@
 //! The way through: a document in, a plan or problems out.
 
 use crate::babel::{Language, Languages};
-use crate::org::{Block, Document, Keyword, Origin, Position, nearest};
+use crate::org::{Block, Bodies, Document, Keyword, Origin, Position, nearest};
 use crate::task::{Command, Edge, Requirement, TaskSpec};
 
 use super::arguments::{self, Asked};
+use super::code;
 use super::graph::{self, Names, Wait, title};
 use super::problem::{Problem, Severity};
+use super::slips;
 use super::verdict::{Verdict, Why, verdict};
 
 /// What is asked of a document, beside what it says itself.
@@ -22,6 +24,8 @@ pub struct Request {
     pub directory: Option<String>,
     /// What `~` in `:dir` stands for.
     pub home: Option<String>,
+    /// Files that the document names by `#+SETUPFILE:` have been read; otherwise naming one is an error.
+    pub setupfiles_read: bool,
 }
 
 /// What a document comes down to.
@@ -67,6 +71,7 @@ enum Fate {
         language: Language,
         asked: Box<Asked>,
         held: bool,
+        body: Vec<u8>,
     },
     Skipped(String),
     /// `Request::names` leaves it out.
@@ -81,14 +86,22 @@ pub fn plan(source: &[u8], document: &Document, request: &Request) -> Result<Pla
     let mut problems = Vec::new();
     let languages = languages(document, request, &mut problems);
     let run_mode = run_mode(document, &mut problems);
-    unclosed(document, &mut problems);
+    slips::unclosed(source, document, &mut problems);
+    files(document, request, &mut problems);
+    slips::slips(source, document, &mut problems);
 
     let names = Names::of(&document.blocks, &mut problems);
+    let mut bodies = Bodies::new(source, document);
     let mut candidates: Vec<Candidate> = document
         .blocks
         .iter()
-        .map(|block| Candidate { block, fate: fate(block, &languages, request, &mut problems) })
+        .map(|block| Candidate { block, fate: fate(block, &languages, document, request, &mut problems) })
         .collect();
+    for (place, candidate) in candidates.iter_mut().enumerate() {
+        if let Fate::Runs { body, .. } = &mut candidate.fate {
+            *body = code::code(&mut bodies, place, &names, &mut problems);
+        }
+    }
     garbled(source, &candidates, &mut problems);
 
     let mut waits: Vec<Wait> = Vec::new();
@@ -150,22 +163,40 @@ fn run_mode(document: &Document, problems: &mut Vec<Problem>) -> RunMode {
     mode
 }
 
+/// Other files that the document names.
+fn files(document: &Document, request: &Request, problems: &mut Vec<Problem>) {
+    for Keyword { value, at, .. } in keywords(document, "SETUPFILE").filter(|_| !request.setupfiles_read) {
+        problems.push(Problem::error(
+            *at,
+            format!("`{value}` lies where this document came from, and cannot be read here"),
+            "Send a document that holds the `#+PROPERTY:` lines of that file itself.",
+        ));
+    }
+    // As in Emacs, where including is a matter of export: a run is of this document's own blocks.
+    for Keyword { value, at, .. } in keywords(document, "INCLUDE") {
+        let path = value.trim_start_matches('"').split(['"', ' ']).next().unwrap_or_default();
+        let path = path.split("::").next().unwrap_or_default();
+        if path.to_lowercase().ends_with(".org") && !value.contains(" src ") && !value.contains(" example") {
+            problems.push(Problem::warning(
+                *at,
+                format!("the blocks of `{path}` do not run: `#+INCLUDE:` is for export, as in Emacs"),
+                "Run that document itself, or put the blocks it should lend into this one.",
+            ));
+        }
+    }
+}
+
 fn keywords<'a>(document: &'a Document, key: &'a str) -> impl Iterator<Item = &'a Keyword> {
     document.keywords.iter().filter(move |keyword| keyword.key == key)
 }
 
-/// A begin line without an end is text for Emacs; here somebody meant code to run.
-fn unclosed(document: &Document, problems: &mut Vec<Problem>) {
-    for look_alike in document.look_alikes.iter().filter(|found| found.within == "paragraph") {
-        problems.push(Problem::error(
-            Position { line: look_alike.line, column: 1 },
-            "this `#+begin_src` has no `#+end_src`",
-            "Close it before the next heading: a line that begins with stars ends a block, unless it is written `,*`.",
-        ));
-    }
-}
-
-fn fate(block: &Block, languages: &Languages, request: &Request, problems: &mut Vec<Problem>) -> Fate {
+fn fate(
+    block: &Block,
+    languages: &Languages,
+    document: &Document,
+    request: &Request,
+    problems: &mut Vec<Problem>,
+) -> Fate {
     let held = match verdict(block, languages) {
         Verdict::Skipped(why) => {
             hint(block, &why, languages, problems);
@@ -181,12 +212,15 @@ fn fate(block: &Block, languages: &Languages, request: &Request, problems: &mut 
     let Some(language) = block.language.as_deref().and_then(|name| languages.get(name)) else {
         return Fate::Skipped(Why::NoLanguage.to_string());
     };
-    let asked = Box::new(arguments::read(block, &language, problems));
-    Fate::Runs { language, asked, held }
+    let asked = Box::new(arguments::read(block, &language, &document.files, problems));
+    Fate::Runs { language, asked, held, body: Vec::new() }
 }
 
 /// A language that is nearly one that runs is more likely a slip than a choice.
 fn hint(block: &Block, why: &Why, languages: &Languages, problems: &mut Vec<Problem>) {
+    if *why == Why::NoLanguage {
+        problems.push(slips::no_language(block));
+    }
     let Why::NoRow(name) = why else { return };
     if let Some(near) = nearest(name, languages.names()) {
         let at = Position { line: block.begin_line, column: 1 };
@@ -316,7 +350,7 @@ fn assemble(candidates: Vec<Candidate>, waits: &[Wait], warnings: Vec<Problem>, 
         match fate {
             Fate::NotAsked => {}
             Fate::Skipped(reason) => plan.skipped.push(Skip { block: name, line, reason }),
-            Fate::Runs { language, asked, held } => {
+            Fate::Runs { language, asked, held, body } => {
                 let mut arguments = language.arguments;
                 arguments.push(Command::BODY.to_owned());
                 numbers[place] = u32::try_from(plan.tasks.len() + 1).unwrap_or(u32::MAX);
@@ -330,7 +364,7 @@ fn assemble(candidates: Vec<Candidate>, waits: &[Wait], warnings: Vec<Problem>, 
                         arguments,
                         environment: asked.environment,
                         directory: directory(asked.directory, request),
-                        body: block.body.clone().into(),
+                        body: body.into(),
                     },
                     resources: asked.resources,
                     policy: asked.policy,

@@ -31,6 +31,8 @@ pub struct Problem {
     pub at: Position,
     /// In the setupfile rather than in the document.
     pub in_setupfile: bool,
+    /// In this file, which the document names by `#+SETUPFILE:`, rather than in the document.
+    pub file: Option<String>,
     /// What it is: a fragment in lower case.
     pub text: String,
     /// What to write instead: a sentence; may be empty.
@@ -40,13 +42,22 @@ pub struct Problem {
 impl Problem {
     /// Something wrong.
     pub fn error(at: Position, text: impl Into<String>, help: impl Into<String>) -> Self {
-        Self { severity: Severity::Error, at, in_setupfile: false, text: text.into(), help: help.into() }
+        Self {
+            severity: Severity::Error,
+            at,
+            in_setupfile: false,
+            file: None,
+            text: text.into(),
+            help: help.into(),
+        }
     }
 
     /// For a person: where in the document `name`, what, the line with a caret, what to write instead.
     pub fn shown(&self, name: &str, source: &[u8]) -> String {
         let mut text = if self.in_setupfile {
             format!("the setupfile:{self}\n")
+        } else if let Some(file) = &self.file {
+            format!("{file}:{self}\n")
         } else if self.at == Position::default() {
             // Nothing that stands in the document: what was asked of it.
             format!("{name}: {}: {}\n", self.severity, self.text)

@@ -1,0 +1,230 @@
+//! Agreement with Emacs on a folder of documents, as a table: Borges, and orgize as far as it goes.
+//!
+//! The command is `integration/org/corpus`. organic is left out: it builds only with a compiler that is told to
+//! take unstable features.
+
+mod compare;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+
+use clap::Parser;
+use compare::{BLOCK, Difference, differences};
+use nix::sys::resource::{UsageWho, getrusage};
+use nix::sys::time::TimeValLike;
+use orgize::ast::SourceBlock;
+use orgize::rowan::ast::AstNode;
+use serde_json::{Value, json};
+
+/// Agreement with Emacs on a folder of Org documents.
+#[derive(Parser)]
+#[command(name = "integration/org/corpus")]
+struct Arguments {
+    /// Every *.org under it is read.
+    folder: PathBuf,
+    /// What Emacs said of them, rather than asking it.
+    #[arg(long)]
+    answers: Option<PathBuf>,
+    /// How many differences to show.
+    #[arg(long, default_value_t = 5)]
+    show: usize,
+    /// What cargo says to every benchmark.
+    #[arg(long, hide = true)]
+    bench: bool,
+}
+
+/// How many documents one Emacs is asked about.
+const BATCH: usize = 50;
+
+/// What orgize tells of a block.
+const ORGIZE: [&str; 5] = ["blocks", "language", "name", "switches", "parameters"];
+
+#[derive(Default)]
+struct Tally {
+    files: usize,
+    same_list: usize,
+    same: usize,
+    by_field: BTreeMap<&'static str, usize>,
+    seconds: f64,
+}
+
+impl Tally {
+    fn count(&mut self, found: &[Difference]) {
+        self.files += 1;
+        self.same_list += usize::from(found.iter().all(|difference| difference.field != "blocks"));
+        self.same += usize::from(found.is_empty());
+        for difference in found {
+            *self.by_field.entry(difference.field).or_default() += 1;
+        }
+    }
+
+    fn print(&self, name: &str, bytes: f64) {
+        let speed = bytes / 1e6 / self.seconds;
+        println!(
+            "{name:24} {:>5} of {} files with the same blocks, {} the same in all fields; {speed:.1} MB/s",
+            self.same_list, self.files, self.same
+        );
+        for (field, count) in &self.by_field {
+            println!("    {count:>6} differ in {field}");
+        }
+    }
+}
+
+fn main() -> ExitCode {
+    match measured(&Arguments::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("corpus: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn measured(arguments: &Arguments) -> Result<(), String> {
+    let (answers, emacs_seconds) = match &arguments.answers {
+        Some(path) => (stored(path)?, None),
+        None => {
+            let mut paths = Vec::new();
+            gather(&arguments.folder, Path::new(""), &mut paths)?;
+            paths.sort();
+            let before = cpu(UsageWho::RUSAGE_CHILDREN)?;
+            let answers = asked(&arguments.folder, &paths)?;
+            (answers, Some(cpu(UsageWho::RUSAGE_CHILDREN)? - before))
+        }
+    };
+    let (mut borges, mut orgize, mut bytes, mut blocks, mut shown) =
+        (Tally::default(), Tally::default(), 0, 0, 0);
+    for emacs in &answers {
+        let name = emacs["file"].as_str().unwrap_or_default();
+        if let Some(error) = emacs["error"].as_str() {
+            println!("{name}: Emacs cannot read it: {error}");
+            continue;
+        }
+        let source = fs::read(arguments.folder.join(name)).map_err(|error| format!("{name}: {error}"))?;
+        bytes += source.len();
+        blocks += emacs["blocks"].as_array().map_or(0, Vec::len);
+        let before = cpu(UsageWho::RUSAGE_SELF)?;
+        let document = std::hint::black_box(borges::org::parse(&source, &[]));
+        borges.seconds += cpu(UsageWho::RUSAGE_SELF)? - before;
+        let found = differences(emacs, &borges::org::report(name, &source, &document));
+        for difference in found.iter().take(arguments.show.saturating_sub(shown)) {
+            let Difference { line, field, emacs, borges } = difference;
+            println!("{name}:{line}: {field}\n    Emacs   {emacs}\n    Borges  {borges}");
+        }
+        shown += found.len();
+        borges.count(&found);
+
+        let text = String::from_utf8_lossy(&source);
+        let before = cpu(UsageWho::RUSAGE_SELF)?;
+        let report = by_orgize(&text);
+        orgize.seconds += cpu(UsageWho::RUSAGE_SELF)? - before;
+        let mut found = differences(emacs, &report);
+        found.retain(|difference| ORGIZE.contains(&difference.field));
+        orgize.count(&found);
+    }
+    #[expect(clippy::cast_precision_loss, reason = "far below 2^52 bytes")]
+    let size = bytes as f64;
+    println!(
+        "{} documents, {blocks} blocks, {:.1} MB; {} fields a block",
+        answers.len(),
+        size / 1e6,
+        BLOCK.len()
+    );
+    borges.print("borges", size);
+    orgize.print("orgize 0.10.0-alpha.10", size);
+    println!("    (of orgize {} are compared)", ORGIZE.join(", "));
+    if let Some(seconds) = emacs_seconds {
+        println!("{:24} {:.2} MB/s, its start and its report included", "emacs", size / 1e6 / seconds);
+    }
+    Ok(())
+}
+
+fn gather(folder: &Path, below: &Path, paths: &mut Vec<PathBuf>) -> Result<(), String> {
+    let here = folder.join(below);
+    let wrong = |error: std::io::Error| format!("`{}`: {error}", here.display());
+    for entry in fs::read_dir(&here).map_err(wrong)? {
+        let entry = entry.map_err(wrong)?;
+        let path = below.join(entry.file_name());
+        if entry.path().is_dir() {
+            gather(folder, &path, paths)?;
+        } else if path.extension().is_some_and(|extension| extension == "org") {
+            paths.push(path);
+        }
+    }
+    Ok(())
+}
+
+fn stored(path: &Path) -> Result<Vec<Value>, String> {
+    let wrong = |error: &dyn std::fmt::Display| format!("`{}`: {error}", path.display());
+    let text = if path.extension().is_some_and(|extension| extension == "gz") {
+        Command::new("gzip").arg("-dc").arg(path).output().map_err(|error| wrong(&error))?.stdout
+    } else {
+        fs::read(path).map_err(|error| wrong(&error))?
+    };
+    reports(&text).map_err(|error| wrong(&error))
+}
+
+fn asked(folder: &Path, paths: &[PathBuf]) -> Result<Vec<Value>, String> {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("integration/org/emacs.el");
+    let mut answers = Vec::new();
+    for batch in paths.chunks(BATCH) {
+        let output = Command::new("emacs")
+            .args(["-Q", "--batch"])
+            .args(std::env::var_os("ORG_LISP").iter().flat_map(|lisp| ["-L".as_ref(), lisp.as_os_str()]))
+            .arg("-l")
+            .arg(&script)
+            .args(["-f", "report-files"])
+            .args(batch)
+            .current_dir(folder)
+            .output()
+            .map_err(|error| format!("`emacs`: {error}"))?;
+        if !output.status.success() {
+            return Err(format!("`emacs`: {}", String::from_utf8_lossy(&output.stderr)));
+        }
+        answers.extend(reports(&output.stdout)?);
+    }
+    Ok(answers)
+}
+
+fn reports(text: &[u8]) -> Result<Vec<Value>, String> {
+    let lines = text.split(|&byte| byte == b'\n').filter(|line| !line.is_empty());
+    lines.map(|line| serde_json::from_slice(line).map_err(|error| error.to_string())).collect()
+}
+
+/// Seconds of CPU.
+fn cpu(who: UsageWho) -> Result<f64, String> {
+    let usage = getrusage(who).map_err(|error| error.to_string())?;
+    let micros = usage.user_time().num_microseconds() + usage.system_time().num_microseconds();
+    #[expect(clippy::cast_precision_loss, reason = "far below 2^52 microseconds")]
+    Ok(micros as f64 / 1e6)
+}
+
+fn by_orgize(text: &str) -> Value {
+    let org = orgize::Org::parse(text);
+    let trimmed =
+        |token: Option<String>| token.map(|token| token.trim().to_owned()).filter(|token| !token.is_empty());
+    let mut counted = (0, 1);
+    let blocks: Vec<Value> = org
+        .document()
+        .syntax()
+        .descendants()
+        .filter_map(SourceBlock::cast)
+        .map(|block| {
+            let start = usize::from(block.syntax().text_range().start());
+            // Affiliated keywords and blank lines stand before the line that counts.
+            let within = block.syntax().text().to_string().to_ascii_lowercase();
+            let begin = start + within.find("#+begin_src").unwrap_or_default();
+            counted = (begin, counted.1 + memchr::memchr_iter(b'\n', &text.as_bytes()[counted.0..begin]).count());
+            json!({
+                "begin_line": counted.1,
+                "language": trimmed(block.language().map(|token| token.to_string())),
+                "switches": trimmed(block.switches().map(|token| token.to_string())),
+                "parameters": trimmed(block.parameters().map(|token| token.to_string())),
+                "name": trimmed(block.name().and_then(|keyword| keyword.value()).map(|token| token.to_string())),
+            })
+        })
+        .collect();
+    json!({ "blocks": blocks })
+}

@@ -1,0 +1,72 @@
+//! `#+call: name[inside](arguments) end`.
+
+use super::brackets::Brackets;
+use super::document::{Call, Position};
+use super::text::{Text, decode};
+
+/// Reads the call on the line that begins at byte `start`; its element begins at `at`.
+pub(super) fn read<'a>(text: Text<'a>, start: usize, brackets: &mut Brackets<'a>, at: Position) -> Call {
+    let bytes = text.bytes;
+    let line_end = |from: usize| memchr::memchr(b'\n', &bytes[from..]).map_or(bytes.len(), |n| from + n);
+    let next = (line_end(start) + 1).min(bytes.len());
+    let colon = memchr::memchr(b':', &bytes[start..next]).map_or(next, |n| start + n + 1);
+    let from = skip(&bytes[..next], colon, b" \t");
+    // As in Emacs, a name without brackets takes the line end along, and then what follows it.
+    let name_end = bytes[from..next].iter().position(|b| b"[]()".contains(b)).map_or(next, |n| from + n);
+    let (inside, after) = brackets.inside(b'[', name_end).map_or((None, name_end), |(s, n)| (Some(s), n));
+    let (arguments, after) = brackets.inside(b'(', after).map_or((None, after), |(s, n)| (Some(s), n));
+    let end = &bytes[after..line_end(after)];
+    Call {
+        name: filled(shown(text, &bytes[from..name_end])),
+        inside: inside.map(|inside| shown(text, inside)),
+        arguments: arguments.and_then(|arguments| filled(shown(text, arguments))),
+        end: filled(shown(text, end).trim_matches([' ', '\t', '\n', '\r']).to_owned()),
+        at,
+    }
+}
+
+/// The first byte from `at` on that is none of `these`.
+pub(super) fn skip(bytes: &[u8], at: usize, these: &[u8]) -> usize {
+    let rest = bytes.get(at..).unwrap_or_default();
+    at + rest.iter().position(|b| !these.contains(b)).unwrap_or(rest.len())
+}
+
+/// As Emacs shows it: characters, and newlines for line ends.
+pub(super) fn shown(text: Text<'_>, bytes: &[u8]) -> String {
+    let shown = decode(bytes);
+    if text.crlf { shown.replace("\r\n", "\n") } else { shown.into_owned() }
+}
+
+/// `None` if only blanks are in it.
+pub(super) fn filled(text: String) -> Option<String> {
+    (!text.chars().all(|c| " \t\n\r".contains(c))).then_some(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::org::parse;
+
+    #[test]
+    fn calls() {
+        // What Org 9.8.9 says of these lines.
+        let source = "#+call: foo\n\n#+call: bar[:a b](x=1\ny=2) :results raw\n\n#+name: n\n\
+                      #+call: baz(a) b\n\n#+call:\n\n#+call: q[:x](\n\ntext\n";
+        let calls = parse(source.as_bytes(), &[]).calls;
+        let shown: Vec<_> = calls
+            .iter()
+            .map(|call| {
+                format!(
+                    "{:?} {:?} {:?} {:?} {}",
+                    call.name, call.inside, call.arguments, call.end, call.at.line
+                )
+            })
+            .collect();
+        insta::assert_snapshot!(shown.join("\n"), @r#"
+        Some("foo\n") None None None 1
+        Some("bar") Some(":a b") Some("x=1\ny=2") Some(":results raw") 3
+        Some("baz") None Some("a") Some("b") 6
+        None None None None 9
+        Some("q") Some(":x") None Some("(") 11
+        "#);
+    }
+}

@@ -1,0 +1,305 @@
+//! `src_LANG[…]{…}` and `call_NAME[…](…)[…]` within text.
+//!
+//! Text is walked once from left to right over whatever hides its contents: verbatim text, links, macros,
+//! LaTeX, targets, export snippets. Where something that would hide is not closed, that is remembered, so that
+//! the time is proportional to the text.
+
+use memchr::memmem;
+
+use super::brackets::Brackets;
+use super::call::{filled, shown, skip};
+use super::document::{Call, Document, InlineBlock, Position};
+use super::structure::position;
+use super::text::{Text, decode, is_white, narrow};
+
+/// Whether a text can hold anything of the kind at all.
+pub(super) fn possible(bytes: &[u8]) -> bool {
+    memmem::find(bytes, BLOCK).is_some() || memmem::find(bytes, CALL).is_some()
+}
+
+/// Finds the inline blocks and calls of `bytes`, a part of `text` whose first line has the number `first`.
+pub(super) fn scan(text: Text<'_>, bytes: &[u8], first: u32, found: &mut Document) {
+    if !possible(bytes) {
+        return;
+    }
+    let mut scan = Scan {
+        text,
+        bytes,
+        brackets: Brackets::new(bytes),
+        unclosed: [false; ENDS.len()],
+        stops: [0; 2],
+        counted: (0, first),
+    };
+    let mut at = 0;
+    while let Some(n) = bytes[at..].iter().position(|b| b"sc=~[@{<$\\".contains(b)) {
+        at += n;
+        at = match bytes[at] {
+            b's' => scan.block(at, found),
+            b'c' => scan.call(at, found),
+            _ => scan.hidden(at),
+        }
+        .unwrap_or(at + 1);
+    }
+}
+
+const BLOCK: &[u8] = b"src_";
+const CALL: &[u8] = b"call_";
+
+/// What ends what hides its contents.
+const ENDS: [&[u8]; 7] = [b"=", b"~", b"@@", b"}}}", b"$$", b"\\)", b"\\]"];
+
+struct Scan<'a> {
+    text: Text<'a>,
+    bytes: &'a [u8],
+    brackets: Brackets<'a>,
+    /// Which of [`ENDS`] do not come any more.
+    unclosed: [bool; ENDS.len()],
+    /// Where the name of a block, and of a call, ends that was looked for last.
+    stops: [usize; 2],
+    /// The place whose line was asked for last, and its line.
+    counted: (usize, u32),
+}
+
+impl Scan<'_> {
+    /// The inline block at `at`, if there is one; returns where to go on.
+    fn block(&mut self, at: usize, found: &mut Document) -> Option<usize> {
+        let (language, after) = self.named(at, BLOCK, *b"[{")?;
+        let (parameters, after) = self.header(after);
+        let (body, end) = self.brackets.inside(b'{', after)?;
+        let body = shown(self.text, body);
+        let at = self.position(at);
+        found.inline_blocks.push(InlineBlock { language, parameters, body, at });
+        Some(end)
+    }
+
+    /// The inline call at `at`, if there is one; returns where to go on.
+    fn call(&mut self, at: usize, found: &mut Document) -> Option<usize> {
+        let (name, after) = self.named(at, CALL, *b"[(")?;
+        let (inside, after) = self.header(after);
+        let (arguments, after) = self.brackets.inside(b'(', after)?;
+        let (end, after) = self.header(after);
+        let arguments = filled(shown(self.text, arguments));
+        let at = self.position(at);
+        found.inline_calls.push(Call { name: Some(name), inside, arguments, end, at });
+        Some(after)
+    }
+
+    /// `prefix` at the beginning of a word, then a name up to one of `opens`, which a blank may not precede.
+    fn named(&mut self, at: usize, prefix: &[u8], opens: [u8; 2]) -> Option<(String, usize)> {
+        let start = at + self.bytes.get(at..)?.starts_with(prefix).then_some(prefix.len())?;
+        let before = decode(&self.bytes[at.saturating_sub(4)..at]).chars().next_back();
+        if before.is_some_and(|c| c.is_alphanumeric() || "$%'".contains(c)) {
+            return None;
+        }
+        let is_stop = |b: &u8| b" \t\n".contains(b) || opens.contains(b);
+        // A name that does not end is not looked through again from within.
+        let stop = &mut self.stops[usize::from(prefix == CALL)];
+        if *stop < start {
+            let rest = self.bytes.get(start..)?;
+            *stop = start + rest.iter().position(is_stop).unwrap_or(rest.len());
+        }
+        let stop = *stop;
+        if stop == start || self.bytes.get(stop).is_none_or(|b| !opens.contains(b)) || self.in_plain_link(at)
+        {
+            return None;
+        }
+        Some((decode(&self.bytes[start..stop]).into_owned(), stop))
+    }
+
+    /// Header arguments in square brackets, on one line.
+    fn header(&mut self, at: usize) -> (Option<String>, usize) {
+        let Some((inside, after)) = self.brackets.inside(b'[', at) else { return (None, at) };
+        let inside = shown(self.text, inside);
+        let lines = inside.trim_matches([' ', '\t', '\n', '\r']).split('\n');
+        let text: Vec<_> = lines
+            .enumerate()
+            .map(|(n, line)| if n == 0 { line } else { line.trim_start_matches([' ', '\t']) })
+            .collect();
+        (filled(text.join(" ")), after)
+    }
+
+    /// Whether what stands before `at` without a blank is the beginning of a link.
+    fn in_plain_link(&self, at: usize) -> bool {
+        let start = at.saturating_sub(200);
+        let word = &self.bytes[start..at];
+        let word = word.rsplit(|b| b" \t\n()<>[]".contains(b)).next().unwrap_or_default();
+        let Some(colon) = memchr::memchr(b':', word) else { return false };
+        let name =
+            word[..colon].rsplit(|b| !b.is_ascii_alphanumeric() && *b != b'+').next().unwrap_or_default();
+        LINKS.iter().any(|link| name.eq_ignore_ascii_case(link.as_bytes()))
+    }
+
+    /// Where what hides its contents and begins at `at` ends, if it is anything of the kind.
+    fn hidden(&mut self, at: usize) -> Option<usize> {
+        let rest = &self.bytes[at..];
+        match (rest[0], rest.get(1)?) {
+            (b'=', _) => self.verbatim(at, 0),
+            (b'~', _) => self.verbatim(at, 1),
+            (b'@', b'@') => self.until(at + 2, 2),
+            (b'{', b'{') if rest.get(2) == Some(&b'{') && rest.get(3)?.is_ascii_alphabetic() => {
+                self.until(at + 3, 3)
+            }
+            (b'$', b'$') => self.until(at + 2, 4),
+            (b'$', _) => self.formula(at),
+            (b'\\', b'(') => self.until(at + 2, 5),
+            (b'\\', b'[') => self.until(at + 2, 6),
+            (b'[', b'[') => self.link(at),
+            (b'<', b'<') => {
+                let inside = skip_while(self.bytes, at + 2 + usize::from(rest.get(2) == Some(&b'<')));
+                self.bytes[inside..].starts_with(b">>").then_some(inside + 2)
+            }
+            (b'<', _) => {
+                let inside = skip_while(self.bytes, at + 1);
+                let colon = memchr::memchr(b':', &self.bytes[at + 1..inside]).is_some();
+                (self.bytes.get(inside) == Some(&b'>') && colon).then_some(inside + 1)
+            }
+            _ => None,
+        }
+    }
+
+    /// Where the end of kind `end` that comes next from `from` on is over.
+    fn until(&mut self, from: usize, end: usize) -> Option<usize> {
+        if self.unclosed[end] {
+            return None;
+        }
+        let found = memmem::find(self.bytes.get(from..)?, ENDS[end]);
+        self.unclosed[end] = found.is_none();
+        Some(from + found? + ENDS[end].len())
+    }
+
+    /// `=…=` and `~…~`: no blank just inside, no word just outside.
+    fn verbatim(&mut self, at: usize, end: usize) -> Option<usize> {
+        let before = decode(&self.bytes[at.saturating_sub(4)..at]).chars().next_back();
+        let opens = before.is_none_or(|c| is_white(c) || "-('\"{".contains(c));
+        if !opens || self.bytes.get(at + 1).is_none_or(|&b| is_white(char::from(b))) {
+            return None;
+        }
+        let mut from = at + 1;
+        // The mark itself may stand right after the first one.
+        from += usize::from(self.bytes[from] == self.bytes[at]);
+        loop {
+            let after = self.until(from, end)?;
+            let last = decode(&self.bytes[after.saturating_sub(5)..after - 1]).chars().next_back();
+            let next = decode(&self.bytes[after..self.bytes.len().min(after + 4)]).chars().next();
+            let closes = next.is_none_or(|c| is_white(c) || "-.,;:!?'\")}\\[".contains(c));
+            if closes && last.is_some_and(|c| !is_white(c)) {
+                return Some(after);
+            }
+            // No closing mark before this one: looking on from here costs nothing twice only if it is found.
+            from = after;
+        }
+    }
+
+    /// `$…$`.
+    fn formula(&self, at: usize) -> Option<usize> {
+        let inner = self.bytes.get(at + 1..)?;
+        if at > 0 && self.bytes[at - 1] == b'$' || b" \t\n,.;".contains(inner.first()?) {
+            return None;
+        }
+        let close = at + 1 + memchr::memchr(b'$', inner)?;
+        let next = self.bytes.get(close + 1).is_none_or(|b| !b.is_ascii_alphanumeric());
+        (!b" \t\n,.".contains(&self.bytes[close - 1]) && next).then_some(close + 1)
+    }
+
+    /// The path of a link: what stands in its first brackets.
+    fn link(&self, at: usize) -> Option<usize> {
+        let path = self.bytes.get(at + 2..)?;
+        let mut escaped = false;
+        for (n, &byte) in path.iter().enumerate() {
+            match byte {
+                b'\\' => escaped = !escaped,
+                b'[' | b']' if !escaped => {
+                    let closed = byte == b']' && n > 0 && matches!(path.get(n + 1), Some(b']' | b'['));
+                    return closed.then_some(at + 2 + n + 2);
+                }
+                _ => escaped = false,
+            }
+        }
+        None
+    }
+
+    fn position(&mut self, at: usize) -> Position {
+        let (from, line) = self.counted;
+        let line = line.saturating_add(narrow(memchr::memchr_iter(b'\n', &self.bytes[from..at]).count()));
+        self.counted = (at, line);
+        let start = memchr::memrchr(b'\n', &self.bytes[..at]).map_or(0, |n| n + 1);
+        position(&self.bytes[start..at], line, at - start)
+    }
+}
+
+/// The next angle bracket or line end.
+fn skip_while(bytes: &[u8], from: usize) -> usize {
+    let from = skip(bytes, from, b"");
+    let rest = bytes.get(from..).unwrap_or_default();
+    from.min(bytes.len()) + memchr::memchr3(b'<', b'>', b'\n', rest).unwrap_or(rest.len())
+}
+
+/// What may stand before the colon of a link without brackets.
+const LINKS: [&str; 17] = [
+    "http",
+    "https",
+    "ftp",
+    "mailto",
+    "file",
+    "file+sys",
+    "file+emacs",
+    "help",
+    "elisp",
+    "shell",
+    "doi",
+    "news",
+    "id",
+    "info",
+    "irc",
+    "attachment",
+    "docview",
+];
+
+#[cfg(test)]
+mod tests {
+    use crate::org::parse;
+
+    fn found(source: &str) -> String {
+        let document = parse(source.as_bytes(), &[]);
+        let mut all: Vec<_> = document
+            .inline_blocks
+            .iter()
+            .map(|b| {
+                (b.at, format!("{} {:?} {:?}", b.language, b.parameters.as_deref().unwrap_or(""), b.body))
+            })
+            .collect();
+        let calls = document.inline_calls.iter();
+        all.extend(
+            calls.map(|c| (c.at, format!("{:?} {:?} {:?} {:?}", c.name, c.inside, c.arguments, c.end))),
+        );
+        all.sort();
+        all.iter()
+            .map(|(at, text)| format!("{}:{} {text}\n", at.line, at.column))
+            .collect::<Vec<_>>()
+            .concat()
+    }
+
+    #[test]
+    fn what_emacs_finds_is_found() {
+        let source = "a src_sh{echo} b call_f(x)[:y] =src_sh{no}= xsrc_sh{no} (src_sh[:a b]{c {d} e}) ~call_g()~\n\
+                      - src_sh{tag} :: call_h(1)\n\
+                      | src_sh{cell} | a |\n\
+                      * head src_sh{title}\n\
+                      #+caption: src_sh{cap}\n[[file:a]]\n\n\
+                      #+begin_verse\nsrc_sh{verse}\n#+end_verse\n\
+                      [[http://a][src_sh{desc}]] {{{m(src_sh{mac})}}} $src_sh{tex}$ \\(src_sh{te}\\) <<src_sh{t}>> \
+                      [fn::src_sh{f}] @@html:src_sh{x}@@ http://src_sh{p} *src_sh{b}* src_sh{a\nb} src_sh [x]{a} \
+                      src_py[x] {b} ^{src_sh{sup}} src_sh{open\n# src_sh{c}\n: src_sh{c}\n#+title: src_sh{t}\n";
+        insta::assert_snapshot!(found(source));
+    }
+
+    #[test]
+    fn many_that_are_open_take_no_longer() {
+        for piece in
+            ["src_a{", "call_b(", "=a ", "~", "{{{a", "\\(", "$a ", "@@", "[[", "<<", "<a", "src_a[", "src_"]
+        {
+            let source = piece.repeat(200_000);
+            assert_eq!(found(&source), "", "{piece}");
+        }
+    }
+}

@@ -1,0 +1,127 @@
+//! A block's body as it runs: references expanded, and what cannot be expanded said.
+
+use crate::org::{Bodies, Runnable, Trouble, TroubleKind};
+
+use super::graph::Names;
+use super::problem::Problem;
+
+/// The code of the block at `place`; empty where it cannot be had, which `problems` then says.
+///
+/// Emacs lets a reference to nothing stand for nothing; here it is an error, for nobody means to run less than
+/// the document says.
+pub(super) fn code(
+    bodies: &mut Bodies<'_>,
+    place: usize,
+    names: &Names,
+    problems: &mut Vec<Problem>,
+) -> Vec<u8> {
+    match bodies.run_body(place) {
+        Ok(Runnable { text, missing: None }) => text.into_owned(),
+        Ok(Runnable { missing: Some((at, id)), .. }) => {
+            if names.find(&id).is_ok() {
+                let text = format!("the block `{id}` lends its code to no reference");
+                let help = "Write its name on a line `#+name:`, and keep it out of COMMENT headings.";
+                problems.push(Problem::error(at, text, help));
+                return Vec::new();
+            }
+            let help = match names.find(&id) {
+                Err((_, help)) if help.starts_with("Did") => help,
+                _ => "Name a block so with `#+name:`, or leave out `:noweb` if these brackets are code."
+                    .to_owned(),
+            };
+            problems.push(Problem::error(at, format!("no block is called `{id}`"), help));
+            Vec::new()
+        }
+        Err(Trouble { at, kind }) => {
+            problems.push(Problem::error(at, text(&kind), help(&kind)));
+            Vec::new()
+        }
+    }
+}
+
+fn text(kind: &TroubleKind) -> String {
+    match kind {
+        TroubleKind::Call(call) => {
+            format!("`<<{call}>>` wants the result of a block, which is not built yet")
+        }
+        _ => kind.to_string(),
+    }
+}
+
+fn help(kind: &TroubleKind) -> &'static str {
+    match kind {
+        TroubleKind::Call(_) => "Leave out the round brackets to put the block's code here.",
+        TroubleKind::Circle(_) => "Leave out one of the references.",
+        TroubleKind::Deep | TroubleKind::Large => "Put the code into fewer, longer blocks.",
+        TroubleKind::Unreadable(_) => "Mend the header arguments of that block.",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::org;
+    use crate::spec::{Request, plan};
+
+    fn told(source: &str) -> String {
+        match plan(source.as_bytes(), &org::parse(source.as_bytes(), &[]), &Request::default()) {
+            Ok(plan) => {
+                let body = plan.tasks.last().unwrap().command.body.clone();
+                String::from_utf8_lossy(&body).into_owned()
+            }
+            Err(problems) => problems
+                .iter()
+                .map(|problem| format!("{problem}\n    {}\n", problem.help))
+                .collect::<Vec<_>>()
+                .concat(),
+        }
+    }
+
+    const PARTS: &str = "#+name: part\n#+begin_src conf\na=1\n#+end_src\n";
+
+    #[test]
+    fn references_are_expanded_before_the_block_runs() {
+        let run = |line: &str| told(&format!("{PARTS}#+begin_src sh :noweb yes\n{line}\n#+end_src\n"));
+        assert_eq!(run("export <<part>>"), "export a=1");
+        insta::assert_snapshot!(run("export <<prt>>"), @r"
+        6:8: error: no block is called `prt`
+            Did you mean `part`?
+        ");
+        insta::assert_snapshot!(run("cat <<EOF>>out"), @r"
+        6:5: error: no block is called `EOF`
+            Name a block so with `#+name:`, or leave out `:noweb` if these brackets are code.
+        ");
+        insta::assert_snapshot!(run("x=<<part()>>"), @r"
+        6:3: error: `<<part()>>` wants the result of a block, which is not built yet
+            Leave out the round brackets to put the block's code here.
+        ");
+    }
+
+    #[test]
+    fn circles_are_errors_of_the_block_that_would_run() {
+        insta::assert_snapshot!(
+            told("#+name: a\n#+begin_src sh :noweb eval\n<<a>>\n#+end_src\n"),
+            @r"
+        3:1: error: the blocks at lines 2 → 2 refer to each other
+            Leave out one of the references.
+        "
+        );
+    }
+
+    #[test]
+    fn lisp_is_refused_where_it_would_have_to_be_run() {
+        insta::assert_snapshot!(
+            told("#+begin_src sh :dir (concat \"a\" \"b\") :env \"A=(x)\" :var x=(f) y=1 :exports (x)\n#+end_src\n\
+                  #+begin_src conf :dir (f)\n#+end_src\n#+begin_src sh :eval (if t \"no\")\n#+end_src\n"),
+            @r#"
+        1:16: error: `:dir (concat "a" "b")` is Lisp, which is not evaluated here
+            Write the value itself, in double quotes if it begins with a bracket, `'` or a backquote.
+        1:51: error: `:var x=(f)` is Lisp, which is not evaluated here
+            Write the value itself, in double quotes if it begins with a bracket, `'` or a backquote.
+        1:51: error: `:var y=1` is not built yet
+            Leave it out, or keep the block from running with `:eval no`.
+        5:16: error: `:eval (if t "no")` is Lisp, which is not evaluated here
+            Write the value itself, in double quotes if it begins with a bracket, `'` or a backquote.
+        "#
+        );
+    }
+}
