@@ -32,7 +32,9 @@ pub(super) fn by_custom_id(text: Text<'_>) -> HashMap<String, Range<usize>> {
         if stars > 0 && line.get(stars) == Some(&b' ') {
             while let Some((_, ended)) = open.pop_if(|(level, _)| *level >= stars) {
                 for n in ended {
-                    found[n].1.end = at;
+                    // The line end before the next heading does not count.
+                    let end = at.saturating_sub(1 + usize::from(text.crlf));
+                    found[n].1.end = end.max(found[n].1.start);
                 }
             }
             open.push((stars, Vec::new()));
@@ -91,7 +93,7 @@ mod tests {
             .map(|(id, range)| (id, String::from_utf8_lossy(&text.bytes[range]).into_owned()))
             .collect();
         sections.sort();
-        let one = "text\n** b\n:properties:\n:custom_id:  two \n:end:\nmore\n";
-        assert_eq!(sections, [("one".into(), one.into()), ("two".into(), "more\n".into())]);
+        let one = "text\n** b\n:properties:\n:custom_id:  two \n:end:\nmore";
+        assert_eq!(sections, [("one".into(), one.into()), ("two".into(), "more".into())]);
     }
 }

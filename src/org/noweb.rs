@@ -409,8 +409,8 @@ mod tests {
     fn headings_lend_what_is_under_them() {
         let source = "* a\n:PROPERTIES:\n:CUSTOM_ID: x\n:END:\nmkdir x\n* b\n\
                       #+begin_src sh :noweb yes\n<<X>>\n#+end_src\n";
-        assert_eq!(last(source), "mkdir x\n");
-        assert_eq!(last(&source.replace('\n', "\r\n")), "mkdir x\n");
+        assert_eq!(last(source), "mkdir x");
+        assert_eq!(last(&source.replace('\n', "\r\n")), "mkdir x");
     }
 
     #[test]
