@@ -4,28 +4,9 @@ use crate::config::ConfigError;
 use crate::org;
 use crate::spec::{Problem, Severity};
 
-/// More of them help nobody.
-const AT_MOST: usize = 20;
-
 /// Shows errors, or warnings, of the document `name`.
 pub(super) fn show(name: &str, source: &[u8], problems: &[Problem], severity: Severity) {
-    let mut shown = 0;
-    let mut rest = 0;
-    for problem in problems.iter().filter(|problem| problem.severity == severity) {
-        if shown == AT_MOST {
-            rest += 1;
-            continue;
-        }
-        shown += 1;
-        eprint!("{}", problem.shown(name, source));
-    }
-    if rest > 0 {
-        let kind = match severity {
-            Severity::Error => "errors",
-            Severity::Warning => "warnings",
-        };
-        eprintln!("… and {rest} more {kind}");
-    }
+    eprint!("{}", Problem::all_shown(problems, severity, name, source));
 }
 
 /// Shows what is wrong with a setupfile, or with the environment.

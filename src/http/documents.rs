@@ -31,8 +31,6 @@ struct BlockShown<'a> {
     reason: Option<&'a str>,
 }
 
-/// Problems shown to a client; more help nobody.
-const AT_MOST: usize = 20;
 /// Runs listed.
 const RUNS: usize = 100;
 
@@ -120,20 +118,14 @@ fn line(run: &RunShown) -> String {
 
 /// The document is wrong: nothing of it was launched.
 fn wrong(request: &HttpRequest, document: &[u8], problems: &[Problem]) -> HttpResponse {
-    let errors: Vec<&Problem> =
-        problems.iter().filter(|problem| problem.severity == Severity::Error).collect();
-    let mut text: String =
-        errors.iter().take(AT_MOST).map(|problem| problem.shown("document", document)).collect();
-    if errors.len() > AT_MOST {
-        text += &format!("… and {} more errors\n", errors.len() - AT_MOST);
-    }
+    let mut text = Problem::all_shown(problems, Severity::Error, "document", document);
     text += "No block was scheduled.\n";
     if wish(request) == Wish::Text {
         return plain(StatusCode::BAD_REQUEST, text);
     }
+    let errors = problems.iter().filter(|problem| problem.severity == Severity::Error);
     let shown: Vec<_> = errors
-        .iter()
-        .take(AT_MOST)
+        .take(Problem::AT_MOST)
         .map(|problem| {
             json!({
                 "line": problem.at.line,

@@ -52,6 +52,21 @@ impl Problem {
         }
     }
 
+    /// At most so many of a kind are shown to a person: more help nobody.
+    pub const AT_MOST: usize = 20;
+
+    /// For a person: those of `problems` that are of this severity, [`Problem::AT_MOST`] of them.
+    pub fn all_shown(problems: &[Self], severity: Severity, name: &str, source: &[u8]) -> String {
+        let mut ours = problems.iter().filter(|problem| problem.severity == severity);
+        let mut text: String =
+            ours.by_ref().take(Self::AT_MOST).map(|problem| problem.shown(name, source)).collect();
+        let rest = ours.count();
+        if rest > 0 {
+            text.extend(["… and ", &rest.to_string(), " more ", &severity.to_string(), "s\n"]);
+        }
+        text
+    }
+
     /// For a person: where in the document `name`, what, the line with a caret, what to write instead.
     pub fn shown(&self, name: &str, source: &[u8]) -> String {
         let mut text = if self.in_setupfile {
