@@ -8,7 +8,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use borges::local::{AGENT_ID, AgentOptions, Client, DIRECTORY_LABEL, LocalSandbox};
+use borges::local::{AGENT_ID, AgentOptions, Client, LocalSandbox};
 use borges::mesos::events::{Reason, TaskState};
 use borges::mesos::messages::framework_info::{Capability, capability};
 use borges::mesos::messages::task_status::Reason as R;
@@ -17,6 +17,7 @@ use borges::mesos::messages::{
     environment::Variable,
 };
 use borges::mesos::resources::Quantities;
+use borges::mesos::tasks::DIRECTORY_LABEL;
 use borges::mesos::{Call, Event, Master, Place, Sandbox, SandboxError, StatusUpdate, Subscription, calls};
 use futures_util::StreamExt;
 use nix::sys::signal::{self, Signal};

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::feed::RunState;
 use crate::spec::Progress;
 use crate::store::{RunRecord, TaskRecord};
-use crate::task::{History, Input, LaunchId, State, TaskId, TaskSpec};
+use crate::task::{History, Input, LaunchId, State, TaskId, TaskSpec, place};
 
 /// A run.
 #[derive(Debug)]
@@ -149,8 +149,4 @@ impl TaskView<'_> {
             message: self.row.message.clone(),
         }
     }
-}
-
-fn place(number: u32) -> Option<usize> {
-    usize::try_from(number).ok()?.checked_sub(1)
 }

@@ -8,7 +8,7 @@ use super::exit::Exit;
 use super::{input, problems};
 use crate::org;
 use crate::spec::{self, Plan, Severity};
-use crate::task::{Edge, Ensure, Requirement, TaskSpec, Tries};
+use crate::task::{Edge, Ensure, Requirement, TaskSpec, Tries, place};
 
 /// Shows the plan of a document.
 pub(super) fn plan(arguments: &PlanArguments) -> Exit {
@@ -32,10 +32,7 @@ pub(super) fn plan(arguments: &PlanArguments) -> Exit {
 
 fn table(plan: &Plan) -> String {
     let mut text = String::new();
-    let name = |number: u32| {
-        let place = usize::try_from(number).ok()?.checked_sub(1)?;
-        plan.tasks.get(place).map(|task| &*task.block)
-    };
+    let name = |number: u32| plan.tasks.get(place(number)?).map(|task| &*task.block);
     let widest = |names: &mut dyn Iterator<Item = usize>| names.max().unwrap_or_default();
     let width = widest(&mut plan.tasks.iter().map(|task| task.block.chars().count())).min(32);
     let amounts = widest(&mut plan.tasks.iter().map(|task| task.resources.to_string().len()));

@@ -49,7 +49,7 @@ pub use client::{AgentEnd, Client};
 pub use options::{AgentOptions, OptionsError, Role};
 pub use sandbox::LocalSandbox;
 pub use start::{StartError, Started, start};
-pub use work::{BODY, DIRECTORY_LABEL};
+pub use work::BODY;
 
 /// The whole life of `borges agent`: `args` are those after these two words, as [`AgentOptions::to_args`]
 /// writes them.

@@ -5,12 +5,11 @@ use bytes::Bytes;
 use super::layout::is_name;
 use crate::mesos::messages::{TaskInfo, environment::variable};
 use crate::mesos::resources::Quantities;
-
-/// The label that names a block's working directory.
-pub const DIRECTORY_LABEL: &str = "borges.dir";
+use crate::mesos::tasks::DIRECTORY_LABEL;
+use crate::task::Command;
 
 /// Where a block's text lies in its sandbox; an argument that is this word means that file.
-pub const BODY: &str = "block/body";
+pub const BODY: &str = Command::BODY;
 
 /// What is to be done for one launch.
 #[derive(Debug, Clone, PartialEq, Eq)]

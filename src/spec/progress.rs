@@ -1,6 +1,6 @@
 //! How far a run is: which waiting tasks are set free, or can never run, as others end.
 
-use crate::task::{Edge, Ensure, Input, Requirement, State};
+use crate::task::{Edge, Ensure, Input, Requirement, State, place};
 
 /// The open waits of one run.
 #[derive(Debug, Clone, Default)]
@@ -74,11 +74,6 @@ impl Progress {
     fn open_of(&mut self, number: u32) -> Option<&mut u32> {
         self.open.get_mut(place(number)?)
     }
-}
-
-/// Where the task of this number stands in a list of them.
-fn place(number: u32) -> Option<usize> {
-    usize::try_from(number).ok()?.checked_sub(1)
 }
 
 /// What others may have waited for.

@@ -102,6 +102,11 @@ impl FromStr for LaunchId {
     }
 }
 
+/// Where the task of this number, from 1, stands in a list of its run's tasks.
+pub fn place(number: u32) -> Option<usize> {
+    usize::try_from(number).ok()?.checked_sub(1)
+}
+
 /// A number from 1, spelled as we print it.
 fn counted(text: &str) -> Option<u32> {
     text.parse().ok().filter(|&number: &u32| number > 0 && number.to_string() == text)

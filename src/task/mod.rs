@@ -20,7 +20,7 @@ mod spec;
 mod state;
 mod step;
 
-pub use ids::{BadId, LaunchId, RunId, TaskId};
+pub use ids::{BadId, LaunchId, RunId, TaskId, place};
 pub use policy::{Backoff, Ensure, OnPartition, Policy, Tries};
 pub use spec::{Command, Edge, Requirement, Resources, TaskSpec};
 pub use state::{Condition, History, State};
