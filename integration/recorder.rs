@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Duration;
 
-use borges::actors::{Engine, Entry, Parts, RunState, Submission};
+use borges::actors::{Engine, Parts, Submission};
 use borges::clock::Clock;
 use borges::local::{AgentOptions, Client, LocalSandbox};
 use borges::mesos::messages::framework_info::{Capability, capability};
@@ -20,12 +20,11 @@ use borges::mesos::messages::{FrameworkInfo, Offer};
 use borges::mesos::{Call, Event, Master, MasterError, Subscription};
 use borges::org;
 use borges::spec::{Request, plan};
-use borges::store::DurableStore;
-use borges::task::State;
+use borges::store::{DurableStore, Entry};
+use borges::task::{RunState, State};
 use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::future::{FutureExt, LocalBoxFuture};
-use tokio::sync::mpsc;
 
 /// What passed the wall.
 #[derive(Debug, Default)]
@@ -160,13 +159,12 @@ async fn run(parts: Parts) -> Vec<String> {
     request.languages.add("nobody no-such-interpreter").unwrap();
     let plan = plan(&source, &org::parse(&source, &[]), &request).unwrap();
     let (engine, _breaks) = Engine::start(parts).unwrap();
-    let (to, mut entries) = mpsc::unbounded_channel();
-    engine.follow(None, to).await.unwrap();
-    let submission = Submission { title: "recorded.org".to_owned(), document: source, plan };
+    let mut entries = engine.follow(None).entries();
+    let submission = Submission { title: "recorded.org".to_owned(), document: source, plan, key: None };
     engine.submit(submission).await.unwrap();
     let mut ends = BTreeMap::new();
     loop {
-        match entries.recv().await.unwrap() {
+        match entries.next().await.unwrap() {
             Entry::Task(frame) if &*frame.block == "endless" && frame.state == State::Running => {
                 assert!(engine.kill_task(frame.task).await.unwrap());
             }

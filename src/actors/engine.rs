@@ -4,16 +4,16 @@ use std::io;
 use std::rc::Rc;
 
 use actix::{Actor, Addr, Arbiter, AsyncContext, MailboxError, SyncArbiter};
-use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
+use tokio::sync::mpsc::{self, UnboundedReceiver};
 
 use super::connection::{Broken, Connection, Ears};
-use super::feed::{Entry, Feed, Follow};
+use super::feed::{Feed, Follower};
 use super::keeper::{Keeper, Unsaved};
 use super::matcher::Matcher;
 use super::parser::{ParseDocument, Parsed, Parser};
 use super::scheduler::{
-    Accepted, KillRun, KillTask, Leave, ListRuns, ListTasks, ListWaiting, Piece, ReadOutput, RunShown,
-    Scheduler, ShowRun, ShowTask, Submission, SubmitDocument, TaskShown, Waiting,
+    Accepted, KillRun, KillTask, Leave, ListRunning, ListRuns, ListTasks, ListWaiting, Piece, ReadOutput,
+    RunShown, Scheduler, ShowRun, ShowTask, Submission, SubmitDocument, TaskShown, Unaccepted, Waiting,
 };
 use super::supervisor::Wires;
 use crate::clock::Clock;
@@ -44,7 +44,8 @@ pub struct Reader(Addr<Parser>);
 #[derive(Clone)]
 pub struct Engine {
     scheduler: Addr<Scheduler>,
-    feed: Addr<Feed>,
+    feed: Feed,
+    keeper: Keeper,
 }
 
 /// Why an actor gave no answer.
@@ -56,6 +57,18 @@ pub enum EngineError {
     /// What was asked could not be saved, so it was not done.
     #[error("nothing was launched: {0}")]
     Unsaved(#[from] Unsaved),
+    /// Another document was submitted under this key before.
+    #[error("nothing was launched: under this key another document was submitted before, as run {0}")]
+    KeyReused(RunId),
+}
+
+impl From<Unaccepted> for EngineError {
+    fn from(unaccepted: Unaccepted) -> Self {
+        match unaccepted {
+            Unaccepted::Unsaved(unsaved) => Self::Unsaved(unsaved),
+            Unaccepted::KeyReused(run) => Self::KeyReused(run),
+        }
+    }
 }
 
 /// Why the actors could not be started.
@@ -93,11 +106,10 @@ impl Engine {
         let Parts { store, master, sandbox, mut framework, clock } = parts;
         let contents = store.load()?;
         framework.id = contents.framework.clone().map(|value| FrameworkId { value });
-        let keeper = Keeper::start(store)?;
+        let feed = Feed::after(contents.last_entry);
+        let keeper = Keeper::start(store, feed.clone())?;
         let (broken, breaks) = mpsc::unbounded_channel();
-        let feed = Feed::default().start();
-        let run_ends = feed.clone().recipient();
-        let frames = feed.clone().recipient();
+        let scheduler_keeper = keeper.clone();
         let scheduler = Scheduler::create(move |ctx| {
             let myself = ctx.address();
             let ears = Ears {
@@ -109,18 +121,17 @@ impl Engine {
             let told = myself.clone().recipient();
             let matcher = Matcher::start_in_arbiter(&Arbiter::new().handle(), move |_| Matcher::new(told));
             let wires = Wires {
-                keeper,
+                keeper: scheduler_keeper,
                 connection: connection.recipient(),
                 queue: myself.clone().recipient(),
                 changes: myself.recipient(),
-                feed: frames,
                 broken,
                 sandbox,
                 clock,
             };
-            Scheduler::new(contents, matcher, run_ends, Rc::new(wires))
+            Scheduler::new(contents, matcher, Rc::new(wires))
         });
-        Ok((Self { scheduler, feed }, breaks))
+        Ok((Self { scheduler, feed, keeper }, breaks))
     }
 
     /// Runs a document; answered once every task of it is on disk.
@@ -128,9 +139,14 @@ impl Engine {
         Ok(self.scheduler.send(SubmitDocument(submission)).await??)
     }
 
-    /// Passes on to `to` what happens from now on, in `run` or in all runs.
-    pub async fn follow(&self, run: Option<RunId>, to: UnboundedSender<Entry>) -> Result<(), EngineError> {
-        Ok(self.feed.send(Follow { run, to }).await?)
+    /// Follows all that happens after the entry with the number `since`; from now on without it.
+    pub fn follow(&self, since: Option<u64>) -> Follower {
+        self.feed.follow(since, self.keeper.clone())
+    }
+
+    /// Ends what followers hear, when they have heard what was told so far.
+    pub fn close_feed(&self) {
+        self.feed.close();
     }
 
     /// Ends a task; `false` when there is no such task.
@@ -138,9 +154,9 @@ impl Engine {
         Ok(self.scheduler.send(KillTask(task)).await?)
     }
 
-    /// Ends every task of a run; `false` when there is no such run.
+    /// Ends every task of a run; answered once that wish is on disk, with `false` when there is no such run.
     pub async fn kill_run(&self, run: RunId) -> Result<bool, EngineError> {
-        Ok(self.scheduler.send(KillRun(run)).await?)
+        Ok(self.scheduler.send(KillRun(run)).await??)
     }
 
     /// Pieces of what a launch has written: of each file of its sandbox at most `length` bytes, from its offset;
@@ -172,6 +188,12 @@ impl Engine {
         limit: usize,
     ) -> Result<Vec<TaskShown>, EngineError> {
         Ok(self.scheduler.send(ListTasks { run, after, limit }).await?)
+    }
+
+    /// The tasks of `run`, or of all runs, that run now as far as the cluster has said, each with the number of
+    /// its launch.
+    pub async fn running(&self, run: Option<RunId>) -> Result<Vec<(TaskId, u32)>, EngineError> {
+        Ok(self.scheduler.send(ListRunning(run)).await?)
     }
 
     /// A task; `None` when there is no such task.

@@ -1,156 +1,414 @@
-//! Who follows a run hears of it: every change of state, in order, and its end.
+//! What has happened, told to whoever follows: in order, without a gap, each entry once.
+//!
+//! The newest entries lie in a ring that all followers share, so a follower costs a number, and the slowest
+//! holds up nobody. One that falls off the ring, or asks for the past, reads it from the store.
 
-use std::sync::Arc;
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
-use actix::{Actor, Context, Handler, Message};
-use jiff::Timestamp;
-use serde::{Serialize, Serializer};
-use tokio::sync::mpsc::UnboundedSender;
+use bytes::{Bytes, BytesMut};
+use futures_util::Stream;
+use futures_util::stream::unfold;
+use tokio::sync::watch;
 
-use crate::task::{RunId, State, TaskId};
+use super::keeper::{Keeper, Unsaved};
+use crate::store::Entry;
 
-/// Passes on what happens. Entries of one task come in the order in which they happened; a run's end comes
-/// after the last of its tasks'.
-#[derive(Debug, Default)]
-pub(super) struct Feed {
-    next: u64,
-    followers: Vec<(Option<RunId>, UnboundedSender<Entry>)>,
+/// Entries the ring holds, at least; up to twice as many where they come in large batches.
+const RING: usize = 16_384;
+/// Entries of a batch, at most.
+const BATCH: usize = 256;
+
+/// All that is told. Clones share it.
+#[derive(Debug, Clone)]
+pub(super) struct Feed(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    ring: Mutex<Ring>,
+    /// The number of the last entry that was told.
+    told: watch::Sender<u64>,
 }
 
-/// Something that happened, numbered.
-#[derive(Debug, Clone, Serialize)]
-#[serde(untagged)]
-pub enum Entry {
-    /// A task is in a new state.
-    Task(Frame),
-    /// A run has ended.
-    Run(RunEnded),
+#[derive(Debug)]
+struct Ring {
+    /// The number of the last entry that has one.
+    last_numbered: u64,
+    /// The number of the last entry that was told.
+    last_told: u64,
+    /// Saved, and not to be told before those with lower numbers; by the first number.
+    untold: BTreeMap<u64, Vec<Entry>>,
+    batches: VecDeque<Arc<Batch>>,
+    /// How many these are.
+    held: usize,
+    /// Nothing more will be told.
+    closed: bool,
 }
 
-/// A change of a task's state.
-#[derive(Debug, Clone, PartialEq, Serialize, Message)]
-#[rtype(result = "()")]
-pub struct Frame {
-    /// Counts what this feed has passed on, from 1.
-    pub seq: u64,
-    /// When it happened.
-    pub time: Timestamp,
-    /// The run.
-    pub run: RunId,
-    /// The task; `RUN.N` as JSON.
-    #[serde(serialize_with = "text")]
-    pub task: TaskId,
-    /// The block's name, or `line-14`.
-    pub block: Arc<str>,
-    /// The block's line.
-    pub line: u32,
-    /// Which instance of the block.
-    pub index: u32,
-    /// The number of its last launch; 0 before the first.
-    pub attempt: u32,
-    /// Where it stands now.
-    pub state: State,
-    /// Why, in the document's words.
-    pub reason: Option<String>,
-    /// What the cluster said, in its words.
-    pub message: Option<String>,
-    /// The agent of its last launch.
-    pub agent: Option<String>,
-    /// Of its last launch that ended.
-    pub exit_code: Option<i32>,
+/// Consecutive entries that became known together.
+#[derive(Debug)]
+struct Batch {
+    entries: Vec<Entry>,
+    encoded: OnceLock<Encoded>,
 }
 
-fn text<S: Serializer>(id: &TaskId, to: S) -> Result<S::Ok, S::Error> {
-    to.collect_str(id)
+/// A batch as bytes.
+#[derive(Debug)]
+struct Encoded {
+    bytes: Bytes,
+    /// Where each entry ends.
+    ends: Vec<usize>,
 }
 
-/// Where a run stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum RunState {
-    /// Some task is not in a final state.
-    Running,
-    /// Every task finished or was skipped, and none failed.
-    Finished,
-    /// Some task failed, or was killed for itself.
-    Failed,
-    /// The run was killed as a whole.
-    Killed,
+/// Entries that are saved. They are told when this is dropped, and those with lower numbers have been.
+#[derive(Debug)]
+pub(super) struct News {
+    feed: Feed,
+    entries: Vec<Entry>,
 }
 
-impl RunState {
-    /// As it is written everywhere.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Running => "running",
-            Self::Finished => "finished",
-            Self::Failed => "failed",
-            Self::Killed => "killed",
-        }
-    }
+/// Follows what happens.
+#[derive(Debug)]
+pub struct Follower {
+    feed: Feed,
+    keeper: Keeper,
+    told: watch::Receiver<u64>,
+    /// The last entry it has had.
+    at: u64,
+    /// It asked for what comes after an entry that nobody has numbered yet.
+    ahead: Option<u64>,
 }
 
-/// A run has ended.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Message)]
-#[rtype(result = "()")]
-pub struct RunEnded {
-    /// Counts what this feed has passed on, from 1.
-    pub seq: u64,
-    /// When it ended.
-    pub time: Timestamp,
-    /// The run.
-    pub run: RunId,
-    /// How.
-    pub state: RunState,
+/// What comes next for a follower.
+#[derive(Debug)]
+pub enum Next {
+    /// These entries.
+    Entries(Excerpt),
+    /// What was told between these numbers, both included, is not there any more.
+    Gap {
+        /// The first that is missing.
+        from: u64,
+        /// The last.
+        to: u64,
+    },
+    /// What was asked for begins after a number that was never given: another store's.
+    Ahead {
+        /// The number after which it was to begin.
+        after: u64,
+        /// The last number that was given.
+        last: u64,
+    },
 }
 
-/// Tell me of this run, or of all.
-#[derive(Debug, Message)]
-#[rtype(result = "()")]
-pub(super) struct Follow {
-    /// `None` for all.
-    pub(super) run: Option<RunId>,
-    /// Where to.
-    pub(super) to: UnboundedSender<Entry>,
+/// The end of a batch.
+#[derive(Debug, Clone)]
+pub struct Excerpt {
+    batch: Arc<Batch>,
+    /// Entries of the batch that are not part of it.
+    skip: usize,
+    /// They came from the store: the follower is behind the ring.
+    pub from_store: bool,
 }
 
 impl Feed {
-    fn publish(&mut self, run: RunId, entry: impl FnOnce(u64) -> Entry) {
-        self.next += 1;
-        let entry = entry(self.next);
-        self.followers.retain(|(wanted, follower)| {
-            if wanted.is_some_and(|wanted| wanted != run) {
-                return !follower.is_closed();
+    /// Goes on after the entry with the number `last`.
+    pub(super) fn after(last: u64) -> Self {
+        let ring = Ring {
+            last_numbered: last,
+            last_told: last,
+            untold: BTreeMap::new(),
+            batches: VecDeque::new(),
+            held: 0,
+            closed: false,
+        };
+        Self(Arc::new(Shared { ring: Mutex::new(ring), told: watch::Sender::new(last) }))
+    }
+
+    fn ring(&self) -> MutexGuard<'_, Ring> {
+        self.0.ring.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The number of the last entry that has one.
+    pub(super) fn last_numbered(&self) -> u64 {
+        self.ring().last_numbered
+    }
+
+    /// Takes note of numbered entries, which are saved: they come next, and are to be told.
+    pub(super) fn number(&self, entries: Vec<Entry>) -> News {
+        if let Some(last) = entries.last() {
+            self.ring().last_numbered = last.seq();
+        }
+        News { feed: self.clone(), entries }
+    }
+
+    /// Follows what happens after entry `since`; from now on without it.
+    pub(super) fn follow(&self, since: Option<u64>, keeper: Keeper) -> Follower {
+        let told = self.0.told.subscribe();
+        let last = *told.borrow();
+        let ahead = since.filter(|&since| since > last);
+        Follower { feed: self.clone(), keeper, told, at: since.unwrap_or(last).min(last), ahead }
+    }
+
+    /// Nothing more is told from now on: each follower hears that when it has had the rest.
+    pub(super) fn close(&self) {
+        self.ring().closed = true;
+        self.0.told.send_modify(|_| {});
+    }
+
+    fn tell(&self, entries: Vec<Entry>) {
+        let Some(first) = entries.first().map(Entry::seq) else { return };
+        let told = {
+            let mut ring = self.ring();
+            ring.untold.insert(first, entries);
+            ring.tell();
+            ring.last_told
+        };
+        self.0.told.send_if_modified(|last| std::mem::replace(last, told) != told);
+    }
+}
+
+impl Ring {
+    /// Tells what is saved up to the first number that is still held back.
+    fn tell(&mut self) {
+        let mut batch = Vec::new();
+        while let Some(mut entries) = self.untold.remove(&(self.last_told + 1)) {
+            self.last_told += entries.len() as u64;
+            batch.append(&mut entries);
+        }
+        while !batch.is_empty() {
+            let rest = batch.split_off(batch.len().min(BATCH));
+            self.held += batch.len();
+            self.batches.push_back(Arc::new(Batch::new(batch)));
+            batch = rest;
+        }
+        while self.held > RING
+            && let Some(oldest) = self.batches.pop_front()
+        {
+            self.held -= oldest.entries.len();
+        }
+    }
+
+    /// The number of the oldest entry that is here, or of the next to come.
+    fn first(&self) -> u64 {
+        self.batches.front().map_or(self.last_told + 1, |batch| batch.first())
+    }
+
+    /// The batch that has the entry after `at`.
+    fn after(&self, at: u64) -> Place {
+        if at >= self.last_told {
+            return if self.closed { Place::Closed } else { Place::End };
+        }
+        let place = self.batches.partition_point(|batch| batch.last() <= at);
+        let batch = self.batches.get(place).filter(|batch| batch.first() <= at + 1);
+        batch.cloned().map_or(Place::Older, Place::Here)
+    }
+}
+
+/// Where an entry is to be found.
+enum Place {
+    Here(Arc<Batch>),
+    /// In the store.
+    Older,
+    /// It has not happened yet.
+    End,
+    /// It will never be told.
+    Closed,
+}
+
+impl Batch {
+    fn new(entries: Vec<Entry>) -> Self {
+        Self { entries, encoded: OnceLock::new() }
+    }
+
+    fn first(&self) -> u64 {
+        self.entries.first().map_or(0, Entry::seq)
+    }
+
+    fn last(&self) -> u64 {
+        self.entries.last().map_or(0, Entry::seq)
+    }
+
+    fn encoded(&self, encode: impl Fn(&Entry, &mut BytesMut)) -> &Encoded {
+        self.encoded.get_or_init(|| {
+            let mut bytes = BytesMut::new();
+            let end = |entry| {
+                encode(entry, &mut bytes);
+                bytes.len()
+            };
+            let ends = self.entries.iter().map(end).collect();
+            Encoded { bytes: bytes.freeze(), ends }
+        })
+    }
+}
+
+impl Excerpt {
+    /// The entries, in order.
+    pub fn entries(&self) -> &[Entry] {
+        self.batch.entries.get(self.skip..).unwrap_or_default()
+    }
+
+    /// All of them in the bytes that `encode` makes of each. The work is done once for all followers, so all
+    /// must encode alike.
+    pub fn encoded(&self, encode: impl Fn(&Entry, &mut BytesMut)) -> Bytes {
+        let Encoded { bytes, ends } = self.batch.encoded(encode);
+        let start = self.skip.checked_sub(1).and_then(|before| ends.get(before)).copied().unwrap_or_default();
+        bytes.slice(start..)
+    }
+}
+
+impl Drop for News {
+    fn drop(&mut self) {
+        self.feed.tell(std::mem::take(&mut self.entries));
+    }
+}
+
+impl Follower {
+    /// What comes next; waits for it. `None` when nothing will come any more.
+    ///
+    /// Nothing is lost when the wait is given up and begun again.
+    ///
+    /// # Errors
+    /// When the past cannot be read from the store.
+    pub async fn next(&mut self) -> Result<Option<Next>, Unsaved> {
+        if let Some(after) = self.ahead.take() {
+            return Ok(Some(Next::Ahead { after, last: self.at }));
+        }
+        loop {
+            let place = self.feed.ring().after(self.at);
+            let (batch, from_store) = match place {
+                Place::Here(batch) => (batch, false),
+                Place::End => match self.told.changed().await {
+                    Ok(()) => continue,
+                    Err(_) => return Ok(None),
+                },
+                Place::Closed => return Ok(None),
+                Place::Older => (Arc::new(Batch::new(self.keeper.entries(self.at).await?)), true),
+            };
+            let next = self.at + 1;
+            let first = match batch.entries.first() {
+                Some(entry) => entry.seq(),
+                // The store has less than the ring.
+                None => self.feed.ring().first(),
+            };
+            if first > next {
+                self.at = first - 1;
+                return Ok(Some(Next::Gap { from: next, to: self.at }));
             }
-            follower.send(entry.clone()).is_ok()
-        });
+            let skip = usize::try_from(next - batch.first()).unwrap_or(usize::MAX);
+            self.at = batch.last();
+            return Ok(Some(Next::Entries(Excerpt { batch, skip, from_store })));
+        }
+    }
+
+    /// The entries one by one, to the end of all or until the past cannot be read.
+    pub fn entries(self) -> impl Stream<Item = Entry> + Unpin {
+        let next = |(mut follower, mut rest): (Self, std::vec::IntoIter<Entry>)| async move {
+            loop {
+                if let Some(entry) = rest.next() {
+                    return Some((entry, (follower, rest)));
+                }
+                if let Next::Entries(excerpt) = follower.next().await.ok()?? {
+                    rest = excerpt.entries().to_vec().into_iter();
+                }
+            }
+        };
+        Box::pin(unfold((self, Vec::new().into_iter()), next))
     }
 }
 
-impl Actor for Feed {
-    type Context = Context<Self>;
-}
+#[cfg(test)]
+mod tests {
+    use jiff::Timestamp;
+    use uuid::Uuid;
 
-impl Handler<Frame> for Feed {
-    type Result = ();
+    use super::*;
+    use crate::store::{MemoryStore, RunEnded};
+    use crate::task::{RunId, RunState};
 
-    fn handle(&mut self, frame: Frame, _: &mut Context<Self>) {
-        self.publish(frame.run, |seq| Entry::Task(Frame { seq, ..frame }));
+    /// Something to tell, without a number.
+    fn entries(count: usize) -> Vec<Entry> {
+        let (run, time) = (RunId(Uuid::from_u128(1)), Timestamp::UNIX_EPOCH);
+        vec![Entry::Run(RunEnded { seq: 0, time, run, state: RunState::Finished }); count]
     }
-}
 
-impl Handler<RunEnded> for Feed {
-    type Result = ();
-
-    fn handle(&mut self, ended: RunEnded, _: &mut Context<Self>) {
-        self.publish(ended.run, |seq| Entry::Run(RunEnded { seq, ..ended }));
+    fn start() -> (Feed, Keeper) {
+        let feed = Feed::after(0);
+        (feed.clone(), Keeper::start(Box::<MemoryStore>::default(), feed).unwrap())
     }
-}
 
-impl Handler<Follow> for Feed {
-    type Result = ();
+    /// The numbers a follower hears until it has heard `last`.
+    async fn hear(follower: &mut Follower, last: u64) -> Vec<u64> {
+        let mut heard = Vec::new();
+        while heard.last().is_none_or(|&number| number < last) {
+            match follower.next().await.unwrap() {
+                Some(Next::Entries(excerpt)) => heard.extend(excerpt.entries().iter().map(Entry::seq)),
+                other => panic!("{other:?}"),
+            }
+        }
+        heard
+    }
 
-    fn handle(&mut self, Follow { run, to }: Follow, _: &mut Context<Self>) {
-        self.followers.push((run, to));
+    #[tokio::test]
+    async fn what_is_saved_first_is_told_first() {
+        let (feed, keeper) = start();
+        let mut follower = feed.follow(None, keeper.clone());
+        let first = keeper.save(Vec::new(), entries(2)).await.unwrap();
+        let second = keeper.save(Vec::new(), entries(1)).await.unwrap();
+        drop(second);
+        assert_eq!(feed.0.ring.lock().unwrap().last_told, 0, "the first are held back still");
+        drop(first);
+        assert_eq!(hear(&mut follower, 3).await, [1, 2, 3]);
+    }
+
+    #[tokio::test]
+    async fn one_who_never_listens_hears_all_of_it_later() {
+        let (feed, keeper) = start();
+        let mut late = feed.follow(None, keeper.clone());
+        let many = RING + 3 * BATCH;
+        for _ in 0..many / BATCH {
+            drop(keeper.save(Vec::new(), entries(BATCH)).await.unwrap());
+        }
+        assert!(feed.0.ring.lock().unwrap().held <= RING);
+        let all: Vec<u64> = (1..=many as u64).collect();
+        assert_eq!(hear(&mut late, many as u64).await, all);
+        let mut again = feed.follow(Some(many as u64 - 5), keeper.clone());
+        assert_eq!(hear(&mut again, many as u64).await, all[many - 5..]);
+        let mut from_the_middle = feed.follow(Some(100), keeper);
+        assert_eq!(hear(&mut from_the_middle, many as u64).await, all[100..]);
+    }
+
+    #[tokio::test]
+    async fn what_is_missing_is_said() {
+        let (mut store, feed) = (MemoryStore::default(), Feed::after(9));
+        let mut kept = entries(2);
+        kept.iter_mut().zip(8..).for_each(|(entry, number)| entry.number(number));
+        crate::store::Store::commit(&mut store, &[crate::store::Write::Entries(kept)]).unwrap();
+        let keeper = Keeper::start(Box::new(store), feed.clone()).unwrap();
+        let mut old = feed.follow(Some(3), keeper.clone());
+        assert!(matches!(old.next().await, Ok(Some(Next::Gap { from: 4, to: 7 }))));
+        assert_eq!(hear(&mut old, 9).await, [8, 9]);
+        let mut strange = feed.follow(Some(40), keeper.clone());
+        assert!(matches!(strange.next().await, Ok(Some(Next::Ahead { after: 40, last: 9 }))));
+        keeper.tell(entries(1));
+        assert_eq!(hear(&mut strange, 10).await, [10]);
+        feed.close();
+        assert!(strange.next().await.unwrap().is_none());
+    }
+
+    #[tokio::test]
+    async fn bytes_are_made_once_and_cut_where_entries_end() {
+        let (feed, keeper) = start();
+        let (mut one, mut other) = (feed.follow(None, keeper.clone()), feed.follow(Some(0), keeper.clone()));
+        drop(keeper.save(Vec::new(), entries(3)).await.unwrap());
+        let text = |entry: &Entry, out: &mut BytesMut| {
+            out.extend_from_slice(format!("<{}>", entry.seq()).as_bytes());
+        };
+        let Ok(Some(Next::Entries(whole))) = one.next().await else { panic!() };
+        assert_eq!(whole.encoded(text), "<1><2><3>");
+        let Ok(Some(Next::Entries(shared))) = other.next().await else { panic!() };
+        assert_eq!(shared.encoded(|_, _| unreachable!("they are made")), "<1><2><3>");
+        let mut last = feed.follow(Some(2), keeper);
+        let Ok(Some(Next::Entries(end))) = last.next().await else { panic!() };
+        assert_eq!(end.encoded(text), "<3>");
     }
 }

@@ -1,24 +1,27 @@
-//! The store's thread: saves what it is given, many saves in one commit.
+//! The store's thread: saves what it is given, many saves in one commit, and numbers what has happened.
 //!
 //! A commit waits for the disk. What arrives meanwhile is saved together by the next one, so the disk's pace
 //! sets how long a save takes, not how many there can be.
 
+use std::mem::take;
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread;
+use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use tokio::sync::oneshot;
 
-use crate::store::{Store, StoreError, Write};
+use super::feed::{Feed, News};
+use crate::store::{Entry, Store, StoreError, Write};
 
 /// The way to the store.
 #[derive(Clone, Debug)]
 pub(super) struct Keeper {
-    saves: Sender<Save>,
+    inbox: Sender<Wish>,
 }
 
-/// Why something was not saved.
+/// Why something was not saved, or not read.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum Unsaved {
     /// The store says so.
@@ -29,45 +32,120 @@ pub enum Unsaved {
     Closed,
 }
 
-struct Save {
-    writes: Vec<Write>,
-    done: oneshot::Sender<Result<(), Unsaved>>,
+enum Wish {
+    Save(Save),
+    Read { after: u64, read: oneshot::Sender<Result<Vec<Entry>, Unsaved>> },
 }
 
+struct Save {
+    writes: Vec<Write>,
+    entries: Vec<Entry>,
+    done: oneshot::Sender<Result<News, Unsaved>>,
+}
+
+/// What nobody waits for is saved with what somebody does, if that comes soon.
+const UNHURRIED: Duration = Duration::from_millis(10);
+/// Unless there is more than this of it.
+const UNHURRIED_SAVES: usize = 256;
+
 impl Keeper {
-    /// Starts the thread. It ends when the last clone of this is dropped, with everything saved.
-    pub(super) fn start(store: Box<dyn Store>) -> std::io::Result<Self> {
-        let (saves, inbox) = mpsc::channel();
-        thread::Builder::new().name("store".to_owned()).spawn(move || keep(store, &inbox))?;
-        Ok(Self { saves })
+    /// Starts the thread; what it numbers becomes news of `feed`. It ends when the last clone of this is
+    /// dropped, with everything saved.
+    pub(super) fn start(store: Box<dyn Store>, feed: Feed) -> std::io::Result<Self> {
+        let (inbox, wishes) = mpsc::channel();
+        let thread = Thread { store, feed };
+        thread::Builder::new().name("store".to_owned()).spawn(move || thread.keep(&wishes))?;
+        Ok(Self { inbox })
     }
 
-    /// Saves `writes`, all or none; when it is answered well, they survive a crash.
+    /// Saves `writes`, and `entries` numbered, all or none; when it is answered well, they survive a crash. The
+    /// entries are told when the news that come back are dropped.
     ///
     /// They are on their way when this returns: saves keep the order in which they were asked for.
-    pub(super) fn save(&self, writes: Vec<Write>) -> BoxFuture<'static, Result<(), Unsaved>> {
+    pub(super) fn save(
+        &self,
+        writes: Vec<Write>,
+        entries: Vec<Entry>,
+    ) -> BoxFuture<'static, Result<News, Unsaved>> {
         let (done, answer) = oneshot::channel();
         // A thread that has ended drops `done`, and that is the answer.
-        let _closed = self.saves.send(Save { writes, done });
+        let _closed = self.inbox.send(Wish::Save(Save { writes, entries, done }));
+        Box::pin(async move { answer.await.unwrap_or(Err(Unsaved::Closed)) })
+    }
+
+    /// Saves what has happened where nothing waits for it to be saved; it is told then.
+    pub(super) fn tell(&self, entries: Vec<Entry>) {
+        if entries.is_empty() {
+            return;
+        }
+        drop(self.save(Vec::new(), entries));
+    }
+
+    /// Some of the entries after number `after`, in order; none at the end.
+    pub(super) fn entries(&self, after: u64) -> BoxFuture<'static, Result<Vec<Entry>, Unsaved>> {
+        let (read, answer) = oneshot::channel();
+        let _closed = self.inbox.send(Wish::Read { after, read });
         Box::pin(async move { answer.await.unwrap_or(Err(Unsaved::Closed)) })
     }
 }
 
-fn keep(mut store: Box<dyn Store>, inbox: &Receiver<Save>) {
-    while let Ok(first) = inbox.recv() {
-        let mut writes = first.writes;
-        let mut waiting = vec![first.done];
-        for Save { writes: more, done } in inbox.try_iter() {
-            writes.extend(more);
-            waiting.push(done);
+struct Thread {
+    store: Box<dyn Store>,
+    feed: Feed,
+}
+
+impl Thread {
+    fn keep(mut self, inbox: &Receiver<Wish>) {
+        let mut saves = Vec::new();
+        while let Ok(wish) = inbox.recv() {
+            let mut next = Some(wish);
+            while let Some(wish) = next {
+                match wish {
+                    Wish::Save(save) => saves.push(save),
+                    Wish::Read { after, read } => {
+                        let entries = self.store.entries(after).map_err(|error| Arc::new(error).into());
+                        let _gone = read.send(entries);
+                    }
+                }
+                next = inbox.try_recv().ok().or_else(|| {
+                    let unhurried = !saves.is_empty()
+                        && saves.len() < UNHURRIED_SAVES
+                        && saves.iter().all(|save| save.writes.is_empty() && !save.entries.is_empty());
+                    unhurried.then(|| inbox.recv_timeout(UNHURRIED).ok()).flatten()
+                });
+            }
+            if !saves.is_empty() {
+                self.commit(take(&mut saves));
+            }
         }
-        let result = store.commit(&writes).map_err(Arc::new);
+    }
+
+    fn commit(&mut self, saves: Vec<Save>) {
+        let mut writes = Vec::new();
+        let mut entries = Vec::new();
+        let mut waiting = Vec::with_capacity(saves.len());
+        let mut number = self.feed.last_numbered();
+        for mut save in saves {
+            writes.append(&mut save.writes);
+            for entry in &mut save.entries {
+                number += 1;
+                entry.number(number);
+            }
+            entries.extend(save.entries.iter().cloned());
+            waiting.push((save.entries, save.done));
+        }
+        if !entries.is_empty() {
+            writes.push(Write::Entries(entries));
+        }
+        // A commit that fails gives no numbers: they stay free.
+        let result = if writes.is_empty() { Ok(()) } else { self.store.commit(&writes).map_err(Arc::new) };
         if let Err(error) = &result {
             log::error!("{error}");
         }
-        for done in waiting {
-            // Whoever asked may be gone; the save stands.
-            let _gone = done.send(result.clone().map_err(Unsaved::from));
+        for (entries, done) in waiting {
+            let news = result.clone().map_err(Unsaved::from).map(|()| self.feed.number(entries));
+            // Whoever asked may be gone; the save stands, and dropping the news tells it.
+            let _gone = done.send(news);
         }
     }
 }

@@ -10,18 +10,18 @@
 //!                     │  │                 │  │      │
 //!                     ├──┼───tell──────────┘  │      │
 //!                     │  │                    │      │
-//!                     └─tell─► Supervisor ─tell──────┘
-//!                        └─tell──┘ │
-//!                                 tell
-//!                                  ▼
-//!                                 Feed ──► who follows a run
+//!                     └─tell─► Supervisor ─send──────┤
+//!                        └─tell──┘                   ▼
+//!                                                   Feed ──► who follows
 //! ```
 //!
 //! *send* waits for the answer, *tell* does not. Only the Parser and the Keeper are waited for, and they wait
 //! for nobody: there is no circle of waits. What is told goes through mailboxes without a limit, so no fact
 //! is dropped for want of room; limits stand where strangers are, at HTTP and at the feed's readers.
 //!
-//! A status update is saved, then acknowledged, then published. A launch is saved, then accepted.
+//! A status update is saved, then acknowledged, then published. A launch is saved, then accepted. What is
+//! published was saved, and numbered, in the same commit as what it tells of: after a crash nothing has
+//! happened that is not told, and nothing was told that has not happened.
 //!
 //! | file | |
 //! |---|---|
@@ -33,8 +33,8 @@
 //! | `matcher` | the queue, and rounds of matching |
 //! | `supervisor` | watches over one task |
 //! | `connection` | the subscription to a cluster |
-//! | `keeper` | the store's thread |
-//! | `feed` | who follows a run hears of it |
+//! | `keeper` | the store's thread; numbers what has happened |
+//! | `feed` | what has happened, told to whoever follows |
 
 mod connection;
 mod engine;
@@ -54,7 +54,7 @@ use actix::{Actor, Addr, Handler, Message, Recipient};
 
 pub use connection::Broken;
 pub use engine::{Engine, EngineError, Parts, Reader, StartFailure};
-pub use feed::{Entry, Frame, RunEnded, RunState};
+pub use feed::{Excerpt, Follower, Next};
 pub use keeper::Unsaved;
 pub use parser::{ParseDocument, Parsed};
 pub use scheduler::{Accepted, Piece, RunShown, Submission, TaskShown, Waiting};

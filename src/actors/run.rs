@@ -3,10 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::feed::RunState;
 use crate::spec::Progress;
-use crate::store::{RunRecord, TaskRecord};
-use crate::task::{History, Input, LaunchId, State, TaskId, TaskSpec, place};
+use crate::store::{RunMark, RunRecord, TaskRecord};
+use crate::task::{History, Input, LaunchId, RunState, State, TaskId, TaskSpec, place};
 
 /// A run.
 #[derive(Debug)]
@@ -15,7 +14,8 @@ pub(super) struct Run {
     rows: Vec<Row>,
     progress: Progress,
     open: usize,
-    pub(super) kill_asked: bool,
+    /// What is to be known of it besides.
+    pub(super) mark: Option<RunMark>,
 }
 
 /// What the scheduler knows of a task.
@@ -50,7 +50,7 @@ impl Run {
             Row { state, history: History::default(), agent: None, message: None, since: now }
         };
         let rows: Vec<Row> = record.tasks.iter().map(row).collect();
-        Self { open: rows.len(), rows, progress, kill_asked: false, record }
+        Self { open: rows.len(), rows, progress, mark: None, record }
     }
 
     /// A run of an earlier life, as the store has it: `tasks` are those of it that had changed, `intents` its
@@ -62,9 +62,10 @@ impl Run {
         record: Arc<RunRecord>,
         tasks: impl IntoIterator<Item = TaskRecord>,
         intents: impl IntoIterator<Item = LaunchId>,
+        mark: Option<RunMark>,
         now: Duration,
     ) -> Self {
-        let mut run = Self::new(record, now);
+        let mut run = Self { mark, ..Self::new(record, now) };
         for TaskRecord { id, state, history, agent, message } in tasks {
             if let Some(row) = run.row_mut(id.number) {
                 *row = Row { state, history, agent, message, since: now };
@@ -129,11 +130,12 @@ impl Run {
     /// How the run stands.
     pub(super) fn state(&self) -> RunState {
         let failed = |row: &Row| matches!(row.state, State::Failed | State::Killed);
-        match () {
-            () if !self.is_over() => RunState::Running,
-            () if self.kill_asked => RunState::Killed,
-            () if self.rows.iter().any(failed) => RunState::Failed,
-            () => RunState::Finished,
+        match self.mark {
+            Some(RunMark::Ended(state)) => state,
+            _ if !self.is_over() => RunState::Running,
+            Some(RunMark::KillAsked) => RunState::Killed,
+            None if self.rows.iter().any(failed) => RunState::Failed,
+            None => RunState::Finished,
         }
     }
 }

@@ -12,17 +12,18 @@ use actix::{
     Actor, ActorContext, ActorFutureExt, AsyncContext, AtomicResponse, Context, Handler, Message, Recipient,
     ResponseActFuture,
 };
-use futures_util::future::{LocalBoxFuture, ready};
+use futures_util::TryFutureExt;
+use futures_util::future::{BoxFuture, LocalBoxFuture, ready};
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::connection::{Broken, Request};
-use super::feed::Frame;
-use super::keeper::Keeper;
+use super::feed::News;
+use super::keeper::{Keeper, Unsaved};
 use super::tell_recipient;
 use crate::clock::Clock;
 use crate::mesos::conditions::{condition, words};
 use crate::mesos::{Place, Sandbox, StatusUpdate};
-use crate::store::{RunRecord, TaskRecord, Write};
+use crate::store::{Entry, Frame, RunRecord, TaskRecord, Write};
 use crate::task::{Condition, Effect, History, Input, LaunchId, State, TaskId, TaskSpec, step};
 
 /// Watches over one task.
@@ -43,7 +44,6 @@ pub(super) struct Wires {
     pub(super) connection: Recipient<Request>,
     pub(super) queue: Recipient<TaskQueued>,
     pub(super) changes: Recipient<TaskChanged>,
-    pub(super) feed: Recipient<Frame>,
     pub(super) broken: UnboundedSender<Broken>,
     pub(super) sandbox: Rc<dyn Sandbox>,
     pub(super) clock: Clock,
@@ -111,23 +111,34 @@ impl Supervisor {
             self.running_since = self.running_since.or(Some(self.wires.clock.elapsed()));
         }
 
-        let saved = if step.effects.contains(&Effect::Save) {
-            self.wires.keeper.save(vec![Write::Task(self.task.clone())])
+        let mut told = Vec::new();
+        if step.effects.contains(&Effect::Publish) {
+            told.push(frame(&self.run, &self.spec, &self.task, &self.wires.clock));
+        }
+        let saved: BoxFuture<'static, Result<Option<News>, Unsaved>> = if step.effects.contains(&Effect::Save)
+        {
+            let write = Write::Task(self.task.clone());
+            Box::pin(self.wires.keeper.save(vec![write], told).map_ok(Some))
         } else {
-            Box::pin(ready(Ok(())))
+            self.wires.keeper.tell(told);
+            Box::pin(ready(Ok(None)))
         };
         let rest = saved.into_actor(self).map(move |saved, this, ctx| {
-            if let Err(unsaved) = saved {
-                // Neither acknowledged nor told: as if it had not happened.
-                let _nobody = this.wires.broken.send(Broken { reason: unsaved.to_string() });
-                return;
-            }
+            let news = match saved {
+                Ok(news) => news,
+                Err(unsaved) => {
+                    // Neither acknowledged nor told: as if it had not happened.
+                    let _nobody = this.wires.broken.send(Broken { reason: unsaved.to_string() });
+                    return;
+                }
+            };
             if let Some(update) = &update {
                 tell_recipient(&this.wires.connection, Request::Acknowledge(update.clone()));
             }
             for &effect in step.effects {
                 this.perform(effect, update.as_deref(), ctx);
             }
+            drop(news);
             if this.task.state.is_final() {
                 ctx.stop();
             }
@@ -157,10 +168,8 @@ impl Supervisor {
                 let asked = vec![(self.launch(), self.task.agent.clone())];
                 tell_recipient(&wires.connection, Request::Reconcile(asked));
             }
-            Effect::Publish => {
-                tell_recipient(&wires.feed, frame(&self.run, &self.spec, &self.task, None, &wires.clock));
-                tell_recipient(&wires.changes, TaskChanged(self.task.clone()));
-            }
+            // Who follows has heard of it: it was saved as news.
+            Effect::Publish => tell_recipient(&wires.changes, TaskChanged(self.task.clone())),
         }
     }
 
@@ -232,14 +241,8 @@ impl Handler<StatusUpdated> for Supervisor {
 }
 
 /// What the feed says of a task.
-pub(super) fn frame(
-    run: &RunRecord,
-    spec: &TaskSpec,
-    task: &TaskRecord,
-    reason: Option<String>,
-    clock: &Clock,
-) -> Frame {
-    Frame {
+pub(super) fn frame(run: &RunRecord, spec: &TaskSpec, task: &TaskRecord, clock: &Clock) -> Entry {
+    Entry::Task(Frame {
         seq: 0,
         time: clock.now(),
         run: run.id,
@@ -249,9 +252,9 @@ pub(super) fn frame(
         index: spec.index,
         attempt: task.history.attempt,
         state: task.state,
-        reason,
+        reason: None,
         message: task.message.clone(),
         agent: task.agent.clone(),
         exit_code: task.history.exit_code,
-    }
+    })
 }

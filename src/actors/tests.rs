@@ -9,9 +9,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::future::{FutureExt, LocalBoxFuture, ready};
+use futures_util::stream::LocalBoxStream;
 use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
 
-use super::{Broken, Engine, Entry, Parts, Submission};
+use super::{Broken, Engine, Parts, Submission};
 use crate::clock::Clock;
 use crate::mesos::events::{StatusUpdate, TaskState};
 use crate::mesos::messages::scheduler::call::Type;
@@ -20,7 +21,8 @@ use crate::mesos::resources::Quantities;
 use crate::mesos::{Call, Chunk, Event, Master, MasterError, Place, Sandbox, SandboxError, Subscription};
 use crate::org;
 use crate::spec::{Request, plan};
-use crate::store::{Contents, MemoryStore, Store, StoreError, Write};
+use crate::store::{Contents, Entry, MemoryStore, Store, StoreError, Write};
+use crate::task::RunState;
 
 type Log = Arc<Mutex<Vec<String>>>;
 
@@ -100,6 +102,8 @@ impl Store for NotingStore {
             note(
                 &self.log,
                 match write {
+                    Write::Mark(_, mark) => format!("save {mark:?}"),
+                    Write::Entries(_) => continue,
                     Write::Run(_) => "save run".to_owned(),
                     Write::Intents(launches) => {
                         let ids: Vec<_> = launches.iter().map(ToString::to_string).collect();
@@ -115,6 +119,10 @@ impl Store for NotingStore {
 
     fn load(&self) -> Result<Contents, StoreError> {
         self.disk.lock().unwrap().load()
+    }
+
+    fn entries(&self, after: u64) -> Result<Vec<Entry>, StoreError> {
+        self.disk.lock().unwrap().entries(after)
     }
 }
 
@@ -138,7 +146,7 @@ struct Stage {
     log: Log,
     stream: Rc<RefCell<Option<UnboundedSender<Event>>>>,
     calls: UnboundedReceiver<Call>,
-    entries: UnboundedReceiver<Entry>,
+    entries: LocalBoxStream<'static, Entry>,
     breaks: UnboundedReceiver<Broken>,
     engine: Engine,
     offers: u32,
@@ -163,15 +171,17 @@ impl Stage {
             clock: Clock::system(),
         })
         .unwrap();
-        let (to, entries) = mpsc::unbounded_channel();
-        engine.follow(None, to).await.unwrap();
+        let entries = engine.follow(None).entries().boxed_local();
+        while stream.borrow().is_none() {
+            tokio::task::yield_now().await;
+        }
         Self { log, stream, calls: made, entries, breaks, engine, offers: 0 }
     }
 
     async fn submit(&self, document: &'static str) {
         let source = Bytes::from_static(document.as_bytes());
         let plan = plan(&source, &org::parse(&source, &[]), &Request::default()).unwrap();
-        let submission = Submission { title: String::new(), document: source, plan };
+        let submission = Submission { title: String::new(), document: source, plan, key: None };
         self.engine.submit(submission).await.unwrap();
     }
 
@@ -223,7 +233,7 @@ impl Stage {
     async fn hear_all(&mut self, wanted: &[(u32, &str)]) {
         let mut wanted = wanted.to_vec();
         while !wanted.is_empty() {
-            match self.entries.recv().await.unwrap() {
+            match self.entries.next().await.unwrap() {
                 Entry::Task(frame) => {
                     note(&self.log, format!("told {} {}", frame.task.number, frame.state));
                     let heard = (frame.task.number, frame.state.to_string());
@@ -370,8 +380,8 @@ fn a_kill_reaches_what_runs_and_what_waits() {
         assert_eq!(stage.call(Type::Kill).await.kill.unwrap().task_id.value, launch);
         stage.update(&launch, TaskState::Killed);
         stage.hear(1, "killed").await;
-        let Some(Entry::Run(ended)) = stage.entries.recv().await else { panic!("the run's end") };
-        assert_eq!(ended.state, super::RunState::Killed);
+        let Some(Entry::Run(ended)) = stage.entries.next().await else { panic!("the run's end") };
+        assert_eq!(ended.state, RunState::Killed);
         assert!(stage.lines().contains(&"told 2 killed".to_owned()));
     });
 }

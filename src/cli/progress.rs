@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 
-use crate::actors::{Frame, Waiting};
+use crate::actors::Waiting;
+use crate::store::Frame;
 use crate::task::State;
 
 /// Turns changes of state into lines.

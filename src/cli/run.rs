@@ -4,8 +4,9 @@ use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::{Stream, StreamExt};
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::mpsc::{self, UnboundedReceiver};
+use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::arguments::RunArguments;
@@ -15,14 +16,11 @@ use super::input::{self, Input};
 use super::output::Output;
 use super::problems;
 use super::progress::{self, Progress};
-use crate::actors::{
-    Broken, Engine, EngineError, Entry, Frame, ParseDocument, Parts, Reader, RunState, StartFailure,
-    Submission,
-};
+use crate::actors::{Broken, Engine, EngineError, ParseDocument, Parts, Reader, StartFailure, Submission};
 use crate::clock::Clock;
 use crate::spec::{Plan, Severity};
-use crate::store::MemoryStore;
-use crate::task::{LaunchId, RunId, State};
+use crate::store::{Entry, Frame, MemoryStore};
+use crate::task::{LaunchId, RunId, RunState, State};
 
 /// How often running blocks are listened to, and waiting ones asked why.
 const LISTEN: Duration = Duration::from_millis(200);
@@ -101,10 +99,9 @@ async fn read_and_run(arguments: &RunArguments, input: Input) -> Result<Exit, Fa
     };
     let mut signals = Signals::new()?;
     let (engine, breaks) = Engine::start(parts)?;
-    let (to, entries) = mpsc::unbounded_channel();
-    engine.follow(None, to).await?;
+    let entries = engine.follow(None).entries();
     let title = input.name.clone();
-    let run = engine.submit(Submission { title, document: input.source, plan }).await?.run;
+    let run = engine.submit(Submission { title, document: input.source, plan, key: None }).await?.run;
     let watch = Watch {
         engine: engine.clone(),
         run,
@@ -183,7 +180,7 @@ struct Watch {
 impl Watch {
     async fn until_the_end(
         mut self,
-        mut entries: UnboundedReceiver<Entry>,
+        mut entries: impl Stream<Item = Entry> + Unpin,
         mut breaks: UnboundedReceiver<Broken>,
         signals: &mut Signals,
     ) -> Result<Exit, Failure> {
@@ -191,7 +188,7 @@ impl Watch {
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let state = loop {
             tokio::select! {
-                entry = entries.recv() => match entry {
+                entry = entries.next() => match entry {
                     Some(Entry::Task(frame)) => self.changed(&frame).await?,
                     Some(Entry::Run(ended)) => break ended.state,
                     None => return Err(Failure::Cluster("the scheduler has stopped".to_owned())),

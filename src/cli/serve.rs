@@ -73,17 +73,19 @@ async fn run(config: &Config, languages: Languages) -> Result<(), String> {
         log::warn!("borges_open: whoever reaches {address} may run code here, without a token");
     }
     let Cluster { master, sandbox, .. } = cluster::of(config, &data, false)?;
+    let clock = Clock::system();
     let (engine, breaks) = Engine::start(Parts {
         store: Box::new(store),
         master,
         sandbox,
         framework: cluster::framework(FAILOVER),
-        clock: Clock::system(),
+        clock: clock.clone(),
     })
     .map_err(|error| error.to_string())?;
     let server = Server {
         engine: engine.clone(),
         reader: Reader::start(),
+        clock: clock.clone(),
         address,
         token,
         user,

@@ -9,7 +9,7 @@ use serde_json::json;
 
 use super::answer::{Wish, answer, failed, missing, plain, problem, wish};
 use super::{App, body};
-use crate::actors::{ParseDocument, RunShown, Submission};
+use crate::actors::{EngineError, ParseDocument, RunShown, Submission};
 use crate::spec::{Plan, Problem, Severity};
 use crate::task::{RunId, State};
 
@@ -31,6 +31,10 @@ struct BlockShown<'a> {
     reason: Option<&'a str>,
 }
 
+/// The header by which a POST can safely be repeated.
+const KEY: &str = "Idempotency-Key";
+/// Bytes of a key.
+const LONGEST_KEY: usize = 255;
 /// Runs listed.
 const RUNS: usize = 100;
 
@@ -42,6 +46,10 @@ pub(super) async fn submit(
     app: web::Data<App>,
 ) -> HttpResponse {
     let header = |name| request.headers().get(name).and_then(|value| value.to_str().ok());
+    let key = match key(&request) {
+        Ok(key) => key,
+        Err(wrong) => return problem(&request, StatusCode::BAD_REQUEST, &wrong),
+    };
     let told_at = header(HOST).unwrap_or(&app.address);
     let received = match body::document(header(CONTENT_TYPE), &sent, told_at) {
         Ok(received) => received,
@@ -74,10 +82,33 @@ pub(super) async fn submit(
         return scheduled(&request, None, &plan, note.as_deref());
     }
     let shown = plan.clone();
-    let submission = Submission { title: String::new(), document, plan };
+    let submission = Submission { title: String::new(), document, plan, key };
     match app.engine.submit(submission).await {
         Ok(accepted) => scheduled(&request, Some(accepted.run), &shown, note.as_deref()),
+        Err(EngineError::KeyReused(run)) => {
+            let detail = format!(
+                "Under this `{KEY}` another document was submitted before, as run {run}. No block was scheduled; \
+                 take a new key for a new document."
+            );
+            problem(&request, StatusCode::UNPROCESSABLE_ENTITY, &detail)
+        }
         Err(error) => failed(&request, &error),
+    }
+}
+
+/// The client's name for its submission.
+fn key(request: &HttpRequest) -> Result<Option<String>, String> {
+    let mut keys = request.headers().get_all(KEY);
+    let Some(key) = keys.next() else { return Ok(None) };
+    let is_good = |key: &&str| {
+        (1..=LONGEST_KEY).contains(&key.len()) && key.bytes().all(|byte| byte.is_ascii_graphic())
+    };
+    match (key.to_str().ok().filter(is_good), keys.next()) {
+        (Some(key), None) => Ok(Some(key.to_owned())),
+        (_, None) => Err(format!(
+            "`{KEY}` is not 1 to {LONGEST_KEY} visible ASCII characters. No block was scheduled."
+        )),
+        (_, Some(_)) => Err(format!("There are two `{KEY}`. No block was scheduled.")),
     }
 }
 
@@ -113,7 +144,7 @@ pub(super) async fn cancel(request: HttpRequest, id: web::Path<String>, app: web
 
 fn line(run: &RunShown) -> String {
     let RunShown { run, state, tasks, ended, accepted, .. } = run;
-    format!("{run}  {}  {ended} of {tasks} ended  {accepted}\n", state.name())
+    format!("{run}  {state}  {ended} of {tasks} ended  {accepted}\n")
 }
 
 /// The document is wrong: nothing of it was launched.

@@ -1,16 +1,23 @@
 //! `/ws`: what happens, as it happens.
+//!
+//! What a client is told is bytes that all clients share, so they go past the websocket library, which would
+//! encode and queue them for each; its session says what is for one client alone: pings, pongs, the close.
 
+use std::pin::Pin;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
+use actix_web::body::{BodySize, BoxBody, MessageBody};
 use actix_web::{Error, HttpRequest, HttpResponse, web};
 use actix_ws::{CloseCode, CloseReason, Message, MessageStream, Session};
+use bytes::Bytes;
 use futures_util::StreamExt;
+use futures_util::stream::LocalBoxStream;
 use serde::Deserialize;
-use tokio::sync::mpsc::{self, UnboundedReceiver};
+use tokio::sync::oneshot;
 
 use super::App;
-use super::answer::failed;
-use crate::actors::Entry;
+use super::telling::{Telling, Topic};
 use crate::task::{RunId, TaskId};
 
 /// What a client wants to hear of.
@@ -18,13 +25,14 @@ use crate::task::{RunId, TaskId};
 pub(super) struct Wish {
     run: Option<RunId>,
     task: Option<String>,
+    since: Option<u64>,
+    output: Option<String>,
 }
 
-/// Entries a client may be behind. One that is further behind is told so, and closed: nothing is dropped in
-/// silence.
-const BEHIND: usize = 10_000;
 /// How often a client is asked whether it is there.
 const PING: Duration = Duration::from_secs(5);
+/// Pings that a client may leave without any sign of life.
+const UNANSWERED: u32 = 6;
 
 /// `GET /ws`.
 pub(super) async fn feed(
@@ -33,58 +41,47 @@ pub(super) async fn feed(
     wish: web::Query<Wish>,
     app: web::Data<App>,
 ) -> Result<HttpResponse, Error> {
-    let task = wish.task.as_deref().and_then(|id| id.parse::<TaskId>().ok());
-    if wish.task.is_some() && task.is_none() {
-        return Ok(super::answer::missing(&request, "such task"));
-    }
-    let (to, entries) = mpsc::unbounded_channel();
-    if let Err(error) = app.engine.follow(wish.run.or(task.map(|task| task.run)), to).await {
-        return Ok(failed(&request, &error));
-    }
+    let topic = match (wish.task.as_deref().map(str::parse::<TaskId>), wish.run) {
+        (Some(Ok(task)), _) => Topic::Task(task),
+        (Some(Err(_)), _) => return Ok(super::answer::missing(&request, "such task")),
+        (None, Some(run)) => Topic::Run(run),
+        (None, None) => Topic::All,
+    };
+    let output = wish.output.as_deref().is_some_and(|wanted| wanted != "0");
     let (response, session, messages) = actix_ws::handle(&request, body)?;
-    actix_web::rt::spawn(pass_on(session, messages, entries, task));
+    let (over, ends) = oneshot::channel();
+    let telling = Telling::new(app.engine.clone(), app.clock.clone(), wish.since, topic, output);
+    let told = Some(telling.into_stream(over).boxed_local());
+    let response = response.map_body(|_, control| BoxBody::new(Frames { control, told }));
+    actix_web::rt::spawn(attend(session, messages, ends));
     Ok(response)
 }
 
-async fn pass_on(
-    mut session: Session,
-    mut messages: MessageStream,
-    mut entries: UnboundedReceiver<Entry>,
-    task: Option<TaskId>,
-) {
+/// Answers the client, asks whether it is there, and takes leave of it.
+async fn attend(mut session: Session, mut messages: MessageStream, mut ends: oneshot::Receiver<CloseReason>) {
     let mut pings = actix_web::rt::time::interval(PING);
-    // A client that answers no ping until the next one is gone.
-    let mut answered = true;
+    let mut unanswered = 0;
     let reason = loop {
         tokio::select! {
-            entry = entries.recv() => {
-                let Some(entry) = entry else { break CloseCode::Away.into() };
-                if entries.len() > BEHIND {
-                    break CloseReason {
-                        code: CloseCode::Again,
-                        description: Some(format!("more than {BEHIND} entries behind")),
-                    };
-                }
-                if !concerns(&entry, task) {
-                    continue;
-                }
-                let Ok(text) = serde_json::to_string(&entry) else { break CloseCode::Error.into() };
-                if session.text(text).await.is_err() {
-                    return;
-                }
-            }
+            reason = &mut ends => break reason.unwrap_or_else(|_| CloseCode::Away.into()),
             message = messages.next() => match message {
-                Some(Ok(Message::Ping(bytes))) => {
-                    if session.pong(&bytes).await.is_err() {
+                Some(Ok(Message::Close(_)) | Err(_)) | None => break CloseCode::Normal.into(),
+                Some(Ok(message)) => {
+                    unanswered = 0;
+                    if let Message::Ping(bytes) = message
+                        && session.pong(&bytes).await.is_err()
+                    {
                         return;
                     }
                 }
-                Some(Ok(Message::Pong(_))) => answered = true,
-                Some(Ok(Message::Close(_)) | Err(_)) | None => break CloseCode::Normal.into(),
-                Some(Ok(_)) => {}
             },
             _ = pings.tick() => {
-                if !std::mem::replace(&mut answered, false) || session.ping(b"").await.is_err() {
+                unanswered += 1;
+                if unanswered > UNANSWERED {
+                    let description = Some(format!("{UNANSWERED} pings were left without an answer"));
+                    break CloseReason { code: CloseCode::Policy, description };
+                }
+                if session.ping(b"").await.is_err() {
                     return;
                 }
             }
@@ -93,9 +90,35 @@ async fn pass_on(
     let _gone = session.close(Some(reason)).await;
 }
 
-fn concerns(entry: &Entry, task: Option<TaskId>) -> bool {
-    match (entry, task) {
-        (Entry::Task(frame), Some(task)) => frame.task == task,
-        (Entry::Task(_), None) | (Entry::Run(_), _) => true,
+/// The bytes of a websocket: what the session says, before what is told.
+struct Frames {
+    control: BoxBody,
+    /// `None` when all is told.
+    told: Option<LocalBoxStream<'static, Bytes>>,
+}
+
+impl MessageBody for Frames {
+    type Error = Box<dyn std::error::Error>;
+
+    fn size(&self) -> BodySize {
+        BodySize::Stream
+    }
+
+    fn poll_next(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Bytes, Self::Error>>> {
+        let control = Pin::new(&mut self.control).poll_next(context);
+        if control.is_ready() {
+            return control.map_err(Into::into);
+        }
+        if let Some(told) = &mut self.told {
+            match told.poll_next_unpin(context) {
+                Poll::Ready(Some(bytes)) => return Poll::Ready(Some(Ok(bytes))),
+                Poll::Ready(None) => self.told = None,
+                Poll::Pending => {}
+            }
+        }
+        Poll::Pending
     }
 }

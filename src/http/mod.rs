@@ -16,6 +16,8 @@
 //! | `documents` | `/org`: documents and runs |
 //! | `tasks` | `/tasks`: states and output |
 //! | `feed` | `/ws`: what happens, as it happens |
+//! | `telling` | what one client of it is told |
+//! | `tails` | the output of running blocks, as it is told there |
 //! | `page` | `/`, `/healthz` |
 
 mod answer;
@@ -29,14 +31,22 @@ mod guard;
 mod multipart;
 mod page;
 mod peer;
+mod tails;
 mod tasks;
+mod telling;
 mod token;
 
+use std::future::pending;
 use std::net::{SocketAddr, TcpListener};
+use std::pin::pin;
 
 use actix_web::middleware::from_fn;
 use actix_web::web::{self, PayloadConfig, ServiceConfig};
 use actix_web::{App as WebApp, HttpServer};
+
+use futures_util::join;
+use rustix::net::sockopt::set_tcp_user_timeout;
+use tokio::signal::unix::{SignalKind, signal};
 
 pub use body::{BadBody, Received, document};
 pub use credentials::{bearer, cookie_token, query_token, set_cookie};
@@ -45,6 +55,7 @@ pub use peer::socket_owner;
 pub use token::{Token, TokenError, TokenHash};
 
 use crate::actors::{Engine, Reader};
+use crate::clock::Clock;
 use crate::org::Property;
 use crate::spec::Request;
 
@@ -54,6 +65,8 @@ pub struct Server {
     pub engine: Engine,
     /// Reads documents.
     pub reader: Reader,
+    /// Tells the time.
+    pub clock: Clock,
     /// Where it listens.
     pub address: SocketAddr,
     /// Opens the doors.
@@ -78,6 +91,7 @@ pub struct Server {
 struct App {
     engine: Engine,
     reader: Reader,
+    clock: Clock,
     address: String,
     header_args: Vec<Property>,
     plan_request: Request,
@@ -92,6 +106,7 @@ pub async fn serve(server: Server, listener: TcpListener) -> std::io::Result<()>
     let Server {
         engine,
         reader,
+        clock,
         address,
         token,
         user,
@@ -107,12 +122,14 @@ pub async fn serve(server: Server, listener: TcpListener) -> std::io::Result<()>
     let app = web::Data::new(App {
         engine,
         reader,
+        clock,
         address: address.to_string(),
         header_args,
         plan_request,
         max_blocks,
     });
-    HttpServer::new(move || {
+    let engine = app.engine.clone();
+    let server = HttpServer::new(move || {
         WebApp::new()
             .app_data(doors.clone())
             .app_data(app.clone())
@@ -125,17 +142,41 @@ pub async fn serve(server: Server, listener: TcpListener) -> std::io::Result<()>
             && let Ok(own) = stream.local_addr()
         {
             data.insert(guard::OwnAddress(own));
+            // Where it cannot be set, a client that takes nothing in is only given up later.
+            let _unset = set_tcp_user_timeout(stream, UNTAKEN);
         }
     })
     .workers(WORKERS)
     .shutdown_timeout(PATIENCE)
+    .disable_signals()
     .listen(listener)?
-    .run()
-    .await
+    .run();
+    let handle = server.handle();
+    let mut server = pin!(server);
+    tokio::select! {
+        ended = &mut server => return ended,
+        () = wait_for_a_signal() => {}
+    }
+    // Who listens is told; otherwise the end would wait for them.
+    engine.close_feed();
+    let (ended, ()) = join!(server, handle.stop(true));
+    ended
+}
+
+async fn wait_for_a_signal() {
+    let [terminate, interrupt] = [SignalKind::terminate(), SignalKind::interrupt()].map(signal);
+    // Without them the process ends at a signal as any other does.
+    let (Ok(mut terminate), Ok(mut interrupt)) = (terminate, interrupt) else { return pending().await };
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
 }
 
 /// Threads that answer requests.
 const WORKERS: usize = 2;
+/// Milliseconds for which a client may take in nothing of what was sent, before its connection is given up.
+const UNTAKEN: u32 = 60_000;
 /// Seconds that open requests are given at the end.
 const PATIENCE: u64 = 5;
 

@@ -21,11 +21,7 @@ pub(super) async fn index(request: HttpRequest, app: web::Data<App>) -> HttpResp
     let row = |run: &crate::actors::RunShown| {
         format!(
             "<tr><td><a href=\"/org/{0}\">{0}</a></td><td>{1}</td><td>{2} of {3} ended</td><td>{4}</td></tr>\n",
-            run.run,
-            run.state.name(),
-            run.ended,
-            run.tasks,
-            run.accepted
+            run.run, run.state, run.ended, run.tasks, run.accepted
         )
     };
     let rows: String = runs.iter().map(row).collect();

@@ -6,8 +6,9 @@ use redb::{
     Database, DatabaseError, Durability, ReadableDatabase, ReadableTable, TableDefinition, TableError,
 };
 
+use super::packed::{TOGETHER, pack, unpack};
 use super::record::Value;
-use super::{Contents, RunRecord, Store, StoreError, TaskRecord, Write, launch_key};
+use super::{Contents, Entry, RunMark, RunRecord, Store, StoreError, TaskRecord, Write, launch_key};
 use crate::task::{LaunchId, RunId, TaskId};
 
 /// Run id → run.
@@ -16,6 +17,10 @@ const RUNS: TableDefinition<[u8; 16], &[u8]> = TableDefinition::new("runs");
 const INTENTS: TableDefinition<[u8; 24], ()> = TableDefinition::new("intents");
 /// Task id (as a launch id with attempt 0) → task.
 const TASKS: TableDefinition<[u8; 24], &[u8]> = TableDefinition::new("tasks");
+/// Run id → what is to be known of it besides.
+const MARKS: TableDefinition<[u8; 16], &[u8]> = TableDefinition::new("marks");
+/// Number of the first → entries, packed.
+const ENTRIES: TableDefinition<u64, &[u8]> = TableDefinition::new("entries");
 /// Name → value, for what there is one of.
 const SINGLE: TableDefinition<&str, &str> = TableDefinition::new("single");
 /// The name of the framework id among those.
@@ -49,6 +54,7 @@ impl DurableStore {
             let mut runs = transaction.open_table(RUNS)?;
             let mut intents = transaction.open_table(INTENTS)?;
             let mut tasks = transaction.open_table(TASKS)?;
+            let mut told = transaction.open_table(ENTRIES)?;
             for write in writes {
                 match write {
                     Write::Run(run) => {
@@ -61,6 +67,16 @@ impl DurableStore {
                     }
                     Write::Task(task) => {
                         tasks.insert(task_key(task.id), task.to_bytes().map_err(Fault::Value)?.as_slice())?;
+                    }
+                    Write::Mark(run, mark) => {
+                        let mut marks = transaction.open_table(MARKS)?;
+                        marks.insert(run.0.as_bytes(), mark.to_bytes().map_err(Fault::Value)?.as_slice())?;
+                    }
+                    Write::Entries(entries) => {
+                        for entries in entries.chunks(TOGETHER) {
+                            let first = entries.first().map_or(0, Entry::seq);
+                            told.insert(first, pack(entries).map_err(Fault::Value)?.as_slice())?;
+                        }
                     }
                     Write::Framework(id) => {
                         transaction.open_table(SINGLE)?.insert(FRAMEWORK, id.as_str())?;
@@ -90,10 +106,39 @@ impl DurableStore {
                 contents.tasks.push(TaskRecord::from_bytes(entry?.1.value()).map_err(Fault::Value)?);
             }
         }
+        if let Some(marks) = existing(transaction.open_table(MARKS))? {
+            for entry in marks.iter()? {
+                let (run, mark) = entry?;
+                let run = RunId(uuid::Uuid::from_bytes(run.value()));
+                contents.marks.push((run, RunMark::from_bytes(mark.value()).map_err(Fault::Value)?));
+            }
+        }
+        if let Some(told) = existing(transaction.open_table(ENTRIES))?
+            && let Some((first, packed)) = told.last()?
+        {
+            let entries = unpack(first.value(), packed.value()).map_err(Fault::Value)?;
+            contents.last_entry = entries.last().map_or(0, Entry::seq);
+        }
         if let Some(single) = existing(transaction.open_table(SINGLE))? {
             contents.framework = single.get(FRAMEWORK)?.map(|id| id.value().to_owned());
         }
         Ok(contents)
+    }
+
+    fn read_entries(&self, after: u64) -> Result<Vec<Entry>, Fault> {
+        let transaction = self.database.begin_read()?;
+        let Some(told) = existing(transaction.open_table(ENTRIES))? else { return Ok(Vec::new()) };
+        let holds_next = told.range(..=after.saturating_add(1))?.next_back().transpose()?;
+        let from = holds_next.map_or(0, |(first, _)| first.value());
+        for row in told.range(from..)? {
+            let (first, packed) = row?;
+            let mut entries = unpack(first.value(), packed.value()).map_err(Fault::Value)?;
+            entries.retain(|entry| entry.seq() > after);
+            if !entries.is_empty() {
+                return Ok(entries);
+            }
+        }
+        Ok(Vec::new())
     }
 }
 
@@ -104,6 +149,10 @@ impl Store for DurableStore {
 
     fn load(&self) -> Result<Contents, StoreError> {
         self.read().map_err(|fault| fault.while_being("read"))
+    }
+
+    fn entries(&self, after: u64) -> Result<Vec<Entry>, StoreError> {
+        self.read_entries(after).map_err(|fault| fault.while_being("read"))
     }
 }
 
@@ -158,7 +207,8 @@ mod tests {
 
     use super::super::MemoryStore;
     use super::*;
-    use crate::task::{History, State};
+    use crate::store::{Frame, RunEnded};
+    use crate::task::{History, RunState, State};
 
     fn writes() -> Vec<Write> {
         let run = RunId(Uuid::from_u128(5));
@@ -177,6 +227,7 @@ mod tests {
                 accepted: Timestamp::UNIX_EPOCH,
                 title: "hello.org".to_owned(),
                 document: Bytes::from_static(b"#+begin_src sh\n\xff\n"),
+                key: Some("once".to_owned()),
                 tasks: Vec::new(),
                 edges: Vec::new(),
             })),
@@ -184,8 +235,60 @@ mod tests {
             task(2, State::Running),
             task(1, State::Running),
             task(2, State::Failed),
+            Write::Mark(run, RunMark::KillAsked),
+            Write::Mark(run, RunMark::Ended(RunState::Killed)),
             Write::Framework("f-0001".to_owned()),
         ]
+    }
+
+    /// So many frames, and the end of a run.
+    fn entries(from: u64, frames: u64) -> Vec<Entry> {
+        let run = RunId(Uuid::from_u128(5));
+        let frame = |seq| {
+            Entry::Task(Frame {
+                seq,
+                time: Timestamp::UNIX_EPOCH,
+                run,
+                task: run.task(1),
+                block: "a".into(),
+                line: 1,
+                index: 1,
+                attempt: 0,
+                state: State::Queued,
+                reason: None,
+                message: None,
+                agent: None,
+                exit_code: None,
+            })
+        };
+        let seq = from + frames;
+        let ended = RunEnded { seq, time: Timestamp::UNIX_EPOCH, run, state: RunState::Finished };
+        (from..seq).map(frame).chain([Entry::Run(ended)]).collect()
+    }
+
+    fn numbers(store: &dyn Store, after: u64) -> Vec<u64> {
+        store.entries(after).unwrap().iter().map(Entry::seq).collect()
+    }
+
+    #[test]
+    fn entries_are_read_on_from_any_number() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut durable = DurableStore::open(&folder.path().join("store.redb")).unwrap();
+        let mut memory = MemoryStore::default();
+        for store in [&mut durable as &mut dyn Store, &mut memory] {
+            assert_eq!(numbers(store, 0), [0; 0]);
+            for writes in [entries(1, 1), entries(3, 599), entries(603, 0)] {
+                store.commit(&[Write::Entries(writes)]).unwrap();
+            }
+            assert_eq!(store.load().unwrap().last_entry, 603);
+            assert_eq!(numbers(store, 0), [1, 2]);
+            assert_eq!(numbers(store, 1), [2]);
+            assert_eq!(store.entries(2).unwrap(), entries(3, 599)[..TOGETHER]);
+            assert_eq!(numbers(store, 600), [601, 602]);
+            assert_eq!(store.entries(602).unwrap(), entries(603, 0));
+            assert_eq!(numbers(store, 603), [0; 0]);
+            assert_eq!(numbers(store, u64::MAX), [0; 0]);
+        }
     }
 
     #[test]

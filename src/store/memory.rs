@@ -1,11 +1,16 @@
 //! A store in memory: for tests and simulations.
 
-use super::{Contents, Store, StoreError, Write};
+use std::collections::BTreeMap;
+
+use super::packed::{TOGETHER, pack, unpack};
+use super::{Contents, Entry, Store, StoreError, Write};
 
 /// Forgets everything when it is dropped.
 #[derive(Debug, Default)]
 pub struct MemoryStore {
     contents: Contents,
+    /// Packed entries, by the number of the first: a run may have a great many.
+    entries: BTreeMap<u64, Vec<u8>>,
 }
 
 impl Store for MemoryStore {
@@ -20,6 +25,14 @@ impl Store for MemoryStore {
                     }
                 }
                 Write::Task(task) => put(&mut contents.tasks, task.clone(), |task| task.id),
+                Write::Mark(run, mark) => put(&mut contents.marks, (*run, *mark), |(run, _)| *run),
+                Write::Entries(entries) => {
+                    for entries in entries.chunks(TOGETHER) {
+                        let (Some(first), Some(last)) = (entries.first(), entries.last()) else { continue };
+                        self.entries.insert(first.seq(), pack(entries)?);
+                        contents.last_entry = last.seq();
+                    }
+                }
                 Write::Framework(id) => contents.framework = Some(id.clone()),
             }
         }
@@ -28,6 +41,18 @@ impl Store for MemoryStore {
 
     fn load(&self) -> Result<Contents, StoreError> {
         Ok(self.contents.clone())
+    }
+
+    fn entries(&self, after: u64) -> Result<Vec<Entry>, StoreError> {
+        let from = self.entries.range(..=after.saturating_add(1)).next_back().map_or(0, |(&first, _)| first);
+        for (&first, packed) in self.entries.range(from..) {
+            let mut entries = unpack(first, packed)?;
+            entries.retain(|entry| entry.seq() > after);
+            if !entries.is_empty() {
+                return Ok(entries);
+            }
+        }
+        Ok(Vec::new())
     }
 }
 

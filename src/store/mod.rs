@@ -6,18 +6,23 @@
 //! | file | |
 //! |---|---|
 //! | `record` | what is stored, and its bytes, version first |
+//! | `entry` | what has happened, as it is told |
+//! | `packed` | entries in the bytes they are stored in |
 //! | `durable` | on disk, by redb |
 //! | `memory` | in memory, for tests and simulations |
 
 mod durable;
+mod entry;
 mod memory;
+mod packed;
 mod record;
 
 use thiserror::Error;
 
 pub use durable::DurableStore;
+pub use entry::{Entry, Frame, RunEnded};
 pub use memory::MemoryStore;
-pub use record::{Contents, RunRecord, TaskRecord, Write};
+pub use record::{Contents, RunMark, RunRecord, TaskRecord, Write};
 
 use crate::task::LaunchId;
 
@@ -26,8 +31,11 @@ pub trait Store: Send {
     /// Makes all of `writes` durable, or none; when it returns well, they survive a crash.
     fn commit(&mut self, writes: &[Write]) -> Result<(), StoreError>;
 
-    /// Everything that was committed.
+    /// Everything that was committed, but the entries.
     fn load(&self) -> Result<Contents, StoreError>;
+
+    /// Entries with numbers above `after`, in order: the next ones there are, some at a time; none at the end.
+    fn entries(&self, after: u64) -> Result<Vec<Entry>, StoreError>;
 }
 
 /// Why something could not be saved or read.

@@ -11,7 +11,8 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::StoreError;
-use crate::task::{Edge, History, LaunchId, RunId, State, TaskId, TaskSpec};
+use super::entry::Entry;
+use crate::task::{Edge, History, LaunchId, RunId, RunState, State, TaskId, TaskSpec};
 
 /// A run, as it was accepted.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -24,6 +25,8 @@ pub struct RunRecord {
     pub title: String,
     /// The document, byte for byte.
     pub document: Bytes,
+    /// The client's own name for this submission, by which it can safely be repeated.
+    pub key: Option<String>,
     /// Its tasks, in the order of their numbers.
     pub tasks: Vec<Arc<TaskSpec>>,
     /// Who waits for whom.
@@ -45,6 +48,15 @@ pub struct TaskRecord {
     pub message: Option<String>,
 }
 
+/// What is to be known of a run besides its tasks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum RunMark {
+    /// A person wants it ended as a whole.
+    KillAsked,
+    /// It has ended, and that was told.
+    Ended(RunState),
+}
+
 /// Something to be made durable.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Write {
@@ -54,6 +66,10 @@ pub enum Write {
     Intents(Vec<LaunchId>),
     /// A task has changed.
     Task(TaskRecord),
+    /// What is to be known of a run from now on.
+    Mark(RunId, RunMark),
+    /// What has happened: numbered, without a gap, also to what was saved before.
+    Entries(Vec<Entry>),
     /// The cluster gave us this framework id.
     Framework(String),
 }
@@ -67,6 +83,10 @@ pub struct Contents {
     pub intents: Vec<LaunchId>,
     /// Tasks that have changed since they were accepted, in order.
     pub tasks: Vec<TaskRecord>,
+    /// What is to be known of runs besides, in order.
+    pub marks: Vec<(RunId, RunMark)>,
+    /// The number of the last entry; 0 when there is none.
+    pub last_entry: u64,
     /// The framework id.
     pub framework: Option<String>,
 }
@@ -100,6 +120,10 @@ fn damaged<V: Value>(error: &postcard::Error) -> StoreError {
 
 impl Value for RunRecord {
     const NAME: &'static str = "run";
+}
+
+impl Value for RunMark {
+    const NAME: &'static str = "mark of a run";
 }
 
 impl Value for TaskRecord {

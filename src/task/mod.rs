@@ -23,5 +23,5 @@ mod step;
 pub use ids::{BadId, LaunchId, RunId, TaskId, place};
 pub use policy::{Backoff, Ensure, OnPartition, Policy, Tries};
 pub use spec::{Command, Edge, Requirement, Resources, TaskSpec};
-pub use state::{Condition, History, State};
+pub use state::{Condition, History, RunState, State};
 pub use step::{Effect, Input, Step, step};

@@ -1,4 +1,4 @@
-//! Where a task stands, what has been of it, and what a cluster says of a launch.
+//! Where a task and a run stand, what has been of a task, and what a cluster says of a launch.
 
 use std::fmt;
 use std::time::Duration;
@@ -73,6 +73,31 @@ impl fmt::Display for State {
             Self::Failed => "failed",
             Self::Killed => "killed",
             Self::Skipped => "skipped",
+        })
+    }
+}
+
+/// Where a run stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum RunState {
+    /// Some task is not in a final state.
+    Running,
+    /// Every task finished or was skipped, and none failed.
+    Finished,
+    /// Some task failed, or was killed for itself.
+    Failed,
+    /// The run was killed as a whole.
+    Killed,
+}
+
+impl fmt::Display for RunState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Running => "running",
+            Self::Finished => "finished",
+            Self::Failed => "failed",
+            Self::Killed => "killed",
         })
     }
 }

@@ -2,8 +2,7 @@
 
 use std::time::Duration;
 
-use actix::fut::WrapFuture;
-use actix::{ActorFutureExt, AsyncContext, Context, Handler};
+use actix::{Context, Handler};
 
 use super::super::connection::{ConnectionLost, EventReceived, Request};
 use super::super::supervisor::{Happened, StatusUpdated};
@@ -42,12 +41,7 @@ impl Scheduler {
         self.market.subscribed(epoch, framework.clone());
         if is_new {
             log::info!("registered as framework {framework}");
-            let saved = self.wires.keeper.save(vec![Write::Framework(framework)]);
-            ctx.spawn(saved.into_actor(self).map(|saved, this, _| {
-                if let Err(unsaved) = saved {
-                    this.fail(&unsaved);
-                }
-            }));
+            self.save(vec![Write::Framework(framework)], Vec::new(), ctx, |_, _| {});
         }
         let launched: Vec<_> = self
             .supervisors

@@ -1,7 +1,6 @@
 //! From a round of matching to launches that are saved, then accepted.
 
-use actix::fut::WrapFuture;
-use actix::{Actor, ActorFutureExt, Addr, AsyncContext, Context, Handler};
+use actix::{Actor, Addr, Context, Handler};
 
 use super::super::connection::Request;
 use super::super::matcher::Matched;
@@ -109,22 +108,16 @@ impl Handler<Matched> for Scheduler {
             if launches.is_empty() {
                 return;
             }
-            let saved = self.wires.keeper.save(vec![Write::Intents(launches.clone())]);
-            ctx.spawn(saved.into_actor(self).map(move |saved, this, _| match saved {
-                Ok(()) => this.intended.extend(launches),
-                Err(unsaved) => this.fail(&unsaved),
-            }));
+            let intents = Write::Intents(launches.clone());
+            self.save(vec![intents], Vec::new(), ctx, |this, _| this.intended.extend(launches));
             return;
         }
-        let saved = self.wires.keeper.save(vec![Write::Intents(launches.clone())]);
-        ctx.spawn(saved.into_actor(self).map(move |saved, this, _| match saved {
-            Ok(()) => {
-                this.intended.extend(launches);
-                for placement in placements {
-                    this.accept(placement);
-                }
+        let intents = Write::Intents(launches.clone());
+        self.save(vec![intents], Vec::new(), ctx, move |this, _| {
+            this.intended.extend(launches);
+            for placement in placements {
+                this.accept(placement);
             }
-            Err(unsaved) => this.fail(&unsaved),
-        }));
+        });
     }
 }

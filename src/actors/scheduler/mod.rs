@@ -21,12 +21,12 @@ mod tasks;
 
 use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
-use actix::{Actor, Addr, AsyncContext, Context, Recipient};
+use actix::{Actor, Addr, AsyncContext, Context};
 
 use super::connection::{Broken, Request};
-use super::feed::RunEnded;
 use super::keeper::Unsaved;
 use super::market::Market;
 use super::matcher::{Dequeue, Enqueue, MatchNow, Matcher};
@@ -34,13 +34,15 @@ use super::run::{Row, Run, TaskView};
 use super::supervisor::{Supervisor, Wires};
 use super::{tell, tell_recipient};
 use crate::offer::Reason;
-use crate::store::Contents;
+use crate::store::{Contents, RunRecord};
 use crate::task::{LaunchId, Resources, RunId, State, TaskId};
 
-pub(in crate::actors) use queries::{ListRuns, ListTasks, ShowRun, ShowTask};
+pub(in crate::actors) use queries::{ListRunning, ListRuns, ListTasks, ShowRun, ShowTask};
 
 pub use people::{Accepted, Piece, Submission, Waiting};
-pub(in crate::actors) use people::{KillRun, KillTask, Leave, ListWaiting, ReadOutput, SubmitDocument};
+pub(in crate::actors) use people::{
+    KillRun, KillTask, Leave, ListWaiting, ReadOutput, SubmitDocument, Unaccepted,
+};
 pub use queries::{RunShown, TaskShown};
 
 /// Brings tasks and offers together.
@@ -57,7 +59,8 @@ pub(super) struct Scheduler {
     /// Why there is no subscription, when there is none.
     trouble: Option<String>,
     matcher: Addr<Matcher>,
-    run_ends: Recipient<RunEnded>,
+    /// What was submitted under a key of the client's.
+    keys: HashMap<String, Arc<RunRecord>>,
     wires: Rc<Wires>,
     /// What an earlier life has left, until it is taken up.
     contents: Contents,
@@ -67,12 +70,7 @@ const ROUND: Duration = Duration::from_secs(1);
 
 impl Scheduler {
     /// With what an earlier life has left.
-    pub(super) fn new(
-        contents: Contents,
-        matcher: Addr<Matcher>,
-        run_ends: Recipient<RunEnded>,
-        wires: Rc<Wires>,
-    ) -> Self {
+    pub(super) fn new(contents: Contents, matcher: Addr<Matcher>, wires: Rc<Wires>) -> Self {
         Self {
             runs: HashMap::new(),
             supervisors: HashMap::new(),
@@ -82,7 +80,7 @@ impl Scheduler {
             market: Market::default(),
             trouble: Some("the cluster has not answered yet".to_owned()),
             matcher,
-            run_ends,
+            keys: HashMap::new(),
             wires,
             contents,
         }

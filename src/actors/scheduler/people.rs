@@ -13,11 +13,10 @@ use super::super::connection::Request;
 use super::super::keeper::Unsaved;
 use super::super::run::{Run, TaskView};
 use super::super::supervisor::frame;
-use super::super::tell_recipient;
 use super::Scheduler;
 use crate::mesos::{Chunk, Place, SandboxError};
 use crate::spec::Plan;
-use crate::store::{RunRecord, Write};
+use crate::store::{RunMark, RunRecord, Write};
 use crate::task::{Input, LaunchId, Resources, RunId, State, TaskId};
 
 /// A document to be run.
@@ -29,11 +28,14 @@ pub struct Submission {
     pub document: Bytes,
     /// What it comes down to.
     pub plan: Plan,
+    /// The client's own name for this submission. The same document under the same key again is the same run,
+    /// and nothing is launched for it.
+    pub key: Option<String>,
 }
 
 /// Run this document. Answered once every task of it is on disk.
 #[derive(Debug, Message)]
-#[rtype(result = "Result<Accepted, Unsaved>")]
+#[rtype(result = "Result<Accepted, Unaccepted>")]
 pub(in crate::actors) struct SubmitDocument(pub(in crate::actors) Submission);
 
 /// A run was accepted: nothing of it is lost from now on.
@@ -43,14 +45,23 @@ pub struct Accepted {
     pub run: RunId,
 }
 
+/// Why a document was not accepted.
+#[derive(Debug)]
+pub(in crate::actors) enum Unaccepted {
+    /// It could not be saved.
+    Unsaved(Unsaved),
+    /// Another document was accepted under its key, as this run.
+    KeyReused(RunId),
+}
+
 /// End this task; answered `false` when there is no such task.
 #[derive(Debug, Message)]
 #[rtype(result = "bool")]
 pub(in crate::actors) struct KillTask(pub(in crate::actors) TaskId);
 
-/// End every task of this run; answered `false` when there is no such run.
+/// End every task of this run; answered once that wish is saved, with `false` when there is no such run.
 #[derive(Debug, Message)]
-#[rtype(result = "bool")]
+#[rtype(result = "Result<bool, Unsaved>")]
 pub(in crate::actors) struct KillRun(pub(in crate::actors) RunId);
 
 /// Pieces of files of a launch's sandbox, each at most `length` bytes from its offset; answered in order.
@@ -109,33 +120,45 @@ pub struct Waiting {
 }
 
 impl Handler<SubmitDocument> for Scheduler {
-    type Result = ResponseActFuture<Self, Result<Accepted, Unsaved>>;
+    type Result = ResponseActFuture<Self, Result<Accepted, Unaccepted>>;
 
     fn handle(&mut self, SubmitDocument(submission): SubmitDocument, _: &mut Context<Self>) -> Self::Result {
-        let Submission { title, document, plan } = submission;
+        let Submission { title, document, plan, key } = submission;
+        if let Some(first) = key.as_ref().and_then(|key| self.keys.get(key)) {
+            let run = first.id;
+            if first.document != document {
+                return Box::pin(ready(Err(Unaccepted::KeyReused(run))).into_actor(self));
+            }
+            // It may be on its way to the disk still.
+            let saved = self.wires.keeper.save(Vec::new(), Vec::new());
+            let answer = saved.map(move |saved| saved.map(|_| Accepted { run }).map_err(Unaccepted::Unsaved));
+            return Box::pin(answer.into_actor(self));
+        }
         let record = Arc::new(RunRecord {
             id: RunId(self.wires.clock.uuid()),
             accepted: self.wires.clock.now(),
             title,
             document,
+            key,
             tasks: plan.tasks.into_iter().map(Arc::new).collect(),
             edges: plan.edges,
         });
-        let saved = self.wires.keeper.save(vec![Write::Run(record.clone())]);
-        Box::pin(saved.into_actor(self).map(move |saved, this, _| {
-            saved?;
-            let id = record.id;
-            let run = Run::new(record, this.wires.clock.elapsed());
+        if let Some(key) = &record.key {
+            self.keys.insert(key.clone(), record.clone());
+        }
+        let run = Run::new(record.clone(), self.wires.clock.elapsed());
+        let told =
+            run.tasks().map(|task| frame(&record, task.spec, &task.record(), &self.wires.clock)).collect();
+        let saved = self.wires.keeper.save(vec![Write::Run(record)], told);
+        Box::pin(saved.into_actor(self).map(move |saved, this, ctx| {
+            let _news = saved.map_err(Unaccepted::Unsaved)?;
+            let id = run.record.id;
             let free: Vec<_> =
                 run.tasks().filter(|task| task.row.state == State::Queued).map(|task| task.id).collect();
-            for task in run.tasks() {
-                let frame = frame(&run.record, task.spec, &task.record(), None, &this.wires.clock);
-                tell_recipient(&this.wires.feed, frame);
-            }
             this.runs.insert(id, run);
             this.waiting += free.len();
             this.enqueue(free);
-            this.end_if_over(id);
+            this.end_if_over(id, ctx);
             this.trade();
             Ok(Accepted { run: id })
         }))
@@ -153,17 +176,34 @@ impl Handler<KillTask> for Scheduler {
 }
 
 impl Handler<KillRun> for Scheduler {
-    type Result = bool;
+    type Result = ResponseActFuture<Self, Result<bool, Unsaved>>;
 
-    fn handle(&mut self, KillRun(id): KillRun, ctx: &mut Context<Self>) -> bool {
-        let Some(run) = self.runs.get_mut(&id) else { return false };
-        run.kill_asked |= !run.is_over();
+    fn handle(&mut self, KillRun(id): KillRun, _: &mut Context<Self>) -> Self::Result {
+        let Some(run) = self.runs.get_mut(&id) else {
+            return Box::pin(ready(Ok(false)).into_actor(self));
+        };
+        if run.is_over() {
+            return Box::pin(ready(Ok(true)).into_actor(self));
+        }
+        run.mark = Some(RunMark::KillAsked);
+        let saved = self.wires.keeper.save(vec![Write::Mark(id, RunMark::KillAsked)], Vec::new());
+        Box::pin(saved.into_actor(self).map(move |saved, this, ctx| {
+            saved?;
+            this.kill_open(id, ctx);
+            Ok(true)
+        }))
+    }
+}
+
+impl Scheduler {
+    /// Ends every task of a run that has not ended.
+    pub(super) fn kill_open(&mut self, id: RunId, ctx: &mut Context<Self>) {
+        let Some(run) = self.runs.get(&id) else { return };
         let open: Vec<TaskId> =
             run.tasks().filter(|task| !task.row.state.is_final()).map(|task| task.id).collect();
         for task in open {
             self.happen(task, Input::KillAsked, ctx);
         }
-        true
     }
 }
 

@@ -4,10 +4,9 @@ use actix::{Context, Handler, Message};
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::super::feed::RunState;
 use super::super::run::{Run, TaskView};
 use super::Scheduler;
-use crate::task::{RunId, State, TaskId};
+use crate::task::{RunId, RunState, State, TaskId};
 
 /// Which runs are there? Newest first, at most so many.
 #[derive(Debug, Message)]
@@ -27,6 +26,11 @@ pub(in crate::actors) struct ListTasks {
     pub(in crate::actors) after: Option<TaskId>,
     pub(in crate::actors) limit: usize,
 }
+
+/// Which tasks of a run, or of all runs, run now? With the numbers of their launches.
+#[derive(Debug, Message)]
+#[rtype(result = "Vec<(TaskId, u32)>")]
+pub(in crate::actors) struct ListRunning(pub(in crate::actors) Option<RunId>);
 
 /// How does this task stand?
 #[derive(Debug, Message)]
@@ -163,6 +167,21 @@ impl Handler<ListTasks> for Scheduler {
             .filter(|(_, task)| after.is_none_or(|after| task.id > after))
             .take(limit)
             .map(|(run, task)| self.show_task(run, task))
+            .collect()
+    }
+}
+
+impl Handler<ListRunning> for Scheduler {
+    type Result = Vec<(TaskId, u32)>;
+
+    fn handle(&mut self, ListRunning(run): ListRunning, _: &mut Context<Self>) -> Self::Result {
+        // Whatever has been launched and has not ended has a supervisor.
+        self.supervisors
+            .keys()
+            .filter(|id| run.is_none_or(|run| id.run == run))
+            .filter_map(|&id| self.task(id))
+            .filter(|task| matches!(task.row.state, State::Running | State::Unreachable | State::Killing))
+            .map(|task| (task.id, task.row.history.attempt))
             .collect()
     }
 }

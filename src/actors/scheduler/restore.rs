@@ -12,12 +12,13 @@ use super::super::run::Run;
 use super::super::supervisor::Happened;
 use super::super::tell;
 use super::Scheduler;
-use crate::store::{Contents, TaskRecord};
+use crate::store::{Contents, RunMark, TaskRecord};
 use crate::task::{Input, LaunchId, RunId, State, TaskId};
 
 impl Scheduler {
     pub(super) fn restore(&mut self, contents: Contents, ctx: &mut Context<Self>) {
-        let Contents { runs, intents, tasks, framework } = contents;
+        let Contents { runs, intents, tasks, marks, framework, last_entry: _ } = contents;
+        let marks: HashMap<RunId, RunMark> = marks.into_iter().collect();
         self.market.framework = framework;
         let mut tasks_of: HashMap<RunId, Vec<TaskRecord>> = HashMap::new();
         for task in tasks {
@@ -32,7 +33,11 @@ impl Scheduler {
             let id = record.id;
             let tasks = tasks_of.remove(&id).unwrap_or_default();
             let intents = intents_of.remove(&id).unwrap_or_default();
-            self.runs.insert(id, Run::restored(Arc::new(record), tasks, intents, now));
+            let record = Arc::new(record);
+            if let Some(key) = &record.key {
+                self.keys.insert(key.clone(), record.clone());
+            }
+            self.runs.insert(id, Run::restored(record, tasks, intents, marks.get(&id).copied(), now));
             self.take_up(id, ctx);
         }
     }
@@ -68,5 +73,10 @@ impl Scheduler {
         for (number, input) in told {
             self.happen(id.task(number), input, ctx);
         }
+        if self.runs.get(&id).is_some_and(|run| run.mark == Some(RunMark::KillAsked)) {
+            self.kill_open(id, ctx);
+        }
+        // The last task's end was saved, the run's perhaps not.
+        self.end_if_over(id, ctx);
     }
 }

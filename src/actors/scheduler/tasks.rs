@@ -3,13 +3,12 @@
 use actix::fut::WrapFuture;
 use actix::{ActorFutureExt, AsyncContext, Context, Handler};
 
-use super::super::feed::{RunEnded, RunState};
 use super::super::run::{Row, TaskView};
 use super::super::supervisor::{Happened, TaskChanged, TaskQueued, frame};
-use super::super::{tell, tell_recipient};
+use super::super::tell;
 use super::Scheduler;
-use crate::store::{TaskRecord, Write};
-use crate::task::{Effect, Input, RunId, State, TaskId, step};
+use crate::store::{Entry, RunEnded, RunMark, TaskRecord, Write};
+use crate::task::{Effect, Input, RunId, RunState, State, TaskId, step};
 
 impl Scheduler {
     /// Something happened to a task: its supervisor's business, if it has one.
@@ -25,16 +24,36 @@ impl Scheduler {
         let Some(row) = self.runs.get_mut(&id.run).and_then(|run| run.row_mut(id.number)) else { return };
         *row = Row { state: step.next, history: step.history, since: now, ..row.clone() };
         self.count_waiting(id, before, step.next);
+        let Some(run) = self.runs.get(&id.run) else { return };
+        let Some(task) = run.task(id.number) else { return };
+        let record = task.record();
+        let mut told = Vec::new();
+        if step.effects.contains(&Effect::Publish) {
+            told.push(frame(&run.record, task.spec, &record, &self.wires.clock));
+        }
         if step.effects.contains(&Effect::Save) {
-            let Some(record) = self.task(id).map(|task| task.record()) else { return };
-            let saved = self.wires.keeper.save(vec![Write::Task(record)]);
-            ctx.spawn(saved.into_actor(self).map(move |saved, this, ctx| match saved {
-                Ok(()) => this.perform(id, step.effects, ctx),
-                Err(unsaved) => this.fail(&unsaved),
-            }));
+            self.save(vec![Write::Task(record)], told, ctx, move |this, ctx| {
+                this.perform(id, step.effects, ctx);
+            });
         } else {
+            self.wires.keeper.tell(told);
             self.perform(id, step.effects, ctx);
         }
+    }
+
+    /// Saves, then does `then`, then tells.
+    pub(super) fn save(
+        &self,
+        writes: Vec<Write>,
+        told: Vec<Entry>,
+        ctx: &mut Context<Self>,
+        then: impl FnOnce(&mut Self, &mut Context<Self>) + 'static,
+    ) {
+        let saved = self.wires.keeper.save(writes, told);
+        ctx.spawn(saved.into_actor(self).map(move |saved, this, ctx| match saved {
+            Ok(_news) => then(this, ctx),
+            Err(unsaved) => this.fail(&unsaved),
+        }));
     }
 
     pub(super) fn perform(&mut self, id: TaskId, effects: &[Effect], ctx: &mut Context<Self>) {
@@ -43,15 +62,8 @@ impl Scheduler {
                 // Done before, or of no meaning before a first launch.
                 Effect::Save | Effect::Pause | Effect::Kill | Effect::Reconcile => {}
                 Effect::Queue => self.enqueue(vec![id]),
-                Effect::Publish => {
-                    if let Some(run) = self.runs.get(&id.run)
-                        && let Some(task) = run.task(id.number)
-                    {
-                        let frame = frame(&run.record, task.spec, &task.record(), None, &self.wires.clock);
-                        tell_recipient(&self.wires.feed, frame);
-                    }
-                    self.pass_on(id, ctx);
-                }
+                // Who follows hears of it: it was saved as news.
+                Effect::Publish => self.pass_on(id, ctx),
             }
         }
         self.trade();
@@ -75,16 +87,19 @@ impl Scheduler {
             }
             self.happen(waiting, input, ctx);
         }
-        self.end_if_over(id.run);
+        self.end_if_over(id.run, ctx);
     }
 
-    pub(super) fn end_if_over(&mut self, id: RunId) {
-        let Some(run) = self.runs.get(&id) else { return };
+    pub(super) fn end_if_over(&mut self, id: RunId, ctx: &mut Context<Self>) {
+        let Some(run) = self.runs.get_mut(&id) else { return };
         let state = run.state();
-        if state != RunState::Running {
-            let ended = RunEnded { seq: 0, time: self.wires.clock.now(), run: id, state };
-            tell_recipient(&self.run_ends, ended);
+        if state == RunState::Running || matches!(run.mark, Some(RunMark::Ended(_))) {
+            return;
         }
+        let mark = RunMark::Ended(state);
+        run.mark = Some(mark);
+        let ended = Entry::Run(RunEnded { seq: 0, time: self.wires.clock.now(), run: id, state });
+        self.save(vec![Write::Mark(id, mark)], vec![ended], ctx, |_, _| {});
     }
 }
 

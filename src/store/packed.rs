@@ -1,0 +1,186 @@
+//! Entries in the bytes they are stored in: what many of them share is written once.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::StoreError;
+use super::entry::{Entry, Frame, RunEnded};
+use super::record::Value;
+use crate::task::{RunId, RunState, State};
+
+/// Entries that are stored together, at most.
+pub(super) const TOGETHER: usize = 256;
+
+/// Consecutive entries.
+#[derive(Debug, Default, Serialize, Deserialize)]
+struct Packed {
+    /// When the first happened, nanoseconds since 1970.
+    began: i128,
+    runs: Vec<RunId>,
+    agents: Vec<String>,
+    entries: Vec<PackedEntry>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct PackedEntry {
+    /// Nanoseconds after the first; before it where a clock was set back.
+    after: i64,
+    /// Which of the runs.
+    run: usize,
+    what: What,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+enum What {
+    Task {
+        number: u32,
+        block: Arc<str>,
+        line: u32,
+        index: u32,
+        attempt: u32,
+        state: State,
+        reason: Option<String>,
+        message: Option<String>,
+        /// Which of the agents.
+        agent: Option<usize>,
+        exit_code: Option<i32>,
+    },
+    Run(RunState),
+}
+
+impl Value for Packed {
+    const NAME: &'static str = "piece of the feed";
+}
+
+/// Consecutive entries as bytes; their numbers are not among them.
+pub(super) fn pack(entries: &[Entry]) -> Result<Vec<u8>, StoreError> {
+    let began = entries.first().map_or(0, |entry| entry.time().as_nanosecond());
+    let mut packed = Packed { began, entries: Vec::with_capacity(entries.len()), ..Packed::default() };
+    for entry in entries {
+        let what = match entry {
+            Entry::Task(frame) => What::Task {
+                number: frame.task.number,
+                block: frame.block.clone(),
+                line: frame.line,
+                index: frame.index,
+                attempt: frame.attempt,
+                state: frame.state,
+                reason: frame.reason.clone(),
+                message: frame.message.clone(),
+                agent: frame.agent.as_ref().map(|agent| place_of(&mut packed.agents, agent)),
+                exit_code: frame.exit_code,
+            },
+            Entry::Run(ended) => What::Run(ended.state),
+        };
+        let after = entry.time().as_nanosecond() - began;
+        packed.entries.push(PackedEntry {
+            after: i64::try_from(after).unwrap_or(if after < 0 { i64::MIN } else { i64::MAX }),
+            run: place_of(&mut packed.runs, &entry.run()),
+            what,
+        });
+    }
+    packed.to_bytes()
+}
+
+/// The entries again; the first has the number `first`.
+pub(super) fn unpack(first: u64, bytes: &[u8]) -> Result<Vec<Entry>, StoreError> {
+    let Packed { began, runs, agents, entries } = Packed::from_bytes(bytes)?;
+    let damaged = |why: &str| StoreError::Damaged { what: Packed::NAME, why: why.to_owned() };
+    let entry = |(seq, PackedEntry { after, run, what }): (u64, PackedEntry)| {
+        let run = *runs.get(run).ok_or_else(|| damaged("it names a run that is not in it"))?;
+        let time =
+            Timestamp::from_nanosecond(began + i128::from(after)).map_err(|_| damaged("its time is none"))?;
+        Ok(match what {
+            What::Run(state) => Entry::Run(RunEnded { seq, time, run, state }),
+            What::Task { number, block, line, index, attempt, state, reason, message, agent, exit_code } => {
+                let agent = agent
+                    .map(|agent| agents.get(agent).cloned())
+                    .map(|agent| agent.ok_or_else(|| damaged("it names an agent that is not in it")))
+                    .transpose()?;
+                Entry::Task(Frame {
+                    seq,
+                    time,
+                    run,
+                    task: run.task(number),
+                    block,
+                    line,
+                    index,
+                    attempt,
+                    state,
+                    reason,
+                    message,
+                    agent,
+                    exit_code,
+                })
+            }
+        })
+    };
+    (first..).zip(entries).map(entry).collect()
+}
+
+/// Where `item` stands in `items`; it is put there when it is not. What is sought is nearly always the last.
+fn place_of<T: PartialEq + Clone>(items: &mut Vec<T>, item: &T) -> usize {
+    items.iter().rposition(|known| known == item).unwrap_or_else(|| {
+        items.push(item.clone());
+        items.len() - 1
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+
+    fn entries() -> Vec<Entry> {
+        let (ours, other) = (RunId(Uuid::from_u128(7)), RunId(Uuid::from_u128(8)));
+        let task = |seq, run: RunId, time: i128, agent: Option<&str>| {
+            Entry::Task(Frame {
+                seq,
+                time: Timestamp::from_nanosecond(1_700_000_000_000_000_000 + time).unwrap(),
+                run,
+                task: run.task(3),
+                block: "fetch".into(),
+                line: 14,
+                index: 1,
+                attempt: 2,
+                state: State::Failed,
+                reason: None,
+                message: Some("exited with status 3".to_owned()),
+                agent: agent.map(str::to_owned),
+                exit_code: Some(3),
+            })
+        };
+        let ended = RunEnded { seq: 44, time: Timestamp::UNIX_EPOCH, run: ours, state: RunState::Killed };
+        vec![
+            task(41, ours, 0, Some("a")),
+            task(42, other, 7_123, Some("b")),
+            task(43, ours, -5_000_000_001, None),
+            Entry::Run(ended),
+        ]
+    }
+
+    #[test]
+    fn what_is_packed_is_unpacked() {
+        let bytes = pack(&entries()).unwrap();
+        assert_eq!(unpack(41, &bytes).unwrap(), entries());
+        assert_eq!(unpack(1, &pack(&[]).unwrap()).unwrap(), []);
+    }
+
+    #[test]
+    fn an_entry_costs_little_beside_its_names() {
+        let many: Vec<Entry> = std::iter::repeat_n(entries().remove(0), TOGETHER).collect();
+        let bytes = pack(&many).unwrap();
+        assert!(bytes.len() < TOGETHER * 48, "{} bytes", bytes.len());
+    }
+
+    #[test]
+    fn damage_is_said_in_words() {
+        let mut bytes = pack(&entries()[..1]).unwrap();
+        assert!(unpack(1, &bytes[..9]).unwrap_err().to_string().contains("piece of the feed"));
+        bytes[0] = 9;
+        assert!(unpack(1, &bytes).unwrap_err().to_string().contains("version 9"));
+    }
+}
