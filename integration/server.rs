@@ -1,130 +1,17 @@
 //! The server, as curl meets it: the real program, the real curl, real kills.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test")]
 
+mod served;
+
 use std::fs;
-use std::io::{BufRead, BufReader};
 use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::path::Path;
+use std::process::{Command, Stdio};
 
 use futures_util::StreamExt;
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
+use nix::sys::signal::Signal;
+use served::{BORGES, Served};
 use tempfile::TempDir;
-
-const BORGES: &str = env!("CARGO_BIN_EXE_borges");
-
-/// A server with a state directory of its own.
-struct Served {
-    home: TempDir,
-    server: Option<Child>,
-    address: String,
-}
-
-impl Served {
-    fn start() -> Self {
-        Self::with("")
-    }
-
-    fn with(setupfile: &str) -> Self {
-        let home = TempDir::new().unwrap();
-        let data = home.path().join("state");
-        let text = format!("#+borges_port: 0\n#+borges_data: {}\n{setupfile}", data.display());
-        fs::write(home.path().join("setup.org"), text).unwrap();
-        let mut served = Self { home, server: None, address: String::new() };
-        served.run();
-        served
-    }
-
-    /// Starts the server, and waits until it says where it listens.
-    fn run(&mut self) {
-        let mut server = self.command().stderr(Stdio::piped()).spawn().unwrap();
-        let mut log = BufReader::new(server.stderr.take().unwrap()).lines().map(Result::unwrap);
-        let said = log.find_map(|line| {
-            let (_, rest) = line.split_once("API server running at ")?;
-            Some(rest.split(';').next()?.to_owned())
-        });
-        self.address = said.expect("the server says where it listens");
-        // Somebody has to read on, or the server would wait for room.
-        std::thread::spawn(move || log.for_each(drop));
-        self.server = Some(server);
-    }
-
-    fn command(&self) -> Command {
-        let mut command = Command::new(BORGES);
-        // The original's own way to start it.
-        command.arg("-logtostderr=true").arg("-f").arg(self.home.path().join("setup.org"));
-        command.env_remove("BORGES_LOG").stdin(Stdio::null()).stdout(Stdio::null());
-        command
-    }
-
-    fn signal(&mut self, signal: Signal) {
-        let mut server = self.server.take().unwrap();
-        kill(Pid::from_raw(server.id().try_into().unwrap()), signal).unwrap();
-        server.wait().unwrap();
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.home.path().join(name)
-    }
-
-    /// curl's answer: status and body.
-    fn curl(&self, arguments: &[&str], route: &str) -> (u16, String) {
-        let Output { stdout, stderr, .. } = Command::new("curl")
-            .args(["-sS", "--max-time", "60", "--path-as-is", "-w", "\n%{http_code}"])
-            .args(arguments)
-            .arg(format!("http://{}{route}", self.address))
-            .current_dir(self.home.path())
-            .output()
-            .unwrap();
-        let text = String::from_utf8(stdout).unwrap();
-        let (body, status) = text.rsplit_once('\n').unwrap();
-        assert_ne!(status, "000", "{}", String::from_utf8_lossy(&stderr));
-        (status.parse().unwrap(), body.to_owned())
-    }
-
-    /// Submits a document; its run's id.
-    fn submit(&self, document: &str) -> String {
-        fs::write(self.path("submitted.org"), document).unwrap();
-        let (status, text) = self.curl(&["-X", "POST", "--data-binary", "@submitted.org"], "/org");
-        assert_eq!(status, 200, "{text}");
-        text.lines().find_map(|line| line.strip_prefix("run ")).expect("a run").to_owned()
-    }
-
-    /// Waits until the task is in `state`; its line.
-    fn wait_for(&self, task: &str, state: &str) -> String {
-        for _ in 0..600 {
-            let (status, line) = self.curl(&[], &format!("/tasks/{task}"));
-            assert_eq!(status, 200, "{line}");
-            if line.contains(&format!("  {state}  ")) {
-                return line;
-            }
-            std::thread::sleep(std::time::Duration::from_millis(50));
-        }
-        panic!("{task} was never {state}");
-    }
-}
-
-impl Drop for Served {
-    fn drop(&mut self) {
-        if let Some(mut server) = self.server.take() {
-            let _ = server.kill();
-            let _ = server.wait();
-        }
-        // The agent and its blocks outlive the server, as they should; they do not outlive the test.
-        let ours = self.home.path().as_os_str().as_encoded_bytes().to_owned();
-        for process in fs::read_dir("/proc").unwrap().flatten() {
-            let about =
-                ["cmdline", "environ"].map(|file| fs::read(process.path().join(file)).unwrap_or_default());
-            let pid = process.file_name().to_str().and_then(|name| name.parse().ok());
-            if let Some(pid) = pid
-                && about.iter().any(|text| text.windows(ours.len()).any(|part| part == ours))
-            {
-                let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
-            }
-        }
-    }
-}
 
 const FOREVER: &str = "#+TITLE: t\n#+name: run-forever\n#+BEGIN_SRC sh\necho \"Started running\"\nwhile true; do\n  \
                        echo \"Still running...\"\n  sleep 0.1\ndone\n#+END_SRC\n";
@@ -233,6 +120,65 @@ fn a_run_is_heard_of_as_it_happens() {
     assert_eq!(life("b"), ["blocked", "skipped"]);
     assert_eq!(frames.last().unwrap()["state"], "failed");
     assert_eq!(frames.iter().rfind(|frame| frame["block"] == "a").unwrap()["exit_code"], 4);
+}
+
+/// Under one key a document is one run: also after a kill, and also at the same moment.
+#[test]
+fn a_post_with_a_key_can_be_repeated() {
+    let mut served = Served::start();
+    let counter = served.path("counter");
+    fs::write(
+        served.path("a.org"),
+        format!("#+begin_src sh\necho ran >> {}\n#+end_src\n", counter.display()),
+    )
+    .unwrap();
+    fs::write(served.path("b.org"), "#+begin_src sh\ntrue\n#+end_src\n").unwrap();
+    let post = |served: &Served, key: &str, file: &str| {
+        let (key, file) = (format!("Idempotency-Key: {key}"), format!("@{file}"));
+        served.curl(&["-X", "POST", "-H", &key, "--data-binary", &file], "/org")
+    };
+    let answers: Vec<_> = std::thread::scope(|scope| {
+        let posts: Vec<_> = (0..8).map(|_| scope.spawn(|| post(&served, "once", "a.org"))).collect();
+        posts.into_iter().map(|post| post.join().unwrap()).collect()
+    });
+    let first = &answers[0];
+    assert!(first.0 == 200 && first.1.starts_with("Scheduled 1 code blocks"), "{first:?}");
+    assert!(answers.iter().all(|answer| answer == first), "{answers:?}");
+    served.signal(Signal::SIGKILL);
+    served.run();
+    assert_eq!(post(&served, "once", "a.org"), *first);
+    let (status, text) = post(&served, "once", "b.org");
+    assert!(status == 422 && text.contains("another document"), "{text}");
+    for key in ["", "two words", &"k".repeat(256)] {
+        // curl takes `;` for a header without a value.
+        let header =
+            if key.is_empty() { "Idempotency-Key;".to_owned() } else { format!("Idempotency-Key: {key}") };
+        let (status, text) = served.curl(&["-X", "POST", "-H", &header, "--data-binary", "@b.org"], "/org");
+        assert!(status == 400 && text.contains("Idempotency-Key"), "{key}: {status} {text}");
+    }
+    assert_eq!(served.curl(&[], "/org").1.lines().count(), 1);
+    let run = first.1.lines().find_map(|line| line.strip_prefix("run ")).unwrap();
+    served.wait_for(&format!("{run}.1"), "finished");
+    assert_eq!(fs::read_to_string(counter).unwrap(), "ran\n");
+}
+
+/// A run that is to be killed is, whatever becomes of the server; and it is known to have been.
+#[test]
+fn a_kill_of_a_run_outlives_the_server() {
+    let mut served = Served::start();
+    let run = served.submit(&format!("{FOREVER}{}", "#+begin_src sh :cpu 9999\n#+end_src\n".repeat(100)));
+    served.wait_for(&format!("{run}.1"), "running");
+    assert_eq!(served.curl(&["-X", "DELETE"], &format!("/org/{run}")).0, 200);
+    served.signal(Signal::SIGKILL);
+    served.run();
+    served.wait_for(&format!("{run}.1"), "killed");
+    served.wait_for(&format!("{run}.101"), "killed");
+    for _ in 0..2 {
+        let line = served.curl(&[], &format!("/org/{run}")).1;
+        assert!(line.contains("  killed  101 of 101 ended"), "{line}");
+        served.signal(Signal::SIGTERM);
+        served.run();
+    }
 }
 
 #[test]
