@@ -4,6 +4,7 @@
 mod served;
 
 use std::fs;
+use std::io::{BufRead, BufReader};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -174,11 +175,32 @@ fn a_kill_of_a_run_outlives_the_server() {
     served.wait_for(&format!("{run}.1"), "killed");
     served.wait_for(&format!("{run}.101"), "killed");
     for _ in 0..2 {
+        while !served.curl(&[], &format!("/org/{run}")).1.contains("101 of 101 ended") {}
         let line = served.curl(&[], &format!("/org/{run}")).1;
-        assert!(line.contains("  killed  101 of 101 ended"), "{line}");
+        assert!(line.contains("  killed  "), "{line}");
         served.signal(Signal::SIGTERM);
         served.run();
     }
+}
+
+#[test]
+fn the_log_tells_the_story_in_its_order() {
+    let mut served = Served::with("#+borges_cpus: 3\n#+borges_mem: 2812\n#+borges_keep: 1d\n");
+    served.signal(Signal::SIGTERM);
+    let mut server = served.command().stderr(Stdio::piped()).spawn().unwrap();
+    let mut log = BufReader::new(server.stderr.take().unwrap()).lines().map(Result::unwrap);
+    for wanted in [
+        "Reading #+setupfile: ",
+        "API server running at 127.0.0.1:",
+        "borges_keep has no effect yet",
+        "Master found: ",
+        "Framework registered with id ",
+        "] Received offer with cpu 3, mem 2812",
+    ] {
+        assert!(log.any(|line| line.contains(wanted)), "{wanted} comes in its turn");
+    }
+    server.kill().unwrap();
+    server.wait().unwrap();
 }
 
 #[test]

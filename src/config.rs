@@ -4,11 +4,15 @@
 //! hold for every document, below the document's own. A variable `BORGES_<KEY>` of the environment overrides
 //! a key (`BORGES_PORT` for `borges_port`, `BORGES_MESOS_MASTER` for `mesos_master`).
 
+mod values;
+
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 
 use crate::org::{self, Document, Keyword, Position, Property};
 use crate::task::amount;
+
+pub use values::Keep;
 
 /// What a setupfile says.
 #[derive(Debug, Clone, PartialEq)]
@@ -39,6 +43,18 @@ pub struct Config {
     pub max_document: usize,
     /// `borges_max_blocks`.
     pub max_blocks: usize,
+    /// `borges_max_output`: bytes of each stream of a block that has to finish.
+    pub max_output: u64,
+    /// `borges_keep`: how long, and how much of, ended runs.
+    pub keep: Keep,
+    /// `borges_role`: whose resources it takes.
+    pub role: String,
+    /// `borges_user`: as whom blocks run on agents; `None` is Borges' own.
+    pub user: Option<String>,
+    /// `borges_principal`: what it calls itself towards a master that asks.
+    pub principal: Option<String>,
+    /// `borges_secret_file`: where the principal's secret is.
+    pub secret_file: Option<PathBuf>,
 }
 
 impl Default for Config {
@@ -57,6 +73,12 @@ impl Default for Config {
             hosts: Vec::new(),
             max_document: 16 << 20,
             max_blocks: 200_000,
+            max_output: 1 << 30,
+            keep: Keep::default(),
+            role: "*".to_owned(),
+            user: None,
+            principal: None,
+            secret_file: None,
         }
     }
 }
@@ -82,7 +104,7 @@ pub struct ConfigError {
     pub help: String,
 }
 
-/// Every key there is. Those of the server are known to all commands, and used by the server alone.
+/// Every key there is; all commands know them all, and some are of use to the server alone.
 const KEYS: [&str; 18] = [
     "mesos_master",
     "borges_bind",
@@ -186,7 +208,24 @@ impl Config {
                     value.parse().map_err(|_| wrong("Write a whole number, such as `200000`."))?;
             }
             "borges_lang" => self.languages.push((value.to_owned(), at.unwrap_or_default())),
-            key if KEYS.contains(&key) => {}
+            "borges_max_output" => {
+                self.max_output =
+                    amount::bytes(value).ok_or_else(|| wrong("Write bytes, or an amount such as `1G`."))?;
+            }
+            "borges_keep" => {
+                let help = "Write how long, how much, or both: `7d 10G`.";
+                self.keep = Keep::read(value).ok_or_else(|| wrong(help))?;
+            }
+            "borges_role" => match values::role_objection(value) {
+                None => self.role = value.to_owned(),
+                Some(why) => return Err(wrong(why)),
+            },
+            "borges_user" if value.is_empty() => return Err(wrong("Write a user's name.")),
+            "borges_user" => self.user = Some(value.to_owned()),
+            "borges_principal" if value.is_empty() => return Err(wrong("Write a name.")),
+            "borges_principal" => self.principal = Some(value.to_owned()),
+            "borges_secret_file" if value.is_empty() => return Err(wrong("Write a file.")),
+            "borges_secret_file" => self.secret_file = Some(value.into()),
             key => {
                 let near = org::nearest(key, KEYS);
                 return Err(ConfigError {
@@ -265,6 +304,24 @@ mod tests {
         assert_eq!(config.hosts, ["a.example", "b.example"]);
         assert_eq!((config.max_document, config.max_blocks), (2 << 20, 7));
         for wrong in ["bind: here", "port: 99999", "open: perhaps", "max_document: much", "max_blocks: -1"] {
+            assert_eq!(errors(&format!("#+borges_{wrong}\n")).len(), 1, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn the_keys_of_the_cluster() {
+        let config = read(
+            "#+borges_role: eng/web\n#+borges_user: nobody\n#+borges_principal: me\n\
+             #+borges_secret_file: /etc/secret\n#+borges_max_output: 5M\n#+borges_keep: 12h\n",
+        );
+        assert_eq!((config.role.as_str(), config.user.as_deref()), ("eng/web", Some("nobody")));
+        assert_eq!((config.principal.as_deref(), config.max_output), (Some("me"), 5 << 20));
+        assert_eq!(config.secret_file, Some("/etc/secret".into()));
+        assert_eq!(config.keep, Keep { time: std::time::Duration::from_secs(12 * 3600), ..Keep::default() });
+        assert_eq!(read("#+borges_keep: 7d 10G\n").keep, Keep::default());
+        for wrong in
+            ["role:", "role: /a", "role: a b", "role: a/*", "keep:", "keep: long", "keep: 7y", "user:"]
+        {
             assert_eq!(errors(&format!("#+borges_{wrong}\n")).len(), 1, "{wrong}");
         }
     }

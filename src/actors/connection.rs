@@ -167,7 +167,8 @@ impl Connection {
             Phase::Connecting { heard, .. } | Phase::Subscribed { heard, .. } => *heard = now,
         }
         match &event {
-            Event::Subscribed { framework, heartbeat } => {
+            Event::Subscribed { framework, master, heartbeat } => {
+                log::info!("Master found: {}", master.as_deref().unwrap_or("local, the embedded cluster"));
                 if let Phase::Connecting { stream, .. } | Phase::Subscribed { stream, .. } = self.phase {
                     let silence = heartbeat.saturating_mul(MISSED_BEATS);
                     let framework = framework.clone();

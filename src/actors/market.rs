@@ -11,6 +11,7 @@ use crate::mesos::messages;
 use crate::mesos::resources::Offered;
 use crate::mesos::tasks;
 use crate::offer::Offer;
+use crate::task::Resources;
 
 /// Offers, and our appetite.
 #[derive(Debug, Default)]
@@ -81,16 +82,20 @@ impl Market {
         self.held.clear();
     }
 
-    pub(super) fn add(&mut self, offer: messages::Offer, epoch: u64, now: Duration) {
-        if epoch == self.epoch {
-            let held = Held {
-                agent: offer.agent_id.value,
-                resources: Offered::new(offer.resources),
-                since: now,
-                matching: false,
-            };
-            self.held.insert(offer.id.value, held);
+    /// Keeps an offer, and says what it holds; `None` for one of another subscription.
+    pub(super) fn add(&mut self, offer: messages::Offer, epoch: u64, now: Duration) -> Option<Resources> {
+        if epoch != self.epoch {
+            return None;
         }
+        let held = Held {
+            agent: offer.agent_id.value,
+            resources: Offered::new(offer.resources),
+            since: now,
+            matching: false,
+        };
+        let free = tasks::resources(&held.resources.quantities());
+        self.held.insert(offer.id.value, held);
+        Some(free)
     }
 
     /// The offer, to be answered now; `None` when it was rescinded.

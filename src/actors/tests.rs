@@ -45,7 +45,7 @@ impl Master for Script {
         note(&self.log, format!("call SUBSCRIBE{}", if known { " again" } else { "" }));
         let (sender, receiver) = mpsc::unbounded_channel();
         let heartbeat = Duration::from_secs(15);
-        sender.send(Event::Subscribed { framework: "f".to_owned(), heartbeat }).unwrap();
+        sender.send(Event::Subscribed { framework: "f".to_owned(), master: None, heartbeat }).unwrap();
         *self.stream.borrow_mut() = Some(sender);
         let events = tokio_stream(receiver).map(Ok).boxed_local();
         ready(Ok(Subscription { events })).boxed_local()

@@ -51,15 +51,16 @@ pub(super) fn of(config: &Config, directory: &Path, end_with_us: bool) -> Result
 }
 
 /// What we call ourselves; `failover` is how long tasks are to outlive us, in seconds.
-pub(super) fn framework(failover: f64) -> FrameworkInfo {
+pub(super) fn framework(config: &Config, failover: f64) -> FrameworkInfo {
     use capability::Type;
     let capability = |kind: Type| Capability { r#type: Some(kind as i32) };
     FrameworkInfo {
-        user: env::var("USER").unwrap_or_else(|_| "root".to_owned()),
+        user: config.user.clone().or_else(|| env::var("USER").ok()).unwrap_or_else(|| "root".to_owned()),
+        principal: config.principal.clone(),
         name: format!("Borges v{}", env!("CARGO_PKG_VERSION")),
         failover_timeout: Some(failover),
         checkpoint: Some(true),
-        roles: vec!["*".to_owned()],
+        roles: vec![config.role.clone()],
         capabilities: [
             Type::MultiRole,
             Type::PartitionAware,

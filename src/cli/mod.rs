@@ -43,7 +43,7 @@ pub fn main() -> ExitCode {
         |argument: &OsString| argument.to_string_lossy().trim_start_matches('-').starts_with("logtostderr");
     let arguments = Arguments::parse_from(env::args_os().filter(|argument| !glog(argument)));
     let command = arguments.command.unwrap_or(Command::Serve(arguments.serve));
-    let level = if matches!(command, Command::Serve(_)) { "info" } else { "warn" };
+    let level = if matches!(command, Command::Serve(_)) { "info,actix_server=warn" } else { "warn" };
     let log = env_logger::Env::new().filter_or("BORGES_LOG", level);
     env_logger::Builder::from_env(log).format_timestamp_millis().init();
     match command {

@@ -94,7 +94,7 @@ async fn read_and_run(arguments: &RunArguments, input: Input) -> Result<Exit, Fa
         store: Box::new(MemoryStore::default()),
         master,
         sandbox,
-        framework: cluster::framework(0.0),
+        framework: cluster::framework(&input.config, 0.0),
         clock: clock.clone(),
     };
     let mut signals = Signals::new()?;

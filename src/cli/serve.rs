@@ -12,7 +12,7 @@ use super::input;
 use crate::actors::{Engine, Parts, Reader};
 use crate::babel::Languages;
 use crate::clock::Clock;
-use crate::config::Config;
+use crate::config::{Config, MasterAddress};
 use crate::http::{self, Server};
 use crate::spec::Request;
 use crate::store::DurableStore;
@@ -22,13 +22,13 @@ const FAILOVER: f64 = 7.0 * 24.0 * 3600.0;
 
 /// Runs the server until a signal ends it; its blocks run on.
 pub(super) fn serve(arguments: &ServeArguments) -> Exit {
+    if let Some(path) = &arguments.setupfile {
+        log::info!("Reading #+setupfile: {}", path.display());
+    }
     let config = match arguments.setupfile.as_deref().map_or_else(input::no_setupfile, input::config) {
         Ok(config) => config,
         Err(exit) => return exit,
     };
-    if let Some(path) = &arguments.setupfile {
-        log::info!("Reading #+setupfile: {}", path.display());
-    }
     if let Some(objection) = cluster::objection(&config) {
         eprintln!("borges: {objection}");
         return Exit::Wrong;
@@ -72,13 +72,16 @@ async fn run(config: &Config, languages: Languages) -> Result<(), String> {
     if config.open {
         log::warn!("borges_open: whoever reaches {address} may run code here, without a token");
     }
+    for warning in without_effect(config) {
+        log::warn!("{warning}");
+    }
     let Cluster { master, sandbox, .. } = cluster::of(config, &data, false)?;
     let clock = Clock::system();
     let (engine, breaks) = Engine::start(Parts {
         store: Box::new(store),
         master,
         sandbox,
-        framework: cluster::framework(FAILOVER),
+        framework: cluster::framework(config, FAILOVER),
         clock: clock.clone(),
     })
     .map_err(|error| error.to_string())?;
@@ -103,6 +106,26 @@ async fn run(config: &Config, languages: Languages) -> Result<(), String> {
     };
     engine.leave().await.map_err(|error| error.to_string())?;
     ended
+}
+
+/// What the setupfile asks for and does not get.
+fn without_effect(config: &Config) -> impl Iterator<Item = &'static str> {
+    let default = Config::default();
+    let is_local = config.master == MasterAddress::Local;
+    [
+        (config.keep != default.keep, "borges_keep has no effect yet: all runs are kept"),
+        (config.max_output != default.max_output, "borges_max_output has no effect yet: output has no limit"),
+        (
+            is_local && config.user.is_some(),
+            "borges_user has no effect: the embedded cluster runs blocks as its own user",
+        ),
+        (
+            is_local && (config.principal.is_some() || config.secret_file.is_some()),
+            "borges_principal and borges_secret_file have no effect: the embedded cluster asks for no name",
+        ),
+    ]
+    .into_iter()
+    .filter_map(|(holds, warning)| holds.then_some(warning))
 }
 
 /// `borges_data`, or `$XDG_STATE_HOME/borges`, or `~/.local/state/borges`.

@@ -21,6 +21,8 @@ pub enum Event {
     Subscribed {
         /// The framework's id; new when none was given.
         framework: String,
+        /// Where the master is that answered, `HOST:PORT`; `None` where it has no name.
+        master: Option<String>,
         /// How often the master says something at least. Source: 15 s, a constant of Mesos.
         heartbeat: Duration,
     },
@@ -272,6 +274,11 @@ impl TryFrom<Wire> for Event {
                 let beat = subscribed.heartbeat_interval_seconds.map(Duration::try_from_secs_f64);
                 Self::Subscribed {
                     framework: given(subscribed.framework_id.value, name)?,
+                    master: subscribed.master_info.map(|master| {
+                        let [a, b, c, d] = master.ip.to_le_bytes();
+                        let host = master.hostname.unwrap_or_else(|| format!("{a}.{b}.{c}.{d}"));
+                        format!("{host}:{}", master.port)
+                    }),
                     heartbeat: beat.and_then(Result::ok).filter(|beat| !beat.is_zero()).unwrap_or(HEARTBEAT),
                 }
             }
@@ -379,7 +386,10 @@ mod tests {
             });
             let event = Wire { r#type: Some(Type::Subscribed as i32), subscribed, ..Wire::default() };
             let heartbeat = Duration::from_secs_f64(understood);
-            assert_eq!(Event::try_from(event), Ok(Event::Subscribed { framework: "f".into(), heartbeat }));
+            assert_eq!(
+                Event::try_from(event),
+                Ok(Event::Subscribed { framework: "f".into(), master: None, heartbeat })
+            );
         }
     }
 }

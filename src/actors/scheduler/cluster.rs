@@ -39,8 +39,8 @@ impl Scheduler {
         self.trouble = None;
         let is_new = self.market.framework.as_ref() != Some(&framework);
         self.market.subscribed(epoch, framework.clone());
+        log::info!("Framework registered with id {framework}{}", if is_new { "" } else { ", again" });
         if is_new {
-            log::info!("registered as framework {framework}");
             self.save(vec![Write::Framework(framework)], Vec::new(), ctx, |_, _| {});
         }
         let launched: Vec<_> = self
@@ -98,7 +98,10 @@ impl Handler<EventReceived> for Scheduler {
             Event::Offers(offers) => {
                 let now = self.wires.clock.elapsed();
                 for offer in offers {
-                    self.market.add(offer, epoch, now);
+                    let id = offer.id.value.clone();
+                    if let Some(free) = self.market.add(offer, epoch, now) {
+                        log::info!("[ {id} ] Received offer with {free}");
+                    }
                 }
                 self.trade();
             }

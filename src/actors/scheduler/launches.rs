@@ -53,6 +53,8 @@ impl Scheduler {
             let decline = self.market.decline(vec![placement.offer]);
             self.ask(decline);
         } else {
+            let blocks = infos.len();
+            log::info!("[ {} ] Launching {blocks} code blocks with offer", placement.offer);
             self.market.left_over();
             let epoch = self.market.epoch;
             self.ask(Request::Accept { epoch, offer: placement.offer, tasks: infos });
