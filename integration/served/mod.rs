@@ -17,6 +17,8 @@ pub(crate) const BORGES: &str = env!("CARGO_BIN_EXE_borges");
 pub(crate) struct Served {
     home: TempDir,
     server: Option<Child>,
+    /// Words before the command that starts it.
+    within: Vec<String>,
     pub(crate) address: String,
 }
 
@@ -26,11 +28,15 @@ impl Served {
     }
 
     pub(crate) fn with(setupfile: &str) -> Self {
+        Self::within(&[], &format!("#+borges_port: 0\n{setupfile}"))
+    }
+
+    /// Started by a command before its own, with exactly this setupfile.
+    pub(crate) fn within(command: &[&str], setupfile: &str) -> Self {
         let home = TempDir::new().unwrap();
-        let data = home.path().join("state");
-        let text = format!("#+borges_port: 0\n#+borges_data: {}\n{setupfile}", data.display());
-        fs::write(home.path().join("setup.org"), text).unwrap();
-        let mut served = Self { home, server: None, address: String::new() };
+        fs::write(home.path().join("setup.org"), setupfile).unwrap();
+        let within = command.iter().map(ToString::to_string).collect();
+        let mut served = Self { home, server: None, within, address: String::new() };
         served.run();
         served
     }
@@ -50,7 +56,9 @@ impl Served {
     }
 
     pub(crate) fn command(&self) -> Command {
-        let mut command = Command::new(BORGES);
+        let mut words = self.within.iter().map(String::as_str).chain([BORGES]);
+        let mut command = Command::new(words.next().unwrap());
+        command.args(words).env("BORGES_DATA", self.home.path().join("state"));
         // The original's own way to start it.
         command.arg("-logtostderr=true").arg("-f").arg(self.home.path().join("setup.org"));
         command.env_remove("BORGES_LOG").stdin(Stdio::null()).stdout(Stdio::null());
