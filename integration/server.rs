@@ -123,6 +123,25 @@ fn a_run_is_heard_of_as_it_happens() {
     assert_eq!(frames.iter().rfind(|frame| frame["block"] == "a").unwrap()["exit_code"], 4);
 }
 
+/// From before the first launch, over a second one, to the end.
+#[test]
+fn output_is_followed_as_long_as_the_task_lives() {
+    let served = Served::start();
+    let gate = served.path("gate");
+    let run = served.submit(&format!(
+        "#+name: gate\n#+begin_src sh\nwhile [ ! -e {} ]; do sleep 0.02; done\n#+end_src\n\
+         #+begin_src sh :after gate :retry 1 :backoff 10ms\necho launch $BORGES_ATTEMPT; exit 3\n#+end_src\n",
+        gate.display()
+    ));
+    let said = std::thread::scope(|scope| {
+        let follower = scope.spawn(|| served.curl(&[], &format!("/tasks/{run}.2/stdout?follow=1")));
+        served.wait_for(&format!("{run}.1"), "running");
+        fs::write(&gate, "").unwrap();
+        follower.join().unwrap()
+    });
+    assert_eq!(said, (200, "launch 1\nlaunch 2\n".to_owned()));
+}
+
 /// Under one key a document is one run: also after a kill, and also at the same moment.
 #[test]
 fn a_post_with_a_key_can_be_repeated() {
@@ -187,8 +206,8 @@ fn a_kill_of_a_run_outlives_the_server() {
 fn the_log_tells_the_story_in_its_order() {
     let mut served = Served::with("#+borges_cpus: 3\n#+borges_mem: 2812\n#+borges_keep: 1d\n");
     served.signal(Signal::SIGTERM);
-    let mut server = served.command().stderr(Stdio::piped()).spawn().unwrap();
-    let mut log = BufReader::new(server.stderr.take().unwrap()).lines().map(Result::unwrap);
+    let mut again = served.command().stderr(Stdio::piped()).spawn().unwrap();
+    let mut log = BufReader::new(again.stderr.take().unwrap()).lines().map(Result::unwrap);
     for wanted in [
         "Reading #+setupfile: ",
         "API server running at 127.0.0.1:",
@@ -199,8 +218,8 @@ fn the_log_tells_the_story_in_its_order() {
     ] {
         assert!(log.any(|line| line.contains(wanted)), "{wanted} comes in its turn");
     }
-    server.kill().unwrap();
-    server.wait().unwrap();
+    again.kill().unwrap();
+    again.wait().unwrap();
 }
 
 #[test]

@@ -217,7 +217,7 @@ impl Config {
                 self.keep = Keep::read(value).ok_or_else(|| wrong(help))?;
             }
             "borges_role" => match values::role_objection(value) {
-                None => self.role = value.to_owned(),
+                None => value.clone_into(&mut self.role),
                 Some(why) => return Err(wrong(why)),
             },
             "borges_user" if value.is_empty() => return Err(wrong("Write a user's name.")),

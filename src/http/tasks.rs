@@ -11,7 +11,7 @@ use serde_json::json;
 use super::App;
 use super::answer::{answer, failed, missing, problem};
 use crate::actors::{Engine, EngineError, Piece, TaskShown};
-use crate::task::{LaunchId, RunId, State, TaskId};
+use crate::task::{LaunchId, RunId, TaskId};
 
 /// Which tasks are listed.
 #[derive(Debug, Deserialize)]
@@ -94,7 +94,7 @@ pub(super) async fn stderr(
     output(request, id, reading, app, "block/stderr").await
 }
 
-/// What the task's last launch has written; with `follow`, until it ends.
+/// What the task's last launch has written; with `follow`, what that and later ones write, until the task ends.
 async fn output(
     request: HttpRequest,
     id: web::Path<String>,
@@ -124,7 +124,7 @@ async fn output(
         .streaming(chunks)
 }
 
-/// Reads a file of a launch, piece by piece.
+/// Reads a file of a task's launches, piece by piece.
 struct Follower {
     engine: Engine,
     launch: LaunchId,
@@ -138,10 +138,7 @@ impl Follower {
     async fn next(&mut self) -> Result<Option<Bytes>, EngineError> {
         loop {
             // Asked before the file is read: what a block writes at its very end is then not missed.
-            let over = match self.engine.task(self.launch.task).await? {
-                Some(task) => task.attempt != self.launch.attempt || !may_write(task.state),
-                None => true,
-            };
+            let task = self.engine.task(self.launch.task).await?;
             let mut read =
                 self.engine.read_output(self.launch, vec![(self.file, self.offset)], CHUNK).await?;
             match read.pop() {
@@ -155,25 +152,17 @@ impl Follower {
                     return Ok(None);
                 }
             }
-            if over || !self.follow {
+            let Some(task) = task.filter(|_| self.follow) else { return Ok(None) };
+            if task.attempt > self.launch.attempt {
+                self.launch.attempt += 1;
+                self.offset = 0;
+                continue;
+            }
+            if task.state.is_final() {
                 return Ok(None);
             }
             actix_web::rt::time::sleep(LISTEN).await;
         }
-    }
-}
-
-/// A launch of a task in this state may write more.
-fn may_write(state: State) -> bool {
-    match state {
-        State::Held
-        | State::Blocked
-        | State::Queued
-        | State::Launching
-        | State::Running
-        | State::Unreachable
-        | State::Killing => true,
-        State::Delayed | State::Finished | State::Failed | State::Killed | State::Skipped => false,
     }
 }
 
