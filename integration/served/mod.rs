@@ -71,6 +71,14 @@ impl Served {
         server.wait().unwrap();
     }
 
+    /// The most memory it has held so far, KiB.
+    pub(crate) fn memory(&self) -> u64 {
+        let pid = self.server.as_ref().unwrap().id();
+        let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+        line.trim_end_matches("kB").trim().parse().unwrap()
+    }
+
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.home.path().join(name)
     }

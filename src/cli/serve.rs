@@ -20,6 +20,9 @@ use crate::store::DurableStore;
 /// How long blocks live on after a server that does not come back, in seconds: a week.
 const FAILOVER: f64 = 7.0 * 24.0 * 3600.0;
 
+/// Connections that may wait to be accepted.
+const BACKLOG: i32 = 4096;
+
 /// Runs the server until a signal ends it; its blocks run on.
 pub(super) fn serve(arguments: &ServeArguments) -> Exit {
     if let Some(path) = &arguments.setupfile {
@@ -64,6 +67,8 @@ async fn run(config: &Config, languages: Languages) -> Result<(), String> {
         "cannot listen on {}:{} (`borges_bind`, `borges_port`)",
         config.bind, config.port
     )))?;
+    // The standard library asks for 128: who comes when as many wait is only heard a second later.
+    rustix::net::listen(&listener, BACKLOG).map_err(|error| format!("cannot listen: {error}"))?;
     let address = listener.local_addr().map_err(said("the own address cannot be told".to_owned()))?;
     let user = rustix::process::geteuid().as_raw();
     let token_file = config.token_file.clone().unwrap_or_else(|| data.join("token"));

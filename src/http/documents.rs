@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::answer::{Wish, answer, failed, missing, plain, problem, wish};
+use super::sent::Sent;
 use super::{App, body};
 use crate::actors::{EngineError, ParseDocument, RunShown, Submission};
 use crate::spec::{Plan, Problem, Severity};
@@ -42,7 +43,7 @@ const RUNS: usize = 100;
 pub(super) async fn submit(
     request: HttpRequest,
     options: web::Query<Options>,
-    sent: Bytes,
+    sent: Sent,
     app: web::Data<App>,
 ) -> HttpResponse {
     let header = |name| request.headers().get(name).and_then(|value| value.to_str().ok());
@@ -51,7 +52,7 @@ pub(super) async fn submit(
         Err(wrong) => return problem(&request, StatusCode::BAD_REQUEST, &wrong),
     };
     let told_at = header(HOST).unwrap_or(&app.address);
-    let received = match body::document(header(CONTENT_TYPE), &sent, told_at) {
+    let received = match body::document(header(CONTENT_TYPE), &sent.bytes, told_at) {
         Ok(received) => received,
         Err(bad) => return problem(&request, StatusCode::BAD_REQUEST, &bad.to_string()),
     };

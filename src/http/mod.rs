@@ -13,6 +13,7 @@
 //! | `token` | the secret that opens the doors, and its file |
 //! | `guard` | stands at the doors: nothing gets past unjudged |
 //! | `answer` | text, JSON, problem+json |
+//! | `sent` | a request's body, read whole and within limits |
 //! | `documents` | `/org`: documents and runs |
 //! | `tasks` | `/tasks`: states and output |
 //! | `feed` | `/ws`: what happens, as it happens |
@@ -31,6 +32,7 @@ mod guard;
 mod multipart;
 mod page;
 mod peer;
+mod sent;
 mod tails;
 mod tasks;
 mod telling;
@@ -41,7 +43,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::pin::pin;
 
 use actix_web::middleware::from_fn;
-use actix_web::web::{self, PayloadConfig, ServiceConfig};
+use actix_web::web::{self, ServiceConfig};
 use actix_web::{App as WebApp, HttpServer};
 
 use futures_util::join;
@@ -95,6 +97,7 @@ struct App {
     address: String,
     header_args: Vec<Property>,
     plan_request: Request,
+    max_document: usize,
     max_blocks: usize,
 }
 
@@ -126,6 +129,7 @@ pub async fn serve(server: Server, listener: TcpListener) -> std::io::Result<()>
         address: address.to_string(),
         header_args,
         plan_request,
+        max_document,
         max_blocks,
     });
     let engine = app.engine.clone();
@@ -133,7 +137,6 @@ pub async fn serve(server: Server, listener: TcpListener) -> std::io::Result<()>
         WebApp::new()
             .app_data(doors.clone())
             .app_data(app.clone())
-            .app_data(PayloadConfig::new(max_document))
             .configure(routes)
             .wrap(from_fn(guard::guard))
     })

@@ -1,0 +1,149 @@
+//! A request's body, read whole: not more of it than is allowed, not slower, and not too many at once.
+
+use std::time::Duration;
+
+use actix_web::dev::Payload;
+use actix_web::error::{InternalError, PayloadError};
+use actix_web::http::StatusCode;
+use actix_web::http::header::CONTENT_LENGTH;
+use actix_web::{Error, FromRequest, HttpRequest, web};
+use bytes::{Bytes, BytesMut};
+use futures_util::StreamExt;
+use futures_util::future::LocalBoxFuture;
+use tokio::sync::{Semaphore, SemaphorePermit, TryAcquireError};
+use tokio::time::timeout;
+
+use super::App;
+use super::answer::problem;
+use crate::clock::Clock;
+
+/// What a client sent, and the room it takes up until this is dropped.
+pub(super) struct Sent {
+    pub(super) bytes: Bytes,
+    _room: Option<SemaphorePermit<'static>>,
+}
+
+/// How long nothing of a body may come.
+const QUIET: Duration = Duration::from_secs(10);
+/// After that long it must have come, on average, at [`PACE`].
+const START: Duration = Duration::from_secs(10);
+/// Bytes a second.
+const PACE: usize = 4 << 10;
+/// All bodies that are being read and answered, KiB.
+const ROOM: usize = 256 << 10;
+
+static BODIES: Semaphore = Semaphore::const_new(ROOM);
+
+/// Why a body is not read to its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Refusal {
+    TooLong,
+    TooSlow,
+    NoRoom,
+    BrokenOff,
+}
+
+impl Refusal {
+    fn status(self) -> StatusCode {
+        match self {
+            Self::TooLong => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::TooSlow => StatusCode::REQUEST_TIMEOUT,
+            Self::NoRoom => StatusCode::SERVICE_UNAVAILABLE,
+            Self::BrokenOff => StatusCode::BAD_REQUEST,
+        }
+    }
+
+    fn sentence(self, limit: usize) -> String {
+        let why = match self {
+            Self::TooLong => {
+                format!(
+                    "The document is longer than {limit} bytes, and no longer one is taken (`borges_max_document`)."
+                )
+            }
+            Self::TooSlow => {
+                format!("The document came too slowly: at least {PACE} bytes a second are waited for.")
+            }
+            Self::NoRoom => "Too many documents come at the same time. Send it again in a while.".to_owned(),
+            Self::BrokenOff => "The document broke off before its end.".to_owned(),
+        };
+        format!("{why} No block was scheduled.")
+    }
+}
+
+impl FromRequest for Sent {
+    type Error = Error;
+    type Future = LocalBoxFuture<'static, Result<Self, Error>>;
+
+    fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
+        let (request, payload) = (request.clone(), payload.take());
+        Box::pin(async move {
+            let app = request.app_data::<web::Data<App>>().cloned();
+            let (limit, clock) = match &app {
+                Some(app) => (app.max_document, app.clock.clone()),
+                None => (0, Clock::system()),
+            };
+            let announced =
+                request.headers().get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
+            read(payload, announced.unwrap_or(0), limit, &clock).await.map_err(|refusal| {
+                let answer = problem(&request, refusal.status(), &refusal.sentence(limit));
+                InternalError::from_response(format!("{refusal:?}"), answer).into()
+            })
+        })
+    }
+}
+
+async fn read(mut payload: Payload, announced: usize, limit: usize, clock: &Clock) -> Result<Sent, Refusal> {
+    if announced > limit {
+        return Err(Refusal::TooLong);
+    }
+    let started = clock.elapsed();
+    let mut bytes = BytesMut::new();
+    let mut room: Option<SemaphorePermit> = None;
+    loop {
+        let next = timeout(QUIET, payload.next()).await.map_err(|_| Refusal::TooSlow)?;
+        let chunk = match next {
+            None => return Ok(Sent { bytes: bytes.freeze(), _room: room }),
+            Some(Ok(chunk)) => chunk,
+            Some(Err(PayloadError::Overflow)) => return Err(Refusal::TooLong),
+            Some(Err(_)) => return Err(Refusal::BrokenOff),
+        };
+        if bytes.len() + chunk.len() > limit {
+            return Err(Refusal::TooLong);
+        }
+        let kib = |bytes: usize| bytes.div_ceil(1 << 10);
+        let more = kib(bytes.len() + chunk.len()) - kib(bytes.len());
+        let more = u32::try_from(more).unwrap_or(u32::MAX);
+        match BODIES.try_acquire_many(more) {
+            Ok(permit) => match &mut room {
+                None => room = Some(permit),
+                Some(all) => all.merge(permit),
+            },
+            Err(TryAcquireError::NoPermits | TryAcquireError::Closed) => return Err(Refusal::NoRoom),
+        }
+        bytes.extend_from_slice(&chunk);
+        if is_too_slow(clock.elapsed().saturating_sub(started), bytes.len()) {
+            return Err(Refusal::TooSlow);
+        }
+    }
+}
+
+/// Whether so many bytes are too few for that time.
+fn is_too_slow(took: Duration, bytes: usize) -> bool {
+    let pace = Duration::from_secs((bytes / PACE) as u64);
+    took > START + pace
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_drip_is_too_slow_and_a_slow_line_is_not() {
+        let second = Duration::from_secs(1);
+        assert!(!is_too_slow(second * 10, 1));
+        assert!(is_too_slow(second * 11, 1));
+        // 16 MiB at 5 KB a second, almost an hour.
+        assert!(!is_too_slow(second * 3355, 16 << 20));
+        assert!(is_too_slow(second * 8000, 16 << 20));
+    }
+}
