@@ -97,16 +97,18 @@ pub(crate) enum Force {
 /// What became of a launch.
 #[derive(Debug, PartialEq)]
 pub(crate) enum Started {
+    /// It is being made ready, and another report follows.
+    Starting,
     /// It runs.
     Running,
     /// There was such a launch before; nothing was started.
     Repeat(Past),
-    /// It could not be started: why, in a word and in words.
+    /// It could not be started, or did not end as a block does: why, in a word and in words.
     Failed(Reason, String),
 }
 
 /// What the disk knows of a launch that the memory does not.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Past {
     /// It was never here.
     Never,
@@ -114,6 +116,8 @@ pub(crate) enum Past {
     NotStarted,
     /// It ended, and whether it was told to.
     Ended(Exit, Option<Stop>),
+    /// It did not end as a block does, for this reason, and whether it was told to end.
+    Failed(String, Option<Stop>),
 }
 
 /// What the agent is called.
@@ -200,13 +204,15 @@ impl Agent {
         agent
     }
 
-    /// Takes over a block that an earlier agent of this directory started and that still runs.
+    /// Takes over a block that an earlier agent of this directory started and that still runs, or that is
+    /// still being made ready.
     pub(crate) fn adopt(
         &mut self,
         framework: &str,
         launch: &str,
         held: Quantities,
         stop: Option<Stop>,
+        began: bool,
     ) -> u64 {
         let framework: Rc<str> = framework.into();
         self.offers.hold(&held);
@@ -214,9 +220,11 @@ impl Agent {
         let mut task = Task::new(framework.clone(), launch.into(), held);
         task.stop = stop;
         self.frameworks.entry(framework).or_default().tasks.insert(task.launch.clone(), key);
-        let update = Update { serial: 0, state: TaskState::Running, reason: None, message: None, wall: 0.0 };
-        task.push(update);
-        task.acknowledge(0);
+        if began {
+            let state = TaskState::Running;
+            task.push(Update { serial: 0, state, reason: None, message: None, wall: 0.0 });
+            task.acknowledge(0);
+        }
         self.tasks.insert(key, task);
         self.alive += 1;
         self.idle_since = None;
@@ -251,6 +259,9 @@ impl Agent {
     /// The report on an [`Action::Launch`].
     pub(crate) fn started(&mut self, key: u64, started: Started, now: Now, out: &mut Vec<Action>) {
         match started {
+            Started::Starting => {}
+            // Who was told that it is being killed need not hear that it runs.
+            Started::Running if self.tasks.get(&key).is_none_or(|task| task.stop.is_some()) => {}
             Started::Running => {
                 self.update(key, TaskState::Running, None, None, now, out);
                 if let Some(limit) = self.tasks.get(&key).and_then(|task| task.limit) {
@@ -259,7 +270,13 @@ impl Agent {
             }
             Started::Failed(reason, message) => {
                 self.dead(key, now);
-                self.update(key, TaskState::Failed, Some(reason), Some(message), now, out);
+                let (state, reason) = match self.tasks.get(&key).and_then(|task| task.stop) {
+                    Some(Stop::Killed) => (TaskState::Killed, None),
+                    Some(Stop::Overrun) => (TaskState::Failed, Some(Reason::MaxCompletionTimeReached)),
+                    None => (TaskState::Failed, Some(reason)),
+                };
+                self.update(key, state, reason, Some(message), now, out);
+                self.end_if_empty(out);
             }
             Started::Repeat(past) => {
                 self.dead(key, now);
@@ -302,6 +319,8 @@ impl Agent {
             Past::Never | Past::NotStarted => {
                 (TaskState::Lost, "reconciliation: the task is unknown".to_owned())
             }
+            Past::Failed(message, Some(Stop::Killed)) => (TaskState::Killed, message),
+            Past::Failed(message, _) => (TaskState::Failed, message),
             Past::Ended(exit, stop) => {
                 let mut task = Task::new("".into(), "".into(), Quantities::default());
                 task.stop = stop;

@@ -476,7 +476,7 @@ fn an_agent_that_ends_with_its_client_takes_its_blocks_along() {
 fn an_adopted_block_is_told_of_at_its_end() {
     let mut play = Play::new();
     let held = Quantities { milli_cpus: 1500, mem_mib: 100, ..Quantities::default() };
-    let key = play.agent.adopt("f", "a", held, None);
+    let key = play.agent.adopt("f", "a", held, None, true);
     play.keys.insert("a".into(), key);
     play.pass(100);
     play.subscribe(1, able());
