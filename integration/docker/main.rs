@@ -87,7 +87,7 @@ fn a_container_keeps_what_a_block_is_promised() {
         block("", "kill -9 $$"),
         block("", "head -c 1048576 /dev/urandom | tee copy"),
         block(":env A=\"two words\" PATH=/bin", "echo $0 $A; echo $PATH $HOME $LANG $TZ; id -u; pwd; echo $MESOS_SANDBOX $BORGES_RUN $BORGES_TASK $BORGES_ATTEMPT $BORGES_INDEX; cat"),
-        block(":dir /tmp", "pwd; sleep 1000 &"),
+        block(":dir /bin", "pwd; sleep 1000 &"),
         block(":dir nowhere", "true"),
     ));
     let end = served.wait_for(&format!("{run}.1"), "failed");
@@ -112,7 +112,7 @@ fn a_container_keeps_what_a_block_is_promised() {
     );
     // What it left running ended with it.
     served.wait_for(&format!("{run}.5"), "finished");
-    assert_eq!(served.output(&format!("{run}.5"), "stdout"), b"/tmp\n");
+    assert_eq!(served.output(&format!("{run}.5"), "stdout"), b"/bin\n");
     let end = served.wait_for(&format!("{run}.6"), "failed");
     assert_eq!(end["exit_code"], 126);
     assert_eq!(end["message"], "the working directory does not exist in the image `ubuntu`");
@@ -235,7 +235,7 @@ fn what_docker_cannot_do_is_the_blocks_failure() {
     let (status, text) = served.curl(&["-X", "POST", "--data-binary", "@bad.org"], "/org");
     let text = String::from_utf8(text).unwrap();
     assert!(
-        status == 400 && text.contains("3:31: error: `Ubuntu` is no value of `:image`"),
+        status == 400 && text.contains("3:29: error: `Ubuntu` is no value of `:image`"),
         "{status} {text}"
     );
 }
@@ -300,5 +300,5 @@ fn borges_run_leaves_no_container() {
         .env("DOCKER_HOST", daemon.host())
         .output()
         .unwrap();
-    assert_eq!((run.status.code(), run.stdout), (Some(1), b"hello\n".to_vec()));
+    assert_eq!((run.status.code(), run.stdout), (Some(1), b"==> a <==\nhello\n".to_vec()));
 }

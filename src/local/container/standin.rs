@@ -170,7 +170,7 @@ impl<'a> StandIn<'a> {
             }
             // Nobody answers: the block itself may have said how it ended.
             if let Some(code) = self.own_code() {
-                return End::Code(code);
+                return ended_while_away(code);
             }
             pauses += 1;
             if pauses > MOST_PAUSES {
@@ -189,6 +189,9 @@ impl<'a> StandIn<'a> {
     /// What the end of the container means.
     async fn ended(&self, code: i32, was_away: bool) -> End {
         let Order { image, program, .. } = self.order;
+        if was_away {
+            return ended_while_away(self.own_code().unwrap_or(code));
+        }
         if let Some(code) = self.own_code() {
             return End::Code(code);
         }
@@ -201,10 +204,6 @@ impl<'a> StandIn<'a> {
                 return End::Trouble(Some(code), message);
             }
             _ => {}
-        }
-        if was_away {
-            let message = "the Docker daemon was away, and the container ended meanwhile";
-            return End::Trouble(Some(code), format!("{message}, with status {code}"));
         }
         // The block is killed, or the wrapper could not do its work and says so.
         match ask_promptly(&["logs", "--tail", "5", &self.order.name]).await {
@@ -259,6 +258,15 @@ const KILLED: i32 = 137;
 
 fn killed() -> End {
     End::Trouble(None, "it was killed before its container ran".to_owned())
+}
+
+/// A daemon that ends, or begins, may signal its containers: then the block's end is not all its own.
+fn ended_while_away(code: i32) -> End {
+    if code <= 128 {
+        return End::Code(code);
+    }
+    let message = "the Docker daemon was away, and the container ended meanwhile";
+    End::Trouble(Some(code), format!("{message}, with status {code}"))
 }
 
 /// Either of the signals that tell a block to end.
