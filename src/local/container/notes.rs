@@ -45,7 +45,7 @@ impl Order {
     /// Writes the order down, for its user only: there are variables in it.
     pub(crate) fn write(&self, executor: &Path) -> io::Result<()> {
         let mut bytes = Vec::new();
-        let texts = [&self.name, &self.image, &self.program].map(|text| text.as_bytes());
+        let texts = [&self.name, &self.image, &self.program].map(String::as_bytes);
         for word in texts.into_iter().chain(self.create.iter().map(|word| word.as_bytes())) {
             bytes.extend_from_slice(word);
             bytes.push(0);
