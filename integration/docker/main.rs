@@ -259,10 +259,18 @@ fn a_daemon_that_dies_is_told_of() {
     let run = served.submit(&block("", WAITS));
     let task = format!("{run}.1");
     served.wait_for_output(&task, |text| text == "up\n");
+    let other = Served::start(&daemon.host());
+    let endless = format!("{}.1", other.submit(&block("", "echo up; sleep 1000")));
+    other.wait_for_output(&endless, |text| text == "up\n");
     daemon.kill(true);
     let_go(&served);
     assert_eq!(served.wait_for(&task, "failed")["exit_code"], 6);
     assert_eq!(served.output(&task, "stdout"), b"up\nover\n");
+
+    // Nobody can end this one, nor say that it has ended: that is said.
+    assert_eq!(other.curl(&["-X", "DELETE"], &format!("/tasks/{endless}")).0, 200);
+    let end = other.wait_for(&endless, "killed");
+    assert!(end["message"].as_str().unwrap().starts_with("exit status lost: "), "{end}");
 }
 
 /// However `borges run` ends, it takes its containers along; even when its agent is killed.

@@ -47,9 +47,9 @@ command -v "$1" >/dev/null || { echo program >"$box/.missing"; exit 127; }
   "$@" </dev/null >>"$box/stdout" 2>>"$box/stderr"
   echo "$?" >"$box/.code"
 ) &
-while wait "$!"; [ "$?" -gt 128 ] && kill -0 "$!" 2>/dev/null; do :; done
+while wait "$!"; end=$?; [ "$end" -gt 128 ] && kill -0 "$!" 2>/dev/null; do :; done
 read -r code <"$box/.code" && exit "$code"
-exit 137
+exit "$end"
 "#;
 
 /// What a container of `launch` is called.
