@@ -149,9 +149,14 @@ fn containers_end_when_they_are_told_to() {
 #[test]
 fn containers_outlive_server_agent_and_all() {
     let daemon = Daemon::start();
-    for killed in
-        [&["server"][..], &["agent"], &["server", "agent"], &["--container"], &["agent", "--container"]]
-    {
+    for killed in [
+        &["server"][..],
+        &["agent"],
+        &["server", "agent"],
+        &["--container"],
+        &["agent", "--container"],
+        &["server", "agent", "--container"],
+    ] {
         // The container may end while nobody is there, or after somebody is again.
         for ends_alone in [true, false] {
             let mut served = Served::start(&daemon.host());
@@ -171,6 +176,12 @@ fn containers_outlive_server_agent_and_all() {
                 let_go(&served);
                 let exit = sandbox(&served.sandboxes()).join("block/.code");
                 wait_for("the block has ended", || exit.exists());
+                if killed.len() == 3 {
+                    // As if they had been killed before it was noted that the container runs.
+                    wait_for("the container has ended", || daemon.containers()[0].ends_with(" exited"));
+                    let runs = sandbox(&served.sandboxes());
+                    fs::remove_file(runs.ancestors().nth(2).unwrap().join("started")).unwrap();
+                }
             }
             if killed.contains(&"server") {
                 served.run();

@@ -77,12 +77,14 @@ struct StandIn<'a> {
     interrupt: Signal,
     /// There may be a container.
     made: bool,
+    /// How often the daemon did not answer.
+    pauses: u32,
 }
 
 impl<'a> StandIn<'a> {
     fn new(executor: &'a Path, order: &'a Order) -> io::Result<Self> {
         let (terminate, interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-        Ok(Self { executor, order, terminate, interrupt, made: false })
+        Ok(Self { executor, order, terminate, interrupt, made: false, pauses: 0 })
     }
 
     async fn live(&mut self) -> End {
@@ -112,13 +114,18 @@ impl<'a> StandIn<'a> {
             }
         };
         match (created.trouble(), created) {
-            (None, _) => self.made = true,
-            (Some(Kind::Taken), said) => self.take_up(said).await?,
+            (None, _) => {
+                self.made = true;
+                self.set_going(true).await?;
+            }
+            (Some(Kind::Taken), said) => match self.found().await {
+                Some((state, true)) => {
+                    self.made = true;
+                    self.set_going(state == CREATED).await?;
+                }
+                _ => return Err(self.refused(said)),
+            },
             (_, said) => return Err(self.refused(said)),
-        }
-        let started = ask(&["start", &self.order.name]).await;
-        if let Said::Refused(_) = started {
-            return Err(self.refused(started));
         }
         tokio::select! {
             biased;
@@ -127,21 +134,55 @@ impl<'a> StandIn<'a> {
         }
     }
 
-    /// A container of this name is there: it must be this launch's.
-    async fn take_up(&mut self, said: Said) -> Result<(), End> {
-        let format = format!("{{{{index .Config.Labels \"{LABEL}\"}}}}");
-        match ask_promptly(&["inspect", "--type", "container", "--format", &format, &self.order.name]).await {
-            Said::Done(label) if Path::new(label.trim_end_matches('\n')) == self.executor => {
-                self.made = true;
-                Ok(())
+    /// Starts the container if it never ran: one that has ended would run again.
+    async fn set_going(&mut self, never_ran: bool) -> Result<(), End> {
+        let mut starts = never_ran;
+        for _ in 0..MOST_PAUSES {
+            if !starts {
+                return Ok(());
             }
-            _ => Err(self.refused(said)),
+            let said = ask(&["start", &self.order.name]).await;
+            match said.trouble() {
+                None => return Ok(()),
+                // It may have been started all the same.
+                Some(Kind::NoDaemon) => {}
+                Some(_) => return Err(self.refused(said)),
+            }
+            starts = loop {
+                if self.own_code().is_some() {
+                    break false;
+                }
+                if let Some((state, _)) = self.found().await {
+                    break state == CREATED;
+                }
+                self.pauses += 1;
+                let forced = tokio::select! {
+                    () = sleep(PAUSE) => false,
+                    _ = self.interrupt.recv() => true,
+                };
+                if forced || self.pauses > MOST_PAUSES {
+                    return Err(self.lost(NO_ANSWER));
+                }
+            };
+        }
+        Err(self.lost(NO_ANSWER))
+    }
+
+    /// The container of this name, where there is one: its state, and whether it is this launch's.
+    async fn found(&self) -> Option<(String, bool)> {
+        let format = format!("{{{{.State.Status}}}} {{{{index .Config.Labels \"{LABEL}\"}}}}");
+        match ask_promptly(&["inspect", "--type", "container", "--format", &format, &self.order.name]).await {
+            Said::Done(found) => {
+                let (state, label) = found.trim_end_matches('\n').split_once(' ')?;
+                Some((state.to_owned(), Path::new(label) == self.executor))
+            }
+            Said::Refused(_) => None,
         }
     }
 
     /// Waits for the container's end.
     async fn wait(&mut self) -> End {
-        let mut pauses = 0;
+        let mut was_away = self.pauses > 0;
         let mut deadline = None;
         let wait = ["wait", &self.order.name];
         loop {
@@ -163,7 +204,7 @@ impl<'a> StandIn<'a> {
                 Said::Refused(_) => None,
             };
             if let Some(code) = code {
-                return self.ended(code, pauses > 0).await;
+                return self.ended(code, was_away).await;
             }
             if said.trouble() == Some(Kind::NoContainer) {
                 return self.lost("somebody else has removed its container");
@@ -172,9 +213,10 @@ impl<'a> StandIn<'a> {
             if let Some(code) = self.own_code() {
                 return ended_while_away(code);
             }
-            pauses += 1;
-            if pauses > MOST_PAUSES {
-                return self.lost("the Docker daemon does not answer any more");
+            was_away |= said.trouble() == Some(Kind::NoDaemon);
+            self.pauses += 1;
+            if self.pauses > MOST_PAUSES {
+                return self.lost(NO_ANSWER);
             }
             sleep(PAUSE).await;
         }
@@ -252,6 +294,12 @@ impl<'a> StandIn<'a> {
         code.map_or(Ok(()), |code| end::write_exit(&sandbox_in(self.executor.to_owned()), Exit::Code(code)))
     }
 }
+
+/// The state of a container that never ran.
+const CREATED: &str = "created";
+
+/// Why nothing is known of a container any more.
+const NO_ANSWER: &str = "the Docker daemon does not answer any more";
 
 /// 128 + SIGKILL.
 const KILLED: i32 = 137;
