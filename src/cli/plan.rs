@@ -76,6 +76,9 @@ fn counted(blocks: usize) -> String {
 /// What else a task asks for.
 fn notes(task: &TaskSpec) -> Vec<String> {
     let mut notes = Vec::new();
+    if let Some(image) = &task.command.image {
+        notes.push(format!("in {image}"));
+    }
     let policy = &task.policy;
     if policy.ensure == Ensure::KeepsRunning {
         notes.push("keeps running".to_owned());

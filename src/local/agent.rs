@@ -21,17 +21,19 @@ use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::connection::{Connection, Received};
 use super::end;
+use super::exit::Exit;
 use super::layout::{Layout, SOCKET};
 use super::options::AgentOptions;
-use super::processes::Processes;
-use super::state::{Action, Agent, Identity, Now, Peer};
+use super::processes::{Ended, How, Processes};
+use super::state::{Action, Agent, Identity, Now, Peer, Started};
+use super::table::Row;
 use crate::clock::Clock;
 
 /// The id of the agent: the same at each start, as blocks outlive an agent.
 pub const AGENT_ID: &str = "local";
 
-/// How often blocks are looked at whose end nobody tells us.
-const ORPHANS: Duration = Duration::from_millis(100);
+/// How often blocks are looked at of which nobody tells us.
+const UNWATCHED: Duration = Duration::from_millis(100);
 
 /// Runs the agent until it has nothing to do.
 pub(crate) fn run(options: &AgentOptions) -> ExitCode {
@@ -81,12 +83,17 @@ impl Shell {
         };
         let now = now(&clock);
         let mut state = Agent::new(identity, options.quantities(), options.end_with_client, now);
-        for (row, session) in processes.orphans() {
-            log::info!("`{}` still runs, as process {}", row.launch, row.pid);
-            let stop = processes.stopped(&row.framework, &row.launch);
-            let key = state.adopt(&row.framework, &row.launch, row.held.clone(), stop);
-            processes.adopt(key, &row, session);
+        let mut actions = Vec::new();
+        for orphan in processes.orphans() {
+            let Row { pid, framework, launch, held } = &orphan.row;
+            log::info!("`{launch}` still runs, as process {pid}");
+            let stop = processes.stopped(framework, launch);
+            let key = state.adopt(framework, launch, held.clone(), stop, orphan.began);
+            if !processes.adopt(key, orphan) {
+                state.ended(key, Exit::Lost, now, &mut actions);
+            }
         }
+        processes.adopted_all();
         let started = Instant::now();
         Ok(Self {
             layout,
@@ -100,7 +107,7 @@ impl Shell {
             children,
             sleep: Box::pin(sleep_until(started)),
             armed: None,
-            actions: Vec::new(),
+            actions,
             finished: false,
         })
     }
@@ -165,12 +172,15 @@ impl Shell {
     /// Tells the state machine all that is new, and does what it says.
     fn turn(&mut self) {
         let now = now(&self.clock);
-        while let Some((key, exit)) = self.processes.reap() {
-            self.state.ended(key, exit, now, &mut self.actions);
+        while let Some(ended) = self.processes.reap() {
+            self.ended(ended, now);
         }
-        if self.processes.has_orphans() {
-            for (key, exit) in self.processes.ended_orphans() {
-                self.state.ended(key, exit, now, &mut self.actions);
+        if self.processes.has_unwatched() {
+            for key in self.processes.started() {
+                self.state.started(key, Started::Running, now, &mut self.actions);
+            }
+            for ended in self.processes.ended_orphans() {
+                self.ended(ended, now);
             }
         }
         self.state.tick(now, &mut self.actions);
@@ -197,6 +207,18 @@ impl Shell {
             self.state.closed(peer, now, &mut self.actions);
             self.state.settle(now, &mut self.actions);
             self.perform(now);
+        }
+    }
+
+    fn ended(&mut self, Ended { key, began, how }: Ended, now: Now) {
+        if began {
+            self.state.started(key, Started::Running, now, &mut self.actions);
+        }
+        match how {
+            How::Exit(exit) => self.state.ended(key, exit, now, &mut self.actions),
+            How::Trouble(reason, message) => {
+                self.state.started(key, Started::Failed(reason, message), now, &mut self.actions);
+            }
         }
     }
 
@@ -237,8 +259,8 @@ impl Shell {
 
     /// Sets the alarm for what the state machine waits for.
     fn arm(&mut self) {
-        let orphans = self.processes.has_orphans().then(|| self.clock.elapsed() + ORPHANS);
-        let next = [self.state.next_tick(), orphans].into_iter().flatten().min();
+        let look = self.processes.has_unwatched().then(|| self.clock.elapsed() + UNWATCHED);
+        let next = [self.state.next_tick(), look].into_iter().flatten().min();
         // An alarm that is too early is harmless, and cheaper than setting it anew each time.
         if let Some(next) = next
             && self.armed.is_none_or(|armed| next < armed)

@@ -17,6 +17,7 @@
 //! | `agent` | the shell around the state machine |
 //! | `connection` | one client, seen from the agent |
 //! | `processes` | blocks: started, signalled, ended |
+//! | `container` | blocks in containers, through Docker |
 //! | `program` | which file a program's name means |
 //! | `end` | an ended process: seen, noted, reaped |
 //! | `table` | which process is which launch, for those who come after |
@@ -28,6 +29,7 @@
 mod agent;
 mod client;
 mod connection;
+mod container;
 mod end;
 mod exit;
 mod layout;
@@ -42,6 +44,7 @@ mod table;
 mod work;
 
 use std::ffi::OsString;
+use std::path::Path;
 use std::process::ExitCode;
 
 pub use agent::AGENT_ID;
@@ -52,10 +55,17 @@ pub use start::{StartError, Started, start};
 pub use work::BODY;
 
 /// The whole life of `borges agent`: `args` are those after these two words, as [`AgentOptions::to_args`]
-/// writes them.
+/// writes them; or `--container` and an executor's directory, for the stand-in of its container.
 ///
-/// stdin is the socket to listen on. What is logged goes to the logger the caller has set up.
+/// stdin is the socket to listen on, for all but a stand-in. What is logged goes to the logger the caller has set up.
 pub fn agent_main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let mut args = args.into_iter().peekable();
+    if args.next_if(|first| first == container::STAND_IN).is_some() {
+        return match args.next() {
+            Some(executor) => container::run(Path::new(&executor)),
+            None => ExitCode::from(2),
+        };
+    }
     match AgentOptions::from_args(args) {
         Ok(options) => match options.role {
             Role::Reaper => reaper::run(&options),

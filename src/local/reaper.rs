@@ -7,10 +7,13 @@ use std::collections::HashMap;
 use std::fs::File;
 use std::io;
 use std::os::unix::process::CommandExt;
+use std::path::Path;
 use std::process::{Command, ExitCode, Stdio};
 
 use rustix::process::{Pid, getpid, set_child_subreaper, setsid};
 
+use super::container;
+use super::container::notes::{self, Order};
 use super::end::{self, Waited};
 use super::layout::{Layout, sandbox_in};
 use super::options::{AgentOptions, Role};
@@ -35,21 +38,19 @@ pub(crate) fn run(options: &AgentOptions) -> ExitCode {
                 end::reap(pid);
                 if options.end_with_client {
                     end::sweep();
+                    container::remove(&open(&layout, read(&path).values()));
                 }
             }
             Ok(Waited::Ended(pid, exit)) => {
                 // Ours only since the agent is dead: the table is its last word.
-                let rows = rows.get_or_insert_with(|| match table::read(&path) {
-                    Ok(found) => found.map(|(_, rows)| rows).unwrap_or_default(),
-                    Err(error) => {
-                        log::error!("`{}` cannot be read: {error}", path.display());
-                        HashMap::new()
-                    }
-                });
+                let rows = rows.get_or_insert_with(|| read(&path));
                 if let Some(row) = rows.get(&pid.as_raw_nonzero().get()) {
                     end::kill_rest(pid);
-                    let sandbox = sandbox_in(layout.executor(&row.framework, &row.launch));
-                    if let Err(error) = end::write_exit(&sandbox, exit) {
+                    let executor = layout.executor(&row.framework, &row.launch);
+                    // Who stands in for a container notes its end itself.
+                    if !notes::is_container(&executor)
+                        && let Err(error) = end::write_exit(&sandbox_in(executor), exit)
+                    {
                         log::error!("the exit code of `{}` is not kept: {error}", row.launch);
                     }
                 }
@@ -63,8 +64,29 @@ pub(crate) fn run(options: &AgentOptions) -> ExitCode {
             }
         }
     }
-    let _ = std::fs::remove_file(path);
+    // A container without its stand-in is for the next agent to take up, which knows it from the table.
+    if options.end_with_client || open(&layout, rows.unwrap_or_default().values()).is_empty() {
+        let _ = std::fs::remove_file(path);
+    }
     ExitCode::SUCCESS
+}
+
+/// The agent's table, by process.
+fn read(path: &Path) -> HashMap<i32, Row> {
+    match table::read(path) {
+        Ok(found) => found.map(|(_, rows)| rows).unwrap_or_default(),
+        Err(error) => {
+            log::error!("`{}` cannot be read: {error}", path.display());
+            HashMap::new()
+        }
+    }
+}
+
+/// The names of the containers of these launches that are not over.
+fn open<'a>(layout: &Layout, rows: impl Iterator<Item = &'a Row>) -> Vec<String> {
+    let executors = rows.map(|row| layout.executor(&row.framework, &row.launch));
+    let open = executors.filter(|executor| notes::is_open(executor));
+    open.filter_map(|executor| Some(Order::read(&executor)?.name)).collect()
 }
 
 fn start(options: &AgentOptions) -> io::Result<Pid> {

@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 
+use super::container::Image;
 use super::layout::is_name;
 use crate::mesos::messages::{TaskInfo, environment::variable};
 use crate::mesos::resources::Quantities;
@@ -22,6 +23,8 @@ pub(crate) struct Work {
     pub(crate) environment: Vec<(String, String)>,
     /// Absolute, or relative to the sandbox; without one, the sandbox.
     pub(crate) directory: Option<String>,
+    /// What it runs in; without one, this machine itself.
+    pub(crate) image: Option<Image>,
     /// What `block/body` holds.
     pub(crate) body: Option<Bytes>,
     /// What it holds of the agent.
@@ -43,9 +46,7 @@ impl Work {
             (None, None) => return Err("the task has no command".to_owned()),
             (_, Some(_)) => return Err("the embedded cluster runs commands, not executors".to_owned()),
         };
-        if task.container.is_some() {
-            return Err("the embedded cluster runs processes, not containers".to_owned());
-        }
+        let image = task.container.map(Image::of).transpose()?;
         if let Some(uri) = command.uris.first() {
             return Err(format!("the embedded cluster fetches nothing, and was asked for `{}`", uri.value));
         }
@@ -78,7 +79,7 @@ impl Work {
         if directory.as_ref().is_some_and(|directory| directory.contains('\0')) {
             return Err("the task's working directory has a NUL in it".to_owned());
         }
-        Ok(Self { program, arguments, environment, directory, body: task.data, held })
+        Ok(Self { program, arguments, environment, directory, image, body: task.data, held })
     }
 }
 
@@ -156,7 +157,7 @@ mod tests {
         );
         insta::assert_snapshot!(
             no(TaskInfo { container: Some(ContainerInfo::default()), ..good() }),
-            @"the embedded cluster runs processes, not containers"
+            @"the task's container has no image"
         );
         let uris = vec![command_info::Uri { value: "http://h/x".into(), ..command_info::Uri::default() }];
         insta::assert_snapshot!(

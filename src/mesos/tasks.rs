@@ -1,8 +1,10 @@
 //! A task's spec → the message that launches it.
 
 use super::calls;
+use super::messages::container_info::{self, DockerInfo, docker_info};
 use super::messages::{
-    AgentId, CommandInfo, Environment, Label, Labels, Resource, TaskId, TaskInfo, environment::Variable,
+    AgentId, CommandInfo, ContainerInfo, Environment, Label, Labels, Resource, TaskId, TaskInfo,
+    environment::Variable,
 };
 use super::resources::Quantities;
 use crate::task::{LaunchId, Resources, TaskSpec};
@@ -41,10 +43,25 @@ pub fn info(launch: LaunchId, spec: &TaskSpec, agent: &str, resources: Vec<Resou
             environment: Some(Environment { variables: own.into_iter().chain(asked).collect() }),
             ..CommandInfo::default()
         }),
+        container: command.image.as_deref().map(container),
         data: Some(command.body.clone()),
         labels: directory.map(|label| Labels { labels: vec![label] }),
         max_completion_time: spec.policy.timeout.map(calls::duration),
         ..TaskInfo::default()
+    }
+}
+
+/// A container of Docker's with the machine's own network; its image is fetched where it is not there.
+fn container(image: &str) -> ContainerInfo {
+    ContainerInfo {
+        r#type: container_info::Type::Docker as i32,
+        docker: Some(DockerInfo {
+            image: image.to_owned(),
+            network: Some(docker_info::Network::Host as i32),
+            force_pull_image: Some(false),
+            ..DockerInfo::default()
+        }),
+        ..ContainerInfo::default()
     }
 }
 

@@ -4,6 +4,7 @@ use crate::babel::Language;
 use crate::org::{Block, Origin, Param, Position, nearest};
 use crate::task::{Ensure, Policy, Resources, Tries};
 
+use super::image;
 use super::keys::{self, Borges, Key};
 use super::problem::Problem;
 use super::values::{self, Help};
@@ -15,6 +16,7 @@ pub(super) struct Asked {
     pub(super) policy: Policy,
     pub(super) environment: Vec<(String, String)>,
     pub(super) directory: Option<String>,
+    pub(super) image: Option<String>,
     pub(super) references: Vec<Reference>,
 }
 
@@ -46,12 +48,13 @@ pub(super) fn read(
     files: &[String],
     problems: &mut Vec<Problem>,
 ) -> Asked {
-    let mut reader = Reader { problems, files, tries: None };
+    let mut reader = Reader { problems, files, tries: None, dockerize: None, image: None };
     let mut asked = Asked {
         resources: Resources { milli_cpus: 1000, mem: language.mem, ..Resources::default() },
         policy: Policy::default(),
         environment: Vec::new(),
         directory: None,
+        image: None,
         references: Vec::new(),
     };
     if let Some((at, text)) = &block.error {
@@ -77,6 +80,13 @@ pub(super) fn read(
         // A service is launched again however often it ends.
         Ensure::KeepsRunning => Tries::Unlimited,
     });
+    let (dockerize, named) = (reader.dockerize, reader.image.take());
+    asked.image = image::choose(block, dockerize, named, language.image.as_deref(), |param, problem| {
+        reader.report(param, problem);
+    });
+    if asked.image.is_some() {
+        reader.home(block, asked.directory.as_deref());
+    }
     asked
 }
 
@@ -84,6 +94,8 @@ struct Reader<'a> {
     problems: &'a mut Vec<Problem>,
     files: &'a [String],
     tries: Option<Tries>,
+    dockerize: Option<bool>,
+    image: Option<String>,
 }
 
 impl Reader<'_> {
@@ -103,6 +115,8 @@ impl Reader<'_> {
             Borges::After => self.refer(asked, Order::After, param),
             Borges::Before => self.refer(asked, Order::Before, param),
             Borges::Env => self.set(&mut asked.environment, param, values::environment),
+            Borges::Dockerize => self.dockerize = self.value(param, image::dockerize),
+            Borges::Image => self.image = self.value(param, image::reference),
             Borges::Dir => asked.directory = self.value(param, directory),
         }
     }
@@ -134,6 +148,18 @@ impl Reader<'_> {
         };
         for name in self.value(param, names).unwrap_or_default() {
             asked.references.push(Reference { name, order, at: param.at });
+        }
+    }
+
+    /// In a container nobody's home is known before it runs.
+    fn home(&mut self, block: &Block, directory: Option<&str>) {
+        let param = block.params.iter().rfind(|param| param.key == ":dir");
+        if let (Some(directory), Some(param)) = (directory.filter(|text| text.starts_with('~')), param) {
+            let text = format!(
+                "`:dir {directory}` is a directory of this machine, and the block runs in a container"
+            );
+            let help = "Write a path of the image, or one relative to the sandbox.";
+            self.report(param, Problem::error(param.at, text, help));
         }
     }
 

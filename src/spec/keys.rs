@@ -37,6 +37,8 @@ pub(super) enum Borges {
     After,
     Before,
     Env,
+    Dockerize,
+    Image,
     /// Babel's key, with Babel's meaning.
     Dir,
 }
@@ -48,7 +50,7 @@ impl Borges {
     }
 }
 
-const BORGES: [(&str, Borges); 16] = [
+const BORGES: [(&str, Borges); 18] = [
     (":cpu", Borges::Cpus),
     (":cpus", Borges::Cpus),
     (":mem", Borges::Mem),
@@ -64,15 +66,16 @@ const BORGES: [(&str, Borges); 16] = [
     (":after", Borges::After),
     (":before", Borges::Before),
     (":env", Borges::Env),
+    (":dockerize", Borges::Dockerize),
+    (":image", Borges::Image),
     (":dir", Borges::Dir),
 ];
 
 const VERDICT: [&str; 2] = [":eval", ":tangle"];
 
-/// Keys that change no run: how results look, what is exported, how files are tangled; and `:image`, which
-/// asks for nothing without `:dockerize`. (`:results` and `:noweb` are looked at where they are read.)
-const SHOWN: [&str; 22] = [
-    ":image",
+/// Keys that change no run: how results look, what is exported, how files are tangled. (`:results` and
+/// `:noweb` are looked at where they are read.)
+const SHOWN: [&str; 21] = [
     ":exports",
     ":wrap",
     ":colnames",
@@ -104,7 +107,7 @@ pub(super) const RESULTS: [&str; 23] = [
 ];
 
 /// Keys that change what runs, and are not built yet, each with the values that ask for nothing.
-const UNBUILT: [(&str, &[&str]); 42] = [
+const UNBUILT: [(&str, &[&str]); 41] = [
     (":var", &[]),
     (":session", &["none"]),
     (":cache", &["no"]),
@@ -121,7 +124,6 @@ const UNBUILT: [(&str, &[&str]); 42] = [
     (":instances", &["1"]),
     (":procs", &["1"]),
     (":each", &[]),
-    (":dockerize", &["nil", "no", "false"]),
     (":expose", &[]),
     (":constraint", &[]),
     (":containerizer", &[]),

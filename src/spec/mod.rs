@@ -10,6 +10,7 @@
 //! | `keys` | every header argument by name: ours, Babel's, not built yet |
 //! | `values` | numbers, amounts, durations, words as documents write them |
 //! | `arguments` | a block's header arguments → what its task asks for |
+//! | `image` | which image a block runs in |
 //! | `code` | a block's body as it runs, references expanded |
 //! | `slips` | lines that were most likely meant otherwise |
 //! | `graph` | names → edges; cycles |
@@ -19,6 +20,7 @@
 mod arguments;
 mod code;
 mod graph;
+mod image;
 mod keys;
 mod plan;
 mod problem;

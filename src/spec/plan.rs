@@ -363,7 +363,12 @@ fn assemble(candidates: Vec<Candidate>, waits: &[Wait], warnings: Vec<Problem>, 
                         program: language.program,
                         arguments,
                         environment: asked.environment,
-                        directory: directory(asked.directory, request),
+                        directory: match &asked.image {
+                            // The document's directory is none of a container's.
+                            Some(_) => asked.directory,
+                            None => directory(asked.directory, request),
+                        },
+                        image: asked.image,
                         body: body.into(),
                     },
                     resources: asked.resources,

@@ -32,7 +32,7 @@ pub struct TaskSpec {
 /// A program and its input.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Command {
-    /// A program's path, or its name to be looked up on the `PATH` of the machine it runs on.
+    /// A program's path, or its name to be looked up on the `PATH` of the machine, or the image, it runs on.
     pub program: String,
     /// Arguments after the program's name; [`Command::BODY`] stands for the body's file.
     pub arguments: Vec<String>,
@@ -40,6 +40,8 @@ pub struct Command {
     pub environment: Vec<(String, String)>,
     /// Working directory: absolute, or below the sandbox; `None` is the sandbox itself.
     pub directory: Option<String>,
+    /// The Docker image it runs in, on the machine's own network; `None` is the machine itself.
+    pub image: Option<String>,
     /// The block's code.
     pub body: Bytes,
 }

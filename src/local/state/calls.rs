@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use super::offers::{refused_for, shortage};
 use super::task::{GRACE, Task};
-use super::{Action, Agent, Framework, HEARTBEAT, Launch, Now, Peer, Stop, Timer, send, serial_of};
+use super::time::Timer;
+use super::updates::{send, serial_of};
+use super::{Action, Agent, Framework, HEARTBEAT, Launch, Now, Peer, Stop};
 use crate::local::layout::is_name;
 use crate::local::work::Work;
 use crate::mesos::events::TaskState;
@@ -294,12 +296,15 @@ impl Agent {
         }
     }
 
-    /// Answers with what a task is; one that is being started answers for itself.
+    /// Answers with what a task is.
     fn tell(&self, key: u64, now: Now, out: &mut Vec<Action>) {
         let Some(task) = self.tasks.get(&key) else { return };
-        let Some(update) = task.latest() else { return };
-        let message = update.message.clone().unwrap_or_else(|| "reconciliation: latest state".to_owned());
-        self.bare(&task.framework, &task.launch, update.state, Reason::Reconciliation, message, now, out);
+        let latest = task.latest();
+        // What is being made ready has no update yet.
+        let state = latest.map_or(TaskState::Staging, |update| update.state);
+        let message = latest.and_then(|update| update.message.clone());
+        let message = message.unwrap_or_else(|| "reconciliation: latest state".to_owned());
+        self.bare(&task.framework, &task.launch, state, Reason::Reconciliation, message, now, out);
     }
 
     fn teardown(&mut self, name: &Rc<str>, peer: Peer, now: Now, out: &mut Vec<Action>) {

@@ -1,10 +1,13 @@
 use std::fmt::Write as _;
 
+use bytes::Bytes;
+
+use super::updates::serial_of;
 use super::*;
 use crate::mesos::calls;
 use crate::mesos::messages::framework_info::{Capability, capability};
 use crate::mesos::messages::scheduler::Call;
-use crate::mesos::messages::{CommandInfo, DurationInfo, FrameworkInfo, KillPolicy, TaskInfo};
+use crate::mesos::messages::{CommandInfo, DurationInfo, FrameworkInfo, KillPolicy, TaskId, TaskInfo};
 
 /// A state machine of 4 cpus and 1000 MiB, and a log of what was said and done.
 struct Play {
@@ -476,11 +479,65 @@ fn an_agent_that_ends_with_its_client_takes_its_blocks_along() {
 fn an_adopted_block_is_told_of_at_its_end() {
     let mut play = Play::new();
     let held = Quantities { milli_cpus: 1500, mem_mib: 100, ..Quantities::default() };
-    let key = play.agent.adopt("f", "a", held, None);
+    let key = play.agent.adopt("f", "a", held, None, true);
     play.keys.insert("a".into(), key);
     play.pass(100);
     play.subscribe(1, able());
     play.call(1, calls::reconcile("f", []));
     play.ends("a", Exit::Code(7));
+    insta::assert_snapshot!(play.log);
+}
+
+#[test]
+fn a_container_is_told_of_when_it_runs() {
+    let mut play = Play::new();
+    play.subscribe(1, able());
+    let limit = Some(DurationInfo { nanoseconds: 3_000_000_000 });
+    let limited = |id| TaskInfo { max_completion_time: limit, ..task(id, 500) };
+    play.accept(1, ["slow", "bad", "killed", "overrun"].map(limited).into(), None);
+    let reports = |play: &mut Play, launch: &str, report: Started| {
+        let key = play.keys[launch];
+        let what = format!("{launch} {report:?}");
+        play.does(&what, |agent, now, out| agent.started(key, report, now, out));
+    };
+    let failed = || Started::Failed(Reason::ContainerLaunchFailed, "no image".into());
+    for launch in ["slow", "bad", "killed", "overrun"] {
+        reports(&mut play, launch, Started::Starting);
+    }
+    // What takes long to be made ready has its whole time still.
+    play.pass(5);
+    play.call(1, calls::reconcile("f", [("slow", None)]));
+    for launch in ["slow", "overrun"] {
+        reports(&mut play, launch, Started::Running);
+        play.acknowledge(1, launch);
+    }
+    reports(&mut play, "bad", failed());
+    play.call(1, calls::kill("f", "killed", None, None));
+    play.acknowledge(1, "killed");
+    // It ran just before it was told to end.
+    reports(&mut play, "killed", Started::Running);
+    reports(&mut play, "killed", failed());
+    play.ends("slow", Exit::Code(0));
+    play.pass(4);
+    reports(&mut play, "overrun", failed());
+    for stop in [None, Some(Stop::Killed), Some(Stop::Overrun)] {
+        play.does(&format!("recalled {stop:?}"), |agent, now, out| {
+            agent.recalled("f", "old", Past::Failed("lost".into(), stop), now, out);
+        });
+    }
+    insta::assert_snapshot!(play.log);
+}
+
+#[test]
+fn an_adopted_container_may_still_be_made_ready() {
+    let mut play = Play::new();
+    let held = Quantities { milli_cpus: 1500, mem_mib: 100, ..Quantities::default() };
+    let key = play.agent.adopt("f", "a", held, None, false);
+    play.keys.insert("a".into(), key);
+    play.subscribe(1, able());
+    play.call(1, calls::reconcile("f", []));
+    play.runs("a");
+    play.acknowledge(1, "a");
+    play.ends("a", Exit::Code(0));
     insta::assert_snapshot!(play.log);
 }

@@ -1,0 +1,323 @@
+//! Blocks in containers: a real Docker daemon, the real program, real kills.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test")]
+
+mod daemon;
+mod served;
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use daemon::Daemon;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use served::{BORGES, Served, wait_for};
+use tempfile::TempDir;
+
+/// A document of one block in a container of `ubuntu`.
+fn block(header: &str, body: &str) -> String {
+    format!("#+name: a\n#+header: {header}\n#+begin_src sh :dockerize t :image ubuntu\n{body}\n#+end_src\n")
+}
+
+const WAITS: &str = "echo up; while [ ! -e go ]; do sleep 0.05; done; echo over; exit 6";
+
+/// Lets the block of [`WAITS`] go on.
+fn let_go(served: &Served) {
+    fs::write(sandbox(&served.sandboxes()).join("go"), "").unwrap();
+}
+
+/// The one sandbox under a state directory.
+fn sandbox(directory: &Path) -> std::path::PathBuf {
+    for entry in fs::read_dir(directory).unwrap().flatten() {
+        if entry.path().ends_with("runs") {
+            return entry.path().join("latest");
+        }
+        if entry.path().is_dir() {
+            let found = sandbox(&entry.path());
+            if !found.as_os_str().is_empty() {
+                return found;
+            }
+        }
+    }
+    std::path::PathBuf::new()
+}
+
+/// The document of three blocks that Borges has been shown with from its beginning.
+#[test]
+fn redis_runs_in_a_container_and_two_talk_to_it() {
+    let daemon = Daemon::start();
+    daemon.import("redis", &["redis-server"]);
+    let served = Served::within(&daemon.host(), Some(daemon.house()));
+    let run = served.submit(include_str!("../../examples/redis.org"));
+    for task in 1..=3 {
+        served.wait_for(&format!("{run}.{task}"), "running");
+    }
+    let mut containers = daemon.containers();
+    containers.sort();
+    assert_eq!(containers, [format!("borges-{run}.1.1 running"), format!("borges-{run}.3.1 running")]);
+    // Each time a value is new it was set within the last second.
+    let mut seen: Vec<u64> = Vec::new();
+    wait_for("three different timestamps", || {
+        let text = String::from_utf8(served.output(&format!("{run}.3"), "stdout")).unwrap();
+        let last = text.lines().rev().find_map(|line| line.trim().parse::<u64>().ok());
+        #[expect(clippy::disallowed_methods, reason = "what `date` in the document says is compared with it")]
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
+        if let Some(last) = last.filter(|last| seen.last().is_none_or(|before| before < last)) {
+            assert!(now.abs_diff(last) <= 3, "at {now} the timestamp is {last}");
+            seen.push(last);
+        }
+        seen.len() >= 3
+    });
+    assert!(served.output(&format!("{run}.3"), "stdout").starts_with(b"Current value in Redis:\n"));
+    assert_eq!(served.curl(&["-X", "DELETE"], &format!("/org/{run}")).0, 200);
+    for task in 1..=3 {
+        served.wait_for(&format!("{run}.{task}"), "killed");
+    }
+    wait_for("no container is left", || daemon.containers().is_empty());
+}
+
+#[test]
+fn a_container_keeps_what_a_block_is_promised() {
+    let daemon = Daemon::start();
+    let served = Served::start(&daemon.host());
+    let run = served.submit(&format!(
+        "{}{}{}{}{}{}",
+        block("", "echo out; printf 'e\\377\\0r' >&2; exit 3"),
+        block("", "kill -9 $$"),
+        block("", "head -c 1048576 /dev/urandom | tee copy"),
+        block(":env A=\"two words\" PATH=/bin", "echo $0 $A; echo $PATH $HOME $LANG $TZ; id -u; pwd; echo $MESOS_SANDBOX $BORGES_RUN $BORGES_TASK $BORGES_ATTEMPT $BORGES_INDEX; cat"),
+        block(":dir /bin", "pwd; sleep 1000 &"),
+        block(":dir nowhere", "true"),
+    ));
+    let end = served.wait_for(&format!("{run}.1"), "failed");
+    assert_eq!((&end["exit_code"], &end["message"]), (&3.into(), &"Command exited with status 3".into()));
+    assert_eq!(served.output(&format!("{run}.1"), "stdout"), b"out\n");
+    assert_eq!(served.output(&format!("{run}.1"), "stderr"), b"e\xff\0r");
+    assert_eq!(served.wait_for(&format!("{run}.2"), "failed")["exit_code"], 137);
+    served.wait_for(&format!("{run}.3"), "finished");
+    let long = served.output(&format!("{run}.3"), "stdout");
+    assert_eq!(long.len(), 1 << 20);
+    let copy = served.home.path().join("copy");
+    let found = Command::new("find").arg(served.sandboxes()).args(["-name", "copy"]).output().unwrap();
+    fs::copy(String::from_utf8(found.stdout).unwrap().trim(), &copy).unwrap();
+    assert!(fs::read(&copy).unwrap() == long, "byte for byte");
+    served.wait_for(&format!("{run}.4"), "finished");
+    assert_eq!(
+        String::from_utf8(served.output(&format!("{run}.4"), "stdout")).unwrap(),
+        format!(
+            "block/body two words\n/bin / C.UTF-8 UTC\n{}\n/mnt/mesos/sandbox\n/mnt/mesos/sandbox {run} {run}.4 1 1\n",
+            nix::unistd::geteuid()
+        )
+    );
+    // What it left running ended with it.
+    served.wait_for(&format!("{run}.5"), "finished");
+    assert_eq!(served.output(&format!("{run}.5"), "stdout"), b"/bin\n");
+    let end = served.wait_for(&format!("{run}.6"), "failed");
+    assert_eq!(end["exit_code"], 126);
+    assert_eq!(end["message"], "the working directory does not exist in the image `ubuntu`");
+    wait_for("no container is left", || daemon.containers().is_empty());
+}
+
+#[test]
+fn containers_end_when_they_are_told_to() {
+    let daemon = Daemon::start();
+    let served = Served::start(&daemon.host());
+    let run = served.submit(&format!(
+        "{}{}{}{}",
+        block("", "sleep 1000"),
+        block("", "trap 'exit 7' TERM; echo up; sleep 1000 & wait"),
+        block("", "trap '' TERM; echo up; sleep 1000"),
+        block(":timeout 1s", "echo up; sleep 1000"),
+    ));
+    let end = served.wait_for(&format!("{run}.4"), "failed");
+    assert_eq!(end["message"], "it ran for longer than its `:timeout`");
+    assert_eq!(end["exit_code"], 137);
+    for (task, code) in [(1, 143), (2, 7), (3, 137)] {
+        let task = format!("{run}.{task}");
+        served.wait_for(&task, "running");
+        if code != 143 {
+            served.wait_for_output(&task, |text| text == "up\n");
+        }
+        assert_eq!(served.curl(&["-X", "DELETE"], &format!("/tasks/{task}")).0, 200);
+        assert_eq!(served.wait_for(&task, "killed")["exit_code"], code, "{task}");
+    }
+    wait_for("no container is left", || daemon.containers().is_empty());
+}
+
+/// Whoever is killed: the container runs on, is found again by who comes after, and is never started again.
+#[test]
+fn containers_outlive_server_agent_and_all() {
+    let daemon = Daemon::start();
+    for killed in [
+        &["server"][..],
+        &["agent"],
+        &["server", "agent"],
+        &["--container"],
+        &["agent", "--container"],
+        &["server", "agent", "--container"],
+    ] {
+        // The container may end while nobody is there, or after somebody is again.
+        for ends_alone in [true, false] {
+            let mut served = Served::start(&daemon.host());
+            let run = served.submit(&block("", WAITS));
+            let task = format!("{run}.1");
+            served.wait_for(&task, "running");
+            served.wait_for_output(&task, |text| text == "up\n");
+            for who in killed {
+                match *who {
+                    "server" => served.kill_server(),
+                    // Reaper and agent at once: nobody of the agent's is left but those who stand in.
+                    "agent" => served.kill("--role"),
+                    who => served.kill(who),
+                }
+            }
+            if ends_alone {
+                let_go(&served);
+                let exit = sandbox(&served.sandboxes()).join("block/.code");
+                wait_for("the block has ended", || exit.exists());
+                if killed.len() == 3 {
+                    // As if they had been killed before it was noted that the container runs.
+                    wait_for("the container has ended", || daemon.containers()[0].ends_with(" exited"));
+                    let runs = sandbox(&served.sandboxes());
+                    fs::remove_file(runs.ancestors().nth(2).unwrap().join("started")).unwrap();
+                }
+            }
+            if killed.contains(&"server") {
+                served.run();
+            }
+            if !ends_alone {
+                assert_eq!(daemon.containers(), [format!("borges-{task}.1 running")]);
+                let_go(&served);
+            }
+            let end = served.wait_for(&task, "failed");
+            assert_eq!((&end["exit_code"], &end["attempt"]), (&6.into(), &1.into()), "{killed:?}: {end}");
+            assert_eq!(served.output(&task, "stdout"), b"up\nover\n");
+            wait_for("no container is left", || daemon.containers().is_empty());
+        }
+    }
+}
+
+#[test]
+fn what_docker_cannot_do_is_the_blocks_failure() {
+    let nowhere = Served::start("unix:///nowhere/docker.sock");
+    let run = nowhere.submit(&block("", "true"));
+    let end = nowhere.wait_for(&format!("{run}.1"), "failed");
+    let message = end["message"].as_str().unwrap();
+    assert!(
+        message.starts_with("no Docker daemon answers, so the image `ubuntu` cannot be run: "),
+        "{message}"
+    );
+    assert!(message.contains("/nowhere/docker.sock"), "{message}");
+    assert_eq!(nowhere.output(&format!("{run}.1"), "stderr"), format!("borges: {message}\n").as_bytes());
+
+    let daemon = Daemon::start();
+    let bare = TempDir::new().unwrap();
+    fs::write(bare.path().join("nothing"), "").unwrap();
+    daemon.import_tree("bare", bare.path());
+    let served = Served::start(&daemon.host());
+    let document = block("", "true");
+    let run = served.submit(&format!(
+        "{}{}{}{}",
+        document.replace("image ubuntu", "image no/such:1"),
+        document.replace("image ubuntu", "image bare"),
+        document.replace("_src sh", "_src python"),
+        document.replace("image ubuntu", "image localhost:1/x"),
+    ));
+    let message = |task: u32, code: Option<i32>| {
+        let end = served.wait_for(&format!("{run}.{task}"), "failed");
+        assert_eq!(end["exit_code"], code.map_or(serde_json::Value::Null, Into::into), "{end}");
+        end["message"].as_str().unwrap().to_owned()
+    };
+    let absent = message(1, None);
+    let unreachable = "is not on this machine, and its registry cannot be reached: ";
+    assert!(absent.starts_with(&format!("the image `no/such:1` {unreachable}")), "{absent}");
+    let absent = message(4, None);
+    assert!(absent.starts_with(&format!("the image `localhost:1/x` {unreachable}")), "{absent}");
+    let bare = message(2, Some(127));
+    assert!(
+        bare.starts_with("the image `bare` has no `/bin/sh`, which every block's wrapper needs: "),
+        "{bare}"
+    );
+    assert_eq!(message(3, Some(127)), "`python3` is not in the image `ubuntu`");
+    wait_for("no container is left", || daemon.containers().is_empty());
+
+    fs::write(served.home.path().join("bad.org"), document.replace("image ubuntu", "image Ubuntu")).unwrap();
+    let (status, text) = served.curl(&["-X", "POST", "--data-binary", "@bad.org"], "/org");
+    let text = String::from_utf8(text).unwrap();
+    assert!(
+        status == 400 && text.contains("3:29: error: `Ubuntu` is no value of `:image`"),
+        "{status} {text}"
+    );
+}
+
+#[test]
+fn a_daemon_that_dies_is_told_of() {
+    let daemon = Daemon::start();
+    let served = Served::start(&daemon.host());
+    let run = served.submit(&block("", "echo up; sleep 1000"));
+    let task = format!("{run}.1");
+    served.wait_for(&task, "running");
+    // A new daemon ends the containers of the old.
+    daemon.kill(false);
+    let end = served.wait_for(&task, "failed");
+    let message = end["message"].as_str().unwrap();
+    assert!(message.starts_with("the Docker daemon was away, and the container ended meanwhile"), "{end}");
+    daemon.wait();
+
+    // The block can say itself how it ended.
+    let served = Served::start(&daemon.host());
+    let run = served.submit(&block("", WAITS));
+    let task = format!("{run}.1");
+    served.wait_for_output(&task, |text| text == "up\n");
+    let other = Served::start(&daemon.host());
+    let endless = format!("{}.1", other.submit(&block("", "echo up; sleep 1000")));
+    other.wait_for_output(&endless, |text| text == "up\n");
+    daemon.kill(true);
+    let_go(&served);
+    assert_eq!(served.wait_for(&task, "failed")["exit_code"], 6);
+    assert_eq!(served.output(&task, "stdout"), b"up\nover\n");
+
+    // Nobody can end this one, nor say that it has ended: that is said.
+    assert_eq!(other.curl(&["-X", "DELETE"], &format!("/tasks/{endless}")).0, 200);
+    let end = other.wait_for(&endless, "killed");
+    assert!(end["message"].as_str().unwrap().starts_with("exit status lost: "), "{end}");
+}
+
+/// However `borges run` ends, it takes its containers along; even when its agent is killed.
+#[test]
+fn borges_run_leaves_no_container() {
+    let daemon = Daemon::start();
+    let place = TempDir::new().unwrap();
+    fs::write(place.path().join("a.org"), block("", "trap '' TERM; echo up; sleep 1000")).unwrap();
+    for signal in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGKILL] {
+        let mut run = Command::new(BORGES)
+            .args(["run", "a.org"])
+            .current_dir(place.path())
+            .env("DOCKER_HOST", daemon.host())
+            .env("TMPDIR", place.path())
+            .stdin(Stdio::null())
+            .stdout(fs::File::create(place.path().join("out")).unwrap())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let out = place.path().join("out");
+        wait_for("the block runs", || fs::read_to_string(&out).is_ok_and(|text| text.contains("up\n")));
+        assert_eq!(daemon.containers().len(), 1);
+        kill(Pid::from_raw(run.id().try_into().unwrap()), signal).unwrap();
+        let code = run.wait().unwrap().code();
+        if signal == Signal::SIGINT {
+            assert_eq!(code, Some(130));
+        }
+        wait_for("no container is left", || daemon.containers().is_empty());
+    }
+    // It takes what is there, and says how it ended.
+    fs::write(place.path().join("b.org"), block("", "echo hello; exit 3")).unwrap();
+    let run = Command::new(BORGES)
+        .args(["run", "-q", "b.org"])
+        .current_dir(place.path())
+        .env("DOCKER_HOST", daemon.host())
+        .output()
+        .unwrap();
+    assert_eq!((run.status.code(), run.stdout), (Some(1), b"==> a <==\nhello\n".to_vec()));
+}

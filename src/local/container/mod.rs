@@ -1,0 +1,97 @@
+//! Blocks that run in containers, through the `docker` command: it knows `DOCKER_HOST`, contexts, and the
+//! credentials of registries, and says in words what is wrong.
+//!
+//! Among the agent's children a container has a *stand-in*: a process that makes it, waits for it, notes its
+//! end, and removes it. To agent and reaper the stand-in is like any block's process; it outlives both, and when
+//! it is killed itself another one takes up the container where it is. The block's output does not pass
+//! through Docker: a wrapper within the container writes it into the sandbox, which is mounted there.
+//!
+//! | file | |
+//! |---|---|
+//! | `mod` | the image a task asks for (pure) |
+//! | `create` | a task → the arguments of `docker create`, and the wrapper (pure) |
+//! | `trouble` | what `docker` said → what a person is told (pure) |
+//! | `notes` | the files beside a sandbox by which agent and stand-in understand each other |
+//! | `docker` | the `docker` command, run |
+//! | `standin` | the life of a stand-in |
+
+pub(super) mod create;
+mod docker;
+pub(super) mod notes;
+mod standin;
+mod trouble;
+
+pub(super) use docker::remove;
+pub(super) use standin::run;
+
+use crate::mesos::messages::ContainerInfo;
+use crate::mesos::messages::container_info::{Type, docker_info::Network};
+
+/// The argument of `borges agent` that makes it a stand-in; the executor's directory follows it.
+pub(super) const STAND_IN: &str = "--container";
+
+/// The image a block runs in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Image {
+    /// As `docker` understands it.
+    pub(crate) reference: String,
+    /// Asks the registry even when the image is on this machine.
+    pub(crate) pull: bool,
+}
+
+impl Image {
+    /// Reads what a task says of its container. An error says what is not done here.
+    pub(crate) fn of(info: ContainerInfo) -> Result<Self, String> {
+        if info.r#type() != Type::Docker {
+            return Err("the embedded cluster runs containers of type DOCKER only".to_owned());
+        }
+        let docker = info.docker.ok_or_else(|| "the task's container has no image".to_owned())?;
+        if docker.network() != Network::Host {
+            return Err("the embedded cluster's containers have the network HOST only".to_owned());
+        }
+        let more = !info.volumes.is_empty()
+            || !docker.parameters.is_empty()
+            || docker.privileged()
+            || docker.volume_driver.is_some()
+            || info.hostname.is_some();
+        if more {
+            return Err("the embedded cluster gives a container nothing but an image".to_owned());
+        }
+        if docker.image.is_empty() || docker.image.starts_with('-') || docker.image.contains('\0') {
+            return Err(format!("`{}` is no image", docker.image));
+        }
+        Ok(Self { pull: docker.force_pull_image(), reference: docker.image })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::mesos::messages::container_info::DockerInfo;
+
+    #[test]
+    fn an_image_and_the_hosts_network_is_all_there_is() {
+        let docker = |docker: DockerInfo| {
+            let info = ContainerInfo {
+                r#type: Type::Docker as i32,
+                docker: Some(docker),
+                ..ContainerInfo::default()
+            };
+            Image::of(info)
+        };
+        let redis = || DockerInfo { image: "redis".into(), ..DockerInfo::default() };
+        assert_eq!(docker(redis()), Ok(Image { reference: "redis".into(), pull: false }));
+        let pulled = DockerInfo { force_pull_image: Some(true), ..redis() };
+        assert!(docker(pulled).is_ok_and(|image| image.pull));
+        for wrong in [
+            DockerInfo { network: Some(Network::Bridge as i32), ..redis() },
+            DockerInfo { privileged: Some(true), ..redis() },
+            DockerInfo { image: String::new(), ..redis() },
+            DockerInfo { image: "--privileged".into(), ..redis() },
+        ] {
+            assert!(docker(wrong.clone()).is_err(), "{wrong:?}");
+        }
+        let other = ContainerInfo { r#type: Type::Mesos as i32, ..ContainerInfo::default() };
+        assert!(Image::of(other).is_err());
+    }
+}

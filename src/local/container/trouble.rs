@@ -1,0 +1,146 @@
+//! What `docker` said → what a person is told.
+
+/// What went wrong, by what `docker` said of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// Nobody answers.
+    NoDaemon,
+    /// The registry cannot be asked.
+    NoNetwork,
+    /// The registry was asked, and has no such image for us.
+    NoImage,
+    /// There is no `/bin/sh` in the image.
+    NoShell,
+    /// There is no such container.
+    NoContainer,
+    /// There is such a container already.
+    Taken,
+    /// Anything else.
+    Other,
+}
+
+/// Words that `docker` uses, by what they mean; the first that is found counts.
+const WORDS: [(Kind, &[&str]); 6] = [
+    (
+        Kind::NoDaemon,
+        &[
+            "Cannot connect to the Docker daemon",
+            "error during connect",
+            "permission denied while trying to connect",
+            "unexpected EOF",
+            "failed to connect to the docker API",
+        ],
+    ),
+    (Kind::NoContainer, &["No such container", "No such object"]),
+    (Kind::Taken, &["is already in use by container"]),
+    (Kind::NoShell, &["exec: \"/bin/sh\""]),
+    (
+        Kind::NoNetwork,
+        &[
+            "dial tcp",
+            "no such host",
+            "i/o timeout",
+            "network is unreachable",
+            "connection refused",
+            "TLS handshake timeout",
+            "Client.Timeout",
+        ],
+    ),
+    (
+        Kind::NoImage,
+        &[
+            "pull access denied",
+            "repository does not exist",
+            "manifest unknown",
+            "No such image",
+            "not found",
+            "unauthorized",
+            "denied:",
+        ],
+    ),
+];
+
+/// What kind of trouble `docker` wrote of.
+pub(super) fn kind(said: &str) -> Kind {
+    let found = WORDS.iter().find(|(_, words)| words.iter().any(|words| said.contains(words)));
+    found.map_or(Kind::Other, |(kind, _)| *kind)
+}
+
+/// Why no container of `image` runs, with Docker's own words.
+pub(super) fn message(image: &str, said: &str) -> String {
+    let words = words(said);
+    match kind(said) {
+        Kind::NoDaemon => format!("no Docker daemon answers, so the image `{image}` cannot be run: {words}"),
+        Kind::NoNetwork => {
+            format!("the image `{image}` is not on this machine, and its registry cannot be reached: {words}")
+        }
+        Kind::NoImage => {
+            format!("the image `{image}` is not on this machine, and its registry does not give it: {words}")
+        }
+        Kind::NoShell => {
+            format!("the image `{image}` has no `/bin/sh`, which every block's wrapper needs: {words}")
+        }
+        Kind::NoContainer | Kind::Taken | Kind::Other => {
+            format!("Docker does not run the image `{image}`: {words}")
+        }
+    }
+}
+
+/// The lines that tell something, without what Docker puts before each.
+pub(super) fn words(said: &str) -> String {
+    let plain = |line: &str| {
+        let mut line = line.trim().to_owned();
+        for before in ["docker: ", "Error response from daemon: ", "Error: "] {
+            if let Some(rest) = line.strip_prefix(before) {
+                line = rest.to_owned();
+            }
+        }
+        line
+    };
+    let telling = |line: &&str| {
+        let errs = ["docker: ", "Error", "error", "Cannot", "permission denied", "invalid"];
+        errs.iter().any(|word| line.trim_start().starts_with(word))
+    };
+    let mut lines: Vec<_> = said.lines().filter(telling).map(plain).collect();
+    // What `docker start` adds says nothing that is not known.
+    lines.retain(|line| !line.starts_with("failed to start containers"));
+    if lines.is_empty() {
+        lines =
+            said.lines().filter(|line| !line.trim().is_empty()).map(plain).next_back().into_iter().collect();
+    }
+    if lines.is_empty() { "it does not say why".to_owned() } else { lines.join("; ") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn docker_is_understood() {
+        let told = |said: &str| format!("{:?}: {}", kind(said), message("x", said));
+        insta::assert_snapshot!(
+            told("Cannot connect to the Docker daemon at unix:///nowhere. Is the docker daemon running?\n"),
+            @"NoDaemon: no Docker daemon answers, so the image `x` cannot be run: Cannot connect to the Docker daemon at unix:///nowhere. Is the docker daemon running?"
+        );
+        insta::assert_snapshot!(
+            told("Unable to find image 'x:latest' locally\nError response from daemon: Get \"https://r/v2/\": dial tcp: lookup r: no such host\n"),
+            @r#"NoNetwork: the image `x` is not on this machine, and its registry cannot be reached: Get "https://r/v2/": dial tcp: lookup r: no such host"#
+        );
+        insta::assert_snapshot!(
+            told("Unable to find image 'x:latest' locally\nlatest: Pulling from library/x\ndocker: Error response from daemon: pull access denied for x, repository does not exist or may require 'docker login'.\nSee 'docker create --help'.\n"),
+            @"NoImage: the image `x` is not on this machine, and its registry does not give it: pull access denied for x, repository does not exist or may require 'docker login'."
+        );
+        insta::assert_snapshot!(
+            told("Error response from daemon: failed to create shim task: OCI runtime create failed: runc create failed: unable to start container process: exec: \"/bin/sh\": stat /bin/sh: no such file or directory: unknown\nError: failed to start containers: borges-r.1.1\n"),
+            @r#"NoShell: the image `x` has no `/bin/sh`, which every block's wrapper needs: failed to create shim task: OCI runtime create failed: runc create failed: unable to start container process: exec: "/bin/sh": stat /bin/sh: no such file or directory: unknown"#
+        );
+        insta::assert_snapshot!(told("what?\n\n"), @"Other: Docker does not run the image `x`: what?");
+        insta::assert_snapshot!(told(""), @"Other: Docker does not run the image `x`: it does not say why");
+        assert_eq!(kind("Error response from daemon: No such container: x"), Kind::NoContainer);
+        assert_eq!(kind("Error: No such object: x"), Kind::NoContainer);
+        assert_eq!(
+            kind("Conflict. The container name \"/x\" is already in use by container \"1\"."),
+            Kind::Taken
+        );
+    }
+}

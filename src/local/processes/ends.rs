@@ -1,0 +1,141 @@
+//! Ends of blocks: seen, noted, told.
+
+use std::path::Path;
+
+use super::{Origin, Processes, is_block};
+use crate::local::container::notes;
+use crate::local::end;
+use crate::local::exit::Exit;
+use crate::local::layout::sandbox_in;
+use crate::mesos::messages::task_status::Reason;
+
+/// A launch that ended.
+#[derive(Debug)]
+pub(crate) struct Ended {
+    pub(crate) key: u64,
+    /// It had not been told yet that it ran, though it did.
+    pub(crate) began: bool,
+    pub(crate) how: How,
+}
+
+/// How a launch ended.
+#[derive(Debug)]
+pub(crate) enum How {
+    /// As its block did.
+    Exit(Exit),
+    /// Otherwise: why, in a word and in words.
+    Trouble(Reason, String),
+}
+
+impl Processes {
+    /// The next child that has ended, with its launch's key: noted, then reaped.
+    ///
+    /// `None` when no other child of ours has ended.
+    pub(crate) fn reap(&mut self) -> Option<Ended> {
+        loop {
+            let (pid, exit) = match end::wait(false) {
+                Ok(end::Waited::Ended(pid, exit)) => (pid, exit),
+                Ok(end::Waited::Alive | end::Waited::Childless) => return None,
+                Err(error) => {
+                    log::error!("children cannot be waited for: {error}");
+                    return None;
+                }
+            };
+            let Some((key, block)) =
+                self.keys.remove(&pid).and_then(|key| Some((key, self.blocks.remove(&key)?)))
+            else {
+                // Some block's grandchild, handed to us.
+                end::reap(pid);
+                continue;
+            };
+            end::kill_rest(pid);
+            let how = if block.container.is_some() {
+                container_end(&block.executor, Some(exit))
+            } else {
+                if let Err(error) = end::write_exit(&sandbox_in(block.executor.clone()), exit) {
+                    log::warn!("the exit code of process {} is not kept: {error}", pid.as_raw_nonzero());
+                }
+                Some(How::Exit(exit))
+            };
+            if let Origin::Child(Some(slot)) = block.origin
+                && let Err(error) = self.table.clear(slot)
+            {
+                log::warn!("the table of processes cannot be written: {error}");
+            }
+            end::reap(pid);
+            if how.is_none() && block.container.is_some_and(|row| self.resume(key, *row)) {
+                continue;
+            }
+            let began = self.starting.remove(&key) && notes::has_started(&block.executor);
+            return Some(Ended { key, began, how: how.unwrap_or(How::Exit(Exit::Lost)) });
+        }
+    }
+
+    /// Which of the adopted blocks have ended. Nobody tells us: this is to be asked now and then.
+    pub(crate) fn ended_orphans(&mut self) -> Vec<Ended> {
+        let (mut ended, mut forsaken) = (Vec::new(), Vec::new());
+        let starting = &mut self.starting;
+        self.blocks.retain(|key, block| {
+            let Origin::Adopted(session) = block.origin else { return true };
+            // In this order: its reaper writes the code before it lets the process go.
+            let gone = !is_block(block.pid, session);
+            let how = if block.container.is_some() {
+                container_end(&block.executor, None)
+            } else {
+                end::read_exit(&sandbox_in(block.executor.clone())).map(How::Exit)
+            };
+            let how = match (how, gone, block.container.take_if(|_| gone)) {
+                (Some(how), ..) => how,
+                (None, true, Some(row)) => {
+                    forsaken.push((*key, *row));
+                    return false;
+                }
+                (None, true, None) => How::Exit(Exit::Lost),
+                (None, false, _) => return true,
+            };
+            let began = starting.remove(key) && notes::has_started(&block.executor);
+            ended.push(Ended { key: *key, began, how });
+            false
+        });
+        for (key, row) in forsaken {
+            if !self.resume(key, row) {
+                self.starting.remove(&key);
+                ended.push(Ended { key, began: false, how: How::Exit(Exit::Lost) });
+            }
+        }
+        ended
+    }
+
+    /// Containers that were seen to run since this was asked last.
+    pub(crate) fn started(&mut self) -> Vec<u64> {
+        let blocks = &self.blocks;
+        let runs = |key: &u64| blocks.get(key).is_some_and(|block| notes::has_started(&block.executor));
+        let started: Vec<u64> = self.starting.iter().copied().filter(runs).collect();
+        for key in &started {
+            self.starting.remove(key);
+        }
+        started
+    }
+
+    /// Whether there is something to look after that nobody tells us of.
+    pub(crate) fn has_unwatched(&self) -> bool {
+        self.blocks.len() > self.keys.len() || !self.starting.is_empty()
+    }
+}
+
+/// How a container's launch ended; `None` while another stand-in can find out.
+///
+/// `exit` is how its stand-in ended, where that is known.
+fn container_end(executor: &Path, exit: Option<Exit>) -> Option<How> {
+    if let Some((code, message)) = notes::trouble(executor) {
+        let reason =
+            if code.is_some() { Reason::CommandExecutorFailed } else { Reason::ContainerLaunchFailed };
+        return Some(How::Trouble(reason, message));
+    }
+    match (end::read_exit(&sandbox_in(executor.to_owned())), exit) {
+        (Some(exit), _) => Some(How::Exit(exit)),
+        (None, Some(Exit::Signal(_)) | None) => None,
+        // It could not write down what it knew; its log says why.
+        (None, Some(_)) => Some(How::Exit(Exit::Lost)),
+    }
+}

@@ -1,0 +1,245 @@
+//! The blocks' processes: started, signalled, and ended.
+//!
+//! A start is few system calls: four directories, three files, one note beside them, one spawn. The spawn is
+//! `posix_spawn`, for which std asks an absolute program, no `pre_exec` and no change of user.
+//!
+//! | file | |
+//! |---|---|
+//! | `mod` | a launch claimed, started, signalled |
+//! | `spawn` | its sandbox filled, its command put together |
+//! | `trouble` | what can go wrong with that, in words |
+//! | `ends` | ends seen and noted |
+//! | `orphans` | what earlier agents left running |
+//! | `past` | what the disk knows of a launch |
+
+mod ends;
+mod orphans;
+mod past;
+mod spawn;
+mod trouble;
+
+use std::collections::{BTreeSet, HashMap};
+use std::ffi::OsString;
+use std::fs::{self, DirBuilder, File};
+use std::io::{self, ErrorKind, Write};
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+
+use rustix::process::{Pid, Signal, getpgid, getsid, kill_process_group};
+
+pub(crate) use self::ends::{Ended, How};
+use self::orphans::Orphan;
+use self::trouble::{Trouble, failed, words};
+use super::end;
+use super::exit::Exit;
+use super::layout::{Layout, sandbox_in, stopped_in};
+use super::program::Programs;
+use super::state::{Force, Launch, Started, Stop};
+use super::table::{self, Head, Row, Table};
+
+/// The variables that a block has from the agent where it is not given others.
+const OWN: [(&str, Option<&str>); 4] = [
+    ("PATH", Some("/usr/local/bin:/usr/bin:/bin")),
+    ("HOME", None),
+    ("LANG", Some("C.UTF-8")),
+    ("TZ", Some("UTC")),
+];
+
+/// Where a block's output lies in its sandbox.
+const STDOUT: &str = "block/stdout";
+const STDERR: &str = "block/stderr";
+
+/// What is noted of a block that was told to end.
+const KILLED: &[u8] = b"killed\n";
+const OVERRUN: &[u8] = b"overrun\n";
+
+/// What Mesos' own `stdout` says here.
+const NOTE: &[u8] = b"The block's output is in block/stdout and block/stderr.\n";
+
+/// The blocks' processes, by the key the state machine gave their launch.
+#[derive(Debug)]
+pub(crate) struct Processes {
+    layout: Layout,
+    table: Table,
+    programs: Programs,
+    own: Vec<(&'static str, OsString)>,
+    /// PATH among them.
+    path: OsString,
+    /// Our children.
+    keys: HashMap<Pid, u64>,
+    blocks: HashMap<u64, Block>,
+    /// Containers not seen to run yet: nobody tells us, this is to be looked at now and then.
+    starting: BTreeSet<u64>,
+    /// What earlier agents left, and their tables that are done with then.
+    orphans: Vec<Orphan>,
+    spent: Vec<PathBuf>,
+    /// The framework whose directory was made last.
+    made: Option<Rc<str>>,
+}
+
+#[derive(Debug)]
+struct Block {
+    pid: Pid,
+    executor: PathBuf,
+    origin: Origin,
+    /// What is noted of it, for a container: its process is a stand-in, of which another can be started.
+    container: Option<Box<Row>>,
+}
+
+#[derive(Debug)]
+enum Origin {
+    /// Our child, with its row's slot.
+    Child(Option<u32>),
+    /// An earlier agent's, in that one's session.
+    Adopted(Pid),
+}
+
+impl Processes {
+    /// Starts with no process, and a table in place of any of the same session.
+    pub(crate) fn new(layout: Layout) -> io::Result<Self> {
+        let session = getsid(None)?.as_raw_nonzero().get();
+        DirBuilder::new().recursive(true).mode(0o700).create(layout.tables())?;
+        // Before one of them is replaced by ours.
+        let (orphans, mut spent) = orphans::find(&layout);
+        let path = layout.tables().join(session.to_string());
+        spent.retain(|table| *table != path);
+        let table = Table::create(&path, &Head { boot: table::boot(), session })?;
+        let own: Vec<_> = OWN
+            .iter()
+            .filter_map(|(name, default)| {
+                let value = std::env::var_os(name).filter(|value| !value.is_empty());
+                Some((*name, value.or_else(|| default.map(OsString::from))?))
+            })
+            .collect();
+        let path = own.iter().find(|(name, _)| *name == "PATH").map(|(_, path)| path.clone());
+        Ok(Self {
+            layout,
+            table,
+            programs: Programs::default(),
+            own,
+            path: path.unwrap_or_default(),
+            keys: HashMap::new(),
+            blocks: HashMap::new(),
+            starting: BTreeSet::new(),
+            orphans,
+            spent,
+            made: None,
+        })
+    }
+
+    /// Starts a launch, unless there was one of its name before.
+    pub(crate) fn start(&mut self, launch: &Launch) -> Started {
+        let executor = self.layout.executor(&launch.framework, &launch.id);
+        match self.claim(launch, &executor) {
+            Ok(true) => {}
+            Ok(false) => return Started::Repeat(self.past(&launch.framework, &launch.id)),
+            Err(error) => return failed(format!("the sandbox cannot be made: {}", words(&error))),
+        }
+        match self.spawn(launch, &executor) {
+            Ok(pid) => {
+                let row = Row {
+                    pid: pid.as_raw_nonzero().get(),
+                    framework: launch.framework.to_string(),
+                    launch: launch.id.to_string(),
+                    held: launch.work.held.clone(),
+                };
+                let is_container = launch.work.image.is_some();
+                self.put(launch.key, pid, executor, row, is_container);
+                if is_container {
+                    self.starting.insert(launch.key);
+                    return Started::Starting;
+                }
+                Started::Running
+            }
+            Err(Trouble { exit, reason, message }) => {
+                let sandbox = sandbox_in(executor);
+                // Where its output would be, for who looks there first.
+                let said = File::options().append(true).open(sandbox.join("block/stderr"));
+                let _ = said.and_then(|mut file| writeln!(file, "borges: {message}"));
+                if let Some(code) = exit
+                    && let Err(error) = end::write_exit(&sandbox, Exit::Code(code))
+                {
+                    log::warn!("the exit code of `{}` cannot be written: {error}", launch.id);
+                }
+                Started::Failed(reason, message)
+            }
+        }
+    }
+
+    /// Notes a child, in the table and here.
+    fn put(&mut self, key: u64, pid: Pid, executor: PathBuf, row: Row, is_container: bool) {
+        let slot = self.table.put(row.pid, &row.framework, &row.launch, &row.held).inspect_err(|error| {
+            log::error!("the table of processes cannot be written: {error}");
+        });
+        self.keys.insert(pid, key);
+        let container = is_container.then(|| Box::new(row));
+        self.blocks.insert(key, Block { pid, executor, origin: Origin::Child(slot.ok()), container });
+    }
+
+    /// Makes a launch's directories; false when they were made before.
+    fn claim(&mut self, launch: &Launch, executor: &Path) -> io::Result<bool> {
+        let directory = DirBuilder::new();
+        if self.made.as_ref() != Some(&launch.framework) {
+            fs::create_dir_all(self.layout.executors(&launch.framework))?;
+            self.made = Some(launch.framework.clone());
+        }
+        let claimed = directory.create(executor).or_else(|error| match error.kind() {
+            // Somebody cleaned up.
+            ErrorKind::NotFound => {
+                fs::create_dir_all(self.layout.executors(&launch.framework))?;
+                directory.create(executor)
+            }
+            _ => Err(error),
+        });
+        match claimed {
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => return Ok(false),
+            claimed => claimed?,
+        }
+        let mut path = executor.to_owned();
+        for name in ["runs", "latest", "block"] {
+            path.push(name);
+            directory.create(&path)?;
+        }
+        Ok(true)
+    }
+
+    /// Signals a block's process group; a block that has ended since is left alone.
+    pub(crate) fn signal(&self, key: u64, force: Force) {
+        let Some(block) = self.blocks.get(&key) else { return };
+        if let Origin::Adopted(session) = block.origin
+            && !is_block(block.pid, session)
+        {
+            return;
+        }
+        let signals: &[Signal] = match force {
+            // A stopped process sees its SIGTERM when it goes on.
+            Force::Ask => &[Signal::TERM, Signal::CONT],
+            // Whoever stands in for a container has to see to its end.
+            Force::End if block.container.is_some() => &[Signal::INT],
+            Force::End => &[Signal::KILL],
+        };
+        for signal in signals {
+            if let Err(error) = kill_process_group(block.pid, *signal) {
+                log::debug!("process group {} takes no signal: {error}", block.pid.as_raw_nonzero());
+            }
+        }
+    }
+
+    /// Notes beside the sandbox that a block was told to end.
+    pub(crate) fn mark(&self, key: u64, stop: Stop) {
+        let Some(block) = self.blocks.get(&key) else { return };
+        let word = match stop {
+            Stop::Killed => KILLED,
+            Stop::Overrun => OVERRUN,
+        };
+        if let Err(error) = fs::write(stopped_in(&block.executor), word) {
+            log::warn!("`{}` cannot be written: {error}", stopped_in(&block.executor).display());
+        }
+    }
+}
+
+/// Whether a process leads a group in the session of a reaper: only a block of that one's does.
+fn is_block(pid: Pid, session: Pid) -> bool {
+    getpgid(Some(pid)).is_ok_and(|group| group == pid) && getsid(Some(pid)).is_ok_and(|it| it == session)
+}

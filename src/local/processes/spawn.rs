@@ -1,0 +1,111 @@
+//! A block's process: its sandbox filled, its command put together, started.
+
+use std::ffi::OsString;
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use rustix::process::{Pid, getegid, geteuid};
+
+use super::trouble::{Trouble, make, open, spawned};
+use super::{NOTE, Processes, STDERR, STDOUT};
+use crate::local::container::notes::Order;
+use crate::local::container::{self, Image};
+use crate::local::layout::sandbox_in;
+use crate::local::state::Launch;
+use crate::local::work::{BODY, Work};
+use crate::mesos::messages::task_status::Reason;
+
+/// This program, of this version, even when its file has been replaced or removed since.
+const OWN_PROGRAM: &str = "/proc/self/exe";
+
+impl Processes {
+    /// Fills the sandbox and starts what runs the block: its process, or its container's stand-in.
+    pub(super) fn spawn(&mut self, launch: &Launch, executor: &Path) -> Result<Pid, Trouble> {
+        let sandbox = sandbox_in(executor.to_owned());
+        let Some(image) = &launch.work.image else { return self.spawn_process(&launch.work, &sandbox) };
+        fill(&launch.work, &sandbox)?;
+        let user = (geteuid().as_raw(), getegid().as_raw());
+        let Launch { work, id, .. } = launch;
+        let create = container::create::arguments(work, image, id, executor, &sandbox, user);
+        let Image { reference, .. } = image;
+        let order = Order::new(id, reference, &work.program, create);
+        order.write(executor).map_err(|error| Trouble::of("the container cannot be noted", &error))?;
+        make(&sandbox, STDOUT, 0o644, b"")?;
+        make(&sandbox, STDERR, 0o644, b"")?;
+        Self::stand_in(executor)
+    }
+
+    /// Starts a stand-in for the container of a launch; it finds out itself what there is to do.
+    pub(super) fn stand_in(executor: &Path) -> Result<Pid, Trouble> {
+        let mut command = Command::new(OWN_PROGRAM);
+        command.arg0("borges").arg("agent").arg(container::STAND_IN).arg(executor);
+        command.stdin(Stdio::inherit()).process_group(0);
+        spawned(&mut command, Path::new(OWN_PROGRAM), Path::new("/"))
+    }
+
+    fn spawn_process(&mut self, work: &Work, sandbox: &Path) -> Result<Pid, Trouble> {
+        fill(work, sandbox)?;
+        let stdout = make(sandbox, STDOUT, 0o644, b"")?;
+        let stderr = make(sandbox, STDERR, 0o644, b"")?;
+
+        let elsewhere = work.directory.as_ref().map(|directory| sandbox.join(directory));
+        let directory = elsewhere.as_deref().unwrap_or(sandbox);
+        if work.program.contains('/') {
+            let program = sandbox.join(&work.program);
+            let mut command = self.command(work, &program, sandbox, elsewhere.as_deref());
+            return spawned(command.stdout(stdout).stderr(stderr), &program, directory);
+        }
+        let given = work.environment.iter().rev().find(|(name, _)| name == "PATH");
+        let path = given.map(|(_, value)| OsString::from(value));
+        let path = path.unwrap_or_else(|| self.path.clone());
+        let missing = || Trouble {
+            exit: Some(127),
+            reason: Reason::CommandExecutorFailed,
+            message: format!(
+                "`{}` is not installed on this machine: not found on PATH {}",
+                work.program,
+                path.to_string_lossy()
+            ),
+        };
+        let program = self.programs.find(&work.program, &path, directory).ok_or_else(missing)?;
+        let mut command = self.command(work, &program, sandbox, elsewhere.as_deref());
+        let result = spawned(command.stdout(stdout).stderr(stderr), &program, directory);
+        if result.is_ok() || program.exists() || !self.programs.forget(&work.program, &path) {
+            return result;
+        }
+        // It was found once, and is gone since.
+        let program = self.programs.find(&work.program, &path, directory).ok_or_else(missing)?;
+        let (stdout, stderr) = (open(sandbox, STDOUT)?, open(sandbox, STDERR)?);
+        let mut command = self.command(work, &program, sandbox, elsewhere.as_deref());
+        spawned(command.stdout(stdout).stderr(stderr), &program, directory)
+    }
+
+    /// The command of a block; stdin is the agent's own, which is `/dev/null`.
+    fn command(&self, work: &Work, program: &Path, sandbox: &Path, elsewhere: Option<&Path>) -> Command {
+        let mut command = Command::new(program);
+        command.stdin(Stdio::inherit()).process_group(0).current_dir(elsewhere.unwrap_or(sandbox));
+        command.env_clear().envs(self.own.iter().map(|(name, value)| (name, value)));
+        command.envs(work.environment.iter().map(|(name, value)| (name, value)));
+        command.env("MESOS_SANDBOX", sandbox);
+        let mut arguments = work.arguments.iter();
+        command.arg0(arguments.next().map_or(work.program.as_str(), String::as_str));
+        for argument in arguments {
+            if elsewhere.is_some() && argument == BODY {
+                command.arg(sandbox.join(BODY));
+            } else {
+                command.arg(argument);
+            }
+        }
+        command
+    }
+}
+
+/// What lies in every sandbox before its block starts.
+fn fill(work: &Work, sandbox: &Path) -> Result<(), Trouble> {
+    if let Some(body) = &work.body {
+        make(sandbox, BODY, 0o700, body)?;
+    }
+    make(sandbox, "stdout", 0o644, NOTE)?;
+    Ok(())
+}

@@ -1,0 +1,94 @@
+//! What can go wrong when a block is started, in words.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, ErrorKind, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+use std::process::Command;
+
+use rustix::process::Pid;
+
+use crate::local::state::Started;
+use crate::mesos::messages::task_status::Reason;
+
+/// Why a block did not start.
+pub(super) struct Trouble {
+    /// What `block/exit` says, where that is the block's own fault.
+    pub(super) exit: Option<i32>,
+    pub(super) reason: Reason,
+    pub(super) message: String,
+}
+
+impl Trouble {
+    /// The machine's fault.
+    pub(super) fn of(what: &str, error: &io::Error) -> Self {
+        let message = format!("{what}: {}", words(error));
+        Self { exit: None, reason: Reason::ContainerLaunchFailed, message }
+    }
+
+    /// The block's fault.
+    pub(super) fn own(exit: i32, message: String) -> Self {
+        Self { exit: Some(exit), reason: Reason::CommandExecutorFailed, message }
+    }
+}
+
+pub(super) fn spawned(command: &mut Command, program: &Path, directory: &Path) -> Result<Pid, Trouble> {
+    let error = match command.spawn() {
+        Ok(child) => match i32::try_from(child.id()).ok().and_then(Pid::from_raw) {
+            Some(pid) => return Ok(pid),
+            None => io::Error::from(ErrorKind::InvalidData),
+        },
+        Err(error) => error,
+    };
+    let (program, place) = (program.display(), directory.display());
+    Err(match error.kind() {
+        _ if !directory.is_dir() => {
+            Trouble::own(126, format!("the working directory `{place}` does not exist"))
+        }
+        ErrorKind::NotFound => Trouble::own(
+            127,
+            format!("`{program}` cannot be started: it, or what its `#!` line names, does not exist"),
+        ),
+        ErrorKind::PermissionDenied => {
+            Trouble::own(126, format!("`{program}` cannot be started in `{place}`: permission denied"))
+        }
+        ErrorKind::ArgumentListTooLong => {
+            Trouble::own(126, format!("`{program}` cannot be started: its arguments are too long"))
+        }
+        _ if error.raw_os_error() == Some(rustix::io::Errno::NOEXEC.raw_os_error()) => Trouble::own(
+            126,
+            format!("`{program}` cannot be started: it is no program, and has no `#!` line"),
+        ),
+        _ => Trouble::of(&format!("`{program}` cannot be started"), &error),
+    })
+}
+
+/// Makes a file of the sandbox, with this in it.
+pub(super) fn make(sandbox: &Path, name: &str, mode: u32, bytes: &[u8]) -> Result<File, Trouble> {
+    let options = OpenOptions::new().append(true).create_new(true).mode(mode).open(sandbox.join(name));
+    let mut file = options.map_err(|error| Trouble::of(&format!("`{name}` cannot be made"), &error))?;
+    if !bytes.is_empty() {
+        file.write_all(bytes).map_err(|error| Trouble::of(&format!("`{name}` cannot be written"), &error))?;
+    }
+    Ok(file)
+}
+
+pub(super) fn open(sandbox: &Path, name: &str) -> Result<File, Trouble> {
+    let file = File::options().append(true).open(sandbox.join(name));
+    file.map_err(|error| Trouble::of(&format!("`{name}` cannot be opened"), &error))
+}
+
+pub(super) fn failed(message: String) -> Started {
+    Started::Failed(Reason::ContainerLaunchFailed, message)
+}
+
+/// What the system says, with what to do about it where we know.
+pub(super) fn words(error: &io::Error) -> String {
+    match error.kind() {
+        ErrorKind::StorageFull => "the disk is full".to_owned(),
+        ErrorKind::QuotaExceeded => "the user's share of the disk is full".to_owned(),
+        ErrorKind::WouldBlock => "the machine has no process left for this user (see `ulimit -u`)".to_owned(),
+        ErrorKind::OutOfMemory => "the machine has no memory left".to_owned(),
+        _ => error.to_string(),
+    }
+}

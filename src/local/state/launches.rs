@@ -1,0 +1,171 @@
+//! The life of a launch, as the shell reports it and as it is told to end.
+
+use std::cmp::Reverse;
+use std::rc::Rc;
+use std::time::Duration;
+
+use super::task::{Task, Update};
+use super::time::Timer;
+use super::{Action, Agent, Force, Now, Past, Started, Stop};
+use crate::local::exit::Exit;
+use crate::mesos::events::TaskState;
+use crate::mesos::messages::task_status::Reason;
+use crate::mesos::resources::Quantities;
+
+impl Agent {
+    /// Takes over a block that an earlier agent of this directory started and that still runs, or that is
+    /// still being made ready.
+    pub(crate) fn adopt(
+        &mut self,
+        framework: &str,
+        launch: &str,
+        held: Quantities,
+        stop: Option<Stop>,
+        began: bool,
+    ) -> u64 {
+        let framework: Rc<str> = framework.into();
+        self.offers.hold(&held);
+        let key = self.next();
+        let mut task = Task::new(framework.clone(), launch.into(), held);
+        task.stop = stop;
+        self.frameworks.entry(framework).or_default().tasks.insert(task.launch.clone(), key);
+        if began {
+            let state = TaskState::Running;
+            task.push(Update { serial: 0, state, reason: None, message: None, wall: 0.0 });
+            task.acknowledge(0);
+        }
+        self.tasks.insert(key, task);
+        self.alive += 1;
+        self.idle_since = None;
+        key
+    }
+
+    /// The report on an [`Action::Launch`].
+    pub(crate) fn started(&mut self, key: u64, started: Started, now: Now, out: &mut Vec<Action>) {
+        match started {
+            Started::Starting => {}
+            // Who was told that it is being killed need not hear that it runs.
+            Started::Running if self.tasks.get(&key).is_none_or(|task| task.stop.is_some()) => {}
+            Started::Running => {
+                self.update(key, TaskState::Running, None, None, now, out);
+                if let Some(limit) = self.tasks.get(&key).and_then(|task| task.limit) {
+                    self.timers.push(Reverse((now.elapsed.saturating_add(limit), Timer::Overrun(key))));
+                }
+            }
+            Started::Failed(reason, message) => {
+                self.dead(key, now);
+                let (state, reason) = match self.tasks.get(&key).and_then(|task| task.stop) {
+                    Some(Stop::Killed) => (TaskState::Killed, None),
+                    Some(Stop::Overrun) => (TaskState::Failed, Some(Reason::MaxCompletionTimeReached)),
+                    None => (TaskState::Failed, Some(reason)),
+                };
+                self.update(key, state, reason, Some(message), now, out);
+                self.end_if_empty(out);
+            }
+            Started::Repeat(past) => {
+                self.dead(key, now);
+                let Some(task) = self.tasks.remove(&key) else { return };
+                if let Some(framework) = self.frameworks.get_mut(&task.framework) {
+                    framework.tasks.remove(&task.launch);
+                }
+                self.recalled(&task.framework, &task.launch, past, now, out);
+            }
+        }
+    }
+
+    /// A block's process has ended.
+    pub(crate) fn ended(&mut self, key: u64, exit: Exit, now: Now, out: &mut Vec<Action>) {
+        self.dead(key, now);
+        if let Some(task) = self.tasks.get(&key) {
+            let (state, reason, message) = task.verdict(exit);
+            self.update(key, state, reason, Some(message), now, out);
+        }
+        self.end_if_empty(out);
+    }
+
+    /// The report on an [`Action::Recall`]: the answer to a scheduler that asked.
+    pub(crate) fn recalled(
+        &mut self,
+        framework: &str,
+        launch: &str,
+        past: Past,
+        now: Now,
+        out: &mut Vec<Action>,
+    ) {
+        let aware = self.frameworks.get(framework).is_some_and(|framework| framework.able.partition_aware);
+        let (state, message) = match past {
+            Past::Never if aware => {
+                (TaskState::Gone, "reconciliation: the agent never had this task".to_owned())
+            }
+            Past::NotStarted if aware => {
+                (TaskState::Dropped, "reconciliation: the task was never started".to_owned())
+            }
+            Past::Never | Past::NotStarted => {
+                (TaskState::Lost, "reconciliation: the task is unknown".to_owned())
+            }
+            Past::Failed(message, Some(Stop::Killed)) => (TaskState::Killed, message),
+            Past::Failed(message, _) => (TaskState::Failed, message),
+            Past::Ended(exit, stop) => {
+                let mut task = Task::new("".into(), "".into(), Quantities::default());
+                task.stop = stop;
+                let (state, _, message) = task.verdict(exit);
+                (state, message)
+            }
+        };
+        self.bare(framework, launch, state, Reason::Reconciliation, message, now, out);
+    }
+
+    /// A process is no more: what it held is free.
+    pub(super) fn dead(&mut self, key: u64, now: Now) {
+        let Some(task) = self.tasks.get_mut(&key).filter(|task| task.alive) else { return };
+        task.alive = false;
+        let held = std::mem::take(&mut task.held);
+        self.offers.give_back(&held);
+        self.alive -= 1;
+        self.rest(now);
+    }
+
+    /// Tells a block to end; a later, shorter grace shortens an earlier one.
+    pub(super) fn stop(
+        &mut self,
+        key: u64,
+        why: Stop,
+        grace: Option<Duration>,
+        now: Now,
+        out: &mut Vec<Action>,
+    ) {
+        let Some(task) = self.tasks.get_mut(&key).filter(|task| task.alive) else { return };
+        let grace = grace.unwrap_or(task.grace);
+        let at = now.elapsed.saturating_add(grace);
+        let first = task.kill_at.is_none();
+        task.stop.get_or_insert(why);
+        if first {
+            out.push(Action::Mark(key, why));
+        }
+        if task.kill_at.is_none_or(|planned| at < planned) {
+            task.kill_at = Some(at);
+            if grace.is_zero() {
+                out.push(Action::Signal(key, Force::End));
+            } else {
+                self.timers.push(Reverse((at, Timer::Escalate(key))));
+            }
+        }
+        if !first {
+            return;
+        }
+        if !grace.is_zero() {
+            out.push(Action::Signal(key, Force::Ask));
+        }
+        let task_killing =
+            self.frameworks.get(&task.framework).is_some_and(|framework| framework.able.task_killing);
+        if why == Stop::Killed && task_killing {
+            self.update(key, TaskState::Killing, None, None, now, out);
+        }
+    }
+
+    pub(super) fn end_if_empty(&self, out: &mut Vec<Action>) {
+        if self.ending.is_some() && self.alive == 0 {
+            out.push(Action::Finish);
+        }
+    }
+}
