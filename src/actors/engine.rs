@@ -2,18 +2,21 @@
 
 use std::io;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use actix::{Actor, Addr, Arbiter, AsyncContext, MailboxError, SyncArbiter};
 use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
 
 use super::connection::{Broken, Connection, Ears};
+use super::counters::{Counters, Reads};
 use super::feed::{Entry, Feed, Follow};
 use super::keeper::{Keeper, Unsaved};
 use super::matcher::Matcher;
 use super::parser::{ParseDocument, Parsed, Parser};
 use super::scheduler::{
-    Accepted, KillRun, KillTask, Leave, ListRuns, ListTasks, ListWaiting, Piece, ReadOutput, RunShown,
-    Scheduler, ShowRun, ShowTask, Submission, SubmitDocument, TaskShown, Waiting,
+    Accepted, AddUp, Directory, KillRun, KillTask, Leave, ListFiles, ListRuns, ListTasks, ListWaiting, Piece,
+    ReadOutput, RunShown, Scheduler, ShowRun, ShowTask, Submission, SubmitDocument, TaskShown, Totals,
+    Waiting,
 };
 use super::supervisor::Wires;
 use crate::clock::Clock;
@@ -38,13 +41,17 @@ pub struct Parts {
 
 /// Reads documents, on threads of its own. Clones share them.
 #[derive(Clone)]
-pub struct Reader(Addr<Parser>);
+pub struct Reader {
+    parser: Addr<Parser>,
+    reads: Arc<Reads>,
+}
 
 /// The running actors. Clones reach the same ones.
 #[derive(Clone)]
 pub struct Engine {
     scheduler: Addr<Scheduler>,
     feed: Addr<Feed>,
+    counters: Arc<Counters>,
 }
 
 /// Why an actor gave no answer.
@@ -75,12 +82,19 @@ const PARSERS: usize = 2;
 impl Reader {
     /// Starts its threads.
     pub fn start() -> Self {
-        Self(SyncArbiter::start(PARSERS, Parser::default))
+        Self { parser: SyncArbiter::start(PARSERS, Parser::default), reads: Arc::default() }
     }
 
     /// Reads a document and makes its plan.
     pub async fn read(&self, document: ParseDocument) -> Result<Parsed, EngineError> {
-        Ok(self.0.send(document).await?)
+        self.reads.documents.increment();
+        self.reads.bytes.add(document.source.len());
+        Ok(self.parser.send(document).await?)
+    }
+
+    /// What was read so far.
+    pub fn reads(&self) -> &Reads {
+        &self.reads
     }
 }
 
@@ -93,11 +107,13 @@ impl Engine {
         let Parts { store, master, sandbox, mut framework, clock } = parts;
         let contents = store.load()?;
         framework.id = contents.framework.clone().map(|value| FrameworkId { value });
-        let keeper = Keeper::start(store)?;
+        let counters = Arc::<Counters>::default();
+        let keeper = Keeper::start(store, counters.clone())?;
         let (broken, breaks) = mpsc::unbounded_channel();
         let feed = Feed::default().start();
         let run_ends = feed.clone().recipient();
         let frames = feed.clone().recipient();
+        let counted = counters.clone();
         let scheduler = Scheduler::create(move |ctx| {
             let myself = ctx.address();
             let ears = Ears {
@@ -105,7 +121,7 @@ impl Engine {
                 lost: myself.clone().recipient(),
                 broken: broken.clone(),
             };
-            let connection = Connection::new(master, framework, ears, clock.clone()).start();
+            let connection = Connection::new(master, framework, ears, clock.clone(), counted).start();
             let told = myself.clone().recipient();
             let matcher = Matcher::start_in_arbiter(&Arbiter::new().handle(), move |_| Matcher::new(told));
             let wires = Wires {
@@ -120,7 +136,7 @@ impl Engine {
             };
             Scheduler::new(contents, matcher, run_ends, Rc::new(wires))
         });
-        Ok((Self { scheduler, feed }, breaks))
+        Ok((Self { scheduler, feed, counters }, breaks))
     }
 
     /// Runs a document; answered once every task of it is on disk.
@@ -148,15 +164,30 @@ impl Engine {
     pub async fn read_output(
         &self,
         launch: LaunchId,
-        files: Vec<(&'static str, u64)>,
+        files: Vec<(Arc<str>, u64)>,
         length: usize,
     ) -> Result<Vec<Piece>, EngineError> {
         Ok(self.scheduler.send(ReadOutput { launch, files, length }).await?)
     }
 
-    /// The runs there are, newest first, at most `limit`.
-    pub async fn runs(&self, limit: usize) -> Result<Vec<RunShown>, EngineError> {
-        Ok(self.scheduler.send(ListRuns(limit)).await?)
+    /// What a directory of a launch's sandbox holds; the empty path is the sandbox itself.
+    pub async fn files(&self, launch: LaunchId, path: Arc<str>) -> Result<Directory, EngineError> {
+        Ok(self.scheduler.send(ListFiles { launch, path }).await?)
+    }
+
+    /// How many there are of everything, now.
+    pub async fn totals(&self) -> Result<Totals, EngineError> {
+        Ok(self.scheduler.send(AddUp(self.counters.clone())).await?)
+    }
+
+    /// What has happened since the start.
+    pub fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    /// The runs there are, newest first, those before `before` (older ones), at most `limit`.
+    pub async fn runs(&self, before: Option<RunId>, limit: usize) -> Result<Vec<RunShown>, EngineError> {
+        Ok(self.scheduler.send(ListRuns { before, limit }).await?)
     }
 
     /// A run; `None` when there is no such run.

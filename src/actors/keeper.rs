@@ -10,6 +10,7 @@ use std::thread;
 use futures_util::future::BoxFuture;
 use tokio::sync::oneshot;
 
+use super::counters::Counters;
 use crate::store::{Store, StoreError, Write};
 
 /// The way to the store.
@@ -36,9 +37,9 @@ struct Save {
 
 impl Keeper {
     /// Starts the thread. It ends when the last clone of this is dropped, with everything saved.
-    pub(super) fn start(store: Box<dyn Store>) -> std::io::Result<Self> {
+    pub(super) fn start(store: Box<dyn Store>, counters: Arc<Counters>) -> std::io::Result<Self> {
         let (saves, inbox) = mpsc::channel();
-        thread::Builder::new().name("store".to_owned()).spawn(move || keep(store, &inbox))?;
+        thread::Builder::new().name("store".to_owned()).spawn(move || keep(store, &inbox, &counters))?;
         Ok(Self { saves })
     }
 
@@ -53,7 +54,7 @@ impl Keeper {
     }
 }
 
-fn keep(mut store: Box<dyn Store>, inbox: &Receiver<Save>) {
+fn keep(mut store: Box<dyn Store>, inbox: &Receiver<Save>, counters: &Counters) {
     while let Ok(first) = inbox.recv() {
         let mut writes = first.writes;
         let mut waiting = vec![first.done];
@@ -62,6 +63,8 @@ fn keep(mut store: Box<dyn Store>, inbox: &Receiver<Save>) {
             waiting.push(done);
         }
         let result = store.commit(&writes).map_err(Arc::new);
+        counters.store_commits.increment();
+        counters.store_rows.add(writes.len());
         if let Err(error) = &result {
             log::error!("{error}");
         }

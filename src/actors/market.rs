@@ -81,6 +81,11 @@ impl Market {
         self.held.clear();
     }
 
+    /// How many offers are not answered yet.
+    pub(super) fn held(&self) -> usize {
+        self.held.len()
+    }
+
     pub(super) fn add(&mut self, offer: messages::Offer, epoch: u64, now: Duration) {
         if epoch == self.epoch {
             let held = Held {

@@ -54,20 +54,21 @@ impl Output {
         let mut open = vec![Stream::Stdout, Stream::Stderr];
         while !open.is_empty() {
             let offset = |stream| self.read.get(&(launch, stream)).copied().unwrap_or_default();
-            let files = open.iter().map(|&stream| (stream.file(), offset(stream))).collect();
+            let files = open.iter().map(|&stream| (stream.file().into(), offset(stream))).collect();
             let pieces = engine.read_output(launch, files, CHUNK).await?;
             let mut more = Vec::new();
             for (stream, piece) in open.into_iter().zip(pieces) {
                 match piece {
                     Piece::Missing => {}
-                    Piece::Bytes(bytes) if bytes.is_empty() => {}
-                    Piece::Bytes(bytes) => {
+                    Piece::Bytes(bytes, _) if bytes.is_empty() => {}
+                    Piece::Bytes(bytes, _) => {
                         self.say(launch, name, stream, &bytes);
                         if bytes.len() == CHUNK {
                             more.push(stream);
                         }
                     }
-                    Piece::Unreadable(why) => {
+                    Piece::Directory => {}
+                    Piece::Unreadable(why) | Piece::BadPath(why) => {
                         self.note(&format!("{name}: what it wrote cannot be read: {why}"));
                     }
                 }

@@ -83,7 +83,7 @@ pub(super) async fn submit(
 
 /// `GET /org`.
 pub(super) async fn runs(request: HttpRequest, app: web::Data<App>) -> HttpResponse {
-    match app.engine.runs(RUNS).await {
+    match app.engine.runs(None, RUNS).await {
         Ok(runs) => answer(&request, &json!({ "runs": runs }), || runs.iter().map(line).collect()),
         Err(error) => failed(&request, &error),
     }

@@ -14,7 +14,7 @@ pub(super) async fn index(request: HttpRequest, app: web::Data<App>) -> HttpResp
     if !accept.contains("text/html") {
         return plain(StatusCode::OK, name.to_owned());
     }
-    let runs = match app.engine.runs(100).await {
+    let runs = match app.engine.runs(None, 100).await {
         Ok(runs) => runs,
         Err(error) => return failed(&request, &error),
     };

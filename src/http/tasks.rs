@@ -143,14 +143,14 @@ impl Follower {
                 None => true,
             };
             let mut read =
-                self.engine.read_output(self.launch, vec![(self.file, self.offset)], CHUNK).await?;
+                self.engine.read_output(self.launch, vec![(self.file.into(), self.offset)], CHUNK).await?;
             match read.pop() {
-                Some(Piece::Bytes(bytes)) if !bytes.is_empty() => {
+                Some(Piece::Bytes(bytes, _)) if !bytes.is_empty() => {
                     self.offset += bytes.len() as u64;
                     return Ok(Some(bytes));
                 }
-                Some(Piece::Bytes(_) | Piece::Missing) | None => {}
-                Some(Piece::Unreadable(why)) => {
+                Some(Piece::Bytes(..) | Piece::Missing | Piece::Directory) | None => {}
+                Some(Piece::Unreadable(why) | Piece::BadPath(why)) => {
                     log::warn!("{}: {why}", self.launch);
                     return Ok(None);
                 }

@@ -9,10 +9,13 @@ use super::super::run::{Run, TaskView};
 use super::Scheduler;
 use crate::task::{RunId, State, TaskId};
 
-/// Which runs are there? Newest first, at most so many.
+/// Which runs are there? Newest first, those before `before`, at most `limit`.
 #[derive(Debug, Message)]
 #[rtype(result = "Vec<RunShown>")]
-pub(in crate::actors) struct ListRuns(pub(in crate::actors) usize);
+pub(in crate::actors) struct ListRuns {
+    pub(in crate::actors) before: Option<RunId>,
+    pub(in crate::actors) limit: usize,
+}
 
 /// How does this run stand?
 #[derive(Debug, Message)]
@@ -131,8 +134,9 @@ impl Scheduler {
 impl Handler<ListRuns> for Scheduler {
     type Result = Vec<RunShown>;
 
-    fn handle(&mut self, ListRuns(limit): ListRuns, _: &mut Context<Self>) -> Vec<RunShown> {
-        let mut ids: Vec<&RunId> = self.runs.keys().collect();
+    fn handle(&mut self, ListRuns { before, limit }: ListRuns, _: &mut Context<Self>) -> Vec<RunShown> {
+        let mut ids: Vec<&RunId> =
+            self.runs.keys().filter(|id| before.is_none_or(|before| **id < before)).collect();
         ids.sort_unstable_by(|a, b| b.cmp(a));
         ids.into_iter().take(limit).filter_map(|id| self.runs.get(id)).map(Self::show_run).collect()
     }
