@@ -4,6 +4,7 @@
 //! hold for every document, below the document's own. A variable `BORGES_<KEY>` of the environment overrides
 //! a key (`BORGES_PORT` for `borges_port`, `BORGES_MESOS_MASTER` for `mesos_master`).
 
+use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 
@@ -69,6 +70,15 @@ pub enum MasterAddress {
     Local,
     /// Apache Mesos, by one of the spellings of `mesos_master`.
     Mesos(String),
+}
+
+impl fmt::Display for MasterAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Local => f.write_str("local"),
+            Self::Mesos(address) => f.write_str(address),
+        }
+    }
 }
 
 /// What is wrong with a setupfile.

@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use actix::{Actor, Context, Handler, Message};
 use jiff::Timestamp;
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Serialize, Serializer};
 use tokio::sync::mpsc::UnboundedSender;
+use utoipa::ToSchema;
 
 use crate::task::{RunId, State, TaskId};
 
@@ -65,7 +66,7 @@ fn text<S: Serializer>(id: &TaskId, to: S) -> Result<S::Ok, S::Error> {
 }
 
 /// Where a run stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum RunState {
     /// Some task is not in a final state.

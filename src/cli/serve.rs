@@ -72,19 +72,22 @@ async fn run(config: &Config, languages: Languages) -> Result<(), String> {
     if config.open {
         log::warn!("borges_open: whoever reaches {address} may run code here, without a token");
     }
+    let clock = Clock::system();
     let Cluster { master, sandbox, .. } = cluster::of(config, &data, false)?;
     let (engine, breaks) = Engine::start(Parts {
         store: Box::new(store),
         master,
         sandbox,
         framework: cluster::framework(FAILOVER),
-        clock: Clock::system(),
+        clock: clock.clone(),
     })
     .map_err(|error| error.to_string())?;
     let server = Server {
         engine: engine.clone(),
         reader: Reader::start(),
         address,
+        master: config.master.to_string(),
+        started: clock.now(),
         token,
         user,
         open: config.open,

@@ -27,6 +27,15 @@ const BEHIND: usize = 10_000;
 const PING: Duration = Duration::from_secs(5);
 
 /// `GET /ws`.
+#[utoipa::path(
+    get, path = "/ws", tag = "feed",
+    description = "A websocket: one JSON object a frame, each change of a task's state and the end of each run.",
+    params(
+        ("run" = Option<String>, Query, description = "only this run"),
+        ("task" = Option<String>, Query, description = "only this task, and its run's end"),
+    ),
+    responses((status = 101, description = "The websocket is open"), (status = 404, description = "")),
+)]
 pub(super) async fn feed(
     request: HttpRequest,
     body: web::Payload,
@@ -37,13 +46,24 @@ pub(super) async fn feed(
     if wish.task.is_some() && task.is_none() {
         return Ok(super::answer::missing(&request, "such task"));
     }
+    let (response, session, messages) = match actix_ws::handle(&request, body) {
+        Ok(handled) => handled,
+        Err(_) => return Ok(no_websocket(&request)),
+    };
     let (to, entries) = mpsc::unbounded_channel();
     if let Err(error) = app.engine.follow(wish.run.or(task.map(|task| task.run)), to).await {
         return Ok(failed(&request, &error));
     }
-    let (response, session, messages) = actix_ws::handle(&request, body)?;
-    actix_web::rt::spawn(pass_on(session, messages, entries, task));
+    let present = app.requests.websocket();
+    actix_web::rt::spawn(async move {
+        pass_on(session, messages, entries, task).await;
+        drop(present);
+    });
     Ok(response)
+}
+
+fn no_websocket(request: &HttpRequest) -> HttpResponse {
+    super::query::bad(request, "This route is a websocket: open it by a websocket client, as `ws://…/ws`.")
 }
 
 async fn pass_on(

@@ -147,6 +147,18 @@ pub enum FileKind {
     Other,
 }
 
+impl FileKind {
+    /// In a word.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::File => "file",
+            Self::Directory => "directory",
+            Self::Link => "link",
+            Self::Other => "other",
+        }
+    }
+}
+
 /// Where a launch ran.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Place {

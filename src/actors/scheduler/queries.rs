@@ -2,7 +2,8 @@
 
 use actix::{Context, Handler, Message};
 use jiff::Timestamp;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::super::feed::RunState;
 use super::super::run::{Run, TaskView};
@@ -37,13 +38,15 @@ pub(in crate::actors) struct ListTasks {
 pub(in crate::actors) struct ShowTask(pub(in crate::actors) TaskId);
 
 /// A run, as it is shown.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct RunShown {
     /// Its id.
+    #[schema(value_type = String, format = "uuid")]
     pub run: RunId,
     /// What its document is called.
     pub title: String,
     /// When it was accepted.
+    #[schema(value_type = String, format = DateTime)]
     pub accepted: Timestamp,
     /// How it stands.
     pub state: RunState,
@@ -54,11 +57,12 @@ pub struct RunShown {
 }
 
 /// A task, as it is shown.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct TaskShown {
     /// Its id: `RUN.N`.
     pub task: String,
     /// Its run.
+    #[schema(value_type = String, format = "uuid")]
     pub run: RunId,
     /// The block's name, or `line-14`.
     pub block: String,

@@ -1,0 +1,112 @@
+//! `/openapi.json`: every route as it is, for programs to read.
+
+use actix_web::{HttpRequest, HttpResponse, web};
+use utoipa::openapi::path::Operation;
+use utoipa::openapi::{Content, ObjectBuilder, Ref, RefOr, Response, ResponseBuilder, Type};
+use utoipa::{Modify, OpenApi};
+
+use super::App;
+use super::query::Query;
+use super::{answer, documents, feed, files, metrics, output, page, tasks};
+
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "Borges",
+        description = "POST an Org document; its source blocks run as tasks on a cluster. Answers are text, or JSON \
+                       for who sends `Accept: application/json`."
+    ),
+    paths(
+        documents::submit,
+        documents::runs,
+        documents::run,
+        documents::cancel,
+        tasks::tasks,
+        tasks::task,
+        tasks::kill,
+        output::stdout,
+        output::stderr,
+        files::root,
+        files::file,
+        feed::feed,
+        page::index,
+        page::healthz,
+        metrics::varz,
+        metrics::metrics,
+        openapi,
+    ),
+    components(schemas(answer::Problem)),
+    modifiers(&Everywhere)
+)]
+struct Description;
+
+/// What any route may answer.
+struct Everywhere;
+
+const REFUSALS: [(&str, &str); 5] = [
+    ("400", "A parameter is wrong, or not known; the answer says what to write"),
+    ("401", "The server's token is needed"),
+    ("403", "A page of another server sent this, or it may not be read"),
+    ("421", "The name in `Host` is none of this server's"),
+    ("503", "The server cannot answer now"),
+];
+
+impl Modify for Everywhere {
+    fn modify(&self, openapi: &mut utoipa::openapi::OpenApi) {
+        openapi.info.version = env!("CARGO_PKG_VERSION").to_owned();
+        for (path, item) in &mut openapi.paths.paths {
+            let operations: [&mut Option<Operation>; 3] = [&mut item.get, &mut item.post, &mut item.delete];
+            for operation in operations.into_iter().flatten() {
+                for parameter in operation.parameters.iter_mut().flatten() {
+                    let RefOr::T(parameter) = parameter else { continue };
+                    if let Some(pattern) = pattern(path, &parameter.name) {
+                        let text = ObjectBuilder::new().schema_type(Type::String).pattern(Some(pattern));
+                        parameter.schema = Some(text.into());
+                    }
+                }
+                let responses = &mut operation.responses.responses;
+                for (status, description) in REFUSALS {
+                    responses.entry(status.to_owned()).or_insert_with(|| refusal(description).into());
+                }
+                if let Some(missing) = responses.get_mut("404") {
+                    *missing = refusal("There is no such thing").into();
+                }
+            }
+        }
+    }
+}
+
+fn refusal(description: &str) -> Response {
+    let schema = Ref::from_schema_name("Problem");
+    ResponseBuilder::new()
+        .description(description)
+        .content("application/problem+json", Content::new(Some(schema)))
+        .content("text/plain", Content::new(Some(utoipa::schema!(String))))
+        .build()
+}
+
+/// What ids look like.
+fn pattern(path: &str, parameter: &str) -> Option<&'static str> {
+    const RUN: &str = "^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$";
+    const TASK: &str = r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\.[1-9][0-9]{0,8}$";
+    match (path, parameter) {
+        (_, "run") | ("/org", "after") => Some(RUN),
+        (_, "task") | ("/tasks", "after") => Some(TASK),
+        _ => None,
+    }
+}
+
+/// The description as it is sent.
+pub(super) fn description() -> String {
+    Description::openapi().to_json().unwrap_or_default()
+}
+
+#[utoipa::path(get, path = "/openapi.json", tag = "server", description = "This description.",
+    responses((status = 200, description = "This description", content_type = "application/json", body = Object)))]
+pub(super) async fn openapi(request: HttpRequest, app: web::Data<App>) -> HttpResponse {
+    match Query::of(&request, &[]) {
+        Ok(_) => HttpResponse::Ok().content_type("application/json").body(app.description.clone()),
+        Err(answer) => answer,
+    }
+}
+
