@@ -61,14 +61,17 @@ fn url(text: &str, place: &'static str) -> Result<String, BadAddress> {
         Some(colon) => (&rest[..colon], Some(&rest[colon + 1..])),
         None => (rest, None),
     };
-    let is_name = !host.is_empty() && host.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._".contains(&byte));
+    let is_name =
+        !host.is_empty() && host.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._".contains(&byte));
     let is_v6 = host
         .strip_prefix('[')
         .and_then(|host| host.strip_suffix(']'))
         .is_some_and(|host| host.parse::<std::net::Ipv6Addr>().is_ok());
     let port = match digits {
         None => Some(port),
-        Some(digits) if digits.bytes().all(|byte| byte.is_ascii_digit()) => digits.parse().ok().filter(|&port| port > 0),
+        Some(digits) if digits.bytes().all(|byte| byte.is_ascii_digit()) => {
+            digits.parse().ok().filter(|&port| port > 0)
+        }
         Some(_) => None,
     };
     match port {
@@ -95,7 +98,10 @@ mod tests {
     }
 
     #[rstest]
-    #[case("https://h:1", "`https://h:1` (here) asks for TLS, which is not built in: write `http://HOST:PORT`, of a tunnel for example")]
+    #[case(
+        "https://h:1",
+        "`https://h:1` (here) asks for TLS, which is not built in: write `http://HOST:PORT`, of a tunnel for example"
+    )]
     #[case("ftp://h", "`ftp://h` (here) is no address of a server: write `http://HOST:PORT`")]
     #[case("h:0", "`h:0` (here) is no address of a server: write `http://HOST:PORT`")]
     #[case("h:99999", "`h:99999` (here) is no address of a server: write `http://HOST:PORT`")]

@@ -29,7 +29,8 @@ pub(super) fn follow(server: &Server, run: RunId) -> (UnboundedReceiver<Entry>, 
         let mut ear = Ear { run, known: HashMap::new(), to };
         loop {
             match ear.listen(&server).await {
-                Ok(true) => return,
+                // The end was passed on: that nothing breaks any more is no break.
+                Ok(true) => return broken.closed().await,
                 Ok(false) => {}
                 Err(failure) => {
                     let _nobody = broken.send(Broken { reason: failure.to_string() });
@@ -74,7 +75,8 @@ struct Told {
 impl Ear {
     /// Listens as long as the websocket is open; `true` when the run has ended.
     async fn listen(&mut self, server: &Server) -> Result<bool, Failure> {
-        let open = || async { server.websocket(self.run).connect().await.map_err(|error| server.unopened(&error)) };
+        let open =
+            || async { server.websocket(self.run).connect().await.map_err(|error| server.unopened(&error)) };
         let (_, mut socket) = patiently(open).await?;
         // Asked once the socket is open: what happens between the two is told twice rather than not at all.
         let RunTold { run, .. } = patiently(|| server.run(self.run)).await?;
@@ -152,7 +154,19 @@ fn run_state(name: &str) -> Option<RunState> {
 impl Told {
     /// How a task stands, as if it had been told just now.
     fn of(task: &TaskShown) -> Self {
-        let TaskShown { task: id, run, block, line, index, state, attempt, agent, exit_code, message, reason } = task.clone();
+        let TaskShown {
+            task: id,
+            run,
+            block,
+            line,
+            index,
+            state,
+            attempt,
+            agent,
+            exit_code,
+            message,
+            reason,
+        } = task.clone();
         Self {
             seq: 0,
             time: Timestamp::UNIX_EPOCH,
@@ -171,11 +185,39 @@ impl Told {
     }
 
     fn frame(self) -> Option<Frame> {
-        let Self { seq, time, run, task, state, block, line, index, attempt, reason, message, agent, exit_code } = self;
+        let Self {
+            seq,
+            time,
+            run,
+            task,
+            state,
+            block,
+            line,
+            index,
+            attempt,
+            reason,
+            message,
+            agent,
+            exit_code,
+        } = self;
         let task: TaskId = task?.parse().ok()?;
         let state = *State::ALL.iter().find(|known| known.to_string() == state)?;
         let block = block.into();
-        Some(Frame { seq, time, run, task, block, line, index, attempt, state, reason, message, agent, exit_code })
+        Some(Frame {
+            seq,
+            time,
+            run,
+            task,
+            block,
+            line,
+            index,
+            attempt,
+            state,
+            reason,
+            message,
+            agent,
+            exit_code,
+        })
     }
 }
 

@@ -27,9 +27,8 @@ pub(super) enum Unanswered {
     Server(#[from] ServerFailure),
 }
 
-/// Between tries to reach a server that was there before.
-const PAUSES: [Duration; 8] =
-    [250, 500, 1000, 2000, 4000, 8000, 8000, 8000].map(Duration::from_millis);
+/// Between tries to reach a server that was there before, milliseconds.
+const PAUSES: [u64; 8] = [250, 500, 1000, 2000, 4000, 8000, 8000, 8000];
 
 impl Host {
     /// Pieces of what a launch has written, in the order of `streams`, each from its offset on, at most `length`
@@ -74,7 +73,7 @@ pub(super) async fn patiently<T, F: Future<Output = Result<T, ServerFailure>>>(
             Err(ServerFailure::OutOfReach(why)) => log::warn!("{why}"),
             answered => return answered,
         }
-        tokio::time::sleep(pause).await;
+        tokio::time::sleep(Duration::from_millis(pause)).await;
     }
     ask().await
 }

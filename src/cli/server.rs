@@ -118,7 +118,8 @@ impl Server {
         let token = env::var("BORGES_TOKEN").ok().filter(|token| !token.is_empty());
         let withheld = token.is_some() && !trusted;
         // Idle connections are left before the server leaves them, after 5 s.
-        let connector = Connector::new().timeout(Duration::from_secs(5)).conn_keep_alive(Duration::from_secs(4));
+        let connector =
+            Connector::new().timeout(Duration::from_secs(5)).conn_keep_alive(Duration::from_secs(4));
         let http = awc::Client::builder()
             .timeout(HEAD)
             .disable_redirects()
@@ -144,10 +145,15 @@ impl Server {
     }
 
     /// Runs a document; only these blocks of it, if there are any.
-    pub(super) async fn submit(&self, document: Bytes, names: &[String]) -> Result<(Scheduled, Bytes), Failure> {
+    pub(super) async fn submit(
+        &self,
+        document: Bytes,
+        names: &[String],
+    ) -> Result<(Scheduled, Bytes), Failure> {
         let names: Vec<String> = names.iter().map(|name| format!("name={}", encoded(name))).collect();
         let route = if names.is_empty() { "/org".to_owned() } else { format!("/org?{}", names.join("&")) };
-        let request = self.request(Method::POST, &route).timeout(ACCEPTANCE).insert_header((CONTENT_TYPE, "text/org"));
+        let request =
+            self.request(Method::POST, &route).timeout(ACCEPTANCE).insert_header((CONTENT_TYPE, "text/org"));
         let sent = request.send_body(document).await.map_err(|error| self.unsent(&error))?;
         let text = self.text(sent).await?;
         Ok((self.value(&text)?, text))
@@ -198,7 +204,10 @@ impl Server {
         let mut all = Vec::new();
         let mut after: Option<String> = None;
         loop {
-            let fields = [run.map(|run| format!("run={run}")), after.map(|after| format!("after={}", encoded(&after)))];
+            let fields = [
+                run.map(|run| format!("run={run}")),
+                after.map(|after| format!("after={}", encoded(&after))),
+            ];
             let query = fields.into_iter().flatten().collect::<Vec<_>>().join("&");
             let TaskPage { tasks, next } = self.get(&format!("/tasks?{query}")).await?;
             let nothing = tasks.is_empty();
@@ -286,7 +295,10 @@ impl Server {
         self.whole(answer).await
     }
 
-    async fn output_answer<S: Answers>(&self, answer: ClientResponse<S>) -> Result<ClientResponse<S>, Failure> {
+    async fn output_answer<S: Answers>(
+        &self,
+        answer: ClientResponse<S>,
+    ) -> Result<ClientResponse<S>, Failure> {
         if answer.status().is_success() && kind(&answer) == "text/plain" {
             return Ok(answer);
         }
@@ -314,7 +326,8 @@ impl Server {
             }
             Ok(mut refusal) => {
                 if refusal.status == 401 && self.withheld {
-                    refusal.detail += "\nBORGES_TOKEN is shown only to a server that `--server` or `BORGES_SERVER` names.";
+                    refusal.detail +=
+                        "\nBORGES_TOKEN is shown only to a server that `--server` or `BORGES_SERVER` names.";
                 } else if refusal.status == 401 && self.token.is_none() {
                     refusal.detail += "\nWrite it into BORGES_TOKEN, and name the server by `--server`.";
                 }

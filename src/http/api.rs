@@ -1,7 +1,9 @@
 //! `/openapi.json`: every route as it is, for programs to read.
 
 use actix_web::{HttpRequest, HttpResponse, web};
+use utoipa::openapi::link::Link;
 use utoipa::openapi::path::Operation;
+use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme};
 use utoipa::openapi::{Content, ObjectBuilder, Ref, RefOr, Response, ResponseBuilder, Type};
 use utoipa::{Modify, OpenApi};
 
@@ -43,6 +45,7 @@ struct Description;
 /// What any route may answer.
 struct Everywhere;
 
+const TOKEN: &str = "The server's token; processes of its own user on its machine need none";
 const REFUSALS: [(&str, &str); 5] = [
     ("400", "A parameter is wrong, or not known; the answer says what to write"),
     ("401", "The server's token is needed"),
@@ -54,6 +57,14 @@ const REFUSALS: [(&str, &str); 5] = [
 impl Modify for Everywhere {
     fn modify(&self, openapi: &mut utoipa::openapi::OpenApi) {
         openapi.info.version = env!("CARGO_PKG_VERSION").to_owned();
+        let token = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).description(Some(TOKEN)).build();
+        let components = openapi.components.get_or_insert_default();
+        components.add_security_scheme("token", SecurityScheme::Http(token));
+        // None is needed by who comes from the server's own user.
+        openapi.security = Some(vec![
+            SecurityRequirement::default(),
+            SecurityRequirement::new("token", Vec::<String>::new()),
+        ]);
         for (path, item) in &mut openapi.paths.paths {
             let operations: [&mut Option<Operation>; 3] = [&mut item.get, &mut item.post, &mut item.delete];
             for operation in operations.into_iter().flatten() {
@@ -63,6 +74,9 @@ impl Modify for Everywhere {
                         let text = ObjectBuilder::new().schema_type(Type::String).pattern(Some(pattern));
                         parameter.schema = Some(text.into());
                     }
+                }
+                if let Some(RefOr::T(response)) = operation.responses.responses.get_mut("200") {
+                    response.links.extend(links(path, operation.operation_id.as_deref()));
                 }
                 let responses = &mut operation.responses.responses;
                 for (status, description) in REFUSALS {
@@ -83,6 +97,28 @@ fn refusal(description: &str) -> Response {
         .content("application/problem+json", Content::new(Some(schema)))
         .content("text/plain", Content::new(Some(utoipa::schema!(String))))
         .build()
+}
+
+/// Where the ids in an answer lead.
+fn links(path: &str, operation: Option<&str>) -> Vec<(String, RefOr<Link>)> {
+    let to = |operations: &[&str], parameter: &str, place: &str| -> Vec<(String, RefOr<Link>)> {
+        let link = |operation: &&str| {
+            let link = Link::builder().operation_id(*operation).parameter(parameter, place).build();
+            ((*operation).to_owned(), link.into())
+        };
+        operations.iter().map(link).collect()
+    };
+    const OF_A_TASK: [&str; 6] = ["task", "stdout", "stderr", "root", "file", "kill"];
+    match (path, operation) {
+        ("/org", Some("submit")) => {
+            let mut links = to(&["run", "cancel", "tasks"], "run", "$response.body#/run");
+            links.extend(to(&OF_A_TASK, "task", "$response.body#/blocks/0/task"));
+            links
+        }
+        ("/org", _) => to(&["run", "cancel"], "run", "$response.body#/runs/0/run"),
+        ("/tasks", _) => to(&OF_A_TASK, "task", "$response.body#/tasks/0/task"),
+        _ => Vec::new(),
+    }
 }
 
 /// What ids look like.
@@ -109,4 +145,3 @@ pub(super) async fn openapi(request: HttpRequest, app: web::Data<App>) -> HttpRe
         Err(answer) => answer,
     }
 }
-

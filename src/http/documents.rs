@@ -11,7 +11,7 @@ use super::answer::{Located, Problem, Wish, answer, failed, located, missing, pl
 use super::query::{Query, bad};
 use super::tasks::PAGE;
 use super::{App, body};
-use crate::actors::{ParseDocument, RunShown, Submission};
+use crate::actors::{ParseDocument, RunShown, Submission, Waiting};
 use crate::spec::{Plan, Problem as Wrong, Request as PlanRequest, Severity};
 use crate::task::{RunId, State};
 
@@ -52,6 +52,34 @@ pub(super) struct RunPage {
     next: Option<RunId>,
 }
 
+/// A run, and what of it waits.
+#[derive(Debug, Serialize, ToSchema)]
+struct RunNow {
+    #[serde(flatten)]
+    run: RunShown,
+    /// Tasks that wait for the cluster, those with the same reason together.
+    waiting: Vec<WaitShown>,
+}
+
+/// Tasks that wait for the same reason.
+#[derive(Debug, Serialize, ToSchema)]
+struct WaitShown {
+    /// The block that has waited longest.
+    block: String,
+    line: u32,
+    /// How long it has waited.
+    seconds: f64,
+    /// How many wait with it, itself included.
+    tasks: usize,
+    reason: String,
+}
+
+impl From<Waiting> for WaitShown {
+    fn from(Waiting { block, line, waited, tasks, reason }: Waiting) -> Self {
+        Self { block: block.to_string(), line, seconds: waited.as_secs_f64(), tasks, reason }
+    }
+}
+
 /// A run that is to end.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct RunKilling {
@@ -67,11 +95,15 @@ pub(super) struct RunKilling {
     params(
         ("dry-run" = Option<u8>, Query, maximum = 1, description = "1: only says what would run"),
         ("name" = Option<Vec<String>>, Query, description = "only this block, and those it requires"),
+        ("Idempotency-Key" = Option<String>, Header, pattern = "^[!-~]{1,255}$",
+         description = "makes a repeat safe: the same key with the same document answers with the first one's run"),
     ),
     request_body(content((String = "text/plain"), (String = "text/org")), description = "An Org document"),
     responses(
         (status = 200, description = "What runs, and what does not", content((Scheduled = "application/json"), (String = "text/plain"))),
         (status = 413, description = "It is too long, or has too many blocks",
+         content((Problem = "application/problem+json"), (String = "text/plain"))),
+        (status = 422, description = "The `Idempotency-Key` came with another document before",
          content((Problem = "application/problem+json"), (String = "text/plain"))),
     ),
 )]
@@ -187,7 +219,7 @@ pub(super) async fn runs(request: HttpRequest, app: web::Data<App>) -> HttpRespo
     get, path = "/org/{run}", tag = "documents",
     description = "How a run stands.",
     params(("run" = String, Path)),
-    responses((status = 200, description = "The run", content((RunShown = "application/json"), (String = "text/plain"))),
+    responses((status = 200, description = "The run", content((RunNow = "application/json"), (String = "text/plain"))),
               (status = 404, description = "")),
 )]
 pub(super) async fn run(request: HttpRequest, id: web::Path<String>, app: web::Data<App>) -> HttpResponse {
@@ -199,7 +231,14 @@ pub(super) async fn run(request: HttpRequest, id: web::Path<String>, app: web::D
     }
     let Ok(id) = id.parse::<RunId>() else { return missing(&request, &format!("run `{id}`")) };
     match app.engine.run(id).await {
-        Ok(Some(run)) => answer(&request, &run, || line(&run)),
+        Ok(Some(run)) => {
+            let waiting = match app.engine.waiting(id).await {
+                Ok(waiting) => waiting.into_iter().map(WaitShown::from).collect(),
+                Err(error) => return failed(&request, &error),
+            };
+            let now = RunNow { run, waiting };
+            answer(&request, &now, || line(&now.run) + &now.waiting.iter().map(wait_line).collect::<String>())
+        }
         Ok(None) => missing(&request, &format!("run `{id}`")),
         Err(error) => failed(&request, &error),
     }
@@ -230,6 +269,11 @@ pub(super) async fn cancel(request: HttpRequest, id: web::Path<String>, app: web
 fn line(run: &RunShown) -> String {
     let RunShown { run, state, tasks, ended, accepted, .. } = run;
     format!("{run}  {}  {ended} of {tasks} ended  {accepted}\n", state.name())
+}
+
+fn wait_line(WaitShown { block, line, seconds, tasks, reason }: &WaitShown) -> String {
+    let more = if *tasks > 1 { format!(", and {} more", tasks - 1) } else { String::new() };
+    format!("  {block}{more}: line {line}: waits for {seconds:.0} s: {reason}\n")
 }
 
 /// The document is wrong: nothing of it was launched.

@@ -33,6 +33,8 @@ const PING: Duration = Duration::from_secs(5);
     params(
         ("run" = Option<String>, Query, description = "only this run"),
         ("task" = Option<String>, Query, description = "only this task, and its run's end"),
+        ("since" = Option<u64>, Query, description = "what came after the frame of this number, first"),
+        ("output" = Option<u8>, Query, maximum = 1, description = "1: also what blocks write"),
     ),
     responses((status = 101, description = "The websocket is open"), (status = 404, description = "")),
 )]

@@ -99,12 +99,7 @@ pub(super) async fn file(
     }
 }
 
-async fn directory(
-    request: &HttpRequest,
-    engine: &Engine,
-    launch: LaunchId,
-    path: Arc<str>,
-) -> HttpResponse {
+async fn directory(request: &HttpRequest, engine: &Engine, launch: LaunchId, path: Arc<str>) -> HttpResponse {
     match engine.files(launch, path.clone()).await {
         Ok(Directory::Files(found)) => {
             let files: Vec<FileShown> = found

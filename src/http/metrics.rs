@@ -172,8 +172,11 @@ impl Family {
         };
         let mut text = format!("# HELP {name} {help}\n# TYPE {name} {kind}\n");
         for (values, number) in samples {
-            let pairs: Vec<String> =
-                labels.iter().zip(values).map(|(label, value)| format!("{label}=\"{}\"", escaped(value))).collect();
+            let pairs: Vec<String> = labels
+                .iter()
+                .zip(values)
+                .map(|(label, value)| format!("{label}=\"{}\"", escaped(value)))
+                .collect();
             let pairs = if pairs.is_empty() { String::new() } else { format!("{{{}}}", pairs.join(",")) };
             let _infallible = writeln!(text, "{name}{pairs} {number}");
         }
@@ -199,7 +202,11 @@ impl Family {
 
 /// Whole numbers without a point.
 fn number_of(number: f64) -> Value {
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "it is whole and counts things")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "it is whole and counts things"
+    )]
     if number.fract() == 0.0 && number >= 0.0 { json!(number as u64) } else { json!(number) }
 }
 

@@ -46,9 +46,9 @@ mod token;
 
 use std::net::{SocketAddr, TcpListener};
 
-use actix_web::middleware::from_fn;
 use actix_web::error::InternalError;
 use actix_web::guard::{Any, Get, Head};
+use actix_web::middleware::from_fn;
 use actix_web::web::{self, PathConfig, PayloadConfig, QueryConfig, ServiceConfig};
 use actix_web::{App as WebApp, HttpRequest, HttpServer, Resource, Route};
 use bytes::Bytes;
@@ -224,8 +224,7 @@ fn reading() -> Route {
 
 /// A path, and the methods it has; any other one is told so.
 fn resource(path: &str, allowed: &'static str) -> Resource {
-    web::resource(path)
-        .default_service(web::to(move |request: HttpRequest| async move {
-            answer::wrong_method(&request, allowed)
-        }))
+    web::resource(path).default_service(web::to(move |request: HttpRequest| async move {
+        answer::wrong_method(&request, allowed)
+    }))
 }

@@ -29,6 +29,7 @@ const LISTEN: Duration = Duration::from_millis(100);
         ("follow" = Option<u8>, Query, maximum = 1, description = "1: goes on until the launch ends"),
         ("attempt" = Option<u32>, Query, minimum = 1, description = "of this launch; without it, of the last"),
         ("offset" = Option<u64>, Query, description = "from this byte on"),
+        ("limit" = Option<u64>, Query, minimum = 1, description = "at most so many bytes"),
     ),
     responses((status = 200, description = "What was written", content_type = "text/plain", body = String),
               (status = 404, description = "")),
@@ -46,6 +47,7 @@ pub(super) async fn stdout(request: HttpRequest, id: web::Path<String>, app: web
         ("follow" = Option<u8>, Query, maximum = 1, description = "1: goes on until the launch ends"),
         ("attempt" = Option<u32>, Query, minimum = 1, description = "of this launch; without it, of the last"),
         ("offset" = Option<u64>, Query, description = "from this byte on"),
+        ("limit" = Option<u64>, Query, minimum = 1, description = "at most so many bytes"),
     ),
     responses((status = 200, description = "What was written", content_type = "text/plain", body = String),
               (status = 404, description = "")),
@@ -55,9 +57,20 @@ pub(super) async fn stderr(request: HttpRequest, id: web::Path<String>, app: web
 }
 
 /// Which part of it, and whether to go on.
-fn wanted(query: &Query) -> Result<(bool, Option<u32>, u64), String> {
-    let follow = query.flag("follow")?;
-    Ok((follow, attempt(query)?, query.number("offset", 0, u64::MAX)?.unwrap_or_default()))
+struct Part {
+    follow: bool,
+    attempt: Option<u32>,
+    offset: u64,
+    limit: u64,
+}
+
+fn part(query: &Query) -> Result<Part, String> {
+    Ok(Part {
+        follow: query.flag("follow")?,
+        attempt: attempt(query)?,
+        offset: query.number("offset", 0, u64::MAX)?.unwrap_or_default(),
+        limit: query.number("limit", 1, u64::MAX)?.unwrap_or(u64::MAX),
+    })
 }
 
 /// `?attempt=`: which launch.
@@ -78,12 +91,12 @@ async fn output(
     app: web::Data<App>,
     file: &'static str,
 ) -> HttpResponse {
-    let query = match Query::of(&request, &["follow", "attempt", "offset"]) {
+    let query = match Query::of(&request, &["follow", "attempt", "offset", "limit"]) {
         Ok(query) => query,
         Err(answer) => return answer,
     };
-    let (follow, attempt, offset) = match wanted(&query) {
-        Ok(wanted) => wanted,
+    let Part { follow, attempt, offset, limit } = match part(&query) {
+        Ok(part) => part,
         Err(wrong) => return bad(&request, &wrong),
     };
     let (task, shown) = match find(&id, &app.engine).await {
@@ -100,7 +113,8 @@ async fn output(
     if request.method() == Method::HEAD {
         return answer.finish();
     }
-    let reader = Follower { engine: app.engine.clone(), launch, file: file.into(), offset, follow };
+    let reader =
+        Follower { engine: app.engine.clone(), launch, file: file.into(), offset, left: limit, follow };
     answer.streaming(stream::try_unfold(reader, |mut reader| async move {
         Ok::<_, EngineError>(reader.next().await?.map(|bytes| (bytes, reader)))
     }))
@@ -112,6 +126,8 @@ struct Follower {
     launch: LaunchId,
     file: Arc<str>,
     offset: u64,
+    /// How many bytes are still wanted.
+    left: u64,
     follow: bool,
 }
 
@@ -119,16 +135,21 @@ impl Follower {
     /// The next piece; `None` at the end.
     async fn next(&mut self) -> Result<Option<Bytes>, EngineError> {
         loop {
+            let length = CHUNK.min(usize::try_from(self.left).unwrap_or(CHUNK));
+            if length == 0 {
+                return Ok(None);
+            }
             // Asked before the file is read: what a block writes at its very end is then not missed.
             let over = match self.engine.task(self.launch.task).await? {
                 Some(task) => task.attempt != self.launch.attempt || !may_write(task.state),
                 None => true,
             };
             let files = vec![(self.file.clone(), self.offset)];
-            let mut read = self.engine.read_output(self.launch, files, CHUNK).await?;
+            let mut read = self.engine.read_output(self.launch, files, length).await?;
             match read.pop() {
                 Some(Piece::Bytes(bytes, _)) if !bytes.is_empty() => {
                     self.offset += bytes.len() as u64;
+                    self.left -= bytes.len() as u64;
                     return Ok(Some(bytes));
                 }
                 Some(Piece::Bytes(..) | Piece::Missing) | None => {}
