@@ -3,7 +3,6 @@
 
 #[path = "program.rs"]
 mod program;
-#[path = "served.rs"]
 mod served;
 
 use std::io::{Read, Write};
@@ -53,7 +52,7 @@ fn a_run_at_a_server_is_shown_as_one_here() {
         assert!(run.states("a").last().unwrap().starts_with("finished"), "{}", run.stderr);
         assert!(run.states("c").last().unwrap().starts_with("failed, exit code 3 ("), "{}", run.stderr);
         assert!(run.states("d")[0].starts_with("skipped"), "{}", run.stderr);
-        assert!(run.not_run("line-15").unwrap().contains("conf"), "{}", run.stderr);
+        assert!(run.not_run("line-16").unwrap().contains("conf"), "{}", run.stderr);
         assert_eq!(run.summary(), "2 finished, 1 failed, 1 skipped");
     }
 }

@@ -1,7 +1,6 @@
 //! The server's routes, asked rightly and wrongly, with the real curl.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test")]
 
-#[path = "served.rs"]
 mod served;
 
 use std::io::{Read, Write};

@@ -1,18 +1,130 @@
 //! The server, as curl meets it: the real program, the real curl, real kills.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test")]
 
-#[path = "served.rs"]
-mod served;
-
 use std::fs;
+use std::io::{BufRead, BufReader};
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
-use std::process::{Command, Stdio};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
 
 use futures_util::StreamExt;
-use nix::sys::signal::Signal;
-use served::{BORGES, Served};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use tempfile::TempDir;
+
+const BORGES: &str = env!("CARGO_BIN_EXE_borges");
+
+/// A server with a state directory of its own.
+struct Served {
+    home: TempDir,
+    server: Option<Child>,
+    address: String,
+}
+
+impl Served {
+    fn start() -> Self {
+        Self::with("")
+    }
+
+    fn with(setupfile: &str) -> Self {
+        let home = TempDir::new().unwrap();
+        let data = home.path().join("state");
+        let text = format!("#+borges_port: 0\n#+borges_data: {}\n{setupfile}", data.display());
+        fs::write(home.path().join("setup.org"), text).unwrap();
+        let mut served = Self { home, server: None, address: String::new() };
+        served.run();
+        served
+    }
+
+    /// Starts the server, and waits until it says where it listens.
+    fn run(&mut self) {
+        let mut server = self.command().stderr(Stdio::piped()).spawn().unwrap();
+        let mut log = BufReader::new(server.stderr.take().unwrap()).lines().map(Result::unwrap);
+        let said = log.find_map(|line| {
+            let (_, rest) = line.split_once("API server running at ")?;
+            Some(rest.split(';').next()?.to_owned())
+        });
+        self.address = said.expect("the server says where it listens");
+        // Somebody has to read on, or the server would wait for room.
+        std::thread::spawn(move || log.for_each(drop));
+        self.server = Some(server);
+    }
+
+    fn command(&self) -> Command {
+        let mut command = Command::new(BORGES);
+        // The original's own way to start it.
+        command.arg("-logtostderr=true").arg("-f").arg(self.home.path().join("setup.org"));
+        command.env_remove("BORGES_LOG").stdin(Stdio::null()).stdout(Stdio::null());
+        command
+    }
+
+    fn signal(&mut self, signal: Signal) {
+        let mut server = self.server.take().unwrap();
+        kill(Pid::from_raw(server.id().try_into().unwrap()), signal).unwrap();
+        server.wait().unwrap();
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.home.path().join(name)
+    }
+
+    /// curl's answer: status and body.
+    fn curl(&self, arguments: &[&str], route: &str) -> (u16, String) {
+        let Output { stdout, stderr, .. } = Command::new("curl")
+            .args(["-sS", "--max-time", "60", "--path-as-is", "-w", "\n%{http_code}"])
+            .args(arguments)
+            .arg(format!("http://{}{route}", self.address))
+            .current_dir(self.home.path())
+            .output()
+            .unwrap();
+        let text = String::from_utf8(stdout).unwrap();
+        let (body, status) = text.rsplit_once('\n').unwrap();
+        assert_ne!(status, "000", "{}", String::from_utf8_lossy(&stderr));
+        (status.parse().unwrap(), body.to_owned())
+    }
+
+    /// Submits a document; its run's id.
+    fn submit(&self, document: &str) -> String {
+        fs::write(self.path("submitted.org"), document).unwrap();
+        let (status, text) = self.curl(&["-X", "POST", "--data-binary", "@submitted.org"], "/org");
+        assert_eq!(status, 200, "{text}");
+        text.lines().find_map(|line| line.strip_prefix("run ")).expect("a run").to_owned()
+    }
+
+    /// Waits until the task is in `state`; its line.
+    fn wait_for(&self, task: &str, state: &str) -> String {
+        for _ in 0..600 {
+            let (status, line) = self.curl(&[], &format!("/tasks/{task}"));
+            assert_eq!(status, 200, "{line}");
+            if line.contains(&format!("  {state}  ")) {
+                return line;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(50));
+        }
+        panic!("{task} was never {state}");
+    }
+}
+
+impl Drop for Served {
+    fn drop(&mut self) {
+        if let Some(mut server) = self.server.take() {
+            let _ = server.kill();
+            let _ = server.wait();
+        }
+        // The agent and its blocks outlive the server, as they should; they do not outlive the test.
+        let ours = self.home.path().as_os_str().as_encoded_bytes().to_owned();
+        for process in fs::read_dir("/proc").unwrap().flatten() {
+            let about =
+                ["cmdline", "environ"].map(|file| fs::read(process.path().join(file)).unwrap_or_default());
+            let pid = process.file_name().to_str().and_then(|name| name.parse().ok());
+            if let Some(pid) = pid
+                && about.iter().any(|text| text.windows(ours.len()).any(|part| part == ours))
+            {
+                let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
+            }
+        }
+    }
+}
 
 const FOREVER: &str = "#+TITLE: t\n#+name: run-forever\n#+BEGIN_SRC sh\necho \"Started running\"\nwhile true; do\n  \
                        echo \"Still running...\"\n  sleep 0.1\ndone\n#+END_SRC\n";

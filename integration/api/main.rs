@@ -1,36 +1,24 @@
 //! The API from its description alone: schemathesis reads `/openapi.json` and asks everything it can think of;
 //! Prometheus' own parser reads `/metrics`.
 //!
-//! Both are Python programs: they are put into a venv below `target/`, by name and version, at the first run.
+//! Both are Python programs, which `integration/check python` installs.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test")]
 
-#[path = "../served.rs"]
+#[path = "../served/mod.rs"]
 mod served;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
-use std::sync::Mutex;
 use std::{env, fs};
 
 use serde_json::Value;
 use served::Served;
 
-const PACKAGES: [&str; 2] = ["schemathesis==4.32.5", "prometheus_client==0.26.0"];
-
-/// A folder with the Python programs.
-fn venv() -> PathBuf {
-    // Tests of one file run side by side; the second waits for the first.
-    static ONE: Mutex<()> = Mutex::new(());
-    let _one = ONE.lock().unwrap();
-    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("api-venv");
-    let marker = folder.join("packages");
-    if fs::read_to_string(&marker).is_ok_and(|packages| packages == PACKAGES.join(" ")) {
-        return folder;
-    }
-    done(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&folder));
-    done(Command::new(folder.join("bin/pip")).args(["install", "--quiet"]).args(PACKAGES));
-    fs::write(marker, PACKAGES.join(" ")).unwrap();
-    folder
+/// A program of the folder in which `integration/check python` puts the packages of `requirements.txt`.
+fn python(program: &str) -> PathBuf {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/python/bin").join(program);
+    assert!(path.exists(), "{} is missing: run `integration/check python`", path.display());
+    path
 }
 
 fn done(command: &mut Command) -> String {
@@ -40,13 +28,11 @@ fn done(command: &mut Command) -> String {
     said
 }
 
-/// A server with something to be seen in it: runs that ended well and badly, and one that goes on.
+/// A server with something to be seen in it: a block that ended well, and one that ended badly.
 fn inhabited() -> Served {
     let served = Served::with("#+borges_max_document: 64K\n");
     let run = served.submit("#+name: a\n#+begin_src sh\necho out; echo err >&2; mkdir d; echo x > d/x.csv\n#+end_src\n#+name: b\n#+begin_src sh :after a\nexit 3\n#+end_src\n");
     served.wait_for(&format!("{run}.2"), "failed");
-    let run = served.submit("#+name: a\n#+begin_src sh\nexec sleep 600\n#+end_src\n");
-    served.wait_for(&format!("{run}.1"), "running");
     served
 }
 
@@ -58,18 +44,18 @@ fn every_answer_is_described() {
     let config = Path::new(env!("CARGO_MANIFEST_DIR")).join("integration/api/schemathesis.toml");
     // JSON, with all that follows from the ids in answers; then text.
     for (arguments, examples) in [
-        (&["-H", "Accept: application/json", "--phases", "coverage,fuzzing,stateful"][..], "40"),
-        (&["--phases", "fuzzing"], "20"),
+        (&["-H", "Accept: application/json", "--phases", "coverage,fuzzing,stateful"][..], "30"),
+        (&["--phases", "coverage,fuzzing"], "10"),
     ] {
         let said = done(
-            Command::new(venv().join("bin/st"))
-                .arg("--config-file")
+            Command::new(python("st"))
+                .args(["--no-color", "--config-file"])
                 .arg(&config)
                 .args(["run", &format!("http://{}/openapi.json", served.address)])
-                .args(["--checks", "all", "--continue-on-failure", "--request-timeout", "20"])
+                .args(["--continue-on-failure", "--request-timeout", "20"])
                 .args(["--seed", &seed, "--max-examples", examples])
                 .args(arguments)
-                .current_dir(served.home.path()),
+                .current_dir(served.path(".")),
         );
         println!("{said}");
     }
@@ -101,15 +87,17 @@ print(json.dumps(samples))
 #[test]
 fn both_ways_to_tell_the_numbers_tell_the_same() {
     let served = inhabited();
+    let run = served.submit("#+name: a\n#+begin_src sh\nexec sleep 600\n#+end_src\n");
+    served.wait_for(&format!("{run}.1"), "running");
     fs::write(served.path("metrics"), served.curl(&[], "/metrics").1).unwrap();
     let varz: Value = serde_json::from_str(&served.curl(&[], "/varz").1).unwrap();
     let script = format!("{} < metrics", "exec \"$0\" -c \"$1\"");
     let said = done(
         Command::new("sh")
             .args(["-c", &script])
-            .arg(venv().join("bin/python"))
+            .arg(python("python"))
             .arg(READ)
-            .current_dir(served.home.path()),
+            .current_dir(served.path(".")),
     );
     let read: Value = serde_json::from_str(&said).unwrap();
     let told = varz["metrics"].as_object().unwrap();

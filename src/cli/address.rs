@@ -122,10 +122,11 @@ mod tests {
     #[case([None, Some(""), Some("c:1")], "http://c:1", false)]
     #[case([None, None, None], "http://127.0.0.1:8888", false)]
     fn the_token_goes_only_where_the_user_said(
-        #[case] [argument, variable, document]: [Option<&str>; 3],
+        #[case] named: [Option<&str>; 3],
         #[case] url: &str,
         #[case] trusted: bool,
     ) {
+        let [argument, variable, document] = named;
         let address = choose(argument, variable, document).unwrap();
         assert_eq!((address.url.as_str(), address.trusted), (url, trusted));
     }

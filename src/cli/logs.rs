@@ -13,6 +13,8 @@ use crate::task::{LaunchId, State};
 
 /// How much is read at once.
 const CHUNK: usize = 4 << 20;
+/// Behind the end of any file.
+const END: u64 = i64::MAX.unsigned_abs();
 /// How often a task that waits is looked at.
 const LISTEN: Duration = Duration::from_millis(300);
 
@@ -67,7 +69,7 @@ async fn read(server: &Server, arguments: &LogsArguments) -> Result<Exit, Failur
             (false, State::Failed | State::Killed) => return Ok(Exit::BlockFailed),
             (false, _) if over => {
                 // Its launch has ended, and another one comes: nothing more of the one that is read.
-                offset = u64::MAX;
+                offset = END;
                 tokio::time::sleep(LISTEN).await;
             }
             (false, _) => tokio::time::sleep(LISTEN).await,

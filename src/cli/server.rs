@@ -3,6 +3,7 @@
 use std::env;
 use std::time::Duration;
 
+use actix_web::error::ParseError;
 use actix_web::http::Method;
 use actix_web::http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE};
 use awc::error::{ConnectError, SendRequestError};
@@ -161,9 +162,14 @@ impl Server {
 
     /// Ends a run; a task of it, if one is named.
     pub(super) async fn kill(&self, run: RunId, task: Option<TaskId>) -> Result<(), Failure> {
+        #[derive(Deserialize)]
+        struct Killing {
+            #[serde(rename = "killing")]
+            _killing: bool,
+        }
         let route = task.map_or_else(|| format!("/org/{run}"), |task| format!("/tasks/{task}"));
         let sent = self.request(Method::DELETE, &route).send().await;
-        let _said: serde_json::Value = self.read(sent.map_err(|error| self.unsent(&error))?).await?;
+        let _said: Killing = self.read(sent.map_err(|error| self.unsent(&error))?).await?;
         Ok(())
     }
 
@@ -349,6 +355,9 @@ impl Server {
             SendRequestError::Connect(ConnectError::Io(error)) => self.out_of_reach(error),
             SendRequestError::Connect(ConnectError::Timeout) | SendRequestError::Timeout => {
                 Failure::OutOfReach(format!("`{}` does not answer", self.url))
+            }
+            SendRequestError::Response(ParseError::Incomplete | ParseError::Io(_)) => {
+                self.out_of_reach(&"it closed the connection without an answer")
             }
             SendRequestError::Response(_) => self.no_borges("something that is no HTTP"),
             error => self.out_of_reach(error),

@@ -110,11 +110,7 @@ fn links(path: &str, operation: Option<&str>) -> Vec<(String, RefOr<Link>)> {
     };
     const OF_A_TASK: [&str; 6] = ["task", "stdout", "stderr", "root", "file", "kill"];
     match (path, operation) {
-        ("/org", Some("submit")) => {
-            let mut links = to(&["run", "cancel", "tasks"], "run", "$response.body#/run");
-            links.extend(to(&OF_A_TASK, "task", "$response.body#/blocks/0/task"));
-            links
-        }
+        ("/org", Some("submit")) => to(&["run", "cancel", "tasks"], "run", "$response.body#/run"),
         ("/org", _) => to(&["run", "cancel"], "run", "$response.body#/runs/0/run"),
         ("/tasks", _) => to(&OF_A_TASK, "task", "$response.body#/tasks/0/task"),
         _ => Vec::new(),

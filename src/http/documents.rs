@@ -15,6 +15,10 @@ use crate::actors::{ParseDocument, RunShown, Submission, Waiting};
 use crate::spec::{Plan, Problem as Wrong, Request as PlanRequest, Severity};
 use crate::task::{RunId, State};
 
+/// The header by which a POST can safely be repeated.
+const KEY: &str = "Idempotency-Key";
+/// Bytes of a key.
+const LONGEST_KEY: usize = 255;
 /// Runs on a page, unless asked for another number.
 const RUNS: u64 = 100;
 
@@ -120,6 +124,10 @@ pub(super) async fn submit(
         Ok(dry_run) => dry_run,
         Err(wrong) => return bad(&request, &wrong),
     };
+    let _key = match key(&request) {
+        Ok(key) => key,
+        Err(wrong) => return bad(&request, &wrong),
+    };
     let sent = match sent {
         Ok(sent) => sent,
         Err(error) => return unread(&request, &error, app.max_document),
@@ -161,6 +169,22 @@ pub(super) async fn submit(
     match app.engine.submit(submission).await {
         Ok(accepted) => scheduled(&request, Some(accepted.run), &shown, note.as_deref()),
         Err(error) => failed(&request, &error),
+    }
+}
+
+/// The client's name for its submission.
+fn key(request: &HttpRequest) -> Result<Option<String>, String> {
+    let mut keys = request.headers().get_all(KEY);
+    let Some(key) = keys.next() else { return Ok(None) };
+    let is_good = |key: &&str| {
+        (1..=LONGEST_KEY).contains(&key.len()) && key.bytes().all(|byte| byte.is_ascii_graphic())
+    };
+    match (key.to_str().ok().filter(is_good), keys.next()) {
+        (Some(key), None) => Ok(Some(key.to_owned())),
+        (_, None) => Err(format!(
+            "`{KEY}` is not 1 to {LONGEST_KEY} visible ASCII characters. No block was scheduled."
+        )),
+        (_, Some(_)) => Err(format!("There are two `{KEY}`. No block was scheduled.")),
     }
 }
 

@@ -28,8 +28,8 @@ const LISTEN: Duration = Duration::from_millis(100);
         ("task" = String, Path),
         ("follow" = Option<u8>, Query, maximum = 1, description = "1: goes on until the launch ends"),
         ("attempt" = Option<u32>, Query, minimum = 1, description = "of this launch; without it, of the last"),
-        ("offset" = Option<u64>, Query, description = "from this byte on"),
-        ("limit" = Option<u64>, Query, minimum = 1, description = "at most so many bytes"),
+        ("offset" = Option<u64>, Query, maximum = 9223372036854775807_u64, description = "from this byte on"),
+        ("limit" = Option<u64>, Query, minimum = 1, maximum = 9223372036854775807_u64, description = "at most so many bytes"),
     ),
     responses((status = 200, description = "What was written", content_type = "text/plain", body = String),
               (status = 404, description = "")),
@@ -46,8 +46,8 @@ pub(super) async fn stdout(request: HttpRequest, id: web::Path<String>, app: web
         ("task" = String, Path),
         ("follow" = Option<u8>, Query, maximum = 1, description = "1: goes on until the launch ends"),
         ("attempt" = Option<u32>, Query, minimum = 1, description = "of this launch; without it, of the last"),
-        ("offset" = Option<u64>, Query, description = "from this byte on"),
-        ("limit" = Option<u64>, Query, minimum = 1, description = "at most so many bytes"),
+        ("offset" = Option<u64>, Query, maximum = 9223372036854775807_u64, description = "from this byte on"),
+        ("limit" = Option<u64>, Query, minimum = 1, maximum = 9223372036854775807_u64, description = "at most so many bytes"),
     ),
     responses((status = 200, description = "What was written", content_type = "text/plain", body = String),
               (status = 404, description = "")),
@@ -55,6 +55,9 @@ pub(super) async fn stdout(request: HttpRequest, id: web::Path<String>, app: web
 pub(super) async fn stderr(request: HttpRequest, id: web::Path<String>, app: web::Data<App>) -> HttpResponse {
     output(request, id, app, "block/stderr").await
 }
+
+/// The last place of a file that systems know of.
+const LAST: u64 = i64::MAX.unsigned_abs();
 
 /// Which part of it, and whether to go on.
 struct Part {
@@ -68,8 +71,8 @@ fn part(query: &Query) -> Result<Part, String> {
     Ok(Part {
         follow: query.flag("follow")?,
         attempt: attempt(query)?,
-        offset: query.number("offset", 0, u64::MAX)?.unwrap_or_default(),
-        limit: query.number("limit", 1, u64::MAX)?.unwrap_or(u64::MAX),
+        offset: query.number("offset", 0, LAST)?.unwrap_or_default(),
+        limit: query.number("limit", 1, LAST)?.unwrap_or(u64::MAX),
     })
 }
 

@@ -55,7 +55,7 @@ impl Query {
 
     /// A number from `least` to `most`; a sign, or an empty value, is none.
     pub(super) fn number(&self, name: &str, least: u64, most: u64) -> Result<Option<u64>, Wrong> {
-        let what = if most == u64::MAX {
+        let what = if most >= i64::MAX.unsigned_abs() {
             format!("a whole number, from {least}")
         } else {
             format!("a whole number from {least} to {most}")

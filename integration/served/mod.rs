@@ -1,6 +1,6 @@
-//! A server with a state directory of its own, and curl for it.
+//! Starts the real server in a folder of its own, talks to it by curl, and ends it and what it has started.
 #![allow(dead_code, reason = "each test that includes this file uses its own part of it")]
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test")]
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "this is a test")]
 
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -15,7 +15,7 @@ pub(crate) const BORGES: &str = env!("CARGO_BIN_EXE_borges");
 
 /// A server with a state directory of its own.
 pub(crate) struct Served {
-    pub(crate) home: TempDir,
+    home: TempDir,
     server: Option<Child>,
     pub(crate) address: String,
 }
