@@ -89,12 +89,12 @@ fn a_run_is_submitted_followed_and_killed() {
         .spawn()
         .unwrap();
     assert_eq!(at(&place, &served, &["kill", &task]).code, Some(0));
-    let mut followed = String::new();
-    follower.stdout.take().unwrap().read_to_string(&mut followed).unwrap();
+    let mut heard = String::new();
+    follower.stdout.take().unwrap().read_to_string(&mut heard).unwrap();
     assert_eq!(follower.wait().unwrap().code(), Some(1), "killed is not well");
-    assert!(followed.starts_with("begun\non\n"), "{followed}");
+    assert!(heard.starts_with("begun\non\n"), "{heard}");
     served.wait_for(&task, "killed");
-    assert_eq!(followed, served.curl(&[], &format!("/tasks/{task}/stdout")).1, "all of it");
+    assert_eq!(heard, served.curl(&[], &format!("/tasks/{task}/stdout")).1, "all of it");
 
     let again = out(&at(&place, &served, &["submit", "d.org"])).trim().to_owned();
     assert_eq!(at(&place, &served, &["kill", &again]).code, Some(0));
@@ -237,7 +237,7 @@ fn what_is_no_borges_is_told_in_a_sentence() {
         (b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n", "is no Borges: it sent 404 Not Found, without content"),
         (b"HTTP/1.1 302 Found\r\nlocation: http://127.0.0.1:1/\r\ncontent-length: 0\r\n\r\n", "is no Borges: it sent a redirection (302 Found)"),
         (b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 2\r\n\r\n{}", "is no Borges: it sent JSON that no Borges"),
-        (b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 99\r\n\r\n{}", "cannot be reached"),
+        (b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 99\r\n\r\n{}", "cannot be reached: its answer was cut off"),
         (b"HTTP/1.1 400 Bad Request\r\ncontent-type: application/problem+json\r\ncontent-length: 2\r\n\r\n[]", "is no Borges"),
         (b"SSH-2.0-OpenSSH_9.2\r\n", "`http://127.0.0.1:"),
         (b"", "`http://127.0.0.1:"),

@@ -110,7 +110,7 @@ pub(super) struct DocumentArguments {
 /// directory.
 ///
 ///   borges submit hello.org --follow
-///   borges submit hello.org --server http://node7:8888
+///   borges submit hello.org --server node7:8888
 ///
 /// The server is `--server`, or `BORGES_SERVER`, or `#+borgesaddress:` of the document, or 127.0.0.1:8888.
 /// `BORGES_TOKEN` is shown only to one that the first two name.

@@ -142,7 +142,7 @@ fn is_news(known: Option<(u32, State)>, now: (u32, State)) -> bool {
     }
     // Within a launch it is launching once, and nothing that comes before it follows.
     let before = |state| matches!(state, State::Held | State::Blocked | State::Launching);
-    now.0 > attempt || now.1 != state && !(before(now.1) && !before(state))
+    now.0 > attempt || now.1 != state && (before(state) || !before(now.1))
 }
 
 fn run_state(name: &str) -> Option<RunState> {

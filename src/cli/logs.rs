@@ -6,13 +6,11 @@ use std::time::Duration;
 use super::arguments::LogsArguments;
 use super::exit::Exit;
 use super::host::patiently;
-use super::server::{Failure, Server};
+use super::server::{Failure, PIECE, Server};
 use super::signals::Signals;
 use crate::actors::Piece;
 use crate::task::{LaunchId, State};
 
-/// How much is read at once.
-const CHUNK: usize = 4 << 20;
 /// Behind the end of any file.
 const END: u64 = i64::MAX.unsigned_abs();
 /// How often a task that waits is looked at.
@@ -83,7 +81,7 @@ async fn pass_on(server: &Server, launch: LaunchId, stream: &str, mut offset: u6
         return Ok(());
     }
     loop {
-        match patiently(|| server.output(launch, stream, offset, CHUNK)).await? {
+        match patiently(|| server.output(launch, stream, offset, PIECE)).await? {
             Piece::Bytes(bytes, _) if !bytes.is_empty() => offset += say(&bytes),
             _ => return Ok(()),
         }

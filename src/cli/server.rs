@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use actix_web::error::ParseError;
 use actix_web::http::Method;
-use actix_web::http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE};
+use actix_web::http::header::{ACCEPT, AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE};
 use awc::error::{ConnectError, SendRequestError};
 use awc::{ClientResponse, Connector};
 use bytes::Bytes;
@@ -67,6 +67,7 @@ struct Located {
 
 /// What became of a document.
 #[derive(Debug, Deserialize)]
+#[expect(clippy::struct_field_names, reason = "it is what the route calls it")]
 pub(super) struct Scheduled {
     pub(super) run: RunId,
     pub(super) scheduled: usize,
@@ -104,6 +105,8 @@ const ACCEPTANCE: Duration = Duration::from_secs(120);
 const WHOLE: Duration = Duration::from_secs(120);
 /// The longest answer, bytes.
 const LONGEST: usize = 256 << 20;
+/// The longest piece of an output that is asked for at once, bytes.
+pub(super) const PIECE: usize = 256 << 10;
 /// The longest frame of a websocket, bytes.
 const LONGEST_FRAME: usize = 16 << 20;
 
@@ -225,7 +228,8 @@ impl Server {
         }
     }
 
-    /// What a launch has written to a stream, from `offset` on, at most `length` bytes.
+    /// What a launch has written to a stream, from `offset` on, at most `length` bytes, and those at most [`PIECE`]:
+    /// an answer of that length says how long it is, so that a part of it is not taken for the whole.
     pub(super) async fn output(
         &self,
         launch: LaunchId,
@@ -234,6 +238,7 @@ impl Server {
         length: usize,
     ) -> Result<Piece, Failure> {
         let LaunchId { task, attempt } = launch;
+        let length = length.min(PIECE);
         let route = format!("/tasks/{task}/{stream}?attempt={attempt}&offset={offset}&limit={length}");
         let sent = self.request(Method::GET, &route).send().await.map_err(|error| self.unsent(&error))?;
         let bytes = self.plain(sent).await?;
@@ -344,7 +349,13 @@ impl Server {
     }
 
     async fn whole<S: Answers>(&self, mut answer: ClientResponse<S>) -> Result<Bytes, Failure> {
+        let promised =
+            answer.headers().get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
         match tokio::time::timeout(WHOLE, answer.body().limit(LONGEST)).await {
+            // To the client library, an answer that was cut off is one that has ended.
+            Ok(Ok(text)) if promised.is_some_and(|promised: usize| promised != text.len()) => {
+                Err(self.out_of_reach(&"its answer was cut off"))
+            }
             Ok(read) => read.map_err(|error| self.out_of_reach(&error)),
             Err(_) => Err(self.out_of_reach(&"its answer does not end")),
         }

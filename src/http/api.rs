@@ -8,7 +8,7 @@ use utoipa::openapi::{Content, ObjectBuilder, Ref, RefOr, Response, ResponseBuil
 use utoipa::{Modify, OpenApi};
 
 use super::App;
-use super::query::Query;
+use super::query::{Query, bad};
 use super::{answer, documents, feed, files, metrics, output, page, tasks};
 
 #[derive(OpenApi)]
@@ -56,7 +56,7 @@ const REFUSALS: [(&str, &str); 5] = [
 
 impl Modify for Everywhere {
     fn modify(&self, openapi: &mut utoipa::openapi::OpenApi) {
-        openapi.info.version = env!("CARGO_PKG_VERSION").to_owned();
+        env!("CARGO_PKG_VERSION").clone_into(&mut openapi.info.version);
         let token = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).description(Some(TOKEN)).build();
         let components = openapi.components.get_or_insert_default();
         components.add_security_scheme("token", SecurityScheme::Http(token));
@@ -99,6 +99,9 @@ fn refusal(description: &str) -> Response {
         .build()
 }
 
+/// What can be asked of a task.
+const OF_A_TASK: [&str; 6] = ["task", "stdout", "stderr", "root", "file", "kill"];
+
 /// Where the ids in an answer lead.
 fn links(path: &str, operation: Option<&str>) -> Vec<(String, RefOr<Link>)> {
     let to = |operations: &[&str], parameter: &str, place: &str| -> Vec<(String, RefOr<Link>)> {
@@ -108,7 +111,6 @@ fn links(path: &str, operation: Option<&str>) -> Vec<(String, RefOr<Link>)> {
         };
         operations.iter().map(link).collect()
     };
-    const OF_A_TASK: [&str; 6] = ["task", "stdout", "stderr", "root", "file", "kill"];
     match (path, operation) {
         ("/org", Some("submit")) => to(&["run", "cancel", "tasks"], "run", "$response.body#/run"),
         ("/org", _) => to(&["run", "cancel"], "run", "$response.body#/runs/0/run"),
@@ -138,6 +140,6 @@ pub(super) fn description() -> String {
 pub(super) async fn openapi(request: HttpRequest, app: web::Data<App>) -> HttpResponse {
     match Query::of(&request, &[]) {
         Ok(_) => HttpResponse::Ok().content_type("application/json").body(app.description.clone()),
-        Err(answer) => answer,
+        Err(wrong) => bad(&request, &wrong),
     }
 }

@@ -35,6 +35,7 @@ struct BlockShown {
 
 /// What became of a document.
 #[derive(Debug, Serialize, ToSchema)]
+#[expect(clippy::struct_field_names, reason = "it is what the interface calls it")]
 struct Scheduled {
     /// `null` for a dry run.
     #[schema(value_type = Option<String>, format = "uuid")]
@@ -118,7 +119,7 @@ pub(super) async fn submit(
 ) -> HttpResponse {
     let query = match Query::of(&request, &["dry-run", "name"]) {
         Ok(query) => query,
-        Err(answer) => return answer,
+        Err(wrong) => return bad(&request, &wrong),
     };
     let dry_run = match query.flag("dry-run") {
         Ok(dry_run) => dry_run,
@@ -216,7 +217,7 @@ fn unread(request: &HttpRequest, error: &Error, max_document: usize) -> HttpResp
 pub(super) async fn runs(request: HttpRequest, app: web::Data<App>) -> HttpResponse {
     let query = match Query::of(&request, &["after", "limit"]) {
         Ok(query) => query,
-        Err(answer) => return answer,
+        Err(wrong) => return bad(&request, &wrong),
     };
     let wanted = query.one("after", "a run's id").and_then(|after| {
         let limit = query.number("limit", 1, PAGE)?.unwrap_or(RUNS);
@@ -247,8 +248,8 @@ pub(super) async fn runs(request: HttpRequest, app: web::Data<App>) -> HttpRespo
               (status = 404, description = "")),
 )]
 pub(super) async fn run(request: HttpRequest, id: web::Path<String>, app: web::Data<App>) -> HttpResponse {
-    if let Err(answer) = Query::of(&request, &[]) {
-        return answer;
+    if let Err(wrong) = Query::of(&request, &[]) {
+        return bad(&request, &wrong);
     }
     if id.strip_suffix(".org").is_some_and(|id| id.parse::<RunId>().is_ok()) {
         return missing(&request, &format!("`{id}` yet: the document with its results is not built"));
@@ -277,8 +278,8 @@ pub(super) async fn run(request: HttpRequest, id: web::Path<String>, app: web::D
               (status = 404, description = "")),
 )]
 pub(super) async fn cancel(request: HttpRequest, id: web::Path<String>, app: web::Data<App>) -> HttpResponse {
-    if let Err(answer) = Query::of(&request, &[]) {
-        return answer;
+    if let Err(wrong) = Query::of(&request, &[]) {
+        return bad(&request, &wrong);
     }
     let Ok(id) = id.parse::<RunId>() else { return missing(&request, &format!("run `{id}`")) };
     match app.engine.kill_run(id).await {

@@ -48,9 +48,8 @@ pub(super) async fn feed(
     if wish.task.is_some() && task.is_none() {
         return Ok(super::answer::missing(&request, "such task"));
     }
-    let (response, session, messages) = match actix_ws::handle(&request, body) {
-        Ok(handled) => handled,
-        Err(_) => return Ok(no_websocket(&request)),
+    let Ok((response, session, messages)) = actix_ws::handle(&request, body) else {
+        return Ok(no_websocket(&request));
     };
     let (to, entries) = mpsc::unbounded_channel();
     if let Err(error) = app.engine.follow(wish.run.or(task.map(|task| task.run)), to).await {

@@ -71,10 +71,9 @@ pub(super) async fn file(
     app: web::Data<App>,
 ) -> HttpResponse {
     let (id, path) = names.into_inner();
-    let attempt = match Query::of(&request, &["attempt"]).map(|query| attempt(&query)) {
-        Ok(Ok(attempt)) => attempt,
-        Ok(Err(wrong)) => return bad(&request, &wrong),
-        Err(answer) => return answer,
+    let attempt = match Query::of(&request, &["attempt"]).and_then(|query| attempt(&query)) {
+        Ok(attempt) => attempt,
+        Err(wrong) => return bad(&request, &wrong),
     };
     let (task, shown) = match find(&id, &app.engine).await {
         Ok(Some(found)) => found,

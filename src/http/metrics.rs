@@ -11,7 +11,7 @@ use utoipa::ToSchema;
 
 use super::App;
 use super::answer::{failed, plain};
-use super::query::Query;
+use super::query::{Query, bad};
 use crate::actors::{CALLS, Count, EngineError, Totals};
 
 /// What `/varz` answers.
@@ -60,8 +60,8 @@ enum Kind {
 #[utoipa::path(get, path = "/varz", tag = "server", description = "What there is and what has happened, in numbers.",
     responses((status = 200, description = "Numbers", body = Varz, content_type = "application/json")))]
 pub(super) async fn varz(request: HttpRequest, app: web::Data<App>) -> HttpResponse {
-    if let Err(bad) = Query::of(&request, &[]) {
-        return bad;
+    if let Err(wrong) = Query::of(&request, &[]) {
+        return bad(&request, &wrong);
     }
     match now(&app).await {
         Ok((totals, families)) => HttpResponse::Ok().json(Varz {
@@ -83,8 +83,8 @@ pub(super) async fn varz(request: HttpRequest, app: web::Data<App>) -> HttpRespo
 #[utoipa::path(get, path = "/metrics", tag = "server", description = "The numbers of `/varz` for Prometheus.",
     responses((status = 200, description = "Numbers", body = String, content_type = "text/plain")))]
 pub(super) async fn metrics(request: HttpRequest, app: web::Data<App>) -> HttpResponse {
-    if let Err(bad) = Query::of(&request, &[]) {
-        return bad;
+    if let Err(wrong) = Query::of(&request, &[]) {
+        return bad(&request, &wrong);
     }
     match now(&app).await {
         Ok((_, families)) => {

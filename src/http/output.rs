@@ -28,8 +28,8 @@ const LISTEN: Duration = Duration::from_millis(100);
         ("task" = String, Path),
         ("follow" = Option<u8>, Query, maximum = 1, description = "1: goes on until the launch ends"),
         ("attempt" = Option<u32>, Query, minimum = 1, description = "of this launch; without it, of the last"),
-        ("offset" = Option<u64>, Query, maximum = 9223372036854775807_u64, description = "from this byte on"),
-        ("limit" = Option<u64>, Query, minimum = 1, maximum = 9223372036854775807_u64, description = "at most so many bytes"),
+        ("offset" = Option<u64>, Query, maximum = 9_223_372_036_854_775_807_u64, description = "from this byte on"),
+        ("limit" = Option<u64>, Query, minimum = 1, maximum = 9_223_372_036_854_775_807_u64, description = "at most so many bytes"),
     ),
     responses((status = 200, description = "What was written", content_type = "text/plain", body = String),
               (status = 404, description = "")),
@@ -46,8 +46,8 @@ pub(super) async fn stdout(request: HttpRequest, id: web::Path<String>, app: web
         ("task" = String, Path),
         ("follow" = Option<u8>, Query, maximum = 1, description = "1: goes on until the launch ends"),
         ("attempt" = Option<u32>, Query, minimum = 1, description = "of this launch; without it, of the last"),
-        ("offset" = Option<u64>, Query, maximum = 9223372036854775807_u64, description = "from this byte on"),
-        ("limit" = Option<u64>, Query, minimum = 1, maximum = 9223372036854775807_u64, description = "at most so many bytes"),
+        ("offset" = Option<u64>, Query, maximum = 9_223_372_036_854_775_807_u64, description = "from this byte on"),
+        ("limit" = Option<u64>, Query, minimum = 1, maximum = 9_223_372_036_854_775_807_u64, description = "at most so many bytes"),
     ),
     responses((status = 200, description = "What was written", content_type = "text/plain", body = String),
               (status = 404, description = "")),
@@ -96,7 +96,7 @@ async fn output(
 ) -> HttpResponse {
     let query = match Query::of(&request, &["follow", "attempt", "offset", "limit"]) {
         Ok(query) => query,
-        Err(answer) => return answer,
+        Err(wrong) => return bad(&request, &wrong),
     };
     let Part { follow, attempt, offset, limit } = match part(&query) {
         Ok(part) => part,
@@ -116,8 +116,15 @@ async fn output(
     if request.method() == Method::HEAD {
         return answer.finish();
     }
-    let reader =
+    let mut reader =
         Follower { engine: app.engine.clone(), launch, file: file.into(), offset, left: limit, follow };
+    // A piece that is read at once comes with its length: a client sees when it was cut off.
+    if !follow && limit <= CHUNK as u64 {
+        return match reader.next().await {
+            Ok(bytes) => answer.body(bytes.unwrap_or_default()),
+            Err(error) => failed(&request, &error),
+        };
+    }
     answer.streaming(stream::try_unfold(reader, |mut reader| async move {
         Ok::<_, EngineError>(reader.next().await?.map(|bytes| (bytes, reader)))
     }))

@@ -6,14 +6,14 @@ use actix_web::{HttpRequest, HttpResponse, web};
 
 use super::App;
 use super::answer::{failed, missing, plain};
-use super::query::Query;
+use super::query::{Query, bad};
 
 /// `GET /`: a line for curl, a plain page for a browser.
 #[utoipa::path(get, path = "/", tag = "server", description = "That Borges is there; in a browser, its runs.",
     responses((status = 200, description = "A line, or a page", content((String = "text/plain"), (String = "text/html")))))]
 pub(super) async fn index(request: HttpRequest, app: web::Data<App>) -> HttpResponse {
-    if let Err(answer) = Query::of(&request, &[]) {
-        return answer;
+    if let Err(wrong) = Query::of(&request, &[]) {
+        return bad(&request, &wrong);
     }
     let name = concat!("Borges Scheduler v", env!("CARGO_PKG_VERSION"));
     let accept = request.headers().get(ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
@@ -47,7 +47,7 @@ pub(super) async fn index(request: HttpRequest, app: web::Data<App>) -> HttpResp
 pub(super) async fn healthz(request: HttpRequest) -> HttpResponse {
     match Query::of(&request, &[]) {
         Ok(_) => plain(StatusCode::OK, "OK\n".to_owned()),
-        Err(answer) => answer,
+        Err(wrong) => bad(&request, &wrong),
     }
 }
 

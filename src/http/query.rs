@@ -20,14 +20,15 @@ const TOKEN: &str = "token";
 
 impl Query {
     /// The query of a request to a route that knows these parameters.
-    pub(super) fn of(request: &HttpRequest, known: &[&str]) -> Result<Self, HttpResponse> {
-        Self::read(request.query_string(), known).map_err(|wrong| bad(request, &wrong))
+    pub(super) fn of(request: &HttpRequest, known: &[&str]) -> Result<Self, Wrong> {
+        Self::read(request.query_string(), known)
     }
 
     fn read(query: &str, known: &[&str]) -> Result<Self, Wrong> {
         let web::Query(fields) = web::Query::<Vec<(String, String)>>::from_query(query)
             .map_err(|error| format!("The query cannot be read: {error}."))?;
-        for (name, _) in fields.iter().filter(|(name, _)| !known.contains(&name.as_str()) && name != TOKEN) {
+        let unknown = |(name, _): &&(String, String)| !known.contains(&name.as_str()) && name != TOKEN;
+        if let Some((name, _)) = fields.iter().find(unknown) {
             let near = match (nearest(name, known.iter().copied()), known) {
                 (Some(near), _) => format!(" Did you mean `{near}`?"),
                 (None, []) => " It knows none.".to_owned(),

@@ -45,7 +45,7 @@ pub(super) const PAGE: u64 = 1000;
 pub(super) async fn tasks(request: HttpRequest, app: web::Data<App>) -> HttpResponse {
     let query = match Query::of(&request, &["run", "after", "limit"]) {
         Ok(query) => query,
-        Err(answer) => return answer,
+        Err(wrong) => return bad(&request, &wrong),
     };
     let (run, after, limit) = match wanted(&query) {
         Ok(wanted) => wanted,
@@ -96,8 +96,8 @@ async fn page(
               (status = 404, description = "")),
 )]
 pub(super) async fn task(request: HttpRequest, id: web::Path<String>, app: web::Data<App>) -> HttpResponse {
-    if let Err(answer) = Query::of(&request, &[]) {
-        return answer;
+    if let Err(wrong) = Query::of(&request, &[]) {
+        return bad(&request, &wrong);
     }
     match find(&id, &app.engine).await {
         Ok(Some((_, task))) => answer(&request, &task, || line(&task)),
@@ -116,8 +116,8 @@ pub(super) async fn task(request: HttpRequest, id: web::Path<String>, app: web::
               (status = 404, description = "")),
 )]
 pub(super) async fn kill(request: HttpRequest, id: web::Path<String>, app: web::Data<App>) -> HttpResponse {
-    if let Err(answer) = Query::of(&request, &[]) {
-        return answer;
+    if let Err(wrong) = Query::of(&request, &[]) {
+        return bad(&request, &wrong);
     }
     let Ok(task) = id.parse::<TaskId>() else { return missing(&request, &format!("task `{id}`")) };
     match app.engine.kill_task(task).await {
