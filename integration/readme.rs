@@ -108,7 +108,7 @@ fn its_command_line_is_the_programs() {
         assert!(known, "README.org does not tell of {line}");
     }
     let all = help(&["--help"]);
-    for command in ["run", "plan", "blocks"] {
+    for command in ["run", "plan", "blocks", "serve", "submit", "tasks", "logs", "kill"] {
         assert!(all.contains(command), "`borges --help` does not tell of {command}: {all}");
     }
 }

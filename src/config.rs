@@ -6,6 +6,7 @@
 
 mod values;
 
+use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 
@@ -91,6 +92,15 @@ pub enum MasterAddress {
     Local,
     /// Apache Mesos, by one of the spellings of `mesos_master`.
     Mesos(String),
+}
+
+impl fmt::Display for MasterAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Local => f.write_str("local"),
+            Self::Mesos(address) => f.write_str(address),
+        }
+    }
 }
 
 /// What is wrong with a setupfile.

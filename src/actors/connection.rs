@@ -3,6 +3,7 @@
 //! A subscription has an epoch. What belongs to an earlier one (its events, answers to its offers) is not
 //! passed on: offers die with the connection, and everything else is reconciled.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use actix::fut::WrapFuture;
@@ -13,6 +14,7 @@ use actix::{
 use futures_util::StreamExt;
 use tokio::sync::mpsc::UnboundedSender;
 
+use super::counters::Counters;
 use super::tell_recipient;
 use crate::clock::Clock;
 use crate::mesos::messages::{FrameworkId, FrameworkInfo, TaskInfo};
@@ -25,6 +27,7 @@ pub(super) struct Connection {
     framework: FrameworkInfo,
     ears: Ears,
     clock: Clock,
+    counters: Arc<Counters>,
     epoch: u64,
     phase: Phase,
     /// Attempts in a row that led to nothing.
@@ -114,13 +117,20 @@ const RECONNECT: Backoff =
     Backoff { first: Duration::from_millis(500), factor: 2.0, longest: Duration::from_secs(15) };
 
 impl Connection {
-    pub(super) fn new(master: Box<dyn Master>, framework: FrameworkInfo, ears: Ears, clock: Clock) -> Self {
-        Self { master, framework, ears, clock, epoch: 0, phase: Phase::Disconnected, setbacks: 0 }
+    pub(super) fn new(
+        master: Box<dyn Master>,
+        framework: FrameworkInfo,
+        ears: Ears,
+        clock: Clock,
+        counters: Arc<Counters>,
+    ) -> Self {
+        Self { master, framework, ears, clock, counters, epoch: 0, phase: Phase::Disconnected, setbacks: 0 }
     }
 
     fn subscribe(&mut self, ctx: &mut Context<Self>) {
         self.epoch += 1;
         let epoch = self.epoch;
+        self.counters.called("subscribe");
         let answer = self.master.subscribe(calls::subscribe(self.framework.clone(), Vec::new()));
         ctx.spawn(answer.into_actor(self).map(move |answer, this, ctx| match answer {
             Ok(subscription) => {
@@ -139,6 +149,7 @@ impl Connection {
             }
             Phase::Disconnected => {}
         }
+        self.counters.connections_lost.increment();
         // Whatever still comes of the old stream is of an old epoch now.
         self.epoch += 1;
         self.setbacks = self.setbacks.saturating_add(1);
@@ -162,6 +173,7 @@ impl Connection {
 
     fn hear(&mut self, event: Event, ctx: &mut Context<Self>) {
         let now = self.clock.elapsed();
+        self.count(&event, now);
         match &mut self.phase {
             Phase::Disconnected => return,
             Phase::Connecting { heard, .. } | Phase::Subscribed { heard, .. } => *heard = now,
@@ -189,6 +201,16 @@ impl Connection {
         tell_recipient(&self.ears.events, EventReceived { epoch: self.epoch, event });
     }
 
+    fn count(&self, event: &Event, now: Duration) {
+        self.counters.heard(now);
+        match event {
+            Event::Offers(offers) => self.counters.offers_received.add(offers.len()),
+            Event::Rescind(_) => self.counters.offers_rescinded.increment(),
+            Event::Update(_) => self.counters.status_updates.increment(),
+            _ => {}
+        }
+    }
+
     /// The call for a request; `None` for one that belongs to an earlier epoch, or that needs no call.
     fn call(&self, request: Request) -> Option<Call> {
         let Phase::Subscribed { framework, .. } = &self.phase else { return None };
@@ -209,6 +231,22 @@ impl Connection {
             Request::Revive => Some(calls::revive(framework, Vec::new())),
             Request::Suppress => Some(calls::suppress(framework, Vec::new())),
             Request::Disconnect => None,
+        }
+    }
+}
+
+impl Request {
+    /// Its kind, the launches in it, the offers it declines.
+    fn counted(&self) -> (&'static str, usize, usize) {
+        match self {
+            Self::Accept { tasks, .. } => ("accept", tasks.len(), 0),
+            Self::Decline { offers, .. } => ("decline", 0, offers.len()),
+            Self::Acknowledge(_) => ("acknowledge", 0, 0),
+            Self::Kill { .. } => ("kill", 0, 0),
+            Self::Reconcile(_) => ("reconcile", 0, 0),
+            Self::Revive => ("revive", 0, 0),
+            Self::Suppress => ("suppress", 0, 0),
+            Self::Disconnect => ("disconnect", 0, 0),
         }
     }
 }
@@ -250,7 +288,11 @@ impl Handler<Request> for Connection {
             ctx.stop();
             return;
         }
+        let (word, launches, declined) = request.counted();
         let Some(call) = self.call(request) else { return };
+        self.counters.called(word);
+        self.counters.launches.add(launches);
+        self.counters.offers_declined.add(declined);
         let kind = call.r#type;
         let sent = self.master.call(call);
         ctx.spawn(sent.into_actor(self).map(move |sent, _, _| {

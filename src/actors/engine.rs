@@ -2,18 +2,21 @@
 
 use std::io;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use actix::{Actor, Addr, Arbiter, AsyncContext, MailboxError, SyncArbiter};
 use tokio::sync::mpsc::{self, UnboundedReceiver};
 
 use super::connection::{Broken, Connection, Ears};
+use super::counters::{Counters, Reads};
 use super::feed::{Feed, Follower};
 use super::keeper::{Keeper, Unsaved};
 use super::matcher::Matcher;
 use super::parser::{ParseDocument, Parsed, Parser};
 use super::scheduler::{
-    Accepted, KillRun, KillTask, Leave, ListRunning, ListRuns, ListTasks, ListWaiting, Piece, ReadOutput,
-    RunShown, Scheduler, ShowRun, ShowTask, Submission, SubmitDocument, TaskShown, Unaccepted, Waiting,
+    Accepted, AddUp, Directory, KillRun, KillTask, Leave, ListFiles, ListRunning, ListRuns, ListTasks,
+    ListWaiting, Piece, ReadOutput, RunShown, Scheduler, ShowRun, ShowTask, Submission, SubmitDocument,
+    TaskShown, Totals, Unaccepted, Waiting,
 };
 use super::supervisor::Wires;
 use crate::clock::Clock;
@@ -38,7 +41,10 @@ pub struct Parts {
 
 /// Reads documents, on threads of its own. Clones share them.
 #[derive(Clone)]
-pub struct Reader(Addr<Parser>);
+pub struct Reader {
+    parser: Addr<Parser>,
+    reads: Arc<Reads>,
+}
 
 /// The running actors. Clones reach the same ones.
 #[derive(Clone)]
@@ -46,6 +52,7 @@ pub struct Engine {
     scheduler: Addr<Scheduler>,
     feed: Feed,
     keeper: Keeper,
+    counters: Arc<Counters>,
 }
 
 /// Why an actor gave no answer.
@@ -88,12 +95,19 @@ const PARSERS: usize = 2;
 impl Reader {
     /// Starts its threads.
     pub fn start() -> Self {
-        Self(SyncArbiter::start(PARSERS, Parser::default))
+        Self { parser: SyncArbiter::start(PARSERS, Parser::default), reads: Arc::default() }
     }
 
     /// Reads a document and makes its plan.
     pub async fn read(&self, document: ParseDocument) -> Result<Parsed, EngineError> {
-        Ok(self.0.send(document).await?)
+        self.reads.documents.increment();
+        self.reads.bytes.add(document.source.len());
+        Ok(self.parser.send(document).await?)
+    }
+
+    /// What was read so far.
+    pub fn reads(&self) -> &Reads {
+        &self.reads
     }
 }
 
@@ -106,10 +120,12 @@ impl Engine {
         let Parts { store, master, sandbox, mut framework, clock } = parts;
         let contents = store.load()?;
         framework.id = contents.framework.clone().map(|value| FrameworkId { value });
+        let counters = Arc::<Counters>::default();
         let feed = Feed::after(contents.last_entry);
-        let keeper = Keeper::start(store, feed.clone())?;
+        let keeper = Keeper::start(store, feed.clone(), counters.clone())?;
         let (broken, breaks) = mpsc::unbounded_channel();
         let scheduler_keeper = keeper.clone();
+        let counted = counters.clone();
         let scheduler = Scheduler::create(move |ctx| {
             let myself = ctx.address();
             let ears = Ears {
@@ -117,7 +133,7 @@ impl Engine {
                 lost: myself.clone().recipient(),
                 broken: broken.clone(),
             };
-            let connection = Connection::new(master, framework, ears, clock.clone()).start();
+            let connection = Connection::new(master, framework, ears, clock.clone(), counted).start();
             let told = myself.clone().recipient();
             let matcher = Matcher::start_in_arbiter(&Arbiter::new().handle(), move |_| Matcher::new(told));
             let wires = Wires {
@@ -131,7 +147,7 @@ impl Engine {
             };
             Scheduler::new(contents, matcher, Rc::new(wires))
         });
-        Ok((Self { scheduler, feed, keeper }, breaks))
+        Ok((Self { scheduler, feed, keeper, counters }, breaks))
     }
 
     /// Runs a document; answered once every task of it is on disk.
@@ -164,15 +180,30 @@ impl Engine {
     pub async fn read_output(
         &self,
         launch: LaunchId,
-        files: Vec<(&'static str, u64)>,
+        files: Vec<(Arc<str>, u64)>,
         length: usize,
     ) -> Result<Vec<Piece>, EngineError> {
         Ok(self.scheduler.send(ReadOutput { launch, files, length }).await?)
     }
 
-    /// The runs there are, newest first, at most `limit`.
-    pub async fn runs(&self, limit: usize) -> Result<Vec<RunShown>, EngineError> {
-        Ok(self.scheduler.send(ListRuns(limit)).await?)
+    /// What a directory of a launch's sandbox holds; the empty path is the sandbox itself.
+    pub async fn files(&self, launch: LaunchId, path: Arc<str>) -> Result<Directory, EngineError> {
+        Ok(self.scheduler.send(ListFiles { launch, path }).await?)
+    }
+
+    /// How many there are of everything, now.
+    pub async fn totals(&self) -> Result<Totals, EngineError> {
+        Ok(self.scheduler.send(AddUp(self.counters.clone())).await?)
+    }
+
+    /// What has happened since the start.
+    pub fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    /// The runs there are, newest first, those before `before` (older ones), at most `limit`.
+    pub async fn runs(&self, before: Option<RunId>, limit: usize) -> Result<Vec<RunShown>, EngineError> {
+        Ok(self.scheduler.send(ListRuns { before, limit }).await?)
     }
 
     /// A run; `None` when there is no such run.

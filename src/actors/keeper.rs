@@ -12,6 +12,7 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use tokio::sync::oneshot;
 
+use super::counters::Counters;
 use super::feed::{Feed, News};
 use crate::store::{Entry, Store, StoreError, Write};
 
@@ -51,9 +52,9 @@ const UNHURRIED_SAVES: usize = 256;
 impl Keeper {
     /// Starts the thread; what it numbers becomes news of `feed`. It ends when the last clone of this is
     /// dropped, with everything saved.
-    pub(super) fn start(store: Box<dyn Store>, feed: Feed) -> std::io::Result<Self> {
+    pub(super) fn start(store: Box<dyn Store>, feed: Feed, counters: Arc<Counters>) -> std::io::Result<Self> {
         let (inbox, wishes) = mpsc::channel();
-        let thread = Thread { store, feed };
+        let thread = Thread { store, feed, counters };
         thread::Builder::new().name("store".to_owned()).spawn(move || thread.keep(&wishes))?;
         Ok(Self { inbox })
     }
@@ -92,6 +93,7 @@ impl Keeper {
 struct Thread {
     store: Box<dyn Store>,
     feed: Feed,
+    counters: Arc<Counters>,
 }
 
 impl Thread {
@@ -139,6 +141,8 @@ impl Thread {
         }
         // A commit that fails gives no numbers: they stay free.
         let result = if writes.is_empty() { Ok(()) } else { self.store.commit(&writes).map_err(Arc::new) };
+        self.counters.store_commits.increment();
+        self.counters.store_rows.add(writes.len());
         if let Err(error) = &result {
             log::error!("{error}");
         }

@@ -82,6 +82,11 @@ impl Market {
         self.held.clear();
     }
 
+    /// How many offers are not answered yet.
+    pub(super) fn held(&self) -> usize {
+        self.held.len()
+    }
+
     /// Keeps an offer, and says what it holds; `None` for one of another subscription.
     pub(super) fn add(&mut self, offer: messages::Offer, epoch: u64, now: Duration) -> Option<Resources> {
         if epoch != self.epoch {

@@ -35,8 +35,10 @@
 //! | `connection` | the subscription to a cluster |
 //! | `keeper` | the store's thread; numbers what has happened |
 //! | `feed` | what has happened, told to whoever follows |
+//! | `counters` | what has happened, in numbers |
 
 mod connection;
+mod counters;
 mod engine;
 mod feed;
 mod keeper;
@@ -53,11 +55,12 @@ use actix::dev::ToEnvelope;
 use actix::{Actor, Addr, Handler, Message, Recipient};
 
 pub use connection::Broken;
+pub use counters::{CALLS, Count, Counters, Reads};
 pub use engine::{Engine, EngineError, Parts, Reader, StartFailure};
 pub use feed::{Excerpt, Follower, Next};
 pub use keeper::Unsaved;
 pub use parser::{ParseDocument, Parsed};
-pub use scheduler::{Accepted, Piece, RunShown, Submission, TaskShown, Waiting};
+pub use scheduler::{Accepted, Directory, Piece, RunShown, Submission, TaskShown, Totals, Waiting};
 
 /// Tells an actor something, and does not wait. The one place where a message can be lost: the actor is gone.
 fn tell<A, M>(to: &Addr<A>, message: M)

@@ -18,7 +18,9 @@ use crate::mesos::events::{StatusUpdate, TaskState};
 use crate::mesos::messages::scheduler::call::Type;
 use crate::mesos::messages::{AgentId, FrameworkId, FrameworkInfo, Offer, OfferId, TaskId, TaskStatus};
 use crate::mesos::resources::Quantities;
-use crate::mesos::{Call, Chunk, Event, Master, MasterError, Place, Sandbox, SandboxError, Subscription};
+use crate::mesos::{
+    Call, Chunk, Event, Master, MasterError, Place, Sandbox, SandboxError, SandboxFile, Subscription,
+};
 use crate::org;
 use crate::spec::{Request, plan};
 use crate::store::{Contents, Entry, MemoryStore, Store, StoreError, Write};
@@ -139,6 +141,10 @@ impl Sandbox for Three {
     ) -> LocalBoxFuture<'static, Result<Chunk, SandboxError>> {
         assert_eq!(path, "block/exit");
         ready(Ok(Chunk { bytes: Bytes::from_static(b"3\n"), size: 2 })).boxed_local()
+    }
+
+    fn list(&self, _: &Place, path: &str) -> LocalBoxFuture<'static, Result<Vec<SandboxFile>, SandboxError>> {
+        ready(Err(SandboxError::Missing(path.to_owned()))).boxed_local()
     }
 }
 

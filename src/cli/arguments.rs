@@ -7,6 +7,8 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use jiff::SignedDuration;
 
+use crate::task::{RunId, TaskId};
+
 /// Runs the source blocks of Org documents on a cluster
 ///
 /// Each `#+begin_src` block becomes a task, with the resources, the relaunch
@@ -16,6 +18,11 @@ use jiff::SignedDuration;
 ///   borges run hello.org      runs a document here and now
 ///   borges -f setup.org       serves: POST documents to /org
 ///   borges plan hello.org     shows what would run, and what not
+///
+/// With a server that runs already:
+///
+///   borges submit hello.org --follow
+///   borges tasks, logs TASK, kill RUN
 ///
 /// Exit codes: 0 all well, 1 some block failed, 2 the document or the call is
 /// wrong, 3 the cluster is out of reach or something waited too long,
@@ -46,6 +53,10 @@ pub(super) enum Command {
     Run(RunArguments),
     Serve(ServeArguments),
     Plan(PlanArguments),
+    Submit(SubmitArguments),
+    Tasks(TasksArguments),
+    Logs(LogsArguments),
+    Kill(KillArguments),
     Blocks(BlocksArguments),
     /// The embedded cluster itself; started by the other commands
     #[command(hide = true, disable_help_flag = true)]
@@ -92,6 +103,104 @@ pub(super) struct DocumentArguments {
     pub(super) setupfile: Option<PathBuf>,
 }
 
+/// Sends a document to a server, which runs it
+///
+/// Prints the run's id. With --follow, what the blocks say and what becomes of them, as `borges run` shows it;
+/// Ctrl-C then leaves the run to the server. Blocks start in sandboxes of their own, not in the document's
+/// directory.
+///
+///   borges submit hello.org --follow
+///   borges submit hello.org --server node7:8888
+///
+/// The server is `--server`, or `BORGES_SERVER`, or `#+borgesaddress:` of the document, or 127.0.0.1:8888.
+/// `BORGES_TOKEN` is shown only to one that the first two name.
+#[derive(Debug, Args)]
+#[command(verbatim_doc_comment)]
+pub(super) struct SubmitArguments {
+    /// The Org document; `-` is stdin
+    #[arg(value_name = "DOC.org")]
+    pub(super) path: PathBuf,
+    #[command(flatten)]
+    pub(super) server: ServerArguments,
+    /// Show the run until it ends: exit code 1 when a block failed
+    #[arg(long)]
+    pub(super) follow: bool,
+    /// Only this block, and those it requires; may be repeated
+    #[arg(long = "name", value_name = "BLOCK")]
+    pub(super) names: Vec<String>,
+    /// How to show what was scheduled
+    #[arg(long, value_enum, default_value_t = Format::Text, conflicts_with = "follow")]
+    pub(super) format: Format,
+}
+
+/// Which server
+#[derive(Debug, Args)]
+pub(super) struct ServerArguments {
+    /// The server, as http://HOST:PORT; without it `BORGES_SERVER`, or 127.0.0.1:8888
+    #[arg(long = "server", value_name = "URL")]
+    pub(super) url: Option<String>,
+}
+
+/// Shows how tasks stand at a server, a table a run
+///
+/// A task's id is its run's with the number of the first column: RUN.1
+///
+///   borges tasks
+///   borges tasks --run RUN --format json
+#[derive(Debug, Args)]
+#[command(verbatim_doc_comment)]
+pub(super) struct TasksArguments {
+    #[command(flatten)]
+    pub(super) server: ServerArguments,
+    /// Only the tasks of this run
+    #[arg(long, value_name = "RUN", value_parser = run_id)]
+    pub(super) run: Option<RunId>,
+    /// How to show them
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    pub(super) format: Format,
+}
+
+/// Shows what the last launch of a task has written
+///
+///   borges logs RUN.1
+///   borges logs RUN.1 --follow --stderr
+#[derive(Debug, Args)]
+#[command(verbatim_doc_comment)]
+pub(super) struct LogsArguments {
+    /// The task's id, as `borges tasks` shows it: RUN.N
+    #[arg(value_name = "TASK", value_parser = task_id)]
+    pub(super) task: TaskId,
+    #[command(flatten)]
+    pub(super) server: ServerArguments,
+    /// Go on until the task ends: exit code 1 when it failed
+    #[arg(long)]
+    pub(super) follow: bool,
+    /// What it has written to its standard error instead
+    #[arg(long)]
+    pub(super) stderr: bool,
+}
+
+/// Ends a task, or all tasks of a run, at a server
+///
+///   borges kill RUN.1
+///   borges kill RUN
+#[derive(Debug, Args)]
+#[command(verbatim_doc_comment)]
+pub(super) struct KillArguments {
+    /// A task's id (RUN.N), or a run's
+    #[arg(value_name = "TASK|RUN", value_parser = target)]
+    pub(super) target: Target,
+    #[command(flatten)]
+    pub(super) server: ServerArguments,
+}
+
+/// What is to end.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Target {
+    Run(RunId),
+    Task(TaskId),
+}
+
 /// Shows the source blocks of documents, as the grammar sees them
 #[derive(Debug, Args)]
 pub(super) struct BlocksArguments {
@@ -103,12 +212,26 @@ pub(super) struct BlocksArguments {
     pub(super) files: Vec<PathBuf>,
 }
 
-#[derive(Debug, Clone, Copy, ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(super) enum Format {
-    /// A line a block
+    /// For people
     Text,
-    /// An object a file, a line each
+    /// For programs
     Json,
+}
+
+fn run_id(text: &str) -> Result<RunId, String> {
+    text.parse().map_err(|_| "write a run's id, as `borges submit` prints it".to_owned())
+}
+
+fn task_id(text: &str) -> Result<TaskId, String> {
+    text.parse().map_err(|_| "write a task's id: its run's, a dot, and its number (RUN.1)".to_owned())
+}
+
+fn target(text: &str) -> Result<Target, String> {
+    let task = || text.parse().map(Target::Task).ok();
+    let run = || text.parse().map(Target::Run).ok();
+    task().or_else(run).ok_or_else(|| "write a task's id (RUN.1), or a run's".to_owned())
 }
 
 fn duration(text: &str) -> Result<Duration, String> {

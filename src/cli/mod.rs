@@ -10,23 +10,43 @@
 //! | `plan` | `borges plan` |
 //! | `blocks` | `borges blocks` |
 //! | `run` | `borges run` |
+//! | `submit` | `borges submit` |
+//! | `tasks` | `borges tasks` |
+//! | `logs` | `borges logs` |
+//! | `kill` | `borges kill` |
 //! | `serve` | the server |
+//! | `watch` | watches a run to its end, wherever it is |
+//! | `host` | who runs the blocks that are watched |
+//! | `server` | a server, as commands see it |
+//! | `address` | which server (pure) |
+//! | `follow` | hears of a run at a server |
+//! | `signals` | Ctrl-C and its like |
 //! | `progress` | the lines of a run |
 //! | `output` | what blocks say, under their names |
 //! | `cluster` | the cluster a run goes to |
 
+mod address;
 mod arguments;
 mod blocks;
 mod cluster;
 mod exit;
+mod follow;
+mod host;
 mod input;
+mod kill;
+mod logs;
 mod output;
 mod plan;
 mod problems;
 mod progress;
 mod run;
 mod serve;
+mod server;
 mod setupfiles;
+mod signals;
+mod submit;
+mod tasks;
+mod watch;
 
 use std::env;
 use std::ffi::OsString;
@@ -50,6 +70,10 @@ pub fn main() -> ExitCode {
         Command::Run(arguments) => run::run(&arguments).into(),
         Command::Serve(arguments) => serve::serve(&arguments).into(),
         Command::Plan(arguments) => plan::plan(&arguments).into(),
+        Command::Submit(arguments) => submit::submit(&arguments).into(),
+        Command::Tasks(arguments) => tasks::tasks(&arguments).into(),
+        Command::Logs(arguments) => logs::logs(&arguments).into(),
+        Command::Kill(arguments) => kill::kill(&arguments).into(),
         Command::Blocks(arguments) => blocks::blocks(&arguments).into(),
         Command::Agent { arguments } => cluster::agent(arguments),
     }

@@ -6,7 +6,8 @@
 use std::collections::HashMap;
 use std::io::{self, Write};
 
-use crate::actors::{Engine, EngineError, Piece};
+use super::host::{Host, Unanswered};
+use crate::actors::Piece;
 use crate::task::LaunchId;
 
 /// One of a block's two streams.
@@ -17,10 +18,10 @@ enum Stream {
 }
 
 impl Stream {
-    fn file(self) -> &'static str {
+    fn name(self) -> &'static str {
         match self {
-            Self::Stdout => "block/stdout",
-            Self::Stderr => "block/stderr",
+            Self::Stdout => "stdout",
+            Self::Stderr => "stderr",
         }
     }
 }
@@ -47,27 +48,28 @@ impl Output {
     /// Passes on what `launch` of the block `name` has written since the last time.
     pub(super) async fn pass_on(
         &mut self,
-        engine: &Engine,
+        host: &Host,
         launch: LaunchId,
         name: &str,
-    ) -> Result<(), EngineError> {
+    ) -> Result<(), Unanswered> {
         let mut open = vec![Stream::Stdout, Stream::Stderr];
         while !open.is_empty() {
             let offset = |stream| self.read.get(&(launch, stream)).copied().unwrap_or_default();
-            let files = open.iter().map(|&stream| (stream.file(), offset(stream))).collect();
-            let pieces = engine.read_output(launch, files, CHUNK).await?;
+            let streams: Vec<_> = open.iter().map(|&stream| (stream.name(), offset(stream))).collect();
+            let pieces = host.read(launch, &streams, CHUNK).await?;
             let mut more = Vec::new();
             for (stream, piece) in open.into_iter().zip(pieces) {
                 match piece {
                     Piece::Missing => {}
-                    Piece::Bytes(bytes) if bytes.is_empty() => {}
-                    Piece::Bytes(bytes) => {
+                    Piece::Bytes(bytes, _) if bytes.is_empty() => {}
+                    Piece::Bytes(bytes, _) => {
                         self.say(launch, name, stream, &bytes);
                         if bytes.len() == CHUNK {
                             more.push(stream);
                         }
                     }
-                    Piece::Unreadable(why) => {
+                    Piece::Directory => {}
+                    Piece::Unreadable(why) | Piece::BadPath(why) => {
                         self.note(&format!("{name}: what it wrote cannot be read: {why}"));
                     }
                 }

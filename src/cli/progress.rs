@@ -24,7 +24,8 @@ impl Progress {
             *self.ends.entry(frame.state).or_default() += 1;
         }
         let name = &frame.block;
-        let took = self.since.get(&frame.task.number).map(|since| seconds(*since, frame.time));
+        let since = self.since.get(&frame.task.number).filter(|_| frame.time != Timestamp::UNIX_EPOCH);
+        let took = since.map(|since| seconds(*since, frame.time));
         let message = frame.message.as_deref().map(|message| format!(": {message}")).unwrap_or_default();
         let end = match (frame.exit_code, &took) {
             (Some(code), Some(took)) => format!("exit code {code} ({took})"),
@@ -40,14 +41,20 @@ impl Progress {
                 _ => return None,
             },
             State::Running => {
-                self.since.insert(frame.task.number, frame.time);
+                // When it began, nobody knows who has come later.
+                if frame.time != Timestamp::UNIX_EPOCH {
+                    self.since.insert(frame.task.number, frame.time);
+                }
                 match frame.attempt {
                     0 | 1 => format!("{name}: running"),
                     attempt => format!("{name}: running, launch {attempt}"),
                 }
             }
             State::Delayed => format!("{name}: ended with {end}, it is launched again{message}"),
-            State::Finished => format!("{name}: finished ({})", took.unwrap_or_else(|| "at once".to_owned())),
+            State::Finished => match took {
+                Some(took) => format!("{name}: finished ({took})"),
+                None => format!("{name}: finished"),
+            },
             State::Failed => format!("{name}: failed, {end}{message}"),
             State::Killed if frame.attempt == 0 => format!("{name}: killed before it was launched"),
             State::Killed => format!("{name}: killed, {end}{message}"),
@@ -68,6 +75,17 @@ impl Progress {
 fn seconds(from: Timestamp, to: Timestamp) -> String {
     let took = to.duration_since(from).as_secs_f64().max(0.0);
     if took < 100.0 { format!("{took:.2} s") } else { format!("{took:.0} s") }
+}
+
+/// Says how many blocks run, and which do not: line, name, reason.
+pub(super) fn announce(scheduled: usize, skipped: &[(u32, &str, &str)]) {
+    eprintln!("Scheduled {scheduled} code blocks for execution");
+    if !skipped.is_empty() {
+        eprintln!("Skipped {}:", skipped.len());
+        for (line, block, reason) in skipped {
+            eprintln!("  line {line}: {block}: {reason}");
+        }
+    }
 }
 
 /// The line for tasks that wait.

@@ -1,33 +1,18 @@
 //! `borges run`: a document here and now.
 
-use std::collections::{BTreeMap, HashSet};
-use std::sync::Arc;
-use std::time::Duration;
-
-use futures_util::{Stream, StreamExt};
-use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::mpsc::UnboundedReceiver;
-use tokio::time::{MissedTickBehavior, interval};
-
 use super::arguments::RunArguments;
 use super::cluster::{self, Cluster};
 use super::exit::Exit;
+use super::host::Host;
 use super::input::{self, Input};
-use super::output::Output;
 use super::problems;
-use super::progress::{self, Progress};
-use crate::actors::{Broken, Engine, EngineError, ParseDocument, Parts, Reader, StartFailure, Submission};
+use super::progress;
+use super::signals::Signals;
+use super::watch::{Lost, Watch};
+use crate::actors::{Engine, EngineError, ParseDocument, Parts, Reader, StartFailure, Submission};
 use crate::clock::Clock;
 use crate::spec::{Plan, Severity};
-use crate::store::{Entry, Frame, MemoryStore};
-use crate::task::{LaunchId, RunId, RunState, State};
-
-/// How often running blocks are listened to, and waiting ones asked why.
-const LISTEN: Duration = Duration::from_millis(200);
-/// Signals that come closer together are one wish.
-const ONE_WISH: Duration = Duration::from_millis(300);
-/// Who waits for less is not worth a line.
-const WORTH_A_LINE: Duration = Duration::from_secs(1);
+use crate::store::MemoryStore;
 
 /// Runs a document.
 pub(super) fn run(arguments: &RunArguments) -> Exit {
@@ -57,6 +42,8 @@ enum Failure {
     Io(#[from] std::io::Error),
     #[error("{0}")]
     Cluster(String),
+    #[error(transparent)]
+    Watch(#[from] Lost),
 }
 
 async fn read_and_run(arguments: &RunArguments, input: Input) -> Result<Exit, Failure> {
@@ -102,183 +89,16 @@ async fn read_and_run(arguments: &RunArguments, input: Input) -> Result<Exit, Fa
     let entries = engine.follow(None).entries();
     let title = input.name.clone();
     let run = engine.submit(Submission { title, document: input.source, plan, key: None }).await?.run;
-    let watch = Watch {
-        engine: engine.clone(),
-        run,
-        output: Output::default(),
-        progress: Progress::default(),
-        live: BTreeMap::new(),
-        quiet: arguments.quiet,
-        max_wait: arguments.max_wait,
-        said: HashSet::new(),
-        ending: None,
-        asked_to_end: None,
-        clock,
-    };
+    let watch = Watch::new(Host::Here(engine.clone()), run, arguments.quiet, arguments.max_wait, clock);
     let exit = watch.until_the_end(entries, breaks, &mut signals).await;
     // The embedded cluster ends what still runs when it no longer hears from us; only then can its directory go.
     engine.leave().await?;
     agent_end.wait().await;
     scratch.close()?;
-    exit
+    Ok(exit?)
 }
 
 fn announce(plan: &Plan) {
-    eprintln!("Scheduled {} code blocks for execution", plan.tasks.len());
-    if !plan.skipped.is_empty() {
-        eprintln!("Skipped {}:", plan.skipped.len());
-        for skip in &plan.skipped {
-            eprintln!("  line {}: {}: {}", skip.line, skip.block, skip.reason);
-        }
-    }
-}
-
-/// What a person, or the system, says to us.
-struct Signals {
-    interrupt: Signal,
-    terminate: Signal,
-    hang_up: Signal,
-}
-
-impl Signals {
-    fn new() -> std::io::Result<Self> {
-        Ok(Self {
-            interrupt: signal(SignalKind::interrupt())?,
-            terminate: signal(SignalKind::terminate())?,
-            hang_up: signal(SignalKind::hangup())?,
-        })
-    }
-
-    async fn next(&mut self) {
-        tokio::select! {
-            _ = self.interrupt.recv() => {}
-            _ = self.terminate.recv() => {}
-            _ = self.hang_up.recv() => {}
-        }
-    }
-}
-
-/// Watches one run to its end.
-struct Watch {
-    engine: Engine,
-    run: RunId,
-    output: Output,
-    progress: Progress,
-    /// Launches that may still write.
-    live: BTreeMap<u32, (LaunchId, Arc<str>)>,
-    quiet: bool,
-    max_wait: Option<Duration>,
-    /// Waits that were said already.
-    said: HashSet<(Arc<str>, String)>,
-    /// Why the run was killed, when we did that.
-    ending: Option<Exit>,
-    /// When a person first asked for the end.
-    asked_to_end: Option<Duration>,
-    clock: Clock,
-}
-
-impl Watch {
-    async fn until_the_end(
-        mut self,
-        mut entries: impl Stream<Item = Entry> + Unpin,
-        mut breaks: UnboundedReceiver<Broken>,
-        signals: &mut Signals,
-    ) -> Result<Exit, Failure> {
-        let mut ticks = interval(LISTEN);
-        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let state = loop {
-            tokio::select! {
-                entry = entries.next() => match entry {
-                    Some(Entry::Task(frame)) => self.changed(&frame).await?,
-                    Some(Entry::Run(ended)) => break ended.state,
-                    None => return Err(Failure::Cluster("the scheduler has stopped".to_owned())),
-                },
-                broken = breaks.recv() => {
-                    let reason = broken.map_or_else(|| "the scheduler has stopped".to_owned(), |b| b.reason);
-                    return Err(Failure::Cluster(reason));
-                }
-                () = signals.next() => {
-                    let now = self.clock.elapsed();
-                    match self.asked_to_end {
-                        // The same wish, come twice: `timeout` tells the process and then its group.
-                        Some(asked) if now.saturating_sub(asked) < ONE_WISH => continue,
-                        // The embedded cluster ends the blocks when it no longer hears from us.
-                        Some(_) => return Ok(Exit::Interrupted),
-                        None => self.asked_to_end = Some(now),
-                    }
-                    self.ending = Some(Exit::Interrupted);
-                    self.output.note("Interrupted: the blocks are being ended.");
-                    self.engine.kill_run(self.run).await?;
-                }
-                _ = ticks.tick() => self.listen().await?,
-            }
-        };
-        self.output.finish();
-        if !self.quiet {
-            self.output.note(&self.progress.summary());
-        }
-        Ok(self.ending.unwrap_or(match state {
-            RunState::Finished | RunState::Running => Exit::Well,
-            RunState::Failed | RunState::Killed => Exit::BlockFailed,
-        }))
-    }
-
-    async fn changed(&mut self, frame: &Frame) -> Result<(), EngineError> {
-        if frame.attempt > 0 {
-            let launch = frame.task.launch(frame.attempt);
-            match frame.state {
-                State::Running | State::Launching | State::Unreachable | State::Killing => {
-                    self.live.insert(frame.task.number, (launch, frame.block.clone()));
-                }
-                State::Queued
-                | State::Delayed
-                | State::Finished
-                | State::Failed
-                | State::Killed
-                | State::Skipped
-                | State::Held
-                | State::Blocked => {
-                    if self.live.remove(&frame.task.number).is_some() {
-                        self.output.pass_on(&self.engine, launch, &frame.block).await?;
-                        self.output.close(launch);
-                    }
-                }
-            }
-        }
-        if let Some(line) = self.progress.line(frame)
-            && !self.quiet
-        {
-            self.output.note(&line);
-        }
-        Ok(())
-    }
-
-    /// Passes on what running blocks have said, and says what waits, and why.
-    async fn listen(&mut self) -> Result<(), EngineError> {
-        for (launch, name) in self.live.values() {
-            self.output.pass_on(&self.engine, *launch, name).await?;
-        }
-        if self.ending.is_some() {
-            return Ok(());
-        }
-        let waiting = self.engine.waiting(self.run).await?;
-        for group in waiting.iter().filter(|group| group.waited >= WORTH_A_LINE && !self.quiet) {
-            // The number of those behind it changes all the time; who, and why, is news only once.
-            if self.said.insert((group.block.clone(), group.reason.clone())) {
-                self.output.note(&progress::waits(group));
-            }
-        }
-        if let Some(max_wait) = self.max_wait
-            && let Some(task) = waiting.iter().find(|task| task.waited >= max_wait)
-        {
-            let waited = task.waited.as_secs_f64();
-            self.output.note(&format!(
-                "{}: line {}: has waited for {waited:.0} s: {}",
-                task.block, task.line, task.reason
-            ));
-            self.ending = Some(Exit::OutOfReach);
-            self.engine.kill_run(self.run).await?;
-        }
-        Ok(())
-    }
+    let skipped = plan.skipped.iter().map(|skip| (skip.line, skip.block.as_str(), skip.reason.as_str()));
+    progress::announce(plan.tasks.len(), &skipped.collect::<Vec<_>>());
 }

@@ -80,8 +80,8 @@ async fn run(config: &Config, languages: Languages) -> Result<(), String> {
     for warning in without_effect(config) {
         log::warn!("{warning}");
     }
-    let Cluster { master, sandbox, .. } = cluster::of(config, &data, false)?;
     let clock = Clock::system();
+    let Cluster { master, sandbox, .. } = cluster::of(config, &data, false)?;
     let (engine, breaks) = Engine::start(Parts {
         store: Box::new(store),
         master,
@@ -95,6 +95,8 @@ async fn run(config: &Config, languages: Languages) -> Result<(), String> {
         reader: Reader::start(),
         clock: clock.clone(),
         address,
+        master: config.master.to_string(),
+        started: clock.now(),
         token,
         user,
         open: config.open,

@@ -1,10 +1,10 @@
 //! Answers: text for curl, JSON for machines, and what is wrong as `application/problem+json`, or text.
 
 use actix_web::http::StatusCode;
-use actix_web::http::header::{ACCEPT, ContentType};
+use actix_web::http::header::{ACCEPT, ALLOW, CONTENT_TYPE, ContentType, HeaderValue};
 use actix_web::{HttpRequest, HttpResponse};
 use serde::Serialize;
-use serde_json::json;
+use utoipa::ToSchema;
 
 use crate::actors::EngineError;
 
@@ -37,20 +37,59 @@ pub(super) fn answer(
     }
 }
 
+/// What is wrong, as RFC 9457 has it.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Problem {
+    #[serde(rename = "type")]
+    pub(super) kind: &'static str,
+    pub(super) title: String,
+    pub(super) status: u16,
+    /// What to read: a sentence, or several lines.
+    pub(super) detail: String,
+    /// Of a document that is wrong: each error in its place.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(super) errors: Vec<Located>,
+}
+
+/// An error of a document.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Located {
+    /// `null` for the document itself.
+    pub(super) file: Option<String>,
+    /// From 1; 0 for what stands nowhere in particular.
+    pub(super) line: u32,
+    /// Characters from 1; 0 for the whole line.
+    pub(super) column: u32,
+    pub(super) text: String,
+    /// What to write instead; may be empty.
+    pub(super) help: String,
+}
+
 /// Why there is no other answer: a sentence, or several lines.
 pub(super) fn problem(request: &HttpRequest, status: StatusCode, detail: &str) -> HttpResponse {
     match wish(request) {
         Wish::Text => plain(status, format!("{}\n", detail.trim_end())),
-        Wish::Json => {
-            let body = json!({
-                "type": "about:blank",
-                "title": status.canonical_reason().unwrap_or_default(),
-                "status": status.as_u16(),
-                "detail": detail.trim_end(),
-            });
-            HttpResponse::build(status).content_type("application/problem+json").body(body.to_string())
-        }
+        Wish::Json => located(status, status.canonical_reason().unwrap_or_default(), detail, Vec::new()),
     }
+}
+
+/// What is wrong with a document, for programs.
+pub(super) fn located(status: StatusCode, title: &str, detail: &str, errors: Vec<Located>) -> HttpResponse {
+    let detail = detail.trim_end().to_owned();
+    let (kind, title) = ("about:blank", title.to_owned());
+    let problem = Problem { kind, title, status: status.as_u16(), detail, errors };
+    let mut answer = HttpResponse::build(status).json(problem);
+    let kind = HeaderValue::from_static("application/problem+json");
+    answer.headers_mut().insert(CONTENT_TYPE, kind);
+    answer
+}
+
+/// The route is there, and has no such method.
+pub(super) fn wrong_method(request: &HttpRequest, allowed: &'static str) -> HttpResponse {
+    let detail = format!("`{}` has no {}; it has {allowed}.", request.path(), request.method());
+    let mut answer = problem(request, StatusCode::METHOD_NOT_ALLOWED, &detail);
+    answer.headers_mut().insert(ALLOW, HeaderValue::from_static(allowed));
+    answer
 }
 
 /// There is no such thing.

@@ -4,53 +4,133 @@ use actix_web::http::StatusCode;
 use actix_web::http::header::{CONTENT_TYPE, HOST};
 use actix_web::{HttpRequest, HttpResponse, web};
 use bytes::Bytes;
-use serde::{Deserialize, Serialize};
-use serde_json::json;
+use serde::Serialize;
+use utoipa::ToSchema;
 
-use super::answer::{Wish, answer, failed, missing, plain, problem, wish};
+use super::answer::{Located, Problem, Wish, answer, failed, located, missing, plain, problem, wish};
+use super::query::{Query, bad};
 use super::sent::Sent;
+use super::tasks::PAGE;
 use super::{App, body};
-use crate::actors::{EngineError, ParseDocument, RunShown, Submission};
-use crate::spec::{Plan, Problem, Severity};
+use crate::actors::{EngineError, ParseDocument, RunShown, Submission, Waiting};
+use crate::spec::{Plan, Problem as Wrong, Request as PlanRequest, Severity};
 use crate::task::{RunId, State};
-
-/// `?dry-run=1` plans, and runs nothing.
-#[derive(Debug, Deserialize)]
-pub(super) struct Options {
-    #[serde(rename = "dry-run")]
-    dry_run: Option<String>,
-}
-
-/// What became of a block.
-#[derive(Debug, Serialize)]
-struct BlockShown<'a> {
-    block: &'a str,
-    task: Option<String>,
-    line: u32,
-    index: u32,
-    state: State,
-    reason: Option<&'a str>,
-}
 
 /// The header by which a POST can safely be repeated.
 const KEY: &str = "Idempotency-Key";
 /// Bytes of a key.
 const LONGEST_KEY: usize = 255;
-/// Runs listed.
-const RUNS: usize = 100;
+/// Runs on a page, unless asked for another number.
+const RUNS: u64 = 100;
+
+/// What became of a block.
+#[derive(Debug, Serialize, ToSchema)]
+struct BlockShown {
+    block: String,
+    task: Option<String>,
+    line: u32,
+    index: u32,
+    state: State,
+    reason: Option<String>,
+}
+
+/// What became of a document.
+#[derive(Debug, Serialize, ToSchema)]
+#[expect(clippy::struct_field_names, reason = "it is what the interface calls it")]
+struct Scheduled {
+    /// `null` for a dry run.
+    #[schema(value_type = Option<String>, format = "uuid")]
+    run: Option<RunId>,
+    /// How many tasks run.
+    scheduled: usize,
+    /// Those, and what is skipped, in the order of lines.
+    blocks: Vec<BlockShown>,
+    /// What is odd in the document.
+    warnings: Vec<String>,
+}
+
+/// Runs, and where to go on.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct RunPage {
+    runs: Vec<RunShown>,
+    /// What to ask for, as `after`, to see more; `null` where there is no more.
+    #[schema(value_type = Option<String>, format = "uuid")]
+    next: Option<RunId>,
+}
+
+/// A run, and what of it waits.
+#[derive(Debug, Serialize, ToSchema)]
+struct RunNow {
+    #[serde(flatten)]
+    run: RunShown,
+    /// Tasks that wait for the cluster, those with the same reason together.
+    waiting: Vec<WaitShown>,
+}
+
+/// Tasks that wait for the same reason.
+#[derive(Debug, Serialize, ToSchema)]
+struct WaitShown {
+    /// The block that has waited longest.
+    block: String,
+    line: u32,
+    /// How long it has waited.
+    seconds: f64,
+    /// How many wait with it, itself included.
+    tasks: usize,
+    reason: String,
+}
+
+impl From<Waiting> for WaitShown {
+    fn from(Waiting { block, line, waited, tasks, reason }: Waiting) -> Self {
+        Self { block: block.to_string(), line, seconds: waited.as_secs_f64(), tasks, reason }
+    }
+}
+
+/// A run that is to end.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct RunKilling {
+    #[schema(value_type = String, format = "uuid")]
+    run: RunId,
+    killing: bool,
+}
 
 /// `POST /org`.
-pub(super) async fn submit(
-    request: HttpRequest,
-    options: web::Query<Options>,
-    sent: Sent,
-    app: web::Data<App>,
-) -> HttpResponse {
-    let header = |name| request.headers().get(name).and_then(|value| value.to_str().ok());
+#[utoipa::path(
+    post, path = "/org", tag = "documents",
+    description = "Runs a document: the body, raw.",
+    params(
+        ("dry-run" = Option<u8>, Query, maximum = 1, description = "1: only says what would run"),
+        ("name" = Option<Vec<String>>, Query, description = "only this block, and those it requires"),
+        ("Idempotency-Key" = Option<String>, Header, pattern = "^[!-~]{1,255}$",
+         description = "makes a repeat safe: the same key with the same document answers with the first one's run"),
+    ),
+    request_body(content((String = "text/plain"), (String = "text/org")), description = "An Org document"),
+    responses(
+        (status = 200, description = "What runs, and what does not", content((Scheduled = "application/json"), (String = "text/plain"))),
+        (status = 408, description = "It comes too slowly",
+         content((Problem = "application/problem+json"), (String = "text/plain"))),
+        (status = 413, description = "It is too long, or has too many blocks",
+         content((Problem = "application/problem+json"), (String = "text/plain"))),
+        (status = 422, description = "The `Idempotency-Key` came with another document before",
+         content((Problem = "application/problem+json"), (String = "text/plain"))),
+        (status = 503, description = "Too many documents come at once",
+         content((Problem = "application/problem+json"), (String = "text/plain"))),
+    ),
+)]
+pub(super) async fn submit(request: HttpRequest, sent: Sent, app: web::Data<App>) -> HttpResponse {
+    let query = match Query::of(&request, &["dry-run", "name"]) {
+        Ok(query) => query,
+        Err(wrong) => return bad(&request, &wrong),
+    };
+    let dry_run = match query.flag("dry-run") {
+        Ok(dry_run) => dry_run,
+        Err(wrong) => return bad(&request, &wrong),
+    };
     let key = match key(&request) {
         Ok(key) => key,
-        Err(wrong) => return problem(&request, StatusCode::BAD_REQUEST, &wrong),
+        Err(wrong) => return bad(&request, &wrong),
     };
+    let header = |name| request.headers().get(name).and_then(|value| value.to_str().ok());
     let told_at = header(HOST).unwrap_or(&app.address);
     let received = match body::document(header(CONTENT_TYPE), &sent.bytes, told_at) {
         Ok(received) => received,
@@ -60,7 +140,7 @@ pub(super) async fn submit(
     let question = ParseDocument {
         source: document.clone(),
         defaults: app.header_args.clone(),
-        request: app.plan_request.clone(),
+        request: PlanRequest { names: query.all("name"), ..app.plan_request.clone() },
     };
     let plan = match app.reader.read(question).await {
         Ok(parsed) => parsed.plan,
@@ -79,7 +159,7 @@ pub(super) async fn submit(
         return problem(&request, StatusCode::PAYLOAD_TOO_LARGE, &detail);
     }
     let note = received.note;
-    if options.dry_run.as_deref().is_some_and(|wanted| wanted != "0") {
+    if dry_run {
         return scheduled(&request, None, &plan, note.as_deref());
     }
     let shown = plan.clone();
@@ -114,29 +194,86 @@ fn key(request: &HttpRequest) -> Result<Option<String>, String> {
 }
 
 /// `GET /org`.
+#[utoipa::path(
+    get, path = "/org", tag = "documents",
+    description = "Runs, newest first.",
+    params(
+        ("after" = Option<String>, Query, description = "only those behind this run: the `next` of the page before"),
+        ("limit" = Option<u64>, Query, minimum = 1, maximum = 1000, description = "at most so many; 100 without"),
+    ),
+    responses((status = 200, description = "Runs", content((RunPage = "application/json"), (String = "text/plain")))),
+)]
 pub(super) async fn runs(request: HttpRequest, app: web::Data<App>) -> HttpResponse {
-    match app.engine.runs(RUNS).await {
-        Ok(runs) => answer(&request, &json!({ "runs": runs }), || runs.iter().map(line).collect()),
+    let query = match Query::of(&request, &["after", "limit"]) {
+        Ok(query) => query,
+        Err(wrong) => return bad(&request, &wrong),
+    };
+    let wanted = query.one("after", "a run's id").and_then(|after| {
+        let limit = query.number("limit", 1, PAGE)?.unwrap_or(RUNS);
+        Ok((after, usize::try_from(limit).unwrap_or(usize::MAX)))
+    });
+    let (after, limit) = match wanted {
+        Ok(wanted) => wanted,
+        Err(wrong) => return bad(&request, &wrong),
+    };
+    match app.engine.runs(after, limit + 1).await {
+        Ok(mut runs) => {
+            let more = runs.len() > limit;
+            runs.truncate(limit);
+            let next = runs.last().filter(|_| more).map(|run| run.run);
+            let page = RunPage { runs, next };
+            answer(&request, &page, || page.runs.iter().map(line).collect())
+        }
         Err(error) => failed(&request, &error),
     }
 }
 
 /// `GET /org/{run}`.
+#[utoipa::path(
+    get, path = "/org/{run}", tag = "documents",
+    description = "How a run stands.",
+    params(("run" = String, Path)),
+    responses((status = 200, description = "The run", content((RunNow = "application/json"), (String = "text/plain"))),
+              (status = 404, description = "")),
+)]
 pub(super) async fn run(request: HttpRequest, id: web::Path<String>, app: web::Data<App>) -> HttpResponse {
+    if let Err(wrong) = Query::of(&request, &[]) {
+        return bad(&request, &wrong);
+    }
+    if id.strip_suffix(".org").is_some_and(|id| id.parse::<RunId>().is_ok()) {
+        return missing(&request, &format!("`{id}` yet: the document with its results is not built"));
+    }
     let Ok(id) = id.parse::<RunId>() else { return missing(&request, &format!("run `{id}`")) };
     match app.engine.run(id).await {
-        Ok(Some(run)) => answer(&request, &run, || line(&run)),
+        Ok(Some(run)) => {
+            let waiting = match app.engine.waiting(id).await {
+                Ok(waiting) => waiting.into_iter().map(WaitShown::from).collect(),
+                Err(error) => return failed(&request, &error),
+            };
+            let now = RunNow { run, waiting };
+            answer(&request, &now, || line(&now.run) + &now.waiting.iter().map(wait_line).collect::<String>())
+        }
         Ok(None) => missing(&request, &format!("run `{id}`")),
         Err(error) => failed(&request, &error),
     }
 }
 
 /// `DELETE /org/{run}`.
+#[utoipa::path(
+    delete, path = "/org/{run}", tag = "documents",
+    description = "Ends a run. Of one that has ended nothing is changed.",
+    params(("run" = String, Path)),
+    responses((status = 200, description = "It is being ended", content((RunKilling = "application/json"), (String = "text/plain"))),
+              (status = 404, description = "")),
+)]
 pub(super) async fn cancel(request: HttpRequest, id: web::Path<String>, app: web::Data<App>) -> HttpResponse {
+    if let Err(wrong) = Query::of(&request, &[]) {
+        return bad(&request, &wrong);
+    }
     let Ok(id) = id.parse::<RunId>() else { return missing(&request, &format!("run `{id}`")) };
     match app.engine.kill_run(id).await {
         Ok(true) => {
-            answer(&request, &json!({ "run": id, "killing": true }), || format!("{id} is being killed\n"))
+            answer(&request, &RunKilling { run: id, killing: true }, || format!("{id} is being killed\n"))
         }
         Ok(false) => missing(&request, &format!("run `{id}`")),
         Err(error) => failed(&request, &error),
@@ -148,40 +285,37 @@ fn line(run: &RunShown) -> String {
     format!("{run}  {state}  {ended} of {tasks} ended  {accepted}\n")
 }
 
+fn wait_line(WaitShown { block, line, seconds, tasks, reason }: &WaitShown) -> String {
+    let more = if *tasks > 1 { format!(", and {} more", tasks - 1) } else { String::new() };
+    format!("  {block}{more}: line {line}: waits for {seconds:.0} s: {reason}\n")
+}
+
 /// The document is wrong: nothing of it was launched.
-fn wrong(request: &HttpRequest, document: &[u8], problems: &[Problem]) -> HttpResponse {
-    let mut text = Problem::all_shown(problems, Severity::Error, "document", document);
+fn wrong(request: &HttpRequest, document: &[u8], problems: &[Wrong]) -> HttpResponse {
+    let mut text = Wrong::all_shown(problems, Severity::Error, "document", document);
     text += "No block was scheduled.\n";
     if wish(request) == Wish::Text {
         return plain(StatusCode::BAD_REQUEST, text);
     }
     let errors = problems.iter().filter(|problem| problem.severity == Severity::Error);
     let shown: Vec<_> = errors
-        .take(Problem::AT_MOST)
-        .map(|problem| {
-            json!({
-                "line": problem.at.line,
-                "column": problem.at.column,
-                "text": problem.text,
-                "help": problem.help,
-            })
+        .take(Wrong::AT_MOST)
+        .map(|problem| Located {
+            file: problem.file.clone().or_else(|| problem.in_setupfile.then(|| "the setupfile".to_owned())),
+            line: problem.at.line,
+            column: problem.at.column,
+            text: problem.text.clone(),
+            help: problem.help.clone(),
         })
         .collect();
-    let body = json!({
-        "type": "about:blank",
-        "title": "The document is wrong",
-        "status": 400,
-        "detail": text,
-        "errors": shown,
-    });
-    HttpResponse::BadRequest().content_type("application/problem+json").body(body.to_string())
+    located(StatusCode::BAD_REQUEST, "The document is wrong", &text, shown)
 }
 
 fn scheduled(request: &HttpRequest, run: Option<RunId>, plan: &Plan, note: Option<&str>) -> HttpResponse {
     if wish(request) == Wish::Json {
         let waits = |number: u32| plan.edges.iter().any(|edge| edge.to == number);
         let tasks = plan.tasks.iter().map(|task| BlockShown {
-            block: &task.block,
+            block: task.block.to_string(),
             task: run.map(|run| run.task(task.number).to_string()),
             line: task.line,
             index: task.index,
@@ -189,22 +323,22 @@ fn scheduled(request: &HttpRequest, run: Option<RunId>, plan: &Plan, note: Optio
             reason: None,
         });
         let skipped = plan.skipped.iter().map(|skip| BlockShown {
-            block: &skip.block,
+            block: skip.block.clone(),
             task: None,
             line: skip.line,
             index: 1,
             state: State::Skipped,
-            reason: Some(&skip.reason),
+            reason: Some(skip.reason.clone()),
         });
         let mut blocks: Vec<BlockShown> = tasks.chain(skipped).collect();
         blocks.sort_by_key(|block| block.line);
         let warnings = plan.warnings.iter().map(ToString::to_string).chain(note.map(str::to_owned));
-        return HttpResponse::Ok().json(json!({
-            "run": run,
-            "scheduled": plan.tasks.len(),
-            "blocks": blocks,
-            "warnings": warnings.collect::<Vec<_>>(),
-        }));
+        return HttpResponse::Ok().json(Scheduled {
+            run,
+            scheduled: plan.tasks.len(),
+            blocks,
+            warnings: warnings.collect(),
+        });
     }
     let mut text = format!("Scheduled {} code blocks for execution\n", plan.tasks.len());
     if plan.tasks.is_empty() && plan.skipped.is_empty() {

@@ -13,21 +13,13 @@ use actix_ws::{CloseCode, CloseReason, Message, MessageStream, Session};
 use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::stream::LocalBoxStream;
-use serde::Deserialize;
 use tokio::sync::oneshot;
 
 use super::App;
+use super::answer::missing;
+use super::query::{Query, bad};
 use super::telling::{Telling, Topic};
-use crate::task::{RunId, TaskId};
-
-/// What a client wants to hear of.
-#[derive(Debug, Deserialize)]
-pub(super) struct Wish {
-    run: Option<RunId>,
-    task: Option<String>,
-    since: Option<u64>,
-    output: Option<String>,
-}
+use crate::task::RunId;
 
 /// How often a client is asked whether it is there.
 const PING: Duration = Duration::from_secs(5);
@@ -35,26 +27,60 @@ const PING: Duration = Duration::from_secs(5);
 const UNANSWERED: u32 = 6;
 
 /// `GET /ws`.
+#[utoipa::path(
+    get, path = "/ws", tag = "feed",
+    description = "A websocket: one JSON object a frame, each change of a task's state and the end of each run.",
+    params(
+        ("run" = Option<String>, Query, description = "only this run"),
+        ("task" = Option<String>, Query, description = "only this task, and its run's end"),
+        ("since" = Option<u64>, Query, description = "what came after the frame of this number, first"),
+        ("output" = Option<u8>, Query, maximum = 1, description = "1: also what blocks write"),
+    ),
+    responses((status = 101, description = "The websocket is open"), (status = 404, description = "")),
+)]
 pub(super) async fn feed(
     request: HttpRequest,
     body: web::Payload,
-    wish: web::Query<Wish>,
     app: web::Data<App>,
 ) -> Result<HttpResponse, Error> {
-    let topic = match (wish.task.as_deref().map(str::parse::<TaskId>), wish.run) {
-        (Some(Ok(task)), _) => Topic::Task(task),
-        (Some(Err(_)), _) => return Ok(super::answer::missing(&request, "such task")),
-        (None, Some(run)) => Topic::Run(run),
-        (None, None) => Topic::All,
+    let wish = match wish(&request) {
+        Ok(wish) => wish,
+        Err(wrong) => return Ok(bad(&request, &wrong)),
     };
-    let output = wish.output.as_deref().is_some_and(|wanted| wanted != "0");
-    let (response, session, messages) = actix_ws::handle(&request, body)?;
+    let Some(topic) = wish.topic else { return Ok(missing(&request, "such task")) };
+    let Ok((response, session, messages)) = actix_ws::handle(&request, body) else {
+        let wanted = "This route is a websocket: open it by a websocket client, as `ws://…/ws`.";
+        return Ok(bad(&request, wanted));
+    };
     let (over, ends) = oneshot::channel();
-    let telling = Telling::new(app.engine.clone(), app.clock.clone(), wish.since, topic, output);
+    let telling = Telling::new(app.engine.clone(), app.clock.clone(), wish.since, topic, wish.output);
     let told = Some(telling.into_stream(over).boxed_local());
     let response = response.map_body(|_, control| BoxBody::new(Frames { control, told }));
-    actix_web::rt::spawn(attend(session, messages, ends));
+    let present = app.requests.websocket();
+    actix_web::rt::spawn(async move {
+        attend(session, messages, ends).await;
+        drop(present);
+    });
     Ok(response)
+}
+
+/// What a client wants to hear of.
+struct Wish {
+    /// `None` for a task that is no task's name.
+    topic: Option<Topic>,
+    since: Option<u64>,
+    output: bool,
+}
+
+fn wish(request: &HttpRequest) -> Result<Wish, String> {
+    let query = Query::of(request, &["run", "task", "since", "output"])?;
+    let run = query.one::<RunId>("run", "a run's id")?;
+    let topic = match (query.all("task").first(), run) {
+        (Some(task), _) => task.parse().ok().map(Topic::Task),
+        (None, Some(run)) => Some(Topic::Run(run)),
+        (None, None) => Some(Topic::All),
+    };
+    Ok(Wish { topic, since: query.number("since", 0, u64::MAX)?, output: query.flag("output")? })
 }
 
 /// Answers the client, asks whether it is there, and takes leave of it.

@@ -1,5 +1,6 @@
 //! Stands at the doors: no request, reading ones and the websocket included, gets past it unjudged.
 
+use std::cell::OnceCell;
 use std::net::SocketAddr;
 
 use actix_web::body::{BoxBody, MessageBody};
@@ -16,6 +17,11 @@ use super::{credentials, peer};
 /// The address of ours that a connection came to.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct OwnAddress(pub(super) SocketAddr);
+
+/// Whose process is at the other end of a connection, once a request has made it matter. It lives and dies with
+/// the connection. That it is nobody's is not kept: a client that was not found may be found the next time.
+#[derive(Debug, Default)]
+pub(super) struct PeerOwner(OnceCell<u32>);
 
 /// Who stands at the doors, and by which rules.
 #[derive(Debug, Clone)]
@@ -44,9 +50,13 @@ pub(super) async fn guard(
         || request.headers().contains_key("x-forwarded-for");
     // Whose socket it is costs a look into /proc: only where it can matter.
     let peer_is_ours = !forwarded && looks_local(peer, local) && {
-        let owner = peer::socket_owner(peer, local).unwrap_or_else(|error| {
-            log::warn!("whose the connection from {peer} is cannot be seen: {error}");
-            None
+        let kept = request.conn_data::<PeerOwner>();
+        let owner = kept.and_then(|kept| kept.0.get().copied()).or_else(|| {
+            let owner = peer::socket_owner(peer, local).unwrap_or_else(|error| {
+                log::warn!("whose the connection from {peer} is cannot be seen: {error}");
+                None
+            })?;
+            Some(kept.map_or(owner, |kept| *kept.0.get_or_init(|| owner)))
         });
         owner.is_some_and(|owner| owner == 0 || owner == doors.user)
     };

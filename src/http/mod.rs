@@ -15,23 +15,35 @@
 //! | `answer` | text, JSON, problem+json |
 //! | `sent` | a request's body, read whole and within limits |
 //! | `documents` | `/org`: documents and runs |
-//! | `tasks` | `/tasks`: states and output |
+//! | `query` | the parameters of a request |
+//! | `tasks` | `/tasks`: states |
+//! | `output` | `/tasks/…/stdout`, `/stderr` |
+//! | `files` | `/tasks/…/files`: sandboxes |
 //! | `feed` | `/ws`: what happens, as it happens |
 //! | `telling` | what one client of it is told |
 //! | `tails` | the output of running blocks, as it is told there |
 //! | `page` | `/`, `/healthz` |
+//! | `requests` | requests and clients, counted |
+//! | `metrics` | `/varz`, `/metrics` |
+//! | `api` | `/openapi.json` |
 
 mod answer;
+mod api;
 mod authority;
 mod body;
 mod credentials;
 mod documents;
 mod doors;
 mod feed;
+mod files;
 mod guard;
+mod metrics;
 mod multipart;
+mod output;
 mod page;
 mod peer;
+mod query;
+mod requests;
 mod sent;
 mod tails;
 mod tasks;
@@ -42,9 +54,13 @@ use std::future::pending;
 use std::net::{SocketAddr, TcpListener};
 use std::pin::pin;
 
+use actix_web::error::InternalError;
+use actix_web::guard::{Any, Get, Head};
 use actix_web::middleware::from_fn;
-use actix_web::web::{self, ServiceConfig};
-use actix_web::{App as WebApp, HttpServer};
+use actix_web::web::{self, PathConfig, QueryConfig, ServiceConfig};
+use actix_web::{App as WebApp, HttpRequest, HttpServer, Resource, Route};
+use bytes::Bytes;
+use jiff::Timestamp;
 
 use futures_util::join;
 use rustix::net::sockopt::set_tcp_user_timeout;
@@ -71,6 +87,10 @@ pub struct Server {
     pub clock: Clock,
     /// Where it listens.
     pub address: SocketAddr,
+    /// The cluster, as the setupfile names it.
+    pub master: String,
+    /// When it was started.
+    pub started: Timestamp,
     /// Opens the doors.
     pub token: Token,
     /// Whose processes are let in without it, beside root's.
@@ -95,10 +115,15 @@ struct App {
     reader: Reader,
     clock: Clock,
     address: String,
+    master: String,
+    started: Timestamp,
     header_args: Vec<Property>,
     plan_request: Request,
     max_document: usize,
     max_blocks: usize,
+    requests: requests::Requests,
+    /// `/openapi.json`.
+    description: Bytes,
 }
 
 /// Serves until a signal ends it: open requests are given a few seconds.
@@ -111,6 +136,8 @@ pub async fn serve(server: Server, listener: TcpListener) -> std::io::Result<()>
         reader,
         clock,
         address,
+        master,
+        started,
         token,
         user,
         open,
@@ -127,24 +154,38 @@ pub async fn serve(server: Server, listener: TcpListener) -> std::io::Result<()>
         reader,
         clock,
         address: address.to_string(),
+        master,
+        started,
         header_args,
         plan_request,
         max_document,
         max_blocks,
+        requests: requests::Requests::default(),
+        description: api::description().into(),
     });
     let engine = app.engine.clone();
     let server = HttpServer::new(move || {
         WebApp::new()
             .app_data(doors.clone())
             .app_data(app.clone())
+            .app_data(PathConfig::default().error_handler(|_, request| {
+                let answer = answer::missing(request, &format!("`{}`", request.path()));
+                InternalError::from_response("a path that is no text", answer).into()
+            }))
+            .app_data(QueryConfig::default().error_handler(|error, request| {
+                let answer = query::bad(request, &format!("The query is wrong: {error}."));
+                InternalError::from_response("a wrong query", answer).into()
+            }))
             .configure(routes)
             .wrap(from_fn(guard::guard))
+            .wrap(from_fn(requests::count))
     })
     .on_connect(|connection, data| {
         if let Some(stream) = connection.downcast_ref::<actix_web::rt::net::TcpStream>()
             && let Ok(own) = stream.local_addr()
         {
             data.insert(guard::OwnAddress(own));
+            data.insert(guard::PeerOwner::default());
             // Where it cannot be set, a client that takes nothing in is only given up later.
             let _unset = set_tcp_user_timeout(stream, UNTAKEN);
         }
@@ -185,26 +226,47 @@ const PATIENCE: u64 = 5;
 
 fn routes(config: &mut ServiceConfig) {
     for org in ["/org", "/org/"] {
-        config.service(
-            web::resource(org).route(web::post().to(documents::submit)).route(web::get().to(documents::runs)),
-        );
+        let post = web::post().to(documents::submit);
+        config.service(resource(org, "GET, HEAD, POST").route(post).route(reading().to(documents::runs)));
     }
     config
         .service(
-            web::resource("/org/{run}")
-                .route(web::get().to(documents::run))
+            resource("/org/{run}", "GET, HEAD, DELETE")
+                .route(reading().to(documents::run))
                 .route(web::delete().to(documents::cancel)),
         )
-        .service(web::resource("/tasks").route(web::get().to(tasks::tasks)))
         .service(
-            web::resource("/tasks/{task}")
-                .route(web::get().to(tasks::task))
+            resource("/tasks/{task}", "GET, HEAD, DELETE")
+                .route(reading().to(tasks::task))
                 .route(web::delete().to(tasks::kill)),
         )
-        .service(web::resource("/tasks/{task}/stdout").route(web::get().to(tasks::stdout)))
-        .service(web::resource("/tasks/{task}/stderr").route(web::get().to(tasks::stderr)))
-        .service(web::resource("/ws").route(web::get().to(feed::feed)))
-        .service(web::resource("/").route(web::get().to(page::index)))
-        .service(web::resource("/healthz").route(web::get().to(page::healthz)))
-        .default_service(web::to(page::nowhere));
+        .service(resource("/ws", "GET").route(web::get().to(feed::feed)));
+    let read_only = [
+        ("/tasks", reading().to(tasks::tasks)),
+        ("/tasks/{task}/stdout", reading().to(output::stdout)),
+        ("/tasks/{task}/stderr", reading().to(output::stderr)),
+        ("/tasks/{task}/files", reading().to(files::root)),
+        ("/tasks/{task}/files/{path:.*}", reading().to(files::file)),
+        ("/", reading().to(page::index)),
+        ("/healthz", reading().to(page::healthz)),
+        ("/varz", reading().to(metrics::varz)),
+        ("/metrics", reading().to(metrics::metrics)),
+        ("/openapi.json", reading().to(api::openapi)),
+    ];
+    for (path, route) in read_only {
+        config.service(resource(path, "GET, HEAD").route(route));
+    }
+    config.default_service(web::to(page::nowhere));
+}
+
+/// A route for who wants to read: GET, and HEAD.
+fn reading() -> Route {
+    web::route().guard(Any(Get()).or(Head()))
+}
+
+/// A path, and the methods it has; any other one is told so.
+fn resource(path: &str, allowed: &'static str) -> Resource {
+    web::resource(path).default_service(web::to(move |request: HttpRequest| async move {
+        answer::wrong_method(&request, allowed)
+    }))
 }

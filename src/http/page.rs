@@ -6,15 +6,21 @@ use actix_web::{HttpRequest, HttpResponse, web};
 
 use super::App;
 use super::answer::{failed, missing, plain};
+use super::query::{Query, bad};
 
 /// `GET /`: a line for curl, a plain page for a browser.
+#[utoipa::path(get, path = "/", tag = "server", description = "That Borges is there; in a browser, its runs.",
+    responses((status = 200, description = "A line, or a page", content((String = "text/plain"), (String = "text/html")))))]
 pub(super) async fn index(request: HttpRequest, app: web::Data<App>) -> HttpResponse {
+    if let Err(wrong) = Query::of(&request, &[]) {
+        return bad(&request, &wrong);
+    }
     let name = concat!("Borges Scheduler v", env!("CARGO_PKG_VERSION"));
     let accept = request.headers().get(ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
     if !accept.contains("text/html") {
         return plain(StatusCode::OK, name.to_owned());
     }
-    let runs = match app.engine.runs(100).await {
+    let runs = match app.engine.runs(None, 100).await {
         Ok(runs) => runs,
         Err(error) => return failed(&request, &error),
     };
@@ -32,8 +38,13 @@ pub(super) async fn index(request: HttpRequest, app: web::Data<App>) -> HttpResp
 }
 
 /// `GET /healthz`.
-pub(super) async fn healthz() -> HttpResponse {
-    plain(StatusCode::OK, "OK\n".to_owned())
+#[utoipa::path(get, path = "/healthz", tag = "server", description = "That the server answers.",
+    responses((status = 200, description = "`OK`", content_type = "text/plain", body = String)))]
+pub(super) async fn healthz(request: HttpRequest) -> HttpResponse {
+    match Query::of(&request, &[]) {
+        Ok(_) => plain(StatusCode::OK, "OK\n".to_owned()),
+        Err(wrong) => bad(&request, &wrong),
+    }
 }
 
 /// Everything else.

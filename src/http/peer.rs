@@ -14,9 +14,21 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 /// # Errors
 /// The tables cannot be read, as where `/proc` is not mounted.
 pub fn socket_owner(peer: SocketAddr, local: SocketAddr) -> io::Result<Option<u32>> {
+    // While connections come and go the kernel may leave one out of a table that is being read.
+    let row = match look(peer, local)? {
+        Row::Missing => look(peer, local)?,
+        found => found,
+    };
+    Ok(match row {
+        Row::Owned(user) => Some(user),
+        Row::Abandoned | Row::Missing => None,
+    })
+}
+
+fn look(peer: SocketAddr, local: SocketAddr) -> io::Result<Row> {
     let (peer_host, local_host) = (peer.ip().to_canonical(), local.ip().to_canonical());
     let ends = |hosts: [IpAddr; 2]| Ends::of(hosts[0], peer.port(), hosts[1], local.port());
-    let owner = match (peer_host, local_host) {
+    Ok(match (peer_host, local_host) {
         (IpAddr::V4(peer_host), IpAddr::V4(local_host)) => {
             let plain = ends([peer_host.into(), local_host.into()]);
             // A client with a socket for both kinds of addresses stands in the other table.
@@ -28,10 +40,6 @@ pub fn socket_owner(peer: SocketAddr, local: SocketAddr) -> io::Result<Option<u3
         }
         (IpAddr::V6(_), IpAddr::V6(_)) => in_file("/proc/net/tcp6", &ends([peer_host, local_host]))?,
         (IpAddr::V4(_), IpAddr::V6(_)) | (IpAddr::V6(_), IpAddr::V4(_)) => Row::Missing,
-    };
-    Ok(match owner {
-        Row::Owned(user) => Some(user),
-        Row::Abandoned | Row::Missing => None,
     })
 }
 

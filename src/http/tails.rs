@@ -2,6 +2,7 @@
 //! frame that tells the block's end.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use bytes::BytesMut;
 use serde::Serialize;
@@ -106,7 +107,8 @@ impl Tails {
 
     async fn hear(&self, tail: &mut Tail, frames: &mut BytesMut) -> Result<bool, EngineError> {
         let Tail { launch, offsets, is_over } = tail;
-        let files = STREAMS.iter().zip(*offsets).map(|((_, file), offset)| (*file, offset)).collect();
+        let files =
+            STREAMS.iter().zip(*offsets).map(|((_, file), offset)| (Arc::from(*file), offset)).collect();
         let pieces = self.engine.read_output(*launch, files, CHUNK).await?;
         let mut more = false;
         for ((piece, (stream, _)), offset) in pieces.into_iter().zip(STREAMS).zip(offsets) {
@@ -115,7 +117,7 @@ impl Tails {
                 frame(&Said { task, attempt, stream, offset: *offset, text }, frames);
             };
             match piece {
-                Piece::Bytes(bytes) => {
+                Piece::Bytes(bytes, _) => {
                     let is_full = bytes.len() == CHUNK;
                     let whole = whole_characters(&bytes, *is_over && !is_full);
                     if !whole.is_empty() {
@@ -125,11 +127,11 @@ impl Tails {
                     }
                 }
                 Piece::Missing => {}
-                Piece::Unreadable(why) if *is_over => {
+                Piece::Unreadable(why) | Piece::BadPath(why) if *is_over => {
                     say(&format!("[what it wrote from here on cannot be read: {why}]"));
                 }
                 // It is asked for again.
-                Piece::Unreadable(_) => {}
+                Piece::Unreadable(_) | Piece::BadPath(_) | Piece::Directory => {}
             }
         }
         Ok(more)

@@ -1,59 +1,104 @@
-//! `/tasks`: where each task stands, and what it has written.
-
-use std::time::Duration;
+//! `/tasks`: where each task stands.
 
 use actix_web::{HttpRequest, HttpResponse, web};
-use bytes::Bytes;
-use futures_util::stream;
-use serde::Deserialize;
-use serde_json::json;
+use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::App;
-use super::answer::{answer, failed, missing, problem};
-use crate::actors::{Engine, EngineError, Piece, TaskShown};
-use crate::task::{LaunchId, RunId, TaskId};
+use super::answer::{answer, failed, missing};
+use super::query::{Query, bad};
+use crate::actors::{Engine, EngineError, TaskShown};
+use crate::task::{RunId, TaskId};
 
-/// Which tasks are listed.
-#[derive(Debug, Deserialize)]
-pub(super) struct Page {
-    run: Option<RunId>,
-    after: Option<String>,
-    limit: Option<usize>,
+/// Tasks, and where to go on.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct TaskPage {
+    tasks: Vec<TaskShown>,
+    /// What to ask for, as `after`, to see more; `null` where there is no more.
+    next: Option<String>,
 }
 
-/// How output is read.
-#[derive(Debug, Deserialize)]
-pub(super) struct Reading {
-    follow: Option<String>,
+/// A task that is to end.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct TaskKilling {
+    task: String,
+    killing: bool,
 }
 
-/// Tasks on a page, unless asked for fewer.
-const PAGE: usize = 1000;
-/// Bytes read at once.
-const CHUNK: usize = 256 << 10;
-/// How often a running block is looked at for more.
-const LISTEN: Duration = Duration::from_millis(100);
+/// Runs, or tasks, on a page, unless asked for fewer.
+pub(super) const PAGE: u64 = 1000;
 
 /// `GET /tasks`.
-pub(super) async fn tasks(request: HttpRequest, page: web::Query<Page>, app: web::Data<App>) -> HttpResponse {
-    let after = match page.after.as_deref().map(str::parse::<TaskId>).transpose() {
-        Ok(after) => after,
-        Err(bad) => {
-            return problem(&request, actix_web::http::StatusCode::BAD_REQUEST, &format!("`after`: {bad}."));
-        }
+#[utoipa::path(
+    get, path = "/tasks", tag = "tasks",
+    description = "Tasks, in order.",
+    params(
+        ("run" = Option<String>, Query,
+         description = "only those of this run"),
+        ("after" = Option<String>, Query,
+         description = "only those behind this task: the `next` of the page before"),
+        ("limit" = Option<u64>, Query, minimum = 1, maximum = 1000, description = "at most so many; 1000 without"),
+    ),
+    responses((status = 200, description = "Tasks", content((TaskPage = "application/json"), (String = "text/plain"))),
+              (status = 404, description = "")),
+)]
+pub(super) async fn tasks(request: HttpRequest, app: web::Data<App>) -> HttpResponse {
+    let query = match Query::of(&request, &["run", "after", "limit"]) {
+        Ok(query) => query,
+        Err(wrong) => return bad(&request, &wrong),
     };
-    let limit = page.limit.unwrap_or(PAGE).min(PAGE);
-    match app.engine.tasks(page.run, after, limit).await {
-        Ok(tasks) => {
-            let next = (tasks.len() == limit).then(|| tasks.last().map(|task| task.task.clone())).flatten();
-            answer(&request, &json!({ "tasks": tasks, "next": next }), || tasks.iter().map(line).collect())
-        }
+    let (run, after, limit) = match wanted(&query) {
+        Ok(wanted) => wanted,
+        Err(wrong) => return bad(&request, &wrong),
+    };
+    match page(&app.engine, run, after, limit).await {
+        Ok(Ok(page)) => answer(&request, &page, || page.tasks.iter().map(line).collect()),
+        Ok(Err(run)) => missing(&request, &format!("run `{run}`")),
         Err(error) => failed(&request, &error),
     }
 }
 
+type Wanted = (Option<RunId>, Option<TaskId>, usize);
+
+fn wanted(query: &Query) -> Result<Wanted, String> {
+    let run = query.one("run", "a run's id")?;
+    let after = query.one("after", "a task's id (`RUN.N`)")?;
+    let limit = query.number("limit", 1, PAGE)?.unwrap_or(PAGE);
+    Ok((run, after, usize::try_from(limit).unwrap_or(usize::MAX)))
+}
+
+/// A page of tasks, or the run that is not there.
+async fn page(
+    engine: &Engine,
+    run: Option<RunId>,
+    after: Option<TaskId>,
+    limit: usize,
+) -> Result<Result<TaskPage, RunId>, EngineError> {
+    let mut tasks = engine.tasks(run, after, limit + 1).await?;
+    if let Some(run) = run
+        && tasks.is_empty()
+        && engine.run(run).await?.is_none()
+    {
+        return Ok(Err(run));
+    }
+    let more = tasks.len() > limit;
+    tasks.truncate(limit);
+    let next = tasks.last().filter(|_| more).map(|task| task.task.clone());
+    Ok(Ok(TaskPage { tasks, next }))
+}
+
 /// `GET /tasks/{task}`.
+#[utoipa::path(
+    get, path = "/tasks/{task}", tag = "tasks",
+    description = "How a task stands.",
+    params(("task" = String, Path)),
+    responses((status = 200, description = "The task", content((TaskShown = "application/json"), (String = "text/plain"))),
+              (status = 404, description = "")),
+)]
 pub(super) async fn task(request: HttpRequest, id: web::Path<String>, app: web::Data<App>) -> HttpResponse {
+    if let Err(wrong) = Query::of(&request, &[]) {
+        return bad(&request, &wrong);
+    }
     match find(&id, &app.engine).await {
         Ok(Some((_, task))) => answer(&request, &task, || line(&task)),
         Ok(None) => missing(&request, &format!("task `{id}`")),
@@ -62,11 +107,22 @@ pub(super) async fn task(request: HttpRequest, id: web::Path<String>, app: web::
 }
 
 /// `DELETE /tasks/{task}`.
+#[utoipa::path(
+    delete, path = "/tasks/{task}", tag = "tasks",
+    description = "Ends a task. Of one that has ended nothing is changed.",
+    params(("task" = String, Path)),
+    responses((status = 200, description = "It is being ended",
+               content((TaskKilling = "application/json"), (String = "text/plain"))),
+              (status = 404, description = "")),
+)]
 pub(super) async fn kill(request: HttpRequest, id: web::Path<String>, app: web::Data<App>) -> HttpResponse {
+    if let Err(wrong) = Query::of(&request, &[]) {
+        return bad(&request, &wrong);
+    }
     let Ok(task) = id.parse::<TaskId>() else { return missing(&request, &format!("task `{id}`")) };
     match app.engine.kill_task(task).await {
         Ok(true) => {
-            let said = json!({ "task": task.to_string(), "killing": true });
+            let said = TaskKilling { task: task.to_string(), killing: true };
             answer(&request, &said, || format!("{task} is being killed\n"))
         }
         Ok(false) => missing(&request, &format!("task `{id}`")),
@@ -74,99 +130,7 @@ pub(super) async fn kill(request: HttpRequest, id: web::Path<String>, app: web::
     }
 }
 
-/// `GET /tasks/{task}/stdout`.
-pub(super) async fn stdout(
-    request: HttpRequest,
-    id: web::Path<String>,
-    reading: web::Query<Reading>,
-    app: web::Data<App>,
-) -> HttpResponse {
-    output(request, id, reading, app, "block/stdout").await
-}
-
-/// `GET /tasks/{task}/stderr`.
-pub(super) async fn stderr(
-    request: HttpRequest,
-    id: web::Path<String>,
-    reading: web::Query<Reading>,
-    app: web::Data<App>,
-) -> HttpResponse {
-    output(request, id, reading, app, "block/stderr").await
-}
-
-/// What the task's last launch has written; with `follow`, what that and later ones write, until the task ends.
-async fn output(
-    request: HttpRequest,
-    id: web::Path<String>,
-    reading: web::Query<Reading>,
-    app: web::Data<App>,
-    file: &'static str,
-) -> HttpResponse {
-    let (task, shown) = match find(&id, &app.engine).await {
-        Ok(Some(found)) => found,
-        Ok(None) => return missing(&request, &format!("task `{id}`")),
-        Err(error) => return failed(&request, &error),
-    };
-    let reader = Follower {
-        engine: app.engine.clone(),
-        launch: task.launch(shown.attempt),
-        file,
-        offset: 0,
-        follow: reading.follow.as_deref().is_some_and(|wanted| wanted != "0"),
-    };
-    let chunks = stream::try_unfold(reader, |mut reader| async move {
-        Ok::<_, EngineError>(reader.next().await?.map(|bytes| (bytes, reader)))
-    });
-    // What it is, only its author knows; a browser must not guess.
-    HttpResponse::Ok()
-        .content_type("text/plain; charset=utf-8")
-        .insert_header(("X-Content-Type-Options", "nosniff"))
-        .streaming(chunks)
-}
-
-/// Reads a file of a task's launches, piece by piece.
-struct Follower {
-    engine: Engine,
-    launch: LaunchId,
-    file: &'static str,
-    offset: u64,
-    follow: bool,
-}
-
-impl Follower {
-    /// The next piece; `None` at the end.
-    async fn next(&mut self) -> Result<Option<Bytes>, EngineError> {
-        loop {
-            // Asked before the file is read: what a block writes at its very end is then not missed.
-            let task = self.engine.task(self.launch.task).await?;
-            let mut read =
-                self.engine.read_output(self.launch, vec![(self.file, self.offset)], CHUNK).await?;
-            match read.pop() {
-                Some(Piece::Bytes(bytes)) if !bytes.is_empty() => {
-                    self.offset += bytes.len() as u64;
-                    return Ok(Some(bytes));
-                }
-                Some(Piece::Bytes(_) | Piece::Missing) | None => {}
-                Some(Piece::Unreadable(why)) => {
-                    log::warn!("{}: {why}", self.launch);
-                    return Ok(None);
-                }
-            }
-            let Some(task) = task.filter(|_| self.follow) else { return Ok(None) };
-            if task.attempt > self.launch.attempt {
-                self.launch.attempt += 1;
-                self.offset = 0;
-                continue;
-            }
-            if task.state.is_final() {
-                return Ok(None);
-            }
-            actix_web::rt::time::sleep(LISTEN).await;
-        }
-    }
-}
-
-async fn find(id: &str, engine: &Engine) -> Result<Option<(TaskId, TaskShown)>, EngineError> {
+pub(super) async fn find(id: &str, engine: &Engine) -> Result<Option<(TaskId, TaskShown)>, EngineError> {
     let Ok(task) = id.parse::<TaskId>() else { return Ok(None) };
     Ok(engine.task(task).await?.map(|shown| (task, shown)))
 }

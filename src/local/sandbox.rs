@@ -1,16 +1,17 @@
 //! The embedded cluster's sandboxes are on this machine: [`LocalSandbox`] just reads them.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{File, Metadata, remove_dir_all};
 use std::io::{self, ErrorKind};
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::os::unix::fs::FileExt;
 use std::path::{Component, Path, PathBuf};
 
 use bytes::Bytes;
 use futures_util::future::{FutureExt, LocalBoxFuture, ready};
-use rustix::fs::OFlags;
+use rustix::fs::{self, AtFlags, FileType, Mode, OFlags, ResolveFlags};
+use rustix::io::Errno;
 
 use super::layout::{Layout, is_name};
-use crate::mesos::master::{Chunk, Place, Sandbox, SandboxError};
+use crate::mesos::master::{Chunk, FileKind, Place, Sandbox, SandboxError, SandboxFile};
 
 /// Reads the sandboxes of the agent in one directory, with or without an agent.
 #[derive(Debug, Clone)]
@@ -35,25 +36,47 @@ impl LocalSandbox {
         if self.path(place).is_none() {
             return Ok(());
         }
-        match fs::remove_dir_all(self.layout.executor(&place.framework, &place.executor)) {
+        match remove_dir_all(self.layout.executor(&place.framework, &place.executor)) {
             Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
             _ => Ok(()),
         }
     }
 
-    fn chunk(&self, place: &Place, path: &str, offset: u64, length: usize) -> Result<Chunk, SandboxError> {
+    /// Opens `path` of a launch's sandbox: nothing outside it, by whatever links, and without waiting.
+    fn open(&self, place: &Place, path: &str) -> Result<(File, Metadata), SandboxError> {
+        let bad = || SandboxError::BadPath(path.to_owned());
         let plain = |component: Component| matches!(component, Component::Normal(_) | Component::CurDir);
-        let sandbox = self.path(place).filter(|_| Path::new(path).components().all(plain));
-        let sandbox = sandbox.ok_or_else(|| SandboxError::BadPath(path.to_owned()))?;
-        let file = sandbox.join(path);
-        match read(&file, offset, length) {
-            Ok(Some(chunk)) => Ok(chunk),
-            Ok(None) => Err(SandboxError::BadPath(path.to_owned())),
-            Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
-                Err(SandboxError::Missing(path.to_owned()))
-            }
-            Err(source) => Err(SandboxError::Unreadable { path: path.to_owned(), source }),
+        let good = Path::new(path).components().all(plain) && !path.contains('\0');
+        let sandbox = self.path(place).filter(|_| good).ok_or_else(bad)?;
+        let file = open_beneath(&sandbox, path).map_err(|errno| match errno {
+            Errno::NOENT | Errno::NOTDIR => SandboxError::Missing(path.to_owned()),
+            // A link that leads outside, links in a circle, a socket, a name too long for a file.
+            Errno::XDEV | Errno::LOOP | Errno::NXIO | Errno::NAMETOOLONG | Errno::INVAL => bad(),
+            errno => SandboxError::Unreadable { path: path.to_owned(), source: errno.into() },
+        })?;
+        let metadata =
+            file.metadata().map_err(|source| SandboxError::Unreadable { path: path.to_owned(), source })?;
+        Ok((file, metadata))
+    }
+
+    fn chunk(&self, place: &Place, path: &str, offset: u64, length: usize) -> Result<Chunk, SandboxError> {
+        let (file, metadata) = self.open(place, path)?;
+        if metadata.is_dir() {
+            return Err(SandboxError::Directory(path.to_owned()));
         }
+        if !metadata.is_file() {
+            return Err(SandboxError::BadPath(path.to_owned()));
+        }
+        read(&file, metadata.len(), offset, length)
+            .map_err(|source| SandboxError::Unreadable { path: path.to_owned(), source })
+    }
+
+    fn files(&self, place: &Place, path: &str) -> Result<Vec<SandboxFile>, SandboxError> {
+        let (directory, metadata) = self.open(place, if path.is_empty() { "." } else { path })?;
+        if !metadata.is_dir() {
+            return Err(SandboxError::BadPath(path.to_owned()));
+        }
+        listed(&directory).map_err(|source| SandboxError::Unreadable { path: path.to_owned(), source })
     }
 }
 
@@ -68,18 +91,62 @@ impl Sandbox for LocalSandbox {
     ) -> LocalBoxFuture<'static, Result<Chunk, SandboxError>> {
         ready(self.chunk(place, path, offset, length)).boxed_local()
     }
+
+    fn list(
+        &self,
+        place: &Place,
+        path: &str,
+    ) -> LocalBoxFuture<'static, Result<Vec<SandboxFile>, SandboxError>> {
+        ready(self.files(place, path)).boxed_local()
+    }
 }
 
-/// `None` for what is no file.
-fn read(path: &Path, offset: u64, length: usize) -> io::Result<Option<Chunk>> {
+/// Opens `path` beneath `directory`. The kernel sees to it that no link leads out, also of a block that changes
+/// its links just now.
+fn open_beneath(directory: &Path, path: &str) -> Result<File, Errno> {
+    let directory = fs::open(directory, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
     // Without waiting: a block may have put a pipe there.
-    let flags = i32::try_from(OFlags::NONBLOCK.bits()).unwrap_or_default();
-    let file: File = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
-    let metadata = file.metadata()?;
-    if !metadata.is_file() {
-        return Ok(None);
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let beneath = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
+    let mut tries = 0;
+    loop {
+        match fs::openat2(&directory, path, flags, Mode::empty(), beneath) {
+            // Something was renamed meanwhile.
+            Err(Errno::AGAIN) if tries < 8 => tries += 1,
+            opened => return opened.map(File::from),
+        }
     }
-    let size = metadata.len();
+}
+
+/// What a directory holds, in the order of names.
+fn listed(directory: &File) -> io::Result<Vec<SandboxFile>> {
+    let mut files = Vec::new();
+    for entry in fs::Dir::read_from(directory)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        if matches!(name.to_bytes(), b"." | b"..") {
+            continue;
+        }
+        let stat = match fs::statat(directory, name, AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(stat) => stat,
+            // It was there a moment ago.
+            Err(Errno::NOENT) => continue,
+            Err(error) => return Err(error.into()),
+        };
+        let kind = match FileType::from_raw_mode(stat.st_mode) {
+            FileType::RegularFile => FileKind::File,
+            FileType::Directory => FileKind::Directory,
+            FileType::Symlink => FileKind::Link,
+            _ => FileKind::Other,
+        };
+        let size = u64::try_from(stat.st_size).unwrap_or_default();
+        files.push(SandboxFile { name: name.to_string_lossy().into_owned(), size, kind });
+    }
+    files.sort_unstable_by(|a, b| a.name.cmp(&b.name));
+    Ok(files)
+}
+
+fn read(file: &File, size: u64, offset: u64, length: usize) -> io::Result<Chunk> {
     let there = usize::try_from(size.saturating_sub(offset)).unwrap_or(usize::MAX);
     let mut bytes = vec![0; length.min(there)];
     let mut read = 0;
@@ -92,22 +159,28 @@ fn read(path: &Path, offset: u64, length: usize) -> io::Result<Option<Chunk>> {
         }
     }
     bytes.truncate(read);
-    Ok(Some(Chunk { bytes: Bytes::from(bytes), size }))
+    Ok(Chunk { bytes: Bytes::from(bytes), size })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[test]
-    fn files_are_read_in_pieces_and_nothing_else_is() {
+    /// A sandbox with a block's files in it, and a way to read them.
+    fn place() -> (tempfile::TempDir, LocalSandbox, Place, PathBuf) {
         let directory = tempfile::tempdir().unwrap();
         let sandbox = LocalSandbox::new(directory.path());
         let place = Place { agent: "local".into(), framework: "f".into(), executor: "r.1.1".into() };
-        let block = sandbox.path(&place).unwrap().join("block");
-        fs::create_dir_all(&block).unwrap();
-        fs::write(block.join("stdout"), "0123456789").unwrap();
-        let socket = std::os::unix::net::UnixListener::bind(block.join("socket")).unwrap();
+        let root = sandbox.path(&place).unwrap();
+        std::fs::create_dir_all(root.join("block")).unwrap();
+        std::fs::write(root.join("block/stdout"), "0123456789").unwrap();
+        (directory, sandbox, place, root)
+    }
+
+    #[test]
+    fn files_are_read_in_pieces_and_nothing_else_is() {
+        let (_directory, sandbox, place, root) = place();
+        let socket = std::os::unix::net::UnixListener::bind(root.join("block/socket")).unwrap();
         let read = |path: &str, offset, length| match sandbox.chunk(&place, path, offset, length) {
             Ok(chunk) => format!("{} of {}", chunk.bytes.escape_ascii(), chunk.size),
             Err(error) => error.to_string(),
@@ -117,13 +190,67 @@ mod tests {
         insta::assert_snapshot!(read("block/stdout", 10, 4), @" of 10");
         insta::assert_snapshot!(read("block/stdout", u64::MAX, 4), @" of 10");
         insta::assert_snapshot!(read("block/stderr", 0, 4), @"the sandbox has no file `block/stderr`");
-        insta::assert_snapshot!(read("block", 0, 4), @"`block` is not the path of a file within a sandbox: write it relative, without `..`");
-        insta::assert_snapshot!(read("../x", 0, 4), @"`../x` is not the path of a file within a sandbox: write it relative, without `..`");
-        insta::assert_snapshot!(read("/etc/passwd", 0, 4), @"`/etc/passwd` is not the path of a file within a sandbox: write it relative, without `..`");
-        assert!(read("block/socket", 0, 4).contains("cannot be read"), "{}", read("block/socket", 0, 4));
+        insta::assert_snapshot!(read("block/stdout/x", 0, 4), @"the sandbox has no file `block/stdout/x`");
+        insta::assert_snapshot!(read("block", 0, 4), @"`block` is a directory");
+        for bad in [
+            "../x",
+            "block/../../x",
+            "/etc/passwd",
+            "a\0b",
+            "block/socket",
+            &"x/".repeat(5000),
+            &"x".repeat(300),
+        ] {
+            let said = format!(
+                "`{bad}` is not the path of a file within a sandbox: write it relative, without `..`"
+            );
+            assert_eq!(read(bad, 0, 4), said);
+        }
         drop(socket);
         sandbox.remove(&place).unwrap();
         sandbox.remove(&place).unwrap();
         insta::assert_snapshot!(read("block/stdout", 0, 4), @"the sandbox has no file `block/stdout`");
+    }
+
+    #[test]
+    fn no_link_leads_out_and_nothing_is_waited_for() {
+        use std::os::unix::fs::symlink;
+        let (directory, sandbox, place, root) = place();
+        std::fs::write(directory.path().join("secret"), "secret").unwrap();
+        std::fs::create_dir(root.join("deep")).unwrap();
+        symlink("../block/stdout", root.join("deep/inside")).unwrap();
+        symlink(directory.path().join("secret"), root.join("absolute")).unwrap();
+        symlink("../../../../../../secret", root.join("relative")).unwrap();
+        symlink(directory.path(), root.join("folder")).unwrap();
+        symlink("circle", root.join("circle")).unwrap();
+        symlink("/proc/self/environ", root.join("magic")).unwrap();
+        symlink("/dev/zero", root.join("device")).unwrap();
+        let (fifo, mode) = (FileType::Fifo, Mode::from_raw_mode(0o600));
+        fs::mknodat(fs::CWD, root.join("pipe"), fifo, mode, 0).unwrap();
+        let read = |path: &str| sandbox.chunk(&place, path, 0, 3).map(|chunk| chunk.bytes);
+        assert_eq!(read("deep/inside").unwrap(), "012");
+        assert_eq!(read("./deep//inside").unwrap(), "012");
+        for bad in ["absolute", "relative", "folder/secret", "circle", "magic", "device", "pipe"] {
+            assert!(matches!(read(bad), Err(SandboxError::BadPath(_))), "{bad}: {:?}", read(bad));
+        }
+        assert!(matches!(sandbox.files(&place, "folder"), Err(SandboxError::BadPath(_))));
+    }
+
+    #[test]
+    fn a_directory_tells_what_it_holds() {
+        let (_directory, sandbox, place, root) = place();
+        std::os::unix::fs::symlink("block", root.join("link")).unwrap();
+        let told = |path: &str| match sandbox.files(&place, path) {
+            Ok(files) => {
+                files.iter().map(|f| format!("{} {} {:?}\n", f.name, f.size.min(10), f.kind)).collect()
+            }
+            Err(error) => error.to_string(),
+        };
+        assert_eq!(told("block"), "stdout 10 File\n");
+        assert!(told("").contains("Directory\nlink 5 Link\n"), "{}", told(""));
+        assert_eq!(told("block/"), told("link"));
+        assert_eq!(told("nowhere"), "the sandbox has no file `nowhere`");
+        assert!(told("block/stdout").contains("is not the path"), "{}", told("block/stdout"));
+        assert!(told("..").contains("is not the path"));
     }
 }

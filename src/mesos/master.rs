@@ -113,6 +113,50 @@ pub trait Sandbox {
         offset: u64,
         length: usize,
     ) -> LocalBoxFuture<'static, Result<Chunk, SandboxError>>;
+
+    /// What the directory `path`, relative to the sandbox, holds, in the order of names; the empty path is the
+    /// sandbox itself.
+    fn list(
+        &self,
+        place: &Place,
+        path: &str,
+    ) -> LocalBoxFuture<'static, Result<Vec<SandboxFile>, SandboxError>>;
+}
+
+/// A file of a sandbox, as a directory tells of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SandboxFile {
+    /// Its name within its directory; what is no UTF-8 in it is shown as U+FFFD.
+    pub name: String,
+    /// Bytes.
+    pub size: u64,
+    /// What it is.
+    pub kind: FileKind,
+}
+
+/// What a file is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FileKind {
+    /// An ordinary file.
+    File,
+    /// A directory.
+    Directory,
+    /// A symbolic link.
+    Link,
+    /// A pipe, a socket, a device: nothing that can be read.
+    Other,
+}
+
+impl FileKind {
+    /// In a word.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::File => "file",
+            Self::Directory => "directory",
+            Self::Link => "link",
+            Self::Other => "other",
+        }
+    }
 }
 
 /// Where a launch ran.
@@ -141,7 +185,10 @@ pub enum SandboxError {
     /// There is no such file: not written yet, or never.
     #[error("the sandbox has no file `{0}`")]
     Missing(String),
-    /// The path leaves the sandbox, or names no file.
+    /// It is a directory.
+    #[error("`{0}` is a directory")]
+    Directory(String),
+    /// The path leaves the sandbox, or names nothing that can be read.
     #[error("`{0}` is not the path of a file within a sandbox: write it relative, without `..`")]
     BadPath(String),
     /// The agent is not known, or does not answer.

@@ -24,5 +24,7 @@ pub mod resources;
 pub mod tasks;
 
 pub use events::{Event, StatusUpdate};
-pub use master::{Chunk, Master, MasterError, Place, Sandbox, SandboxError, Subscription};
+pub use master::{
+    Chunk, FileKind, Master, MasterError, Place, Sandbox, SandboxError, SandboxFile, Subscription,
+};
 pub use messages::scheduler::Call;

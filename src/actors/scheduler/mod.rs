@@ -7,6 +7,7 @@
 //! |---|---|
 //! | `people` | what people ask: submit, kill, what waits, what was written |
 //! | `queries` | what people ask about runs and tasks |
+//! | `totals` | how many there are of everything |
 //! | `tasks` | what happens to tasks, and what follows for those that wait for them |
 //! | `launches` | from a round of matching to launches that are saved, then accepted |
 //! | `cluster` | what the cluster says |
@@ -18,6 +19,7 @@ mod people;
 mod queries;
 mod restore;
 mod tasks;
+mod totals;
 
 use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
@@ -38,12 +40,14 @@ use crate::store::{Contents, RunRecord};
 use crate::task::{LaunchId, Resources, RunId, State, TaskId};
 
 pub(in crate::actors) use queries::{ListRunning, ListRuns, ListTasks, ShowRun, ShowTask};
+pub(in crate::actors) use totals::AddUp;
 
-pub use people::{Accepted, Piece, Submission, Waiting};
+pub use people::{Accepted, Directory, Piece, Submission, Waiting};
 pub(in crate::actors) use people::{
-    KillRun, KillTask, Leave, ListWaiting, ReadOutput, SubmitDocument, Unaccepted,
+    KillRun, KillTask, Leave, ListFiles, ListWaiting, ReadOutput, SubmitDocument, Unaccepted,
 };
 pub use queries::{RunShown, TaskShown};
+pub use totals::Totals;
 
 /// Brings tasks and offers together.
 pub(super) struct Scheduler {

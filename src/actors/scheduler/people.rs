@@ -14,7 +14,7 @@ use super::super::keeper::Unsaved;
 use super::super::run::{Run, TaskView};
 use super::super::supervisor::frame;
 use super::Scheduler;
-use crate::mesos::{Chunk, Place, SandboxError};
+use crate::mesos::{Chunk, Place, SandboxError, SandboxFile};
 use crate::spec::Plan;
 use crate::store::{RunMark, RunRecord, Write};
 use crate::task::{Input, LaunchId, Resources, RunId, State, TaskId};
@@ -69,17 +69,21 @@ pub(in crate::actors) struct KillRun(pub(in crate::actors) RunId);
 #[rtype(result = "Vec<Piece>")]
 pub(in crate::actors) struct ReadOutput {
     pub(in crate::actors) launch: LaunchId,
-    pub(in crate::actors) files: Vec<(&'static str, u64)>,
+    pub(in crate::actors) files: Vec<(Arc<str>, u64)>,
     pub(in crate::actors) length: usize,
 }
 
 /// A piece of a file of a sandbox.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Piece {
-    /// The bytes from the offset asked for; empty at the end, where more may come.
-    Bytes(Bytes),
+    /// The bytes from the offset asked for; empty at the end, where more may come. And the size of the file.
+    Bytes(Bytes, u64),
     /// There is no such file: nothing was written yet, or the block never started.
     Missing,
+    /// It is a directory.
+    Directory,
+    /// It is no path that leads to a file of the sandbox.
+    BadPath(String),
     /// It is there, and cannot be read: why, in words.
     Unreadable(String),
 }
@@ -87,8 +91,42 @@ pub enum Piece {
 impl From<Result<Chunk, SandboxError>> for Piece {
     fn from(read: Result<Chunk, SandboxError>) -> Self {
         match read {
-            Ok(chunk) => Self::Bytes(chunk.bytes),
+            Ok(chunk) => Self::Bytes(chunk.bytes, chunk.size),
             Err(SandboxError::Missing(_)) => Self::Missing,
+            Err(SandboxError::Directory(_)) => Self::Directory,
+            Err(error @ SandboxError::BadPath(_)) => Self::BadPath(error.to_string()),
+            Err(error) => Self::Unreadable(error.to_string()),
+        }
+    }
+}
+
+/// What does this directory of a launch's sandbox hold?
+#[derive(Debug, Message)]
+#[rtype(result = "Directory")]
+pub(in crate::actors) struct ListFiles {
+    pub(in crate::actors) launch: LaunchId,
+    pub(in crate::actors) path: Arc<str>,
+}
+
+/// A directory of a sandbox.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Directory {
+    /// What it holds, in the order of names.
+    Files(Vec<SandboxFile>),
+    /// There is no such directory.
+    Missing,
+    /// It is no path that leads to a directory of the sandbox.
+    BadPath(String),
+    /// It is there, and cannot be read: why, in words.
+    Unreadable(String),
+}
+
+impl From<Result<Vec<SandboxFile>, SandboxError>> for Directory {
+    fn from(read: Result<Vec<SandboxFile>, SandboxError>) -> Self {
+        match read {
+            Ok(files) => Self::Files(files),
+            Err(SandboxError::Missing(_)) => Self::Missing,
+            Err(error @ SandboxError::BadPath(_)) => Self::BadPath(error.to_string()),
             Err(error) => Self::Unreadable(error.to_string()),
         }
     }
@@ -126,7 +164,9 @@ impl Handler<SubmitDocument> for Scheduler {
         let Submission { title, document, plan, key } = submission;
         if let Some(first) = key.as_ref().and_then(|key| self.keys.get(key)) {
             let run = first.id;
-            if first.document != document {
+            // Only some of its blocks are another wish.
+            let is_same = first.document == document && first.tasks.iter().map(AsRef::as_ref).eq(&plan.tasks);
+            if !is_same {
                 return Box::pin(ready(Err(Unaccepted::KeyReused(run))).into_actor(self));
             }
             // It may be on its way to the disk still.
@@ -220,14 +260,33 @@ impl Handler<ReadOutput> for Scheduler {
 
     fn handle(&mut self, message: ReadOutput, _: &mut Context<Self>) -> Self::Result {
         let ReadOutput { launch, files, length } = message;
-        let agent = self.task(launch.task).and_then(|task| task.row.agent.clone());
-        let (Some(agent), Some(framework)) = (agent, self.market.framework.clone()) else {
+        let Some(place) = self.place_of(launch) else {
             // Never launched: nothing was written.
             return Box::pin(ready(vec![Piece::Missing; files.len()]));
         };
-        let place = Place { agent, framework, executor: launch.to_string() };
-        let read = |(path, offset)| self.wires.sandbox.read(&place, path, offset, length).map(Piece::from);
+        let read = |(path, offset): (Arc<str>, u64)| {
+            self.wires.sandbox.read(&place, &path, offset, length).map(Piece::from)
+        };
         Box::pin(join_all(files.into_iter().map(read)))
+    }
+}
+
+impl Handler<ListFiles> for Scheduler {
+    type Result = ResponseFuture<Directory>;
+
+    fn handle(&mut self, ListFiles { launch, path }: ListFiles, _: &mut Context<Self>) -> Self::Result {
+        match self.place_of(launch) {
+            Some(place) => Box::pin(self.wires.sandbox.list(&place, &path).map(Directory::from)),
+            None => Box::pin(ready(Directory::Missing)),
+        }
+    }
+}
+
+impl Scheduler {
+    /// Where a launch's sandbox is; `None` for one that was never launched.
+    fn place_of(&self, launch: LaunchId) -> Option<Place> {
+        let agent = self.task(launch.task)?.row.agent.clone()?;
+        Some(Place { agent, framework: self.market.framework.clone()?, executor: launch.to_string() })
     }
 }
 

@@ -2,16 +2,20 @@
 
 use actix::{Context, Handler, Message};
 use jiff::Timestamp;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::super::run::{Run, TaskView};
 use super::Scheduler;
 use crate::task::{RunId, RunState, State, TaskId};
 
-/// Which runs are there? Newest first, at most so many.
+/// Which runs are there? Newest first, those before `before`, at most `limit`.
 #[derive(Debug, Message)]
 #[rtype(result = "Vec<RunShown>")]
-pub(in crate::actors) struct ListRuns(pub(in crate::actors) usize);
+pub(in crate::actors) struct ListRuns {
+    pub(in crate::actors) before: Option<RunId>,
+    pub(in crate::actors) limit: usize,
+}
 
 /// How does this run stand?
 #[derive(Debug, Message)]
@@ -38,13 +42,15 @@ pub(in crate::actors) struct ListRunning(pub(in crate::actors) Option<RunId>);
 pub(in crate::actors) struct ShowTask(pub(in crate::actors) TaskId);
 
 /// A run, as it is shown.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct RunShown {
     /// Its id.
+    #[schema(value_type = String, format = "uuid")]
     pub run: RunId,
     /// What its document is called.
     pub title: String,
     /// When it was accepted.
+    #[schema(value_type = String, format = DateTime)]
     pub accepted: Timestamp,
     /// How it stands.
     pub state: RunState,
@@ -55,11 +61,12 @@ pub struct RunShown {
 }
 
 /// A task, as it is shown.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct TaskShown {
     /// Its id: `RUN.N`.
     pub task: String,
     /// Its run.
+    #[schema(value_type = String, format = "uuid")]
     pub run: RunId,
     /// The block's name, or `line-14`.
     pub block: String,
@@ -135,8 +142,9 @@ impl Scheduler {
 impl Handler<ListRuns> for Scheduler {
     type Result = Vec<RunShown>;
 
-    fn handle(&mut self, ListRuns(limit): ListRuns, _: &mut Context<Self>) -> Vec<RunShown> {
-        let mut ids: Vec<&RunId> = self.runs.keys().collect();
+    fn handle(&mut self, ListRuns { before, limit }: ListRuns, _: &mut Context<Self>) -> Vec<RunShown> {
+        let mut ids: Vec<&RunId> =
+            self.runs.keys().filter(|id| before.is_none_or(|before| **id < before)).collect();
         ids.sort_unstable_by(|a, b| b.cmp(a));
         ids.into_iter().take(limit).filter_map(|id| self.runs.get(id)).map(Self::show_run).collect()
     }

@@ -1,0 +1,107 @@
+//! What has happened since the start, counted as it happens; nobody waits for anybody to count.
+
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
+
+/// A number that only grows.
+#[derive(Debug, Default)]
+pub struct Count(AtomicU64);
+
+impl Count {
+    /// One more.
+    pub fn increment(&self) {
+        self.add(1);
+    }
+
+    /// So many more.
+    pub fn add(&self, more: usize) {
+        self.0.fetch_add(more as u64, Relaxed);
+    }
+
+    /// How many there were.
+    pub fn get(&self) -> u64 {
+        self.0.load(Relaxed)
+    }
+}
+
+/// What an engine has done, and has been told.
+#[derive(Debug, Default)]
+pub struct Counters {
+    /// Tasks sent to the cluster: one a launch.
+    pub launches: Count,
+    /// Offers that came.
+    pub offers_received: Count,
+    /// Offers that were declined.
+    pub offers_declined: Count,
+    /// Offers that the cluster took back.
+    pub offers_rescinded: Count,
+    /// Status updates that came, repeated ones included.
+    pub status_updates: Count,
+    /// Subscriptions that were lost, or not to be had.
+    pub connections_lost: Count,
+    /// Calls by their kind, in the order of [`CALLS`].
+    pub calls: [Count; CALLS.len()],
+    /// Commits to the store.
+    pub store_commits: Count,
+    /// Rows that were written by them.
+    pub store_rows: Count,
+    heard: AtomicU64,
+}
+
+/// The kinds of calls that are counted.
+pub const CALLS: [&str; 8] =
+    ["subscribe", "accept", "decline", "acknowledge", "kill", "reconcile", "revive", "suppress"];
+
+/// How many documents were read, well or not.
+#[derive(Debug, Default)]
+pub struct Reads {
+    /// Documents.
+    pub documents: Count,
+    /// Their bytes.
+    pub bytes: Count,
+}
+
+impl Counters {
+    /// A call of this kind is sent.
+    pub(super) fn called(&self, kind: &str) {
+        if let Some(place) = CALLS.iter().position(|known| *known == kind) {
+            self.calls[place].increment();
+        }
+    }
+
+    /// The cluster has said something, `now` by the clock's elapsed time.
+    pub(super) fn heard(&self, now: Duration) {
+        // 0 is never.
+        let millis = u64::try_from(now.as_millis()).unwrap_or(u64::MAX - 1);
+        self.heard.store(millis + 1, Relaxed);
+    }
+
+    /// How long ago the cluster last said something; `None` if it never did.
+    pub(super) fn silence(&self, now: Duration) -> Option<Duration> {
+        let millis = self.heard.load(Relaxed).checked_sub(1)?;
+        Some(now.saturating_sub(Duration::from_millis(millis)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn silence_counts_from_the_last_word() {
+        let counters = Counters::default();
+        assert_eq!(counters.silence(Duration::from_secs(9)), None);
+        counters.heard(Duration::ZERO);
+        assert_eq!(counters.silence(Duration::from_secs(9)), Some(Duration::from_secs(9)));
+        counters.heard(Duration::from_secs(7));
+        assert_eq!(counters.silence(Duration::from_secs(9)), Some(Duration::from_secs(2)));
+    }
+
+    #[test]
+    fn calls_are_counted_by_their_kind() {
+        let counters = Counters::default();
+        counters.called("kill");
+        counters.called("no such call");
+        assert_eq!(counters.calls.iter().map(Count::get).sum::<u64>(), 1);
+    }
+}

@@ -1,0 +1,79 @@
+//! Who runs the blocks that are watched: an engine of our own, or a server.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::join_all;
+
+use super::server::{Failure as ServerFailure, Server};
+use crate::actors::{Engine, EngineError, Piece, Waiting};
+use crate::task::{LaunchId, RunId};
+
+/// Who runs the blocks.
+pub(super) enum Host {
+    /// An engine in this process: the blocks end with us.
+    Here(Engine),
+    /// A server: the blocks run on without us.
+    There(Server),
+}
+
+/// Why there was no answer.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Unanswered {
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    #[error(transparent)]
+    Server(#[from] ServerFailure),
+}
+
+/// Between tries to reach a server that was there before, milliseconds.
+const PAUSES: [u64; 8] = [250, 500, 1000, 2000, 4000, 8000, 8000, 8000];
+
+impl Host {
+    /// Pieces of what a launch has written, in the order of `streams`, each from its offset on, at most `length`
+    /// bytes of it.
+    pub(super) async fn read(
+        &self,
+        launch: LaunchId,
+        streams: &[(&'static str, u64)],
+        length: usize,
+    ) -> Result<Vec<Piece>, Unanswered> {
+        match self {
+            Self::Here(engine) => {
+                let file = |stream: &str| Arc::<str>::from(format!("block/{stream}"));
+                let files = streams.iter().map(|(stream, offset)| (file(stream), *offset)).collect();
+                Ok(engine.read_output(launch, files, length).await?)
+            }
+            Self::There(server) => {
+                let read = |&(stream, offset): &(&'static str, u64)| {
+                    patiently(move || server.output(launch, stream, offset, length))
+                };
+                let pieces: Result<_, _> = join_all(streams.iter().map(read)).await.into_iter().collect();
+                Ok(pieces?)
+            }
+        }
+    }
+
+    /// What of a run waits, and why.
+    pub(super) async fn waiting(&self, run: RunId) -> Result<Vec<Waiting>, Unanswered> {
+        match self {
+            Self::Here(engine) => Ok(engine.waiting(run).await?),
+            Self::There(server) => Ok(patiently(|| server.run(run)).await?.waiting),
+        }
+    }
+}
+
+/// Asks again while the server is away: it may be started anew.
+pub(super) async fn patiently<T, F: Future<Output = Result<T, ServerFailure>>>(
+    ask: impl Fn() -> F,
+) -> Result<T, ServerFailure> {
+    for pause in PAUSES {
+        match ask().await {
+            Err(ServerFailure::OutOfReach(why)) => log::warn!("{why}"),
+            answered => return answered,
+        }
+        tokio::time::sleep(Duration::from_millis(pause)).await;
+    }
+    ask().await
+}

@@ -1,0 +1,97 @@
+//! `borges logs`: what a task has written.
+
+use std::io::{self, Write};
+use std::time::Duration;
+
+use super::arguments::LogsArguments;
+use super::exit::Exit;
+use super::host::patiently;
+use super::server::{Failure, PIECE, Server};
+use super::signals::Signals;
+use crate::actors::Piece;
+use crate::task::{LaunchId, State};
+
+/// Behind the end of any file.
+const END: u64 = i64::MAX.unsigned_abs();
+/// How often a task that waits is looked at.
+const LISTEN: Duration = Duration::from_millis(300);
+
+/// Passes on what a task has written; with `--follow`, what it writes until it ends.
+pub(super) fn logs(arguments: &LogsArguments) -> Exit {
+    actix::System::new().block_on(async {
+        let server = match Server::named(arguments.server.url.as_deref(), None) {
+            Ok(server) => server,
+            Err(exit) => return exit,
+        };
+        let mut signals = match Signals::new() {
+            Ok(signals) => signals,
+            Err(error) => {
+                eprintln!("borges: {error}");
+                return Exit::Wrong;
+            }
+        };
+        tokio::select! {
+            read = read(&server, arguments) => read.unwrap_or_else(|failure| failure.say()),
+            () = signals.next() => Exit::Interrupted,
+        }
+    })
+}
+
+async fn read(server: &Server, arguments: &LogsArguments) -> Result<Exit, Failure> {
+    let stream = if arguments.stderr { "stderr" } else { "stdout" };
+    let task = server.task(arguments.task).await?;
+    if !arguments.follow {
+        pass_on(server, arguments.task.launch(task.attempt), stream, 0).await?;
+        return Ok(Exit::Well);
+    }
+    let mut attempt = task.attempt;
+    let mut offset = 0;
+    loop {
+        let launch = arguments.task.launch(attempt);
+        if attempt > 0 {
+            let followed = server.follow_output(launch, stream, offset, |bytes| offset += say(bytes)).await;
+            match followed {
+                // A server that goes away cannot be told from one that is done: the task is asked below.
+                Ok(()) | Err(Failure::OutOfReach(_)) => {}
+                Err(failure) => return Err(failure),
+            }
+        }
+        let task = patiently(|| server.task(arguments.task)).await?;
+        let over = task.state.is_final() || task.state == State::Delayed || task.attempt > attempt;
+        if over && attempt > 0 {
+            pass_on(server, launch, stream, offset).await?;
+        }
+        match (task.attempt > attempt, task.state) {
+            (true, _) => (attempt, offset) = (attempt + 1, 0),
+            (false, State::Finished | State::Skipped) => return Ok(Exit::Well),
+            (false, State::Failed | State::Killed) => return Ok(Exit::BlockFailed),
+            (false, _) if over => {
+                // Its launch has ended, and another one comes: nothing more of the one that is read.
+                offset = END;
+                tokio::time::sleep(LISTEN).await;
+            }
+            (false, _) => tokio::time::sleep(LISTEN).await,
+        }
+    }
+}
+
+/// Passes on what a launch has written from `offset` on.
+async fn pass_on(server: &Server, launch: LaunchId, stream: &str, mut offset: u64) -> Result<(), Failure> {
+    if launch.attempt == 0 {
+        return Ok(());
+    }
+    loop {
+        match patiently(|| server.output(launch, stream, offset, PIECE)).await? {
+            Piece::Bytes(bytes, _) if !bytes.is_empty() => offset += say(&bytes),
+            _ => return Ok(()),
+        }
+    }
+}
+
+/// Says bytes as they are; how many.
+fn say(bytes: &[u8]) -> u64 {
+    let mut stdout = io::stdout().lock();
+    // Whoever read us may have heard enough.
+    let _reader_gone = stdout.write_all(bytes).and_then(|()| stdout.flush());
+    bytes.len() as u64
+}

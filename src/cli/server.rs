@@ -1,0 +1,455 @@
+//! A server, as the commands that speak to one see it.
+
+use std::env;
+use std::time::Duration;
+
+use actix_web::error::ParseError;
+use actix_web::http::Method;
+use actix_web::http::header::{ACCEPT, AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE};
+use awc::error::{ConnectError, SendRequestError};
+use awc::{ClientResponse, Connector};
+use bytes::Bytes;
+use futures_util::StreamExt;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+
+use super::address::{self, Address};
+use super::exit::Exit;
+use crate::actors::{Piece, RunShown, TaskShown, Waiting};
+use crate::org::Position;
+use crate::spec::Problem;
+use crate::task::{LaunchId, RunId, TaskId};
+
+/// The way to a server.
+#[derive(Clone)]
+pub(super) struct Server {
+    http: awc::Client,
+    /// `http://HOST:PORT`.
+    pub(super) url: String,
+    token: Option<String>,
+    /// A token is there, and is not shown to this server.
+    withheld: bool,
+}
+
+/// Why a server did not do it.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Failure {
+    /// It is not there, or not now; later it may be.
+    #[error("{0}")]
+    OutOfReach(String),
+    /// What is there is no Borges.
+    #[error("{0}")]
+    NoBorges(String),
+    /// It says no.
+    #[error("{}", .0.detail)]
+    Refused(Refusal),
+}
+
+/// What a server says that does not do what it is asked.
+#[derive(Debug, Clone, Deserialize)]
+pub(super) struct Refusal {
+    status: u16,
+    pub(super) detail: String,
+    #[serde(default)]
+    errors: Vec<Located>,
+}
+
+/// An error of the document.
+#[derive(Debug, Clone, Deserialize)]
+struct Located {
+    #[serde(default)]
+    file: Option<String>,
+    line: u32,
+    column: u32,
+    text: String,
+    help: String,
+}
+
+/// What became of a document.
+#[derive(Debug, Deserialize)]
+#[expect(clippy::struct_field_names, reason = "it is what the route calls it")]
+pub(super) struct Scheduled {
+    pub(super) run: RunId,
+    pub(super) scheduled: usize,
+    pub(super) blocks: Vec<BlockTold>,
+    pub(super) warnings: Vec<String>,
+}
+
+/// What became of a block.
+#[derive(Debug, Deserialize)]
+pub(super) struct BlockTold {
+    pub(super) block: String,
+    pub(super) task: Option<String>,
+    pub(super) line: u32,
+    pub(super) reason: Option<String>,
+}
+
+/// A run, and what of it waits.
+#[derive(Debug)]
+pub(super) struct RunTold {
+    pub(super) run: RunShown,
+    pub(super) waiting: Vec<Waiting>,
+}
+
+#[derive(Deserialize)]
+struct TaskPage {
+    tasks: Vec<TaskShown>,
+    next: Option<String>,
+}
+
+/// Until the head of an answer is there.
+const HEAD: Duration = Duration::from_secs(15);
+/// Until a document is planned and saved.
+const ACCEPTANCE: Duration = Duration::from_secs(120);
+/// Until a whole answer is there.
+const WHOLE: Duration = Duration::from_secs(120);
+/// The longest answer, bytes.
+const LONGEST: usize = 256 << 20;
+/// The longest piece of an output that is asked for at once, bytes.
+pub(super) const PIECE: usize = 256 << 10;
+/// The longest frame of a websocket, bytes.
+const LONGEST_FRAME: usize = 16 << 20;
+
+impl Server {
+    /// The server that the user, or the document, names; an error is said.
+    pub(super) fn named(argument: Option<&str>, document: Option<&str>) -> Result<Self, Exit> {
+        let variable = env::var("BORGES_SERVER").ok();
+        let Address { url, trusted } =
+            address::choose(argument, variable.as_deref(), document).map_err(|bad| {
+                eprintln!("borges: {bad}");
+                Exit::Wrong
+            })?;
+        let token = env::var("BORGES_TOKEN").ok().filter(|token| !token.is_empty());
+        let withheld = token.is_some() && !trusted;
+        // Idle connections are left before the server leaves them, after 5 s.
+        let connector =
+            Connector::new().timeout(Duration::from_secs(5)).conn_keep_alive(Duration::from_secs(4));
+        let http = awc::Client::builder()
+            .timeout(HEAD)
+            .disable_redirects()
+            .max_http_version(actix_web::http::Version::HTTP_11)
+            .connector(connector)
+            .finish();
+        Ok(Self { http, url, token: token.filter(|_| trusted), withheld })
+    }
+
+    fn request(&self, method: Method, route: &str) -> awc::ClientRequest {
+        let request = self.http.request(method, format!("{}{route}", self.url));
+        let request = request.insert_header((ACCEPT, "application/json"));
+        match &self.token {
+            Some(token) => request.insert_header((AUTHORIZATION, format!("Bearer {token}"))),
+            None => request,
+        }
+    }
+
+    /// A value that a route answers.
+    async fn get<T: DeserializeOwned>(&self, route: &str) -> Result<T, Failure> {
+        let sent = self.request(Method::GET, route).send().await;
+        self.read(sent.map_err(|error| self.unsent(&error))?).await
+    }
+
+    /// Runs a document; only these blocks of it, if there are any.
+    pub(super) async fn submit(
+        &self,
+        document: Bytes,
+        names: &[String],
+    ) -> Result<(Scheduled, Bytes), Failure> {
+        let names: Vec<String> = names.iter().map(|name| format!("name={}", encoded(name))).collect();
+        let route = if names.is_empty() { "/org".to_owned() } else { format!("/org?{}", names.join("&")) };
+        let request =
+            self.request(Method::POST, &route).timeout(ACCEPTANCE).insert_header((CONTENT_TYPE, "text/org"));
+        let sent = request.send_body(document).await.map_err(|error| self.unsent(&error))?;
+        let text = self.text(sent).await?;
+        Ok((self.value(&text)?, text))
+    }
+
+    /// Ends a run; a task of it, if one is named.
+    pub(super) async fn kill(&self, run: RunId, task: Option<TaskId>) -> Result<(), Failure> {
+        #[derive(Deserialize)]
+        struct Killing {
+            #[serde(rename = "killing")]
+            _killing: bool,
+        }
+        let route = task.map_or_else(|| format!("/org/{run}"), |task| format!("/tasks/{task}"));
+        let sent = self.request(Method::DELETE, &route).send().await;
+        let _said: Killing = self.read(sent.map_err(|error| self.unsent(&error))?).await?;
+        Ok(())
+    }
+
+    /// How a task stands.
+    pub(super) async fn task(&self, task: TaskId) -> Result<TaskShown, Failure> {
+        self.get(&format!("/tasks/{task}")).await
+    }
+
+    /// How a run stands, and what of it waits.
+    pub(super) async fn run(&self, run: RunId) -> Result<RunTold, Failure> {
+        #[derive(Deserialize)]
+        struct Waits {
+            #[serde(default)]
+            waiting: Vec<Wait>,
+        }
+        #[derive(Deserialize)]
+        struct Wait {
+            block: String,
+            line: u32,
+            seconds: f64,
+            tasks: usize,
+            reason: String,
+        }
+        let told: serde_json::Value = self.get(&format!("/org/{run}")).await?;
+        let waits: Waits = self.known(serde_json::from_value(told.clone()))?;
+        let waiting = waits.waiting.into_iter().map(|Wait { block, line, seconds, tasks, reason }| Waiting {
+            block: block.into(),
+            line,
+            waited: Duration::try_from_secs_f64(seconds).unwrap_or_default(),
+            tasks,
+            reason,
+        });
+        Ok(RunTold { run: self.known(serde_json::from_value(told))?, waiting: waiting.collect() })
+    }
+
+    /// All tasks, or those of a run.
+    pub(super) async fn tasks(&self, run: Option<RunId>) -> Result<Vec<TaskShown>, Failure> {
+        let mut all = Vec::new();
+        let mut after: Option<String> = None;
+        loop {
+            let fields = [
+                run.map(|run| format!("run={run}")),
+                after.map(|after| format!("after={}", encoded(&after))),
+            ];
+            let query = fields.into_iter().flatten().collect::<Vec<_>>().join("&");
+            let TaskPage { tasks, next } = self.get(&format!("/tasks?{query}")).await?;
+            let nothing = tasks.is_empty();
+            all.extend(tasks);
+            match next {
+                Some(next) if !nothing => after = Some(next),
+                _ => return Ok(all),
+            }
+        }
+    }
+
+    /// What a launch has written to a stream, from `offset` on, at most `length` bytes, and those at most [`PIECE`]:
+    /// an answer of that length says how long it is, so that a part of it is not taken for the whole.
+    pub(super) async fn output(
+        &self,
+        launch: LaunchId,
+        stream: &str,
+        offset: u64,
+        length: usize,
+    ) -> Result<Piece, Failure> {
+        let LaunchId { task, attempt } = launch;
+        let length = length.min(PIECE);
+        let route = format!("/tasks/{task}/{stream}?attempt={attempt}&offset={offset}&limit={length}");
+        let sent = self.request(Method::GET, &route).send().await.map_err(|error| self.unsent(&error))?;
+        let bytes = self.plain(sent).await?;
+        let size = offset + bytes.len() as u64;
+        Ok(Piece::Bytes(bytes, size))
+    }
+
+    /// What a launch writes to a stream, from `offset` on, until it ends; `each` is handed the pieces.
+    pub(super) async fn follow_output(
+        &self,
+        launch: LaunchId,
+        stream: &str,
+        offset: u64,
+        mut each: impl FnMut(&[u8]),
+    ) -> Result<(), Failure> {
+        let LaunchId { task, attempt } = launch;
+        let route = format!("/tasks/{task}/{stream}?attempt={attempt}&offset={offset}&follow=1");
+        let sent = self.request(Method::GET, &route).send().await.map_err(|error| self.unsent(&error))?;
+        let mut answer = self.output_answer(sent).await?;
+        while let Some(bytes) = answer.next().await {
+            each(&bytes.map_err(|error| self.out_of_reach(&error))?);
+        }
+        Ok(())
+    }
+
+    /// Opens the websocket on which a run is heard of; the request is not sent yet.
+    pub(super) fn websocket(&self, run: RunId) -> awc::ws::WebsocketsRequest {
+        let request = self.http.ws(format!("{}/ws?run={run}", self.url)).max_frame_size(LONGEST_FRAME);
+        match &self.token {
+            Some(token) => request.bearer_auth(token),
+            None => request,
+        }
+    }
+
+    /// Why the websocket could not be opened.
+    pub(super) fn unopened(&self, error: &impl std::fmt::Display) -> Failure {
+        self.out_of_reach(error)
+    }
+
+    async fn read<S: Answers, T: DeserializeOwned>(&self, answer: ClientResponse<S>) -> Result<T, Failure> {
+        let text = self.text(answer).await?;
+        self.value(&text)
+    }
+
+    fn value<T: DeserializeOwned>(&self, text: &[u8]) -> Result<T, Failure> {
+        self.known(serde_json::from_slice(text))
+    }
+
+    fn known<T>(&self, read: serde_json::Result<T>) -> Result<T, Failure> {
+        read.map_err(|error| self.no_borges(&format!("JSON that no Borges of this version writes ({error})")))
+    }
+
+    /// JSON that says yes.
+    async fn text<S: Answers>(&self, answer: ClientResponse<S>) -> Result<Bytes, Failure> {
+        let (status, kind) = (answer.status(), kind(&answer));
+        if !status.is_success() || kind != "application/json" {
+            return Err(self.refusal(answer).await);
+        }
+        self.whole(answer).await
+    }
+
+    /// The bytes of an output.
+    async fn plain<S: Answers>(&self, answer: ClientResponse<S>) -> Result<Bytes, Failure> {
+        let answer = self.output_answer(answer).await?;
+        self.whole(answer).await
+    }
+
+    async fn output_answer<S: Answers>(
+        &self,
+        answer: ClientResponse<S>,
+    ) -> Result<ClientResponse<S>, Failure> {
+        if answer.status().is_success() && kind(&answer) == "text/plain" {
+            return Ok(answer);
+        }
+        Err(self.refusal(answer).await)
+    }
+
+    /// What an answer that is no success means.
+    async fn refusal<S: Answers>(&self, answer: ClientResponse<S>) -> Failure {
+        let (status, kind) = (answer.status(), kind(&answer));
+        let said = match status {
+            _ if status.is_redirection() => format!("a redirection ({status})"),
+            _ if kind.is_empty() => format!("{status}, without content"),
+            _ => format!("{status}, {kind}"),
+        };
+        if kind != "application/problem+json" {
+            return self.no_borges(&said);
+        }
+        let text = match self.whole(answer).await {
+            Ok(text) => text,
+            Err(failure) => return failure,
+        };
+        match serde_json::from_slice::<Refusal>(&text) {
+            Ok(refusal) if status.is_server_error() => {
+                Failure::OutOfReach(format!("`{}` cannot do it now: {}", self.url, refusal.detail))
+            }
+            Ok(mut refusal) => {
+                if refusal.status == 401 && self.withheld {
+                    refusal.detail +=
+                        "\nBORGES_TOKEN is shown only to a server that `--server` or `BORGES_SERVER` names.";
+                } else if refusal.status == 401 && self.token.is_none() {
+                    refusal.detail += "\nWrite it into BORGES_TOKEN, and name the server by `--server`.";
+                }
+                Failure::Refused(refusal)
+            }
+            Err(_) => self.no_borges(&said),
+        }
+    }
+
+    async fn whole<S: Answers>(&self, mut answer: ClientResponse<S>) -> Result<Bytes, Failure> {
+        let promised =
+            answer.headers().get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
+        match tokio::time::timeout(WHOLE, answer.body().limit(LONGEST)).await {
+            // To the client library, an answer that was cut off is one that has ended.
+            Ok(Ok(text)) if promised.is_some_and(|promised: usize| promised != text.len()) => {
+                Err(self.out_of_reach(&"its answer was cut off"))
+            }
+            Ok(read) => read.map_err(|error| self.out_of_reach(&error)),
+            Err(_) => Err(self.out_of_reach(&"its answer does not end")),
+        }
+    }
+
+    fn unsent(&self, error: &SendRequestError) -> Failure {
+        match error {
+            SendRequestError::Connect(ConnectError::Io(error)) => self.out_of_reach(error),
+            SendRequestError::Connect(ConnectError::Timeout) | SendRequestError::Timeout => {
+                Failure::OutOfReach(format!("`{}` does not answer", self.url))
+            }
+            SendRequestError::Response(ParseError::Incomplete | ParseError::Io(_)) => {
+                self.out_of_reach(&"it closed the connection without an answer")
+            }
+            SendRequestError::Response(_) => self.no_borges("something that is no HTTP"),
+            error => self.out_of_reach(error),
+        }
+    }
+
+    fn out_of_reach(&self, why: &impl std::fmt::Display) -> Failure {
+        Failure::OutOfReach(format!("`{}` cannot be reached: {why}", self.url))
+    }
+
+    fn no_borges(&self, what: &str) -> Failure {
+        Failure::NoBorges(format!("what answers at `{}` is no Borges: it sent {what}", self.url))
+    }
+}
+
+/// The body of an answer.
+trait Answers: futures_util::Stream<Item = Result<Bytes, awc::error::PayloadError>> + Unpin {}
+
+impl<S: futures_util::Stream<Item = Result<Bytes, awc::error::PayloadError>> + Unpin> Answers for S {}
+
+fn kind<S>(answer: &ClientResponse<S>) -> String {
+    let kind = answer.headers().get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+    kind.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
+}
+
+/// A value in a query.
+fn encoded(value: &str) -> String {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
+    value
+        .bytes()
+        .map(|byte| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") })
+        .collect()
+}
+
+impl Failure {
+    /// Says it, to a person, and what to end with.
+    pub(super) fn say(&self) -> Exit {
+        eprintln!("borges: {self}");
+        self.exit()
+    }
+
+    /// What to end with.
+    pub(super) fn exit(&self) -> Exit {
+        match self {
+            Self::OutOfReach(_) | Self::NoBorges(_) => Exit::OutOfReach,
+            Self::Refused(_) => Exit::Wrong,
+        }
+    }
+}
+
+impl Refusal {
+    /// What is wrong with the document, each in its place.
+    pub(super) fn problems(&self) -> Vec<Problem> {
+        let problem = |Located { file, line, column, text, help }: &Located| Problem {
+            file: file.clone(),
+            ..Problem::error(Position { line: *line, column: *column }, text, help)
+        };
+        self.errors.iter().map(problem).collect()
+    }
+
+    /// That there are more errors than these, if there are.
+    pub(super) fn and_more(&self) -> Option<&str> {
+        self.detail.lines().find(|line| line.starts_with("… and "))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_written_as_a_query_has_them() {
+        assert_eq!(encoded("a b&c=ä"), "a%20b%26c%3D%C3%A4");
+    }
+
+    #[test]
+    fn errors_come_with_their_places() {
+        let text = r#"{"type":"about:blank","title":"x","status":400,"detail":"d\n… and 3 more errors\n",
+            "errors":[{"file":null,"line":2,"column":5,"text":"t","help":"h"}]}"#;
+        let refusal: Refusal = serde_json::from_str(text).unwrap();
+        assert_eq!(refusal.problems(), [Problem::error(Position { line: 2, column: 5 }, "t", "h")]);
+        assert_eq!(refusal.and_more(), Some("… and 3 more errors"));
+    }
+}

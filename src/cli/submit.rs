@@ -1,0 +1,112 @@
+//! `borges submit`: a document, at a server.
+
+use super::arguments::{Format, SubmitArguments};
+use super::exit::Exit;
+use super::follow::follow;
+use super::host::Host;
+use super::server::{Failure, Scheduled, Server};
+use super::signals::Signals;
+use super::watch::Watch;
+use super::{input, problems, progress};
+use crate::clock::Clock;
+use crate::org;
+use crate::spec::Severity;
+
+/// Sends a document, and watches its run if that is asked for.
+pub(super) fn submit(arguments: &SubmitArguments) -> Exit {
+    let name = input::shown(&arguments.path);
+    let source = match input::contents(&arguments.path) {
+        Ok(source) => source,
+        Err(exit) => return exit,
+    };
+    let address = address(&source);
+    let server = arguments.server.url.as_deref();
+    actix::System::new().block_on(async {
+        let server = match Server::named(server, address.as_deref()) {
+            Ok(server) => server,
+            Err(exit) => return exit,
+        };
+        let sent = server.submit(source.clone().into(), &arguments.names).await;
+        let (scheduled, text) = match sent {
+            Ok(sent) => sent,
+            Err(failure) => return refused(&failure, &name, &source),
+        };
+        if arguments.format == Format::Json {
+            println!("{}", String::from_utf8_lossy(&text));
+            return Exit::Well;
+        }
+        for warning in &scheduled.warnings {
+            eprintln!("{name}:{warning}");
+        }
+        announce(&scheduled);
+        if !arguments.follow {
+            println!("{}", scheduled.run);
+            return Exit::Well;
+        }
+        eprintln!("run {} at {}", scheduled.run, server.url);
+        watch(server, &scheduled).await
+    })
+}
+
+async fn watch(server: Server, scheduled: &Scheduled) -> Exit {
+    let run = scheduled.run;
+    let mut signals = match Signals::new() {
+        Ok(signals) => signals,
+        Err(error) => {
+            eprintln!("borges: {error}");
+            return Exit::Wrong;
+        }
+    };
+    let (entries, breaks) = follow(&server, run);
+    let watch = Watch::new(Host::There(server), run, false, None, Clock::system());
+    watch.until_the_end(entries, breaks, &mut signals).await.unwrap_or_else(|lost| {
+        eprintln!("borges: {lost}\nThe run may go on without us: `borges tasks --run {run}` tells.");
+        Exit::OutOfReach
+    })
+}
+
+/// `#+borgesaddress:` of the document.
+fn address(source: &[u8]) -> Option<String> {
+    memchr::memmem::find(&source.to_ascii_lowercase(), b"borgesaddress")?;
+    let keywords = org::parse(source, &[]).keywords;
+    let named = keywords.into_iter().rfind(|keyword| keyword.key == "BORGESADDRESS")?;
+    Some(named.value.trim().to_owned()).filter(|value| !value.is_empty())
+}
+
+fn announce(Scheduled { scheduled, blocks, .. }: &Scheduled) {
+    let skipped = blocks.iter().filter(|block| block.task.is_none());
+    let skipped: Vec<_> = skipped
+        .map(|block| (block.line, block.block.as_str(), block.reason.as_deref().unwrap_or_default()))
+        .collect();
+    progress::announce(*scheduled, &skipped);
+}
+
+/// What is wrong with the document stands in the document, as `borges run` shows it.
+fn refused(failure: &Failure, name: &str, source: &[u8]) -> Exit {
+    let Failure::Refused(refusal) = failure else { return failure.say() };
+    let found = refusal.problems();
+    if found.is_empty() {
+        return failure.say();
+    }
+    problems::show(name, source, &found, Severity::Error);
+    if let Some(more) = refusal.and_more() {
+        eprintln!("{more}");
+    }
+    eprintln!("Nothing was launched.");
+    Exit::Wrong
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_document_may_name_its_server() {
+        let named = |text: &str| address(text.as_bytes());
+        assert_eq!(named("text\n#+BorgesAddress: 10.0.0.1:8888 \n").as_deref(), Some("10.0.0.1:8888"));
+        assert_eq!(named("#+borgesaddress: a\n#+borgesaddress: b\n").as_deref(), Some("b"));
+        assert_eq!(named("#+borgesaddress:\n"), None);
+        assert_eq!(named("#+begin_example\n,#+borgesaddress: a\n#+end_example\n"), None);
+        assert_eq!(named("nothing"), None);
+    }
+}

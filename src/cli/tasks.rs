@@ -1,0 +1,165 @@
+//! `borges tasks`: how tasks stand at a server.
+
+use std::env;
+use std::io::{self, IsTerminal, Write};
+
+use super::arguments::{Format, TasksArguments};
+use super::exit::Exit;
+use super::server::{Failure, Server};
+use crate::actors::TaskShown;
+use crate::task::{RunId, State};
+
+/// Shows the tasks of all runs, or of one.
+pub(super) fn tasks(arguments: &TasksArguments) -> Exit {
+    actix::System::new().block_on(async {
+        let server = match Server::named(arguments.server.url.as_deref(), None) {
+            Ok(server) => server,
+            Err(exit) => return exit,
+        };
+        match shown(&server, arguments).await {
+            Ok(text) => {
+                let _reader_gone = io::stdout().lock().write_all(text.as_bytes());
+                Exit::Well
+            }
+            Err(failure) => failure.say(),
+        }
+    })
+}
+
+async fn shown(server: &Server, arguments: &TasksArguments) -> Result<String, Failure> {
+    let tasks = server.tasks(arguments.run).await?;
+    Ok(match arguments.format {
+        Format::Json => format!("{}\n", serde_json::to_string(&tasks).unwrap_or_default()),
+        Format::Text => table(&tasks, width()),
+    })
+}
+
+/// The columns of the terminal; `None` where nobody looks.
+fn width() -> Option<usize> {
+    let named = env::var("COLUMNS").ok().and_then(|columns| columns.parse().ok());
+    let stdout = io::stdout();
+    let asked = || {
+        let size = rustix::termios::tcgetwinsize(&stdout).ok()?;
+        stdout.is_terminal().then_some(usize::from(size.ws_col))
+    };
+    named.or_else(asked).filter(|columns| *columns > 0)
+}
+
+/// Heads of the columns; a task's id is its run's, a dot, and the number in the first.
+const HEADS: [&str; 7] = ["TASK", "BLOCK", "LINE", "STATE", "TRIES", "EXIT", "REASON"];
+/// The widest name of a block that is shown whole.
+const BLOCK: usize = 24;
+
+/// A table a run, as wide as it needs to be, at most `width`.
+fn table(tasks: &[TaskShown], width: Option<usize>) -> String {
+    let mut text = String::new();
+    for run in tasks.chunk_by(|a, b| a.run == b.run) {
+        let gap = if text.is_empty() { "" } else { "\n" };
+        text += gap;
+        text += &of_run(run[0].run, run, width);
+    }
+    text
+}
+
+fn of_run(run: RunId, tasks: &[TaskShown], width: Option<usize>) -> String {
+    let cell = |text: &str| text.to_owned();
+    let rows: Vec<[String; 7]> = tasks
+        .iter()
+        .map(|task| {
+            let number = task.task.rsplit('.').next().unwrap_or_default();
+            let exit = task.exit_code.map(|code| code.to_string()).unwrap_or_default();
+            // What a cluster says of an end that is well is nothing new.
+            let message = task.message.as_deref().filter(|_| task.state != State::Finished);
+            let why = task.reason.as_deref().or(message).unwrap_or_default();
+            [
+                format!(".{number}"),
+                cut(&task.block, Some(BLOCK)),
+                task.line.to_string(),
+                task.state.to_string(),
+                task.attempt.to_string(),
+                exit,
+                cell(why),
+            ]
+        })
+        .collect();
+    let heads = HEADS.map(str::to_owned);
+    let widths: Vec<usize> = (0..HEADS.len() - 1)
+        .map(|n| rows.iter().chain([&heads]).map(|row| row[n].chars().count()).max().unwrap_or_default())
+        .collect();
+    let mut text = format!("run {run}\n");
+    for row in [&heads].into_iter().chain(&rows) {
+        let mut line = String::new();
+        for (cell, width) in row.iter().zip(&widths) {
+            line += &format!("{cell:width$}  ");
+        }
+        let left = width.map(|width| width.saturating_sub(line.chars().count()));
+        line += &cut(&row[HEADS.len() - 1], left);
+        text += line.trim_end();
+        text += "\n";
+    }
+    text
+}
+
+/// What of a text fits; what is left out shows.
+fn cut(text: &str, width: Option<usize>) -> String {
+    let text: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+    match width {
+        Some(width) if text.chars().count() > width => {
+            text.chars().take(width.saturating_sub(1)).chain(['…']).collect()
+        }
+        _ => text,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+
+    fn task(run: u128, number: u32, block: &str, state: State, reason: Option<&str>) -> TaskShown {
+        let run = RunId(Uuid::from_u128(run));
+        TaskShown {
+            task: run.task(number).to_string(),
+            run,
+            block: block.to_owned(),
+            line: 3,
+            index: 1,
+            state,
+            attempt: 1,
+            agent: None,
+            exit_code: (state == State::Failed).then_some(3),
+            message: None,
+            reason: reason.map(str::to_owned),
+        }
+    }
+
+    #[test]
+    fn a_table_a_run_within_its_width() {
+        let tasks = [
+            task(1, 1, "fetch", State::Failed, None),
+            task(
+                1,
+                12,
+                "a-name-that-is-longer-than-it-should-be",
+                State::Queued,
+                Some("wants 3 cpus\nand more than that"),
+            ),
+            task(2, 1, "ä", State::Running, None),
+        ];
+        let text = table(&tasks, Some(74));
+        assert!(text.lines().all(|line| line.chars().count() <= 74), "{text}");
+        insta::assert_snapshot!(text, @r"
+        run 00000000-0000-0000-0000-000000000001
+        TASK  BLOCK                     LINE  STATE   TRIES  EXIT  REASON
+        .1    fetch                     3     failed  1      3
+        .12   a-name-that-is-longer-t…  3     queued  1            wants 3 cpus a…
+
+        run 00000000-0000-0000-0000-000000000002
+        TASK  BLOCK  LINE  STATE    TRIES  EXIT  REASON
+        .1    ä      3     running  1
+        ");
+        assert!(table(&tasks, None).contains("and more than that"));
+        assert_eq!(table(&[], None), "");
+    }
+}

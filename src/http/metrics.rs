@@ -1,0 +1,244 @@
+//! `/varz`, `/metrics`: what there is and what has happened, in numbers. Both are made of the same families.
+
+use std::fmt::Write;
+
+use actix_web::http::StatusCode;
+use actix_web::{HttpRequest, HttpResponse, web};
+use jiff::Timestamp;
+use serde::Serialize;
+use serde_json::{Map, Value, json};
+use utoipa::ToSchema;
+
+use super::App;
+use super::answer::{failed, plain};
+use super::query::{Query, bad};
+use crate::actors::{CALLS, Count, EngineError, Totals};
+
+/// What `/varz` answers.
+#[derive(Debug, Serialize, ToSchema)]
+struct Varz {
+    version: &'static str,
+    /// When the server was started.
+    #[schema(value_type = String, format = DateTime)]
+    started: Timestamp,
+    cluster: Cluster,
+    /// The families of `/metrics`: a number; with labels, an object of them.
+    #[schema(value_type = Object)]
+    metrics: Map<String, Value>,
+}
+
+/// How it stands with the cluster.
+#[derive(Debug, Serialize, ToSchema)]
+struct Cluster {
+    /// As the setupfile names it.
+    master: String,
+    connected: bool,
+    /// Why it is not connected.
+    trouble: Option<String>,
+    /// The framework's id, once the cluster has given it.
+    framework: Option<String>,
+}
+
+/// What is counted under one name.
+#[derive(Debug)]
+struct Family {
+    name: &'static str,
+    help: &'static str,
+    kind: Kind,
+    labels: &'static [&'static str],
+    samples: Vec<(Vec<String>, f64)>,
+}
+
+/// Whether a number only grows.
+#[derive(Debug, Clone, Copy)]
+enum Kind {
+    Counter,
+    Gauge,
+}
+
+/// `GET /varz`.
+#[utoipa::path(get, path = "/varz", tag = "server", description = "What there is and what has happened, in numbers.",
+    responses((status = 200, description = "Numbers", body = Varz, content_type = "application/json")))]
+pub(super) async fn varz(request: HttpRequest, app: web::Data<App>) -> HttpResponse {
+    if let Err(wrong) = Query::of(&request, &[]) {
+        return bad(&request, &wrong);
+    }
+    match now(&app).await {
+        Ok((totals, families)) => HttpResponse::Ok().json(Varz {
+            version: env!("CARGO_PKG_VERSION"),
+            started: app.started,
+            cluster: Cluster {
+                master: app.master.clone(),
+                connected: totals.trouble.is_none(),
+                trouble: totals.trouble,
+                framework: totals.framework,
+            },
+            metrics: families.iter().map(|family| (family.name.to_owned(), family.json())).collect(),
+        }),
+        Err(error) => failed(&request, &error),
+    }
+}
+
+/// `GET /metrics`.
+#[utoipa::path(get, path = "/metrics", tag = "server", description = "The numbers of `/varz` for Prometheus.",
+    responses((status = 200, description = "Numbers", body = String, content_type = "text/plain")))]
+pub(super) async fn metrics(request: HttpRequest, app: web::Data<App>) -> HttpResponse {
+    if let Err(wrong) = Query::of(&request, &[]) {
+        return bad(&request, &wrong);
+    }
+    match now(&app).await {
+        Ok((_, families)) => {
+            let text = families.iter().map(Family::text).collect();
+            let mut answer = plain(StatusCode::OK, text);
+            let kind = "text/plain; version=0.0.4; charset=utf-8";
+            answer.headers_mut().insert(
+                actix_web::http::header::CONTENT_TYPE,
+                actix_web::http::header::HeaderValue::from_static(kind),
+            );
+            answer
+        }
+        Err(error) => failed(&request, &error),
+    }
+}
+
+async fn now(app: &App) -> Result<(Totals, Vec<Family>), EngineError> {
+    let totals = app.engine.totals().await?;
+    let families = families(app, &totals);
+    Ok((totals, families))
+}
+
+#[expect(clippy::cast_precision_loss, reason = "nothing is counted beyond 2^53")]
+fn families(app: &App, totals: &Totals) -> Vec<Family> {
+    let one = |value: f64| vec![(Vec::new(), value)];
+    let family = |kind, name, help, labels, samples| Family { name, help, kind, labels, samples };
+    let gauge = |name, help, value| family(Kind::Gauge, name, help, &[][..], one(value));
+    let counter = |name, help, count: &Count| family(Kind::Counter, name, help, &[], one(count.get() as f64));
+    let by = |label: String, n: usize| (vec![label], n as f64);
+    let counters = app.engine.counters();
+    let reads = app.reader.reads();
+    let version = vec![(vec![env!("CARGO_PKG_VERSION").to_owned()], 1.0)];
+    let runs = totals.runs.iter().map(|(state, n)| by(state.to_string(), *n)).collect();
+    let tasks = totals.tasks.iter().map(|(state, n)| by(state.to_string(), *n)).collect();
+    let calls = CALLS.iter().zip(&counters.calls).map(|(call, n)| (vec![(*call).to_owned()], n.get() as f64));
+    let requests = app.requests.answered().map(|(route, status, n)| {
+        let status = if status == 0 { "other".to_owned() } else { status.to_string() };
+        (vec![route.to_owned(), status], n as f64)
+    });
+    let silence = totals.silence.map(|silence| (Vec::new(), silence.as_secs_f64()));
+    let connected = f64::from(u8::from(totals.trouble.is_none()));
+    vec![
+        family(Kind::Gauge, "borges_info", "The version, as a label.", &["version"], version),
+        gauge("borges_uptime_seconds", "Since the start of the server.", totals.uptime.as_secs_f64()),
+        gauge("borges_cluster_connected", "1 while subscribed to the cluster, otherwise 0.", connected),
+        family(
+            Kind::Gauge,
+            "borges_cluster_silence_seconds",
+            "Since the cluster last said something, heartbeats included.",
+            &[],
+            silence.into_iter().collect(),
+        ),
+        family(Kind::Gauge, "borges_runs", "Runs that are kept, by their state.", &["state"], runs),
+        family(Kind::Gauge, "borges_tasks", "Tasks of these runs, by their state.", &["state"], tasks),
+        counter("borges_launches_total", "Tasks sent to the cluster.", &counters.launches),
+        counter("borges_offers_received_total", "Offers that came.", &counters.offers_received),
+        counter("borges_offers_declined_total", "Offers declined.", &counters.offers_declined),
+        counter("borges_offers_rescinded_total", "Offers that were taken back.", &counters.offers_rescinded),
+        gauge("borges_offers_held", "Offers not answered yet.", totals.offers_held as f64),
+        counter("borges_status_updates_total", "Status updates, repeats included.", &counters.status_updates),
+        family(Kind::Counter, "borges_calls_total", "Calls to the cluster.", &["call"], calls.collect()),
+        counter("borges_connections_lost_total", "Subscriptions lost.", &counters.connections_lost),
+        counter("borges_documents_read_total", "Documents read, well or not.", &reads.documents),
+        counter("borges_document_bytes_read_total", "Their bytes.", &reads.bytes),
+        counter("borges_store_commits_total", "Commits to the store.", &counters.store_commits),
+        counter("borges_store_rows_total", "Rows written by them.", &counters.store_rows),
+        gauge("borges_websocket_clients", "Websockets open now.", app.requests.websockets() as f64),
+        family(
+            Kind::Counter,
+            "borges_http_requests_total",
+            "Requests, by route and by the status of the answer.",
+            &["route", "status"],
+            requests.collect(),
+        ),
+    ]
+}
+
+impl Family {
+    /// As Prometheus reads it: version 0.0.4 of its text format.
+    fn text(&self) -> String {
+        let Self { name, help, kind, labels, samples } = self;
+        let kind = match kind {
+            Kind::Counter => "counter",
+            Kind::Gauge => "gauge",
+        };
+        let mut text = format!("# HELP {name} {help}\n# TYPE {name} {kind}\n");
+        for (values, number) in samples {
+            let pairs: Vec<String> = labels
+                .iter()
+                .zip(values)
+                .map(|(label, value)| format!("{label}=\"{}\"", escaped(value)))
+                .collect();
+            let pairs = if pairs.is_empty() { String::new() } else { format!("{{{}}}", pairs.join(",")) };
+            let _infallible = writeln!(text, "{name}{pairs} {number}");
+        }
+        text
+    }
+
+    /// A number; with labels, an object of numbers a label.
+    fn json(&self) -> Value {
+        let mut tree = Map::new();
+        for (labels, number) in &self.samples {
+            match labels.as_slice() {
+                [] => return number_of(*number),
+                [label] => tree.insert(label.clone(), number_of(*number)),
+                [first, rest @ ..] => {
+                    let inner = tree.entry(first.clone()).or_insert_with(|| json!({}));
+                    inner.as_object_mut().and_then(|inner| inner.insert(rest.join(" "), number_of(*number)))
+                }
+            };
+        }
+        if self.labels.is_empty() { Value::Null } else { Value::Object(tree) }
+    }
+}
+
+/// Whole numbers without a point.
+fn number_of(number: f64) -> Value {
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "it is whole and counts things"
+    )]
+    if number.fract() == 0.0 && number >= 0.0 { json!(number as u64) } else { json!(number) }
+}
+
+fn escaped(value: &str) -> String {
+    value.replace('\\', r"\\").replace('"', "\\\"").replace('\n', r"\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_say_the_same() {
+        let family = Family {
+            name: "x_total",
+            help: "Xs.",
+            kind: Kind::Counter,
+            labels: &["route", "status"],
+            samples: vec![
+                (vec!["/\"a\\\n".to_owned(), "200".to_owned()], 3.0),
+                (vec!["/b".to_owned(), "404".to_owned()], 0.5),
+            ],
+        };
+        assert_eq!(
+            family.text(),
+            "# HELP x_total Xs.\n# TYPE x_total counter\nx_total{route=\"/\\\"a\\\\\\n\",status=\"200\"} 3\n\
+             x_total{route=\"/b\",status=\"404\"} 0.5\n"
+        );
+        assert_eq!(family.json(), json!({"/\"a\\\n": {"200": 3}, "/b": {"404": 0.5}}));
+        let bare = Family { labels: &[], samples: vec![(Vec::new(), 7.0)], ..family };
+        assert_eq!((bare.json(), bare.text().lines().last()), (json!(7), Some("x_total 7")));
+        let silent = Family { samples: Vec::new(), ..bare };
+        assert_eq!((silent.json(), silent.text().lines().count()), (Value::Null, 2));
+    }
+}

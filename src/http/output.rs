@@ -1,0 +1,208 @@
+//! `/tasks/{task}/stdout`, `/stderr`: what a task has written, and what it writes.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix_web::http::Method;
+use actix_web::{HttpRequest, HttpResponse, web};
+use bytes::Bytes;
+use futures_util::stream;
+
+use super::App;
+use super::answer::{failed, missing};
+use super::query::{Query, bad};
+use super::tasks::find;
+use crate::actors::{Engine, EngineError, Piece, TaskShown};
+use crate::task::{LaunchId, State, TaskId};
+
+/// Bytes read at once.
+pub(super) const CHUNK: usize = 256 << 10;
+/// How often a running block is looked at for more.
+const LISTEN: Duration = Duration::from_millis(100);
+
+/// `GET /tasks/{task}/stdout`.
+#[utoipa::path(
+    get, path = "/tasks/{task}/stdout", tag = "tasks",
+    description = "What the task has written to its standard output, byte by byte.",
+    params(
+        ("task" = String, Path),
+        ("follow" = Option<u8>, Query, maximum = 1, description = "1: goes on until the task ends, or the launch that is asked for"),
+        ("attempt" = Option<u32>, Query, minimum = 1, description = "of this launch; without it, of the last"),
+        ("offset" = Option<u64>, Query, maximum = 9_223_372_036_854_775_807_u64, description = "from this byte on"),
+        ("limit" = Option<u64>, Query, minimum = 1, maximum = 9_223_372_036_854_775_807_u64, description = "at most so many bytes"),
+    ),
+    responses((status = 200, description = "What was written", content_type = "text/plain", body = String),
+              (status = 404, description = "")),
+)]
+pub(super) async fn stdout(request: HttpRequest, id: web::Path<String>, app: web::Data<App>) -> HttpResponse {
+    output(request, id, app, "block/stdout").await
+}
+
+/// `GET /tasks/{task}/stderr`.
+#[utoipa::path(
+    get, path = "/tasks/{task}/stderr", tag = "tasks",
+    description = "What the task has written to its standard error, byte by byte.",
+    params(
+        ("task" = String, Path),
+        ("follow" = Option<u8>, Query, maximum = 1, description = "1: goes on until the task ends, or the launch that is asked for"),
+        ("attempt" = Option<u32>, Query, minimum = 1, description = "of this launch; without it, of the last"),
+        ("offset" = Option<u64>, Query, maximum = 9_223_372_036_854_775_807_u64, description = "from this byte on"),
+        ("limit" = Option<u64>, Query, minimum = 1, maximum = 9_223_372_036_854_775_807_u64, description = "at most so many bytes"),
+    ),
+    responses((status = 200, description = "What was written", content_type = "text/plain", body = String),
+              (status = 404, description = "")),
+)]
+pub(super) async fn stderr(request: HttpRequest, id: web::Path<String>, app: web::Data<App>) -> HttpResponse {
+    output(request, id, app, "block/stderr").await
+}
+
+/// The last place of a file that systems know of.
+const LAST: u64 = i64::MAX.unsigned_abs();
+
+/// Which part of it, and whether to go on.
+struct Part {
+    follow: bool,
+    attempt: Option<u32>,
+    offset: u64,
+    limit: u64,
+}
+
+fn part(query: &Query) -> Result<Part, String> {
+    Ok(Part {
+        follow: query.flag("follow")?,
+        attempt: attempt(query)?,
+        offset: query.number("offset", 0, LAST)?.unwrap_or_default(),
+        limit: query.number("limit", 1, LAST)?.unwrap_or(u64::MAX),
+    })
+}
+
+/// `?attempt=`: which launch.
+pub(super) fn attempt(query: &Query) -> Result<Option<u32>, String> {
+    let number = query.number("attempt", 1, u32::MAX.into())?;
+    Ok(number.and_then(|number| u32::try_from(number).ok()))
+}
+
+/// The launch meant: the last one, or the one asked for, if there was such a one.
+pub(super) fn launch(task: TaskId, shown: &TaskShown, attempt: Option<u32>) -> Option<LaunchId> {
+    let attempt = attempt.unwrap_or(shown.attempt);
+    (attempt <= shown.attempt).then(|| task.launch(attempt))
+}
+
+async fn output(
+    request: HttpRequest,
+    id: web::Path<String>,
+    app: web::Data<App>,
+    file: &'static str,
+) -> HttpResponse {
+    let query = match Query::of(&request, &["follow", "attempt", "offset", "limit"]) {
+        Ok(query) => query,
+        Err(wrong) => return bad(&request, &wrong),
+    };
+    let Part { follow, attempt, offset, limit } = match part(&query) {
+        Ok(part) => part,
+        Err(wrong) => return bad(&request, &wrong),
+    };
+    let (task, shown) = match find(&id, &app.engine).await {
+        Ok(Some(found)) => found,
+        Ok(None) => return missing(&request, &format!("task `{id}`")),
+        Err(error) => return failed(&request, &error),
+    };
+    let Some(launch) = launch(task, &shown, attempt) else {
+        return missing(&request, &format!("such launch of task `{id}`: it has had {}", shown.attempt));
+    };
+    // What it is, only its author knows; a browser must not guess.
+    let mut answer = HttpResponse::Ok();
+    answer.content_type("text/plain; charset=utf-8").insert_header(("X-Content-Type-Options", "nosniff"));
+    if request.method() == Method::HEAD {
+        return answer.finish();
+    }
+    let goes_on = attempt.is_none();
+    let mut reader = Follower {
+        engine: app.engine.clone(),
+        launch,
+        file: file.into(),
+        offset,
+        left: limit,
+        follow,
+        goes_on,
+    };
+    // A piece that is read at once comes with its length: a client sees when it was cut off.
+    if !follow && limit <= CHUNK as u64 {
+        return match reader.next().await {
+            Ok(bytes) => answer.body(bytes.unwrap_or_default()),
+            Err(error) => failed(&request, &error),
+        };
+    }
+    answer.streaming(stream::try_unfold(reader, |mut reader| async move {
+        Ok::<_, EngineError>(reader.next().await?.map(|bytes| (bytes, reader)))
+    }))
+}
+
+/// Reads a file of a task's launches, piece by piece.
+struct Follower {
+    engine: Engine,
+    launch: LaunchId,
+    file: Arc<str>,
+    offset: u64,
+    /// How many bytes are still wanted.
+    left: u64,
+    follow: bool,
+    /// From launch to launch, to the task's end.
+    goes_on: bool,
+}
+
+impl Follower {
+    /// The next piece; `None` at the end.
+    async fn next(&mut self) -> Result<Option<Bytes>, EngineError> {
+        loop {
+            let length = CHUNK.min(usize::try_from(self.left).unwrap_or(CHUNK));
+            if length == 0 {
+                return Ok(None);
+            }
+            // Asked before the file is read: what a block writes at its very end is then not missed.
+            let task = self.engine.task(self.launch.task).await?;
+            let files = vec![(self.file.clone(), self.offset)];
+            let mut read = self.engine.read_output(self.launch, files, length).await?;
+            match read.pop() {
+                Some(Piece::Bytes(bytes, _)) if !bytes.is_empty() => {
+                    self.offset += bytes.len() as u64;
+                    self.left -= bytes.len() as u64;
+                    return Ok(Some(bytes));
+                }
+                Some(Piece::Bytes(..) | Piece::Missing) | None => {}
+                Some(Piece::Directory) => return Ok(None),
+                Some(Piece::Unreadable(why) | Piece::BadPath(why)) => {
+                    log::warn!("{}: {why}", self.launch);
+                    return Ok(None);
+                }
+            }
+            let Some(task) = task.filter(|_| self.follow) else { return Ok(None) };
+            let is_last = task.attempt == self.launch.attempt;
+            if self.goes_on && !is_last {
+                self.launch.attempt += 1;
+                self.offset = 0;
+                continue;
+            }
+            let is_over =
+                if self.goes_on { task.state.is_final() } else { !is_last || !may_write(task.state) };
+            if is_over {
+                return Ok(None);
+            }
+            actix_web::rt::time::sleep(LISTEN).await;
+        }
+    }
+}
+
+/// A launch of a task in this state may write more.
+fn may_write(state: State) -> bool {
+    match state {
+        State::Held
+        | State::Blocked
+        | State::Queued
+        | State::Launching
+        | State::Running
+        | State::Unreachable
+        | State::Killing => true,
+        State::Delayed | State::Finished | State::Failed | State::Killed | State::Skipped => false,
+    }
+}
