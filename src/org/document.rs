@@ -1,5 +1,11 @@
 //! What reading a document yields.
 
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::tree::Tree;
+
 /// A place in a document.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Position {
@@ -26,6 +32,8 @@ pub struct Document {
     pub look_alikes: Vec<LookAlike>,
     /// The files of settings that were handed in for its `#+SETUPFILE:` lines.
     pub files: Vec<String>,
+    /// Its elements, which are its text.
+    pub tree: Tree,
 }
 
 /// `#+KEY: value`.
@@ -79,6 +87,8 @@ pub struct LookAlike {
 /// A source block.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Block {
+    /// Its number in the document's [`Tree`].
+    pub node: usize,
     /// First word after `#+begin_src`, as written.
     pub language: Option<String>,
     /// From `#+name:`; `Some("")` where the keyword has no value.
@@ -104,11 +114,11 @@ pub struct Block {
     /// Under a headline with the tag `ARCHIVE`.
     pub archived: bool,
     /// Code: comma escapes and common indentation taken off, last newline too; bytes as they stand otherwise.
-    pub body: Vec<u8>,
+    pub body: Bytes,
     /// Header arguments in force: merged as Babel merges them, Emacs' defaults left out.
-    pub params: Vec<Param>,
+    pub params: Arc<[Param]>,
     /// What it inherits from property lines and drawers, unmerged.
-    pub inherited: Vec<Param>,
+    pub inherited: Arc<[Param]>,
     /// Why its header arguments cannot be read, and where; `params` is then empty.
     pub error: Option<(Position, String)>,
 }

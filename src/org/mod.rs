@@ -6,6 +6,8 @@
 //! | file | |
 //! |---|---|
 //! | `document` | what reading a document yields |
+//! | `tree` | the document as it is written, element by element, and edits of it |
+//! | `original` | its bytes, shared |
 //! | `parse` | the way from bytes to a document |
 //! | `text` | bytes as Emacs sees them: byte order mark, line ends, characters |
 //! | `grammar` | `grammar/org.pest`, asked about one line |
@@ -50,12 +52,14 @@ mod list;
 mod merge;
 mod nearest;
 mod noweb;
+mod original;
 mod outline;
 mod parse;
 mod report;
 mod source;
 mod structure;
 mod text;
+mod tree;
 
 pub use document::{
     Block, Call, Document, InlineBlock, Keyword, LookAlike, Named, Origin, Param, Position, Property, Value,
@@ -63,5 +67,7 @@ pub use document::{
 pub use excerpt::excerpt;
 pub use nearest::nearest;
 pub use noweb::{Bodies, Runnable, Trouble, TroubleKind};
+pub use original::Original;
 pub use parse::parse;
 pub use report::report;
+pub use tree::{Edit, Element, Node, Tree};

@@ -57,7 +57,7 @@ pub(super) fn read(
     if let Some((at, text)) = &block.error {
         reader.problems.push(Problem::error(*at, text, ""));
     }
-    for param in &block.params {
+    for param in block.params.iter() {
         match keys::key(&param.key) {
             Key::Borges(_) | Key::Verdict | Key::Unbuilt { .. } if param.lisp => reader.lisp(param),
             Key::Borges(_) if param.text.matches('"').count() % 2 == 1 => reader.unclosed_quote(param),
