@@ -5,7 +5,7 @@
 //! | `arguments` | what one can type |
 //! | `exit` | what the process ends with |
 //! | `input` | documents and setupfiles, from disk |
-//! | `setupfiles` | files of settings that a document names |
+//! | `files` | the files that a document names |
 //! | `problems` | what is wrong, shown to a person |
 //! | `plan` | `borges plan` |
 //! | `blocks` | `borges blocks` |
@@ -19,6 +19,7 @@ mod arguments;
 mod blocks;
 mod cluster;
 mod exit;
+mod files;
 mod input;
 mod output;
 mod plan;
@@ -26,7 +27,6 @@ mod problems;
 mod progress;
 mod run;
 mod serve;
-mod setupfiles;
 
 use std::env;
 use std::ffi::OsString;

@@ -104,7 +104,7 @@ async fn read_and_run(arguments: &RunArguments, input: Input) -> Result<Exit, Fa
     let (to, entries) = mpsc::unbounded_channel();
     engine.follow(None, to).await?;
     let title = input.name.clone();
-    let run = engine.submit(Submission { title, document: input.source, plan }).await?.run;
+    let run = engine.submit(Submission { title, document: input.written, plan }).await?.run;
     let watch = Watch {
         engine: engine.clone(),
         run,
@@ -131,7 +131,7 @@ fn announce(plan: &Plan) {
     if !plan.skipped.is_empty() {
         eprintln!("Skipped {}:", plan.skipped.len());
         for skip in &plan.skipped {
-            eprintln!("  line {}: {}: {}", skip.line, skip.block, skip.reason);
+            eprintln!("  {}: {}: {}", skip.place(), skip.block, skip.reason);
         }
     }
 }

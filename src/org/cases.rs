@@ -62,7 +62,6 @@ fn show_block(block: &Block, out: &mut String) {
             Origin::Block => "",
             Origin::Document => "^",
             Origin::Setup => "setup ",
-            Origin::File(_) => "file ",
         };
         let Position { line, column } = param.at;
         let _ = writeln!(out, "  {}{value} {inherited}{line}:{column}", param.key);
@@ -94,7 +93,6 @@ fn the_setupfile_is_below_the_document() {
         language: language.map(str::to_owned),
         value: value.to_owned(),
         at: Position { line, column: 30 },
-        named: None,
     };
     let setup = [property(None, ":cpu 1 :mem 1 :dir /a", 1), property(Some("sh"), ":mem 2", 2)];
     let source =
@@ -117,8 +115,7 @@ fn the_setupfile_is_below_the_document() {
 
 #[test]
 fn an_error_in_the_setupfile_says_so() {
-    let property =
-        Property { language: None, value: " :".into(), at: Position { line: 7, column: 3 }, named: None };
+    let property = Property { language: None, value: " :".into(), at: Position { line: 7, column: 3 } };
     let document = parse(b"#+begin_src sh\n  a\n#+end_src\n", &[property]);
     let (at, why) = document.blocks[0].error.clone().unwrap();
     assert_eq!(at.line, 7);

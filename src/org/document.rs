@@ -30,8 +30,6 @@ pub struct Document {
     pub inline_blocks: Vec<InlineBlock>,
     /// Lines `#+begin_src` that begin no block.
     pub look_alikes: Vec<LookAlike>,
-    /// The files of settings that were handed in for its `#+SETUPFILE:` lines.
-    pub files: Vec<String>,
     /// Its elements, which are its text.
     pub tree: Tree,
 }
@@ -45,6 +43,8 @@ pub struct Keyword {
     pub value: String,
     /// Where the value begins.
     pub at: Position,
+    /// Under a `COMMENT` headline.
+    pub commented: bool,
 }
 
 /// A call of a block: `name[inside](arguments)end`, the end in square brackets where it stands in text.
@@ -149,9 +149,6 @@ pub enum Origin {
     Document,
     /// The setupfile; its position is one of that file.
     Setup,
-    /// A file that the document names by `#+SETUPFILE:`: its number in [`Document::files`]; the position is one
-    /// of that file.
-    File(u32),
 }
 
 /// The value of a header argument, as Emacs' reader leaves it.
@@ -167,27 +164,13 @@ pub enum Value {
     Text(String),
 }
 
-/// A `header-args` property from outside the document: the setupfile's defaults, or of a file that the document
-/// names itself.
+/// A `header-args` property of the setupfile: a default for all documents.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Property {
     /// The language it holds for, in lower case; `None` holds for all.
     pub language: Option<String>,
     /// The arguments, as written.
     pub value: String,
-    /// Where the value begins, in the file it comes from.
+    /// Where the value begins, in the setupfile.
     pub at: Position,
-    /// The document names the file by `#+SETUPFILE:`; otherwise it is a default for all documents.
-    pub named: Option<Named>,
-}
-
-/// How a document comes to a file of settings.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Named {
-    /// The document's line that names it, or that names the file that names it.
-    pub line: u32,
-    /// The file, for messages.
-    pub file: String,
-    /// The property's name ends in `+`: it adds to what was set before.
-    pub appends: bool,
 }

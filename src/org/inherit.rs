@@ -74,29 +74,16 @@ impl<'d> Inheritance<'d> {
         length: usize,
     ) -> Self {
         let mut lines: HashMap<String, Written> = HashMap::new();
-        let mut set = |name: &str, appends: bool, value: &str, at: Position, origin: Origin| {
-            if appends {
-                lines.entry(name.to_owned()).or_default().append(value, at, origin);
-            } else {
-                lines.insert(name.to_owned(), Written::new(value, at, origin));
-            }
-        };
-        let mut named =
-            setup.iter().filter_map(|property| Some((property.named.as_ref()?, property))).peekable();
         for keyword in &document.keywords {
-            // What a file says holds from where it is named, as if it stood there.
-            while let Some((from, property)) = named.next_if(|(from, _)| from.line <= keyword.at.line) {
-                let file = document.files.iter().position(|file| *file == from.file).unwrap_or_default();
-                let name = property.language.as_ref().map_or("HEADER-ARGS".to_owned(), |language| {
-                    format!("HEADER-ARGS:{}", language.to_uppercase())
-                });
-                set(&name, from.appends, &property.value, property.at, Origin::File(narrow(file)));
-            }
             if keyword.key == "PROPERTY"
                 && let Some((name, value, at)) = property(keyword)
             {
-                let base = name.strip_suffix('+');
-                set(base.unwrap_or(&name), base.is_some(), value, at, Origin::Document);
+                match name.strip_suffix('+') {
+                    Some(base) => {
+                        lines.entry(base.to_owned()).or_default().append(value, at, Origin::Document);
+                    }
+                    None => drop(lines.insert(name, Written::new(value, at, Origin::Document))),
+                }
             }
         }
         let budget = length.saturating_mul(BUDGET.1).saturating_add(BUDGET.0);
@@ -186,9 +173,7 @@ impl<'d> Inheritance<'d> {
     fn read_setup(&self, language: Option<&str>) -> Read {
         let lower = language.map(str::to_lowercase);
         let mut params = Vec::new();
-        for property in
-            self.setup.iter().filter(|property| property.named.is_none() && property.language == lower)
-        {
+        for property in self.setup.iter().filter(|property| property.language == lower) {
             let written = Written::new(&property.value, property.at, Origin::Setup);
             let read = header_args::parse(&written);
             params.extend(read.map_err(|(at, why)| (at, format!("in the setupfile: {why}")))?);

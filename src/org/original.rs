@@ -6,6 +6,12 @@ use bytes::Bytes;
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Original(pub(super) Bytes);
 
+impl From<Original> for Bytes {
+    fn from(Original(bytes): Original) -> Self {
+        bytes
+    }
+}
+
 impl From<Bytes> for Original {
     fn from(bytes: Bytes) -> Self {
         Self(bytes)

@@ -21,14 +21,15 @@ use super::tree::{Builder, Element};
 /// Reads an Org document.
 ///
 /// It never fails: what is no block is text. `setup` holds the `header-args` properties of the setupfile,
-/// which the document's own override, and those of the files that it names by `#+SETUPFILE:`, which hold from there
-/// on.
+/// which the document's own override.
 pub fn parse(source: impl Into<Original>, setup: &[Property]) -> Document {
     let Original(source) = source.into();
     let text = Text::new(&source);
     let mut tree = Builder::new(text.mark);
     let mut document = Document::default();
     let mut sources = Vec::new();
+    // Keywords under headlines that say something, and the scopes of those.
+    let mut under = Vec::new();
     let mut outline = Outline::new(text);
     let mut walker = Walker::default();
     let inline = inline::possible(text.bytes);
@@ -47,7 +48,7 @@ pub fn parse(source: impl Into<Original>, setup: &[Property]) -> Document {
         let section = &text.bytes[start..end];
         // Without `#+` there is neither block nor keyword, and little else is asked for.
         if memmem::find(section, b"#+").is_some() || inline && inline::possible(section) {
-            let found = sources.len();
+            let (found, keywords) = (sources.len(), document.keywords.len());
             let found_in = Found {
                 document: &mut document,
                 sources: &mut sources,
@@ -57,6 +58,9 @@ pub fn parse(source: impl Into<Original>, setup: &[Property]) -> Document {
             walker.section(text, (start, end), number, found_in);
             for source in &mut sources[found..] {
                 source.scope = outline.scope();
+            }
+            if keywords < document.keywords.len() && outline.scope() > 0 {
+                under.push((keywords..document.keywords.len(), outline.scope()));
             }
         } else if start < end {
             tree.leaf(Element::Plain, start, start);
@@ -73,9 +77,9 @@ pub fn parse(source: impl Into<Original>, setup: &[Property]) -> Document {
     }
     outline.settle(&todo_keywords(&document.keywords));
     let scopes = outline.scopes;
-    for named in setup.iter().filter_map(|property| property.named.as_ref()) {
-        if !document.files.contains(&named.file) {
-            document.files.push(named.file.clone());
+    for (keywords, scope) in under {
+        for keyword in &mut document.keywords[keywords] {
+            keyword.commented = scopes[scope].commented;
         }
     }
     let mut inheritance = Inheritance::new(&scopes, &document, setup, text.bytes.len());
@@ -92,7 +96,7 @@ fn begins_headline(bytes: &[u8], at: usize) -> bool {
 }
 
 /// The words that may stand before a headline's title.
-fn todo_keywords(keywords: &[Keyword]) -> Vec<String> {
+pub(super) fn todo_keywords(keywords: &[Keyword]) -> Vec<String> {
     let lines = keywords.iter().filter(|k| matches!(k.key.as_str(), "TODO" | "SEQ_TODO" | "TYP_TODO"));
     let words = lines.flat_map(|keyword| keyword.value.split_whitespace()).filter(|&word| word != "|");
     // `WAIT(w@/!)`: a key to type and what to log, in brackets.

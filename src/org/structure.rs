@@ -402,7 +402,8 @@ impl<'a> Walk<'_, 'a> {
         let blanks = indentation(content).0;
         let column = narrow(blanks) + narrow(line[..before].chars().count()) + 1;
         let at = Position { line: self.walker.lines.number(n), column };
-        self.found.document.keywords.push(Keyword { key: key.to_uppercase(), value: value.to_owned(), at });
+        let keyword = Keyword { key: key.to_uppercase(), value: value.to_owned(), at, commented: false };
+        self.found.document.keywords.push(keyword);
     }
 
     fn source(&mut self, first: u32, begin: u32, end: u32) {

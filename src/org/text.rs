@@ -36,6 +36,17 @@ impl<'a> Text<'a> {
         }
     }
 
+    /// The lines, without their ends.
+    pub(super) fn lines(self) -> impl Iterator<Item = &'a [u8]> {
+        let mut at = 0;
+        std::iter::from_fn(move || {
+            let start = Some(at).filter(|&at| at < self.bytes.len())?;
+            let (line, next) = self.line(start);
+            at = next;
+            Some(line)
+        })
+    }
+
     /// `line`, which ended in a newline, without the CR of a CRLF.
     pub(super) fn without_cr(&self, line: &'a [u8]) -> &'a [u8] {
         if self.crlf { line.strip_suffix(b"\r").unwrap_or(line) } else { line }

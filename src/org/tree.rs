@@ -164,6 +164,11 @@ impl Tree {
         self.text.get(*start as usize..*proper as usize).unwrap_or_default()
     }
 
+    /// The bytes of the element and all that it holds.
+    pub fn span(&self, node: usize) -> Range<usize> {
+        self.start(node)..self.start(self.whole(node).end)
+    }
+
     /// The numbers of the element and all that it holds.
     pub fn whole(&self, node: usize) -> Range<usize> {
         let after = self.nodes.get(node).map_or(node, |node| node.after as usize);

@@ -38,15 +38,8 @@ pub(super) enum Order {
 }
 
 /// Reads the header arguments in force for `block`; what is wrong or odd with them goes to `problems`.
-///
-/// `files` are the files of settings that the document names.
-pub(super) fn read(
-    block: &Block,
-    language: &Language,
-    files: &[String],
-    problems: &mut Vec<Problem>,
-) -> Asked {
-    let mut reader = Reader { problems, files, tries: None };
+pub(super) fn read(block: &Block, language: &Language, problems: &mut Vec<Problem>) -> Asked {
+    let mut reader = Reader { problems, tries: None };
     let mut asked = Asked {
         resources: Resources { milli_cpus: 1000, mem: language.mem, ..Resources::default() },
         policy: Policy::default(),
@@ -82,7 +75,6 @@ pub(super) fn read(
 
 struct Reader<'a> {
     problems: &'a mut Vec<Problem>,
-    files: &'a [String],
     tries: Option<Tries>,
 }
 
@@ -206,7 +198,6 @@ impl Reader<'_> {
         match param.origin {
             Origin::Block | Origin::Document => {}
             Origin::Setup => problem.in_setupfile = true,
-            Origin::File(file) => problem.file = self.files.get(file as usize).cloned(),
         }
         self.problems.push(problem);
     }
