@@ -8,6 +8,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may stop where it stands")]
 
 mod compare;
+mod generate;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -101,6 +102,53 @@ fn same_but_order(difference: &Difference) -> bool {
         params
     };
     sorted(&difference.emacs) == sorted(&difference.borges)
+}
+
+/// How many documents are made up, and the first seed: `ORG_DOCUMENTS=3000 ORG_SEED=1 integration/check org`.
+fn made_up() -> (u64, u64) {
+    let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse().ok());
+    // The day's seed would make a test that fails today and not tomorrow.
+    (number("ORG_SEED").unwrap_or(1), number("ORG_DOCUMENTS").unwrap_or(150))
+}
+
+#[test]
+fn made_up_documents_are_read_as_emacs_reads_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let (first, count) = made_up();
+    let paths: Vec<PathBuf> = (first..first + count)
+        .map(|seed| {
+            let path = folder.path().join(format!("{seed}.org"));
+            fs::write(&path, generate::document(seed)).unwrap();
+            path
+        })
+        .collect();
+    let mut wrong = String::new();
+    let mut blocks = 0;
+    for (seed, (path, emacs)) in (first..).zip(paths.iter().zip(emacs(&paths))) {
+        if let Some(error) = emacs["error"].as_str() {
+            wrong += &format!("seed {seed}, Emacs cannot read it: {error}\n");
+            continue;
+        }
+        blocks += emacs["blocks"].as_array().map_or(0, Vec::len);
+        let mut found = differences(&emacs, &borges(path));
+        if older(&emacs) {
+            found.retain(|difference| difference.field != "params" || !same_but_order(difference));
+        }
+        if emacs["look_alikes"].as_array().is_some_and(|found| !found.is_empty()) {
+            // They hide blocks from references: `DIFFERENCES.org`.
+            found.retain(|difference| !["noweb_expanded", "run_body"].contains(&difference.field));
+        }
+        for Difference { line, field, emacs, borges } in found {
+            wrong +=
+                &format!("seed {seed}, line {line}, {field}\n    Emacs   {emacs}\n    Borges  {borges}\n");
+        }
+    }
+    assert!(blocks as u64 > count, "{blocks} blocks");
+    assert!(
+        wrong.is_empty(),
+        "documents {first} to {} differ (`ORG_SEED` and `ORG_DOCUMENTS`):\n{wrong}",
+        first + count - 1
+    );
 }
 
 #[test]

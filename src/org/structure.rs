@@ -239,7 +239,7 @@ impl<'a> Walk<'_, 'a> {
             (Kind::FixedWidth, _) => self.line(Element::FixedWidth, first, n),
             (Kind::HorizontalRule, _) => self.line(Element::Rule, first, n),
             (Kind::Diary, _) => self.line(Element::Diary, first, n),
-            (Kind::Call, _) => self.call(first, n),
+            (Kind::Call, _) => self.call(first, n, frame.limit),
             (Kind::Keyword | Kind::Bracketed | Kind::DynamicBare, _) => {
                 self.keyword(first, n);
                 n + 1
@@ -279,13 +279,16 @@ impl<'a> Walk<'_, 'a> {
         }
     }
 
-    fn call(&mut self, first: u32, n: u32) -> u32 {
+    fn call(&mut self, first: u32, n: u32, limit: u32) -> u32 {
         let lines = &self.walker.lines;
         let (start, number) = (lines.start(n), lines.number(first));
         let at = position(self.content(first), number, indentation(self.content(first)).0);
-        let call = call::read(self.text, start, self.found.brackets, at);
+        let (call, goes_on) = call::read(self.text, start, self.found.brackets, at);
         self.found.document.calls.push(call);
-        self.line(Element::Call, first, n)
+        self.leaf(Element::Call, first, n);
+        let end = (n + 1 + u32::from(goes_on)).min(limit);
+        self.pass(end, None, Element::Call);
+        end
     }
 
     fn ends_paragraph(&self, n: u32, limit: u32) -> bool {
