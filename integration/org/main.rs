@@ -38,6 +38,11 @@ const OLDER: &[(&str, &[&str])] = &[
 
 /// What Emacs says of each file.
 fn emacs(paths: &[PathBuf]) -> Vec<Value> {
+    emacs_decoding(paths, "utf-8-auto")
+}
+
+/// What Emacs says of each file, read by a coding system of it.
+fn emacs_decoding(paths: &[PathBuf], coding: &str) -> Vec<Value> {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("integration/org/emacs.el");
     let output = Command::new("emacs")
         .args(["-Q", "--batch"])
@@ -46,6 +51,7 @@ fn emacs(paths: &[PathBuf]) -> Vec<Value> {
         .arg(script)
         .args(["-f", "report-files"])
         .args(paths)
+        .env("ORG_CODING", coding)
         .output()
         .expect("`emacs` is missing: apt-get install emacs-nox");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
@@ -191,6 +197,8 @@ struct Meant {
     field: String,
     /// The Org it takes to see it.
     org: Option<String>,
+    /// How Emacs has to read it.
+    coding: Option<String>,
     document: String,
 }
 
@@ -200,11 +208,14 @@ fn meant() -> Vec<Meant> {
         let title = section.lines().next().unwrap().to_owned();
         let property =
             |key: &str| section.split_once(key)?.1.lines().next().map(|value| value.trim().to_owned());
-        let (field, org) = (property(":FIELD: ").unwrap(), property(":ORG: "));
+        let (field, org, coding) = (property(":FIELD: ").unwrap(), property(":ORG: "), property(":CODING: "));
         let document =
             section.split_once("#+begin_example\n").unwrap().1.split_once("#+end_example").unwrap().0;
-        let lines = document.lines().map(|line| line.strip_prefix(',').unwrap_or(line).to_owned() + "\n");
-        Meant { title, field, org, document: lines.collect() }
+        let lines = document.lines().map(|line| {
+            line.replacen(',', "", usize::from(line.trim_start_matches('␟').starts_with(','))) + "\n"
+        });
+        let document = lines.collect::<String>().replace('␟', "\u{feff}");
+        Meant { title, field, org, coding, document }
     };
     list.split("\n* ").skip(1).map(section).collect()
 }
@@ -218,7 +229,9 @@ fn what_is_listed_as_different_differs() {
     for (Meant { document, .. }, path) in list.iter().zip(&paths) {
         fs::write(path, document).unwrap();
     }
-    for ((Meant { title, field, org, .. }, path), emacs) in list.iter().zip(&paths).zip(emacs(&paths)) {
+    for (Meant { title, field, org, coding, .. }, path) in list.iter().zip(&paths) {
+        let coding = coding.as_deref().unwrap_or("utf-8-auto");
+        let emacs = emacs_decoding(std::slice::from_ref(path), coding).remove(0);
         if org.as_deref().is_some_and(|org| emacs["org"].as_str().unwrap() < org) {
             continue;
         }
