@@ -1,5 +1,6 @@
 //! What blocks are called, and whom they wait for by these names.
 
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -17,7 +18,12 @@ pub(super) struct Names<'a> {
     /// Where the lines of the document come from.
     pub(super) places: &'a Places,
     by_name: HashMap<String, Vec<usize>>,
+    /// How many times the nearest name may still be looked for, among all: more errors than that are not shown.
+    searches: Cell<usize>,
 }
+
+/// A reference is looked up twice where it is wrong.
+const SEARCHES: usize = 2 * Problem::AT_MOST;
 
 /// What a block is called: its name, or `line-14`; of another file, `part.org:line-14`.
 fn title(block: &Block, places: &Places) -> String {
@@ -34,7 +40,7 @@ impl<'a> Names<'a> {
     /// block after the first.
     pub(super) fn of(blocks: &'a [Block], places: &'a Places, problems: &mut Vec<Problem>) -> Self {
         let by_name = HashMap::with_capacity(blocks.len());
-        let mut names = Self { blocks, places, by_name };
+        let mut names = Self { blocks, places, by_name, searches: Cell::new(SEARCHES) };
         for (place, block) in blocks.iter().enumerate() {
             let name = title(block, places);
             let first = names.by_name.get(&name).and_then(|others| others.first());
@@ -76,7 +82,10 @@ impl<'a> Names<'a> {
                 Err((text, "Give each a name of its own.".to_owned()))
             }
             _ => {
-                let near = nearest(name, self.by_name.keys().map(String::as_str));
+                let left = self.searches.get();
+                self.searches.set(left.saturating_sub(1));
+                let near =
+                    if left > 0 { nearest(name, self.by_name.keys().map(String::as_str)) } else { None };
                 let help = match near {
                     Some(near) => format!("Did you mean `{near}`?"),
                     None => "Name it with a line `#+name:` above its `#+begin_src`.".to_owned(),
