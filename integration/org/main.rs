@@ -9,6 +9,7 @@
 
 mod compare;
 mod generate;
+mod included;
 
 use std::fs;
 use std::path::{Path, PathBuf};
