@@ -287,6 +287,45 @@ fn a_misspelt_key_of_the_setupfile_names_the_nearest() {
     assert!(run.stderr.contains("setup.org:2:") && run.stderr.contains("borges_cpus"), "{run:#?}");
 }
 
+/// Files by name, and what is told of `bad.org` that names them.
+#[rstest]
+#[case::not_there(
+    "#+include: part.org\n",
+    "x\n#+include: none.org\n",
+    "part.org:2:12: error: `none.org` cannot be read"
+)]
+#[case::itself(
+    "#+include: part.org\n",
+    "#+include: bad.org\n",
+    "part.org:1:12: error: `bad.org` names itself"
+)]
+#[case::a_url(
+    "#+include: https://example.org/a.org\n",
+    "",
+    "bad.org:1:12: error: `https://example.org/a.org` is a URL"
+)]
+#[case::a_block_of_it(
+    "a\n#+include: part.org\n",
+    "* b\n#+begin_src sh :cpu x\n#+end_src\n",
+    "part.org:2:16: error: `x` is no value"
+)]
+#[case::its_settings(
+    "#+setupfile: part.org\n#+begin_src sh\n#+end_src\n",
+    "#+runmode: x\n",
+    "part.org:1:12: error: `x` is no value"
+)]
+fn a_file_that_a_document_names(#[case] document: &str, #[case] part: &str, #[case] told: &str) {
+    let place = Place::new();
+    place.write("bad.org", document);
+    place.write("part.org", part);
+    for command in ["run", "plan"] {
+        let run = place.borges(&[command, "bad.org"]);
+        assert_eq!(run.code, Some(2), "{run:#?}");
+        assert!(run.stderr.starts_with(told), "no `{told}`: {run:#?}");
+    }
+    assert_eq!(place.borges(&["blocks", "bad.org"]).code, Some(0));
+}
+
 #[test]
 fn a_cluster_that_cannot_be_had_yet() {
     let place = Place::new();

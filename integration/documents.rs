@@ -373,6 +373,26 @@ fn errors_of_blocks_go_to_standard_error() {
 }
 
 #[test]
+fn blocks_of_files_that_the_document_names_run_with_its_own() {
+    let place = Place::new();
+    place.write(
+        "doc.org",
+        "* A heading\n#+include: \"part.org::*Shared\" :only-contents t\n#+name: script\n#+include: x.sh src sh :requires \
+         deep\n#+setupfile: set.org\n#+begin_src sh :noweb yes\necho $A <<deep>>\n#+end_src\n",
+    );
+    place.write("part.org", "#+begin_src sh\nexit 1\n#+end_src\n* Shared\n#+include: deep.org\n");
+    place.write("deep.org", "\n#+name: deep\n#+begin_src sh\necho deep\n#+end_src\n");
+    place.write("x.sh", "echo script\n#+name: no\n");
+    place.write("set.org", "#+property: header-args :env A=set\n#+runmode: sequential\n");
+    let run = place.borges(&["run", "doc.org"]);
+    assert_eq!(run.code, Some(0), "{run:#?}");
+    let said: Vec<_> = run.said().into_iter().collect();
+    let expected = [("deep", "deep\n"), ("line-6", "set echo deep\n"), ("script", "script\n")];
+    let expected = expected.map(|(block, said)| (block.to_owned(), said.as_bytes().to_vec()));
+    assert_eq!(said, expected, "{run:#?}");
+}
+
+#[test]
 fn one_block_by_its_name() {
     let (_place, run) = ran("examples/languages.org", &["--name", "perl", "--name", "awk"]);
     assert_eq!(run.code, Some(0), "{run:#?}");

@@ -237,6 +237,14 @@ fn errors_are_located_and_nothing_is_launched() {
         "/org",
     );
     assert!(status == 400 && text.contains("\"line\":1"), "{text}");
+    // What lies beside the document is not here; nor is it looked for.
+    let document = "#+setupfile: /etc/hostname\n #+include: \"part.org\"\n#+begin_src sh\ntrue\n#+end_src\n";
+    let (status, text) = served.curl(&["-X", "POST", "--data-binary", document], "/org");
+    assert!(status == 400 && text.contains("document:1:14: error: `/etc/hostname` lies where"), "{text}");
+    assert!(
+        text.contains("document:2:13: error: `\"part.org\"` lies") && text.contains("borges submit"),
+        "{text}"
+    );
     assert_eq!(served.curl(&[], "/org").1, "");
 }
 

@@ -148,7 +148,7 @@ impl Config {
         let document = org::parse(setupfile, &[]);
         let mut config = Self { header_args: header_args(&document), ..Self::default() };
         let mut errors = Vec::new();
-        for Keyword { key, value, at } in &document.keywords {
+        for Keyword { key, value, at, .. } in &document.keywords {
             let key = key.to_lowercase();
             if is_ours(&key) {
                 config.take(&key, value, Some(*at)).unwrap_or_else(|error| errors.push(error));
@@ -270,7 +270,7 @@ fn header_args(document: &Document) -> Vec<Property> {
                 "" => None,
                 language => Some(language.strip_prefix(':')?.to_owned()),
             };
-            Some(Property { language, value: arguments.trim().to_owned(), at: *at, named: None })
+            Some(Property { language, value: arguments.trim().to_owned(), at: *at })
         })
         .collect()
 }

@@ -1,7 +1,7 @@
-//! Agreement with Emacs on a folder of documents, as a table: Borges, and orgize as far as it goes.
+//! Agreement with Emacs on a folder of documents, as a table: Borges, and orgize and organic as far as they go; and
+//! how fast each of them, and Emacs, reads them.
 //!
-//! The command is `integration/org/corpus`. organic is left out: it builds only with a compiler that is told to
-//! take unstable features.
+//! The command is `integration/org/corpus`.
 
 mod compare;
 
@@ -27,6 +27,9 @@ struct Arguments {
     /// What Emacs said of them, rather than asking it.
     #[arg(long)]
     answers: Option<PathBuf>,
+    /// The program `by-organic`, which `integration/org/corpus` builds.
+    #[arg(long)]
+    organic: Option<PathBuf>,
     /// How many differences to show.
     #[arg(long, default_value_t = 5)]
     show: usize,
@@ -38,8 +41,11 @@ struct Arguments {
 /// How many documents one Emacs is asked about.
 const BATCH: usize = 50;
 
-/// What orgize tells of a block.
+/// What orgize tells of a block, and organic.
 const ORGIZE: [&str; 5] = ["blocks", "language", "name", "switches", "parameters"];
+const ORGANIC: [&str; 4] = ["blocks", "language", "switches", "parameters"];
+/// Seconds that organic gets for a document: of some it never comes back.
+const PATIENCE: &str = "20";
 
 #[derive(Default)]
 struct Tally {
@@ -48,6 +54,8 @@ struct Tally {
     same: usize,
     by_field: BTreeMap<&'static str, usize>,
     seconds: f64,
+    /// Bytes of the documents that were read.
+    bytes: usize,
 }
 
 impl Tally {
@@ -60,8 +68,8 @@ impl Tally {
         }
     }
 
-    fn print(&self, name: &str, bytes: f64) {
-        let speed = bytes / 1e6 / self.seconds;
+    fn print(&self, name: &str) {
+        let speed = megabytes(self.bytes) / self.seconds;
         println!(
             "{name:24} {:>5} of {} files with the same blocks, {} the same in all fields; {speed:.1} MB/s",
             self.same_list, self.files, self.same
@@ -83,19 +91,17 @@ fn main() -> ExitCode {
 }
 
 fn measured(arguments: &Arguments) -> Result<(), String> {
-    let (answers, emacs_seconds) = match &arguments.answers {
-        Some(path) => (stored(path)?, None),
+    let answers = match &arguments.answers {
+        Some(path) => stored(path)?,
         None => {
             let mut paths = Vec::new();
             gather(&arguments.folder, Path::new(""), &mut paths)?;
             paths.sort();
-            let before = cpu(UsageWho::RUSAGE_CHILDREN)?;
-            let answers = asked(&arguments.folder, &paths)?;
-            (answers, Some(cpu(UsageWho::RUSAGE_CHILDREN)? - before))
+            asked(&arguments.folder, &paths)?
         }
     };
-    let (mut borges, mut orgize, mut bytes, mut blocks, mut shown) =
-        (Tally::default(), Tally::default(), 0, 0, 0);
+    let (mut borges, mut orgize, mut organic) = (Tally::default(), Tally::default(), Tally::default());
+    let (mut blocks, mut shown, mut read) = (0, 0, Vec::new());
     for emacs in &answers {
         let name = emacs["file"].as_str().unwrap_or_default();
         if let Some(error) = emacs["error"].as_str() {
@@ -103,7 +109,9 @@ fn measured(arguments: &Arguments) -> Result<(), String> {
             continue;
         }
         let source = fs::read(arguments.folder.join(name)).map_err(|error| format!("{name}: {error}"))?;
-        bytes += source.len();
+        borges.bytes += source.len();
+        orgize.bytes += source.len();
+        read.push(PathBuf::from(name));
         blocks += emacs["blocks"].as_array().map_or(0, Vec::len);
         let before = cpu(UsageWho::RUSAGE_SELF)?;
         let document = std::hint::black_box(borges::org::parse(&source, &[]));
@@ -123,22 +131,76 @@ fn measured(arguments: &Arguments) -> Result<(), String> {
         let mut found = differences(emacs, &report);
         found.retain(|difference| ORGIZE.contains(&difference.field));
         orgize.count(&found);
+
+        if let Some(program) = &arguments.organic {
+            match by_organic(program, &arguments.folder.join(name)) {
+                Ok((report, seconds)) => {
+                    organic.bytes += source.len();
+                    organic.seconds += seconds;
+                    let mut found = differences(emacs, &report);
+                    found.retain(|difference| ORGANIC.contains(&difference.field));
+                    organic.count(&found);
+                }
+                Err(why) => {
+                    organic.files += 1;
+                    println!("{name}: organic cannot read it: {why}");
+                }
+            }
+        }
     }
-    #[expect(clippy::cast_precision_loss, reason = "far below 2^52 bytes")]
-    let size = bytes as f64;
     println!(
         "{} documents, {blocks} blocks, {:.1} MB; {} fields a block",
         answers.len(),
-        size / 1e6,
+        megabytes(borges.bytes),
         BLOCK.len()
     );
-    borges.print("borges", size);
-    orgize.print("orgize 0.10.0-alpha.10", size);
+    borges.print("borges");
+    orgize.print("orgize 0.10.0-alpha.10");
     println!("    (of orgize {} are compared)", ORGIZE.join(", "));
-    if let Some(seconds) = emacs_seconds {
-        println!("{:24} {:.2} MB/s, its start and its report included", "emacs", size / 1e6 / seconds);
+    if arguments.organic.is_some() {
+        organic.print("organic 0.1.16");
+        println!("    (of organic {} are compared)", ORGANIC.join(", "));
     }
+    let seconds = by_emacs(&arguments.folder, &read)?;
+    println!(
+        "{:24} {:.2} MB/s, down to elements, nothing told of them",
+        "emacs",
+        megabytes(borges.bytes) / seconds
+    );
     Ok(())
+}
+
+#[expect(clippy::cast_precision_loss, reason = "far below 2^52 bytes")]
+fn megabytes(bytes: usize) -> f64 {
+    bytes as f64 / 1e6
+}
+
+/// What organic says of a document, and the seconds of CPU it took.
+fn by_organic(program: &Path, path: &Path) -> Result<(Value, f64), String> {
+    // It may stop at a document, or go on for ever: each has a process of its own.
+    let output = Command::new("timeout")
+        .arg(PATIENCE)
+        .arg(program)
+        .arg(path)
+        .output()
+        .map_err(|error| format!("`timeout`: {error}"))?;
+    let report = reports(&output.stdout)?.pop();
+    let report = report.ok_or_else(|| format!("it ended with {}", output.status))?;
+    match (report["error"].as_str(), report["seconds"].as_f64()) {
+        (None, Some(seconds)) => Ok((report, seconds)),
+        (error, _) => Err(error.unwrap_or_default().lines().next().unwrap_or_default().to_owned()),
+    }
+}
+
+/// The seconds of CPU that Emacs takes to read the documents, down to elements.
+fn by_emacs(folder: &Path, paths: &[PathBuf]) -> Result<f64, String> {
+    let mut seconds = 0.0;
+    for batch in paths.chunks(BATCH) {
+        let told = emacs(folder, "report-seconds", batch)?;
+        let told = String::from_utf8_lossy(&told);
+        seconds += told.trim().parse::<f64>().map_err(|error| format!("`emacs`: {error}: {told}"))?;
+    }
+    Ok(seconds)
 }
 
 fn gather(folder: &Path, below: &Path, paths: &mut Vec<PathBuf>) -> Result<(), String> {
@@ -167,25 +229,29 @@ fn stored(path: &Path) -> Result<Vec<Value>, String> {
 }
 
 fn asked(folder: &Path, paths: &[PathBuf]) -> Result<Vec<Value>, String> {
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("integration/org/emacs.el");
     let mut answers = Vec::new();
     for batch in paths.chunks(BATCH) {
-        let output = Command::new("emacs")
-            .args(["-Q", "--batch"])
-            .args(std::env::var_os("ORG_LISP").iter().flat_map(|lisp| ["-L".as_ref(), lisp.as_os_str()]))
-            .arg("-l")
-            .arg(&script)
-            .args(["-f", "report-files"])
-            .args(batch)
-            .current_dir(folder)
-            .output()
-            .map_err(|error| format!("`emacs`: {error}"))?;
-        if !output.status.success() {
-            return Err(format!("`emacs`: {}", String::from_utf8_lossy(&output.stderr)));
-        }
-        answers.extend(reports(&output.stdout)?);
+        answers.extend(reports(&emacs(folder, "report-files", batch)?)?);
     }
     Ok(answers)
+}
+
+/// What a function of `emacs.el` prints of some documents.
+fn emacs(folder: &Path, function: &str, batch: &[PathBuf]) -> Result<Vec<u8>, String> {
+    let output = Command::new("emacs")
+        .args(["-Q", "--batch"])
+        .args(std::env::var_os("ORG_LISP").iter().flat_map(|lisp| ["-L".as_ref(), lisp.as_os_str()]))
+        .arg("-l")
+        .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("integration/org/emacs.el"))
+        .args(["-f", function])
+        .args(batch)
+        .current_dir(folder)
+        .output()
+        .map_err(|error| format!("`emacs`: {error}"))?;
+    if !output.status.success() {
+        return Err(format!("`emacs`: {}", String::from_utf8_lossy(&output.stderr)));
+    }
+    Ok(output.stdout)
 }
 
 fn reports(text: &[u8]) -> Result<Vec<Value>, String> {

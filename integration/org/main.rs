@@ -8,6 +8,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may stop where it stands")]
 
 mod compare;
+mod generate;
+mod included;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -37,6 +39,11 @@ const OLDER: &[(&str, &[&str])] = &[
 
 /// What Emacs says of each file.
 fn emacs(paths: &[PathBuf]) -> Vec<Value> {
+    emacs_decoding(paths, "utf-8-auto")
+}
+
+/// What Emacs says of each file, read by a coding system of it.
+fn emacs_decoding(paths: &[PathBuf], coding: &str) -> Vec<Value> {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("integration/org/emacs.el");
     let output = Command::new("emacs")
         .args(["-Q", "--batch"])
@@ -45,6 +52,7 @@ fn emacs(paths: &[PathBuf]) -> Vec<Value> {
         .arg(script)
         .args(["-f", "report-files"])
         .args(paths)
+        .env("ORG_CODING", coding)
         .output()
         .expect("`emacs` is missing: apt-get install emacs-nox");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
@@ -103,6 +111,53 @@ fn same_but_order(difference: &Difference) -> bool {
     sorted(&difference.emacs) == sorted(&difference.borges)
 }
 
+/// How many documents are made up, and the first seed: `ORG_DOCUMENTS=3000 ORG_SEED=1 integration/check org`.
+fn made_up() -> (u64, u64) {
+    let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse().ok());
+    // The day's seed would make a test that fails today and not tomorrow.
+    (number("ORG_SEED").unwrap_or(1), number("ORG_DOCUMENTS").unwrap_or(150))
+}
+
+#[test]
+fn made_up_documents_are_read_as_emacs_reads_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let (first, count) = made_up();
+    let paths: Vec<PathBuf> = (first..first + count)
+        .map(|seed| {
+            let path = folder.path().join(format!("{seed}.org"));
+            fs::write(&path, generate::document(seed)).unwrap();
+            path
+        })
+        .collect();
+    let mut wrong = String::new();
+    let mut blocks = 0;
+    for (seed, (path, emacs)) in (first..).zip(paths.iter().zip(emacs(&paths))) {
+        if let Some(error) = emacs["error"].as_str() {
+            wrong += &format!("seed {seed}, Emacs cannot read it: {error}\n");
+            continue;
+        }
+        blocks += emacs["blocks"].as_array().map_or(0, Vec::len);
+        let mut found = differences(&emacs, &borges(path));
+        if older(&emacs) {
+            found.retain(|difference| difference.field != "params" || !same_but_order(difference));
+        }
+        if emacs["look_alikes"].as_array().is_some_and(|found| !found.is_empty()) {
+            // They hide blocks from references: `DIFFERENCES.org`.
+            found.retain(|difference| !["noweb_expanded", "run_body"].contains(&difference.field));
+        }
+        for Difference { line, field, emacs, borges } in found {
+            wrong +=
+                &format!("seed {seed}, line {line}, {field}\n    Emacs   {emacs}\n    Borges  {borges}\n");
+        }
+    }
+    assert!(blocks as u64 > count, "{blocks} blocks");
+    assert!(
+        wrong.is_empty(),
+        "documents {first} to {} differ (`ORG_SEED` and `ORG_DOCUMENTS`):\n{wrong}",
+        first + count - 1
+    );
+}
+
 #[test]
 fn documents_are_read_as_emacs_reads_them() {
     let paths = documents();
@@ -143,6 +198,8 @@ struct Meant {
     field: String,
     /// The Org it takes to see it.
     org: Option<String>,
+    /// How Emacs has to read it.
+    coding: Option<String>,
     document: String,
 }
 
@@ -152,11 +209,14 @@ fn meant() -> Vec<Meant> {
         let title = section.lines().next().unwrap().to_owned();
         let property =
             |key: &str| section.split_once(key)?.1.lines().next().map(|value| value.trim().to_owned());
-        let (field, org) = (property(":FIELD: ").unwrap(), property(":ORG: "));
+        let (field, org, coding) = (property(":FIELD: ").unwrap(), property(":ORG: "), property(":CODING: "));
         let document =
             section.split_once("#+begin_example\n").unwrap().1.split_once("#+end_example").unwrap().0;
-        let lines = document.lines().map(|line| line.strip_prefix(',').unwrap_or(line).to_owned() + "\n");
-        Meant { title, field, org, document: lines.collect() }
+        let lines = document.lines().map(|line| {
+            line.replacen(',', "", usize::from(line.trim_start_matches('␟').starts_with(','))) + "\n"
+        });
+        let document = lines.collect::<String>().replace('␟', "\u{feff}");
+        Meant { title, field, org, coding, document }
     };
     list.split("\n* ").skip(1).map(section).collect()
 }
@@ -170,7 +230,9 @@ fn what_is_listed_as_different_differs() {
     for (Meant { document, .. }, path) in list.iter().zip(&paths) {
         fs::write(path, document).unwrap();
     }
-    for ((Meant { title, field, org, .. }, path), emacs) in list.iter().zip(&paths).zip(emacs(&paths)) {
+    for (Meant { title, field, org, coding, .. }, path) in list.iter().zip(&paths) {
+        let coding = coding.as_deref().unwrap_or("utf-8-auto");
+        let emacs = emacs_decoding(std::slice::from_ref(path), coding).remove(0);
         if org.as_deref().is_some_and(|org| emacs["org"].as_str().unwrap() < org) {
             continue;
         }

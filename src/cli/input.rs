@@ -8,7 +8,7 @@ use bytes::Bytes;
 
 use super::arguments::DocumentArguments;
 use super::exit::Exit;
-use super::{problems, setupfiles};
+use super::{files, problems};
 use crate::babel::Languages;
 use crate::config::Config;
 use crate::spec::Request;
@@ -17,6 +17,9 @@ use crate::spec::Request;
 pub(super) struct Input {
     /// As it was typed.
     pub(super) name: String,
+    /// As it lies there.
+    pub(super) written: Bytes,
+    /// With the files put in that it names.
     pub(super) source: Bytes,
     pub(super) config: Config,
     /// What is asked of it.
@@ -26,23 +29,24 @@ pub(super) struct Input {
 /// Reads what the arguments name; says what is wrong with it.
 pub(super) fn read(arguments: &DocumentArguments) -> Result<Input, Exit> {
     let setupfile = arguments.setupfile.as_deref();
-    let mut config = setupfile.map_or_else(no_setupfile, config)?;
+    let config = setupfile.map_or_else(no_setupfile, config)?;
     let languages = languages(&config, setupfile)?;
-    let (name, source) = (shown(&arguments.path), contents(&arguments.path)?);
+    let (name, written) = (shown(&arguments.path), Bytes::from(contents(&arguments.path)?));
     let directory = directory(&arguments.path).map_err(|error| {
         eprintln!("{name}: its directory cannot be found: {error}");
         Exit::Wrong
     })?;
+    let (source, places) = files::put_in(&name, &arguments.path, &written)?;
     let request = Request {
         names: arguments.names.clone(),
         languages,
         can_approve: false,
         directory: Some(directory),
         home: env::var("HOME").ok(),
-        setupfiles_read: true,
+        files_read: true,
+        places,
     };
-    config.header_args.extend(setupfiles::read(&name, &arguments.path, &source)?);
-    Ok(Input { name, source: source.into(), config, request })
+    Ok(Input { name, written, source: source.into(), config, request })
 }
 
 /// A file's bytes; `-` is stdin.

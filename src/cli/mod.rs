@@ -5,7 +5,7 @@
 //! | `arguments` | what one can type |
 //! | `exit` | what the process ends with |
 //! | `input` | documents and setupfiles, from disk |
-//! | `setupfiles` | files of settings that a document names |
+//! | `files` | the files that a document names |
 //! | `problems` | what is wrong, shown to a person |
 //! | `plan` | `borges plan` |
 //! | `blocks` | `borges blocks` |
@@ -30,6 +30,7 @@ mod arguments;
 mod blocks;
 mod cluster;
 mod exit;
+mod files;
 mod follow;
 mod host;
 mod input;
@@ -42,7 +43,6 @@ mod progress;
 mod run;
 mod serve;
 mod server;
-mod setupfiles;
 mod signals;
 mod submit;
 mod tasks;

@@ -7,7 +7,7 @@ use super::arguments::PlanArguments;
 use super::exit::Exit;
 use super::{input, problems};
 use crate::org;
-use crate::spec::{self, Plan, Severity};
+use crate::spec::{self, Plan, Severity, Skip};
 use crate::task::{Edge, Ensure, Requirement, TaskSpec, Tries, place};
 
 /// Shows the plan of a document.
@@ -45,6 +45,7 @@ fn table(plan: &Plan) -> String {
     for task in &plan.tasks {
         let TaskSpec { number, block, line, command, resources, .. } = task;
         let mut notes = notes(task);
+        notes.extend(plan.included.get(number).map(|file| format!("in {file}")));
         while let Some(edge) = edges.next_if(|edge| edge.to == *number) {
             let word = match edge.requirement {
                 Requirement::Success => "requires",
@@ -63,7 +64,8 @@ fn table(plan: &Plan) -> String {
     if !plan.skipped.is_empty() {
         let _infallible = writeln!(text, "{} skipped", counted(plan.skipped.len()));
         for skip in &plan.skipped {
-            let _infallible = writeln!(text, "       {}  line {}: {}", skip.block, skip.line, skip.reason);
+            let Skip { block, reason, .. } = skip;
+            let _infallible = writeln!(text, "       {block}  {}: {reason}", skip.place());
         }
     }
     text

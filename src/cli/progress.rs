@@ -78,12 +78,12 @@ fn seconds(from: Timestamp, to: Timestamp) -> String {
 }
 
 /// Says how many blocks run, and which do not: line, name, reason.
-pub(super) fn announce(scheduled: usize, skipped: &[(u32, &str, &str)]) {
+pub(super) fn announce(scheduled: usize, skipped: &[(String, &str, &str)]) {
     eprintln!("Scheduled {scheduled} code blocks for execution");
     if !skipped.is_empty() {
         eprintln!("Skipped {}:", skipped.len());
-        for (line, block, reason) in skipped {
-            eprintln!("  line {line}: {block}: {reason}");
+        for (place, block, reason) in skipped {
+            eprintln!("  {place}: {block}: {reason}");
         }
     }
 }

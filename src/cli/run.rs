@@ -88,7 +88,7 @@ async fn read_and_run(arguments: &RunArguments, input: Input) -> Result<Exit, Fa
     let (engine, breaks) = Engine::start(parts)?;
     let entries = engine.follow(None).entries();
     let title = input.name.clone();
-    let run = engine.submit(Submission { title, document: input.source, plan, key: None }).await?.run;
+    let run = engine.submit(Submission { title, document: input.written, plan, key: None }).await?.run;
     let watch = Watch::new(Host::Here(engine.clone()), run, arguments.quiet, arguments.max_wait, clock);
     let exit = watch.until_the_end(entries, breaks, &mut signals).await;
     // The embedded cluster ends what still runs when it no longer hears from us; only then can its directory go.
@@ -99,6 +99,7 @@ async fn read_and_run(arguments: &RunArguments, input: Input) -> Result<Exit, Fa
 }
 
 fn announce(plan: &Plan) {
-    let skipped = plan.skipped.iter().map(|skip| (skip.line, skip.block.as_str(), skip.reason.as_str()));
-    progress::announce(plan.tasks.len(), &skipped.collect::<Vec<_>>());
+    let skipped: Vec<_> =
+        plan.skipped.iter().map(|skip| (skip.place(), skip.block.as_str(), skip.reason.as_str())).collect();
+    progress::announce(plan.tasks.len(), &skipped);
 }

@@ -422,9 +422,10 @@ impl Failure {
 impl Refusal {
     /// What is wrong with the document, each in its place.
     pub(super) fn problems(&self) -> Vec<Problem> {
-        let problem = |Located { file, line, column, text, help }: &Located| Problem {
-            file: file.clone(),
-            ..Problem::error(Position { line: *line, column: *column }, text, help)
+        let problem = |Located { file, line, column, text, help }: &Located| {
+            let mut problem = Problem::error(Position { line: *line, column: *column }, text, help);
+            problem.file = file.as_deref().map(Into::into);
+            problem
         };
         self.errors.iter().map(problem).collect()
     }

@@ -1,5 +1,7 @@
 //! `borges submit`: a document, at a server.
 
+use bytes::Bytes;
+
 use super::arguments::{Format, SubmitArguments};
 use super::exit::Exit;
 use super::follow::follow;
@@ -7,9 +9,9 @@ use super::host::Host;
 use super::server::{Failure, Scheduled, Server};
 use super::signals::Signals;
 use super::watch::Watch;
-use super::{input, problems, progress};
+use super::{files, input, problems, progress};
 use crate::clock::Clock;
-use crate::org;
+use crate::org::{self, Place, Places, Position};
 use crate::spec::Severity;
 
 /// Sends a document, and watches its run if that is asked for.
@@ -19,26 +21,32 @@ pub(super) fn submit(arguments: &SubmitArguments) -> Exit {
         Ok(source) => source,
         Err(exit) => return exit,
     };
-    let address = address(&source);
+    let written = Bytes::from(source);
+    // The server has none of the files that the document names: they go with it.
+    let (source, places) = match files::put_in(&name, &arguments.path, &written) {
+        Ok((source, places)) => (Bytes::from(source), places),
+        Err(exit) => return exit,
+    };
+    let address = address(&written);
     let server = arguments.server.url.as_deref();
     actix::System::new().block_on(async {
         let server = match Server::named(server, address.as_deref()) {
             Ok(server) => server,
             Err(exit) => return exit,
         };
-        let sent = server.submit(source.clone().into(), &arguments.names).await;
+        let sent = server.submit(source.clone(), &arguments.names).await;
         let (scheduled, text) = match sent {
             Ok(sent) => sent,
-            Err(failure) => return refused(&failure, &name, &source),
+            Err(failure) => return refused(&failure, &name, &source, &places),
         };
         if arguments.format == Format::Json {
             println!("{}", String::from_utf8_lossy(&text));
             return Exit::Well;
         }
         for warning in &scheduled.warnings {
-            eprintln!("{name}:{warning}");
+            eprintln!("{}", located(warning, &name, &places));
         }
-        announce(&scheduled);
+        announce(&scheduled, &places);
         if !arguments.follow {
             println!("{}", scheduled.run);
             return Exit::Well;
@@ -73,20 +81,29 @@ fn address(source: &[u8]) -> Option<String> {
     Some(named.value.trim().to_owned()).filter(|value| !value.is_empty())
 }
 
-fn announce(Scheduled { scheduled, blocks, .. }: &Scheduled) {
+fn announce(Scheduled { scheduled, blocks, .. }: &Scheduled, places: &Places) {
     let skipped = blocks.iter().filter(|block| block.task.is_none());
     let skipped: Vec<_> = skipped
-        .map(|block| (block.line, block.block.as_str(), block.reason.as_deref().unwrap_or_default()))
+        .map(|block| {
+            (
+                format!("line {}", places.line(block.line)),
+                block.block.as_str(),
+                block.reason.as_deref().unwrap_or_default(),
+            )
+        })
         .collect();
     progress::announce(*scheduled, &skipped);
 }
 
 /// What is wrong with the document stands in the document, as `borges run` shows it.
-fn refused(failure: &Failure, name: &str, source: &[u8]) -> Exit {
+fn refused(failure: &Failure, name: &str, source: &[u8], places: &Places) -> Exit {
     let Failure::Refused(refusal) = failure else { return failure.say() };
-    let found = refusal.problems();
+    let mut found = refusal.problems();
     if found.is_empty() {
         return failure.say();
+    }
+    for problem in found.iter_mut().filter(|problem| problem.file.is_none()) {
+        problem.placed(places);
     }
     problems::show(name, source, &found, Severity::Error);
     if let Some(more) = refusal.and_more() {
@@ -94,6 +111,16 @@ fn refused(failure: &Failure, name: &str, source: &[u8]) -> Exit {
     }
     eprintln!("Nothing was launched.");
     Exit::Wrong
+}
+
+/// A server's `LINE:COLUMN: warning: …`, by the file in which that line stands.
+fn located(warning: &str, name: &str, places: &Places) -> String {
+    let mut parts = warning.splitn(3, ':');
+    let mut number = || parts.next()?.parse().ok();
+    let (Some(line), Some(column)) = (number(), number()) else { return format!("{name}: {warning}") };
+    let Place { file, at } = places.of(Position { line, column });
+    let file = file.as_deref().unwrap_or(name);
+    format!("{file}:{}:{}:{}", at.line, at.column, parts.next().unwrap_or_default())
 }
 
 #[cfg(test)]

@@ -301,7 +301,11 @@ fn wrong(request: &HttpRequest, document: &[u8], problems: &[Wrong]) -> HttpResp
     let shown: Vec<_> = errors
         .take(Wrong::AT_MOST)
         .map(|problem| Located {
-            file: problem.file.clone().or_else(|| problem.in_setupfile.then(|| "the setupfile".to_owned())),
+            file: problem
+                .file
+                .as_deref()
+                .map(str::to_owned)
+                .or_else(|| problem.in_setupfile.then(|| "the setupfile".to_owned())),
             line: problem.at.line,
             column: problem.at.column,
             text: problem.text.clone(),

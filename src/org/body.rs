@@ -35,12 +35,10 @@ pub(super) fn unescape(bytes: &[u8], crlf: bool) -> Cow<'_, [u8]> {
 }
 
 /// The body without its last newline and, unless `keep`, without the indentation its lines share.
-pub(super) fn normalize(body: &[u8], keep: bool) -> Vec<u8> {
+pub(super) fn normalize(body: &[u8], keep: bool) -> Cow<'_, [u8]> {
     let body = body.strip_suffix(b"\n").unwrap_or(body);
-    match if keep { None } else { common_indentation(body) } {
-        None => body.to_vec(),
-        Some(columns) => dedent(body, columns).unwrap_or_else(|| body.to_vec()),
-    }
+    let columns = if keep { None } else { common_indentation(body) };
+    columns.and_then(|columns| dedent(body, columns)).map_or(Cow::Borrowed(body), Cow::Owned)
 }
 
 /// The fewest columns a line that is not blank is indented by; `None` where that is none at all.
@@ -122,7 +120,7 @@ mod tests {
     use super::*;
 
     fn body(text: &str) -> String {
-        String::from_utf8(normalize(&unescape(text.as_bytes(), false), false)).unwrap()
+        String::from_utf8(normalize(&unescape(text.as_bytes(), false), false).into_owned()).unwrap()
     }
 
     #[test]

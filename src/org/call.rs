@@ -4,8 +4,14 @@ use super::brackets::Brackets;
 use super::document::{Call, Position};
 use super::text::{Text, decode};
 
-/// Reads the call on the line that begins at byte `start`; its element begins at `at`.
-pub(super) fn read<'a>(text: Text<'a>, start: usize, brackets: &mut Brackets<'a>, at: Position) -> Call {
+/// Reads the call on the line that begins at byte `start`; its element begins at `at`. Returns too whether it goes
+/// on on the next line.
+pub(super) fn read<'a>(
+    text: Text<'a>,
+    start: usize,
+    brackets: &mut Brackets<'a>,
+    at: Position,
+) -> (Call, bool) {
     let bytes = text.bytes;
     let line_end = |from: usize| memchr::memchr(b'\n', &bytes[from..]).map_or(bytes.len(), |n| from + n);
     let next = (line_end(start) + 1).min(bytes.len());
@@ -16,13 +22,14 @@ pub(super) fn read<'a>(text: Text<'a>, start: usize, brackets: &mut Brackets<'a>
     let (inside, after) = brackets.inside(b'[', name_end).map_or((None, name_end), |(s, n)| (Some(s), n));
     let (arguments, after) = brackets.inside(b'(', after).map_or((None, after), |(s, n)| (Some(s), n));
     let end = &bytes[after..line_end(after)];
-    Call {
+    let call = Call {
         name: filled(shown(text, &bytes[from..name_end])),
         inside: inside.map(|inside| shown(text, inside)),
         arguments: arguments.and_then(|arguments| filled(shown(text, arguments))),
         end: filled(shown(text, end).trim_matches([' ', '\t', '\n', '\r']).to_owned()),
         at,
-    }
+    };
+    (call, after >= next)
 }
 
 /// The first byte from `at` on that is none of `these`.

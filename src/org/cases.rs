@@ -51,7 +51,7 @@ fn show_block(block: &Block, out: &mut String) {
     out.push_str(if block.commented { " commented" } else { "" });
     out.push_str(if block.archived { " archived" } else { "" });
     out.push('\n');
-    for param in &block.params {
+    for param in block.params.iter() {
         let value = match &param.value {
             Value::None => String::new(),
             Value::Integer(n) => format!(" {n}"),
@@ -62,7 +62,6 @@ fn show_block(block: &Block, out: &mut String) {
             Origin::Block => "",
             Origin::Document => "^",
             Origin::Setup => "setup ",
-            Origin::File(_) => "file ",
         };
         let Position { line, column } = param.at;
         let _ = writeln!(out, "  {}{value} {inherited}{line}:{column}", param.key);
@@ -81,7 +80,7 @@ fn cases_are_read_as_emacs_reads_them() {
         for line in snippet.lines() {
             let _ = writeln!(out, "    {line}");
         }
-        let _ = writeln!(out, "\n{}", show(&parse(&bytes(snippet), &[])));
+        let _ = writeln!(out, "\n{}", show(&parse(bytes(snippet), &[])));
     }
     insta::with_settings!({ omit_expression => true }, {
         insta::assert_snapshot!(out);
@@ -94,7 +93,6 @@ fn the_setupfile_is_below_the_document() {
         language: language.map(str::to_owned),
         value: value.to_owned(),
         at: Position { line, column: 30 },
-        named: None,
     };
     let setup = [property(None, ":cpu 1 :mem 1 :dir /a", 1), property(Some("sh"), ":mem 2", 2)];
     let source =
@@ -117,8 +115,7 @@ fn the_setupfile_is_below_the_document() {
 
 #[test]
 fn an_error_in_the_setupfile_says_so() {
-    let property =
-        Property { language: None, value: " :".into(), at: Position { line: 7, column: 3 }, named: None };
+    let property = Property { language: None, value: " :".into(), at: Position { line: 7, column: 3 } };
     let document = parse(b"#+begin_src sh\n  a\n#+end_src\n", &[property]);
     let (at, why) = document.blocks[0].error.clone().unwrap();
     assert_eq!(at.line, 7);
@@ -130,17 +127,20 @@ fn inherited_arguments_are_not_multiplied_without_end() {
     let mut source = b"#+PROPERTY: header-args ".to_vec();
     source.extend_from_slice(&b":a 1 ".repeat(10_000));
     source.extend_from_slice(b"\n");
-    source.extend_from_slice(&b"#+begin_src sh\n#+end_src\n".repeat(1000));
-    let document = parse(&source, &[]);
+    let blocks = |line: &[u8]| [&source[..], &line.repeat(1000)].concat();
+    let document = parse(blocks(b"#+begin_src sh :b 1\n#+end_src\n"), &[]);
     assert!(document.blocks[0].error.is_none());
     let (at, _) = document.blocks[999].error.clone().unwrap();
     assert_eq!(at.line, document.blocks[999].begin_line);
+    // Those that say nothing of their own share them.
+    let document = parse(blocks(b"#+begin_src sh\n#+end_src\n"), &[]);
+    assert!(document.blocks.iter().all(|block| block.error.is_none() && block.inherited.len() == 10_000));
 }
 
 mod properties {
     use proptest::prelude::*;
 
-    use super::super::{Position, excerpt, parse, report};
+    use super::super::{Document, Element, Node, Position, excerpt, parse, report};
 
     /// Lines of Org, and pieces of lines.
     const FRAGMENTS: &[&str] = &[
@@ -252,16 +252,44 @@ mod properties {
             assert!(last < block.first_line && block.first_line <= block.begin_line);
             assert!(block.begin_line < block.end_line && block.end_line <= lines);
             last = block.end_line;
-            assert!(block.params.iter().chain(&block.inherited).all(|p| !p.key.is_empty()));
-            block.params.iter().chain(&block.inherited).for_each(|param| inside(param.at));
+            assert!(block.params.iter().chain(block.inherited.iter()).all(|p| !p.key.is_empty()));
+            block.params.iter().chain(block.inherited.iter()).for_each(|param| inside(param.at));
             assert!(block.error.is_none() || block.params.is_empty());
         }
         document.keywords.iter().for_each(|keyword| inside(keyword.at));
+        printed(source, &document);
         assert!(document.look_alikes.iter().all(|l| (1..=lines).contains(&l.line)));
         assert_eq!(
             report("x", source, &document)["blocks"].as_array().map(Vec::len),
             Some(document.blocks.len())
         );
+    }
+
+    /// The tree is the text: printed, it gives every byte back, and a block's piece of it is the block's lines.
+    fn printed(source: &[u8], document: &Document) {
+        let Document { tree, blocks, .. } = document;
+        assert_eq!(tree.print(), source);
+        let mut from = 0;
+        for node in 0..tree.nodes().len() {
+            let whole = tree.whole(node);
+            assert!(whole.start < whole.end && whole.end <= tree.nodes().len());
+            let around = tree.around(node).map(|around| tree.whole(around));
+            assert!(around.is_none_or(|around| around.start < node && whole.end <= around.end), "{node}");
+            assert!(tree.own(node).starts_with(tree.affiliated(node)));
+            from += tree.own(node).len();
+        }
+        assert_eq!(from, source.len());
+        let of_source = |node: &Node| node.element == Element::Source;
+        assert_eq!(tree.nodes().iter().filter(|node| of_source(node)).count(), blocks.len());
+        let lines: Vec<&[u8]> = source.split_inclusive(|&b| b == b'\n').collect();
+        for block in blocks {
+            assert!(of_source(&tree.nodes()[block.node]));
+            let mut own = lines[block.first_line as usize - 1..block.end_line as usize].concat();
+            if block.first_line == 1 && source.starts_with(b"\xef\xbb\xbf") {
+                own.drain(..3);
+            }
+            assert_eq!(tree.own(block.node), own);
+        }
     }
 
     proptest! {

@@ -1,5 +1,11 @@
 //! What reading a document yields.
 
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::tree::Tree;
+
 /// A place in a document.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Position {
@@ -24,8 +30,8 @@ pub struct Document {
     pub inline_blocks: Vec<InlineBlock>,
     /// Lines `#+begin_src` that begin no block.
     pub look_alikes: Vec<LookAlike>,
-    /// The files of settings that were handed in for its `#+SETUPFILE:` lines.
-    pub files: Vec<String>,
+    /// Its elements, which are its text.
+    pub tree: Tree,
 }
 
 /// `#+KEY: value`.
@@ -37,6 +43,8 @@ pub struct Keyword {
     pub value: String,
     /// Where the value begins.
     pub at: Position,
+    /// Under a `COMMENT` headline.
+    pub commented: bool,
 }
 
 /// A call of a block: `name[inside](arguments)end`, the end in square brackets where it stands in text.
@@ -79,6 +87,8 @@ pub struct LookAlike {
 /// A source block.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Block {
+    /// Its number in the document's [`Tree`].
+    pub node: usize,
     /// First word after `#+begin_src`, as written.
     pub language: Option<String>,
     /// From `#+name:`; `Some("")` where the keyword has no value.
@@ -104,11 +114,11 @@ pub struct Block {
     /// Under a headline with the tag `ARCHIVE`.
     pub archived: bool,
     /// Code: comma escapes and common indentation taken off, last newline too; bytes as they stand otherwise.
-    pub body: Vec<u8>,
+    pub body: Bytes,
     /// Header arguments in force: merged as Babel merges them, Emacs' defaults left out.
-    pub params: Vec<Param>,
+    pub params: Arc<[Param]>,
     /// What it inherits from property lines and drawers, unmerged.
-    pub inherited: Vec<Param>,
+    pub inherited: Arc<[Param]>,
     /// Why its header arguments cannot be read, and where; `params` is then empty.
     pub error: Option<(Position, String)>,
 }
@@ -139,9 +149,6 @@ pub enum Origin {
     Document,
     /// The setupfile; its position is one of that file.
     Setup,
-    /// A file that the document names by `#+SETUPFILE:`: its number in [`Document::files`]; the position is one
-    /// of that file.
-    File(u32),
 }
 
 /// The value of a header argument, as Emacs' reader leaves it.
@@ -157,27 +164,13 @@ pub enum Value {
     Text(String),
 }
 
-/// A `header-args` property from outside the document: the setupfile's defaults, or of a file that the document
-/// names itself.
+/// A `header-args` property of the setupfile: a default for all documents.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Property {
     /// The language it holds for, in lower case; `None` holds for all.
     pub language: Option<String>,
     /// The arguments, as written.
     pub value: String,
-    /// Where the value begins, in the file it comes from.
+    /// Where the value begins, in the setupfile.
     pub at: Position,
-    /// The document names the file by `#+SETUPFILE:`; otherwise it is a default for all documents.
-    pub named: Option<Named>,
-}
-
-/// How a document comes to a file of settings.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Named {
-    /// The document's line that names it, or that names the file that names it.
-    pub line: u32,
-    /// The file, for messages.
-    pub file: String,
-    /// The property's name ends in `+`: it adds to what was set before.
-    pub appends: bool,
 }

@@ -246,7 +246,7 @@ mod tests {
     #[test]
     fn parts_keep_their_places() {
         let mut written = Written::new(":a 1", Position { line: 3, column: 20 }, Origin::Document);
-        written.append(":b 2 :c 3", Position { line: 9, column: 7 }, Origin::File(0));
+        written.append(":b 2 :c 3", Position { line: 9, column: 7 }, Origin::Setup);
         let params = parse(&written).unwrap();
         let places: Vec<_> = params.iter().map(|p| (p.key.as_str(), p.at.line, p.at.column)).collect();
         assert_eq!(places, [(":a", 3, 20), (":b", 9, 7), (":c", 9, 12)]);

@@ -2,14 +2,25 @@
 
 use std::collections::HashMap;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use super::document::{Document, Keyword, Origin, Param, Position, Property};
 use super::header_args::{self, Written};
+use super::merge::merge;
 use super::outline::Scope;
 use super::text::narrow;
 
 /// Arguments read, or why and where they cannot be.
 type Read = Result<Vec<Param>, (Position, String)>;
+type Merged = Result<Arc<[Param]>, (Position, String)>;
+
+/// A block's header arguments.
+pub(super) struct Arguments {
+    /// Those in force.
+    pub(super) params: Arc<[Param]>,
+    /// Those that come from outside the block, unmerged.
+    pub(super) inherited: Arc<[Param]>,
+}
 
 /// All a document says of header arguments outside its blocks.
 pub(super) struct Inheritance<'d> {
@@ -19,11 +30,39 @@ pub(super) struct Inheritance<'d> {
     lines: HashMap<String, Written>,
     /// What has been read, by origin, scope and language.
     known: HashMap<(bool, usize, Option<String>), Rc<Read>>,
+    /// What is inherited, by scope and language: the place among `inherited`.
+    shared: HashMap<(usize, Option<String>), usize>,
+    inherited: Vec<Inherited>,
     budget: usize,
 }
 
-/// Bytes of inherited arguments that any document may have read and copied to its blocks, and how many more
-/// for each byte of it: a long line of them times many blocks would be more than a machine holds.
+/// What the blocks of one language inherit in a scope.
+struct Inherited {
+    params: Arc<[Param]>,
+    /// What they come down to for a block that says nothing of its own.
+    merged: Option<Merged>,
+    /// The block's name is part of what they say.
+    names_a_file: bool,
+    /// Of a copy, in bytes.
+    cost: usize,
+}
+
+impl Inherited {
+    fn new(params: Vec<Param>) -> Self {
+        let names_a_file = params.iter().any(|param| param.key == ":file-ext");
+        let cost = cost(&params);
+        Self { params: params.into(), merged: None, names_a_file, cost }
+    }
+}
+
+fn cost(params: &[Param]) -> usize {
+    params.iter().map(|param| 256 + 4 * param.text.len()).sum()
+}
+
+/// Bytes of inherited arguments that any document may have read and merged with those of its blocks, and how many
+/// more for each byte of it. Blocks without arguments of their own share what they inherit; those with some have
+/// a list each, merged in an order that depends on both, and a long line of the ones times many of the others would
+/// be more than a machine holds.
 const BUDGET: (usize, usize) = (64 << 20, 64);
 
 impl<'d> Inheritance<'d> {
@@ -35,57 +74,86 @@ impl<'d> Inheritance<'d> {
         length: usize,
     ) -> Self {
         let mut lines: HashMap<String, Written> = HashMap::new();
-        let mut set = |name: &str, appends: bool, value: &str, at: Position, origin: Origin| {
-            if appends {
-                lines.entry(name.to_owned()).or_default().append(value, at, origin);
-            } else {
-                lines.insert(name.to_owned(), Written::new(value, at, origin));
-            }
-        };
-        let mut named =
-            setup.iter().filter_map(|property| Some((property.named.as_ref()?, property))).peekable();
         for keyword in &document.keywords {
-            // What a file says holds from where it is named, as if it stood there.
-            while let Some((from, property)) = named.next_if(|(from, _)| from.line <= keyword.at.line) {
-                let file = document.files.iter().position(|file| *file == from.file).unwrap_or_default();
-                let name = property.language.as_ref().map_or("HEADER-ARGS".to_owned(), |language| {
-                    format!("HEADER-ARGS:{}", language.to_uppercase())
-                });
-                set(&name, from.appends, &property.value, property.at, Origin::File(narrow(file)));
-            }
             if keyword.key == "PROPERTY"
                 && let Some((name, value, at)) = property(keyword)
             {
-                let base = name.strip_suffix('+');
-                set(base.unwrap_or(&name), base.is_some(), value, at, Origin::Document);
+                match name.strip_suffix('+') {
+                    Some(base) => {
+                        lines.entry(base.to_owned()).or_default().append(value, at, Origin::Document);
+                    }
+                    None => drop(lines.insert(name, Written::new(value, at, Origin::Document))),
+                }
             }
         }
         let budget = length.saturating_mul(BUDGET.1).saturating_add(BUDGET.0);
-        Self { scopes, setup, lines, known: HashMap::new(), budget }
+        Self {
+            scopes,
+            setup,
+            lines,
+            known: HashMap::new(),
+            shared: HashMap::new(),
+            inherited: Vec::new(),
+            budget,
+        }
     }
 
-    /// What a block of `language` inherits in `scope`: the setupfile's arguments, then the document's; of
-    /// each the general ones, then those of the language. `at` is where the block stands.
-    pub(super) fn of(&mut self, scope: usize, language: Option<&str>, at: Position) -> Read {
+    /// The arguments of a block of `language` in `scope`. It inherits the setupfile's
+    /// arguments, then the document's; of each the general ones, then those of the language.
+    ///
+    /// `own` reads those written on the block itself; `name` is its name, `at` where it stands.
+    pub(super) fn of(
+        &mut self,
+        scope: usize,
+        language: Option<&str>,
+        at: Position,
+        own: impl FnOnce() -> Read,
+        name: Option<&str>,
+    ) -> Result<Arguments, (Position, String)> {
         let scope = self.scopes.get(scope).map_or(0, |scope| scope.settings);
+        let key = (scope, language.map(str::to_uppercase));
+        let place = match self.shared.get(&key) {
+            Some(&place) => place,
+            None => {
+                let params = self.gathered(scope, language, at)?;
+                self.inherited.push(Inherited::new(params));
+                self.shared.insert(key, self.inherited.len() - 1);
+                self.inherited.len() - 1
+            }
+        };
+        let own = own()?;
+        let inherited = &mut self.inherited[place];
+        let from = Arc::clone(&inherited.params);
+        if own.is_empty() && (name.is_none() || !inherited.names_a_file) {
+            let merge = || merge(from.iter().cloned(), None).map(Into::into);
+            let params = inherited.merged.get_or_insert_with(merge).clone()?;
+            return Ok(Arguments { params, inherited: from });
+        }
+        let cost = inherited.cost;
+        self.spend(cost, at)?;
+        let params = merge(from.iter().cloned().chain(own), name)?.into();
+        Ok(Arguments { params, inherited: from })
+    }
+
+    fn gathered(&mut self, scope: usize, language: Option<&str>, at: Position) -> Read {
         let mut params = Vec::new();
         for from_setup in [true, false] {
             for language in std::iter::once(None).chain(language.map(Some)) {
                 let part = self.part(from_setup, scope, language);
                 let part = part.as_ref().as_ref().map_err(Clone::clone)?;
-                self.spend(part.iter().map(|param| 256 + 4 * param.text.len()).sum());
-                if self.budget == 0 {
-                    let why = "the blocks of this document inherit more header arguments than can be held";
-                    return Err((at, why.into()));
-                }
+                self.spend(cost(part), at)?;
                 params.extend_from_slice(part);
             }
         }
         Ok(params)
     }
 
-    fn spend(&mut self, cost: usize) {
+    fn spend(&mut self, cost: usize, at: Position) -> Result<(), (Position, String)> {
         self.budget = self.budget.saturating_sub(cost);
+        if self.budget > 0 {
+            return Ok(());
+        }
+        Err((at, "the blocks of this document inherit more header arguments than can be held".into()))
     }
 
     fn part(&mut self, from_setup: bool, scope: usize, language: Option<&str>) -> Rc<Read> {
@@ -105,9 +173,7 @@ impl<'d> Inheritance<'d> {
     fn read_setup(&self, language: Option<&str>) -> Read {
         let lower = language.map(str::to_lowercase);
         let mut params = Vec::new();
-        for property in
-            self.setup.iter().filter(|property| property.named.is_none() && property.language == lower)
-        {
+        for property in self.setup.iter().filter(|property| property.language == lower) {
             let written = Written::new(&property.value, property.at, Origin::Setup);
             let read = header_args::parse(&written);
             params.extend(read.map_err(|(at, why)| (at, format!("in the setupfile: {why}")))?);
@@ -119,7 +185,7 @@ impl<'d> Inheritance<'d> {
     fn read_document(&mut self, scope: usize, language: Option<&str>) -> Read {
         let name = language.map_or("HEADER-ARGS".into(), |language| format!("HEADER-ARGS:{language}"));
         let Some(written) = self.written(scope, &name) else { return Ok(Vec::new()) };
-        self.spend(written.text.len());
+        self.budget = self.budget.saturating_sub(written.text.len());
         header_args::parse(&written)
     }
 

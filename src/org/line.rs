@@ -4,6 +4,7 @@ use pest::iterators::Pair;
 
 use super::grammar::{self, Rule};
 use super::text::{decode, is_blank, trim_end};
+use super::tree::Element;
 
 /// What a line can be, for the element parser. A line that also ends a block says so apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -89,17 +90,16 @@ impl Block {
         }
     }
 
-    /// As Emacs names the element.
-    pub(super) fn element(self) -> &'static str {
+    pub(super) fn element(self) -> Element {
         match self {
-            Self::Src => "src-block",
-            Self::Center => "center-block",
-            Self::Quote => "quote-block",
-            Self::Comment => "comment-block",
-            Self::Example => "example-block",
-            Self::Export => "export-block",
-            Self::Verse => "verse-block",
-            Self::Special | Self::Starred => "special-block",
+            Self::Src => Element::Source,
+            Self::Center => Element::Center,
+            Self::Quote => Element::Quote,
+            Self::Comment => Element::CommentBlock,
+            Self::Example => Element::Example,
+            Self::Export => Element::Export,
+            Self::Verse => Element::Verse,
+            Self::Special | Self::Starred => Element::Special,
         }
     }
 

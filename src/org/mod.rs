@@ -6,6 +6,8 @@
 //! | file | |
 //! |---|---|
 //! | `document` | what reading a document yields |
+//! | `tree` | the document as it is written, element by element, and edits of it |
+//! | `original` | its bytes, shared |
 //! | `parse` | the way from bytes to a document |
 //! | `text` | bytes as Emacs sees them: byte order mark, line ends, characters |
 //! | `grammar` | `grammar/org.pest`, asked about one line |
@@ -24,8 +26,14 @@
 //! | `inherit` | what a block inherits |
 //! | `merge` | which of a block's arguments hold |
 //! | `noweb` | bodies as they would run: references expanded |
+//! | `reference` | where references stand, and what they say |
+//! | `trouble` | why a body cannot be expanded |
 //! | `heading` | headings that a reference may name |
 //! | `label` | `(ref:label)`s taken off |
+//! | `resolve` | a document with the files put in that it names |
+//! | `include` | what an `#+INCLUDE:` line says |
+//! | `section` | parts of a document by what they are called |
+//! | `places` | which line of which file a line was |
 //! | `report` | a document as JSON |
 //! | `nearest` | the word that was most likely meant |
 //! | `excerpt` | a line with a caret under it, for messages |
@@ -40,6 +48,7 @@ mod excerpt;
 mod grammar;
 mod header_args;
 mod heading;
+mod include;
 mod inherit;
 mod inline;
 mod label;
@@ -50,18 +59,32 @@ mod list;
 mod merge;
 mod nearest;
 mod noweb;
+mod original;
 mod outline;
 mod parse;
+mod places;
+mod reference;
 mod report;
+mod resolve;
+mod section;
 mod source;
 mod structure;
 mod text;
+mod tree;
+mod trouble;
 
 pub use document::{
-    Block, Call, Document, InlineBlock, Keyword, LookAlike, Named, Origin, Param, Position, Property, Value,
+    Block, Call, Document, InlineBlock, Keyword, LookAlike, Origin, Param, Position, Property, Value,
 };
 pub use excerpt::excerpt;
+pub use include::includes_text;
 pub use nearest::nearest;
-pub use noweb::{Bodies, Runnable, Trouble, TroubleKind};
+pub use noweb::{Bodies, Runnable};
+pub use original::Original;
 pub use parse::parse;
+pub use places::{Place, Places};
+pub use reference::NowebCall;
 pub use report::report;
+pub use resolve::{File, Reader, Unresolved, resolve};
+pub use tree::{Edit, Element, Node, Tree};
+pub use trouble::{Trouble, TroubleKind};

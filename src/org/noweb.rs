@@ -9,37 +9,15 @@ use std::collections::HashMap;
 use std::ops::Range;
 use std::rc::Rc;
 
-use memchr::{memchr, memmem};
+use memchr::memmem;
 
 use super::document::{Block, Document, Position, Value};
 use super::heading;
 use super::label::Labels;
+use super::reference::{NowebCall, reference};
 use super::structure::position;
-use super::text::{Text, decode, is_blank};
-
-/// Why a body cannot be expanded, and where the reference stands that says so.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Trouble {
-    /// The reference, or the line it stands on.
-    pub at: Position,
-    /// What is wrong with it.
-    pub kind: TroubleKind,
-}
-
-/// Why a body cannot be expanded.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum TroubleKind {
-    /// `<<name(…)>>` wants a block's result; this is what stands in the brackets.
-    Call(String),
-    /// Blocks refer to each other in a circle: the lines they begin on, in the order of the references.
-    Circle(Vec<u32>),
-    /// More references in each other than anyone writes.
-    Deep,
-    /// More text than can be held.
-    Large,
-    /// The header arguments of the block referred to cannot be read.
-    Unreadable(String),
-}
+use super::text::{Text, decode, narrow};
+use super::trouble::{DEEPEST, Trouble, TroubleKind};
 
 /// A body as it would run.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -49,6 +27,8 @@ pub struct Runnable<'a> {
     /// The first reference that nothing in the document answers to, which has become nothing: its place, and
     /// what it names.
     pub missing: Option<(Position, String)>,
+    /// The first twenty references that want the result of a block, which have become nothing.
+    pub calls: Vec<NowebCall>,
 }
 
 /// A body with the references in it replaced.
@@ -56,10 +36,19 @@ pub struct Runnable<'a> {
 struct Expansion {
     text: Vec<u8>,
     missing: Option<(Position, String)>,
+    calls: Vec<NowebCall>,
 }
 
-/// How many references may stand in each other.
-const DEEPEST: usize = 200;
+impl Expansion {
+    fn call(&mut self, call: NowebCall) {
+        if self.calls.len() < CALLS && !self.calls.contains(&call) {
+            self.calls.push(call);
+        }
+    }
+}
+
+/// How many calls of a body are told: more help nobody.
+const CALLS: usize = 20;
 /// Bytes that any document may expand to, and how many more for each byte of it.
 const BUDGET: (usize, usize) = (64 << 20, 8);
 
@@ -79,6 +68,8 @@ pub struct Bodies<'d> {
     open: Vec<usize>,
     budget: usize,
     labels: Labels,
+    /// Where each line begins; counted when first asked for.
+    lines: Option<Vec<u32>>,
 }
 
 impl<'d> Bodies<'d> {
@@ -101,7 +92,7 @@ impl<'d> Bodies<'d> {
         let budget = source.len().saturating_mul(BUDGET.1).saturating_add(BUDGET.0);
         let text = Text::new(source);
         let (known, open, labels) = (HashMap::new(), Vec::new(), Labels::default());
-        Self { text, blocks, names, headings: None, shared, known, open, budget, labels }
+        Self { text, blocks, names, headings: None, shared, known, open, budget, labels, lines: None }
     }
 
     /// The code that would run: references expanded where `:noweb` says so, `(ref:label)`s taken off.
@@ -109,19 +100,20 @@ impl<'d> Bodies<'d> {
     /// `place` is the block's among the document's blocks; where there is none, the code is empty.
     pub fn run_body(&mut self, place: usize) -> Result<Runnable<'d>, Trouble> {
         let Some(block) = self.blocks.get(place) else {
-            return Ok(Runnable { text: Cow::Borrowed(b""), missing: None });
+            return Ok(Runnable { text: Cow::Borrowed(b""), missing: None, calls: Vec::new() });
         };
         if !expands(block) {
-            return Ok(Runnable { text: self.labels.off(block, &block.body), missing: None });
+            let text = self.labels.off(block, &block.body);
+            return Ok(Runnable { text, missing: None, calls: Vec::new() });
         }
         let expansion = self.expanded(place)?;
         let text = Cow::Owned(self.labels.off(block, &expansion.text).into_owned());
-        Ok(Runnable { text, missing: expansion.missing.clone() })
+        Ok(Runnable { text, missing: expansion.missing.clone(), calls: expansion.calls.clone() })
     }
 
-    /// The body with its references expanded, whatever its `:noweb` says.
-    pub(super) fn expand(&mut self, place: usize) -> Result<Vec<u8>, Trouble> {
-        self.expanded(place).map(|expansion| expansion.text.clone())
+    /// The body with its references expanded, whatever its `:noweb` says; and the calls in it.
+    pub(super) fn expand(&mut self, place: usize) -> Result<(Vec<u8>, Vec<NowebCall>), Trouble> {
+        self.expanded(place).map(|expansion| (expansion.text.clone(), expansion.calls.clone()))
     }
 
     fn expanded(&mut self, place: usize) -> Result<Rc<Expansion>, Trouble> {
@@ -156,7 +148,7 @@ impl<'d> Bodies<'d> {
                 let prefix = &line[from..open];
                 out.text.extend_from_slice(prefix);
                 let id = decode(&line[open + 2..close - 2]);
-                let filling = self.filling(&id, number, &mut out.missing)?;
+                let filling = self.filling(&id, number, &mut out)?;
                 if prefixed {
                     let lines = memchr::memchr2_iter(b'\n', b'\r', &filling).count();
                     let cost = filling.len().saturating_add(lines.saturating_mul(prefix.len()));
@@ -180,16 +172,11 @@ impl<'d> Bodies<'d> {
     }
 
     /// What the reference to `id` on line `number` stands for.
-    fn filling(
-        &mut self,
-        id: &str,
-        number: u32,
-        missing: &mut Option<(Position, String)>,
-    ) -> Result<Vec<u8>, Trouble> {
-        if let Some(open) = id.find('(')
-            && id[open..].contains(')')
-        {
-            return Err(self.trouble(id, number, TroubleKind::Call(id.to_owned())));
+    fn filling(&mut self, id: &str, number: u32, out: &mut Expansion) -> Result<Vec<u8>, Trouble> {
+        if let Some((name, arguments)) = NowebCall::read(id) {
+            let at = self.find(id, number);
+            out.call(NowebCall { name: name.to_owned(), arguments: arguments.to_owned(), at });
+            return Ok(Vec::new());
         }
         // A heading stands for all that is under it, as it is written.
         let headings = self.headings.get_or_insert_with(|| heading::by_custom_id(self.text));
@@ -205,8 +192,8 @@ impl<'d> Bodies<'d> {
             Some(&place) => vec![place],
             None => self.shared.get(id).cloned().unwrap_or_default(),
         };
-        if places.is_empty() && missing.is_none() {
-            *missing = Some((self.find(id, number), id.to_owned()));
+        if places.is_empty() && out.missing.is_none() {
+            out.missing = Some((self.find(id, number), id.to_owned()));
         }
         let mut text = Vec::new();
         for (n, &place) in places.iter().enumerate() {
@@ -225,7 +212,8 @@ impl<'d> Bodies<'d> {
                 let expansion = self.expanded(place)?;
                 self.spend(expansion.text.len(), number)?;
                 text.extend_from_slice(&expansion.text);
-                *missing = missing.take().or_else(|| expansion.missing.clone());
+                out.missing = out.missing.take().or_else(|| expansion.missing.clone());
+                expansion.calls.iter().for_each(|call| out.call(call.clone()));
             } else {
                 self.spend(block.body.len(), number)?;
                 text.extend_from_slice(&block.body);
@@ -250,17 +238,24 @@ impl<'d> Bodies<'d> {
         Err(Trouble { at: Position { line: number, column: 0 }, kind: TroubleKind::Large })
     }
 
-    fn trouble(&self, id: &str, number: u32, kind: TroubleKind) -> Trouble {
+    fn trouble(&mut self, id: &str, number: u32, kind: TroubleKind) -> Trouble {
         Trouble { at: self.find(id, number), kind }
     }
 
     /// Where the reference to `id` on line `number` stands.
-    fn find(&self, id: &str, number: u32) -> Position {
-        let line = self.text.bytes.split(|&b| b == b'\n').nth(number.saturating_sub(1) as usize);
-        let at = line.and_then(|line| memmem::find(line, format!("<<{id}>>").as_bytes()));
-        match (line, at) {
-            (Some(line), Some(at)) => position(line, number, at),
-            _ => Position { line: number, column: 0 },
+    fn find(&mut self, id: &str, number: u32) -> Position {
+        let text = self.text;
+        let starts = self.lines.get_or_insert_with(|| {
+            std::iter::once(0)
+                .chain(memchr::memchr_iter(b'\n', text.bytes).map(|end| narrow(end + 1)))
+                .collect()
+        });
+        let start =
+            starts.get(number.saturating_sub(1) as usize).map_or(text.bytes.len(), |&start| start as usize);
+        let line = text.line(start).0;
+        match memmem::find(line, format!("<<{id}>>").as_bytes()) {
+            Some(at) => position(line, number, at),
+            None => Position { line: number, column: 0 },
         }
     }
 }
@@ -292,172 +287,5 @@ pub(super) fn expands(block: &Block) -> bool {
     words.split_whitespace().any(asks)
 }
 
-/// The first reference of a line from byte `from` on: where it begins and ends.
-fn reference(line: &[u8], from: usize) -> Option<(usize, usize)> {
-    let mut at = from;
-    loop {
-        at += memmem::find(line.get(at..)?, b"<<")?;
-        if line.get(at + 2).is_some_and(|&b| !is_blank(b)) {
-            break;
-        }
-        at += 1;
-    }
-    // If nothing closes this one, nothing closes one that opens later.
-    let mut end = at + 3;
-    loop {
-        end += memchr(b'>', line.get(end..)?)?;
-        if line.get(end + 1) == Some(&b'>') && !is_blank(line[end - 1]) {
-            return Some((at, end + 2));
-        }
-        end += 1;
-    }
-}
-
-/// What is wrong, for a person.
-impl std::fmt::Display for TroubleKind {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Call(call) => write!(f, "`<<{call}>>` wants the result of a block"),
-            Self::Circle(lines) => {
-                let lines: Vec<_> = lines.iter().map(ToString::to_string).collect();
-                let last = lines.first().cloned().unwrap_or_default();
-                write!(f, "the blocks at lines {} → {last} refer to each other", lines.join(" → "))
-            }
-            Self::Deep => write!(f, "more than {DEEPEST} references stand in each other"),
-            Self::Large => f.write_str("the references of this document expand to more than can be held"),
-            Self::Unreadable(why) => write!(f, "the header arguments of the block cannot be read: {why}"),
-        }
-    }
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::org::parse;
-
-    fn bodies(source: &str) -> Vec<String> {
-        let document = parse(source.as_bytes(), &[]);
-        let mut bodies = Bodies::new(source.as_bytes(), &document);
-        let shown = |body: Result<Runnable<'_>, Trouble>| match body {
-            Ok(Runnable { text, missing }) => {
-                let missing = missing.map(|(at, id)| format!(" ({}:{} {id}?)", at.line, at.column));
-                format!("{}{}", String::from_utf8_lossy(&text), missing.unwrap_or_default())
-            }
-            Err(Trouble { at, kind }) => format!("{}:{}: {kind}", at.line, at.column),
-        };
-        (0..document.blocks.len()).map(|place| shown(bodies.run_body(place))).collect()
-    }
-
-    fn last(source: &str) -> String {
-        bodies(source).pop().unwrap()
-    }
-
-    const TWO: &str = "#+name: two\n#+begin_src sh\na\nb\n#+end_src\n";
-
-    #[rstest::rstest]
-    #[case::alone("<<two>>", "a\nb")]
-    #[case::prefix("# <<two>>!", "# a\n# b!")]
-    #[case::two_on_a_line("x <<two>> y <<two>>", "x a\nx b y a\n y b")]
-    #[case::any_case("<<TWO>>", "a\nb")]
-    #[case::blanks_inside("<< two >>", "<< two >>")]
-    #[case::nothing("<<>> << >>", "<<>> << >>")]
-    #[case::missing("a <<tow>>b", "a b (7:3 tow?)")]
-    #[case::open("<<two", "<<two")]
-    #[case::open_and_closed("<<two > <<two>>", " (7:1 two > <<two?)")]
-    #[case::shift("cat << EOF", "cat << EOF")]
-    #[case::call("  x=<<two()>>", "7:5: `<<two()>>` wants the result of a block")]
-    #[case::call_with_arguments("<<two(a=1)>>", "7:1: `<<two(a=1)>>` wants the result of a block")]
-    fn references(#[case] line: &str, #[case] expected: &str) {
-        let source = format!("{TWO}#+begin_src sh :noweb yes\n{line}\n#+end_src\n");
-        assert_eq!(last(&source), expected);
-    }
-
-    #[rstest::rstest]
-    #[case("yes", true)]
-    #[case("eval", true)]
-    #[case("no-export", true)]
-    #[case("strip-export", true)]
-    #[case("strip-tangle", true)]
-    #[case("no", false)]
-    #[case("tangle", false)]
-    #[case("no tangle eval", true)]
-    fn when_it_expands(#[case] noweb: &str, #[case] expands: bool) {
-        let body = last(&format!("{TWO}#+begin_src sh :noweb {noweb}\n<<two>>\n#+end_src\n"));
-        assert_eq!(body, if expands { "a\nb" } else { "<<two>>" });
-    }
-
-    #[test]
-    fn a_chain_goes_on_only_where_the_block_says_so() {
-        let source = "#+name: a\n#+begin_src sh :noweb yes\n<<b>>\n#+end_src\n\
-                      #+name: b\n#+begin_src sh\n<<c>>\n#+end_src\n\
-                      #+name: c\n#+begin_src sh\nend\n#+end_src\n\
-                      #+begin_src sh :noweb yes\n- <<a>>\n#+end_src\n";
-        assert_eq!(bodies(source), ["<<c>>", "<<c>>", "end", "- <<c>>"]);
-    }
-
-    #[test]
-    fn blocks_share_a_reference() {
-        let source = "#+begin_src sh :noweb-ref r :noweb-sep \", \"\n1\n#+end_src\n\
-                      * COMMENT c\n#+begin_src sh :noweb-ref r\n2\n#+end_src\n* d\n\
-                      #+begin_src sh :noweb-ref r :noweb-sep !\n3\n4\n#+end_src\n\
-                      #+begin_src sh :noweb yes\n(<<r>>)\n#+end_src\n\
-                      #+begin_src sh :noweb yes :noweb-prefix no\n(<<r>>)\n#+end_src\n";
-        assert_eq!(bodies(source)[3..], ["(1, 3\n(4)", "(1, 3\n4)"]);
-    }
-
-    #[test]
-    fn headings_lend_what_is_under_them() {
-        let source = "* a\n:PROPERTIES:\n:CUSTOM_ID: x\n:END:\nmkdir x\n* b\n\
-                      #+begin_src sh :noweb yes\n<<X>>\n#+end_src\n";
-        assert_eq!(last(source), "mkdir x");
-        assert_eq!(last(&source.replace('\n', "\r\n")), "mkdir x");
-    }
-
-    #[test]
-    fn circles_are_told_with_their_lines() {
-        let block = |name: &str, body: &str| {
-            format!("#+name: {name}\n#+begin_src sh :noweb yes\n{body}\n#+end_src\n")
-        };
-        let source = block("a", "<<b>>") + &block("b", "x <<a>>") + &block("c", "<<c>>");
-        insta::assert_snapshot!(bodies(&source).join("\n"), @r"
-        7:3: the blocks at lines 2 → 6 → 2 refer to each other
-        3:1: the blocks at lines 6 → 2 → 6 refer to each other
-        11:1: the blocks at lines 10 → 10 refer to each other
-        ");
-    }
-
-    #[test]
-    fn a_bomb_does_not_go_off() {
-        let mut source = String::from("#+name: b0\n#+begin_src sh\n0123456789\n#+end_src\n");
-        for n in 1..60 {
-            let reference = format!("<<b{}>>", n - 1);
-            let block =
-                format!("#+name: b{n}\n#+begin_src sh :noweb yes\n{reference}{reference}\n#+end_src\n");
-            source.push_str(&block);
-        }
-        let troubles = bodies(&source);
-        assert!(troubles[59].contains("more than can be held"), "{}", troubles[59].len());
-        // Nothing times two is nothing, but finding that out must not take two to the sixtieth steps.
-        assert_eq!(last(&source.replace("0123456789\n", "")), "");
-    }
-
-    #[test]
-    fn deep_chains_end() {
-        let mut source = String::from("#+name: b0\n#+begin_src sh\nx\n#+end_src\n");
-        for n in 1..1000 {
-            let next = (n + 1) % 1000;
-            let block = format!("#+name: b{n}\n#+begin_src sh :noweb yes\n<<b{next}>>\n#+end_src\n");
-            source.push_str(&block);
-        }
-        assert!(bodies(&source)[1].contains("more than 200 references"));
-    }
-
-    #[test]
-    fn labels_go() {
-        let body = |header: &str, line: &str| last(&format!("#+begin_src sh{header}\n{line}\n#+end_src\n"));
-        assert_eq!(body("", "a (ref:x)\nb # (REF:y z)  "), "a\nb #");
-        assert_eq!(body(" -l \"[%s]\"", "a (ref:x) [y]"), "a (ref:x)");
-        let source = format!("{TWO}#+begin_src sh :noweb yes\n<<two>> (ref:x)\n#+end_src\n");
-        assert_eq!(last(&source), "a\nb");
-    }
-}
+mod tests;

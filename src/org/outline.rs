@@ -50,8 +50,8 @@ impl Outline {
         self.open.last().map_or(0, |&(_, scope)| scope)
     }
 
-    /// Enters the headline at byte `at`, which is line `number`.
-    pub(super) fn enter(&mut self, text: Text<'_>, at: usize, number: u32) {
+    /// Enters the headline at byte `at`, which is line `number`; returns its level.
+    pub(super) fn enter(&mut self, text: Text<'_>, at: usize, number: u32) -> usize {
         let (line, next) = text.line(at);
         let level = line.iter().take_while(|&&b| b == b'*').count();
         while self.open.last().is_some_and(|&(other, _)| level <= other) {
@@ -62,7 +62,7 @@ impl Outline {
         let may_be_commented = memchr::memmem::find(title, b"COMMENT").is_some();
         let properties = drawer_of_headline(text, next, number.saturating_add(1));
         if !archived && !may_be_commented && properties.is_empty() {
-            return;
+            return level;
         }
         let title = may_be_commented.then(|| decode(title).into_owned());
         let (parent, own) = (self.scope(), self.scopes.len());
@@ -76,6 +76,7 @@ impl Outline {
             title,
             commented: false,
         });
+        level
     }
 
     /// Settles which scopes are commented and archived, given the document's TODO keywords.

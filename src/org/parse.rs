@@ -1,28 +1,35 @@
 //! The whole way from bytes to a [`Document`].
 
+use std::borrow::Cow;
+
+use bytes::Bytes;
 use memchr::memmem;
 
 use super::body;
 use super::brackets::Brackets;
 use super::document::{Document, Keyword, Origin, Position, Property};
 use super::header_args::{self, Written};
-use super::inherit::Inheritance;
+use super::inherit::{Arguments, Inheritance};
 use super::inline;
-use super::merge::merge;
+use super::original::Original;
 use super::outline::{Outline, Scope};
 use super::source::Source;
 use super::structure::{Found, Walker};
 use super::text::{Text, narrow};
+use super::tree::{Builder, Element};
 
 /// Reads an Org document.
 ///
 /// It never fails: what is no block is text. `setup` holds the `header-args` properties of the setupfile,
-/// which the document's own override, and those of the files that it names by `#+SETUPFILE:`, which hold from there
-/// on.
-pub fn parse(source: &[u8], setup: &[Property]) -> Document {
-    let text = Text::new(source);
+/// which the document's own override.
+pub fn parse(source: impl Into<Original>, setup: &[Property]) -> Document {
+    let Original(source) = source.into();
+    let text = Text::new(&source);
+    let mut tree = Builder::new(text.mark);
     let mut document = Document::default();
     let mut sources = Vec::new();
+    // Keywords under headlines that say something, and the scopes of those.
+    let mut under = Vec::new();
     let mut outline = Outline::new(text);
     let mut walker = Walker::default();
     let inline = inline::possible(text.bytes);
@@ -41,16 +48,26 @@ pub fn parse(source: &[u8], setup: &[Property]) -> Document {
         let section = &text.bytes[start..end];
         // Without `#+` there is neither block nor keyword, and little else is asked for.
         if memmem::find(section, b"#+").is_some() || inline && inline::possible(section) {
-            let found = sources.len();
-            let found_in = Found { document: &mut document, sources: &mut sources, brackets: &mut brackets };
+            let (found, keywords) = (sources.len(), document.keywords.len());
+            let found_in = Found {
+                document: &mut document,
+                sources: &mut sources,
+                brackets: &mut brackets,
+                tree: &mut tree,
+            };
             walker.section(text, (start, end), number, found_in);
             for source in &mut sources[found..] {
                 source.scope = outline.scope();
             }
+            if keywords < document.keywords.len() && outline.scope() > 0 {
+                under.push((keywords..document.keywords.len(), outline.scope()));
+            }
+        } else if start < end {
+            tree.leaf(Element::Plain, start, start);
         }
         number += narrow(memchr::memchr_iter(b'\n', section).count());
         let Some(at) = headline else { break };
-        outline.enter(text, at, number);
+        tree.headline(outline.enter(text, at, number), at);
         start = text.line(at).1;
         if inline {
             inline::scan(text, &text.bytes[at..start], number, &mut document);
@@ -60,14 +77,15 @@ pub fn parse(source: &[u8], setup: &[Property]) -> Document {
     }
     outline.settle(&todo_keywords(&document.keywords));
     let scopes = outline.scopes;
-    for named in setup.iter().filter_map(|property| property.named.as_ref()) {
-        if !document.files.contains(&named.file) {
-            document.files.push(named.file.clone());
+    for (keywords, scope) in under {
+        for keyword in &mut document.keywords[keywords] {
+            keyword.commented = scopes[scope].commented;
         }
     }
     let mut inheritance = Inheritance::new(&scopes, &document, setup, text.bytes.len());
-    let blocks = sources.into_iter().map(|source| finish(source, text, &scopes, &mut inheritance)).collect();
-    document.blocks = blocks;
+    let blocks = sources.into_iter().map(|found| finish(found, &source, text, &scopes, &mut inheritance));
+    document.blocks = blocks.collect();
+    document.tree = tree.finish(source);
     document
 }
 
@@ -78,7 +96,7 @@ fn begins_headline(bytes: &[u8], at: usize) -> bool {
 }
 
 /// The words that may stand before a headline's title.
-fn todo_keywords(keywords: &[Keyword]) -> Vec<String> {
+pub(super) fn todo_keywords(keywords: &[Keyword]) -> Vec<String> {
     let lines = keywords.iter().filter(|k| matches!(k.key.as_str(), "TODO" | "SEQ_TODO" | "TYP_TODO"));
     let words = lines.flat_map(|keyword| keyword.value.split_whitespace()).filter(|&word| word != "|");
     // `WAIT(w@/!)`: a key to type and what to log, in brackets.
@@ -96,6 +114,7 @@ fn todo_keywords(keywords: &[Keyword]) -> Vec<String> {
 /// Reads a block's header arguments and body.
 fn finish(
     source: Source,
+    whole: &Bytes,
     text: Text<'_>,
     scopes: &[Scope],
     inheritance: &mut Inheritance<'_>,
@@ -106,35 +125,45 @@ fn finish(
         block.archived = scope.archived;
     }
     let place = Position { line: block.begin_line, column: 0 };
-    let inherited = inheritance.of(source.scope, block.language.as_deref(), place);
     let own = block
         .parameters
         .iter()
         .zip([source.parameters_at])
         .chain(block.headers.iter().zip(source.headers_at));
     let read = || {
-        let inherited = inherited?;
-        let mut params = inherited.clone();
+        let mut params = Vec::new();
         for (text, at) in own {
             params.extend(header_args::parse(&Written::new(text, at, Origin::Block))?);
         }
-        Ok((merge(params, block.name.as_deref())?, inherited))
+        Ok(params)
     };
+    let read = inheritance.of(source.scope, block.language.as_deref(), place, read, block.name.as_deref());
     let body = body::unescape(&text.bytes[source.body], text.crlf);
-    match read() {
-        Ok((params, inherited)) => {
+    match read {
+        Ok(Arguments { params, inherited }) => {
             block.params = params;
             block.inherited = inherited;
             let keep = block.switches.as_deref().is_some_and(keeps_indentation);
-            block.body = body::normalize(&body, keep);
+            block.body = match body {
+                Cow::Borrowed(body) => shared(whole, body::normalize(body, keep)),
+                Cow::Owned(body) => body::normalize(&body, keep).into_owned().into(),
+            };
         }
         Err(error) => {
             block.error = Some(error);
             // As Emacs leaves it when it gives up.
-            block.body = body.into_owned();
+            block.body = shared(whole, body);
         }
     }
     block
+}
+
+/// A piece of `whole`, or what has become of one.
+fn shared(whole: &Bytes, piece: Cow<'_, [u8]>) -> Bytes {
+    match piece {
+        Cow::Borrowed(piece) => whole.slice_ref(piece),
+        Cow::Owned(piece) => piece.into(),
+    }
 }
 
 /// Whether `-i` is among the switches.

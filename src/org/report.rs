@@ -3,7 +3,8 @@
 use serde_json::{Map, Value as Json, json};
 
 use super::document::{Block, Call, Document, InlineBlock, Keyword, Param, Value};
-use super::noweb::{self, Bodies, TroubleKind};
+use super::noweb::{self, Bodies};
+use super::reference::NowebCall;
 use super::text::{Text, broken, decode};
 
 /// The version of Org whose answers are given.
@@ -80,11 +81,12 @@ fn block(block: &Block, place: usize, bodies: &mut Bodies<'_>) -> Json {
                 block.params.iter().any(|param| param.key == ":comments" && param.text == "noweb");
             let expansion = match bodies.expand(place) {
                 _ if commented => Err("comments noweb".to_owned()),
-                Ok(body) => Ok(body),
-                Err(trouble) => Err(match trouble.kind {
-                    TroubleKind::Call(_) => "needs evaluation".to_owned(),
-                    kind => format!("{}:{}: {kind}", trouble.at.line, trouble.at.column),
-                }),
+                Ok((body, calls)) if calls.is_empty() => Ok(body),
+                Ok((_, calls)) => {
+                    put("noweb_calls", calls.iter().map(noweb_call).collect());
+                    Err("needs evaluation".to_owned())
+                }
+                Err(trouble) => Err(format!("{}:{}: {}", trouble.at.line, trouble.at.column, trouble.kind)),
             };
             expanded = expansion.is_ok();
             put("noweb_expanded", expansion.as_deref().map_or(Json::Null, |body| json!(decode(body))));
@@ -99,6 +101,10 @@ fn block(block: &Block, place: usize, bodies: &mut Bodies<'_>) -> Json {
         };
     }
     Json::Object(object)
+}
+
+fn noweb_call(call: &NowebCall) -> Json {
+    json!({ "call": call.name, "arguments": call.arguments, "line": call.at.line })
 }
 
 fn params(params: &[Param]) -> Json {

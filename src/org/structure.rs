@@ -13,6 +13,7 @@ use super::lines::{Lines, indentation};
 use super::list::Lists;
 use super::source::{self, Source};
 use super::text::{Text, characters, decode, narrow};
+use super::tree::{Builder, Element};
 
 /// How many elements around a block are told, from the outermost: a block in a thousand others need not
 /// carry a thousand names.
@@ -21,7 +22,8 @@ const DEEPEST: usize = 64;
 /// An element that is open.
 #[derive(Debug, Clone, Copy)]
 struct Frame {
-    element: &'static str,
+    /// `None` is the section itself.
+    element: Option<Element>,
     /// The line its contents end before.
     limit: u32,
     /// Where the walk goes on after it.
@@ -62,16 +64,12 @@ impl Walker {
         self.next_source = 0;
         self.grid = None;
         let length = self.lines.len();
-        self.open("section", length, length);
+        self.open(None, length, length, None);
         self.inline = inline::possible(&text.bytes[start..end]);
         Walk { walker: self, text, found }.run();
     }
 
-    fn open(&mut self, element: &'static str, limit: u32, resume: u32) {
-        self.open_list(element, limit, resume, None);
-    }
-
-    fn open_list(&mut self, element: &'static str, limit: u32, resume: u32, list: Option<u32>) {
+    fn open(&mut self, element: Option<Element>, limit: u32, resume: u32, list: Option<u32>) {
         self.frames.push(Frame { element, limit, resume, list, number: self.frames_made });
         self.frames_made = self.frames_made.wrapping_add(1);
     }
@@ -82,6 +80,7 @@ pub(super) struct Found<'w, 'a> {
     pub(super) document: &'w mut Document,
     pub(super) sources: &'w mut Vec<Source>,
     pub(super) brackets: &'w mut Brackets<'a>,
+    pub(super) tree: &'w mut Builder,
 }
 
 struct Walk<'w, 'a> {
@@ -96,14 +95,49 @@ impl<'a> Walk<'_, 'a> {
         let planned = self.walker.lines.start(0) > 0
             && self.kind(0) == Kind::Text
             && grammar::matches(Rule::planning, &decode(self.trimmed(0)));
+        if planned {
+            self.leaf(Element::Planning, 0, 0);
+        }
         let mut at = u32::from(planned);
         while let Some(&frame) = self.walker.frames.last() {
             if at >= frame.limit {
+                self.close(frame);
                 at = at.max(frame.resume);
-                self.walker.frames.pop();
                 continue;
             }
-            at = if frame.element == "plain-list" { self.item(at, frame) } else { self.element(at, frame) };
+            let in_list = frame.element == Some(Element::List);
+            at = if in_list { self.item(at, frame) } else { self.element(at, frame) };
+        }
+    }
+
+    /// The lines from `n` on, and before them from `first` on its affiliated keywords, are an element.
+    fn leaf(&mut self, element: Element, first: u32, n: u32) {
+        let lines = &self.walker.lines;
+        self.found.tree.leaf(element, lines.start(first), lines.start(n));
+    }
+
+    /// What follows from line `n` on stands in `element`, whose first line `n` is; up to line `limit`.
+    fn open(&mut self, element: Element, (first, n): (u32, u32), limit: u32, resume: u32) {
+        let lines = &self.walker.lines;
+        self.found.tree.open(element, lines.start(first), lines.start(n));
+        self.walker.open(Some(element), limit, resume, None);
+    }
+
+    fn close(&mut self, frame: Frame) {
+        self.walker.frames.pop();
+        match frame.element {
+            None => {}
+            // What the blank lines after these are in is what is around them.
+            Some(Element::List | Element::Item | Element::Footnote) => {
+                self.found.tree.close();
+                if frame.limit < frame.resume {
+                    self.leaf(Element::Blank, frame.limit, frame.limit);
+                }
+            }
+            Some(_) => {
+                self.leaf(Element::End, frame.limit, frame.limit);
+                self.found.tree.close();
+            }
         }
     }
 
@@ -130,7 +164,9 @@ impl<'a> Walk<'_, 'a> {
     /// Reads the element at line `n` with the affiliated keywords before it; returns where to go on.
     fn element(&mut self, n: u32, frame: Frame) -> u32 {
         match self.kind(n) {
-            Kind::Blank | Kind::Return | Kind::Comment | Kind::Clock => n + 1,
+            Kind::Blank | Kind::Return => self.line(Element::Blank, n, n),
+            Kind::Comment => self.line(Element::Comment, n, n),
+            Kind::Clock => self.line(Element::Clock, n, n),
             Kind::Affiliated => {
                 let owner =
                     (n + 1..frame.limit).find(|&n| self.kind(n) != Kind::Affiliated).unwrap_or(frame.limit);
@@ -151,11 +187,17 @@ impl<'a> Walk<'_, 'a> {
         for n in first..end {
             // `#+results[two words]:` is none by itself, unless the element around ends here.
             if alone && !grammar::matches(Rule::keyword, &decode(self.trimmed(n))) {
-                return self.paragraph(n, limit);
+                return self.paragraph(n, n, limit);
             }
-            self.keyword(n);
+            self.keyword(n, n);
         }
         end
+    }
+
+    /// Line `n` alone is an element.
+    fn line(&mut self, element: Element, first: u32, n: u32) -> u32 {
+        self.leaf(element, first, n);
+        n + 1
     }
 
     /// Reads the element at line `n` whose first affiliated keyword stands at line `first`.
@@ -165,66 +207,65 @@ impl<'a> Walk<'_, 'a> {
                 self.inline(n, n + 1);
             }
         }
-        let end = || self.walker.lines.end_before(n, frame.limit);
-        match self.kind(n) {
-            Kind::Begin(block) => match end() {
-                None => self.paragraph(n, frame.limit),
-                Some(end) if block.holds_elements() => {
-                    self.walker.open(block.element(), end, end + 1);
-                    n + 1
-                }
-                Some(end) => {
-                    match block {
-                        Block::Src => self.source(first, n, end),
-                        Block::Verse => self.inline(n + 1, end),
-                        _ => {}
-                    }
-                    self.pass(end, (block == Block::Src).then_some(n), block.element());
-                    end + 1
-                }
-            },
-            Kind::Dynamic => match end() {
-                None => self.paragraph(n, frame.limit),
-                Some(end) => {
-                    self.walker.open("dynamic-block", end, end + 1);
-                    n + 1
-                }
-            },
-            Kind::Drawer | Kind::DrawerEnd => match end() {
-                None => self.paragraph(n, frame.limit),
-                Some(end) => {
-                    self.walker.open("drawer", end, end + 1);
-                    n + 1
-                }
-            },
-            Kind::Latex => match end() {
-                None => self.paragraph(n, frame.limit),
-                Some(end) => {
-                    self.pass(end + 1, None, "latex-environment");
-                    end + 1
-                }
-            },
-            Kind::FixedWidth | Kind::HorizontalRule | Kind::Diary => n + 1,
-            Kind::Call => self.call(first, n),
-            Kind::Keyword | Kind::Bracketed | Kind::DynamicBare => {
-                self.keyword(n);
+        let end = self.walker.lines.end_before(n, frame.limit);
+        match (self.kind(n), end) {
+            (Kind::Begin(block), Some(end)) if block.holds_elements() => {
+                self.open(block.element(), (first, n), end, end + 1);
                 n + 1
             }
-            Kind::Footnote => self.footnote(n, frame),
-            Kind::Table => self.table(n, frame.limit),
-            Kind::GridRule => match self.grid_end(n, frame) {
-                Some(end) => self.formulas(end, frame.limit),
-                None => self.paragraph(n, frame.limit),
+            (Kind::Begin(block), Some(end)) => {
+                match block {
+                    Block::Src => self.source(first, n, end),
+                    Block::Verse => self.inline(n + 1, end),
+                    _ => {}
+                }
+                self.leaf(block.element(), first, n);
+                self.pass(end, (block == Block::Src).then_some(n), block.element());
+                end + 1
+            }
+            (Kind::Dynamic, Some(end)) => {
+                self.open(Element::Dynamic, (first, n), end, end + 1);
+                n + 1
+            }
+            (Kind::Drawer | Kind::DrawerEnd, Some(end)) => {
+                self.open(Element::Drawer, (first, n), end, end + 1);
+                n + 1
+            }
+            (Kind::Latex, Some(end)) => {
+                self.leaf(Element::Latex, first, n);
+                self.pass(end + 1, None, Element::Latex);
+                end + 1
+            }
+            (Kind::FixedWidth, _) => self.line(Element::FixedWidth, first, n),
+            (Kind::HorizontalRule, _) => self.line(Element::Rule, first, n),
+            (Kind::Diary, _) => self.line(Element::Diary, first, n),
+            (Kind::Call, _) => self.call(first, n, frame.limit),
+            (Kind::Keyword | Kind::Bracketed | Kind::DynamicBare, _) => {
+                self.keyword(first, n);
+                n + 1
+            }
+            (Kind::Footnote, _) => self.footnote(first, n, frame),
+            (Kind::Table, _) => {
+                self.leaf(Element::Table, first, n);
+                self.table(n, frame.limit)
+            }
+            (Kind::GridRule, _) => match self.grid_end(n, frame) {
+                Some(end) => {
+                    self.leaf(Element::Table, first, n);
+                    self.formulas(end, frame.limit)
+                }
+                None => self.paragraph(first, n, frame.limit),
             },
-            Kind::Item => self.list(n, frame),
-            _ => self.paragraph(n, frame.limit),
+            (Kind::Item, _) => self.list(first, n, frame),
+            _ => self.paragraph(first, n, frame.limit),
         }
     }
 
     /// A paragraph goes on to the first line that begins something else.
-    fn paragraph(&mut self, n: u32, limit: u32) -> u32 {
+    fn paragraph(&mut self, first: u32, n: u32, limit: u32) -> u32 {
+        self.leaf(Element::Paragraph, first, n);
         let end = (n + 1..limit).find(|&n| self.ends_paragraph(n, limit)).unwrap_or(limit);
-        self.pass(end, None, "paragraph");
+        self.pass(end, None, Element::Paragraph);
         self.inline(n, end);
         end
     }
@@ -238,13 +279,16 @@ impl<'a> Walk<'_, 'a> {
         }
     }
 
-    fn call(&mut self, first: u32, n: u32) -> u32 {
+    fn call(&mut self, first: u32, n: u32, limit: u32) -> u32 {
         let lines = &self.walker.lines;
         let (start, number) = (lines.start(n), lines.number(first));
         let at = position(self.content(first), number, indentation(self.content(first)).0);
-        let call = call::read(self.text, start, self.found.brackets, at);
+        let (call, goes_on) = call::read(self.text, start, self.found.brackets, at);
         self.found.document.calls.push(call);
-        n + 1
+        self.leaf(Element::Call, first, n);
+        let end = (n + 1 + u32::from(goes_on)).min(limit);
+        self.pass(end, None, Element::Call);
+        end
     }
 
     fn ends_paragraph(&self, n: u32, limit: u32) -> bool {
@@ -288,7 +332,7 @@ impl<'a> Walk<'_, 'a> {
     }
 
     /// A footnote definition goes on to the next one, or to two blank lines.
-    fn footnote(&mut self, n: u32, frame: Frame) -> u32 {
+    fn footnote(&mut self, first: u32, n: u32, frame: Frame) -> u32 {
         let two_blanks = |at: u32| {
             at + 1 < frame.limit && self.kind(at) == Kind::Blank && self.kind(at + 1) == Kind::Blank
         };
@@ -302,16 +346,17 @@ impl<'a> Walk<'_, 'a> {
         let limit = self.without_blank_end(n, end);
         let text = self.content(n).iter().position(|&b| b == b']').map_or(0, |close| close + 1);
         let has_text = self.content(n)[text..].iter().any(|b| !b" \t\r".contains(b));
-        self.walker.open("footnote-definition", limit, end);
-        if has_text { self.paragraph(n, limit) } else { n + 1 }
+        self.open(Element::Footnote, (first, n), limit, end);
+        if has_text { self.paragraph(n, n, limit) } else { n + 1 }
     }
 
-    fn list(&mut self, n: u32, frame: Frame) -> u32 {
+    fn list(&mut self, first: u32, n: u32, frame: Frame) -> u32 {
         let walker = &mut *self.walker;
         let structure = walker.lists.structure(&mut walker.lines, n, frame.limit, frame.list, frame.number);
         let end = walker.lists.list_end(&walker.lines, n, structure).clamp(n + 1, frame.limit);
         let limit = self.without_blank_end(n, end);
-        self.walker.open_list("plain-list", limit, limit, Some(structure));
+        self.found.tree.open(Element::List, self.walker.lines.start(first), self.walker.lines.start(n));
+        self.walker.open(Some(Element::List), limit, limit, Some(structure));
         n
     }
 
@@ -320,9 +365,11 @@ impl<'a> Walk<'_, 'a> {
         let end = self.walker.lists.item_end(&self.walker.lines, n, structure);
         let end = end.unwrap_or(list.limit).clamp(n + 1, list.limit);
         let limit = self.without_blank_end(n, end);
-        self.walker.open_list("item", limit, end, list.list);
+        let start = self.walker.lines.start(n);
+        self.found.tree.open(Element::Item, start, start);
+        self.walker.open(Some(Element::Item), limit, end, list.list);
         if line::item_has_text(&decode(self.trimmed(n))) {
-            self.paragraph(n, limit)
+            self.paragraph(n, n, limit)
         } else {
             self.inline(n, n + 1);
             n + 1
@@ -331,17 +378,18 @@ impl<'a> Walk<'_, 'a> {
 
     /// The lines before `end` have been read as an `element`: those among them that look like the beginning
     /// of a source block, and are not `own`, are none.
-    fn pass(&mut self, end: u32, own: Option<u32>, element: &'static str) {
+    fn pass(&mut self, end: u32, own: Option<u32>, element: Element) {
         while let Some(&n) = self.walker.lines.sources.get(self.walker.next_source).filter(|&&n| n < end) {
             if Some(n) != own {
                 let line = self.walker.lines.number(n);
-                self.found.document.look_alikes.push(LookAlike { line, within: element });
+                self.found.document.look_alikes.push(LookAlike { line, within: element.name() });
             }
             self.walker.next_source += 1;
         }
     }
 
-    fn keyword(&mut self, n: u32) {
+    fn keyword(&mut self, first: u32, n: u32) {
+        self.leaf(Element::Keyword, first, n);
         let content = self.content(n);
         let line = decode(self.trimmed(n));
         // `#+results[two words]:` has no colon in its first word; left alone it is a keyword all the same.
@@ -357,7 +405,8 @@ impl<'a> Walk<'_, 'a> {
         let blanks = indentation(content).0;
         let column = narrow(blanks) + narrow(line[..before].chars().count()) + 1;
         let at = Position { line: self.walker.lines.number(n), column };
-        self.found.document.keywords.push(Keyword { key: key.to_uppercase(), value: value.to_owned(), at });
+        let keyword = Keyword { key: key.to_uppercase(), value: value.to_owned(), at, commented: false };
+        self.found.document.keywords.push(keyword);
     }
 
     fn source(&mut self, first: u32, begin: u32, end: u32) {
@@ -370,9 +419,9 @@ impl<'a> Walk<'_, 'a> {
         source.block.first_line = lines.number(first);
         source.block.begin_line = lines.number(begin);
         source.block.end_line = lines.number(end);
-        // The first frame is the section.
-        let around = self.walker.frames.iter().skip(1).take(DEEPEST);
-        source.block.within = around.map(|frame| frame.element).collect();
+        let around = self.walker.frames.iter().filter_map(|frame| frame.element).take(DEEPEST);
+        source.block.within = around.map(Element::name).collect();
+        source.block.node = self.found.tree.next() as usize;
         source.body = lines.start(begin + 1)..lines.start(end);
         self.found.sources.push(source);
     }

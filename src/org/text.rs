@@ -11,14 +11,20 @@ pub(super) struct Text<'a> {
     pub(super) bytes: &'a [u8],
     /// Every line ends in CRLF; where only some do, the CR belongs to the line.
     pub(super) crlf: bool,
+    /// How many bytes of a byte order mark stand before `bytes`.
+    pub(super) mark: usize,
 }
+
+/// A byte order mark in UTF-8.
+const MARK: &[u8] = b"\xef\xbb\xbf";
 
 impl<'a> Text<'a> {
     pub(super) fn new(source: &'a [u8]) -> Self {
-        let bytes = source.strip_prefix(b"\xef\xbb\xbf").unwrap_or(source);
+        let mark = if source.starts_with(MARK) { MARK.len() } else { 0 };
+        let bytes = &source[mark..];
         // Lines are counted in 32 bits; what lies beyond 4 GiB is not read.
-        let bytes = &bytes[..bytes.len().min(u32::MAX as usize)];
-        Self { bytes, crlf: ends_in_crlf(bytes) }
+        let bytes = &bytes[..bytes.len().min(u32::MAX as usize - MARK.len())];
+        Self { bytes, crlf: ends_in_crlf(bytes), mark }
     }
 
     /// The line that begins at `start`, without its end, and where the next one begins.
@@ -28,6 +34,17 @@ impl<'a> Text<'a> {
             Some(n) => (self.without_cr(&rest[..n]), start + n + 1),
             None => (rest, self.bytes.len()),
         }
+    }
+
+    /// The lines, without their ends.
+    pub(super) fn lines(self) -> impl Iterator<Item = &'a [u8]> {
+        let mut at = 0;
+        std::iter::from_fn(move || {
+            let start = Some(at).filter(|&at| at < self.bytes.len())?;
+            let (line, next) = self.line(start);
+            at = next;
+            Some(line)
+        })
     }
 
     /// `line`, which ended in a newline, without the CR of a CRLF.

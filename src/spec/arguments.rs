@@ -40,15 +40,8 @@ pub(super) enum Order {
 }
 
 /// Reads the header arguments in force for `block`; what is wrong or odd with them goes to `problems`.
-///
-/// `files` are the files of settings that the document names.
-pub(super) fn read(
-    block: &Block,
-    language: &Language,
-    files: &[String],
-    problems: &mut Vec<Problem>,
-) -> Asked {
-    let mut reader = Reader { problems, files, tries: None, dockerize: None, image: None };
+pub(super) fn read(block: &Block, language: &Language, problems: &mut Vec<Problem>) -> Asked {
+    let mut reader = Reader { problems, tries: None, dockerize: None, image: None };
     let mut asked = Asked {
         resources: Resources { milli_cpus: 1000, mem: language.mem, ..Resources::default() },
         policy: Policy::default(),
@@ -60,7 +53,7 @@ pub(super) fn read(
     if let Some((at, text)) = &block.error {
         reader.problems.push(Problem::error(*at, text, ""));
     }
-    for param in &block.params {
+    for param in block.params.iter() {
         match keys::key(&param.key) {
             Key::Borges(_) | Key::Verdict | Key::Unbuilt { .. } if param.lisp => reader.lisp(param),
             Key::Borges(_) if param.text.matches('"').count() % 2 == 1 => reader.unclosed_quote(param),
@@ -92,7 +85,6 @@ pub(super) fn read(
 
 struct Reader<'a> {
     problems: &'a mut Vec<Problem>,
-    files: &'a [String],
     tries: Option<Tries>,
     dockerize: Option<bool>,
     image: Option<String>,
@@ -232,7 +224,6 @@ impl Reader<'_> {
         match param.origin {
             Origin::Block | Origin::Document => {}
             Origin::Setup => problem.in_setupfile = true,
-            Origin::File(file) => problem.file = self.files.get(file as usize).cloned(),
         }
         self.problems.push(problem);
     }

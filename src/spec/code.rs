@@ -1,56 +1,66 @@
 //! A block's body as it runs: references expanded, and what cannot be expanded said.
 
-use crate::org::{Bodies, Runnable, Trouble, TroubleKind};
+use crate::org::{Bodies, NowebCall, Position, Runnable, Trouble, TroubleKind};
 
-use super::graph::Names;
+use super::names::Names;
 use super::problem::Problem;
 
-/// The code of the block at `place`; empty where it cannot be had, which `problems` then says.
+/// The code of the block at `place`, and the results it is put together from; empty where it cannot be had, which
+/// `problems` then says.
 ///
 /// Emacs lets a reference to nothing stand for nothing; here it is an error, for nobody means to run less than
 /// the document says.
 pub(super) fn code(
     bodies: &mut Bodies<'_>,
     place: usize,
-    names: &Names,
+    names: &Names<'_>,
     problems: &mut Vec<Problem>,
-) -> Vec<u8> {
+) -> (Vec<u8>, Vec<NowebCall>) {
     match bodies.run_body(place) {
-        Ok(Runnable { text, missing: None }) => text.into_owned(),
-        Ok(Runnable { missing: Some((at, id)), .. }) => {
-            if names.find(&id).is_ok() {
-                let text = format!("the block `{id}` lends its code to no reference");
-                let help = "Write its name on a line `#+name:`, and keep it out of COMMENT headings.";
-                problems.push(Problem::error(at, text, help));
-                return Vec::new();
+        Ok(Runnable { text, missing, calls }) => {
+            if let Some((at, id)) = missing {
+                problems.push(nothing(at, &id, names));
             }
-            let help = match names.find(&id) {
-                Err((_, help)) if help.starts_with("Did") => help,
-                _ => "Name a block so with `#+name:`, or leave out `:noweb` if these brackets are code."
-                    .to_owned(),
-            };
-            problems.push(Problem::error(at, format!("no block is called `{id}`"), help));
-            Vec::new()
+            for NowebCall { name, arguments, at } in &calls {
+                let text =
+                    format!("`<<{name}({arguments})>>` wants the result of a block, which is not built yet");
+                let help = "Leave out the round brackets to put the block's code here.";
+                problems.push(Problem::error(*at, text, help));
+            }
+            (text.into_owned(), calls)
         }
         Err(Trouble { at, kind }) => {
-            problems.push(Problem::error(at, text(&kind), help(&kind)));
-            Vec::new()
+            let text = match &kind {
+                TroubleKind::Circle(lines) => {
+                    let lines = lines.iter().chain(lines.first());
+                    let lines: Vec<_> = lines.map(|&line| names.places.line(line)).collect();
+                    format!("the blocks at lines {} refer to each other", lines.join(" → "))
+                }
+                _ => kind.to_string(),
+            };
+            problems.push(Problem::error(at, text, help(&kind)));
+            (Vec::new(), Vec::new())
         }
     }
 }
 
-fn text(kind: &TroubleKind) -> String {
-    match kind {
-        TroubleKind::Call(call) => {
-            format!("`<<{call}>>` wants the result of a block, which is not built yet")
-        }
-        _ => kind.to_string(),
-    }
+/// A reference that nothing answers to.
+fn nothing(at: Position, id: &str, names: &Names<'_>) -> Problem {
+    let Err((_, help)) = names.find(id) else {
+        let text = format!("the block `{id}` lends its code to no reference");
+        let help = "Write its name on a line `#+name:`, and keep it out of COMMENT headings.";
+        return Problem::error(at, text, help);
+    };
+    let help = if help.starts_with("Did") {
+        help
+    } else {
+        "Name a block so with `#+name:`, or leave out `:noweb` if these brackets are code.".to_owned()
+    };
+    Problem::error(at, format!("no block is called `{id}`"), help)
 }
 
 fn help(kind: &TroubleKind) -> &'static str {
     match kind {
-        TroubleKind::Call(_) => "Leave out the round brackets to put the block's code here.",
         TroubleKind::Circle(_) => "Leave out one of the references.",
         TroubleKind::Deep | TroubleKind::Large => "Put the code into fewer, longer blocks.",
         TroubleKind::Unreadable(_) => "Mend the header arguments of that block.",

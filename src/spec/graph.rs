@@ -1,11 +1,11 @@
-//! Names → edges; cycles.
+//! Who waits for whom; cycles.
 
 use std::collections::HashMap;
 
-use crate::org::{Block, Position, nearest};
+use crate::org::Position;
 use crate::task::Requirement;
 
-use super::arguments::{Order, Reference};
+use super::names::Names;
 use super::problem::Problem;
 
 /// A block waits for another; both by their place among the document's blocks.
@@ -18,84 +18,6 @@ pub(super) struct Wait {
     pub(super) requirement: Requirement,
     /// Where the document says so.
     pub(super) at: Position,
-}
-
-/// The document's blocks by name.
-#[derive(Debug, Default)]
-pub(super) struct Names<'a> {
-    blocks: &'a [Block],
-    by_name: HashMap<String, Vec<usize>>,
-}
-
-/// What a block is called: its name, or `line-14`.
-pub(super) fn title(block: &Block) -> String {
-    match block.name.as_deref() {
-        Some(name) if !name.is_empty() => name.to_owned(),
-        _ => format!("line-{}", block.begin_line),
-    }
-}
-
-impl<'a> Names<'a> {
-    /// Takes up the names of `blocks`; a name used twice draws a warning for each block after the first.
-    pub(super) fn of(blocks: &'a [Block], problems: &mut Vec<Problem>) -> Self {
-        let mut by_name: HashMap<String, Vec<usize>> = HashMap::with_capacity(blocks.len());
-        for (place, block) in blocks.iter().enumerate() {
-            let places = by_name.entry(title(block)).or_default();
-            if let Some(&first) = places.first() {
-                let at = Position { line: block.first_line, column: 1 };
-                let first = blocks[first].begin_line;
-                let text = format!("the block at line {first} is called `{}` too", title(block));
-                problems.push(Problem::warning(at, text, ""));
-            }
-            places.push(place);
-        }
-        Self { blocks, by_name }
-    }
-
-    /// The one block of this name; `Err` says what is wrong and what to write.
-    pub(super) fn find(&self, name: &str) -> Result<usize, (String, String)> {
-        match self.by_name.get(name).map(Vec::as_slice) {
-            Some([place]) => Ok(*place),
-            Some(places) if !places.is_empty() => {
-                let lines: Vec<_> =
-                    places.iter().map(|&place| self.blocks[place].begin_line.to_string()).collect();
-                let text =
-                    format!("{} blocks are called `{name}`: at lines {}", places.len(), lines.join(", "));
-                Err((text, "Give each a name of its own.".to_owned()))
-            }
-            _ => {
-                let near = nearest(name, self.by_name.keys().map(String::as_str));
-                let help = match near {
-                    Some(near) => format!("Did you mean `{near}`?"),
-                    None => "Name it with a line `#+name:` above its `#+begin_src`.".to_owned(),
-                };
-                Err((format!("no block is called `{name}`"), help))
-            }
-        }
-    }
-
-    /// The waits that the references of the block at `place` make.
-    pub(super) fn waits(
-        &self,
-        place: usize,
-        references: &[Reference],
-        problems: &mut Vec<Problem>,
-    ) -> Vec<Wait> {
-        let mut waits = Vec::with_capacity(references.len());
-        for Reference { name, order, at } in references {
-            match self.find(name) {
-                Ok(other) => waits.push(match order {
-                    Order::Requires => {
-                        Wait { from: other, to: place, requirement: Requirement::Success, at: *at }
-                    }
-                    Order::After => Wait { from: other, to: place, requirement: Requirement::End, at: *at },
-                    Order::Before => Wait { from: place, to: other, requirement: Requirement::End, at: *at },
-                }),
-                Err((text, help)) => problems.push(Problem::error(*at, text, help)),
-            }
-        }
-        waits
-    }
 }
 
 /// A circle of waits, if there is one: each waits for the one before it, the first for the last.
@@ -142,16 +64,13 @@ pub(super) fn cycle(waits: &[Wait]) -> Option<Vec<Wait>> {
 }
 
 /// `a → b → a`, with lines, for a person.
-pub(super) fn circle_problem(circle: &[Wait], blocks: &[Block]) -> Option<Problem> {
+pub(super) fn circle_problem(circle: &[Wait], names: &Names<'_>) -> Option<Problem> {
     let first = circle.iter().min_by_key(|wait| wait.at)?;
     let start = circle.iter().position(|wait| wait == first)?;
-    let named = |block: usize| {
-        let block = blocks.get(block)?;
-        Some(format!("`{}` (line {})", title(block), block.begin_line))
-    };
+    let told = |place: usize| format!("`{}` (line {})", names.title(place), names.line(place));
     let mut way: Vec<String> =
-        circle[start..].iter().chain(&circle[..start]).filter_map(|wait| named(wait.from)).collect();
-    way.push(format!("`{}`", title(blocks.get(first.from)?)));
+        circle[start..].iter().chain(&circle[..start]).map(|wait| told(wait.from)).collect();
+    way.push(format!("`{}`", names.title(first.from)));
     Some(Problem::error(
         first.at,
         format!("these blocks wait for each other: {}", way.join(" → ")),

@@ -12,20 +12,30 @@
 //! | `arguments` | a block's header arguments → what its task asks for |
 //! | `image` | which image a block runs in |
 //! | `code` | a block's body as it runs, references expanded |
+//! | `unclosed` | blocks that are not closed |
 //! | `slips` | lines that were most likely meant otherwise |
-//! | `graph` | names → edges; cycles |
+//! | `candidate` | blocks, and what is to be done with each |
+//! | `garbage` | bytes that are no text |
+//! | `names` | what blocks are called, and whom they wait for by these names |
+//! | `graph` | who waits for whom; cycles |
+//! | `assemble` | what runs → tasks and edges |
 //! | `progress` | which tasks are set free as others end |
 //! | `problem` | what is wrong, where, and what to write instead |
 
 mod arguments;
+mod assemble;
+mod candidate;
 mod code;
+mod garbage;
 mod graph;
 mod image;
 mod keys;
+mod names;
 mod plan;
 mod problem;
 mod progress;
 mod slips;
+mod unclosed;
 mod values;
 mod verdict;
 

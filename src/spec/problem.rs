@@ -1,8 +1,9 @@
 //! What is wrong with a document, where, and what to write instead.
 
 use std::fmt;
+use std::sync::Arc;
 
-use crate::org::{self, Position};
+use crate::org::{self, Place, Places, Position};
 
 /// How bad it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -31,8 +32,10 @@ pub struct Problem {
     pub at: Position,
     /// In the setupfile rather than in the document.
     pub in_setupfile: bool,
-    /// In this file, which the document names by `#+SETUPFILE:`, rather than in the document.
-    pub file: Option<String>,
+    /// In this file, which the document names, rather than in the document itself.
+    pub file: Option<Arc<str>>,
+    /// Where it stands in the text that was read, where files have been put into that.
+    seen: Option<Position>,
     /// What it is: a fragment in lower case.
     pub text: String,
     /// What to write instead: a sentence; may be empty.
@@ -47,6 +50,7 @@ impl Problem {
             at,
             in_setupfile: false,
             file: None,
+            seen: None,
             text: text.into(),
             help: help.into(),
         }
@@ -67,17 +71,25 @@ impl Problem {
         text
     }
 
-    /// For a person: where in the document `name`, what, the line with a caret, what to write instead.
+    /// What stands in the text that was read, told by where it comes from.
+    pub fn placed(&mut self, places: &Places) {
+        if !self.in_setupfile && self.at != Position::default() {
+            self.seen = Some(self.at);
+            Place { file: self.file, at: self.at } = places.of(self.at);
+        }
+    }
+
+    /// For a person: where in the document `name`, what, the line with a caret, what to write instead. `source` is
+    /// the text that was read.
     pub fn shown(&self, name: &str, source: &[u8]) -> String {
         let mut text = if self.in_setupfile {
             format!("the setupfile:{self}\n")
-        } else if let Some(file) = &self.file {
-            format!("{file}:{self}\n")
         } else if self.at == Position::default() {
             // Nothing that stands in the document: what was asked of it.
             format!("{name}: {}: {}\n", self.severity, self.text)
         } else {
-            let excerpt = org::excerpt(source, self.at);
+            let excerpt = org::excerpt(source, self.seen.unwrap_or(self.at));
+            let name = self.file.as_deref().unwrap_or(name);
             format!("{name}:{self}\n{}\n", excerpt.trim_end_matches('\n'))
         };
         if !self.help.is_empty() {

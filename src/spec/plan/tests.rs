@@ -33,7 +33,7 @@ fn told_of(source: &[u8], request: &Request) -> String {
             for Edge { from, to, requirement } in &plan.edges {
                 writeln!(text, "{to} waits for {from}: {requirement:?}").unwrap();
             }
-            for Skip { block, line, reason } in &plan.skipped {
+            for Skip { block, line, reason, .. } in &plan.skipped {
                 writeln!(text, "skipped {block} (line {line}): {reason}").unwrap();
             }
             plan.warnings.iter().for_each(|warning| problem(&mut text, warning));
@@ -154,4 +154,60 @@ fn what_is_no_text_may_stand_where_nothing_runs() {
     insta::assert_snapshot!(told_of(source, &Request::default()));
     let source = b"#+begin_src sh\ntrue\nab\xffc\0\n#+end_src\n#+name: \0\n#+begin_src sh\n#+end_src\n";
     insta::assert_snapshot!(told_of(source, &Request::default()));
+}
+
+#[test]
+fn files_are_refused_where_they_cannot_be_read() {
+    insta::assert_snapshot!(told(
+        "#+setupfile: house.org\n  #+INCLUDE: \"part.org::#x\" :minlevel 2\n#+include: notes.txt example\n\
+         * COMMENT a\n#+include: none.org\n"
+    ));
+}
+
+#[test]
+fn blocks_of_other_files_are_told_by_their_own_lines() {
+    let files = [
+        (
+            "part.org",
+            "text\n#+begin_src sh :cpu many\n#+end_src\n#+name: two\n#+begin_src sh :eval no\n#+end_src\n",
+        ),
+        ("set.org", "#+property: header-args :mem lots\n#+runmode: backwards\n"),
+        (
+            "well.org",
+            "#+name: well\n#+begin_src sh :requires line-4\n#+end_src\n#+begin_src yaml\n#+end_src\n",
+        ),
+    ];
+    let mut read = |_: &str, path: &str| {
+        let (name, text) = files.iter().find(|(name, _)| *name == path).ok_or_else(String::new)?;
+        Ok(org::File { name: (*name).to_owned(), id: (*name).to_owned(), text: text.as_bytes().into() })
+    };
+    let mut put_in = |source: &str| {
+        let (text, places) = org::resolve(&source.as_bytes().to_vec().into(), "doc.org", &mut read).unwrap();
+        let request = Request { files_read: true, places, ..Request::default() };
+        (bytes::Bytes::from(text), request)
+    };
+    let (text, request) = put_in(
+        "#+include: part.org\n  #+setupfile: set.org\n#+name: two\n#+begin_src sh :requires a :after two\n#+end_src\n",
+    );
+    let problems = plan(&text, &org::parse(&text, &[]), &request).unwrap_err();
+    let shown: String = problems.iter().map(|problem| problem.shown("doc.org", &text)).collect();
+    insta::assert_snapshot!(shown);
+
+    let (text, request) =
+        put_in("#+include: well.org\n\n\n#+begin_src sh\n#+end_src\n#+include: part.org :lines \"4-\"\n");
+    insta::assert_snapshot!(told_of(&text, &request));
+    let plan = plan(&text, &org::parse(&text, &[]), &request).unwrap();
+    let skipped: Vec<_> = plan.skipped.iter().map(Skip::place).collect();
+    assert_eq!(skipped, ["line 4 of well.org", "line 5 of part.org"]);
+    assert_eq!(plan.included.into_iter().collect::<Vec<_>>(), [(1, "well.org".into())]);
+}
+
+#[test]
+fn results_in_code_are_waited_for() {
+    // Not built yet; but who waits for whom is known.
+    insta::assert_snapshot!(told(
+        "#+name: a\n#+begin_src sh :noweb yes\necho <<b(x=1)>>\n#+end_src\n\
+         #+name: b\n#+begin_src sh :after a\n#+end_src\n\
+         #+begin_src sh :noweb yes\n<<c()>>\n#+end_src\n"
+    ));
 }

@@ -1,0 +1,49 @@
+//! Files that a document names, from disk: each lies relative to the one that names it.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use bytes::Bytes;
+
+use super::exit::Exit;
+use crate::org::{self, File, Original, Places, Unresolved};
+use crate::spec::Severity;
+
+/// The document `source` with the files put in that it names. `name` is the document for messages, `path` where
+/// it lies.
+pub(super) fn put_in(name: &str, path: &Path, source: &Bytes) -> Result<(Original, Places), Exit> {
+    let id = path.canonicalize().unwrap_or_else(|_| path.to_owned());
+    // Files are called as the document's own path makes them, and known by where they really lie.
+    let mut folders = vec![(id.display().to_string(), folder(path))];
+    let mut read = |from: &str, target: &str| {
+        let folder = folders.iter().find(|(id, _)| id == from).map(|(_, folder)| folder.clone());
+        let path = folder.unwrap_or_default().join(home(target));
+        let shown = path.display().to_string();
+        let read = path.canonicalize().and_then(|canonical| Ok((fs::read(&canonical)?, canonical)));
+        let (text, canonical) = read.map_err(|error| format!("`{shown}` cannot be read: {error}"))?;
+        let id = canonical.display().to_string();
+        folders.push((id.clone(), self::folder(&path)));
+        Ok(File { name: shown, id, text: text.into() })
+    };
+    org::resolve(source, &id.display().to_string(), &mut read).map_err(|wrong| {
+        eprint!("{}", told(name, &wrong));
+        Exit::Wrong
+    })
+}
+
+fn told(name: &str, Unresolved { place, excerpt, text, help }: &Unresolved) -> String {
+    let file = place.file.as_deref().unwrap_or(name);
+    let org::Position { line, column } = place.at;
+    format!("{file}:{line}:{column}: {}: {text}\n{excerpt}\n  {help}\n", Severity::Error)
+}
+
+fn folder(path: &Path) -> PathBuf {
+    path.parent().unwrap_or(Path::new("")).to_owned()
+}
+
+fn home(path: &str) -> PathBuf {
+    match (path.strip_prefix("~/"), std::env::var_os("HOME")) {
+        (Some(rest), Some(home)) => Path::new(&home).join(rest),
+        _ => PathBuf::from(path),
+    }
+}

@@ -1,0 +1,398 @@
+//! A document with the files put in that it names by `#+INCLUDE:` and `#+SETUPFILE:`, as Org's exporter puts them
+//! in, and where each line of the outcome comes from.
+//!
+//! Files are handed in: nothing is read here.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::document::{Keyword, Position};
+use super::excerpt::excerpt;
+use super::grammar::{self, Rule};
+use super::include::{Include, Kind};
+use super::lines::indentation;
+use super::original::Original;
+use super::parse::parse;
+use super::places::{Place, Places, Spot};
+use super::section;
+use super::text::{Text, decode, is_blank, narrow};
+
+/// A file that a document names.
+#[derive(Debug, Clone)]
+pub struct File {
+    /// As messages call it.
+    pub name: String,
+    /// What it is known by: the same for the same file, by whatever way it is reached.
+    pub id: String,
+    /// What it holds.
+    pub text: Bytes,
+}
+
+/// What cannot be put in, and why.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unresolved {
+    /// The line that names it.
+    pub place: Place,
+    /// That line with a caret.
+    pub excerpt: String,
+    /// What is wrong: a fragment in lower case.
+    pub text: String,
+    /// What to write instead: a sentence.
+    pub help: String,
+}
+
+/// Reads a file: by the id of the file that names it, and the path as it stands there.
+pub type Reader<'r> = dyn FnMut(&str, &str) -> Result<File, String> + 'r;
+
+/// How many files may name each other in a row.
+const DEEPEST: usize = 8;
+/// Bytes that the files of a document may come to: a few lines in eight files can name each other into more than
+/// a machine holds.
+const MOST: usize = 64 << 20;
+
+/// Keywords of a settings file that count for the document that names it.
+const SETTINGS: [&str; 6] = ["PROPERTY", "RUNMODE", "BORGES_LANG", "TODO", "SEQ_TODO", "TYP_TODO"];
+
+/// Puts in what the document `source`, which is known by `id`, names.
+///
+/// An Org file becomes part of the document, its headlines below the one it is named under; `src LANGUAGE` makes a
+/// block of a file. Examples are left alone, and so is what stands under a COMMENT heading. Of a settings file the
+/// keywords that count are put in after the line that names it.
+pub fn resolve(source: &Bytes, id: &str, read: &mut Reader<'_>) -> Done<(Original, Places)> {
+    if !names_files(source) {
+        return Ok((source.into(), Places::default()));
+    }
+    let count = memchr::memchr_iter(b'\n', source).count() + 1;
+    let spots = (1..=narrow(count)).map(|line| Spot { file: None, line, shift: 0 }).collect();
+    let crlf = Text::new(source).crlf;
+    let mut resolver =
+        Resolver { read, files: Vec::new(), open: vec![(id.to_owned(), None)], crlf, budget: MOST };
+    let whole = resolver.expand(Piece { text: source.to_vec(), spots }, id)?;
+    let places = Places::new(&whole.spots, resolver.files);
+    Ok((whole.text.into(), places))
+}
+
+fn names_files(source: &[u8]) -> bool {
+    memchr::memmem::find_iter(source, b"#+").any(|at| {
+        let named = |key: &str| {
+            source[at + 2..].get(..key.len()).is_some_and(|k| k.eq_ignore_ascii_case(key.as_bytes()))
+        };
+        named("include:") || named("setupfile:")
+    })
+}
+
+/// Text, and where each line of it comes from.
+#[derive(Default)]
+struct Piece {
+    text: Vec<u8>,
+    spots: Vec<Spot>,
+}
+
+struct Resolver<'r, 'f> {
+    read: &'r mut Reader<'f>,
+    /// Names of the files met.
+    files: Vec<Arc<str>>,
+    /// The files that name each other down to where we are, and which part of each was named.
+    open: Vec<(String, Option<String>)>,
+    /// Lines of the document end in CRLF.
+    crlf: bool,
+    budget: usize,
+}
+
+/// A keyword that names a file, and what is around it.
+struct Naming<'k> {
+    keyword: &'k Keyword,
+    text: &'k [u8],
+    line: &'k [u8],
+    spot: Spot,
+    /// The file it stands in.
+    id: &'k str,
+    /// Of the headline above.
+    level: usize,
+}
+
+type Done<T> = Result<T, Box<Unresolved>>;
+
+impl Resolver<'_, '_> {
+    fn expand(&mut self, piece: Piece, id: &str) -> Done<Piece> {
+        let document = parse(&piece.text, &[]);
+        let names = |keyword: &&Keyword| match keyword.key.as_str() {
+            "INCLUDE" => !keyword.commented,
+            key => key == "SETUPFILE",
+        };
+        let mut keywords = document.keywords.iter().filter(names).peekable();
+        if keywords.peek().is_none() {
+            return Ok(piece);
+        }
+        let Piece { text, spots } = piece;
+        let mut out = Piece::default();
+        let mut level = 0;
+        for ((number, line), &spot) in (1..).zip(text.split_inclusive(|&b| b == b'\n')).zip(&spots) {
+            level = stars(line).unwrap_or(level);
+            let Some(keyword) = keywords.next_if(|keyword| keyword.at.line == number) else {
+                out.text.extend_from_slice(line);
+                out.spots.push(spot);
+                continue;
+            };
+            let naming = Naming { keyword, text: &text, line, spot, id, level };
+            if keyword.key == "SETUPFILE" {
+                self.push(&mut out, without_end(line), spot);
+                self.settings(&naming, &mut out)?;
+            } else {
+                self.include(&naming, &mut out)?;
+            }
+        }
+        Ok(out)
+    }
+
+    fn include(&mut self, naming: &Naming<'_>, out: &mut Piece) -> Done<()> {
+        let value = naming.keyword.value.as_str();
+        let include =
+            Include::read(value).map_err(|(byte, text, help)| self.wrong(naming, byte, text, help))?;
+        if include.kind == Kind::Text {
+            self.push(out, without_end(naming.line), naming.spot);
+            return Ok(());
+        }
+        let part = format!("{:?} {:?}", include.search, include.lines);
+        let part = (include.search.is_some() || include.lines.is_some()).then_some(part);
+        let (file, number) = self.file(naming, include.path, part)?;
+        let text = Text::new(&file.text);
+        let lines = self.part(naming, &include, text)?;
+        let columns = indentation(naming.line).1;
+        let indent = vec![b' '; columns];
+        match &include.kind {
+            Kind::Org => {
+                let level = include.level.unwrap_or(naming.level + 1);
+                self.spend(naming, lines.len().saturating_mul(columns.saturating_add(level)))?;
+                let piece = self.adapted(lines, number, columns, level);
+                let mut piece = self.expand(piece, &file.id)?;
+                out.text.append(&mut piece.text);
+                out.spots.append(&mut piece.spots);
+            }
+            Kind::Source(..) | Kind::Block(_) => {
+                let (name, arguments, at) = match &include.kind {
+                    Kind::Source(arguments, at) => ("src", arguments.as_str(), *at),
+                    Kind::Block(name) => (*name, "", 0),
+                    Kind::Org | Kind::Text => return Ok(()),
+                };
+                let begin = format!("#+begin_{name} {arguments}");
+                // Arguments are where they were written.
+                let there = column(naming, at);
+                let here = columns + begin.len() - arguments.len() + 1;
+                let shift = i32::try_from(here).unwrap_or(0) - i32::try_from(there).unwrap_or(0);
+                let spot = Spot { shift: naming.spot.shift + shift, ..naming.spot };
+                self.push(out, &[&indent, begin.trim_end().as_bytes()].concat(), spot);
+                for (line, content) in lines {
+                    let spot = Spot { file: Some(number), line, shift: 0 };
+                    let content = if name == "src" { escaped(content) } else { content.to_vec() };
+                    self.push(out, &content, spot);
+                }
+                self.push(out, &[&indent, format!("#+end_{name}").as_bytes()].concat(), naming.spot);
+            }
+            Kind::Text => {}
+        }
+        self.open.pop();
+        Ok(())
+    }
+
+    /// Lines of an Org file as they stand in the document: indented like the line that names it, and with
+    /// headlines of the level asked for.
+    fn adapted(&self, lines: Vec<(u32, &[u8])>, file: u32, columns: usize, level: usize) -> Piece {
+        let mut piece = Piece::default();
+        let highest = lines.iter().filter_map(|(_, line)| stars(line)).min().unwrap_or(level);
+        let mut indented = columns > 0;
+        for (line, content) in lines {
+            let mut spot = Spot { file: Some(file), line, shift: 0 };
+            let mut adapted = Vec::with_capacity(content.len() + columns);
+            match stars(content) {
+                Some(own) => {
+                    indented = false;
+                    adapted.resize(own + level - highest, b'*');
+                    adapted.extend_from_slice(&content[own..]);
+                    spot.shift = i32::try_from(level).unwrap_or(0) - i32::try_from(highest).unwrap_or(0);
+                }
+                None => {
+                    if indented && !grammar::matches(Rule::footnote, &decode(content)) {
+                        adapted.resize(columns, b' ');
+                        spot.shift = i32::try_from(columns).unwrap_or(0);
+                    }
+                    adapted.extend_from_slice(content);
+                }
+            }
+            self.push(&mut piece, &adapted, spot);
+        }
+        piece
+    }
+
+    /// The lines of a file that are meant, with their numbers; without the blank ones at either end.
+    fn part<'t>(
+        &self,
+        naming: &Naming<'_>,
+        include: &Include<'_>,
+        text: Text<'t>,
+    ) -> Done<Vec<(u32, &'t [u8])>> {
+        let all: Vec<(u32, &[u8])> = (1..).zip(text.lines()).collect();
+        let mut range = 0..all.len();
+        if let Some(search) = include.search.filter(|_| include.kind == Kind::Org) {
+            let found = section::find(text, search, include.only_contents).ok_or_else(|| {
+                let text = format!("`{}` holds nothing that is called `{search}`", include.path);
+                let help = "Write `FILE::*A heading`, `FILE::#CUSTOM_ID` or `FILE::NAME`.";
+                self.wrong(naming, 0, text, help)
+            })?;
+            range = found;
+        }
+        if let Some((from, to)) = include.lines {
+            let blank = |&n: &usize| all.get(n).is_some_and(|(_, line)| is_empty(line));
+            // In what is searched for, lines are counted from the first that says something.
+            let first = if include.search.is_some() {
+                range.clone().find(|n| !blank(n)).unwrap_or(range.start)
+            } else {
+                range.start
+            };
+            let start = first + from.saturating_sub(1);
+            let end = match (to, &include.search) {
+                (0, _) => range.end,
+                (to, None) => range.start + to.saturating_sub(1),
+                (to, Some(_)) => start + to.saturating_sub(1),
+            };
+            range = start.min(range.end)..end.min(range.end);
+        }
+        let mut lines = all.get(range).unwrap_or_default();
+        while let [(_, first), rest @ ..] = lines
+            && is_empty(first)
+        {
+            lines = rest;
+        }
+        while let [rest @ .., (_, last)] = lines
+            && is_empty(last)
+        {
+            lines = rest;
+        }
+        Ok(lines.to_vec())
+    }
+
+    /// What a settings file says, on lines after the one that names it.
+    fn settings(&mut self, naming: &Naming<'_>, out: &mut Piece) -> Done<()> {
+        let target = naming.keyword.value.trim_matches('"');
+        if target.is_empty() {
+            return Err(self.wrong(naming, 0, "`#+SETUPFILE:` names no file".to_owned(), "Write its path."));
+        }
+        let (file, number) = self.file(naming, target, None)?;
+        let blanks = indentation(naming.line).0;
+        let text = Text::new(&file.text);
+        let document = parse(&file.text, &[]);
+        let mut lines = (1..).zip(text.lines());
+        for keyword in &document.keywords {
+            let Some((_, line)) = lines.find(|(number, _)| *number == keyword.at.line) else { break };
+            let own = indentation(line).0;
+            let shift = i32::try_from(blanks).unwrap_or(0) - i32::try_from(own).unwrap_or(0);
+            let spot = Spot { file: Some(number), line: keyword.at.line, shift };
+            let here = [&naming.line[..blanks], &line[own..]].concat();
+            if SETTINGS.contains(&keyword.key.as_str()) {
+                self.push(out, &here, spot);
+            } else if keyword.key == "SETUPFILE" {
+                let inner = Naming {
+                    keyword,
+                    text: &file.text,
+                    line,
+                    spot: Spot { shift: 0, ..spot },
+                    id: &file.id,
+                    level: 0,
+                };
+                self.settings(&inner, out)?;
+            }
+        }
+        self.open.pop();
+        Ok(())
+    }
+
+    /// Reads a file, and opens it.
+    fn file(&mut self, naming: &Naming<'_>, path: &str, part: Option<String>) -> Done<(File, u32)> {
+        if path.contains("://") {
+            let text = format!("`{path}` is a URL, and nothing is fetched from one");
+            return Err(self.wrong(
+                naming,
+                0,
+                text,
+                "Save the file beside the document, and write its path here.",
+            ));
+        }
+        let file = (self.read)(naming.id, path)
+            .map_err(|why| self.wrong(naming, 0, why, "Its path is relative to the file that names it."))?;
+        let same = |(id, named): &(String, Option<String>)| *id == file.id && *named == part;
+        if self.open.iter().any(same) {
+            let text = format!("`{path}` names itself, by way of other files or none");
+            return Err(self.wrong(naming, 0, text, "Leave out this line."));
+        }
+        if self.open.len() > DEEPEST {
+            let text = format!("more than {DEEPEST} files name each other");
+            return Err(self.wrong(naming, 0, text, "Put what they say into fewer files."));
+        }
+        self.spend(naming, file.text.len())?;
+        self.open.push((file.id.clone(), part));
+        let known = self.files.iter().position(|name| **name == file.name);
+        let number = known.unwrap_or_else(|| {
+            self.files.push(file.name.as_str().into());
+            self.files.len() - 1
+        });
+        Ok((file, narrow(number)))
+    }
+
+    fn spend(&mut self, naming: &Naming<'_>, bytes: usize) -> Done<()> {
+        self.budget = self.budget.saturating_sub(bytes);
+        if self.budget > 0 {
+            return Ok(());
+        }
+        let text = format!("the files of this document come to more than {} MiB", MOST >> 20);
+        Err(self.wrong(naming, 0, text, "Run them as documents of their own."))
+    }
+
+    fn push(&self, out: &mut Piece, content: &[u8], spot: Spot) {
+        out.text.extend_from_slice(content);
+        out.text.extend_from_slice(if self.crlf { b"\r\n" } else { b"\n" });
+        out.spots.push(spot);
+    }
+
+    #[expect(clippy::unnecessary_box_returns, reason = "it is an error, and errors are boxed here")]
+    fn wrong(&self, naming: &Naming<'_>, byte: usize, text: String, help: &str) -> Box<Unresolved> {
+        let Spot { file, line, shift } = naming.spot;
+        let here = Position { line: naming.keyword.at.line, column: column(naming, byte) };
+        let column = u32::try_from(i64::from(here.column) - i64::from(shift)).unwrap_or(1);
+        let file = file.and_then(|file| self.files.get(file as usize)).cloned();
+        let place = Place { file, at: Position { line, column } };
+        Box::new(Unresolved { place, excerpt: excerpt(naming.text, here), text, help: help.to_owned() })
+    }
+}
+
+/// The column of a byte of the keyword's value, in the text that is read.
+fn column(Naming { keyword: Keyword { value, at, .. }, .. }: &Naming<'_>, byte: usize) -> u32 {
+    at.column + narrow(value.get(..byte).map_or(0, |before| before.chars().count()))
+}
+
+/// How many stars a headline begins with.
+pub(super) fn stars(line: &[u8]) -> Option<usize> {
+    let stars = line.iter().take_while(|&&b| b == b'*').count();
+    (stars > 0 && line.get(stars) == Some(&b' ')).then_some(stars)
+}
+
+fn is_empty(line: &[u8]) -> bool {
+    line.iter().all(|&b| is_blank(b) || b == b'\r')
+}
+
+fn without_end(line: &[u8]) -> &[u8] {
+    let line = line.strip_suffix(b"\n").unwrap_or(line);
+    line.strip_suffix(b"\r").unwrap_or(line)
+}
+
+/// With a comma where the line would end a block or begin a headline.
+fn escaped(line: &[u8]) -> Vec<u8> {
+    let blanks = indentation(line).0;
+    let commas = line[blanks..].iter().take_while(|&&b| b == b',').count();
+    let rest = &line[blanks + commas..];
+    let comma: &[u8] = if rest.starts_with(b"*") || rest.starts_with(b"#+") { b"," } else { b"" };
+    [&line[..blanks], comma, &line[blanks..]].concat()
+}
+
+#[cfg(test)]
+mod tests;
