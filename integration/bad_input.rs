@@ -95,7 +95,7 @@ fn a_name_that_is_no_text() {
 #[case::nobody_before(":before nobody", "1:16", "nobody")]
 #[case::a_variable(":var x=1", "1:16", ":var")]
 #[case::a_session(":session main", "1:16", ":session")]
-#[case::an_image(":dockerize t :image redis", "1:16", ":dockerize")]
+#[case::an_image(":dockerize t :image Redis", "1:29", "no value of `:image`")]
 #[case::input(":stdin data", "1:16", ":stdin")]
 #[case::a_value(":results value", "1:16", ":results")]
 #[case::a_file(":file out.png", "1:16", ":file")]

@@ -57,6 +57,31 @@ fn a_run_at_a_server_is_shown_as_one_here() {
     }
 }
 
+/// What the document names goes with it, and is told by its own lines.
+#[test]
+fn files_that_a_document_names_are_sent_along() {
+    let (place, served) = (Place::new(), Served::start());
+    place.write("setup.org", "#+PROPERTY: header-args :env WHO=setup\n");
+    place.write("part.org", "text\n#+name: part\n#+begin_src sh\necho part of $WHO\n#+end_src\n");
+    place.write(
+        "whole.org",
+        "#+SETUPFILE: setup.org\n\n#+INCLUDE: \"part.org\"\n#+begin_src conf\n#+end_src\n",
+    );
+    let run = at(&place, &served, &["submit", "whole.org", "--follow"]);
+    assert_eq!((run.code, out(&run).as_str()), (Some(0), "==> part <==\npart of setup\n"), "{}", run.stderr);
+    assert!(run.stderr.contains("  line 4: line-"), "{}", run.stderr);
+
+    place.write("part.org", "text\n#+begin_src sh :cpu none\n#+end_src\n");
+    let run = at(&place, &served, &["submit", "whole.org"]);
+    assert_eq!(run.code, Some(2), "{}", run.stderr);
+    assert!(run.stderr.starts_with("part.org:2:"), "{}", run.stderr);
+    // As it lies there, the server has no use for it, and says what to type.
+    place.write("bare.org", "#+INCLUDE: \"part.org\"\n");
+    let bare = format!("@{}", place.path("bare.org").display());
+    let (status, text) = served.curl(&["-X", "POST", "--data-binary", &bare], "/org");
+    assert!(status == 400 && text.contains("document:1:") && text.contains("borges submit"), "{text}");
+}
+
 #[test]
 fn a_run_is_submitted_followed_and_killed() {
     let (place, served) = (Place::new(), Served::start());
@@ -172,7 +197,7 @@ fn errors_stand_where_the_document_has_them() {
         place.borges(&["run", "many.org"]).stderr,
         at(&place, &served, &["submit", "many.org"]).stderr
     );
-    place.write("s.org", "#+setupfile: many.org\n#+begin_src sh\n#+end_src\n");
+    place.write("s.org", "#+setupfile: nowhere.org\n#+begin_src sh\n#+end_src\n");
     let setupfile = at(&place, &served, &["submit", "s.org"]);
     assert!(
         setupfile.code == Some(2) && setupfile.stderr.starts_with("s.org:1:14: error: "),

@@ -537,9 +537,10 @@ async fn a_killed_agent_loses_no_block() {
     let mut states = HashMap::new();
     while states.len() < ids.len() {
         let update = scheduler.hear().await;
-        states.insert(update.launch, update.state);
+        states.insert(update.launch, (update.state, update.message));
     }
-    assert_eq!(ids.map(|id| states[id]), [TaskState::Failed, TaskState::Running, TaskState::Running]);
+    let found = ids.map(|id| states[id].0);
+    assert_eq!(found, [TaskState::Failed, TaskState::Running, TaskState::Running], "{states:?}");
     let free = Quantities::of(&scheduler.offer().await.resources);
     assert_eq!((free.milli_cpus, free.mem_mib), (4000 - 200, 1024 - 64));
     fs::write(directory.path().join("second"), "").unwrap();

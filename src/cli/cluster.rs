@@ -32,7 +32,14 @@ pub(super) fn objection(config: &Config) -> Option<String> {
 }
 
 /// The embedded cluster; it keeps its files in `directory`, and ends with us if it is to.
-pub(super) fn of(config: &Config, directory: &Path, end_with_us: bool) -> Result<Cluster, String> {
+///
+/// `open_files` is what blocks may have open, where we may have another number.
+pub(super) fn of(
+    config: &Config,
+    directory: &Path,
+    end_with_us: bool,
+    open_files: Option<u64>,
+) -> Result<Cluster, String> {
     let executable = env::current_exe().map_err(|error| format!("this program cannot be found: {error}"))?;
     let options = AgentOptions {
         milli_cpus: config.milli_cpus.unwrap_or_else(machine_milli_cpus),
@@ -40,6 +47,7 @@ pub(super) fn of(config: &Config, directory: &Path, end_with_us: bool) -> Result
         disk_mib: free_disk(directory).map_err(|error| format!("{}: {error}", directory.display()))?,
         end_with_client: end_with_us,
         hostname: hostname(),
+        open_files,
         ..AgentOptions::new(directory.to_owned())
     };
     let client = Client::new(options, executable);

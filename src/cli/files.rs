@@ -1,5 +1,6 @@
 //! Files that a document names, from disk: each lies relative to the one that names it.
 
+use std::collections::HashSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -29,6 +30,24 @@ pub(super) fn put_in(name: &str, path: &Path, source: &Bytes) -> Result<(Origina
         eprint!("{}", told(name, &wrong));
         Exit::Wrong
     })
+}
+
+/// A text with its files put in, for who cannot read those: the lines that name them are comments in it, and
+/// every other byte is where it was.
+pub(super) fn sealed(source: &Bytes) -> Bytes {
+    let named = |keyword: &&org::Keyword| matches!(keyword.key.as_str(), "SETUPFILE" | "INCLUDE");
+    let document = org::parse(source.clone(), &[]);
+    let lines: HashSet<u32> = document.keywords.iter().filter(named).map(|keyword| keyword.at.line).collect();
+    if lines.is_empty() {
+        return source.clone();
+    }
+    let mut bytes = source.to_vec();
+    for (_, line) in (1..).zip(bytes.split_mut(|&byte| byte == b'\n')).filter(|(n, _)| lines.contains(n)) {
+        if let Some(mark) = line.windows(2).position(|pair| pair == b"#+") {
+            line[mark + 1] = b' ';
+        }
+    }
+    bytes.into()
 }
 
 fn told(name: &str, Unresolved { place, excerpt, text, help }: &Unresolved) -> String {

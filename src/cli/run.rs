@@ -75,7 +75,7 @@ async fn read_and_run(arguments: &RunArguments, input: Input) -> Result<Exit, Fa
     let clock = Clock::system();
     let (scratch, directory) = cluster::scratch()?;
     let Cluster { master, sandbox, agent_end } =
-        cluster::of(&input.config, &directory, true).map_err(Failure::Cluster)?;
+        cluster::of(&input.config, &directory, true, None).map_err(Failure::Cluster)?;
     let parts = Parts {
         // Nobody can come back for what this run leaves behind: to save it on disk would be to wait for nothing.
         store: Box::new(MemoryStore::default()),

@@ -5,6 +5,8 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::PathBuf;
 use std::{env, fs, io};
 
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
 use super::arguments::ServeArguments;
 use super::cluster::{self, Cluster};
 use super::exit::Exit;
@@ -81,7 +83,8 @@ async fn run(config: &Config, languages: Languages) -> Result<(), String> {
         log::warn!("{warning}");
     }
     let clock = Clock::system();
-    let Cluster { master, sandbox, .. } = cluster::of(config, &data, false)?;
+    let open_files = open_as_many_as_may_be();
+    let Cluster { master, sandbox, .. } = cluster::of(config, &data, false, open_files)?;
     let (engine, breaks) = Engine::start(Parts {
         store: Box::new(store),
         master,
@@ -113,6 +116,14 @@ async fn run(config: &Config, languages: Languages) -> Result<(), String> {
     };
     engine.leave().await.map_err(|error| error.to_string())?;
     ended
+}
+
+/// Each client is an open file: takes as many as the system lets us have. The number before, if it was smaller.
+fn open_as_many_as_may_be() -> Option<u64> {
+    let limit = getrlimit(Resource::Nofile);
+    let (Some(before), most) = (limit.current, limit.maximum) else { return None };
+    let taken = setrlimit(Resource::Nofile, Rlimit { current: most, maximum: most });
+    taken.is_ok().then_some(before)
 }
 
 /// What the setupfile asks for and does not get.

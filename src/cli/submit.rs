@@ -24,7 +24,7 @@ pub(super) fn submit(arguments: &SubmitArguments) -> Exit {
     let written = Bytes::from(source);
     // The server has none of the files that the document names: they go with it.
     let (source, places) = match files::put_in(&name, &arguments.path, &written) {
-        Ok((source, places)) => (Bytes::from(source), places),
+        Ok((source, places)) => (files::sealed(&Bytes::from(source)), places),
         Err(exit) => return exit,
     };
     let address = address(&written);

@@ -47,12 +47,23 @@ use std::ffi::OsString;
 use std::path::Path;
 use std::process::ExitCode;
 
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
 pub use agent::AGENT_ID;
 pub use client::{AgentEnd, Client};
 pub use options::{AgentOptions, OptionsError, Role};
 pub use sandbox::LocalSandbox;
 pub use start::{StartError, Started, start};
 pub use work::BODY;
+
+/// Takes back what a server has taken for its clients: blocks start with what a person's programs start with.
+fn limit_open_files(files: Option<u64>) -> bool {
+    let Some(files) = files else { return true };
+    let limit = Rlimit { current: Some(files), ..getrlimit(Resource::Nofile) };
+    setrlimit(Resource::Nofile, limit)
+        .inspect_err(|error| log::error!("open files cannot be limited: {error}"))
+        .is_ok()
+}
 
 /// The whole life of `borges agent`: `args` are those after these two words, as [`AgentOptions::to_args`]
 /// writes them; or `--container` and an executor's directory, for the stand-in of its container.
@@ -68,6 +79,7 @@ pub fn agent_main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     }
     match AgentOptions::from_args(args) {
         Ok(options) => match options.role {
+            Role::Reaper if !limit_open_files(options.open_files) => ExitCode::FAILURE,
             Role::Reaper => reaper::run(&options),
             Role::Agent => agent::run(&options),
         },

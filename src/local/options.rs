@@ -20,6 +20,8 @@ pub struct AgentOptions {
     pub end_with_client: bool,
     /// What the machine is called in offers.
     pub hostname: String,
+    /// How many files it and its blocks may have open, where that is not what its starter may.
+    pub open_files: Option<u64>,
     /// Which of the two processes this is.
     pub role: Role,
 }
@@ -57,6 +59,7 @@ impl AgentOptions {
             disk_mib: 0,
             end_with_client: false,
             hostname: "localhost".to_owned(),
+            open_files: None,
             role: Role::Reaper,
         }
     }
@@ -76,6 +79,9 @@ impl AgentOptions {
                 "--hostname" => {
                     let name = args.next().and_then(|name| name.into_string().ok());
                     options.hostname = name.ok_or(OptionsError::BadValue("--hostname"))?;
+                }
+                "--open-files" => {
+                    options.open_files = Some(number("--open-files", args.next().as_deref())?);
                 }
                 "--end-with-client" => options.end_with_client = true,
                 "--role" => {
@@ -105,6 +111,9 @@ impl AgentOptions {
         args.extend(["--hostname".into(), self.hostname.clone().into()]);
         if self.end_with_client {
             args.push("--end-with-client".into());
+        }
+        if let Some(files) = self.open_files {
+            args.extend(["--open-files".into(), files.to_string().into()]);
         }
         let role = match self.role {
             Role::Reaper => "reaper",
@@ -145,6 +154,7 @@ mod tests {
             disk_mib: 7,
             end_with_client: true,
             hostname: "h".to_owned(),
+            open_files: Some(1024),
             role: Role::Agent,
         };
         assert_eq!(AgentOptions::from_args(options.to_args()), Ok(options.clone()));

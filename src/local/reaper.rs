@@ -10,14 +10,15 @@ use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, ExitCode, Stdio};
 
-use rustix::process::{Pid, getpid, set_child_subreaper, setsid};
+use rustix::process::{Pid, getpid, getsid, set_child_subreaper, setsid};
 
 use super::container;
 use super::container::notes::{self, Order};
 use super::end::{self, Waited};
 use super::layout::{Layout, sandbox_in};
 use super::options::{AgentOptions, Role};
-use super::table::{self, Row};
+use super::processes::is_block;
+use super::table::{self, Row, STARTING};
 
 /// Starts the agent and outlives it.
 pub(crate) fn run(options: &AgentOptions) -> ExitCode {
@@ -44,7 +45,10 @@ pub(crate) fn run(options: &AgentOptions) -> ExitCode {
             Ok(Waited::Ended(pid, exit)) => {
                 // Ours only since the agent is dead: the table is its last word.
                 let rows = rows.get_or_insert_with(|| read(&path));
-                if let Some(row) = rows.get(&pid.as_raw_nonzero().get()) {
+                // One that the agent did not live to note is the one it had announced.
+                let announced =
+                    || rows.get(&STARTING).filter(|_| getsid(None).is_ok_and(|own| is_block(pid, own)));
+                if let Some(row) = rows.get(&pid.as_raw_nonzero().get()).or_else(announced) {
                     end::kill_rest(pid);
                     let executor = layout.executor(&row.framework, &row.launch);
                     // Who stands in for a container notes its end itself.

@@ -25,11 +25,15 @@ pub(crate) struct Head {
 /// A launch and its process.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Row {
+    /// [`STARTING`] before there is one.
     pub(crate) pid: i32,
     pub(crate) framework: String,
     pub(crate) launch: String,
     pub(crate) held: Quantities,
 }
+
+/// Stands for the process that is about to be started; there is one at a time.
+pub(crate) const STARTING: i32 = 0;
 
 /// A table that is being written.
 #[derive(Debug)]
@@ -49,16 +53,17 @@ impl Table {
     }
 
     /// Writes a row; the slot it is in.
-    pub(crate) fn put(
-        &mut self,
-        pid: i32,
-        framework: &str,
-        launch: &str,
-        held: &Quantities,
-    ) -> io::Result<u32> {
-        use std::fmt::Write;
+    pub(crate) fn put(&mut self, row: &Row) -> io::Result<u32> {
         let slot = self.empty.pop().unwrap_or(self.slots);
         self.slots = self.slots.max(slot + 1);
+        self.write(slot, row)?;
+        Ok(slot)
+    }
+
+    /// Writes a row in place of the one in a slot.
+    pub(crate) fn write(&mut self, slot: u32, row: &Row) -> io::Result<()> {
+        use std::fmt::Write;
+        let Row { pid, framework, launch, held } = row;
         let row = &mut self.row;
         row.clear();
         let Quantities { milli_cpus, mem_mib, disk_mib, gpus, ports } = held;
@@ -72,8 +77,7 @@ impl Table {
             }
         }
         row.push('\n');
-        self.file.write_all_at(row.as_bytes(), u64::from(slot) * SLOT as u64)?;
-        Ok(slot)
+        self.file.write_all_at(row.as_bytes(), u64::from(slot) * SLOT as u64)
     }
 
     /// Empties a slot.
@@ -134,13 +138,19 @@ mod tests {
             ..Quantities::default()
         };
         let long = "l".repeat(255);
-        let first = table.put(10, "f", "r.1.1", &held).unwrap();
-        let second = table
-            .put(11, &long, &long, &Quantities { ports: vec![(60_000, 60_001); 200], ..held.clone() })
-            .unwrap();
+        let row = |pid, framework: &str, launch: &str| Row {
+            pid,
+            framework: framework.to_owned(),
+            launch: launch.to_owned(),
+            held: held.clone(),
+        };
+        let first = table.put(&row(10, "f", "r.1.1")).unwrap();
+        let many = Quantities { ports: vec![(60_000, 60_001); 200], ..held.clone() };
+        let second = table.put(&Row { held: many, ..row(11, &long, &long) }).unwrap();
         table.clear(first).unwrap();
-        assert_eq!(table.put(12, "f", "r.2.1", &held).unwrap(), first, "a slot is used again");
-        table.put(13, "f", "r.3.1", &held).unwrap();
+        assert_eq!(table.put(&row(12, "f", "r.2.1")).unwrap(), first, "a slot is used again");
+        let third = table.put(&row(STARTING, "f", "r.3.1")).unwrap();
+        table.write(third, &row(13, "f", "r.3.1")).unwrap();
         let (read_head, rows) = read(&path).unwrap().unwrap();
         assert_eq!(read_head, start);
         let mut pids: Vec<_> = rows.keys().copied().collect();

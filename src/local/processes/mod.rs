@@ -36,7 +36,7 @@ use super::exit::Exit;
 use super::layout::{Layout, sandbox_in, stopped_in};
 use super::program::Programs;
 use super::state::{Force, Launch, Started, Stop};
-use super::table::{self, Head, Row, Table};
+use super::table::{self, Head, Row, STARTING, Table};
 
 /// The variables that a block has from the agent where it is not given others.
 const OWN: [(&str, Option<&str>); 4] = [
@@ -136,16 +136,22 @@ impl Processes {
             Ok(false) => return Started::Repeat(self.past(&launch.framework, &launch.id)),
             Err(error) => return failed(format!("the sandbox cannot be made: {}", words(&error))),
         }
+        // Noted before: whoever comes after us, should we die in between, knows what that process is.
+        let row = Row {
+            pid: STARTING,
+            framework: launch.framework.to_string(),
+            launch: launch.id.to_string(),
+            held: launch.work.held.clone(),
+        };
+        let slot = written(self.table.put(&row));
         match self.spawn(launch, &executor) {
             Ok(pid) => {
-                let row = Row {
-                    pid: pid.as_raw_nonzero().get(),
-                    framework: launch.framework.to_string(),
-                    launch: launch.id.to_string(),
-                    held: launch.work.held.clone(),
-                };
+                let row = Row { pid: pid.as_raw_nonzero().get(), ..row };
+                if let Some(slot) = slot {
+                    written(self.table.write(slot, &row));
+                }
                 let is_container = launch.work.image.is_some();
-                self.put(launch.key, pid, executor, row, is_container);
+                self.put(launch.key, pid, executor, slot, is_container.then_some(row));
                 if is_container {
                     self.starting.insert(launch.key);
                     return Started::Starting;
@@ -153,6 +159,9 @@ impl Processes {
                 Started::Running
             }
             Err(Trouble { exit, reason, message }) => {
+                if let Some(slot) = slot {
+                    written(self.table.clear(slot));
+                }
                 let sandbox = sandbox_in(executor);
                 // Where its output would be, for who looks there first.
                 let said = File::options().append(true).open(sandbox.join("block/stderr"));
@@ -167,14 +176,11 @@ impl Processes {
         }
     }
 
-    /// Notes a child, in the table and here.
-    fn put(&mut self, key: u64, pid: Pid, executor: PathBuf, row: Row, is_container: bool) {
-        let slot = self.table.put(row.pid, &row.framework, &row.launch, &row.held).inspect_err(|error| {
-            log::error!("the table of processes cannot be written: {error}");
-        });
+    /// Takes note of a child; `container` is the row of one that stands in for a container.
+    fn put(&mut self, key: u64, pid: Pid, executor: PathBuf, slot: Option<u32>, container: Option<Row>) {
         self.keys.insert(pid, key);
-        let container = is_container.then(|| Box::new(row));
-        self.blocks.insert(key, Block { pid, executor, origin: Origin::Child(slot.ok()), container });
+        let container = container.map(Box::new);
+        self.blocks.insert(key, Block { pid, executor, origin: Origin::Child(slot), container });
     }
 
     /// Makes a launch's directories; false when they were made before.
@@ -239,7 +245,12 @@ impl Processes {
     }
 }
 
+/// What the table said; that it could not be written is told, and costs no block.
+fn written<T>(result: io::Result<T>) -> Option<T> {
+    result.inspect_err(|error| log::error!("the table of processes cannot be written: {error}")).ok()
+}
+
 /// Whether a process leads a group in the session of a reaper: only a block of that one's does.
-fn is_block(pid: Pid, session: Pid) -> bool {
+pub(super) fn is_block(pid: Pid, session: Pid) -> bool {
     getpgid(Some(pid)).is_ok_and(|group| group == pid) && getsid(Some(pid)).is_ok_and(|it| it == session)
 }

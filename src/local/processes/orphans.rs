@@ -1,14 +1,15 @@
 //! What earlier agents of the same directory left running.
 
 use std::fs;
-use std::path::PathBuf;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
 
 use rustix::process::{Pid, getsid};
 
-use super::{Block, Origin, Processes, is_block};
+use super::{Block, Origin, Processes, is_block, written};
 use crate::local::container::notes;
-use crate::local::layout::Layout;
-use crate::local::table::{self, Row};
+use crate::local::layout::{Layout, sandbox_in};
+use crate::local::table::{self, Row, STARTING};
 
 /// A block that is to be taken over.
 #[derive(Debug)]
@@ -41,8 +42,12 @@ pub(super) fn find(layout: &Layout) -> (Vec<Orphan>, Vec<PathBuf>) {
         let session = Pid::from_raw(head.session).filter(|session| !here || Some(*session) != own);
         let Some(session) = session else { continue };
         let mut left = false;
-        for row in rows.into_values() {
+        for mut row in rows.into_values() {
             let executor = layout.executor(&row.framework, &row.launch);
+            if row.pid == STARTING && here {
+                row.pid = seek(&sandbox_in(executor.clone()), session)
+                    .map_or(STARTING, |pid| pid.as_raw_nonzero().get());
+            }
             let alive = here && Pid::from_raw(row.pid).is_some_and(|pid| is_block(pid, session));
             let is_container = notes::is_container(&executor);
             let began = !is_container || notes::has_started(&executor);
@@ -60,6 +65,17 @@ pub(super) fn find(layout: &Layout) -> (Vec<Orphan>, Vec<PathBuf>) {
     }
     found.sort_by_key(|orphan| orphan.row.pid);
     (found, spent)
+}
+
+/// The process that was started in a sandbox, by an agent that did not live to note it.
+fn seek(sandbox: &Path, session: Pid) -> Option<Pid> {
+    let named = [b"MESOS_SANDBOX=", sandbox.as_os_str().as_bytes()].concat();
+    let processes = fs::read_dir("/proc").ok()?.flatten();
+    let pids = processes.filter_map(|entry| Pid::from_raw(entry.file_name().to_str()?.parse().ok()?));
+    pids.filter(|pid| is_block(*pid, session)).find(|pid| {
+        let environment = fs::read(format!("/proc/{}/environ", pid.as_raw_nonzero())).unwrap_or_default();
+        environment.split(|byte| *byte == 0).any(|variable| variable == named)
+    })
 }
 
 impl Processes {
@@ -100,7 +116,9 @@ impl Processes {
         match Self::stand_in(&executor) {
             Ok(pid) => {
                 log::info!("`{}` has a new stand-in, process {}", row.launch, pid.as_raw_nonzero());
-                self.put(key, pid, executor, Row { pid: pid.as_raw_nonzero().get(), ..row }, true);
+                let row = Row { pid: pid.as_raw_nonzero().get(), ..row };
+                let slot = written(self.table.put(&row));
+                self.put(key, pid, executor, slot, Some(row));
                 true
             }
             Err(trouble) => {
