@@ -1,5 +1,6 @@
 //! Stands at the doors: no request, reading ones and the websocket included, gets past it unjudged.
 
+use std::cell::OnceCell;
 use std::net::SocketAddr;
 
 use actix_web::body::{BoxBody, MessageBody};
@@ -13,9 +14,33 @@ use super::answer::problem;
 use super::doors::{Facts, Rules, Verdict, judge, looks_local};
 use super::{credentials, peer};
 
-/// The address of ours that a connection came to.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct OwnAddress(pub(super) SocketAddr);
+/// What is known of a connection.
+#[derive(Debug)]
+pub(super) struct Connected {
+    /// The address of ours that it came to.
+    own: SocketAddr,
+    /// It was seen that a process of this user holds the other end: nobody else gets hold of that socket
+    /// unless this user hands it on.
+    owner: OnceCell<u32>,
+}
+
+impl Connected {
+    pub(super) fn to(own: SocketAddr) -> Self {
+        Self { own, owner: OnceCell::new() }
+    }
+
+    /// Whose process holds the other end.
+    fn owner(&self, peer: SocketAddr) -> Option<u32> {
+        if let Some(&owner) = self.owner.get() {
+            return Some(owner);
+        }
+        let owner = peer::socket_owner(peer, self.own).unwrap_or_else(|error| {
+            log::warn!("whose the connection from {peer} is cannot be seen: {error}");
+            None
+        })?;
+        Some(*self.owner.get_or_init(|| owner))
+    }
+}
 
 /// Who stands at the doors, and by which rules.
 #[derive(Debug, Clone)]
@@ -39,17 +64,16 @@ pub(super) async fn guard(
     let twice_from = request.headers().get_all(ORIGIN).count() > 1;
     let unknown = SocketAddr::from(([0, 0, 0, 0], 0));
     let peer = request.peer_addr().unwrap_or(unknown);
-    let local = request.conn_data::<OwnAddress>().map_or(unknown, |own| own.0);
+    let connected = request.conn_data::<Connected>();
+    let local = connected.map_or(unknown, |connected| connected.own);
     let forwarded = [FORWARDED, VIA].iter().any(|name| request.headers().contains_key(name))
         || request.headers().contains_key("x-forwarded-for");
-    // Whose socket it is costs a look into /proc: only where it can matter.
-    let peer_is_ours = !forwarded && looks_local(peer, local) && {
-        let owner = peer::socket_owner(peer, local).unwrap_or_else(|error| {
-            log::warn!("whose the connection from {peer} is cannot be seen: {error}");
-            None
-        });
-        owner.is_some_and(|owner| owner == 0 || owner == doors.user)
-    };
+    // Whose socket it is costs a look into all of the kernel's: once a connection, where it can matter.
+    let peer_is_ours = !forwarded
+        && looks_local(peer, local)
+        && connected
+            .and_then(|connected| connected.owner(peer))
+            .is_some_and(|owner| owner == 0 || owner == doors.user);
     let by_query = credentials::query_token(request.query_string());
     let facts = Facts {
         peer,

@@ -141,7 +141,9 @@ pub async fn serve(server: Server, listener: TcpListener) -> std::io::Result<()>
         if let Some(stream) = connection.downcast_ref::<actix_web::rt::net::TcpStream>()
             && let Ok(own) = stream.local_addr()
         {
-            data.insert(guard::OwnAddress(own));
+            data.insert(guard::Connected::to(own));
+            // A frame must not wait until the one before it is confirmed. Where it cannot be set, it is only later.
+            let _late = stream.set_nodelay(true);
             // Where it cannot be set, a client that takes nothing in is only given up later.
             let _unset = set_tcp_user_timeout(stream, UNTAKEN);
         }
