@@ -1,5 +1,8 @@
 //! The way through: a document in, a plan or problems out.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
 use crate::babel::{Language, Languages};
 use crate::org::{Block, Bodies, Document, Keyword, Origin, Position, nearest};
 use crate::task::{Command, Edge, Requirement, TaskSpec};
@@ -32,7 +35,7 @@ pub struct Request {
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Plan {
     /// What runs, in document order, numbered from 1.
-    pub tasks: Vec<TaskSpec>,
+    pub tasks: Vec<Arc<TaskSpec>>,
     /// Who waits for whom; no circles; at most one edge between two tasks; sorted.
     pub edges: Vec<Edge>,
     /// What does not run, in document order.
@@ -345,23 +348,29 @@ fn runs(candidate: &Candidate) -> bool {
 fn assemble(candidates: Vec<Candidate>, waits: &[Wait], warnings: Vec<Problem>, request: &Request) -> Plan {
     let mut plan = Plan { warnings, ..Plan::default() };
     let mut numbers = vec![0; candidates.len()];
+    // A hundred thousand blocks are run by a handful of programs.
+    let mut commands = BTreeMap::new();
     for (place, Candidate { block, fate }) in candidates.into_iter().enumerate() {
         let (name, line) = (title(block), block.begin_line);
         match fate {
             Fate::NotAsked => {}
             Fate::Skipped(reason) => plan.skipped.push(Skip { block: name, line, reason }),
             Fate::Runs { language, asked, held, body } => {
-                let mut arguments = language.arguments;
-                arguments.push(Command::BODY.to_owned());
+                let (program, arguments): &(Arc<str>, Arc<[String]>) = commands
+                    .entry((language.program, language.arguments))
+                    .or_insert_with_key(|(program, arguments)| {
+                        let body = Command::BODY.to_owned();
+                        (program.as_str().into(), arguments.iter().cloned().chain([body]).collect())
+                    });
                 numbers[place] = u32::try_from(plan.tasks.len() + 1).unwrap_or(u32::MAX);
-                plan.tasks.push(TaskSpec {
+                plan.tasks.push(Arc::new(TaskSpec {
                     number: numbers[place],
                     block: name.into(),
                     line,
                     index: 1,
                     command: Command {
-                        program: language.program,
-                        arguments,
+                        program: program.clone(),
+                        arguments: arguments.clone(),
                         environment: asked.environment,
                         directory: directory(asked.directory, request),
                         body: body.into(),
@@ -369,7 +378,7 @@ fn assemble(candidates: Vec<Candidate>, waits: &[Wait], warnings: Vec<Problem>, 
                     resources: asked.resources,
                     policy: asked.policy,
                     held,
-                });
+                }));
             }
         }
     }

@@ -140,7 +140,7 @@ impl Handler<SubmitDocument> for Scheduler {
             title,
             document,
             key,
-            tasks: plan.tasks.into_iter().map(Arc::new).collect(),
+            tasks: plan.tasks,
             edges: plan.edges,
         });
         if let Some(key) = &record.key {
