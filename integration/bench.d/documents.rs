@@ -7,6 +7,16 @@ pub(crate) fn blocks(count: usize) -> String {
     "#+begin_src sh\ntrue\n#+end_src\n".repeat(count)
 }
 
+/// As many blocks that say `hi`.
+pub(crate) fn echoes(count: usize) -> String {
+    "#+begin_src sh\necho hi\n#+end_src\n".repeat(count)
+}
+
+/// As many blocks for which no machine is large enough.
+pub(crate) fn waiting(count: usize) -> String {
+    format!("#+property: header-args :cpu 9999\n{}", blocks(count))
+}
+
 /// At least so many bytes of Org as people write it: a block with its arguments in each section, between
 /// headlines, drawers, lists, tables and paragraphs.
 pub(crate) fn prose(bytes: usize) -> String {

@@ -6,15 +6,30 @@
 //! | file | |
 //! |---|---|
 //! | `main` | arguments, the program's other lives, the table |
-//! | `measure` | wall and CPU of a whole tree of processes; median, smallest, largest |
+//! | `measure` | wall, CPU and memory of processes; median, smallest, largest |
 //! | `blocks` | 1: ten thousand blocks beside a bare loop and xargs |
+//! | `outputs` | 2: a thousand blocks through a server beside task-spooler |
+//! | `latency` | 3: from a POST to the first instruction, and to the end, beside a bare spawn |
+//! | `waiting` | 4: what a block costs that waits, by how many do |
+//! | `posts` | 6: POSTs beside an echo |
 //! | `parse` | 8: reading Org beside orgize and a scan of lines |
+//! | `listeners` | 9: a thousand websockets beside raw sockets |
 //! | `documents` | the documents they work on |
+//! | `client` | HTTP and websockets for the benchmarks; the peers that are this program again |
+//! | `served` | the server, as the tests start it |
 
 mod blocks;
+mod client;
 mod documents;
+mod latency;
+mod listeners;
 mod measure;
+mod outputs;
 mod parse;
+mod posts;
+#[path = "../served/mod.rs"]
+mod served;
+mod waiting;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -25,7 +40,7 @@ use clap::Parser;
 #[derive(Parser)]
 #[command(name = "integration/bench")]
 struct Arguments {
-    /// Numbers of the benchmarks to run: 1, 8; without any, all.
+    /// Numbers of the benchmarks to run: 1, 2, 3, 4, 6, 8, 9; without any, all.
     benchmarks: Vec<u8>,
     /// How often each contender has its turn.
     #[arg(long, default_value_t = 5)]
@@ -33,6 +48,9 @@ struct Arguments {
     /// Blocks in the document of benchmark 1.
     #[arg(long, default_value_t = 10_000)]
     blocks: usize,
+    /// How long benchmark 6 posts on each number of connections, in seconds, in as many pieces as rounds.
+    #[arg(long, default_value_t = 60)]
+    seconds: u64,
     /// A folder of Org documents, all of which benchmark 8 reads too.
     #[arg(long)]
     folder: Option<PathBuf>,
@@ -40,6 +58,9 @@ struct Arguments {
     #[arg(long, hide = true)]
     bench: bool,
 }
+
+/// The benchmarks there are.
+const BENCHMARKS: [u8; 7] = [1, 2, 3, 4, 6, 8, 9];
 
 /// A line of the table.
 struct Row {
@@ -56,6 +77,8 @@ fn main() -> ExitCode {
     match arguments.first().map(String::as_str) {
         Some("spawn-loop") => return blocks::spawn_loop(&arguments[1..]),
         Some("parse-once") => return parse::parse_once(&arguments[1..]),
+        Some("echo") => return posts::echo(),
+        Some("raw-feed") => return listeners::raw_feed(&arguments[1..]),
         _ => {}
     }
     // Optimised for nothing, the figures would be worth nothing.
@@ -65,8 +88,8 @@ fn main() -> ExitCode {
     }
     let arguments = Arguments::parse();
     let wanted = |number| arguments.benchmarks.is_empty() || arguments.benchmarks.contains(&number);
-    if let Some(number) = arguments.benchmarks.iter().find(|number| ![1, 8].contains(*number)) {
-        eprintln!("there is no benchmark {number}: there are 1 and 8");
+    if let Some(number) = arguments.benchmarks.iter().find(|number| !BENCHMARKS.contains(number)) {
+        eprintln!("there is no benchmark {number}: there are {BENCHMARKS:?}");
         return ExitCode::from(2);
     }
     let mut rows = Vec::new();
@@ -83,9 +106,19 @@ fn main() -> ExitCode {
         }
     };
     run(1, &|| blocks::measured(arguments.blocks, arguments.rounds));
+    run(2, &|| outputs::measured(arguments.rounds));
+    run(3, &|| latency::measured(arguments.rounds));
+    run(4, &|| waiting::measured(arguments.rounds));
+    run(6, &|| posts::measured(arguments.rounds, arguments.seconds));
     run(8, &|| parse::measured(arguments.folder.as_deref(), arguments.rounds));
+    run(9, &|| listeners::measured(arguments.rounds));
     print(&rows);
     if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+}
+
+/// An error, in words.
+fn said(error: impl std::fmt::Display) -> String {
+    error.to_string()
 }
 
 fn print(rows: &[Row]) {

@@ -1,11 +1,16 @@
-//! Wall and CPU of a whole tree of processes; the middle of several measurements.
+//! Wall, CPU and memory of processes, one or a whole tree; the middle of several measurements.
 
+use std::fs;
 use std::process::{Command, ExitStatus};
 use std::time::Duration;
 
 use borges::clock::Clock;
 use nix::sys::resource::{UsageWho, getrusage};
-use nix::sys::wait::wait;
+use nix::sys::wait::{WaitPidFlag, WaitStatus, wait, waitpid};
+use nix::time::{clock_getcpuclockid, clock_gettime};
+use nix::unistd::Pid;
+
+use crate::said;
 
 /// What a command cost.
 #[derive(Debug, Clone, Copy)]
@@ -24,6 +29,8 @@ pub(crate) struct Cost {
 /// and its CPU with it. What would escape: a child whose parent ignores SIGCHLD.
 pub(crate) fn tree(command: &mut Command) -> Result<Cost, String> {
     nix::sys::prctl::set_child_subreaper(true).map_err(|error| format!("no subreaper: {error}"))?;
+    // What an earlier benchmark has left behind is none of this one's.
+    while waitpid(None, Some(WaitPidFlag::WNOHANG)).is_ok_and(|status| status != WaitStatus::StillAlive) {}
     let clock = Clock::system();
     let before = cpu_of_children()?;
     let mut child = command.spawn().map_err(|error| format!("`{command:?}` does not start: {error}"))?;
@@ -52,14 +59,51 @@ fn cpu(who: UsageWho) -> Result<Duration, String> {
     Ok(micros(usage.user_time()) + micros(usage.system_time()))
 }
 
+/// User and system time of another process so far, all its threads included.
+pub(crate) fn cpu_of(process: u32) -> Result<Duration, String> {
+    let process = Pid::from_raw(i32::try_from(process).map_err(said)?);
+    let time = clock_getcpuclockid(process).and_then(clock_gettime);
+    time.map(Duration::from).map_err(|error| format!("no CPU time of process {process}: {error}"))
+}
+
+/// Of that, what the threads of this name have had.
+pub(crate) fn cpu_of_threads(process: u32, name: &str) -> Result<Duration, String> {
+    let mut nanoseconds = 0;
+    for thread in fs::read_dir(format!("/proc/{process}/task")).map_err(said)? {
+        let thread = thread.map_err(said)?.path();
+        if fs::read_to_string(thread.join("comm")).map_err(said)?.trim_end() == name {
+            let text = fs::read_to_string(thread.join("schedstat")).map_err(said)?;
+            nanoseconds += text.split(' ').next().unwrap_or_default().parse::<u64>().map_err(said)?;
+        }
+    }
+    Ok(Duration::from_nanos(nanoseconds))
+}
+
+/// The memory another process holds for itself, in bytes: without the pages of its files.
+pub(crate) fn memory_of(process: u32) -> Result<u64, String> {
+    memory(&process.to_string(), "RssAnon:")
+}
+
 /// The most memory this process ever held, in bytes.
 pub(crate) fn peak_memory() -> Result<u64, String> {
-    let status = std::fs::read_to_string("/proc/self/status").map_err(|error| error.to_string())?;
+    memory("self", "VmHWM:")
+}
+
+fn memory(process: &str, kind: &str) -> Result<u64, String> {
+    let status = fs::read_to_string(format!("/proc/{process}/status")).map_err(said)?;
     status
         .lines()
-        .find_map(|line| line.strip_prefix("VmHWM:")?.trim().strip_suffix(" kB")?.parse::<u64>().ok())
+        .find_map(|line| line.strip_prefix(kind)?.trim().strip_suffix(" kB")?.parse::<u64>().ok())
         .map(|kib| kib * 1024)
-        .ok_or_else(|| "no `VmHWM` in /proc/self/status".to_owned())
+        .ok_or_else(|| format!("no `{kind}` in /proc/{process}/status"))
+}
+
+/// The value below which this share of the sorted lies.
+pub(crate) fn quantile(sorted: &[f64], share: f64) -> f64 {
+    #[expect(clippy::cast_precision_loss, reason = "counts are far below 2^52")]
+    let place = (sorted.len() as f64 * share).ceil();
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "between 0 and the length")]
+    sorted.get((place as usize).saturating_sub(1)).copied().unwrap_or(f64::NAN)
 }
 
 /// The middle of what was measured, with its ends.

@@ -65,6 +65,11 @@ impl Served {
         command
     }
 
+    /// The server's process.
+    pub(crate) fn pid(&self) -> u32 {
+        self.server.as_ref().expect("it runs").id()
+    }
+
     pub(crate) fn signal(&mut self, signal: Signal) {
         let mut server = self.server.take().unwrap();
         kill(Pid::from_raw(server.id().try_into().unwrap()), signal).unwrap();

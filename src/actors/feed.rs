@@ -170,21 +170,23 @@ impl Feed {
 impl Ring {
     /// Tells what is saved up to the first number that is still held back.
     fn tell(&mut self) {
-        let mut batch = Vec::new();
+        let mut told = Vec::new();
         while let Some(mut entries) = self.untold.remove(&(self.last_told + 1)) {
             self.last_told += entries.len() as u64;
-            batch.append(&mut entries);
+            told.append(&mut entries);
         }
-        while !batch.is_empty() {
-            let rest = batch.split_off(batch.len().min(BATCH));
-            self.held += batch.len();
-            self.batches.push_back(Arc::new(Batch::new(batch)));
-            batch = rest;
-        }
-        while self.held > RING
-            && let Some(oldest) = self.batches.pop_front()
-        {
-            self.held -= oldest.entries.len();
+        // Each batch has room for its own entries only, and what falls off goes at once: of a document with a
+        // hundred thousand blocks nothing is held twice.
+        let mut told = told.into_iter();
+        while told.len() > 0 {
+            let entries: Vec<Entry> = told.by_ref().take(BATCH).collect();
+            self.held += entries.len();
+            self.batches.push_back(Arc::new(Batch::new(entries)));
+            while self.held > RING
+                && let Some(oldest) = self.batches.pop_front()
+            {
+                self.held -= oldest.entries.len();
+            }
         }
     }
 

@@ -30,6 +30,15 @@ pub struct Parsed {
     pub plan: Result<Plan, Vec<Problem>>,
 }
 
+impl ParseDocument {
+    /// Reads it.
+    pub(super) fn read(&self) -> Parsed {
+        let document = org::parse(&self.source, &self.defaults);
+        let plan = spec::plan(&self.source, &document, &self.request);
+        Parsed { document, plan }
+    }
+}
+
 impl Message for ParseDocument {
     type Result = Parsed;
 }
@@ -50,9 +59,7 @@ impl Actor for Parser {
 impl Handler<ParseDocument> for Parser {
     type Result = Parsed;
 
-    fn handle(&mut self, message: ParseDocument, _: &mut SyncContext<Self>) -> Parsed {
-        let document = org::parse(&message.source, &message.defaults);
-        let plan = spec::plan(&message.source, &document, &message.request);
-        Parsed { document, plan }
+    fn handle(&mut self, document: ParseDocument, _: &mut SyncContext<Self>) -> Parsed {
+        document.read()
     }
 }

@@ -43,7 +43,7 @@ fn table(plan: &Plan) -> String {
     edges.sort_unstable_by_key(|edge| (edge.to, edge.from));
     let mut edges = edges.into_iter().peekable();
     for task in &plan.tasks {
-        let TaskSpec { number, block, line, command, resources, .. } = task;
+        let TaskSpec { number, block, line, command, resources, .. } = &**task;
         let mut notes = notes(task);
         notes.extend(plan.included.get(number).map(|file| format!("in {file}")));
         while let Some(edge) = edges.next_if(|edge| edge.to == *number) {

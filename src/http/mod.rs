@@ -186,6 +186,8 @@ pub async fn serve(server: Server, listener: TcpListener) -> std::io::Result<()>
         {
             data.insert(guard::OwnAddress(own));
             data.insert(guard::PeerOwner::default());
+            // A frame must not wait until the one before it is confirmed. Where it cannot be set, it is only later.
+            let _late = stream.set_nodelay(true);
             // Where it cannot be set, a client that takes nothing in is only given up later.
             let _unset = set_tcp_user_timeout(stream, UNTAKEN);
         }

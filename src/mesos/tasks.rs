@@ -38,8 +38,10 @@ pub fn info(launch: LaunchId, spec: &TaskSpec, agent: &str, resources: Vec<Resou
         resources,
         command: Some(CommandInfo {
             shell: Some(false),
-            value: Some(command.program.clone()),
-            arguments: std::iter::once(&command.program).chain(&command.arguments).cloned().collect(),
+            value: Some(command.program.to_string()),
+            arguments: std::iter::once(command.program.to_string())
+                .chain(command.arguments.iter().cloned())
+                .collect(),
             environment: Some(Environment { variables: own.into_iter().chain(asked).collect() }),
             ..CommandInfo::default()
         }),

@@ -1,5 +1,8 @@
 //! What runs → tasks, edges, and what is skipped.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
 use crate::task::{Command, Edge, TaskSpec};
 
 use super::candidate::{Candidate, Fate};
@@ -18,24 +21,30 @@ pub(super) fn assemble(
 ) -> Plan {
     let mut plan = Plan { warnings, ..Plan::default() };
     let mut numbers = vec![0; candidates.len()];
+    // A hundred thousand blocks are run by a handful of programs.
+    let mut commands = BTreeMap::new();
     for (place, Candidate { fate, .. }) in candidates.into_iter().enumerate() {
         let (name, (file, line)) = (names.title(place), names.place(place));
         match fate {
             Fate::NotAsked => {}
             Fate::Skipped(reason) => plan.skipped.push(Skip { block: name, file, line, reason }),
             Fate::Runs { language, asked, held, body, .. } => {
-                let mut arguments = language.arguments;
-                arguments.push(Command::BODY.to_owned());
+                let (program, arguments): &(Arc<str>, Arc<[String]>) = commands
+                    .entry((language.program, language.arguments))
+                    .or_insert_with_key(|(program, arguments)| {
+                        let body = Command::BODY.to_owned();
+                        (program.as_str().into(), arguments.iter().cloned().chain([body]).collect())
+                    });
                 numbers[place] = u32::try_from(plan.tasks.len() + 1).unwrap_or(u32::MAX);
                 plan.included.extend(file.map(|file| (numbers[place], file)));
-                plan.tasks.push(TaskSpec {
+                plan.tasks.push(Arc::new(TaskSpec {
                     number: numbers[place],
                     block: name.into(),
                     line,
                     index: 1,
                     command: Command {
-                        program: language.program,
-                        arguments,
+                        program: program.clone(),
+                        arguments: arguments.clone(),
                         environment: asked.environment,
                         directory: match &asked.image {
                             // The document's directory is none of a container's.
@@ -48,7 +57,7 @@ pub(super) fn assemble(
                     resources: asked.resources,
                     policy: asked.policy,
                     held,
-                });
+                }));
             }
         }
     }

@@ -41,7 +41,7 @@ pub struct Request {
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Plan {
     /// What runs, in document order, numbered from 1.
-    pub tasks: Vec<TaskSpec>,
+    pub tasks: Vec<Arc<TaskSpec>>,
     /// The files of those tasks whose blocks stand in another file than the document, by number; their lines are
     /// those of that file.
     pub included: BTreeMap<u32, Arc<str>>,

@@ -33,9 +33,9 @@ pub struct TaskSpec {
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Command {
     /// A program's path, or its name to be looked up on the `PATH` of the machine, or the image, it runs on.
-    pub program: String,
+    pub program: Arc<str>,
     /// Arguments after the program's name; [`Command::BODY`] stands for the body's file.
-    pub arguments: Vec<String>,
+    pub arguments: Arc<[String]>,
     /// Variables set for it, beside those every block gets.
     pub environment: Vec<(String, String)>,
     /// Working directory: absolute, or below the sandbox; `None` is the sandbox itself.

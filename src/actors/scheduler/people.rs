@@ -165,7 +165,7 @@ impl Handler<SubmitDocument> for Scheduler {
         if let Some(first) = key.as_ref().and_then(|key| self.keys.get(key)) {
             let run = first.id;
             // Only some of its blocks are another wish.
-            let is_same = first.document == document && first.tasks.iter().map(AsRef::as_ref).eq(&plan.tasks);
+            let is_same = first.document == document && first.tasks == plan.tasks;
             if !is_same {
                 return Box::pin(ready(Err(Unaccepted::KeyReused(run))).into_actor(self));
             }
@@ -180,7 +180,7 @@ impl Handler<SubmitDocument> for Scheduler {
             title,
             document,
             key,
-            tasks: plan.tasks.into_iter().map(Arc::new).collect(),
+            tasks: plan.tasks,
             edges: plan.edges,
         });
         if let Some(key) = &record.key {

@@ -16,7 +16,8 @@ fn told_of(source: &[u8], request: &Request) -> String {
     };
     match plan(source, &org::parse(source, &[]), request) {
         Ok(plan) => {
-            for TaskSpec { number, block, line, command, resources, policy, held, .. } in &plan.tasks {
+            for task in &plan.tasks {
+                let TaskSpec { number, block, line, command, resources, policy, held, .. } = &**task;
                 write!(text, "{number} {block} (line {line}): {}", command.program).unwrap();
                 write!(text, " {}; {resources}", command.arguments.join(" ")).unwrap();
                 if let Some(directory) = &command.directory {
