@@ -21,9 +21,10 @@ use crate::local::end;
 use crate::local::exit::Exit;
 use crate::local::layout::{sandbox_in, stopped_in};
 
-/// How often a daemon that does not answer any more is asked again, and how many times.
+/// How long after a daemon did not answer it is asked again.
 const PAUSE: Duration = Duration::from_secs(1);
-const MOST_PAUSES: u32 = 60;
+/// How often a container is told to start that does not.
+const MOST_STARTS: u32 = 60;
 
 /// How long a container may take to end that was killed.
 const LAST: Duration = Duration::from_secs(20);
@@ -137,7 +138,7 @@ impl<'a> StandIn<'a> {
     /// Starts the container if it never ran: one that has ended would run again.
     async fn set_going(&mut self, never_ran: bool) -> Result<(), End> {
         let mut starts = never_ran;
-        for _ in 0..MOST_PAUSES {
+        for _ in 0..MOST_STARTS {
             if !starts {
                 return Ok(());
             }
@@ -160,7 +161,7 @@ impl<'a> StandIn<'a> {
                     () = sleep(PAUSE) => false,
                     _ = self.interrupt.recv() => true,
                 };
-                if forced || self.pauses > MOST_PAUSES {
+                if forced {
                     return Err(self.lost(NO_ANSWER));
                 }
             };
@@ -214,10 +215,8 @@ impl<'a> StandIn<'a> {
                 return ended_while_away(code);
             }
             was_away |= said.trouble() == Some(Kind::NoDaemon);
+            // However long it takes: the container may run on, and a launch that may run is not over.
             self.pauses += 1;
-            if self.pauses > MOST_PAUSES {
-                return self.lost(NO_ANSWER);
-            }
             sleep(PAUSE).await;
         }
     }
