@@ -88,9 +88,16 @@ fn room_for(connections: usize) -> Result<(), String> {
 /// Changes by POST: a document whose block finds no room is one change.
 async fn told(served: &Served, with_a_slow_one: bool) -> Result<Turn, String> {
     let slow = if with_a_slow_one { Some(never_read(&served.address).await?) } else { None };
-    let mut posts = TcpStream::connect(&served.address).await.map_err(said)?;
     let post = request("POST", "/org", &documents::waiting(1));
-    let change = async || posts.write_all(&post).await.map_err(said);
+    // Not before the first: a connection that asks nothing for seconds is closed.
+    let mut posts = None;
+    let change = async || {
+        let stream = match posts.take() {
+            Some(stream) => stream,
+            None => TcpStream::connect(&served.address).await.map_err(said)?,
+        };
+        posts.insert(stream).write_all(&post).await.map_err(said)
+    };
     let turn = broadcasts(&served.address, served.pid(), change).await;
     drop(slow);
     turn

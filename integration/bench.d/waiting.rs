@@ -48,16 +48,16 @@ pub(crate) fn measured(rounds: usize) -> Result<Vec<Row>, String> {
 
 fn accepted(count: usize) -> Result<Cost, String> {
     let served = Served::with("");
-    let mut client = Client::connect(&served.address)?;
     let document = documents::waiting(count);
-    client.submit(&document)?;
+    let submit = || Client::connect(&served.address)?.submit(&document);
+    submit()?;
     settle(served.pid())?;
     let now = || -> Result<_, String> {
         let process = served.pid();
         Ok((cpu_of(process)?, cpu_of_threads(process, "store")?, memory_of(process)?))
     };
     let before = now()?;
-    client.submit(&document)?;
+    submit()?;
     settle(served.pid())?;
     let after = now()?;
     #[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
