@@ -5,7 +5,7 @@
 mod served;
 
 use std::fs;
-use std::process::{Command, Output};
+use std::process::Command;
 
 use served::Served;
 
@@ -50,19 +50,6 @@ fn ip(arguments: &[&str]) {
     assert!(done.success(), "ip {arguments:?} (it needs root)");
 }
 
-/// curl, typed on a machine.
-fn curl(machine: &str, arguments: &[&str]) -> (u16, String) {
-    let Output { stdout, stderr, .. } = Command::new("ip")
-        .args(["netns", "exec", machine, "curl", "-sS", "--max-time", "60", "-w", "\n%{http_code}"])
-        .args(arguments)
-        .output()
-        .unwrap();
-    let text = String::from_utf8(stdout).unwrap();
-    let (body, status) = text.rsplit_once('\n').unwrap();
-    assert_ne!(status, "000", "{}", String::from_utf8_lossy(&stderr));
-    (status.parse().unwrap(), body.to_owned())
-}
-
 #[test]
 fn the_originals_setupfile_serves_its_own_machine_and_no_other() {
     let machines = Machines::new();
@@ -71,35 +58,35 @@ fn the_originals_setupfile_serves_its_own_machine_and_no_other() {
     let served = Served::within(&within, SETUPFILE);
     assert_eq!(served.address, "192.168.0.7:8888");
 
+    // curl, typed on the other machine.
+    let from_there = |arguments: &[&str], route: &str| {
+        let (status, body) = served.bytes_from(&["ip", "netns", "exec", other], arguments, route);
+        (status, String::from_utf8(body).unwrap())
+    };
+
     let document = "\n#+name: a\n#+begin_src sh\necho here\n#+end_src\n";
-    let post = ["-X", "POST", "192.168.0.7:8888/org", "-d", document];
-    let (status, text) = curl(ours, &post);
+    let post = ["-X", "POST", "-d", document];
+    let (status, text) = served.curl(&post, "/org");
     assert!(status == 200 && text.starts_with("Scheduled 1 code blocks for execution\n"), "{status} {text}");
     let run = text.lines().find_map(|line| line.strip_prefix("run ")).unwrap();
-    let output = format!("192.168.0.7:8888/tasks/{run}.1/stdout");
-    assert_eq!(curl(ours, &[&format!("{output}?follow=1")]), (200, "here\n".to_owned()));
+    let output = format!("/tasks/{run}.1/stdout");
+    assert_eq!(served.curl(&[], &format!("{output}?follow=1")), (200, "here\n".to_owned()));
 
     let websocket = [
-        "-H",
-        "Connection: Upgrade",
-        "-H",
-        "Upgrade: websocket",
-        "-H",
-        "Sec-WebSocket-Version: 13",
-        "-H",
-        "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
-        "192.168.0.7:8888/ws",
-    ];
-    for refused in [&post[..], &[&output], &["192.168.0.7:8888/"], &websocket] {
-        let (status, text) = curl(other, refused);
-        assert!(status == 401 && text.contains("token"), "{refused:?}: {status} {text}");
+        ["-H", "Connection: Upgrade", "-H", "Upgrade: websocket"],
+        ["-H", "Sec-WebSocket-Version: 13", "-H", "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ=="],
+    ]
+    .concat();
+    for (arguments, route) in [(&post[..], "/org"), (&[], &output), (&[], "/"), (&websocket, "/ws")] {
+        let (status, text) = from_there(arguments, route);
+        assert!(status == 401 && text.contains("token"), "{route}: {status} {text}");
     }
     // Who says that somebody else asks is not the machine itself either.
-    assert_eq!(curl(ours, &["-H", "X-Forwarded-For: 192.168.0.9", "192.168.0.7:8888/org"]).0, 401);
-    assert_eq!(curl(ours, &["192.168.0.7:8888/org"]).1.lines().count(), 1, "nothing else was launched");
+    assert_eq!(served.curl(&["-H", "X-Forwarded-For: 192.168.0.9"], "/org").0, 401);
+    assert_eq!(served.curl(&[], "/org").1.lines().count(), 1, "nothing else was launched");
 
     let token = fs::read_to_string(served.path("state/token")).unwrap();
     let bearer = format!("Authorization: Bearer {}", token.trim());
-    assert_eq!(curl(other, &["-H", &bearer, &output]), (200, "here\n".to_owned()));
-    assert_eq!(curl(other, &[&post[..], &["-H", &bearer]].concat()).0, 200);
+    assert_eq!(from_there(&["-H", &bearer], &output), (200, "here\n".to_owned()));
+    assert_eq!(from_there(&[&post[..], &["-H", &bearer]].concat(), "/org").0, 200);
 }

@@ -98,7 +98,7 @@ fn a_container_keeps_what_a_block_is_promised() {
     served.wait_for(&format!("{run}.3"), "finished");
     let long = served.output(&format!("{run}.3"), "stdout");
     assert_eq!(long.len(), 1 << 20);
-    let copy = served.home.path().join("copy");
+    let copy = served.path("copy");
     let found = Command::new("find").arg(served.sandboxes()).args(["-name", "copy"]).output().unwrap();
     fs::copy(String::from_utf8(found.stdout).unwrap().trim(), &copy).unwrap();
     assert!(fs::read(&copy).unwrap() == long, "byte for byte");
@@ -166,7 +166,7 @@ fn containers_outlive_server_agent_and_all() {
             served.wait_for_output(&task, |text| text == "up\n");
             for who in killed {
                 match *who {
-                    "server" => served.kill_server(),
+                    "server" => served.signal(Signal::SIGKILL),
                     // Reaper and agent at once: nobody of the agent's is left but those who stand in.
                     "agent" => served.kill("--role"),
                     who => served.kill(who),
@@ -242,9 +242,8 @@ fn what_docker_cannot_do_is_the_blocks_failure() {
     assert_eq!(message(3, Some(127)), "`python3` is not in the image `ubuntu`");
     wait_for("no container is left", || daemon.containers().is_empty());
 
-    fs::write(served.home.path().join("bad.org"), document.replace("image ubuntu", "image Ubuntu")).unwrap();
+    fs::write(served.path("bad.org"), document.replace("image ubuntu", "image Ubuntu")).unwrap();
     let (status, text) = served.curl(&["-X", "POST", "--data-binary", "@bad.org"], "/org");
-    let text = String::from_utf8(text).unwrap();
     assert!(
         status == 400 && text.contains("3:29: error: `Ubuntu` is no value of `:image`"),
         "{status} {text}"

@@ -17,7 +17,7 @@ pub(crate) const BORGES: &str = env!("CARGO_BIN_EXE_borges");
 pub(crate) struct Served {
     home: TempDir,
     server: Option<Child>,
-    /// Words before the command that starts it.
+    /// Words before the commands that start it, and that talk to it.
     within: Vec<String>,
     pub(crate) address: String,
 }
@@ -56,9 +56,9 @@ impl Served {
     }
 
     pub(crate) fn command(&self) -> Command {
-        let mut words = self.within.iter().map(String::as_str).chain([BORGES]);
-        let mut command = Command::new(words.next().unwrap());
-        command.args(words).env("BORGES_DATA", self.home.path().join("state"));
+        let within: Vec<&str> = self.within.iter().map(String::as_str).collect();
+        let mut command = behind(&within, BORGES);
+        command.env("BORGES_DATA", self.home.path().join("state"));
         // The original's own way to start it.
         command.arg("-logtostderr=true").arg("-f").arg(self.home.path().join("setup.org"));
         command.env_remove("BORGES_LOG").stdin(Stdio::null()).stdout(Stdio::null());
@@ -88,19 +88,31 @@ impl Served {
         self.home.path().join(name)
     }
 
-    /// curl's answer: status and body.
+    /// curl's answer, typed where the server runs: status and body.
     pub(crate) fn curl(&self, arguments: &[&str], route: &str) -> (u16, String) {
-        let Output { stdout, stderr, .. } = Command::new("curl")
+        let (status, body) = self.bytes(arguments, route);
+        (status, String::from_utf8(body).unwrap())
+    }
+
+    /// The same for a body that need not be text.
+    pub(crate) fn bytes(&self, arguments: &[&str], route: &str) -> (u16, Vec<u8>) {
+        let within: Vec<&str> = self.within.iter().map(String::as_str).collect();
+        self.bytes_from(&within, arguments, route)
+    }
+
+    /// The same, typed elsewhere: behind the words of a command that leads there.
+    pub(crate) fn bytes_from(&self, there: &[&str], arguments: &[&str], route: &str) -> (u16, Vec<u8>) {
+        let Output { mut stdout, stderr, .. } = behind(there, "curl")
             .args(["-sS", "--max-time", "60", "--path-as-is", "-w", "\n%{http_code}"])
             .args(arguments)
             .arg(format!("http://{}{route}", self.address))
             .current_dir(self.home.path())
             .output()
             .unwrap();
-        let text = String::from_utf8(stdout).unwrap();
-        let (body, status) = text.rsplit_once('\n').unwrap();
+        let end = stdout.iter().rposition(|byte| *byte == b'\n').unwrap();
+        let status = String::from_utf8(stdout.split_off(end)).unwrap().trim().to_owned();
         assert_ne!(status, "000", "{}", String::from_utf8_lossy(&stderr));
-        (status.parse().unwrap(), body.to_owned())
+        (status.parse().unwrap(), stdout)
     }
 
     /// Submits a document; its run's id.
@@ -144,4 +156,12 @@ impl Drop for Served {
             }
         }
     }
+}
+
+/// A program behind the words of a command that runs it.
+fn behind(words: &[&str], program: &str) -> Command {
+    let mut words = words.iter().chain([&program]);
+    let mut command = Command::new(words.next().unwrap());
+    command.args(words);
+    command
 }
