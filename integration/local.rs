@@ -16,6 +16,7 @@ use borges::mesos::messages::{
     AgentId, CommandInfo, Environment, FrameworkId, FrameworkInfo, Label, Labels, Offer, TaskId, TaskInfo,
     environment::Variable,
 };
+use borges::mesos::parcel::{Parcel, PlacedFile};
 use borges::mesos::resources::Quantities;
 use borges::mesos::tasks::DIRECTORY_LABEL;
 use borges::mesos::{Call, Event, Master, Place, Sandbox, SandboxError, StatusUpdate, Subscription, calls};
@@ -224,7 +225,7 @@ fn sh(id: &str, body: &str) -> TaskInfo {
             arguments: vec!["sh".into(), "block/body".into()],
             ..CommandInfo::default()
         }),
-        data: Some(body.to_owned().into()),
+        data: Some(Parcel::body(body.to_owned()).to_bytes()),
         ..TaskInfo::default()
     }
 }
@@ -393,6 +394,45 @@ async fn the_body_is_reached_from_any_directory_and_may_be_large() {
     assert_eq!(fs::metadata(scheduler.sandbox("r.1.1").join("block/body")).unwrap().mode() & 0o777, 0o700);
     scheduler.run(program(sh("r.2.1", "#!/bin/sh\necho me\n"), "block/body"), TaskState::Finished).await;
     assert_eq!(scheduler.read("r.2.1", "block/stdout").await.unwrap(), "me\n");
+}
+
+#[tokio::test]
+async fn what_is_sent_along_lies_in_the_sandbox_and_is_read() {
+    let (directory, options) = throw_away();
+    let mut scheduler = Scheduler::open(options).await;
+    let sent = |id: &str, body: &str, path: &str, mode, content: &str| {
+        let mut parcel = Parcel::body(body.to_owned());
+        let content = content.as_bytes().to_vec().into();
+        parcel.files.push(PlacedFile { path: path.into(), mode, content });
+        parcel.stdin = Some(path.into());
+        TaskInfo { data: Some(parcel.to_bytes()), ..sh(id, "") }
+    };
+    let task = sent(
+        "r.1.1",
+        "cat; stat -c %a in/deep/a.txt; wc -c <in/deep/a.txt",
+        "in/deep/a.txt",
+        0o640,
+        "a\tb\n",
+    );
+    scheduler.run(task, TaskState::Finished).await;
+    assert_eq!(scheduler.read("r.1.1", "block/stdout").await.unwrap(), "a\tb\n640\n4\n");
+    // Elsewhere, what is sent into `block/` is named by its whole path, as the body is.
+    let mut task = in_directory(sent("r.2.1", "", "block/main", 0o755, "cat \"$0\""), "/");
+    if let Some(command) = &mut task.command {
+        command.arguments[1] = "block/main".into();
+    }
+    scheduler.run(task, TaskState::Finished).await;
+    assert_eq!(scheduler.read("r.2.1", "block/stdout").await.unwrap(), "cat \"$0\"");
+
+    for bad in ["../../escaped", "/tmp/escaped", "block/stdout"] {
+        let end = scheduler.run(sent("r.3.1", "", bad, 0o644, "x"), TaskState::Error).await;
+        assert!(end.message.unwrap().contains(bad));
+    }
+    let escaped = fs::read_dir(directory.path()).unwrap().flatten().any(|it| it.file_name() == "escaped");
+    assert!(!escaped);
+    // Its place is taken: the directory of the block's own files.
+    let end = scheduler.run(sent("r.4.1", "", "block", 0o644, "x"), TaskState::Failed).await;
+    assert!(end.message.unwrap().starts_with("`block` cannot be made"));
 }
 
 #[tokio::test]

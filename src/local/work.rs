@@ -1,10 +1,9 @@
 //! A task's description → what is to be done for it, or words why it cannot be.
 
-use bytes::Bytes;
-
 use super::container::Image;
 use super::layout::is_name;
 use crate::mesos::messages::{TaskInfo, environment::variable};
+use crate::mesos::parcel::Parcel;
 use crate::mesos::resources::Quantities;
 use crate::mesos::tasks::DIRECTORY_LABEL;
 use crate::task::Command;
@@ -25,8 +24,8 @@ pub(crate) struct Work {
     pub(crate) directory: Option<String>,
     /// What it runs in; without one, this machine itself.
     pub(crate) image: Option<Image>,
-    /// What `block/body` holds.
-    pub(crate) body: Option<Bytes>,
+    /// What lies in the sandbox before it starts, and what it reads.
+    pub(crate) parcel: Parcel,
     /// What it holds of the agent.
     pub(crate) held: Quantities,
 }
@@ -79,7 +78,15 @@ impl Work {
         if directory.as_ref().is_some_and(|directory| directory.contains('\0')) {
             return Err("the task's working directory has a NUL in it".to_owned());
         }
-        Ok(Self { program, arguments, environment, directory, image, body: task.data, held })
+        let parcel = task.data.map(Parcel::open).transpose()?.unwrap_or_default();
+        Ok(Self { program, arguments, environment, directory, image, parcel, held })
+    }
+}
+
+impl Work {
+    /// Whether an argument means a file of the sandbox, wherever the block starts.
+    pub(crate) fn is_own_file(&self, argument: &str) -> bool {
+        argument.starts_with("block/") && self.parcel.files.iter().any(|file| file.path == argument)
     }
 }
 
@@ -133,13 +140,13 @@ mod tests {
         let label = Label { key: DIRECTORY_LABEL.into(), value: Some("/home".into()) };
         let work = Work::of(TaskInfo {
             labels: Some(Labels { labels: vec![label] }),
-            data: Some(Bytes::from_static(b"true")),
+            data: Some(Parcel::body("true").to_bytes()),
             ..task("t", CommandInfo { environment, ..run("sh") })
         })
         .unwrap();
         assert_eq!(work.environment, [("A".into(), "1".into()), ("A".into(), "2=3".into())]);
         assert_eq!(work.directory.as_deref(), Some("/home"));
-        assert_eq!(work.body.as_deref(), Some(&b"true"[..]));
+        assert_eq!(work.parcel, Parcel::body("true"));
     }
 
     #[test]

@@ -10,6 +10,7 @@
 //! | `events` | a generated event → one Rust enum, checked once |
 //! | `calls` | one function a call |
 //! | `conditions` | a status update → what it means for a launch |
+//! | `parcel` | the files that lie in a sandbox before its block starts |
 //! | `tasks` | a task's spec → the message that launches it |
 //! | `resources` | offered resources → whole numbers, and back without losing a field |
 //! | `master` | the two walls: [`Master`] and [`Sandbox`] |
@@ -19,6 +20,7 @@ pub mod conditions;
 pub mod events;
 pub mod master;
 pub mod messages;
+pub mod parcel;
 pub mod recordio;
 pub mod resources;
 pub mod tasks;

@@ -6,6 +6,7 @@ use super::messages::{
     AgentId, CommandInfo, ContainerInfo, Environment, Label, Labels, Resource, TaskId, TaskInfo,
     environment::Variable,
 };
+use super::parcel::Parcel;
 use super::resources::Quantities;
 use crate::task::{LaunchId, Resources, TaskSpec};
 
@@ -14,8 +15,8 @@ pub const DIRECTORY_LABEL: &str = "borges.dir";
 
 /// The message that starts `launch` of a task on `agent`.
 ///
-/// `command` is what is run, `data` its body: how the body becomes the file `block/body` of the sandbox is
-/// up to the cluster.
+/// `command` is what is run, `data` a [`Parcel`] with its body and what lies beside it: how the parcel becomes
+/// files of the sandbox is up to the cluster.
 pub fn info(launch: LaunchId, spec: &TaskSpec, agent: &str, resources: Vec<Resource>) -> TaskInfo {
     let command = &spec.command;
     let own = [
@@ -46,7 +47,7 @@ pub fn info(launch: LaunchId, spec: &TaskSpec, agent: &str, resources: Vec<Resou
             ..CommandInfo::default()
         }),
         container: command.image.as_deref().map(container),
-        data: Some(command.body.clone()),
+        data: Some(Parcel::of(command).to_bytes()),
         labels: directory.map(|label| Labels { labels: vec![label] }),
         max_completion_time: spec.policy.timeout.map(calls::duration),
         ..TaskInfo::default()

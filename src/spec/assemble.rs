@@ -53,6 +53,8 @@ pub(super) fn assemble(
                         },
                         image: asked.image,
                         body: body.into(),
+                        files: Vec::new(),
+                        stdin: None,
                     },
                     resources: asked.resources,
                     policy: asked.policy,

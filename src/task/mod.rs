@@ -22,6 +22,6 @@ mod step;
 
 pub use ids::{BadId, LaunchId, RunId, TaskId, place};
 pub use policy::{Backoff, Ensure, OnPartition, Policy, Tries};
-pub use spec::{Command, Edge, Requirement, Resources, TaskSpec};
+pub use spec::{Command, Edge, File, Requirement, Resources, TaskSpec};
 pub use state::{Condition, History, RunState, State};
 pub use step::{Effect, Input, Step, step};

@@ -44,6 +44,25 @@ pub struct Command {
     pub image: Option<String>,
     /// The block's code.
     pub body: Bytes,
+    /// Files that lie in its sandbox beside the body before it starts. They are put together for each launch, and
+    /// not stored.
+    #[serde(skip)]
+    pub files: Vec<File>,
+    /// The file it reads as its standard input, seen from the sandbox; `None` is an empty input. As `files`, of a
+    /// launch only.
+    #[serde(skip)]
+    pub stdin: Option<String>,
+}
+
+/// A file that is put into a sandbox.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct File {
+    /// Where it lies, seen from the sandbox: relative, without `..`.
+    pub path: String,
+    /// Its permissions: `0o644`, or `0o755` for a program.
+    pub mode: u32,
+    /// What it holds.
+    pub bytes: Bytes,
 }
 
 impl Command {

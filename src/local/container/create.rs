@@ -7,7 +7,7 @@ use std::path::Path;
 use sha2::{Digest, Sha256};
 
 use super::Image;
-use crate::local::work::{BODY, Work};
+use crate::local::work::Work;
 
 /// Where a container finds its sandbox. Source: Mesos, Docker containerizer, `sandbox_directory`.
 const SANDBOX: &str = "/mnt/mesos/sandbox";
@@ -29,7 +29,7 @@ pub(super) const NO_DIRECTORY: &str = "directory";
 /// The interpreter does not exist.
 pub(super) const NO_PROGRAM: &str = "program";
 
-/// Runs the block: `$1` is its directory, the rest what to run there.
+/// Runs the block: `$1` is its directory, `$2` what it reads, the rest what to run there.
 ///
 /// The first process of a container gets no signal it does not handle, and may signal all others. The inner
 /// shell outlives a SIGTERM, so as to note the code; `:` and not an empty trap, which the block would inherit.
@@ -40,11 +40,12 @@ box=/mnt/mesos/sandbox/block
 : "${LANG:=C.UTF-8}" "${TZ:=UTC}"
 export LANG TZ
 cd "$1" 2>/dev/null || { echo directory >"$box/.missing"; exit 126; }
-shift
+input=$2
+shift 2
 command -v "$1" >/dev/null || { echo program >"$box/.missing"; exit 127; }
 (
   trap : TERM
-  "$@" </dev/null >>"$box/stdout" 2>>"$box/stderr"
+  "$@" <"$input" >>"$box/stdout" 2>>"$box/stderr"
   echo "$?" >"$box/.code"
 ) &
 while wait "$!"; end=$?; [ "$end" -gt 128 ] && kill -0 "$!" 2>/dev/null; do :; done
@@ -100,7 +101,7 @@ pub(crate) fn arguments(
     arguments
 }
 
-/// The wrapper's arguments: where to run, and what.
+/// The wrapper's arguments: where to run, what to read, and what to run.
 fn command(work: &Work) -> Vec<String> {
     let within = |path: &str| format!("{SANDBOX}/{path}");
     let directory = match work.directory.as_deref() {
@@ -113,8 +114,9 @@ fn command(work: &Work) -> Vec<String> {
     let placed = |path: &str, is_path: bool| {
         if is_path && elsewhere && !path.starts_with('/') { within(path) } else { path.to_owned() }
     };
-    let mut words = vec![directory, placed(&work.program, work.program.contains('/'))];
-    words.extend(work.arguments.iter().skip(1).map(|argument| placed(argument, argument == BODY)));
+    let input = work.parcel.stdin.as_deref().map_or_else(|| "/dev/null".to_owned(), within);
+    let mut words = vec![directory, input, placed(&work.program, work.program.contains('/'))];
+    words.extend(work.arguments.iter().skip(1).map(|argument| placed(argument, work.is_own_file(argument))));
     words
 }
 
@@ -140,6 +142,8 @@ fn joined(before: &str, path: &Path) -> OsString {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::local::work::BODY;
+    use crate::mesos::parcel::Parcel;
     use crate::mesos::resources::Quantities;
 
     fn work(directory: Option<&str>) -> Work {
@@ -149,7 +153,7 @@ mod tests {
             environment: vec![("A".into(), "two words".into())],
             directory: directory.map(str::to_owned),
             image: None,
-            body: None,
+            parcel: Parcel::body("x"),
             held: Quantities::default(),
         }
     }
@@ -161,16 +165,21 @@ mod tests {
         let made = arguments(&work(None), &image, "r.1.1", executor, &executor.join("runs"), (7, 8));
         let text: Vec<_> =
             made.iter().map(|word| word.to_string_lossy()).filter(|word| word != WRAPPER).collect();
-        insta::assert_snapshot!(text.join(" | "), @r#"create | --name | borges-r.1.1 | --label | borges.launch=/s/"a",b:c/executors/r.1.1 | --network | host | --user | 7:8 | --mount | type=bind,"source=/s/""a"",b:c/executors/r.1.1/runs",destination=/mnt/mesos/sandbox | --workdir | /mnt/mesos/sandbox | --env | A=two words | --env | MESOS_SANDBOX=/mnt/mesos/sandbox | --entrypoint | /bin/sh | -- | registry:5000/x:1 | -c | borges | /mnt/mesos/sandbox | python3 | -u | block/body"#);
+        insta::assert_snapshot!(text.join(" | "), @r#"create | --name | borges-r.1.1 | --label | borges.launch=/s/"a",b:c/executors/r.1.1 | --network | host | --user | 7:8 | --mount | type=bind,"source=/s/""a"",b:c/executors/r.1.1/runs",destination=/mnt/mesos/sandbox | --workdir | /mnt/mesos/sandbox | --env | A=two words | --env | MESOS_SANDBOX=/mnt/mesos/sandbox | --entrypoint | /bin/sh | -- | registry:5000/x:1 | -c | borges | /mnt/mesos/sandbox | /dev/null | python3 | -u | block/body"#);
     }
 
     #[test]
     fn elsewhere_the_body_is_found_by_its_whole_path() {
         let words = |directory: &str| command(&work(Some(directory))).join(" ");
-        assert_eq!(words("/data"), "/data python3 -u /mnt/mesos/sandbox/block/body");
-        assert_eq!(words("data"), "/mnt/mesos/sandbox/data python3 -u /mnt/mesos/sandbox/block/body");
+        assert_eq!(words("/data"), "/data /dev/null python3 -u /mnt/mesos/sandbox/block/body");
+        assert_eq!(
+            words("data"),
+            "/mnt/mesos/sandbox/data /dev/null python3 -u /mnt/mesos/sandbox/block/body"
+        );
         let body = Work { program: BODY.into(), arguments: vec!["x".into()], ..work(Some("/data")) };
-        assert_eq!(command(&body), ["/data", "/mnt/mesos/sandbox/block/body"]);
+        assert_eq!(command(&body), ["/data", "/dev/null", "/mnt/mesos/sandbox/block/body"]);
+        let fed = Work { parcel: Parcel { stdin: Some("block/stdin".into()), ..Parcel::body("x") }, ..body };
+        assert_eq!(command(&fed)[1], "/mnt/mesos/sandbox/block/stdin");
     }
 
     #[test]

@@ -1,19 +1,20 @@
 //! A block's process: its sandbox filled, its command put together, started.
 
 use std::ffi::OsString;
+use std::fs::File;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
 use rustix::process::{Pid, getegid, geteuid};
 
-use super::trouble::{Trouble, make, open, spawned};
+use super::trouble::{Trouble, make, open, place, spawned};
 use super::{NOTE, Processes, STDERR, STDOUT};
 use crate::local::container::notes::Order;
 use crate::local::container::{self, Image};
 use crate::local::layout::sandbox_in;
 use crate::local::state::Launch;
-use crate::local::work::{BODY, Work};
+use crate::local::work::Work;
 use crate::mesos::messages::task_status::Reason;
 
 /// This program, of this version, even when its file has been replaced or removed since.
@@ -53,7 +54,7 @@ impl Processes {
         let directory = elsewhere.as_deref().unwrap_or(sandbox);
         if work.program.contains('/') {
             let program = sandbox.join(&work.program);
-            let mut command = self.command(work, &program, sandbox, elsewhere.as_deref());
+            let mut command = self.command(work, &program, sandbox, elsewhere.as_deref())?;
             return spawned(command.stdout(stdout).stderr(stderr), &program, directory);
         }
         let given = work.environment.iter().rev().find(|(name, _)| name == "PATH");
@@ -69,7 +70,7 @@ impl Processes {
             ),
         };
         let program = self.programs.find(&work.program, &path, directory).ok_or_else(missing)?;
-        let mut command = self.command(work, &program, sandbox, elsewhere.as_deref());
+        let mut command = self.command(work, &program, sandbox, elsewhere.as_deref())?;
         let result = spawned(command.stdout(stdout).stderr(stderr), &program, directory);
         if result.is_ok() || program.exists() || !self.programs.forget(&work.program, &path) {
             return result;
@@ -77,34 +78,47 @@ impl Processes {
         // It was found once, and is gone since.
         let program = self.programs.find(&work.program, &path, directory).ok_or_else(missing)?;
         let (stdout, stderr) = (open(sandbox, STDOUT)?, open(sandbox, STDERR)?);
-        let mut command = self.command(work, &program, sandbox, elsewhere.as_deref());
+        let mut command = self.command(work, &program, sandbox, elsewhere.as_deref())?;
         spawned(command.stdout(stdout).stderr(stderr), &program, directory)
     }
 
-    /// The command of a block; stdin is the agent's own, which is `/dev/null`.
-    fn command(&self, work: &Work, program: &Path, sandbox: &Path, elsewhere: Option<&Path>) -> Command {
+    /// The command of a block; stdin is the agent's own, which is `/dev/null`, where it has none.
+    fn command(
+        &self,
+        work: &Work,
+        program: &Path,
+        sandbox: &Path,
+        elsewhere: Option<&Path>,
+    ) -> Result<Command, Trouble> {
         let mut command = Command::new(program);
-        command.stdin(Stdio::inherit()).process_group(0).current_dir(elsewhere.unwrap_or(sandbox));
+        let stdin = match &work.parcel.stdin {
+            None => Stdio::inherit(),
+            Some(path) => {
+                let file = File::open(sandbox.join(path));
+                file.map_err(|error| Trouble::of(&format!("`{path}` cannot be opened"), &error))?.into()
+            }
+        };
+        command.stdin(stdin).process_group(0).current_dir(elsewhere.unwrap_or(sandbox));
         command.env_clear().envs(self.own.iter().map(|(name, value)| (name, value)));
         command.envs(work.environment.iter().map(|(name, value)| (name, value)));
         command.env("MESOS_SANDBOX", sandbox);
         let mut arguments = work.arguments.iter();
         command.arg0(arguments.next().map_or(work.program.as_str(), String::as_str));
         for argument in arguments {
-            if elsewhere.is_some() && argument == BODY {
-                command.arg(sandbox.join(BODY));
+            if elsewhere.is_some() && work.is_own_file(argument) {
+                command.arg(sandbox.join(argument));
             } else {
                 command.arg(argument);
             }
         }
-        command
+        Ok(command)
     }
 }
 
 /// What lies in every sandbox before its block starts.
 fn fill(work: &Work, sandbox: &Path) -> Result<(), Trouble> {
-    if let Some(body) = &work.body {
-        make(sandbox, BODY, 0o700, body)?;
+    for file in &work.parcel.files {
+        place(sandbox, &file.path, file.mode, &file.content)?;
     }
     make(sandbox, "stdout", 0o644, NOTE)?;
     Ok(())

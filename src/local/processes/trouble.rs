@@ -1,6 +1,6 @@
 //! What can go wrong when a block is started, in words.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
@@ -71,6 +71,19 @@ pub(super) fn make(sandbox: &Path, name: &str, mode: u32, bytes: &[u8]) -> Resul
         file.write_all(bytes).map_err(|error| Trouble::of(&format!("`{name}` cannot be written"), &error))?;
     }
     Ok(file)
+}
+
+/// Makes a file of the sandbox that was sent, and the directories it lies in.
+pub(super) fn place(sandbox: &Path, path: &str, mode: u32, bytes: &[u8]) -> Result<(), Trouble> {
+    // `block` is there, and most files lie in it.
+    if let Some((directory, _)) = path.rsplit_once('/')
+        && directory != "block"
+    {
+        fs::create_dir_all(sandbox.join(directory))
+            .map_err(|error| Trouble::of(&format!("the directory `{directory}` cannot be made"), &error))?;
+    }
+    make(sandbox, path, mode, bytes)?;
+    Ok(())
 }
 
 pub(super) fn open(sandbox: &Path, name: &str) -> Result<File, Trouble> {
