@@ -1,10 +1,13 @@
 //! The table of languages: which program runs a block, and what it needs by default.
 
+use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 /// How blocks of a language are run.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Language {
+    /// As it is written after `#+begin_src`.
+    pub name: String,
     /// The program, looked up on the `PATH` of the machine the block runs on.
     pub program: String,
     /// Its arguments; the body's file comes after them.
@@ -13,6 +16,54 @@ pub struct Language {
     pub mem: u64,
     /// The image a block gets that says `:dockerize` without `:image`.
     pub image: Option<String>,
+    dialect: Dialect,
+}
+
+impl Language {
+    /// How its code is put together, and its value read.
+    pub(super) fn dialect(&self) -> Dialect {
+        self.dialect
+    }
+
+    /// Whether a block without `:results` yields what it prints, for its value is no more than its exit code.
+    pub fn yields_output(&self) -> bool {
+        matches!(self.dialect, Dialect::Shell(_))
+    }
+}
+
+/// What is common to languages of one make: how variables are set, values written and read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub(super) enum Dialect {
+    /// The body is run as a file, what it prints is its result; it takes no variables.
+    Plain,
+    Shell(Shell),
+    Python,
+    Ruby,
+    Perl,
+    Js,
+    Lua,
+    R,
+    Awk,
+    Sed,
+    Sqlite,
+    Lisp,
+    C,
+    Cpp,
+    Go,
+    Rust,
+    Java,
+    Make,
+}
+
+/// How a shell sets a variable.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub(super) enum Shell {
+    /// `x='text'`
+    Plain,
+    /// The same, and arrays for lists and tables.
+    Arrays,
+    /// `set x 'text'`
+    Fish,
 }
 
 /// The languages of one document: the built-in ones, and those that `#+borges_lang:` adds or replaces.
@@ -35,16 +86,62 @@ pub enum BadLanguage {
     OpenQuote(String),
 }
 
-/// Names, program, arguments before the body, memory in MiB. Names are compared as Emacs compares them:
-/// exactly.
-const BUILT_IN: [(&[&str], &str, &[&str], u64); 7] = [
-    (&["sh"], "sh", &[], 56),
-    (&["bash"], "bash", &[], 56),
-    (&["python"], "python3", &[], 128),
-    (&["perl"], "perl", &[], 64),
-    (&["awk"], "awk", &["-f"], 56),
-    (&["ruby"], "ruby", &[], 128),
-    (&["js"], "node", &[], 256),
+/// A row of the table.
+struct Row {
+    /// Names, compared as Emacs compares them: exactly. A program of `""` is called as the language is.
+    names: &'static [&'static str],
+    program: &'static str,
+    /// What comes before the body's file.
+    arguments: &'static [&'static str],
+    dialect: Dialect,
+    /// MiB
+    mem: u64,
+    image: &'static str,
+}
+
+const fn row(
+    names: &'static [&'static str],
+    program: &'static str,
+    arguments: &'static [&'static str],
+    dialect: Dialect,
+    mem: u64,
+    image: &'static str,
+) -> Row {
+    Row { names, program, arguments, dialect, mem, image }
+}
+
+/// The built-in languages: names, program, its arguments, dialect, memory in MiB, image.
+///
+/// How a dialect takes its code, its variables, and gives its value stands at its own file: `shells`, `scripts`,
+/// `filters`, `lisps`, `compiled`, `native`.
+const BUILT_IN: &[Row] = &[
+    row(
+        &["sh", "dash", "ash", "ksh", "mksh", "posh"],
+        "",
+        &[],
+        Dialect::Shell(Shell::Plain),
+        56,
+        "debian:12-slim",
+    ),
+    row(&["bash", "shell"], "bash", &[], Dialect::Shell(Shell::Arrays), 56, "debian:12-slim"),
+    row(&["zsh", "csh"], "", &[], Dialect::Shell(Shell::Plain), 56, "zshusers/zsh:5.9"),
+    row(&["fish"], "fish", &[], Dialect::Shell(Shell::Fish), 56, "purefish/docker-fish:3.6.0"),
+    row(&["python"], "python3", &[], Dialect::Python, 128, "python:3"),
+    row(&["ruby"], "ruby", &[], Dialect::Ruby, 128, "ruby:3"),
+    row(&["perl"], "perl", &[], Dialect::Perl, 64, "perl:5"),
+    row(&["js"], "node", &[], Dialect::Js, 256, "node:20"),
+    row(&["lua"], "lua", &[], Dialect::Lua, 56, "nickblah/lua:5.4"),
+    row(&["R"], "R", &["--slave", "--no-save"], Dialect::R, 256, "r-base:4"),
+    row(&["awk"], "awk", &["-f"], Dialect::Awk, 56, "debian:12-slim"),
+    row(&["sed"], "sed", &["-f"], Dialect::Sed, 56, "debian:12-slim"),
+    row(&["sqlite"], "sqlite3", &[], Dialect::Sqlite, 64, "keinos/sqlite3:3"),
+    row(&["emacs-lisp", "elisp"], "emacs", &["-Q", "--batch", "-l"], Dialect::Lisp, 256, "silex/emacs:29"),
+    row(&["C"], "gcc", &[], Dialect::C, 256, "gcc:12"),
+    row(&["C++", "cpp"], "g++", &[], Dialect::Cpp, 512, "gcc:12"),
+    row(&["go"], "go", &["run"], Dialect::Go, 512, "golang:1"),
+    row(&["rust"], "rustc", &[], Dialect::Rust, 512, "rust:1"),
+    row(&["java"], "java", &[], Dialect::Java, 512, "eclipse-temurin:17"),
+    row(&["make"], "make", &["-f"], Dialect::Make, 128, "gcc:12"),
 ];
 
 /// Memory for a language that a document brings along, MiB.
@@ -56,12 +153,14 @@ impl Languages {
         if let Some((_, language)) = self.added.iter().rev().find(|(added, _)| added == name) {
             return Some(language.clone());
         }
-        let (_, program, arguments, mem) = BUILT_IN.iter().find(|(names, ..)| names.contains(&name))?;
+        let row = BUILT_IN.iter().find(|row| row.names.contains(&name))?;
         Some(Language {
-            program: (*program).to_owned(),
-            arguments: arguments.iter().map(|&argument| argument.to_owned()).collect(),
-            mem: *mem,
-            image: None,
+            name: name.to_owned(),
+            program: if row.program.is_empty() { name } else { row.program }.to_owned(),
+            arguments: row.arguments.iter().map(|&argument| argument.to_owned()).collect(),
+            mem: row.mem,
+            image: Some(row.image.to_owned()),
+            dialect: row.dialect,
         })
     }
 
@@ -77,14 +176,24 @@ impl Languages {
         }
         let mut command = command.split_whitespace().map(str::to_owned);
         let program = command.next().ok_or(BadLanguage::TooFew)?;
-        let language = Language { program, arguments: command.collect(), mem: ADDED_MEM, image };
+        // Another program for a language that is known runs the same language.
+        let known = BUILT_IN.iter().find(|row| row.names.contains(&name.as_str()));
+        let dialect = known.map_or(Dialect::Plain, |row| row.dialect);
+        let language = Language {
+            name: name.clone(),
+            program,
+            arguments: command.collect(),
+            mem: ADDED_MEM,
+            image,
+            dialect,
+        };
         self.added.push((name, language));
         Ok(())
     }
 
     /// The names one may write, the document's own first.
     pub fn names(&self) -> impl Iterator<Item = &str> {
-        let built_in = BUILT_IN.iter().flat_map(|(names, ..)| names.iter().copied());
+        let built_in = BUILT_IN.iter().flat_map(|row| row.names.iter().copied());
         self.added.iter().map(|(name, _)| name.as_str()).chain(built_in)
     }
 }

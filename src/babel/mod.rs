@@ -1,11 +1,58 @@
-//! What Org Babel knows of languages.
+//! What Org Babel knows: how a block of a language is run, what it yields, and how that is written into a document.
 //!
-//! Pure: says how a block of a language is run; runs nothing.
+//! Pure: runs nothing, and reads no file. The judge is Emacs with Org 9.8.9.
 //!
 //! | file | |
 //! |---|---|
 //! | `languages` | the table: which program runs a block, and what it needs by default |
+//! | `arguments` | the header arguments in force for a block |
+//! | `compose` | a block and its inputs → what is to be run; what it left behind → its value |
+//! | `shells`, `scripts`, `filters`, `lisps`, `compiled`, `native` | the same, by kind of language |
+//! | `names` | names of rows and columns, taken off what goes in, put back on what comes out |
+//! | `finish` | what `:file` makes of a value |
+//! | `element`, `index` | named elements → values, and parts of them |
+//! | `inserted` | a value → the text under `#+RESULTS:` |
+//! | `written` | results into a document |
+//! | `align` | tables in Org's notation |
+//! | `value` | what a block yields, and what a variable holds |
+//! | `read` | cells, and lists in the notation of other languages → values |
+//! | `import` | printed tables → values |
+//! | `generic` | tables as plain text |
+//! | `lisp` | Emacs' reader of data |
+//! | `float` | floating-point numbers as Emacs prints them |
+//! | `text` | bytes as characters and back |
 
+mod align;
+mod arguments;
+mod compiled;
+mod compose;
+mod element;
+mod filters;
+mod finish;
+mod float;
+mod generic;
+mod import;
+mod index;
+mod inserted;
 mod languages;
+mod lisp;
+mod lisps;
+mod names;
+mod native;
+mod read;
+mod scripts;
+mod shells;
+pub mod text;
+mod value;
+mod written;
 
+pub use arguments::{Arguments, Results};
+pub use compose::{BODY, Composed, Ended, File, Source, VALUE, collect, compose};
+pub use element::element;
+pub use finish::{Finished, Product, finish};
+pub use index::index;
+pub use inserted::{Insertion, NotInline};
 pub use languages::{BadLanguage, Language, Languages};
+pub use read::{read, script};
+pub use value::Value;
+pub use written::{Outcome, Written, write};

@@ -41,6 +41,13 @@ pub(super) fn normalize(body: &[u8], keep: bool) -> Cow<'_, [u8]> {
     columns.and_then(|columns| dedent(body, columns)).map_or(Cow::Borrowed(body), Cow::Owned)
 }
 
+/// A text without the indentation its lines share, `org-remove-indentation`.
+pub fn dedent_text(text: &str) -> String {
+    let columns = common_indentation(text.as_bytes());
+    let dedented = columns.and_then(|columns| dedent(text.as_bytes(), columns));
+    dedented.map_or_else(|| text.to_owned(), |bytes| String::from_utf8_lossy(&bytes).into_owned())
+}
+
 /// The fewest columns a line that is not blank is indented by; `None` where that is none at all.
 fn common_indentation(body: &[u8]) -> Option<usize> {
     let mut least = usize::MAX;

@@ -28,6 +28,7 @@ pub(super) fn read<'a>(
         arguments: arguments.and_then(|arguments| filled(shown(text, arguments))),
         end: filled(shown(text, end).trim_matches([' ', '\t', '\n', '\r']).to_owned()),
         at,
+        span: start + text.mark..line_end(start) + text.mark,
     };
     (call, after >= next)
 }

@@ -1,5 +1,6 @@
 //! What reading a document yields.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -60,6 +61,8 @@ pub struct Call {
     pub end: Option<String>,
     /// Where it begins: its first affiliated keyword.
     pub at: Position,
+    /// Its bytes in the document; of a call on a line of its own, those of the line.
+    pub span: Range<usize>,
 }
 
 /// `src_language[parameters]{body}`.
@@ -73,6 +76,8 @@ pub struct InlineBlock {
     pub body: String,
     /// Where it begins.
     pub at: Position,
+    /// Its bytes in the document.
+    pub span: Range<usize>,
 }
 
 /// A line `#+begin_src` that begins no block.

@@ -4,6 +4,8 @@
 //! LaTeX, targets, export snippets. Where something that would hide is not closed, that is remembered, so that
 //! the time is proportional to the text.
 
+use std::ops::Range;
+
 use memchr::memmem;
 
 use super::brackets::Brackets;
@@ -67,8 +69,9 @@ impl Scan<'_> {
         let (parameters, after) = self.header(after);
         let (body, end) = self.brackets.inside(b'{', after)?;
         let body = shown(self.text, body);
+        let span = self.span(at, end);
         let at = self.position(at);
-        found.inline_blocks.push(InlineBlock { language, parameters, body, at });
+        found.inline_blocks.push(InlineBlock { language, parameters, body, at, span });
         Some(end)
     }
 
@@ -79,9 +82,18 @@ impl Scan<'_> {
         let (arguments, after) = self.brackets.inside(b'(', after)?;
         let (end, after) = self.header(after);
         let arguments = filled(shown(self.text, arguments));
+        let span = self.span(at, after);
         let at = self.position(at);
-        found.inline_calls.push(Call { name: Some(name), inside, arguments, end, at });
+        found.inline_calls.push(Call { name: Some(name), inside, arguments, end, at, span });
         Some(after)
+    }
+
+    /// Bytes of the document.
+    fn span(&self, from: usize, to: usize) -> Range<usize> {
+        // What is scanned is a part of the text.
+        let part =
+            self.bytes.as_ptr().addr().saturating_sub(self.text.bytes.as_ptr().addr()) + self.text.mark;
+        part + from..part + to
     }
 
     /// `prefix` at the beginning of a word, then a name up to one of `opens`, which a blank may not precede.

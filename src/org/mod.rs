@@ -32,6 +32,7 @@
 //! | `label` | `(ref:label)`s taken off |
 //! | `resolve` | a document with the files put in that it names |
 //! | `include` | what an `#+INCLUDE:` line says |
+//! | `slot` | where the result of a block stands, or is to stand |
 //! | `section` | parts of a document by what they are called |
 //! | `places` | which line of which file a line was |
 //! | `report` | a document as JSON |
@@ -67,12 +68,14 @@ mod reference;
 mod report;
 mod resolve;
 mod section;
+mod slot;
 mod source;
 mod structure;
 mod text;
 mod tree;
 mod trouble;
 
+pub use body::dedent_text as dedent;
 pub use document::{
     Block, Call, Document, InlineBlock, Keyword, LookAlike, Origin, Param, Position, Property, Value,
 };
@@ -86,5 +89,6 @@ pub use places::{Place, Places};
 pub use reference::NowebCall;
 pub use report::report;
 pub use resolve::{File, Reader, Unresolved, resolve};
+pub use slot::{InlineSlot, Keep, Slot, Slots, Target};
 pub use tree::{Edit, Element, Node, Tree};
 pub use trouble::{Trouble, TroubleKind};

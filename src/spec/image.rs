@@ -177,8 +177,11 @@ mod tests {
     }
 
     fn told(header: &str) -> String {
-        let source =
-            format!("#+borges_lang: lisp sbcl debian:12\n#+borges_lang: bad sh Bad\n{header}\n#+end_src\n");
+        let languages = "#+borges_lang: lisp sbcl debian:12\n#+borges_lang: bad sh Bad\n";
+        let source = match header.contains("none") {
+            true => format!("#+borges_lang: none x\n#+borges_lang: bad sh Bad\n{header}\n#+end_src\n"),
+            false => format!("{languages}{header}\n#+end_src\n"),
+        };
         let request = Request { directory: Some("/here".to_owned()), ..Request::default() };
         match plan(source.as_bytes(), &org::parse(source.as_bytes(), &[]), &request) {
             Ok(plan) => {
@@ -217,8 +220,9 @@ mod tests {
         3:16: warning: `:image x` has no effect without `:dockerize`
             Write `:dockerize t` beside it, or leave it out.
         "#);
-        insta::assert_snapshot!(told("#+begin_src sh :dockerize t"), @r#"
-        3:16: error: `:dockerize` names no image, and the language has none
+        assert_eq!(told("#+begin_src sh :dockerize t"), "Some(\"debian:12-slim\") in None");
+        insta::assert_snapshot!(told("#+begin_src none :dockerize t"), @r#"
+        3:18: error: `:dockerize` names no image, and the language has none
             Write one beside it, such as `:image debian`, or give the language one: `#+borges_lang: NAME COMMAND IMAGE`.
         "#);
         insta::assert_snapshot!(told("#+begin_src bad :dockerize t"), @r#"

@@ -1,0 +1,141 @@
+//! The header arguments in force for a block, as Emacs holds them when it runs it.
+
+use serde::{Deserialize, Serialize};
+
+use crate::org::{self, Param};
+
+use super::read;
+use super::value::Value;
+
+/// Header arguments: each key with its colon and its value, in the order in which Emacs merges them; those of Emacs
+/// that hold by default are left out, and so is `:var`.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct Arguments {
+    pairs: Vec<(String, Value)>,
+    inline: bool,
+}
+
+/// The words of `:results`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Results {
+    words: Vec<String>,
+}
+
+impl Arguments {
+    /// Those of a block, [`org::Block::params`].
+    pub fn of(params: &[Param]) -> Self {
+        let pairs = params.iter().filter(|param| param.key != ":var").map(pair).collect();
+        Self { pairs, inline: false }
+    }
+
+    /// Those of code or a call within text, where other defaults hold.
+    #[must_use]
+    pub fn inline(mut self) -> Self {
+        self.inline = true;
+        self
+    }
+
+    /// Whether they are of code or a call within text.
+    pub fn is_inline(&self) -> bool {
+        self.inline
+    }
+
+    /// The value of `key`, which begins with a colon; [`Value::Nothing`] where the key stands alone.
+    pub fn get(&self, key: &str) -> Option<&Value> {
+        self.pairs.iter().find(|(name, _)| name == key).map(|(_, value)| value)
+    }
+
+    /// The value of `key` as text; `None` where the key is not there, or stands alone.
+    pub fn text(&self, key: &str) -> Option<String> {
+        self.get(key).filter(|value| **value != Value::Nothing).map(Value::shown)
+    }
+
+    /// Whether `key` is there, with a value or without.
+    pub fn has(&self, key: &str) -> bool {
+        self.get(key).is_some()
+    }
+
+    /// The words of `:results`.
+    pub fn results(&self) -> Results {
+        let words = self.text(":results").unwrap_or_default();
+        let mut words: Vec<String> = words.split_whitespace().map(str::to_owned).collect();
+        let handled = ["replace", "silent", "none", "discard", "append", "prepend"];
+        if !words.iter().any(|word| handled.contains(&word.as_str())) {
+            words.push("replace".to_owned());
+        }
+        Results { words }
+    }
+
+    /// All of them, in order.
+    pub(super) fn pairs(&self) -> &[(String, Value)] {
+        &self.pairs
+    }
+}
+
+impl Results {
+    /// Whether `word` is among them.
+    pub fn has(&self, word: &str) -> bool {
+        self.words.iter().any(|other| other == word)
+    }
+
+    /// Whether the value is asked for, and not what is printed; which it is where nothing is said.
+    pub fn is_value(&self) -> bool {
+        !self.has("output")
+    }
+
+    /// Whether `value` is written there.
+    pub(super) fn is_value_asked(&self) -> bool {
+        self.has("value")
+    }
+
+    /// Whether what comes back is a text and not read, `org-babel-result-cond`.
+    pub fn is_scalar(&self) -> bool {
+        ["scalar", "verbatim", "html", "code", "pp", "file"].iter().any(|word| self.has(word))
+            || ["output", "raw", "org"].iter().any(|word| self.has(word)) && !self.has("table")
+    }
+
+    /// The words.
+    pub fn words(&self) -> &[String] {
+        &self.words
+    }
+
+    /// The same without `word`.
+    #[must_use]
+    pub fn without(mut self, word: &str) -> Self {
+        self.words.retain(|other| other != word);
+        self
+    }
+}
+
+fn pair(param: &Param) -> (String, Value) {
+    let value = match &param.value {
+        org::Value::None => Value::Nothing,
+        org::Value::Integer(number) => Value::Integer(*number),
+        org::Value::Float(number) => Value::Float(*number),
+        org::Value::Text(text) if param.lisp => read::evaluated(text),
+        org::Value::Text(text) => read::number(text).unwrap_or_else(|| Value::text(text)),
+    };
+    (param.key.clone(), value)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn arguments(line: &str) -> Arguments {
+        let document = org::parse(format!("#+begin_src sh {line}\n#+end_src\n").as_bytes(), &[]);
+        Arguments::of(&document.blocks[0].params)
+    }
+
+    #[test]
+    fn values_are_read_as_emacs_reads_them() {
+        let all = arguments(":cmdline 007 :a :colnames '(\"x\" y) :prologue \"b c\" :results output list");
+        assert_eq!(all.text(":cmdline").as_deref(), Some("7"));
+        assert_eq!(all.get(":a"), Some(&Value::Nothing));
+        assert_eq!(all.get(":colnames").unwrap().printed(), "(\"x\" y)");
+        assert_eq!(all.text(":prologue").as_deref(), Some("b c"));
+        let results = all.results();
+        assert!(results.has("replace") && results.has("list") && !results.is_value() && results.is_scalar());
+        assert!(!arguments(":results silent").results().has("replace"));
+    }
+}

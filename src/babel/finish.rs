@@ -1,0 +1,119 @@
+//! A block's value → what a reference to it sees, and the file it leaves.
+
+use super::arguments::Arguments;
+use super::generic::{self, echo};
+use super::value::Value;
+
+/// A block's value once `:file` has had its say.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Finished {
+    /// What a reference to the block sees, and what is written into the document; a file's name, if it is one.
+    pub value: Value,
+    /// The file that comes with it.
+    pub file: Option<Product>,
+    /// What `*this*` is in `:post`.
+    pub this: Value,
+}
+
+/// A file that is the result of a block.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Product {
+    /// As the document names it: seen from where the block starts.
+    pub name: String,
+    /// What is to be written into it; `None` where the block itself has written it, or nothing is.
+    pub bytes: Option<Vec<u8>>,
+    /// Its permissions, where `:file-mode` says them.
+    pub mode: Option<u32>,
+}
+
+/// What becomes of a block's value, [`super::collect`]; `:post` comes after it.
+pub fn finish(value: Value, arguments: &Arguments) -> Finished {
+    let results = arguments.results();
+    let Some(name) = arguments.text(":file").filter(|_| results.has("file")) else {
+        return Finished { this: value.clone(), value, file: None };
+    };
+    let writes = value != Value::Nothing && !results.has("link") && !results.has("graphics");
+    let bytes = writes.then(|| super::text::encode(&file(&value, arguments)));
+    let mode = arguments
+        .text(":file-mode")
+        .and_then(|mode| u32::from_str_radix(mode.trim_start_matches("#o"), 8).ok());
+    let this = Value::Text(link(&name, arguments));
+    Finished { value: Value::text(&name), file: Some(Product { name, bytes, mode }), this }
+}
+
+/// What a file holds whose contents are a value.
+fn file(value: &Value, arguments: &Arguments) -> String {
+    let separator = arguments.text(":sep").unwrap_or_else(|| "\t".to_owned());
+    match value {
+        Value::Nothing => String::new(),
+        Value::List(rows) => generic::lines(rows, &separator, None, echo),
+        value => echo(value),
+    }
+}
+
+/// The link to a file, `org-babel-result-to-file`.
+pub(super) fn link(name: &str, arguments: &Arguments) -> String {
+    let description = match arguments.get(":file-desc") {
+        None => None,
+        Some(Value::Nothing) => Some(name.to_owned()),
+        Some(Value::Text(text)) => Some(text.clone()),
+        Some(_) => None,
+    };
+    let description = description.map_or(String::new(), |text| format!("[{text}]"));
+    let directory = arguments.text(":dir").filter(|_| !name.starts_with(['/', '~']));
+    let path = match directory {
+        Some(directory) if !directory.starts_with(['/', '~']) => joined(&directory, name),
+        Some(directory) => format!("{}/{name}", directory.trim_end_matches('/')),
+        None => name.to_owned(),
+    };
+    format!("[[file:{path}]{description}]")
+}
+
+/// A path within a directory, both relative, without needless parts.
+fn joined(directory: &str, name: &str) -> String {
+    let mut parts: Vec<&str> = Vec::new();
+    for part in directory.split('/').chain(name.split('/')) {
+        match part {
+            "" | "." => {}
+            ".." if parts.last().is_some_and(|last| *last != "..") => {
+                parts.pop();
+            }
+            part => parts.push(part),
+        }
+    }
+    parts.join("/")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::org;
+
+    fn finished(line: &str, value: Value) -> String {
+        let document = org::parse(format!("#+name: b\n#+begin_src sh {line}\n#+end_src\n").as_bytes(), &[]);
+        let Finished { value, file, this } = finish(value, &Arguments::of(&document.blocks[0].params));
+        let file = file.map(|file| (file.name, file.bytes.map(|bytes| String::from_utf8(bytes).unwrap())));
+        format!("{} {file:?} {}", value.printed(), this.printed())
+    }
+
+    #[test]
+    fn files() {
+        let table = || {
+            Value::list(vec![
+                Value::list(vec!["a".into(), 1.into()]),
+                Value::list(vec!["b".into(), 2.into()]),
+            ])
+        };
+        let cases = [
+            finished("", table()),
+            finished(":file a.txt", "text\n".into()),
+            finished(":results file :file a.txt", "text\n".into()),
+            finished(":results file :file a.txt :file-desc", table()),
+            finished(":results file :file a.txt :file-desc \"a b\" :sep ,", table()),
+            finished(":results file :file-ext csv :output-dir out", "x".into()),
+            finished(":results file link :file a.txt", "x".into()),
+            finished(":results file :file a.txt :dir ./sub/", Value::Nothing),
+        ];
+        insta::assert_snapshot!(cases.join("\n"));
+    }
+}

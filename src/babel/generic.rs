@@ -1,0 +1,65 @@
+//! Tables as plain text, for languages that take them so, and for files.
+
+use super::value::Value;
+
+/// Rows as lines, cells parted by `separator`; rules become `rule`, or are left out.
+///
+/// As `orgtbl-to-generic`: what is between bars is a cell, without blanks around it.
+pub(super) fn lines(
+    rows: &[Value],
+    separator: &str,
+    rule: Option<&str>,
+    cell: impl Fn(&Value) -> String,
+) -> String {
+    let mut lines = Vec::with_capacity(rows.len());
+    for row in rows {
+        match row {
+            row if row.is_rule() => lines.extend(rule.map(str::to_owned)),
+            Value::List(cells) => {
+                let cells: Vec<String> = cells.iter().map(|value| trimmed(&cell(value))).collect();
+                lines.push(cells.join(separator));
+            }
+            _ => {}
+        }
+    }
+    lines.join("\n")
+}
+
+/// A value as a shell, or a file, gets it: texts as they are, a table in lines of cells, a list in lines.
+pub(super) fn text(value: &Value, separator: &str, rule: Option<&str>) -> String {
+    match value {
+        Value::Nothing => String::new(),
+        Value::List(items) if items[0].is_rule() || items[0].is_list() => lines(items, separator, rule, echo),
+        Value::List(items) => items.iter().map(echo).collect::<Vec<_>>().join("\n"),
+        value => echo(value),
+    }
+}
+
+/// Texts as they are, all else as Emacs prints it.
+pub(super) fn echo(value: &Value) -> String {
+    match value {
+        Value::Text(text) => text.clone(),
+        value => value.printed(),
+    }
+}
+
+/// As CSV: cells in quotes where they need them.
+pub(super) fn csv(rows: &[Value]) -> String {
+    lines(rows, ",", None, |value| {
+        let text = value.shown();
+        if text.contains(['"', ',']) || text.contains(char::is_whitespace) {
+            format!("\"{}\"", text.replace('"', "\"\""))
+        } else {
+            text
+        }
+    })
+}
+
+fn trimmed(cell: &str) -> String {
+    cell.trim_matches([' ', '\t', '\n', '\r']).to_owned()
+}
+
+/// The text in single quotes for a shell.
+pub(super) fn shell_quote(text: &str) -> String {
+    format!("'{}'", text.replace('\'', "'\"'\"'"))
+}

@@ -1,0 +1,463 @@
+//! A value → the text that stands under `#+RESULTS:`, as `org-babel-insert-result` writes it.
+
+use super::align;
+use super::arguments::{Arguments, Results};
+use super::finish;
+use super::generic::echo;
+use super::value::Value;
+
+/// From this many lines on text is put into an example block.
+const LONG: usize = 10;
+
+/// What is to be written into a document.
+#[derive(Debug, Clone, Copy)]
+pub struct Insertion<'a> {
+    /// The value, after [`super::finish`] and `:post`.
+    pub value: &'a Value,
+    /// The header arguments of the block or call it belongs to.
+    pub arguments: &'a Arguments,
+    /// The block's language, as it is written.
+    pub language: &'a str,
+    /// `:post` has made this value of a file's link, which is no name of a file any more.
+    pub posted: bool,
+}
+
+/// Why a value cannot stand within text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum NotInline {
+    /// `:results table`
+    #[error("`:results table` cannot stand within text")]
+    Table,
+    /// `:results drawer`
+    #[error("`:results drawer` cannot stand within text")]
+    Drawer,
+    /// `:results list`
+    #[error("`:results list` cannot stand within text")]
+    List,
+    /// A list or a table.
+    #[error("a list or a table cannot stand within text: the block yields one")]
+    ListResult,
+    /// Several lines.
+    #[error("several lines cannot stand within text: the block yields more than one")]
+    Lines,
+}
+
+impl Insertion<'_> {
+    /// The words of `:results` in force.
+    pub(super) fn results(&self) -> Results {
+        let results = self.arguments.results();
+        if self.posted && self.arguments.has(":file") { results.without("file") } else { results }
+    }
+
+    /// The value as text or list: a file's name has become a link.
+    fn value(&self, results: &Results) -> Value {
+        match self.value {
+            Value::Text(name) if results.has("file") => Value::Text(finish::link(name, self.arguments)),
+            value @ (Value::Text(_) | Value::Nothing | Value::List(_) | Value::Dotted(..)) => value.clone(),
+            other => Value::Text(other.printed()),
+        }
+    }
+
+    /// The lines under `#+RESULTS:`, not indented; empty for a block without a value.
+    pub fn lines(&self) -> String {
+        let results = self.results();
+        let value = match self.value(&results) {
+            Value::Text(text) if !is_blank(&text) && !text.ends_with('\n') => Value::Text(text + "\n"),
+            value => value,
+        };
+        let is_table = is_tabular(&value);
+        let text = match &value {
+            Value::Nothing => String::new(),
+            value if results.has("list") => list(value),
+            Value::List(items) if is_table => table(items),
+            value if value.is_list() => value.shown() + "\n",
+            value => value.shown(),
+        };
+        self.wrapped(&text, &results, is_table)
+    }
+
+    /// Whether the lines are those of a table, which one that stands there already goes together with.
+    pub(super) fn is_table(&self) -> bool {
+        let results = self.results();
+        let value = self.value(&results);
+        value != Value::Nothing && !results.has("list") && is_tabular(&value)
+    }
+
+    fn wrapped(&self, text: &str, results: &Results, is_table: bool) -> String {
+        let framed = |begin: &str, inner: &str, end: &str| format!("{begin}\n{inner}{end}\n");
+        if let Some(wrap) = self.arguments.get(":wrap") {
+            let full = if *wrap == Value::Nothing { "results".to_owned() } else { wrap.shown() };
+            let kind = full.split_whitespace().next().unwrap_or_default();
+            let (begin, end) = (format!("#+begin_{full}"), format!("#+end_{kind}"));
+            return match kind.to_lowercase().as_str() {
+                "nil" | "no" => text.to_owned(),
+                "export" | "example" | "src" => framed(&begin, &escaped(text), &end),
+                _ => framed(&begin, text, &end),
+            };
+        }
+        if results.has("html") {
+            framed("#+begin_export html", &escaped(text), "#+end_export")
+        } else if results.has("latex") {
+            framed("#+begin_export latex", &escaped(text), "#+end_export")
+        } else if results.has("org") {
+            framed("#+begin_src org", &escaped(&realigned(text)), "#+end_src")
+        } else if results.has("code") {
+            framed(&format!("#+begin_src {}", self.language), &escaped(text), "#+end_src")
+        } else if results.has("raw") {
+            realigned(text)
+        } else if results.has("drawer") || results.has("wrap") {
+            framed(":results:", &realigned(text), ":end:")
+        } else if !is_table && !results.has("file") {
+            example(text)
+        } else {
+            text.to_owned()
+        }
+    }
+
+    /// What stands within text, after its block or call; `Ok(None)` for nothing.
+    ///
+    /// # Errors
+    /// What cannot stand there; Emacs writes nothing then.
+    pub fn inline(&self) -> Result<Option<String>, NotInline> {
+        let results = self.results();
+        let value = self.value(&results);
+        let refused = match &value {
+            _ if results.has("table") => Some(NotInline::Table),
+            _ if results.has("drawer") => Some(NotInline::Drawer),
+            value if value.is_list() && *value != Value::Nothing => Some(NotInline::ListResult),
+            Value::Text(text) if text.find('\n').is_some_and(|at| at + 1 < text.len()) => {
+                Some(NotInline::Lines)
+            }
+            _ if results.has("list") => Some(NotInline::List),
+            _ => None,
+        };
+        if let Some(refused) = refused {
+            return Err(refused);
+        }
+        if value == Value::Nothing {
+            return Ok(None);
+        }
+        let text = echo(&value);
+        let text = if results.has("file") {
+            macro_escaped(&text)
+        } else if results.has("raw") {
+            text
+        } else {
+            macro_escaped(text.trim_end_matches('\n'))
+        };
+        let framed = |begin: &str, end: &str| format!("{{{{{{results({begin}{}{end})}}}}}}", escaped(&text));
+        let open = |begin: &str, end: &str| format!("{{{{{{results({begin}{text}{end})}}}}}}");
+        if let Some(wrap) = self.arguments.get(":wrap") {
+            let full = if *wrap == Value::Nothing { "results".to_owned() } else { wrap.shown() };
+            let words: Vec<&str> = full.split_whitespace().collect();
+            let kind = words.first().copied().unwrap_or_default();
+            return Ok(Some(match kind.to_lowercase().as_str() {
+                "nil" | "no" => text,
+                "export" => framed(&format!("@@{}:", words.get(1).unwrap_or(&"none")), "@@"),
+                "example" => framed("=", "="),
+                "src" => match words.as_slice() {
+                    [_] => framed("src_none{", "}"),
+                    [_, language] => framed(&format!("src_{language}{{"), "}"),
+                    [_, language, rest @ ..] => framed(&format!("src_{language}[{}]{{", rest.join(" ")), "}"),
+                    [] => text,
+                },
+                _ => open("", ""),
+            }));
+        }
+        Ok(Some(if results.has("html") {
+            framed("@@html:", "@@")
+        } else if results.has("latex") {
+            framed("@@latex:", "@@")
+        } else if results.has("org") {
+            framed("src_org{", "}")
+        } else if results.has("code") {
+            framed(&format!("src_{}[]{{", self.language), "}")
+        } else if results.has("raw") {
+            text
+        } else if results.has("wrap") || results.has("file") {
+            open("", "")
+        } else {
+            open("=", "=")
+        }))
+    }
+}
+
+/// Nothing but blanks, as Emacs sees it.
+fn is_blank(text: &str) -> bool {
+    text.chars().all(|c| " \t\n\r".contains(c))
+}
+
+/// A list whose items are lists, or no lists at all, but none that has something else at its end.
+fn is_tabular(value: &Value) -> bool {
+    match value {
+        Value::Nothing => true,
+        Value::List(items) => items.iter().all(|item| !matches!(item, Value::Dotted(..))),
+        _ => false,
+    }
+}
+
+/// What marks a column as none of the table's own.
+const MARKS: [&str; 8] = ["", "/", "#", "!", "$", "*", "_", "^"];
+
+/// A table of these rows; of what are no rows, a table of one.
+fn table(items: &[Value]) -> String {
+    let one;
+    let rows = if items.iter().all(|item| item.is_rule() || item.is_list()) {
+        items
+    } else {
+        one = [Value::List(items.to_vec())];
+        &one
+    };
+    let mut text = String::new();
+    for row in rows {
+        match row {
+            row if row.is_rule() => text += "|-\n",
+            Value::List(cells) => {
+                text += "| ";
+                for cell in cells {
+                    text += &cell.shown();
+                    text += " |";
+                }
+                text.push('\n');
+            }
+            _ => {}
+        }
+    }
+    if let Some(column) = marked(&text) {
+        text = column;
+    }
+    if align::table_lines(&text) == text.lines().count() && !text.is_empty() {
+        align::align(&text)
+    } else if text.is_empty() {
+        "\n".to_owned()
+    } else {
+        realigned(&text)
+    }
+}
+
+/// The table without its first column, where that holds nothing but marks.
+fn marked(text: &str) -> Option<String> {
+    let rows: Vec<Option<Vec<String>>> = text.lines().map(super::import::cells).collect();
+    let firsts: Vec<&str> = rows.iter().flatten().map(|row| row.first().map_or("", String::as_str)).collect();
+    let special =
+        firsts.iter().all(|cell| MARKS.contains(cell)) && firsts.iter().any(|cell| !cell.is_empty());
+    special.then(|| {
+        rows.iter()
+            .map(|row| match row {
+                None => "|-\n".to_owned(),
+                Some(row) => {
+                    let cells = row.get(1..).unwrap_or_default();
+                    format!("| {}\n", cells.iter().map(|cell| format!("{cell} |")).collect::<String>())
+                }
+            })
+            .collect()
+    })
+}
+
+/// A text that begins with a table, that table aligned.
+fn realigned(text: &str) -> String {
+    let count = align::table_lines(text);
+    if count == 0 {
+        return text.to_owned();
+    }
+    let length: usize = text.split_inclusive('\n').take(count).map(str::len).sum();
+    let (table, rest) = text.split_at(length);
+    align::align(table) + rest
+}
+
+/// A list: an item for each that is in it, or for each line.
+fn list(value: &Value) -> String {
+    let items: Vec<String> = match value.items() {
+        Some(items) => items
+            .iter()
+            .map(|item| match item {
+                Value::List(parts) => parts.iter().map(echo).collect::<Vec<_>>().join("\n"),
+                item if *item == Value::Nothing => String::new(),
+                item => echo(item),
+            })
+            .collect(),
+        None => echo(value).split('\n').filter(|line| !line.is_empty()).map(str::to_owned).collect(),
+    };
+    let text: String = items.iter().map(|item| item_text(item)).collect();
+    format!("{}\n", text.trim_matches([' ', '\t', '\n', '\r']))
+}
+
+fn item_text(item: &str) -> String {
+    let lines: Vec<&str> = item.split('\n').collect();
+    let mut text = String::from("- ");
+    for (n, line) in lines.iter().enumerate() {
+        if n > 0 {
+            text.push_str("\n  ");
+        }
+        text.push_str(if n == 0 { line.trim_start_matches([' ', '\t']) } else { line });
+    }
+    text.push('\n');
+    text
+}
+
+/// Colon lines, or from ten lines on an example block.
+fn example(text: &str) -> String {
+    let lines = text.strip_suffix('\n').unwrap_or(text);
+    let count = if text.is_empty() { 0 } else { lines.split('\n').count() };
+    if count == 0 {
+        return String::new();
+    }
+    if count < LONG {
+        let colons: Vec<String> = lines.split('\n').map(|line| format!(": {line}")).collect();
+        return colons.join("\n") + if text.ends_with('\n') { "\n" } else { "" };
+    }
+    let end = if text.ends_with('\n') { "" } else { "\n" };
+    format!("#+begin_example\n{}{end}#+end_example\n", escaped(text))
+}
+
+/// With commas before what Org would take for its own.
+fn escaped(text: &str) -> String {
+    let line = |line: &str| {
+        let blanks = line.len() - line.trim_start_matches([' ', '\t']).len();
+        let rest = line[blanks..].trim_start_matches(',');
+        if rest.starts_with('*') || rest.starts_with("#+") {
+            format!("{},{}", &line[..blanks], &line[blanks..])
+        } else {
+            line.to_owned()
+        }
+    };
+    text.split_inclusive('\n').map(line).collect()
+}
+
+/// With backslashes before commas, as arguments of macros have them.
+fn macro_escaped(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut backslashes = 0;
+    for c in text.chars() {
+        match c {
+            '\\' => backslashes += 1,
+            ',' => {
+                out.push_str(&"\\".repeat(2 * backslashes + 1));
+                out.push(',');
+                backslashes = 0;
+            }
+            c => {
+                out.push_str(&"\\".repeat(backslashes));
+                out.push(c);
+                backslashes = 0;
+            }
+        }
+    }
+    out + &"\\".repeat(backslashes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::babel::lisp;
+    use crate::org;
+
+    fn insertion(line: &str, value: &Value, written: impl Fn(&Insertion) -> String) -> String {
+        let document = org::parse(format!("#+begin_src sh {line}\n#+end_src\n").as_bytes(), &[]);
+        let arguments = Arguments::of(&document.blocks[0].params);
+        let insertion = Insertion { value, arguments: &arguments, language: "sh", posted: false };
+        format!("=== {line} {}\n{}", value.printed(), written(&insertion))
+    }
+
+    #[test]
+    fn lists_and_tables_as_emacs_writes_them() {
+        let list = [
+            "(\"a\" \"b\")",
+            "(1 \"b c\")",
+            "((\"a\" 1) (\"b\"))",
+            "(\"a\" (\"x\" \"y\") \"c\")",
+            "\"a\nb\n\nc\"",
+            "\"\"",
+            "\"  \"",
+            "\"x\"",
+            "nil",
+            "(nil)",
+            "(\"a\nb\")",
+            "(\"- x\" \"y\")",
+            "(((\"n\" 1)) \"q\")",
+            "(\"\")",
+            "(\"\" \"a\")",
+            "(\"a  \" \"  b\")",
+        ];
+        let table = [
+            "((\"#\" 1) (\"\" 2))",
+            "((\"\" 1) (\"\" 2))",
+            "((\"!\" 1) (\"a\" 2))",
+            "((\"a|b\" 1))",
+            "(hline (\"a\") hline)",
+            "((\"a\" hline) (\"b\" 1))",
+            "((nil 1) (t 2))",
+            "((\"\" \"\"))",
+            "((\"1\" \"x\") (\"2\" \"3\"))",
+            "((a . b))",
+            "(1 (2 . 3))",
+            "((\" a \" \"b  c\"))",
+            "[1 \"a\"]",
+            "t",
+            "(1 nil 2)",
+            "((\"a\") (\"b\" \"c\" \"d\"))",
+            "(hline)",
+            "(((1 2) \"x\"))",
+            "(\"a\" (\"b\"))",
+        ];
+        let read = |text: &str| lisp::read(text).unwrap().0;
+        let mut shown: Vec<String> = Vec::new();
+        shown.extend(list.map(|text| insertion(":results list", &read(text), |it| it.lines())));
+        shown.extend(table.map(|text| insertion("", &read(text), |it| it.lines())));
+        insta::assert_snapshot!(shown.concat());
+    }
+
+    #[test]
+    fn texts_in_their_frames() {
+        let text = "* a\n  #+b\n,c\n,,* d".into();
+        let long = Value::text("*\n".repeat(10));
+        let lines = [
+            "",
+            ":results output",
+            ":results html",
+            ":results latex",
+            ":results org",
+            ":results code",
+            ":results raw",
+            ":results drawer",
+            ":results verbatim",
+            ":wrap",
+            ":wrap no",
+            ":wrap quote :b",
+            ":wrap EXPORT html",
+            ":wrap src json",
+            ":results file",
+        ];
+        let mut shown: Vec<String> = lines.map(|line| insertion(line, &text, |it| it.lines())).into();
+        shown.push(insertion("", &long, |it| it.lines()));
+        shown.push(insertion(":results raw", &"| a | bb |\n|-\n| ccc |".into(), |it| it.lines()));
+        insta::assert_snapshot!(shown.concat());
+    }
+
+    #[test]
+    fn within_text() {
+        let inline = |insertion: &Insertion<'_>| format!("{:?}\n", insertion.inline());
+        let text = "a, b\\,c\n".into();
+        let lines = [
+            "",
+            ":results raw",
+            ":results html",
+            ":results code",
+            ":results org",
+            ":results file",
+            ":results drawer",
+            ":results list",
+            ":results table",
+            ":wrap",
+            ":wrap src",
+            ":wrap src c -n",
+            ":wrap export latex",
+            ":wrap example",
+        ];
+        let mut shown: Vec<String> = lines.map(|line| insertion(line, &text, inline)).into();
+        shown.push(insertion("", &"a\nb".into(), inline));
+        shown.push(insertion("", &Value::Nothing, inline));
+        shown.push(insertion("", &Value::list(vec![1.into()]), inline));
+        insta::assert_snapshot!(shown.concat());
+    }
+}

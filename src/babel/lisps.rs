@@ -1,0 +1,78 @@
+//! Emacs Lisp, by an Emacs of its own.
+
+use super::compose::{Composed, Ended, Inside};
+use super::generic::echo;
+use super::lisp;
+use super::value::Value;
+
+pub(super) fn compose(inside: &Inside) -> Composed {
+    let results = inside.arguments.results();
+    let body = expanded(inside);
+    let body = if results.has("output") {
+        format!("(let ((text (with-output-to-string {body}\n))) (princ text) text)")
+    } else {
+        format!("(progn {body}\n)")
+    };
+    let body = if results.has("code") || results.has("pp") { format!("(pp-to-string {body})") } else { body };
+    let lexical = matches!(inside.arguments.text(":lexical").as_deref(), Some("yes" | "t"));
+    let code = format!(
+        ";; -*- lexical-binding: {} -*-\n\
+         (let ((borges--value {body}))\n  \
+         (with-temp-file (expand-file-name \"block/value\" (getenv \"MESOS_SANDBOX\"))\n    \
+         (let ((print-level nil) (print-length nil) (coding-system-for-write 'utf-8-emacs-unix))\n      \
+         (prin1 borges--value (current-buffer)))))\n",
+        if lexical { "t" } else { "nil" }
+    );
+    Composed::script(inside.language.program.clone(), inside.language.arguments.clone(), &code)
+}
+
+pub(super) fn collect(inside: &Inside, ended: &Ended) -> Value {
+    let results = inside.arguments.results();
+    let written = ended.written();
+    let value = match lisp::read(&written) {
+        Some((value, _)) => value,
+        // Of what cannot be read there is only how it is printed.
+        None if ended.value.is_some() => Value::Symbol(written),
+        None => return Value::Nothing,
+    };
+    if !results.is_scalar() {
+        return inside.named(value);
+    }
+    Value::Text(if results.has("scalar") || results.has("verbatim") {
+        value.printed()
+    } else {
+        value.shown()
+    })
+}
+
+/// The code with its variables.
+pub(super) fn expanded(inside: &Inside) -> String {
+    if inside.variables.is_empty() {
+        return format!("{}\n", inside.body);
+    }
+    let pairs: Vec<String> =
+        inside.variables.iter().map(|(name, value)| format!("({name} '{})", value.printed())).collect();
+    let text = |key| inside.arguments.text(key);
+    format!(
+        "(let ({})\n{}{}{}\n)",
+        pairs.join("\n      "),
+        text(":prologue").map_or(String::new(), |text| text + "\n      "),
+        inside.body,
+        text(":epilogue").map_or(String::new(), |text| format!("\n      {text}\n")),
+    )
+}
+
+/// Words of a list, or the words of a text.
+pub(super) fn words(value: Option<&Value>) -> Vec<String> {
+    match value {
+        None | Some(Value::Nothing) => Vec::new(),
+        Some(Value::List(items)) => items
+            .iter()
+            .map(|item| match item {
+                Value::Symbol(name) => name.clone(),
+                item => echo(item),
+            })
+            .collect(),
+        Some(value) => echo(value).split_whitespace().map(str::to_owned).collect(),
+    }
+}

@@ -1,0 +1,142 @@
+//! Names of rows and columns, and rules: taken off the tables that go into a block, put back on what comes out.
+
+use super::arguments::Arguments;
+use super::value::Value;
+
+/// What was taken off, by variable.
+#[derive(Debug, Default, PartialEq)]
+pub(super) struct Names {
+    pub(super) columns: Vec<(String, Value)>,
+    pub(super) rows: Vec<(String, Value)>,
+}
+
+/// The variables as the block gets them, and what was taken off them.
+pub(super) fn take_off(
+    variables: &[(String, Value)],
+    arguments: &Arguments,
+) -> (Vec<(String, Value)>, Names) {
+    let is = |key: &str, word: &str| arguments.get(key).is_some_and(|value| value.shown() == word);
+    let given = |key: &str| arguments.get(key).is_some_and(|value| *value != Value::Nothing);
+    let rules = match arguments.get(":hlines") {
+        None => arguments.is_inline(),
+        Some(Value::Nothing) => true,
+        Some(value) => value.shown() == "yes",
+    };
+    let mut names = Names::default();
+    let mut taken = Vec::with_capacity(variables.len());
+    for (name, value) in variables {
+        let Some(rows) = value.items() else {
+            taken.push((name.clone(), value.clone()));
+            continue;
+        };
+        let mut rows = rows.to_vec();
+        if !is(":colnames", "no") && (given(":colnames") || has_header(&rows)) {
+            let skipped = rows.iter().take_while(|row| row.is_rule()).count();
+            rows.drain(..skipped);
+            let header = if rows.is_empty() { Value::Nothing } else { rows.remove(0) };
+            if rows.first().is_some_and(Value::is_rule) {
+                rows.remove(0);
+            }
+            names.columns.push((name.clone(), header));
+        }
+        if given(":rownames") && !is(":rownames", "no") {
+            rows.retain(|row| !row.is_rule());
+            let heads = rows.iter_mut().map(|row| match row {
+                Value::List(cells) => {
+                    let head = cells.remove(0);
+                    *row = Value::list(std::mem::take(cells));
+                    head
+                }
+                _ => Value::Nothing,
+            });
+            names.rows.push((name.clone(), Value::list(heads.collect())));
+        }
+        if !rules {
+            rows.retain(|row| !row.is_rule());
+        }
+        taken.push((name.clone(), Value::list(rows)));
+    }
+    (taken, names)
+}
+
+/// A rule after the first row, and nowhere else.
+fn has_header(rows: &[Value]) -> bool {
+    rows.len() > 1 && !rows[0].is_rule() && rows[1].is_rule() && !rows[2..].iter().any(Value::is_rule)
+}
+
+/// The table with what `:colnames` and `:rownames` ask for.
+pub(super) fn put_back(value: Value, names: &Names, arguments: &Arguments) -> Value {
+    let Some(rows) = value.items() else { return value };
+    let mut rows = rows.to_vec();
+    let heads = pick(&names.rows, arguments.get(":rownames"));
+    let header = pick(&names.columns, arguments.get(":colnames"));
+    joined(&mut rows, &heads, header);
+    Value::list(rows)
+}
+
+/// The table with all that was taken off it.
+pub(super) fn put_back_all(value: Value, names: &Names) -> Value {
+    let Some(rows) = value.items() else { return value };
+    let mut rows = rows.to_vec();
+    let all = Some(Value::Symbol("t".to_owned()));
+    joined(&mut rows, &pick(&names.rows, all.as_ref()), pick(&names.columns, all.as_ref()));
+    Value::list(rows)
+}
+
+fn joined(rows: &mut Vec<Value>, heads: &Value, header: Value) {
+    if let Some(heads) = heads.items().filter(|heads| !heads.is_empty() && heads.len() == rows.len()) {
+        let mut heads = heads.iter();
+        for row in rows.iter_mut() {
+            if let Some(cells) = row.items() {
+                let head = heads.next().filter(|head| **head != Value::Nothing).cloned();
+                let head = head.unwrap_or_else(|| Value::text(""));
+                *row = Value::list(std::iter::once(head).chain(cells.iter().cloned()).collect());
+            }
+        }
+    }
+    let width = rows.first().map_or(Some(0), |row| row.items().map(<[_]>::len));
+    if header != Value::Nothing && header.items().map(<[_]>::len) == width {
+        rows.splice(0..0, [header, Value::rule()]);
+    }
+}
+
+/// The names that a header argument chooses: its own, or those of the variable it says.
+pub(super) fn pick(names: &[(String, Value)], selector: Option<&Value>) -> Value {
+    match selector {
+        None | Some(Value::Nothing) => Value::Nothing,
+        Some(list @ (Value::List(_) | Value::Dotted(..))) => list.clone(),
+        Some(Value::Symbol(name)) if name != "t" => {
+            names.iter().find(|(other, _)| other == name).map_or(Value::Nothing, |(_, value)| value.clone())
+        }
+        Some(_) => names.last().map_or(Value::Nothing, |(_, value)| value.clone()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::babel::lisp;
+    use crate::org;
+
+    fn arguments(line: &str) -> Arguments {
+        let document = org::parse(format!("#+begin_src sh {line}\n#+end_src\n").as_bytes(), &[]);
+        Arguments::of(&document.blocks[0].params)
+    }
+
+    #[rstest::rstest]
+    #[case("", "((a b) hline (1 2) (3 4))", "((1 2) (3 4))", "((1 2) (3 4))")]
+    #[case(":colnames yes", "((a b) hline (1 2) (3 4))", "((1 2) (3 4))", "((a b) hline (1 2) (3 4))")]
+    #[case(":colnames no", "((a b) hline (1 2))", "((a b) (1 2))", "((a b) (1 2))")]
+    #[case(":colnames no :hlines yes", "((a b) hline (1 2))", "((a b) hline (1 2))", "((a b) hline (1 2))")]
+    #[case(":colnames yes", "((a b) (1 2))", "((1 2))", "((a b) hline (1 2))")]
+    #[case(":rownames yes", "((a 1) (b 2))", "((1) (2))", "((a 1) (b 2))")]
+    #[case(":colnames '(\"x\" \"y\")", "((1 2))", "nil", "nil")]
+    #[case("", "((a) hline (1) hline (2))", "((a) (1) (2))", "((a) (1) (2))")]
+    fn tables(#[case] line: &str, #[case] table: &str, #[case] inside: &str, #[case] outside: &str) {
+        let arguments = arguments(line);
+        let variables = [("t".to_owned(), lisp::read(table).unwrap().0)];
+        let (taken, names) = take_off(&variables, &arguments);
+        assert_eq!(taken[0].1.printed(), inside);
+        assert_eq!(put_back(taken[0].1.clone(), &names, &arguments).printed(), outside);
+    }
+}

@@ -1,0 +1,98 @@
+//! Lua.
+
+use std::fmt::Write;
+
+use crate::babel::compose::{Composed, Ended, Inside};
+use crate::babel::read;
+use crate::babel::value::Value;
+
+/// Writes down what the body returns: one value as it is shown, several in quotes with commas between.
+const WRITE: &str = r#"
+local function borges_show(it, indent)
+  if type(it) ~= 'table' or not PP then return (string.gsub(tostring(it), '"', '\\"')) end
+  local keys = {}
+  for key in pairs(it) do keys[#keys + 1] = key end
+  table.sort(keys)
+  local lines = {}
+  for n, key in ipairs(keys) do
+    lines[n] = indent .. borges_show(key, '') .. ' = ' .. borges_show(it[key], indent .. '  ')
+  end
+  return (indent ~= '' and '\n' or '') .. table.concat(lines, '\n')
+end
+local function borges_all(...)
+  local shown = {}
+  for n = 1, select('#', ...) do shown[n] = borges_show((select(n, ...)), '') end
+  if #shown == 1 and not string.find(shown[1], '^[%(%[{]') then return shown[1] end
+  return '"' .. table.concat(shown, ', ') .. '"'
+end
+local borges_text = borges_all(main())
+local borges_out = assert(io.open(os.getenv('MESOS_SANDBOX') .. '/block/value', 'w'))
+borges_out:write(borges_text)
+borges_out:close()
+"#;
+
+pub(in crate::babel) fn compose(inside: &Inside) -> Composed {
+    let results = inside.arguments.results();
+    let preamble = inside.arguments.text(":preamble").map_or(String::new(), |text| text + "\n");
+    let code = expanded(inside);
+    let code = if results.is_value() {
+        let pp = if results.has("pp") { "true" } else { "false" };
+        format!("{preamble}function main()\n{}\nend\n{}", code, WRITE.replace("PP", pp))
+    } else {
+        preamble + &code
+    };
+    let (program, arguments) = inside.command(":lua");
+    Composed::script(program, arguments, &code)
+}
+
+pub(in crate::babel) fn collect(inside: &Inside, ended: &Ended) -> Value {
+    let raw = if inside.arguments.results().is_value() { ended.written() } else { ended.printed() };
+    let value = inside.scalar_or(&raw, || match read::script(raw.trim_matches([' ', '\t', '\n', '\r'])) {
+        Value::List(items) => {
+            let rule = |item| if item == Value::Symbol("None".into()) { Value::rule() } else { item };
+            Value::List(items.into_iter().map(rule).collect())
+        }
+        value => value,
+    });
+    inside.named(value)
+}
+
+/// The code with its variables, and with what `:return` names.
+pub(in crate::babel) fn expanded(inside: &Inside) -> String {
+    let mut body = inside.body.to_owned();
+    if let Some(value) = inside.arguments.text(":return").filter(|_| inside.arguments.results().is_value()) {
+        let _ = write!(body, "\nreturn {value}");
+    }
+    Inside { body: &body, ..*inside }.expanded(assignments(inside))
+}
+
+/// Lines that set the variables.
+pub(in crate::babel) fn assignments(inside: &Inside) -> Vec<String> {
+    inside.variables.iter().map(|(name, value)| format!("{name}={}", top(value))).collect()
+}
+
+/// A list of one is what is in it; a list of two texts is a list all the same.
+fn top(value: &Value) -> String {
+    match value {
+        Value::List(items) if items.len() == 2 && items.iter().all(|item| !item.is_list()) => listed(items),
+        value => written(value),
+    }
+}
+
+fn written(value: &Value) -> String {
+    match value {
+        Value::Nothing => "{}".to_owned(),
+        Value::List(items) => match items.as_slice() {
+            [only] if !only.is_list() => written(only),
+            [Value::Text(key), rest] => format!("{key}={}", written(rest)),
+            items => listed(items),
+        },
+        value if value.is_rule() => "None".to_owned(),
+        Value::Text(text) if text.contains(['\n', '\r']) => format!("[=[{text}]=]"),
+        value => value.printed(),
+    }
+}
+
+fn listed(items: &[Value]) -> String {
+    format!("{{{}}}", items.iter().map(written).collect::<Vec<_>>().join(", "))
+}

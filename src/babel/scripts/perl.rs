@@ -1,0 +1,73 @@
+//! Perl.
+
+use crate::babel::compose::{Composed, Ended, Inside};
+use crate::babel::import::{self, Separator};
+use crate::babel::value::Value;
+
+/// Calls the body and writes down what it returns: an array one item a line, an array in it parted by tabs.
+const WRITE: [&str; 2] = [
+    "{\n    my $borges_body = sub {\n        ",
+    r#"
+    };
+    open my $borges_out, '>', "$ENV{MESOS_SANDBOX}/block/value" or die "block/value: $!";
+    my $borges_value = &$borges_body();
+    select $borges_out;
+    if (ref $borges_value eq 'ARRAY') {
+        for my $item (@$borges_value) {
+            print join("\t", ref $item eq 'ARRAY' ? @$item : $item), "\n";
+        }
+    } else {
+        print $borges_value;
+    }
+}
+"#,
+];
+
+pub(in crate::babel) fn compose(inside: &Inside) -> Composed {
+    let mut code = inside.expanded(assignments(inside));
+    if inside.arguments.results().is_value() {
+        code = [WRITE[0], &code, WRITE[1]].concat();
+    }
+    let (program, arguments) = inside.command(":perl");
+    Composed::script(program, arguments, &code)
+}
+
+pub(in crate::babel) fn collect(inside: &Inside, ended: &Ended) -> Value {
+    let raw = if inside.arguments.results().is_value() { ended.written() } else { ended.printed() };
+    inside.named(inside.scalar_or(&raw, || import::table(&raw, Separator::Tab)))
+}
+
+/// Lines that set the variables.
+pub(in crate::babel) fn assignments(inside: &Inside) -> Vec<String> {
+    let line = |(name, value): &(String, Value)| {
+        let list = if value.is_list() { "\n" } else { "" };
+        format!("my ${name}={list}{};\n", written(value, 0))
+    };
+    inside.variables.iter().map(line).collect()
+}
+
+fn written(value: &Value, depth: usize) -> String {
+    let indent = "  ".repeat(depth);
+    let inner = match value.items() {
+        Some(items) => {
+            let items: String = items.iter().map(|item| written(item, depth + 1)).collect();
+            format!("[\n{items}{indent}]")
+        }
+        None => quoted(&value.shown()),
+    };
+    format!("{indent}{inner}{}", if depth > 0 { ",\n" } else { "" })
+}
+
+/// As Babel quotes it, where Perl then reads the same text.
+fn quoted(text: &str) -> String {
+    let mut depth = 0_i64;
+    let balanced = text.chars().all(|c| {
+        depth += i64::from(c == '(') - i64::from(c == ')');
+        depth >= 0
+    });
+    if balanced && depth == 0 && !text.contains('\\') {
+        format!("q({text})")
+    } else {
+        format!("'{}'", text.replace('\\', "\\\\").replace('\'', "\\'"))
+    }
+}

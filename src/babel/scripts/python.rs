@@ -1,0 +1,198 @@
+//! Python.
+
+use std::fmt::Write;
+
+use crate::babel::compose::{BODY, Composed, Ended, Inside, VALUE, listed};
+use crate::babel::text;
+use crate::babel::value::{Value, quote};
+
+/// Writes a value into the block's file, in Python's own notation.
+const WRITE: &str = r#"
+def __borges_write(value, words):
+    import os
+    path = os.path.join(os.environ['MESOS_SANDBOX'], 'block/value')
+    def plain(it):
+        if isinstance(it, dict):
+            return [(key, plain(inner)) for key, inner in it.items()]
+        if isinstance(it, (list, tuple)):
+            return [plain(inner) for inner in it]
+        return it
+    def framed(it):
+        import sys
+        pandas, numpy = sys.modules.get('pandas'), sys.modules.get('numpy')
+        table = 'table' in words
+        if table:
+            it = plain(it)
+        if table and pandas and isinstance(it, pandas.DataFrame):
+            head = [[it.index.name or ''] + list(it.columns)]
+            it = head + [None] + [[label] + list(row) for label, row in it.iterrows()]
+        elif table and pandas and isinstance(it, pandas.Series):
+            it = list(it.items())
+        if numpy and isinstance(it, numpy.ndarray):
+            it = it.tolist() if table else repr(it)
+        return it
+    if 'pp' in words:
+        import pprint
+        text = pprint.pformat(value)
+    elif 'list' in words and isinstance(value, dict):
+        text = str(['{} :: {}'.format(key, inner) for key, inner in value.items()])
+    elif {'scalar', 'verbatim', 'raw'}.intersection(words):
+        text = str(value)
+    else:
+        text = str(framed(value))
+    with open(path, 'w', encoding='utf-8', errors='surrogateescape', newline='') as out:
+        out.write(text)
+"#;
+
+pub(in crate::babel) fn compose(inside: &Inside) -> Composed {
+    let results = inside.arguments.results();
+    let mut code = inside.expanded(assignments(inside));
+    let preamble = inside.arguments.text(":preamble").map_or(String::new(), |text| text + "\n");
+    let picture = inside.arguments.text(":file").filter(|_| results.has("graphics"));
+    if results.is_value() {
+        if let Some(value) = inside.arguments.text(":return") {
+            let _ = write!(code, "\nreturn {value}");
+        }
+        let write = match &picture {
+            Some(file) => format!("main().savefig({})", literal(file)),
+            None => format!("__borges_write(main(), {})", words(results.words())),
+        };
+        code = format!("{preamble}{WRITE}\ndef main():\n{}\n\n{write}\n", shifted(&code));
+    } else if let Some(file) = &picture {
+        let file = literal(file);
+        code = format!(
+            "{preamble}import matplotlib.pyplot\nmatplotlib.pyplot.gcf().clear()\n{code}\nmatplotlib.pyplot.savefig({file})\n"
+        );
+    } else {
+        code = preamble + &code + "\n";
+    }
+    let (program, arguments) = inside.command(":python");
+    // Read from the input, as in Emacs: modules are then looked for where the block starts.
+    Composed {
+        program,
+        arguments,
+        body: text::encode(&code),
+        stdin: Some(BODY.to_owned()),
+        ..Composed::default()
+    }
+}
+
+pub(in crate::babel) fn collect(inside: &Inside, ended: &Ended) -> Value {
+    let raw = if inside.arguments.results().is_value() { ended.written() } else { ended.printed() };
+    let value = inside.scalar_or(&raw, || {
+        if raw.starts_with('{') {
+            Value::text(&raw)
+        } else {
+            listed(&raw, |item| *item == Value::Symbol("None".into()))
+        }
+    });
+    inside.named(value)
+}
+
+/// Lines that set the variables.
+pub(in crate::babel) fn assignments(inside: &Inside) -> Vec<String> {
+    inside.variables.iter().map(|(name, value)| format!("{name}={}", written(value))).collect()
+}
+
+/// A value in Python's notation.
+fn written(value: &Value) -> String {
+    match value {
+        Value::Nothing => "[]".to_owned(),
+        Value::List(items) => format!("[{}]", items.iter().map(written).collect::<Vec<_>>().join(", ")),
+        value if value.is_rule() => "None".to_owned(),
+        Value::Text(text) if text.contains(['\n', '\r']) => format!("\"\"{}\"\"", value.printed()),
+        value => value.printed(),
+    }
+}
+
+fn literal(text: &str) -> String {
+    let mut out = String::new();
+    quote(text, &mut out);
+    out
+}
+
+fn words(words: &[String]) -> String {
+    format!("[{}]", words.iter().map(|word| literal(word)).collect::<Vec<_>>().join(", "))
+}
+
+/// The code moved right by four columns, but for lines that begin within a text.
+fn shifted(code: &str) -> String {
+    let mut out = String::with_capacity(code.len() + code.len() / 8);
+    let mut open: Option<Quote> = None;
+    for line in code.split_inclusive('\n') {
+        if open.is_none() && !line.trim().is_empty() {
+            out.push_str("    ");
+        }
+        out.push_str(line);
+        open = after(line, open);
+    }
+    out
+}
+
+/// What a text that has not ended began with.
+#[derive(Clone, Copy)]
+struct Quote {
+    mark: char,
+    triple: bool,
+}
+
+/// The text that is open at the end of `line`, if one was open at its beginning.
+fn after(line: &str, mut open: Option<Quote>) -> Option<Quote> {
+    let mut rest = line;
+    while let Some(c) = rest.chars().next() {
+        rest = &rest[c.len_utf8()..];
+        match open {
+            None if c == '#' => return None,
+            None if c == '"' || c == '\'' => {
+                let two: String = [c, c].iter().collect();
+                let triple = rest.starts_with(&two);
+                rest = if triple { &rest[2..] } else { rest };
+                open = Some(Quote { mark: c, triple });
+            }
+            None => {}
+            Some(_) if c == '\\' => {
+                let skipped = rest.chars().next().map_or(0, char::len_utf8);
+                // A line end that is escaped keeps the text open.
+                if rest.starts_with('\n') {
+                    return open;
+                }
+                rest = &rest[skipped..];
+            }
+            Some(Quote { mark, triple }) if c == mark => {
+                let two: String = [c, c].iter().collect();
+                if !triple {
+                    open = None;
+                } else if rest.starts_with(&two) {
+                    rest = &rest[2..];
+                    open = None;
+                }
+            }
+            Some(Quote { triple: false, .. }) if c == '\n' => open = None,
+            Some(_) => {}
+        }
+    }
+    open
+}
+
+/// Where the value lies; the code above writes there.
+const _: () = assert!(matches!(VALUE.as_bytes(), b"block/value"));
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_within_texts_stay_where_they_are() {
+        let code =
+            "a = '''x\ny'''\n# it's\nb = 'c' \\\n 'd'\n\nif a:\n  return \"\"\"\n\"\"\"\nc = 'e\\\nf'\n";
+        let expected = "    a = '''x\ny'''\n    # it's\n    b = 'c' \\\n     'd'\n\n    if a:\n      return \"\"\"\n\"\"\"\n    c = 'e\\\nf'\n";
+        assert_eq!(shifted(code), expected);
+    }
+
+    #[test]
+    fn values_in_the_notation_of_python() {
+        let table = Value::list(vec![Value::list(vec!["a".into(), 1.into()]), Value::rule(), Value::Nothing]);
+        assert_eq!(written(&table), "[[\"a\", 1], None, []]");
+        assert_eq!(written(&"a\n\"b\"".into()), "\"\"\"a\n\\\"b\\\"\"\"\"");
+    }
+}

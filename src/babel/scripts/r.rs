@@ -1,0 +1,192 @@
+//! R.
+
+use crate::babel::compose::{Composed, Ended, Inside};
+use crate::babel::generic;
+use crate::babel::import::{self, Separator};
+use crate::babel::names;
+use crate::babel::value::{Value, quote};
+
+pub(in crate::babel) fn compose(inside: &Inside) -> Composed {
+    let results = inside.arguments.results();
+    let mut code = expanded(inside);
+    let picture = inside.arguments.text(":file").filter(|_| results.has("graphics"));
+    if let Some(file) = picture {
+        code = drawn(inside, &file, &code);
+    }
+    if results.is_value() && !results.has("graphics") {
+        let (columns, rows) = named(inside);
+        let row_names = if rows { "TRUE" } else { "FALSE" };
+        let column_names = match (columns, rows) {
+            (false, _) => "FALSE",
+            (true, true) => "NA",
+            (true, false) => "TRUE",
+        };
+        code = format!(
+            "(function(value, path) {{\n  value\n  invisible(tryCatch(\n    \
+             write.table(value, file = path, sep = \"\\t\", na = \"\", row.names = {row_names}, \
+             col.names = {column_names}, quote = FALSE),\n    error = function(e) file.create(path)))\n}})(\
+             value = (function() {{\n{code}\n}})(), path = file.path(Sys.getenv(\"MESOS_SANDBOX\"), \"block/value\"))\n"
+        );
+    } else {
+        code.push('\n');
+    }
+    let (program, mut arguments) = inside.command(":R-command");
+    arguments.push("-f".to_owned());
+    Composed::script(program, arguments, &code)
+}
+
+pub(in crate::babel) fn collect(inside: &Inside, ended: &Ended) -> Value {
+    let results = inside.arguments.results();
+    if results.has("graphics") {
+        return Value::Nothing;
+    }
+    if !results.is_value() {
+        return Value::text(ended.printed());
+    }
+    let raw = ended.written();
+    if results.is_scalar() {
+        return Value::text(raw.trim_end_matches('\n'));
+    }
+    let value = import::table(&raw, Separator::Tab);
+    match (named(inside).0, value) {
+        (true, Value::List(mut rows)) => {
+            rows.insert(1, Value::rule());
+            Value::List(rows)
+        }
+        (_, value) => value,
+    }
+}
+
+/// Whether names of columns and of rows are asked for.
+fn named(inside: &Inside) -> (bool, bool) {
+    let asked = |key: &str, names: &[(String, Value)]| {
+        let value = inside.arguments.get(key);
+        value.is_some_and(|value| *value == Value::text("yes")) || names::pick(names, value) != Value::Nothing
+    };
+    (asked(":colnames", &inside.names.columns), asked(":rownames", &inside.names.rows))
+}
+
+/// The code with its variables.
+pub(in crate::babel) fn expanded(inside: &Inside) -> String {
+    inside.expanded(assignments(inside))
+}
+
+/// Lines that set the variables.
+pub(in crate::babel) fn assignments(inside: &Inside) -> Vec<String> {
+    let is_yes = |key: &str| inside.arguments.get(key) == Some(&Value::text("yes"));
+    let (columns, rows) = (is_yes(":colnames"), is_yes(":rownames"));
+    let one = |(n, (name, value)): (usize, &(String, Value))| {
+        // Names are put back in the order in which they were taken off.
+        let header = inside.names.columns.get(n).map(|(_, names)| names.clone()).unwrap_or_default();
+        let heads = inside.names.rows.get(n).map(|(_, names)| names.clone()).unwrap_or_default();
+        let value = whole(value.clone(), header, heads);
+        assignment(name, &value, columns, rows)
+    };
+    inside.variables.iter().enumerate().map(one).collect()
+}
+
+/// A table with its names.
+fn whole(value: Value, header: Value, heads: Value) -> Value {
+    let names = names::Names { columns: vec![(String::new(), header)], rows: vec![(String::new(), heads)] };
+    names::put_back_all(value, &names)
+}
+
+fn assignment(name: &str, value: &Value, columns: bool, rows: bool) -> String {
+    let Some(items) = value.items() else {
+        return match value {
+            Value::Integer(number) => format!("{name} <- {number}L"),
+            Value::Large(digits) => format!("{name} <- {digits}L"),
+            Value::Float(_) => format!("{name} <- {}", value.printed()),
+            Value::Text(_) => format!("{name} <- {}", value.printed()),
+            other => format!("{name} <- {}", literal(&other.printed())),
+        };
+    };
+    let widths: Vec<usize> = items.iter().filter_map(Value::items).map(<[_]>::len).collect();
+    let (most, least) =
+        (widths.iter().max().copied().unwrap_or(0), widths.iter().min().copied().unwrap_or(0));
+    let wrapped: Vec<Value>;
+    let items = match items.first() {
+        Some(first) if !first.is_list() => {
+            wrapped = items.iter().map(|item| Value::list(vec![item.clone()])).collect();
+            &wrapped
+        }
+        _ => items,
+    };
+    let data = generic::lines(items, "\t", None, |cell| match cell {
+        Value::Text(text) => format!("\"{}\"", text.replace('"', "\"\"")),
+        other => other.printed(),
+    });
+    let header = if columns || items.get(1).is_some_and(Value::is_rule) { "TRUE" } else { "FALSE" };
+    let row_names = if rows { "1" } else { "NULL" };
+    let end = if most == least {
+        "as.is     = TRUE\n     )".to_owned()
+    } else {
+        format!(
+            "as.is     = TRUE,\n       fill      = TRUE,\n       col.names = paste(\"V\", seq_len({most}), sep =\"\")\n     )"
+        )
+    };
+    format!(
+        "{name} <- local({{\n     con <- textConnection(\n       {}\n     )\n     res <- utils::read.table(\n       con,\n       \
+         header    = {header},\n       row.names = {row_names},\n       sep       = \"\\t\",\n       {end}\n     close(con)\n     res\n   }})",
+        literal(&data)
+    )
+}
+
+fn literal(text: &str) -> String {
+    let mut out = String::new();
+    quote(text, &mut out);
+    out
+}
+
+/// What draws into a file: by the file's extension, the device and what it calls its file.
+const DEVICES: [(&str, &str, &str); 10] = [
+    ("bmp", "bmp", "filename"),
+    ("jpg", "jpeg", "filename"),
+    ("jpeg", "jpeg", "filename"),
+    ("tikz", "tikz", "file"),
+    ("tiff", "tiff", "filename"),
+    ("png", "png", "filename"),
+    ("svg", "svg", "file"),
+    ("pdf", "pdf", "file"),
+    ("ps", "postscript", "file"),
+    ("postscript", "postscript", "file"),
+];
+
+/// Header arguments that are the device's.
+const DRAWING: [&str; 19] = [
+    ":width",
+    ":height",
+    ":bg",
+    ":units",
+    ":pointsize",
+    ":antialias",
+    ":quality",
+    ":compression",
+    ":res",
+    ":type",
+    ":family",
+    ":title",
+    ":fonts",
+    ":version",
+    ":paper",
+    ":encoding",
+    ":pagecentre",
+    ":colormodel",
+    ":useDingbats",
+];
+
+fn drawn(inside: &Inside, file: &str, code: &str) -> String {
+    let extension = file.rsplit_once('.').map_or("png", |(_, extension)| extension);
+    let (_, device, key) = DEVICES.iter().find(|(name, ..)| *name == extension).unwrap_or(&DEVICES[5]);
+    let options: String = (inside.arguments.pairs().iter())
+        .filter(|(key, _)| DRAWING.contains(&key.as_str()) || key == ":horizontal")
+        .map(|(key, value)| format!(",{}={}", &key[1..], value.printed()))
+        .collect();
+    let more = inside.arguments.text(":R-dev-args").map_or(String::new(), |more| format!(",{more}"));
+    format!(
+        "{device}({key}={}{options}{more}); tryCatch({{\n{code}\n}},error=function(e){{\
+         plot(x=-1:1, y=-1:1, type='n', xlab='', ylab='', axes=FALSE); \
+         text(x=0, y=0, labels=e$message, col='red'); paste('ERROR', e$message, sep=' : ')}}); dev.off()",
+        literal(file)
+    )
+}

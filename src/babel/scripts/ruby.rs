@@ -1,0 +1,42 @@
+//! Ruby.
+
+use crate::babel::compose::{Composed, Ended, Inside, listed};
+use crate::babel::value::Value;
+
+pub(in crate::babel) fn compose(inside: &Inside) -> Composed {
+    let results = inside.arguments.results();
+    let mut code = inside.expanded(assignments(inside));
+    if results.is_value() {
+        let write = if results.has("pp") {
+            "require 'pp'\nborges_text = PP.pp(borges_value, +'')"
+        } else {
+            "borges_text = borges_value.is_a?(String) ? borges_value : borges_value.inspect"
+        };
+        code = format!(
+            "\nborges_value = (lambda do\n{code}\nend).call\n{write}\n\
+             File.binwrite(File.join(ENV['MESOS_SANDBOX'], 'block/value'), borges_text)\n"
+        );
+    }
+    let (program, arguments) = inside.command(":ruby");
+    Composed::script(program, arguments, &code)
+}
+
+pub(in crate::babel) fn collect(inside: &Inside, ended: &Ended) -> Value {
+    let raw = if inside.arguments.results().is_value() { ended.written() } else { ended.printed() };
+    let value = inside.scalar_or(&raw, || listed(&raw, |item| *item == Value::Nothing));
+    inside.named(value)
+}
+
+/// Lines that set the variables.
+pub(in crate::babel) fn assignments(inside: &Inside) -> Vec<String> {
+    inside.variables.iter().map(|(name, value)| format!("{name}={}", written(value))).collect()
+}
+
+fn written(value: &Value) -> String {
+    match value {
+        Value::Nothing => "[]".to_owned(),
+        Value::List(items) => format!("[{}]", items.iter().map(written).collect::<Vec<_>>().join(", \n")),
+        value if value.is_rule() => "nil".to_owned(),
+        value => value.printed(),
+    }
+}

@@ -1,0 +1,104 @@
+//! Shells: the body is a file, variables are assignments before it, the value is the exit code.
+
+use super::compose::{BODY, Composed, Ended, Inside, VALUE};
+use super::generic::{self, shell_quote};
+use super::languages::{Dialect, Shell};
+use super::value::Value;
+
+pub(super) fn compose(inside: &Inside) -> Composed {
+    let language = inside.language;
+    let code = inside.expanded(assignments(inside));
+    let shebang = inside.arguments.text(":shebang").filter(|line| !line.trim().is_empty());
+    let cmdline = inside.arguments.text(":cmdline");
+    let mut composed = if shebang.is_none() && cmdline.is_none() && inside.stdin.is_none() {
+        Composed::script(language.program.clone(), language.arguments.clone(), &trim(&code))
+    } else {
+        let padded = inside.arguments.text(":padline").as_deref() != Some("no");
+        let first = shebang.clone().unwrap_or_else(|| format!("#!/usr/bin/env {}", language.program));
+        let code = format!("{first}\n{}{code}", if padded { "\n" } else { "" });
+        match shebang {
+            Some(_) => {
+                Composed { program: BODY.to_owned(), body: super::text::encode(&code), ..Composed::default() }
+            }
+            None => Composed::script(language.program.clone(), language.arguments.clone(), &code),
+        }
+    };
+    if let Some(value) = inside.stdin {
+        let text = super::text::encode(&generic::text(value, "\t", None));
+        composed = composed.with("block/stdin", 0o644, text);
+        composed.stdin = Some("block/stdin".to_owned());
+    }
+    if cmdline.is_none() && !inside.arguments.results().is_value_asked() {
+        return composed;
+    }
+    // The words of `:cmdline` are the shell's; and the exit code is written down by who sees it.
+    let words: Vec<String> = std::iter::once(&composed.program)
+        .chain(&composed.arguments)
+        .map(|word| if word == BODY { format!("\"$MESOS_SANDBOX/{BODY}\"") } else { shell_quote(word) })
+        .chain(cmdline)
+        .collect();
+    let command = words.join(" ");
+    let run = if inside.arguments.results().is_value_asked() {
+        format!("{command}\necho \"$?\" >\"$MESOS_SANDBOX/{VALUE}\"\n")
+    } else {
+        format!("exec {command}\n")
+    };
+    composed.program = "sh".to_owned();
+    composed.arguments = vec!["block/run".to_owned()];
+    composed.with("block/run", 0o755, super::text::encode(&run))
+}
+
+pub(super) fn collect(inside: &Inside, ended: &Ended) -> Value {
+    let text = if inside.arguments.results().is_value_asked() {
+        let written = ended.written();
+        match written.trim() {
+            "" => ended.exit_code.to_string(),
+            code => code.to_owned(),
+        }
+    } else {
+        ended.printed()
+    };
+    inside.named(inside.imported(&text))
+}
+
+/// Lines that set the variables.
+pub(super) fn assignments(inside: &Inside) -> Vec<String> {
+    let separator = inside.arguments.text(":separator").unwrap_or_else(|| "\t".to_owned());
+    let rules = inside.arguments.text(":hlines").map_or(inside.arguments.is_inline(), |word| word == "yes");
+    let rule = inside.arguments.text(":hline-string").unwrap_or_else(|| "hline".to_owned());
+    let rule = rules.then_some(rule.as_str());
+    let quoted = |value: &Value| shell_quote(&text(value, &separator, rule));
+    let shell = match inside.language.dialect() {
+        Dialect::Shell(shell) => shell,
+        _ => Shell::Plain,
+    };
+    let assignment = |(name, value): &(String, Value)| match (shell, value) {
+        (Shell::Fish, value) => format!("set {name} {}", quoted(value)),
+        (Shell::Arrays, Value::List(rows)) if rows[0].items().is_some_and(|row| row.len() > 1) => {
+            let pairs = rows.iter().map(|row| match row {
+                Value::List(cells) => {
+                    let rest = Value::list(cells[1..].to_vec());
+                    format!("{name}[{}]={}", quoted(&cells[0]), quoted(&rest))
+                }
+                other => format!("{name}[{}]=''", quoted(other)),
+            });
+            let pairs: Vec<String> = pairs.collect();
+            format!("unset {name}\ndeclare -A {name}\n{}", pairs.join("\n"))
+        }
+        (Shell::Arrays, Value::List(items)) => {
+            let items: Vec<String> = items.iter().map(quoted).collect();
+            format!("unset {name}\ndeclare -a {name}=( {} )", items.join(" "))
+        }
+        (Shell::Plain | Shell::Arrays, value) => format!("{name}={}", quoted(value)),
+    };
+    inside.variables.iter().map(assignment).collect()
+}
+
+/// A value in a shell's variable.
+fn text(value: &Value, separator: &str, rule: Option<&str>) -> String {
+    generic::text(value, separator, rule)
+}
+
+fn trim(code: &str) -> String {
+    format!("{}\n", code.trim_matches([' ', '\t', '\n', '\r']))
+}
