@@ -13,6 +13,8 @@ use super::value::Value;
 pub struct Arguments {
     pairs: Vec<(String, Value)>,
     inline: bool,
+    /// Of a call: the words of `:results` of the block that is called.
+    called: Option<Vec<String>>,
 }
 
 /// The words of `:results`.
@@ -25,7 +27,20 @@ impl Arguments {
     /// Those of a block, [`org::Block::params`].
     pub fn of(params: &[Param]) -> Self {
         let pairs = params.iter().filter(|param| param.key != ":var").map(pair).collect();
-        Self { pairs, inline: false }
+        Self { pairs, inline: false, called: None }
+    }
+
+    /// Those of a call: `self` are the merged ones, `block` those of the block that is called as it has them itself.
+    /// The words of its `:results` hold beside the call's.
+    #[must_use]
+    pub fn called(mut self, block: &Self) -> Self {
+        self.called = Some(block.results().words);
+        self
+    }
+
+    /// Whether they are of a call.
+    pub(super) fn is_call(&self) -> bool {
+        self.called.is_some()
     }
 
     /// Those of code or a call within text, where other defaults hold.
@@ -62,6 +77,11 @@ impl Arguments {
         let handled = ["replace", "silent", "none", "discard", "append", "prepend"];
         if !words.iter().any(|word| handled.contains(&word.as_str())) {
             words.push("replace".to_owned());
+        }
+        for word in self.called.iter().flatten() {
+            if !words.contains(word) {
+                words.push(word.clone());
+            }
         }
         Results { words }
     }

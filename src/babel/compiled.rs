@@ -48,9 +48,8 @@ fn list(value: Option<&Value>) -> Vec<String> {
 /// The whole of a source file.
 pub(super) fn expanded(inside: &Inside) -> String {
     let arguments = inside.arguments;
-    let include = |name: &String| match name.starts_with('<') {
-        true => format!("#include {name}"),
-        false => format!("#include \"{name}\""),
+    let include = |name: &String| {
+        if name.starts_with('<') { format!("#include {name}") } else { format!("#include \"{name}\"") }
     };
     let defines: Vec<String> = match arguments.get(":defines") {
         Some(value @ Value::Text(_)) => {
@@ -83,12 +82,10 @@ pub(super) fn expanded(inside: &Inside) -> String {
         lines(inside.variables.iter().map(sizes).collect()),
     ];
     let headers = &inside.names.columns;
-    if !headers.is_empty() {
-        parts.push(COLUMN_NUMBER.to_owned());
-    }
+    parts.push(if headers.is_empty() { String::new() } else { COLUMN_NUMBER.to_owned() });
     parts.push(lines(headers.iter().map(|(name, names)| header(inside, name, names)).collect()));
-    parts.push(body);
-    parts.join("\n") + "\n"
+    parts.extend([body, "\n".to_owned()]);
+    parts.join("\n")
 }
 
 /// A function called `main` is defined somewhere.

@@ -136,7 +136,7 @@ pub(super) struct Inside<'a> {
 const NO_NAMES: &names::Names = &names::Names { columns: Vec::new(), rows: Vec::new() };
 
 impl<'a> Inside<'a> {
-    fn of(source: &Source<'a>) -> Self {
+    pub(super) fn of(source: &Source<'a>) -> Self {
         let Source { language, body, arguments, variables, stdin } = *source;
         Self { language, body, arguments, variables, names: NO_NAMES, stdin }
     }

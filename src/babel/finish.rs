@@ -46,7 +46,7 @@ fn file(value: &Value, arguments: &Arguments) -> String {
     let separator = arguments.text(":sep").unwrap_or_else(|| "\t".to_owned());
     match value {
         Value::Nothing => String::new(),
-        Value::List(rows) => generic::lines(rows, &separator, None, echo),
+        Value::List(rows) => generic::plain(rows, &separator, None),
         value => echo(value),
     }
 }

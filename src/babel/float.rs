@@ -20,9 +20,12 @@ pub(super) fn general(number: f64, digits: usize) -> String {
     let scientific = format!("{number:.*e}", digits.saturating_sub(1));
     let Some((mantissa, exponent)) = scientific.split_once('e') else { return scientific };
     let exponent: i32 = exponent.parse().unwrap_or_default();
-    let short = |text: &str| match text.contains('.') {
-        true => text.trim_end_matches('0').trim_end_matches('.').to_owned(),
-        false => text.to_owned(),
+    let short = |text: &str| {
+        if text.contains('.') {
+            text.trim_end_matches('0').trim_end_matches('.').to_owned()
+        } else {
+            text.to_owned()
+        }
     };
     let digits = i32::try_from(digits).unwrap_or(i32::MAX);
     if exponent < -4 || exponent >= digits {

@@ -83,6 +83,16 @@ impl Insertion<'_> {
         value != Value::Nothing && !results.has("list") && is_tabular(&value)
     }
 
+    /// Whether the lines are an example block: its last line takes the place of a blank one that follows.
+    pub(super) fn is_example(&self) -> bool {
+        let results = self.results();
+        let framed = ["html", "latex", "org", "code", "raw", "drawer", "wrap", "file"];
+        !self.arguments.has(":wrap")
+            && !framed.iter().any(|word| results.has(word))
+            && !is_tabular(&self.value(&results))
+            && self.lines().starts_with("#+begin_example\n")
+    }
+
     fn wrapped(&self, text: &str, results: &Results, is_table: bool) -> String {
         let framed = |begin: &str, inner: &str, end: &str| format!("{begin}\n{inner}{end}\n");
         if let Some(wrap) = self.arguments.get(":wrap") {
@@ -352,7 +362,11 @@ mod tests {
     use crate::babel::lisp;
     use crate::org;
 
-    fn insertion(line: &str, value: &Value, written: impl Fn(&Insertion) -> String) -> String {
+    fn lines_of(insertion: &Insertion<'_>) -> String {
+        insertion.lines()
+    }
+
+    fn insertion(line: &str, value: &Value, written: fn(&Insertion<'_>) -> String) -> String {
         let document = org::parse(format!("#+begin_src sh {line}\n#+end_src\n").as_bytes(), &[]);
         let arguments = Arguments::of(&document.blocks[0].params);
         let insertion = Insertion { value, arguments: &arguments, language: "sh", posted: false };
@@ -402,8 +416,8 @@ mod tests {
         ];
         let read = |text: &str| lisp::read(text).unwrap().0;
         let mut shown: Vec<String> = Vec::new();
-        shown.extend(list.map(|text| insertion(":results list", &read(text), |it| it.lines())));
-        shown.extend(table.map(|text| insertion("", &read(text), |it| it.lines())));
+        shown.extend(list.map(|text| insertion(":results list", &read(text), lines_of)));
+        shown.extend(table.map(|text| insertion("", &read(text), lines_of)));
         insta::assert_snapshot!(shown.concat());
     }
 
@@ -428,9 +442,9 @@ mod tests {
             ":wrap src json",
             ":results file",
         ];
-        let mut shown: Vec<String> = lines.map(|line| insertion(line, &text, |it| it.lines())).into();
-        shown.push(insertion("", &long, |it| it.lines()));
-        shown.push(insertion(":results raw", &"| a | bb |\n|-\n| ccc |".into(), |it| it.lines()));
+        let mut shown: Vec<String> = lines.map(|line| insertion(line, &text, lines_of)).into();
+        shown.push(insertion("", &long, lines_of));
+        shown.push(insertion(":results raw", &"| a | bb |\n|-\n| ccc |".into(), lines_of));
         insta::assert_snapshot!(shown.concat());
     }
 

@@ -10,6 +10,7 @@
 //! | `shells`, `scripts`, `filters`, `lisps`, `compiled`, `native` | the same, by kind of language |
 //! | `names` | names of rows and columns, taken off what goes in, put back on what comes out |
 //! | `finish` | what `:file` makes of a value |
+//! | `hash` | the hash of `#+RESULTS[hash]:` |
 //! | `element`, `index` | named elements → values, and parts of them |
 //! | `inserted` | a value → the text under `#+RESULTS:` |
 //! | `written` | results into a document |
@@ -31,6 +32,7 @@ mod filters;
 mod finish;
 mod float;
 mod generic;
+mod hash;
 mod import;
 mod index;
 mod inserted;
@@ -50,6 +52,7 @@ pub use arguments::{Arguments, Results};
 pub use compose::{BODY, Composed, Ended, File, Source, VALUE, collect, compose};
 pub use element::element;
 pub use finish::{Finished, Product, finish};
+pub use hash::hash;
 pub use index::index;
 pub use inserted::{Insertion, NotInline};
 pub use languages::{BadLanguage, Language, Languages};

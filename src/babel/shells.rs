@@ -43,7 +43,7 @@ pub(super) fn compose(inside: &Inside) -> Composed {
     } else {
         format!("exec {command}\n")
     };
-    composed.program = "sh".to_owned();
+    composed.program = String::from("sh");
     composed.arguments = vec!["block/run".to_owned()];
     composed.with("block/run", 0o755, super::text::encode(&run))
 }
@@ -63,15 +63,24 @@ pub(super) fn collect(inside: &Inside, ended: &Ended) -> Value {
 
 /// Lines that set the variables.
 pub(super) fn assignments(inside: &Inside) -> Vec<String> {
+    let shell = match inside.language.dialect() {
+        Dialect::Shell(shell) => shell,
+        _ => Shell::Plain,
+    };
+    written(inside, shell)
+}
+
+/// Lines that set the variables of `sh`.
+pub(super) fn plain_assignments(inside: &Inside) -> Vec<String> {
+    written(inside, Shell::Plain)
+}
+
+fn written(inside: &Inside, shell: Shell) -> Vec<String> {
     let separator = inside.arguments.text(":separator").unwrap_or_else(|| "\t".to_owned());
     let rules = inside.arguments.text(":hlines").map_or(inside.arguments.is_inline(), |word| word == "yes");
     let rule = inside.arguments.text(":hline-string").unwrap_or_else(|| "hline".to_owned());
     let rule = rules.then_some(rule.as_str());
     let quoted = |value: &Value| shell_quote(&text(value, &separator, rule));
-    let shell = match inside.language.dialect() {
-        Dialect::Shell(shell) => shell,
-        _ => Shell::Plain,
-    };
     let assignment = |(name, value): &(String, Value)| match (shell, value) {
         (Shell::Fish, value) => format!("set {name} {}", quoted(value)),
         (Shell::Arrays, Value::List(rows)) if rows[0].items().is_some_and(|row| row.len() > 1) => {

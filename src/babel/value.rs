@@ -11,9 +11,10 @@ use super::float;
 ///
 /// Texts are decoded by [`super::text::decode`]. A table is a list of rows, each a list or a [rule](Value::rule);
 /// a list that is not one of rows is a list. A file is the text of its name.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub enum Value {
     /// No value: `nil`, which is the empty list as well.
+    #[default]
     Nothing,
     /// An integer.
     Integer(i64),
@@ -106,12 +107,6 @@ impl Value {
             Self::Dotted(items, end) => print_list(items, Some(end), out, escape),
             Self::Vector(items) => between(items, ['[', ']'], out, escape),
         }
-    }
-}
-
-impl Default for Value {
-    fn default() -> Self {
-        Self::Nothing
     }
 }
 

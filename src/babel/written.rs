@@ -99,6 +99,11 @@ fn below(source: &[u8], slots: &Slots, outcome: &Outcome) -> Option<(Range<usize
     }
     new += &indented(&lines, indent);
     let mut bytes = text::encode(&new.replace("\r\n", "\n"));
+    let next = source.get(slot.old.end..).unwrap_or_default();
+    let blank = !slot.after.is_empty() || next.starts_with(b"\n") || next.starts_with(b"\r\n");
+    if blank && outcome.insertion.is_example() {
+        bytes.pop();
+    }
     bytes.extend_from_slice(if slot.after.is_empty() { b"" } else { b"\n" });
     Some((slot.old, with_newlines(bytes, slots.newline())))
 }
@@ -194,4 +199,97 @@ fn with_newlines(bytes: Vec<u8>, newline: &str) -> Vec<u8> {
         }
     }
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::babel::{Arguments, Value};
+    use crate::org;
+
+    /// The document with the same text as result of each of its blocks and calls.
+    fn written(source: &str, value: &Value, hash: Option<&str>, note: Option<&str>) -> String {
+        let document = org::parse(source.as_bytes(), &[]);
+        let mut targets: Vec<(Target, Arguments)> = Vec::new();
+        for (n, block) in document.blocks.iter().enumerate() {
+            targets.push((Target::Block(n), Arguments::of(&block.params)));
+        }
+        let calls = (0..document.calls.len()).map(Target::Call);
+        let calls = calls.chain((0..document.inline_calls.len()).map(Target::InlineCall));
+        let calls = calls.chain((0..document.inline_blocks.len()).map(Target::InlineBlock));
+        targets.extend(calls.map(|target| (target, Arguments::default())));
+        let outcomes: Vec<Outcome> = targets
+            .iter()
+            .map(|(target, arguments)| {
+                let insertion = Insertion { value, arguments, language: "sh", posted: false };
+                Outcome { target: *target, insertion, hash, note }
+            })
+            .collect();
+        String::from_utf8(write(source.as_bytes(), &document, &outcomes).text).unwrap()
+    }
+
+    fn block(line: &str) -> String {
+        format!("#+begin_src sh {line}\n#+end_src\n")
+    }
+
+    /// What Org 9.8.9 makes of these documents, but for a last newline that it adds.
+    #[test]
+    fn results_take_their_places() {
+        let short: Value = "new\n".into();
+        let b = block("");
+        let documents = [
+            b.clone(),
+            format!("{b}Text"),
+            format!("{b}\n\nText"),
+            b.trim_end().to_owned(),
+            format!("{b}\n#+RESULTS:\n: old\n: old\n\nText"),
+            format!("{b}\n#+results:\n- a\n  - b\n- c\n\nText"),
+            format!("{b}\n\n#+RESULTS:\n#+caption: c\n| a |\n#+tblfm: x\nText"),
+            format!("{b}\n#+RESULTS:\nparagraph\n\nText"),
+            format!("{b}\n#+RESULTS:\n[[file:a.txt]]\n* Head"),
+            format!("{b}\n#+RESULTS: other\n: old\n"),
+            format!("#+RESULTS: n\n: old\n\n#+name: n\n{b}\n#+RESULTS:\n: old\n"),
+            format!("{b}\n#+RESULTS[abc]:\n: old\n"),
+            format!("{b}\n#+RESULTS:"),
+            format!("{b}\n#+attr_html: :x y\n#+RESULTS:\n:drawer:\nx\n:end:\n"),
+            "- item\n  #+begin_src sh\n  #+end_src\n- next\n".to_owned(),
+            "- #+begin_src sh\n  #+end_src\n- next\n".to_owned(),
+            "          #+begin_src sh\n          #+end_src\n".to_owned(),
+            format!("#+begin_quote\n{b}#+end_quote\n"),
+            format!(":d:\n{b}:end:\n"),
+            "#+call: x()\n\n#+RESULTS:\n: old\n".to_owned(),
+            "#+name: c\n#+call: x()\n".to_owned(),
+            "a src_sh{x} b call_x() {{{results(=old=)}}} c\n* head src_sh{x}\n".to_owned(),
+            block(":results append") + "\n#+RESULTS:\n: old\n\nText",
+            block(":results prepend") + "\n#+RESULTS:\n: old\n\nText",
+            block(":results silent") + "\n#+RESULTS:\n: old\n",
+            b.replace('\n', "\r\n") + "\r\n#+RESULTS:\r\n: old\r\n\r\nText\r\n",
+        ];
+        let shown = documents.map(|source| {
+            let written = written(&source, &short, None, None);
+            format!("===\n{}\n--->\n{}\n", source.replace('\r', "␍"), written.replace('\r', "␍"))
+        });
+        insta::assert_snapshot!(shown.concat());
+    }
+
+    #[test]
+    fn long_results_and_tables_and_hashes() {
+        let b = block("");
+        let long = Value::text("x\n".repeat(10));
+        let row = Value::list(vec![Value::list(vec![1.into(), "new".into()])]);
+        let old = "\n#+RESULTS:\n| a | b | c |\n\nText\n";
+        let shown = [
+            written(&format!("{b}\nText\n"), &long, None, None),
+            written(&format!("{b}Text\n"), &long, None, None),
+            written(&format!("- i\n  {}- j\n", b.replace("\n#", "\n  #")), &long, None, None),
+            written(&(block(":results append") + old), &row, None, None),
+            written(&(block(":results prepend") + old), &row, None, None),
+            written(&format!("{b}\n#+RESULTS[a]:\n: old\n\nText"), &row, Some("b"), None),
+            written(&format!("{b}\n#+attr_x: y\n#+RESULTS[a]:\n: old\nText"), &row, Some("a"), None),
+            written(&format!("{b}\n#+RESULTS:\nparagraph\n\nText"), &row, Some("b"), None),
+            written(&format!("  {}", b.replace("\n#", "\n  #")), &Value::Nothing, None, Some(":exit 127")),
+            written(&block(":results append :wrap"), &row, None, None),
+        ];
+        insta::assert_snapshot!(shown.join("===\n"));
+    }
 }

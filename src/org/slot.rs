@@ -4,7 +4,6 @@ use std::ops::Range;
 
 use super::document::Document;
 use super::lines::indentation;
-use super::text::trim_end;
 use super::tree::Element;
 
 /// What a result belongs to, by its number in the lists of its [`Document`].
@@ -116,7 +115,7 @@ impl<'d> Slots<'d> {
         let rest = self.text.get(end..)?;
         // An old result may stand on the next line of the same paragraph.
         let blanks = rest.iter().take_while(|&&b| matches!(b, b' ' | b'\t' | b'\n' | b'\r')).count();
-        let crosses = rest[..blanks].iter().filter(|&&b| b == b'\n').count();
+        let crosses = memchr::memchr_iter(b'\n', &rest[..blanks]).count();
         let next = &rest[blanks..];
         if crosses <= 1
             && starts_with(next, b"{{{results(")
@@ -178,8 +177,8 @@ impl<'d> Slots<'d> {
     fn result_end(&self, line: &ResultsLine) -> usize {
         let start = line.span.end;
         let first = line_at(self.text, start);
-        let shown = trim_end(&self.text[first.clone()]);
-        if shown.iter().all(|b| matches!(b, b' ' | b'\t')) {
+        let shown = self.text[first.clone()].trim_ascii();
+        if shown.is_empty() {
             return start;
         }
         if is_link(shown) {
@@ -329,7 +328,7 @@ fn blanks(columns: usize) -> String {
 
 /// Name and hash of a line from its `#+` on.
 fn read_keyword(line: &[u8]) -> Option<(String, Option<String>)> {
-    let line = String::from_utf8_lossy(trim_end(line));
+    let line = String::from_utf8_lossy(line);
     let rest = line.get("#+results".len()..)?;
     let (inside, name) = rest.split_once(':')?;
     let hash = inside.strip_prefix('[').and_then(|inside| inside.strip_suffix(']'));
@@ -337,7 +336,7 @@ fn read_keyword(line: &[u8]) -> Option<(String, Option<String>)> {
         return None;
     }
     let hash = hash.map(|hash| hash.rsplit(' ').next().unwrap_or_default().to_owned());
-    Some((name.trim_matches([' ', '\t']).to_owned(), hash))
+    Some((name.trim_matches([' ', '\t', '\r', '\n']).to_owned(), hash))
 }
 
 /// The line that byte `at` is on, its end included.
@@ -354,7 +353,6 @@ fn starts_with(bytes: &[u8], lower: &[u8]) -> bool {
 
 /// A line that holds a link in brackets and nothing else.
 fn is_link(line: &[u8]) -> bool {
-    let line = line.trim_ascii();
     let Some(inner) = line.strip_prefix(b"[[").and_then(|line| line.strip_suffix(b"]]")) else {
         return false;
     };

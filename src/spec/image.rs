@@ -178,9 +178,10 @@ mod tests {
 
     fn told(header: &str) -> String {
         let languages = "#+borges_lang: lisp sbcl debian:12\n#+borges_lang: bad sh Bad\n";
-        let source = match header.contains("none") {
-            true => format!("#+borges_lang: none x\n#+borges_lang: bad sh Bad\n{header}\n#+end_src\n"),
-            false => format!("{languages}{header}\n#+end_src\n"),
+        let source = if header.contains("none") {
+            format!("#+borges_lang: none x\n#+borges_lang: bad sh Bad\n{header}\n#+end_src\n")
+        } else {
+            format!("{languages}{header}\n#+end_src\n")
         };
         let request = Request { directory: Some("/here".to_owned()), ..Request::default() };
         match plan(source.as_bytes(), &org::parse(source.as_bytes(), &[]), &request) {

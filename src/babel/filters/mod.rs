@@ -11,14 +11,9 @@ pub(super) fn compose(inside: &Inside) -> Composed {
     let language = inside.language;
     let is_awk = language.dialect() == Dialect::Awk;
     let code = if is_awk { inside.around() } else { inside.body.to_owned() };
-    let variables: Vec<(String, String)> = match is_awk {
-        true => inside
-            .variables
-            .iter()
-            .map(|(name, value)| (name.clone(), generic::text(value, "\t", None)))
-            .collect(),
-        false => Vec::new(),
-    };
+    let variables: Vec<(String, String)> = (inside.variables.iter().filter(|_| is_awk))
+        .map(|(name, value)| (name.clone(), generic::text(value, "	", None)))
+        .collect();
     let cmd_line = inside.arguments.text(":cmd-line");
     let in_file = inside.arguments.text(":in-file");
     let mut composed = Composed::script(language.program.clone(), language.arguments.clone(), &code);
@@ -37,7 +32,7 @@ pub(super) fn compose(inside: &Inside) -> Composed {
         words.extend(variables.into_iter().map(|(name, value)| format!("-v {name}={}", shell_quote(&value))));
         words.extend(in_file);
         let run = format!("exec {}\n", words.join(" "));
-        composed.program = "sh".to_owned();
+        composed.program = String::from("sh");
         composed.arguments = vec!["block/run".to_owned()];
         composed = composed.with("block/run", 0o755, super::text::encode(&run));
     }

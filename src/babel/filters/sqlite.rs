@@ -1,4 +1,4 @@
-//! SQLite.
+//! `SQLite`.
 
 use crate::babel::compose::{BODY, Composed, Ended, Inside};
 use crate::babel::generic::{self, shell_quote};
@@ -6,6 +6,9 @@ use crate::babel::import::{self, Separator};
 use crate::babel::read;
 use crate::babel::text;
 use crate::babel::value::Value;
+
+/// Stands in statements for where the sandbox is, which is known only there.
+const SANDBOX: &str = "@MESOS_SANDBOX@";
 
 /// Header arguments that are options of the program.
 const OPTIONS: [&str; 8] = [":header", ":echo", ":bail", ":column", ":csv", ":html", ":line", ":list"];
@@ -16,7 +19,7 @@ pub(in crate::babel) fn compose(inside: &Inside) -> Composed {
     let code = expanded(inside, &mut |number, table| {
         let path = format!("block/table-{number}.csv");
         files.push((path.clone(), generic::csv(table)));
-        path
+        format!("{SANDBOX}/{path}")
     });
     let mut words: Vec<String> = std::iter::once(&inside.language.program)
         .chain(&inside.language.arguments)
@@ -34,7 +37,10 @@ pub(in crate::babel) fn compose(inside: &Inside) -> Composed {
         words.push("-readonly".to_owned());
     }
     words.extend(arguments.text(":db"));
-    let run = format!("exec {}\n", words.join(" "));
+    let run = match files.as_slice() {
+        [] => format!("exec {}\n", words.join(" ")),
+        _ => format!("sed \"s|{SANDBOX}|$MESOS_SANDBOX|g\" | {}\n", words.join(" ")),
+    };
     let body = text::encode(&(code + "\n"));
     let mut composed = Composed {
         program: "sh".to_owned(),

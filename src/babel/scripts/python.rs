@@ -7,7 +7,7 @@ use crate::babel::text;
 use crate::babel::value::{Value, quote};
 
 /// Writes a value into the block's file, in Python's own notation.
-const WRITE: &str = r#"
+const WRITE: &str = r"
 def __borges_write(value, words):
     import os
     path = os.path.join(os.environ['MESOS_SANDBOX'], 'block/value')
@@ -42,7 +42,7 @@ def __borges_write(value, words):
         text = str(framed(value))
     with open(path, 'w', encoding='utf-8', errors='surrogateescape', newline='') as out:
         out.write(text)
-"#;
+";
 
 pub(in crate::babel) fn compose(inside: &Inside) -> Composed {
     let results = inside.arguments.results();

@@ -112,10 +112,7 @@ fn assignment(name: &str, value: &Value, columns: bool, rows: bool) -> String {
         }
         _ => items,
     };
-    let data = generic::lines(items, "\t", None, |cell| match cell {
-        Value::Text(text) => format!("\"{}\"", text.replace('"', "\"\"")),
-        other => other.printed(),
-    });
+    let data = generic::lines(items, "\t", None, |cell| format!("\"{}\"", cell.replace('"', "\"\"")));
     let header = if columns || items.get(1).is_some_and(Value::is_rule) { "TRUE" } else { "FALSE" };
     let row_names = if rows { "1" } else { "NULL" };
     let end = if most == least {
