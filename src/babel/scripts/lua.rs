@@ -9,7 +9,7 @@ use crate::babel::value::Value;
 /// Writes down what the body returns: one value as it is shown, several in quotes with commas between.
 const WRITE: &str = r#"
 local function borges_show(it, indent)
-  if type(it) ~= 'table' or not PP then return (string.gsub(tostring(it), '"', '\\"')) end
+  if type(it) ~= 'table' or not PP then return tostring(it) end
   local keys = {}
   for key in pairs(it) do keys[#keys + 1] = key end
   table.sort(keys)
