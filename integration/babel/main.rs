@@ -3,6 +3,7 @@
 //! Beside each document lies what Org 9.8.9 makes of it (`.out.org`); what is to become of `native.org`, whose
 //! languages Emacs does not run so, was written by hand. Blocks are composed, run in a sandbox, and their results
 //! written: every byte must be as it is there. No scheduler has a part in this.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test")]
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
