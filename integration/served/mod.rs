@@ -6,6 +6,7 @@ use std::fs;
 use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::{Arc, Mutex};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -19,7 +20,10 @@ pub(crate) struct Served {
     server: Option<Child>,
     /// Words before the commands that start it, and that talk to it.
     within: Vec<String>,
+    /// Words behind the command that starts it.
+    pub(crate) arguments: Vec<String>,
     pub(crate) address: String,
+    log: Arc<Mutex<String>>,
 }
 
 impl Served {
@@ -36,7 +40,8 @@ impl Served {
         let home = TempDir::new().unwrap();
         fs::write(home.path().join("setup.org"), setupfile).unwrap();
         let within = command.iter().map(ToString::to_string).collect();
-        let mut served = Self { home, server: None, within, address: String::new() };
+        let (arguments, address, log) = (Vec::new(), String::new(), Arc::default());
+        let mut served = Self { home, server: None, within, arguments, address, log };
         served.run();
         served
     }
@@ -44,7 +49,16 @@ impl Served {
     /// Starts the server, and waits until it says where it listens.
     pub(crate) fn run(&mut self) {
         let mut server = self.command().stderr(Stdio::piped()).spawn().unwrap();
-        let mut log = BufReader::new(server.stderr.take().unwrap()).lines().map(Result::unwrap);
+        let kept = self.log.clone();
+        let mut log =
+            BufReader::new(server.stderr.take().unwrap()).lines().map(Result::unwrap).inspect(move |line| {
+                let mut kept = kept.lock().unwrap();
+                // A test that reads it does not make megabytes of it.
+                if kept.len() < 1 << 20 {
+                    kept.push_str(line);
+                    kept.push('\n');
+                }
+            });
         let said = log.find_map(|line| {
             let (_, rest) = line.split_once("API server running at ")?;
             Some(rest.split(';').next()?.to_owned())
@@ -61,8 +75,19 @@ impl Served {
         command.env("BORGES_DATA", self.home.path().join("state"));
         // The original's own way to start it.
         command.arg("-logtostderr=true").arg("-f").arg(self.home.path().join("setup.org"));
+        command.args(&self.arguments);
         command.env_remove("BORGES_LOG").stdin(Stdio::null()).stdout(Stdio::null());
         command
+    }
+
+    /// What it has said so far, all of its lives together.
+    pub(crate) fn log(&self) -> String {
+        self.log.lock().unwrap().clone()
+    }
+
+    /// Waits until it ends by itself; its exit code.
+    pub(crate) fn ended(&mut self) -> Option<i32> {
+        self.server.take().unwrap().wait().unwrap().code()
     }
 
     /// The server's process.

@@ -17,6 +17,7 @@ use tokio::sync::mpsc::UnboundedSender;
 use super::counters::Counters;
 use super::tell_recipient;
 use crate::clock::Clock;
+use crate::mesos::answers::Ending;
 use crate::mesos::messages::{FrameworkId, FrameworkInfo, TaskInfo};
 use crate::mesos::{Call, Event, Master, MasterError, StatusUpdate, calls};
 use crate::task::{Backoff, LaunchId};
@@ -189,11 +190,17 @@ impl Connection {
                     self.setbacks = 0;
                 }
             }
-            Event::Error(reason) => {
-                // Another Borges took over, or the framework was removed: to come back would be to fight.
-                let reason = format!("the cluster ended the subscription: {reason}");
-                let _nobody = self.ears.broken.send(Broken { reason });
-                ctx.stop();
+            Event::Error(words) => {
+                let ending = Ending::of(words);
+                let reason = ending.sentence(words);
+                match ending {
+                    // To come back would be to fight, or to ask for what is gone.
+                    Ending::Replaced | Ending::Removed => {
+                        let _nobody = self.ears.broken.send(Broken { reason });
+                        ctx.stop();
+                    }
+                    Ending::Other => self.lost(&reason, ctx),
+                }
                 return;
             }
             _ => {}
@@ -293,12 +300,16 @@ impl Handler<Request> for Connection {
         self.counters.called(word);
         self.counters.launches.add(launches);
         self.counters.offers_declined.add(declined);
-        let kind = call.r#type;
-        let sent = self.master.call(call);
-        ctx.spawn(sent.into_actor(self).map(move |sent, _, _| {
-            if let Err(error) = sent {
-                // Whatever it was comes again: by the next offer, the next kill, the next reconciliation.
-                log::warn!("call {kind:?} was not sent: {error}");
+        let (sent, epoch) = (self.master.call(call), self.epoch);
+        ctx.spawn(sent.into_actor(self).map(move |sent, this, ctx| {
+            let Err(error) = sent else { return };
+            if epoch != this.epoch {
+                return;
+            }
+            // Whatever it was comes again: by the next offer, the next kill, the next reconciliation.
+            log::warn!("{word} was not sent: {error}");
+            if matches!(error, MasterError::NotSubscribed) {
+                this.lost(&error.to_string(), ctx);
             }
         }));
     }

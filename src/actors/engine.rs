@@ -5,6 +5,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use actix::{Actor, Addr, Arbiter, AsyncContext, MailboxError, SyncArbiter};
+use bytes::Bytes;
 use tokio::sync::mpsc::{self, UnboundedReceiver};
 
 use super::connection::{Broken, Connection, Ears};
@@ -15,8 +16,8 @@ use super::matcher::Matcher;
 use super::parser::{ParseDocument, Parsed, Parser};
 use super::scheduler::{
     Accepted, AddUp, Directory, KillRun, KillTask, Leave, ListFiles, ListRunning, ListRuns, ListTasks,
-    ListWaiting, Piece, ReadOutput, RunShown, Scheduler, ShowRun, ShowTask, Submission, SubmitDocument,
-    TaskShown, Totals, Unaccepted, Waiting,
+    ListWaiting, Piece, ReadOutput, ReadParcel, RunShown, Scheduler, ShowRun, ShowTask, Submission,
+    SubmitDocument, TaskShown, Totals, Unaccepted, Waiting,
 };
 use super::supervisor::Wires;
 use crate::clock::Clock;
@@ -123,7 +124,9 @@ impl Engine {
     /// What the store holds of an earlier life is taken up.
     pub fn start(parts: Parts) -> Result<(Self, UnboundedReceiver<Broken>), StartFailure> {
         let Parts { store, master, sandbox, mut framework, clock } = parts;
-        let contents = store.load()?;
+        let mut contents = store.load()?;
+        // An empty one was given up, for another to take its place.
+        contents.framework = contents.framework.filter(|id| !id.is_empty());
         framework.id = contents.framework.clone().map(|value| FrameworkId { value });
         let counters = Arc::<Counters>::default();
         let feed = Feed::after(contents.last_entry);
@@ -189,6 +192,11 @@ impl Engine {
         length: usize,
     ) -> Result<Vec<Piece>, EngineError> {
         Ok(self.scheduler.send(ReadOutput { launch, files, length }).await?)
+    }
+
+    /// What the file with this number in the parcel of a launch holds; `None` when there is no such launch now.
+    pub async fn file(&self, launch: LaunchId, number: usize) -> Result<Option<Bytes>, EngineError> {
+        Ok(self.scheduler.send(ReadParcel { launch, number }).await?)
     }
 
     /// What a directory of a launch's sandbox holds; the empty path is the sandbox itself.

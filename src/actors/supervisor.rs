@@ -21,7 +21,7 @@ use super::feed::News;
 use super::keeper::{Keeper, Unsaved};
 use super::tell_recipient;
 use crate::clock::Clock;
-use crate::mesos::conditions::{condition, words};
+use crate::mesos::conditions::{condition, ended, exit_code, words};
 use crate::mesos::{Place, Sandbox, StatusUpdate};
 use crate::store::{Entry, Frame, RunRecord, TaskRecord, Write};
 use crate::task::{Condition, Effect, History, Input, LaunchId, State, TaskId, TaskSpec, step};
@@ -173,10 +173,15 @@ impl Supervisor {
         }
     }
 
+    /// Where the current launch is, or was.
+    fn place(&self) -> Option<Place> {
+        let agent = self.task.agent.clone()?;
+        Some(Place { agent, framework: self.framework.clone(), executor: self.launch().to_string() })
+    }
+
     /// The exit code of the current launch, where the sandbox has one.
     fn exit_code(&self) -> LocalBoxFuture<'static, Option<i32>> {
-        let Some(agent) = self.task.agent.clone() else { return Box::pin(ready(None)) };
-        let place = Place { agent, framework: self.framework.clone(), executor: self.launch().to_string() };
+        let Some(place) = self.place() else { return Box::pin(ready(None)) };
         let read = self.wires.sandbox.read(&place, "block/exit", 0, 16);
         Box::pin(async move { std::str::from_utf8(&read.await.ok()?.bytes).ok()?.trim().parse().ok() })
     }
@@ -219,12 +224,23 @@ impl Handler<StatusUpdated> for Supervisor {
             self.task.message = words(&update);
             self.task.agent = update.agent.clone().or_else(|| self.task.agent.take());
         }
+        if matches!(condition, Condition::Finished | Condition::Failed | Condition::Killed)
+            && !self.task.state.is_final()
+            && let Some(place) = self.place()
+        {
+            self.wires.sandbox.keep(&place);
+        }
         let future: ResponseActFuture<Self, ()> = match condition {
             // What is done about the end of a launch can depend on its exit code.
             Condition::Failed | Condition::Killed => {
                 let read = self.exit_code().into_actor(self);
                 Box::pin(read.then(move |code, this: &mut Self, _| {
+                    let code = exit_code(&update, code);
                     this.task.history.exit_code = code;
+                    let condition = ended(&update, code);
+                    if condition == Condition::Finished {
+                        this.task.message = None;
+                    }
                     this.take(Input::Update(condition), Some(update))
                 }))
             }

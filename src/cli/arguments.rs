@@ -46,6 +46,10 @@ pub(super) struct ServeArguments {
     /// A setupfile: an Org file with `#+borges_…:` keys and header arguments for all documents
     #[arg(short = 'f', long = "setupfile", value_name = "SETUPFILE")]
     pub(super) setupfile: Option<PathBuf>,
+    /// Take a new framework id: the cluster has removed the last one, and ended all it ran. What had not ended is
+    /// launched again
+    #[arg(long)]
+    pub(super) new_framework: bool,
 }
 
 #[derive(Debug, Subcommand)]

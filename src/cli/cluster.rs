@@ -1,6 +1,7 @@
 //! The cluster a run goes to.
 
 use std::ffi::OsString;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::rc::Rc;
@@ -9,8 +10,13 @@ use std::{env, io};
 
 use crate::config::{Config, MasterAddress};
 use crate::local::{self, AgentEnd, AgentOptions, Client, LocalSandbox};
+use crate::mesos::address::Address;
+use crate::mesos::credential::Credential;
+use crate::mesos::http::HttpMaster;
 use crate::mesos::messages::FrameworkInfo;
 use crate::mesos::messages::framework_info::{Capability, capability};
+use crate::mesos::output::AgentSandbox;
+use crate::mesos::wrapper::Shelf;
 use crate::mesos::{Master, Sandbox};
 
 /// A cluster, ready to be spoken to.
@@ -25,16 +31,49 @@ pub(super) struct Cluster {
 pub(super) fn objection(config: &Config) -> Option<String> {
     match &config.master {
         MasterAddress::Local => None,
-        MasterAddress::Mesos(address) => Some(format!(
-            "`mesos_master` is `{address}`, and Apache Mesos is not built in yet; leave the key out, or write `local`"
-        )),
+        MasterAddress::Mesos(address) => Address::read(address)
+            .and_then(|_| credential(config))
+            .err()
+            .map(|why| format!("`mesos_master`: {why}")),
     }
 }
 
-/// The embedded cluster; it keeps its files in `directory`, and ends with us if it is to.
+/// The cluster that the setupfile names. What it needs of files lies in `directory`.
 ///
-/// `open_files` is what blocks may have open, where we may have another number.
+/// The embedded one ends with us if it is to, and `open_files` is what its blocks may have open, where we may
+/// have another number. Agents of Mesos fetch from `shelf` what is too large to be sent along.
 pub(super) fn of(
+    config: &Config,
+    directory: &Path,
+    end_with_us: bool,
+    open_files: Option<u64>,
+    shelf: Shelf,
+) -> Result<Cluster, String> {
+    match &config.master {
+        MasterAddress::Local => embedded(config, directory, end_with_us, open_files),
+        MasterAddress::Mesos(address) => mesos(config, address, directory, shelf),
+    }
+}
+
+fn mesos(config: &Config, address: &str, directory: &Path, shelf: Shelf) -> Result<Cluster, String> {
+    let credential = credential(config)?;
+    let master = HttpMaster::new(Address::read(address)?, credential.clone(), shelf);
+    let copies = directory.join("outputs");
+    let sandbox = AgentSandbox::new(master.leader(), credential, copies.clone());
+    sandbox.take_up().map_err(|error| format!("{}: {error}", copies.display()))?;
+    Ok(Cluster { master: Box::new(master), sandbox: Rc::new(sandbox), agent_end: AgentEnd::default() })
+}
+
+/// The name and secret towards Mesos, where the setupfile has both. A name alone is told, not proven.
+fn credential(config: &Config) -> Result<Option<Credential>, String> {
+    match (&config.principal, &config.secret_file) {
+        (Some(principal), Some(file)) => Credential::read(principal, file).map(Some),
+        (None, Some(_)) => Err("`borges_secret_file` is set, and `borges_principal` is not".to_owned()),
+        (_, None) => Ok(None),
+    }
+}
+
+fn embedded(
     config: &Config,
     directory: &Path,
     end_with_us: bool,
@@ -58,8 +97,18 @@ pub(super) fn of(
     })
 }
 
-/// What we call ourselves; `failover` is how long tasks are to outlive us, in seconds.
-pub(super) fn framework(config: &Config, failover: f64) -> FrameworkInfo {
+/// Where we are found from other machines: the address we are bound to, or else this machine's name.
+pub(super) fn base(bound: SocketAddr) -> String {
+    if bound.ip().is_unspecified() {
+        format!("http://{}:{}", hostname(), bound.port())
+    } else {
+        format!("http://{bound}")
+    }
+}
+
+/// What we call ourselves; `failover` is how long tasks are to outlive us, in seconds, `page` where a browser
+/// finds us.
+pub(super) fn framework(config: &Config, failover: f64, page: Option<String>) -> FrameworkInfo {
     use capability::Type;
     let capability = |kind: Type| Capability { r#type: Some(kind as i32) };
     FrameworkInfo {
@@ -68,6 +117,8 @@ pub(super) fn framework(config: &Config, failover: f64) -> FrameworkInfo {
         name: format!("Borges v{}", env!("CARGO_PKG_VERSION")),
         failover_timeout: Some(failover),
         checkpoint: Some(true),
+        hostname: Some(hostname()),
+        webui_url: page,
         roles: vec![config.role.clone()],
         capabilities: [
             Type::MultiRole,

@@ -1,5 +1,7 @@
 //! `borges run`: a document here and now.
 
+use std::net::TcpListener;
+
 use super::arguments::RunArguments;
 use super::cluster::{self, Cluster};
 use super::exit::Exit;
@@ -11,8 +13,12 @@ use super::signals::Signals;
 use super::watch::{Lost, Watch};
 use crate::actors::{Engine, EngineError, ParseDocument, Parts, Reader, StartFailure, Submission};
 use crate::clock::Clock;
+use crate::config::MasterAddress;
+use crate::http;
+use crate::mesos::wrapper::Shelf;
 use crate::spec::{Plan, Severity};
 use crate::store::MemoryStore;
+use crate::task::Seal;
 
 /// Runs a document.
 pub(super) fn run(arguments: &RunArguments) -> Exit {
@@ -74,18 +80,31 @@ async fn read_and_run(arguments: &RunArguments, input: Input) -> Result<Exit, Fa
     }
     let clock = Clock::system();
     let (scratch, directory) = cluster::scratch()?;
+    // Agents of Mesos have nobody else to fetch from; the embedded cluster fetches nothing.
+    let listener = match input.config.master {
+        MasterAddress::Local => None,
+        MasterAddress::Mesos(_) => Some(TcpListener::bind((input.config.bind, 0))?),
+    };
+    let bound = listener.as_ref().map(TcpListener::local_addr).transpose()?;
+    let mut secret = [0; 32];
+    getrandom::fill(&mut secret).map_err(std::io::Error::from)?;
+    let seal = Seal::of(&secret);
+    let shelf = Shelf::new(bound.map(cluster::base).unwrap_or_default(), seal);
     let Cluster { master, sandbox, agent_end } =
-        cluster::of(&input.config, &directory, true, None).map_err(Failure::Cluster)?;
+        cluster::of(&input.config, &directory, true, None, shelf).map_err(Failure::Cluster)?;
     let parts = Parts {
         // Nobody can come back for what this run leaves behind: to save it on disk would be to wait for nothing.
         store: Box::new(MemoryStore::default()),
         master,
         sandbox,
-        framework: cluster::framework(&input.config, 0.0),
+        framework: cluster::framework(&input.config, 0.0, None),
         clock: clock.clone(),
     };
     let mut signals = Signals::new()?;
     let (engine, breaks) = Engine::start(parts)?;
+    if let Some(listener) = listener {
+        http::serve_files(engine.clone(), seal, listener)?;
+    }
     let entries = engine.follow(None).entries();
     let title = input.name.clone();
     let run = engine.submit(Submission { title, document: input.written, plan, key: None }).await?.run;

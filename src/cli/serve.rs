@@ -16,8 +16,10 @@ use crate::babel::Languages;
 use crate::clock::Clock;
 use crate::config::{Config, MasterAddress};
 use crate::http::{self, Server};
+use crate::mesos::wrapper::Shelf;
 use crate::spec::Request;
-use crate::store::DurableStore;
+use crate::store::{DurableStore, Store, Write};
+use crate::task::Seal;
 
 /// How long blocks live on after a server that does not come back, in seconds: a week.
 const FAILOVER: f64 = 7.0 * 24.0 * 3600.0;
@@ -43,7 +45,7 @@ pub(super) fn serve(arguments: &ServeArguments) -> Exit {
         Err(exit) => return exit,
     };
     actix::System::new().block_on(async {
-        match run(&config, languages).await {
+        match run(&config, languages, arguments.new_framework).await {
             Ok(()) => Exit::Well,
             Err(failure) => {
                 eprintln!("borges: {failure}");
@@ -53,7 +55,7 @@ pub(super) fn serve(arguments: &ServeArguments) -> Exit {
     })
 }
 
-async fn run(config: &Config, languages: Languages) -> Result<(), String> {
+async fn run(config: &Config, languages: Languages, new_framework: bool) -> Result<(), String> {
     let said = |what: String| move |error: io::Error| format!("{what}: {error}");
     let data =
         state_directory(config).ok_or("there is no home for the state directory: set `borges_data`")?;
@@ -64,7 +66,11 @@ async fn run(config: &Config, languages: Languages) -> Result<(), String> {
         .map_err(said(format!("the state directory `{}` cannot be made", data.display())))?;
     let data = data.canonicalize().map_err(said(format!("`{}` cannot be found", data.display())))?;
     // First of all: a second server on the same state ends here, before it takes the port or starts a cluster.
-    let store = DurableStore::open(&data.join("store.redb")).map_err(|error| error.to_string())?;
+    let mut store = DurableStore::open(&data.join("store.redb")).map_err(|error| error.to_string())?;
+    if new_framework {
+        store.commit(&[Write::Framework(String::new())]).map_err(|error| error.to_string())?;
+        log::warn!("the framework id is given up; the cluster gives another one");
+    }
     let listener = TcpListener::bind((config.bind, config.port)).map_err(said(format!(
         "cannot listen on {}:{} (`borges_bind`, `borges_port`)",
         config.bind, config.port
@@ -84,12 +90,15 @@ async fn run(config: &Config, languages: Languages) -> Result<(), String> {
     }
     let clock = Clock::system();
     let open_files = open_as_many_as_may_be();
-    let Cluster { master, sandbox, .. } = cluster::of(config, &data, false, open_files)?;
+    let seal = Seal::of(token.secret().as_bytes());
+    let base = cluster::base(address);
+    let shelf = Shelf::new(base.clone(), seal);
+    let Cluster { master, sandbox, .. } = cluster::of(config, &data, false, open_files, shelf)?;
     let (engine, breaks) = Engine::start(Parts {
         store: Box::new(store),
         master,
         sandbox,
-        framework: cluster::framework(config, FAILOVER),
+        framework: cluster::framework(config, FAILOVER, Some(format!("{base}/"))),
         clock: clock.clone(),
     })
     .map_err(|error| error.to_string())?;
@@ -108,6 +117,7 @@ async fn run(config: &Config, languages: Languages) -> Result<(), String> {
         plan_request: Request { languages, ..Request::default() },
         max_document: config.max_document,
         max_blocks: config.max_blocks,
+        seal,
     };
     let mut breaks = breaks;
     let ended = tokio::select! {
@@ -140,6 +150,10 @@ fn without_effect(config: &Config) -> impl Iterator<Item = &'static str> {
         (
             is_local && (config.principal.is_some() || config.secret_file.is_some()),
             "borges_principal and borges_secret_file have no effect: the embedded cluster asks for no name",
+        ),
+        (
+            !is_local && config.bind.is_loopback(),
+            "borges_bind is this machine alone: agents on others cannot fetch files of more than 64 KiB",
         ),
     ]
     .into_iter()

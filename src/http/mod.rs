@@ -19,6 +19,7 @@
 //! | `tasks` | `/tasks`: states |
 //! | `output` | `/tasks/…/stdout`, `/stderr` |
 //! | `files` | `/tasks/…/files`: sandboxes |
+//! | `launches` | `/launches`: what agents fetch for a launch |
 //! | `feed` | `/ws`: what happens, as it happens |
 //! | `telling` | what one client of it is told |
 //! | `tails` | the output of running blocks, as it is told there |
@@ -37,6 +38,7 @@ mod doors;
 mod feed;
 mod files;
 mod guard;
+mod launches;
 mod metrics;
 mod multipart;
 mod output;
@@ -69,6 +71,7 @@ use tokio::signal::unix::{SignalKind, signal};
 pub use body::{BadBody, Received, document};
 pub use credentials::{bearer, cookie_token, query_token, set_cookie};
 pub use doors::{Facts, Rules, Verdict, judge, looks_local};
+pub use launches::serve_files;
 pub use peer::socket_owner;
 pub use token::{Token, TokenError, TokenHash};
 
@@ -76,6 +79,7 @@ use crate::actors::{Engine, Reader};
 use crate::clock::Clock;
 use crate::org::Property;
 use crate::spec::Request;
+use crate::task::Seal;
 
 /// A server, ready to be started.
 pub struct Server {
@@ -107,6 +111,8 @@ pub struct Server {
     pub max_document: usize,
     /// The most blocks of a document that run.
     pub max_blocks: usize,
+    /// Signs what agents fetch.
+    pub seal: Seal,
 }
 
 /// What every route may know.
@@ -146,6 +152,7 @@ pub async fn serve(server: Server, listener: TcpListener) -> std::io::Result<()>
         plan_request,
         max_document,
         max_blocks,
+        seal,
     } = server;
     let rules = Rules { token: token.hash(), open, hosts, port: address.port() };
     let doors = web::Data::new(guard::Doors { rules, token, user });
@@ -164,10 +171,12 @@ pub async fn serve(server: Server, listener: TcpListener) -> std::io::Result<()>
         description: api::description().into(),
     });
     let engine = app.engine.clone();
+    let files = web::Data::new(launches::Files { engine: engine.clone(), seal });
     let server = HttpServer::new(move || {
         WebApp::new()
             .app_data(doors.clone())
             .app_data(app.clone())
+            .app_data(files.clone())
             .app_data(PathConfig::default().error_handler(|_, request| {
                 let answer = answer::missing(request, &format!("`{}`", request.path()));
                 InternalError::from_response("a path that is no text", answer).into()
@@ -242,7 +251,8 @@ fn routes(config: &mut ServiceConfig) {
                 .route(reading().to(tasks::task))
                 .route(web::delete().to(tasks::kill)),
         )
-        .service(resource("/ws", "GET").route(web::get().to(feed::feed)));
+        .service(resource("/ws", "GET").route(web::get().to(feed::feed)))
+        .service(resource(launches::ROUTE, "GET").route(web::get().to(launches::file)));
     let read_only = [
         ("/tasks", reading().to(tasks::tasks)),
         ("/tasks/{task}/stdout", reading().to(output::stdout)),

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::mesos::signals;
+
 /// How a block's process ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Exit {
@@ -29,51 +31,13 @@ impl fmt::Display for Exit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Code(code) => write!(f, "exited with status {code}"),
-            Self::Signal(signal) => match name(*signal) {
+            Self::Signal(signal) => match signals::name(*signal) {
                 Some(name) => write!(f, "terminated with signal {name}"),
                 None => write!(f, "terminated with signal {signal}"),
             },
             Self::Lost => write!(f, "ended unseen: exit status lost"),
         }
     }
-}
-
-/// What strsignal(3) says of Linux's signals.
-fn name(signal: i32) -> Option<&'static str> {
-    const NAMES: [&str; 31] = [
-        "Hangup",
-        "Interrupt",
-        "Quit",
-        "Illegal instruction",
-        "Trace/breakpoint trap",
-        "Aborted",
-        "Bus error",
-        "Floating point exception",
-        "Killed",
-        "User defined signal 1",
-        "Segmentation fault",
-        "User defined signal 2",
-        "Broken pipe",
-        "Alarm clock",
-        "Terminated",
-        "Stack fault",
-        "Child exited",
-        "Continued",
-        "Stopped (signal)",
-        "Stopped",
-        "Stopped (tty input)",
-        "Stopped (tty output)",
-        "Urgent I/O condition",
-        "CPU time limit exceeded",
-        "File size limit exceeded",
-        "Virtual timer expired",
-        "Profiling timer expired",
-        "Window changed",
-        "I/O possible",
-        "Power failure",
-        "Bad system call",
-    ];
-    usize::try_from(signal).ok().and_then(|signal| NAMES.get(signal.checked_sub(1)?)).copied()
 }
 
 #[cfg(test)]

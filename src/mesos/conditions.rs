@@ -2,6 +2,7 @@
 
 use super::events::{Reason, StatusUpdate, TaskState};
 use super::messages::task_status::Reason as Why;
+use super::signals;
 use crate::task::Condition;
 
 /// What the cluster says of a launch by this update.
@@ -35,7 +36,54 @@ pub fn words(update: &StatusUpdate) -> Option<String> {
         Some(Reason::Known(Why::MaxCompletionTimeReached)) => {
             Some("it ran for longer than its `:timeout`".to_owned())
         }
+        Some(Reason::Known(Why::ExecutorTerminated)) => {
+            let said = update.message.as_deref().unwrap_or("Executor terminated");
+            Some(format!("exit status lost: the executor ended, and nobody saw how the block did ({said})"))
+        }
+        Some(Reason::Known(Why::ContainerLaunchFailed)) => update.message.as_ref().map(|message| {
+            if message.contains("fetch") {
+                format!(
+                    "the agent could not fetch the block's files from Borges (`borges_bind` must be an address \
+                     that agents reach; up to 64 KiB are sent along): {message}"
+                )
+            } else {
+                message.clone()
+            }
+        }),
         _ => update.message.clone(),
+    }
+}
+
+/// The exit code of a launch that has ended: what its sandbox says, or else the update's words.
+pub fn exit_code(update: &StatusUpdate, read: Option<i32>) -> Option<i32> {
+    match update.reason {
+        // It is sent SIGTERM and SIGKILL at once: which of them came first says nothing.
+        Some(Reason::Known(Why::MaxCompletionTimeReached)) => Some(137),
+        _ => read.or_else(|| told_code(update)),
+    }
+}
+
+/// The exit code that an update tells in words, where no file tells it: the block was killed with all about it.
+fn told_code(update: &StatusUpdate) -> Option<i32> {
+    let message = update.message.as_deref()?;
+    if let Some((_, code)) = message.split_once("exited with status ") {
+        return code.trim().parse().ok();
+    }
+    let (_, name) = message.split_once("terminated with signal ")?;
+    let name = name.trim_end_matches(" (core dumped)");
+    Some(128 + signals::number(name).or_else(|| name.parse().ok())?)
+}
+
+/// What the end of a launch means once its exit code is known, as far as it is.
+///
+/// An agent that comes back after its executor has ended can only say that it is gone; the file in the sandbox
+/// knows better.
+pub fn ended(update: &StatusUpdate, code: Option<i32>) -> Condition {
+    match (condition(update), update.reason) {
+        (Condition::Failed, Some(Reason::Known(Why::ExecutorTerminated))) if code == Some(0) => {
+            Condition::Finished
+        }
+        (condition, _) => condition,
     }
 }
 
@@ -61,6 +109,41 @@ mod tests {
 
     use super::super::messages::{TaskId, TaskStatus};
     use super::*;
+
+    fn failed(reason: Option<Why>, message: &str) -> StatusUpdate {
+        StatusUpdate::try_from(TaskStatus {
+            task_id: TaskId { value: "r.1.1".to_owned() },
+            state: TaskState::Failed.to_wire(),
+            reason: reason.map(|reason| reason as i32),
+            message: Some(message.to_owned()),
+            ..TaskStatus::default()
+        })
+        .unwrap()
+    }
+
+    #[test]
+    fn codes_are_read_from_words() {
+        for (message, code) in [
+            ("Command exited with status 3", Some(3)),
+            ("Container exited with status 125", Some(125)),
+            ("Command terminated with signal Killed", Some(137)),
+            ("Command terminated with signal Segmentation fault (core dumped)", Some(139)),
+            ("Command terminated with signal 35", Some(163)),
+            ("Command terminated with signal Unheard of", None),
+            ("Abnormal executor termination: unknown container", None),
+        ] {
+            assert_eq!(told_code(&failed(None, message)), code, "{message}");
+        }
+    }
+
+    #[test]
+    fn the_file_knows_better_than_an_agent_that_was_away() {
+        let update = failed(Some(Why::ExecutorTerminated), "");
+        assert_eq!(ended(&update, Some(0)), Condition::Finished);
+        assert_eq!(ended(&update, Some(1)), Condition::Failed);
+        assert_eq!(ended(&update, None), Condition::Failed);
+        assert_eq!(ended(&failed(None, ""), Some(0)), Condition::Failed);
+    }
 
     #[test]
     fn table() {

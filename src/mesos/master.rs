@@ -62,6 +62,12 @@ pub enum MasterError {
     /// A call was sent without an open subscription (403).
     #[error("the framework is not subscribed")]
     NotSubscribed,
+    /// A call was sent in a subscription that is no longer ours; its stream has told, or will.
+    #[error("the subscription is no longer ours: {message}")]
+    Stale {
+        /// The master's own words.
+        message: String,
+    },
     /// The call is wrong, or forbidden (400, 401, 406, 415).
     #[error("`{master}` refuses the call: {message}")]
     Refused {
@@ -96,7 +102,7 @@ impl MasterError {
             | Self::Message(_)
             | Self::Event(_)
             | Self::Cut(_) => true,
-            Self::Refused { .. } => false,
+            Self::Refused { .. } | Self::Stale { .. } => false,
         }
     }
 }
@@ -121,6 +127,10 @@ pub trait Sandbox {
         place: &Place,
         path: &str,
     ) -> LocalBoxFuture<'static, Result<Vec<SandboxFile>, SandboxError>>;
+
+    /// The launch has ended: what it has written must be readable from now on, whatever the cluster does with its
+    /// sandbox. Where that is nobody's but ours, nothing is to be done.
+    fn keep(&self, _place: &Place) {}
 }
 
 /// A file of a sandbox, as a directory tells of it.

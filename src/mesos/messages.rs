@@ -7,3 +7,8 @@ include!(concat!(env!("OUT_DIR"), "/mesos.v1.rs"));
 pub mod scheduler {
     include!(concat!(env!("OUT_DIR"), "/mesos.v1.scheduler.rs"));
 }
+
+/// What one may ask an agent.
+pub mod agent {
+    include!(concat!(env!("OUT_DIR"), "/mesos.v1.agent.rs"));
+}

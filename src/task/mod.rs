@@ -8,6 +8,7 @@
 //! |---|---|
 //! | `amount` | cpus and memory as people write them |
 //! | `ids` | the names of runs, tasks and launches |
+//! | `seal` | signatures of launches' files |
 //! | `spec` | what a task asks for |
 //! | `policy` | what is done when a launch ends |
 //! | `state` | where a task stands; what a cluster says of a launch |
@@ -16,12 +17,14 @@
 pub mod amount;
 mod ids;
 mod policy;
+mod seal;
 mod spec;
 mod state;
 mod step;
 
 pub use ids::{BadId, LaunchId, RunId, TaskId, place};
 pub use policy::{Backoff, Ensure, OnPartition, Policy, Tries};
+pub use seal::Seal;
 pub use spec::{Command, Edge, File, Requirement, Resources, TaskSpec};
 pub use state::{Condition, History, RunState, State};
 pub use step::{Effect, Input, Step, step};

@@ -10,11 +10,13 @@
 //! | `totals` | how many there are of everything |
 //! | `tasks` | what happens to tasks, and what follows for those that wait for them |
 //! | `launches` | from a round of matching to launches that are saved, then accepted |
+//! | `parcels` | what agents fetch for a launch |
 //! | `cluster` | what the cluster says |
 //! | `restore` | takes up what an earlier life has left |
 
 mod cluster;
 mod launches;
+mod parcels;
 mod people;
 mod queries;
 mod restore;
@@ -39,6 +41,7 @@ use crate::offer::Reason;
 use crate::store::{Contents, RunRecord};
 use crate::task::{LaunchId, Resources, RunId, State, TaskId};
 
+pub(in crate::actors) use parcels::ReadParcel;
 pub(in crate::actors) use queries::{ListRunning, ListRuns, ListTasks, ShowRun, ShowTask};
 pub(in crate::actors) use totals::AddUp;
 

@@ -1,0 +1,154 @@
+//! What a master's answer to a call means: one total function over status and words.
+
+/// What is to be made of an answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Meaning {
+    /// The call is taken; of a SUBSCRIBE, events follow.
+    Taken,
+    /// Another master leads: where, as `HOST:PORT`.
+    Elsewhere(String),
+    /// It works, but not now.
+    NotReady,
+    /// The master holds us for disconnected: only a new subscription helps.
+    NotSubscribed,
+    /// The call belongs to a subscription that is no longer ours: what became of that, its own stream tells.
+    Stale,
+    /// Our name or secret is not accepted.
+    Unauthorised,
+    /// The call is wrong, or forbidden, and will be so again.
+    Refused,
+    /// Whoever answers is no Mesos master.
+    NoMaster,
+}
+
+/// What an answer means; `location` is the header of that name, `words` the body.
+///
+/// Source: Mesos, `src/master/http.cpp`, `Http::scheduler`.
+pub fn meaning(status: u16, location: Option<&str>, words: &str) -> Meaning {
+    match status {
+        200 | 202 => Meaning::Taken,
+        307 => match location.and_then(authority) {
+            Some(leader) => Meaning::Elsewhere(leader.to_owned()),
+            None => Meaning::NotReady,
+        },
+        401 => Meaning::Unauthorised,
+        // To subscribe again now could be to fight whoever took over: its error is on the way to us.
+        400 if words.contains("tream ID") || words.contains("Mesos-Stream-Id") => Meaning::Stale,
+        400 if words.contains("Framework cannot be found") => Meaning::Stale,
+        403 if words.contains("not subscribed") => Meaning::NotSubscribed,
+        404 | 405 => Meaning::NoMaster,
+        // Busy with something that this call contradicts, or that must come to its end first.
+        409 | 425 | 429 => Meaning::NotReady,
+        500..=599 => Meaning::NotReady,
+        _ => Meaning::Refused,
+    }
+}
+
+/// `HOST:PORT` of an address with or without a scheme: `//10.0.0.1:5050/master/api/v1/scheduler`.
+fn authority(location: &str) -> Option<&str> {
+    let rest = location.split_once("//").map_or(location, |(_, rest)| rest);
+    let authority = rest.split(['/', '?']).next()?;
+    let (host, port) = authority.rsplit_once(':')?;
+    (!host.is_empty() && port.parse::<u16>().is_ok()).then_some(authority)
+}
+
+/// Why a master ended a subscription by an ERROR.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ending {
+    /// Another scheduler subscribed with our framework id: to come back would be to fight it.
+    Replaced,
+    /// The framework id is burnt: by a TEARDOWN, or because nobody subscribed for too long.
+    Removed,
+    /// Something that may be mended: a role, a permission, a limit.
+    Other,
+}
+
+impl Ending {
+    /// Reads the master's words.
+    pub fn of(words: &str) -> Self {
+        if words.contains("failed over") {
+            Self::Replaced
+        } else if words.contains("has been removed") || words.contains("is removed") {
+            Self::Removed
+        } else {
+            Self::Other
+        }
+    }
+
+    /// What a person is told.
+    pub fn sentence(self, words: &str) -> String {
+        match self {
+            Self::Replaced => format!(
+                "another Borges has subscribed with the same framework id, so this one stops ({words}): two \
+                 must not share a state directory's copy"
+            ),
+            Self::Removed => format!(
+                "the cluster has removed this framework ({words}): it was torn down, or nobody was subscribed \
+                 for longer than its failover timeout. What it ran has been ended there. Start with \
+                 `--new-framework` to take a new framework id and launch again what had not ended"
+            ),
+            Self::Other => format!("the cluster ended the subscription: {words}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fmt::Write;
+
+    use super::*;
+
+    #[test]
+    fn table() {
+        let there = Some("//master.example:5050/master/api/v1/scheduler");
+        let cases = [
+            (200, None, ""),
+            (202, None, ""),
+            (307, there, ""),
+            (307, Some("http://10.0.0.1:5050/x"), ""),
+            (307, Some("nowhere"), ""),
+            (307, None, ""),
+            (400, None, "Failed to parse body into Call protobuf"),
+            (400, None, "Framework cannot be found"),
+            (400, None, "All non-subscribe calls should include the 'Mesos-Stream-Id' header"),
+            (400, None, "The stream ID 'a' included in this request didn't match the stream ID"),
+            (401, None, ""),
+            (403, None, "Framework is not subscribed"),
+            (403, None, "Not authorized to use role 'x'"),
+            (404, None, ""),
+            (405, None, ""),
+            (406, None, ""),
+            (409, None, "Conflict"),
+            (415, None, ""),
+            (418, None, ""),
+            (500, None, ""),
+            (503, None, "Master has not finished recovery"),
+        ];
+        let mut table = String::new();
+        for (status, location, words) in cases {
+            let meaning = meaning(status, location, words);
+            writeln!(table, "{status} {:30.30} {meaning:?}", location.unwrap_or(words)).unwrap();
+        }
+        insta::assert_snapshot!(table);
+    }
+
+    #[test]
+    fn every_status_has_a_meaning() {
+        for status in 0..=999 {
+            let taken = meaning(status, None, "") == Meaning::Taken;
+            assert_eq!(taken, matches!(status, 200 | 202), "{status}");
+        }
+    }
+
+    #[test]
+    fn endings() {
+        for (words, ending) in [
+            ("Framework failed over", Ending::Replaced),
+            ("Framework has been removed", Ending::Removed),
+            ("Roles {nobody} are not present in the master's --roles", Ending::Other),
+        ] {
+            assert_eq!(Ending::of(words), ending);
+            assert!(ending.sentence(words).contains(words));
+        }
+    }
+}

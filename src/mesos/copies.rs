@@ -1,0 +1,195 @@
+//! Copies of what blocks have written, in a directory of ours.
+//!
+//! ```text
+//! LAUNCH/stdout, stderr, exit, value   a whole copy
+//! .LAUNCH/…                            one that is being made
+//! .LAUNCH.want                         whose copy is still to be made: the agent's id, the framework's
+//! ```
+
+use std::fs::{self, DirBuilder, File};
+use std::io::{self, ErrorKind};
+use std::os::unix::fs::{DirBuilderExt, FileExt};
+use std::path::PathBuf;
+
+use super::master::{Chunk, FileKind, Place, SandboxError, SandboxFile};
+use crate::task::LaunchId;
+
+/// Copies of launches, by their names.
+#[derive(Debug)]
+pub(super) struct Copies {
+    directory: PathBuf,
+}
+
+impl Copies {
+    pub(super) fn new(directory: PathBuf) -> Self {
+        Self { directory }
+    }
+
+    /// Whose copies an earlier life has left to be made.
+    pub(super) fn wanted(&self) -> io::Result<Vec<Place>> {
+        let mut wanted = Vec::new();
+        let entries = match fs::read_dir(&self.directory) {
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(wanted),
+            entries => entries?,
+        };
+        for entry in entries {
+            let entry = entry?;
+            let name = entry.file_name();
+            let Some(executor) = name.to_str().and_then(|name| name.strip_prefix('.')?.strip_suffix(".want"))
+            else {
+                continue;
+            };
+            let said = fs::read_to_string(entry.path())?;
+            if let Some((agent, framework)) = said.trim_end().split_once('\n') {
+                wanted.push(Place {
+                    agent: agent.to_owned(),
+                    framework: framework.to_owned(),
+                    executor: executor.to_owned(),
+                });
+            }
+        }
+        Ok(wanted)
+    }
+
+    /// Notes that a copy is to be made; false when there is one, or it is noted already.
+    pub(super) fn want(&self, place: &Place) -> io::Result<bool> {
+        let Some(want) = self.want_file(place) else { return Ok(false) };
+        if want.exists() || self.whole(place).is_some() {
+            return Ok(false);
+        }
+        DirBuilder::new().recursive(true).mode(0o700).create(&self.directory)?;
+        fs::write(want, format!("{}\n{}\n", place.agent, place.framework))?;
+        Ok(true)
+    }
+
+    /// An empty directory for a copy.
+    pub(super) fn begin(&self, place: &Place) -> io::Result<PathBuf> {
+        let part = self.part(place).ok_or_else(|| io::Error::from(ErrorKind::InvalidInput))?;
+        match fs::remove_dir_all(&part) {
+            Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        DirBuilder::new().mode(0o700).create(&part)?;
+        Ok(part)
+    }
+
+    /// The copy is whole.
+    pub(super) fn finish(&self, place: &Place) -> io::Result<()> {
+        if let (Some(part), Some(whole)) = (self.part(place), self.path(place)) {
+            fs::rename(part, whole)?;
+        }
+        self.give_up(place);
+        Ok(())
+    }
+
+    /// No copy is to be made any more.
+    pub(super) fn give_up(&self, place: &Place) {
+        if let Some(want) = self.want_file(place)
+            && let Err(error) = fs::remove_file(&want)
+        {
+            log::warn!("`{}` cannot be removed: {error}", want.display());
+        }
+    }
+
+    /// Reads from a whole copy; `None` where there is none of this file.
+    pub(super) fn read(
+        &self,
+        place: &Place,
+        path: &str,
+        offset: u64,
+        length: usize,
+    ) -> Option<Result<Chunk, SandboxError>> {
+        let file = self.whole(place)?.join(path.strip_prefix("block/").filter(|name| !name.contains('/'))?);
+        if path == "block/body" {
+            return None;
+        }
+        let unreadable = |source| SandboxError::Unreadable { path: path.to_owned(), source };
+        let file = match File::open(file) {
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                return Some(Err(SandboxError::Missing(path.to_owned())));
+            }
+            opened => opened.map_err(unreadable),
+        };
+        Some(file.and_then(|file| piece(&file, offset, length).map_err(unreadable)))
+    }
+
+    /// What there is of a directory of the sandbox; `None` without a whole copy.
+    pub(super) fn list(&self, place: &Place, path: &str) -> Option<Vec<SandboxFile>> {
+        let whole = self.whole(place)?;
+        match path {
+            "" => Some(vec![SandboxFile { name: "block".to_owned(), size: 0, kind: FileKind::Directory }]),
+            "block" => {
+                let mut files: Vec<SandboxFile> = fs::read_dir(whole)
+                    .ok()?
+                    .filter_map(|entry| {
+                        let entry = entry.ok()?;
+                        let name = entry.file_name().to_str()?.to_owned();
+                        Some(SandboxFile { name, size: entry.metadata().ok()?.len(), kind: FileKind::File })
+                    })
+                    .collect();
+                files.sort_unstable_by(|a, b| a.name.cmp(&b.name));
+                Some(files)
+            }
+            _ => None,
+        }
+    }
+
+    /// Where the copy of a launch lies; `None` for an executor that is no launch of ours.
+    fn path(&self, place: &Place) -> Option<PathBuf> {
+        let launch: LaunchId = place.executor.parse().ok()?;
+        Some(self.directory.join(launch.to_string()))
+    }
+
+    fn whole(&self, place: &Place) -> Option<PathBuf> {
+        self.path(place).filter(|path| path.is_dir())
+    }
+
+    fn part(&self, place: &Place) -> Option<PathBuf> {
+        let launch: LaunchId = place.executor.parse().ok()?;
+        Some(self.directory.join(format!(".{launch}")))
+    }
+
+    fn want_file(&self, place: &Place) -> Option<PathBuf> {
+        let launch: LaunchId = place.executor.parse().ok()?;
+        Some(self.directory.join(format!(".{launch}.want")))
+    }
+}
+
+fn piece(file: &File, offset: u64, length: usize) -> io::Result<Chunk> {
+    let size = file.metadata()?.len();
+    let there = usize::try_from(size.saturating_sub(offset)).unwrap_or(usize::MAX);
+    let mut bytes = vec![0; length.min(there)];
+    file.read_exact_at(&mut bytes, offset)?;
+    Ok(Chunk { bytes: bytes.into(), size })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_copy_is_read_once_it_is_whole() {
+        let directory = tempfile::tempdir().unwrap();
+        let copies = Copies::new(directory.path().join("outputs"));
+        let executor = "00000000-0000-0000-0000-000000000001.1.1".to_owned();
+        let place = Place { agent: "a".into(), framework: "f".into(), executor };
+        assert!(copies.wanted().unwrap().is_empty());
+        assert!(copies.want(&place).unwrap() && !copies.want(&place).unwrap());
+        assert_eq!(copies.wanted().unwrap(), std::slice::from_ref(&place));
+        let part = copies.begin(&place).unwrap();
+        fs::write(part.join("stdout"), "0123456789").unwrap();
+        assert!(copies.read(&place, "block/stdout", 0, 4).is_none());
+        copies.finish(&place).unwrap();
+        assert!(copies.wanted().unwrap().is_empty() && !copies.want(&place).unwrap());
+        let read = |path, offset, length| match copies.read(&place, path, offset, length)? {
+            Ok(chunk) => Some(format!("{} of {}", chunk.bytes.escape_ascii(), chunk.size)),
+            Err(error) => Some(error.to_string()),
+        };
+        assert_eq!(read("block/stdout", 8, 100).as_deref(), Some("89 of 10"));
+        assert_eq!(read("block/stdout", 99, 100).as_deref(), Some(" of 10"));
+        assert_eq!(read("block/value", 0, 1).as_deref(), Some("the sandbox has no file `block/value`"));
+        assert_eq!(read("out.png", 0, 1), None);
+        let names: Vec<_> = copies.list(&place, "block").unwrap().into_iter().map(|file| file.name).collect();
+        assert_eq!(names, ["stdout"]);
+    }
+}

@@ -1,0 +1,114 @@
+//! Which master to call: the one that led last, the next of a list, or the one ZooKeeper names.
+
+use std::time::Duration;
+
+use serde::Deserialize;
+use tokio::time::timeout;
+use zookeeper_client::{Client, Error as ZooKeeperError};
+
+use super::address::Address;
+
+/// How long ZooKeeper may take for all that is asked of it.
+const PATIENCE: Duration = Duration::from_secs(15);
+/// What a session of ours lasts unheard: it is only ever used at once.
+const SESSION: Duration = Duration::from_secs(10);
+/// How masters call the nodes by which they stand for election; a sequence number follows.
+const CONTENDER: &str = "json.info_";
+
+/// The masters worth a try, in this order; never empty.
+///
+/// `last` is the one that led when it was last heard of.
+pub(super) async fn masters(address: &Address, last: Option<&str>) -> Result<Vec<String>, String> {
+    match address {
+        Address::List(hosts) => Ok(in_turn(hosts, last)),
+        Address::ZooKeeper { servers, path } => {
+            let asked = timeout(PATIENCE, leader(servers, path)).await;
+            let leader = asked.map_err(|_| "ZooKeeper does not answer".to_owned())??;
+            Ok(vec![leader])
+        }
+    }
+}
+
+/// The last leader first, even one that only others of the list have named.
+fn in_turn(hosts: &[String], last: Option<&str>) -> Vec<String> {
+    let others = hosts.iter().filter(|host| Some(host.as_str()) != last).cloned();
+    last.map(str::to_owned).into_iter().chain(others).collect()
+}
+
+/// The master with the lowest sequence number below `path`.
+async fn leader(servers: &str, path: &str) -> Result<String, String> {
+    let failed = |error: ZooKeeperError| format!("ZooKeeper at {servers}: {error}");
+    let client = Client::connector().with_session_timeout(SESSION).connect(servers).await.map_err(failed)?;
+    let none = || format!("ZooKeeper knows no leading master below {path}");
+    let mut contenders = match client.list_children(path).await {
+        Ok(children) => children,
+        Err(ZooKeeperError::NoNode) => return Err(none()),
+        Err(error) => return Err(failed(error)),
+    };
+    contenders.retain(|name| name.starts_with(CONTENDER));
+    contenders.sort_unstable();
+    for name in contenders {
+        match client.get_data(&format!("{path}/{name}")).await {
+            Ok((data, _)) => return address_of(&data),
+            // It stepped back meanwhile: the next one leads.
+            Err(ZooKeeperError::NoNode) => {}
+            Err(error) => return Err(failed(error)),
+        }
+    }
+    Err(none())
+}
+
+/// What a master writes of itself, as far as it matters.
+#[derive(Deserialize)]
+struct Master {
+    hostname: Option<String>,
+    port: Option<u16>,
+    address: Option<Where>,
+}
+
+#[derive(Deserialize)]
+struct Where {
+    hostname: Option<String>,
+    ip: Option<String>,
+    port: u16,
+}
+
+/// `HOST:PORT` of a master's own words; its IP before its name, which need not be known here.
+fn address_of(json: &[u8]) -> Result<String, String> {
+    let master: Master = serde_json::from_slice(json).map_err(|error| {
+        format!("what the leading master has written to ZooKeeper cannot be read: {error}")
+    })?;
+    let (host, port) = match master.address {
+        Some(Where { hostname, ip, port }) => (ip.or(hostname), Some(port)),
+        None => (master.hostname, master.port),
+    };
+    match (host, port) {
+        (Some(host), Some(port)) if host.contains(':') => Ok(format!("[{host}]:{port}")),
+        (Some(host), Some(port)) => Ok(format!("{host}:{port}")),
+        _ => Err("the leading master has written no address of itself to ZooKeeper".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_master_is_found_by_its_own_words() {
+        let full =
+            br#"{"address":{"hostname":"m.example","ip":"10.0.0.7","port":5050},"hostname":"m.example",
+            "id":"x","ip":117440522,"pid":"master@10.0.0.7:5050","port":5050,"version":"1.11.0"}"#;
+        assert_eq!(address_of(full).unwrap(), "10.0.0.7:5050");
+        assert_eq!(address_of(br#"{"hostname":"m","port":1}"#).unwrap(), "m:1");
+        assert_eq!(address_of(br#"{"address":{"ip":"::1","port":1}}"#).unwrap(), "[::1]:1");
+        assert!(address_of(b"{}").is_err() && address_of(b"info").is_err());
+    }
+
+    #[test]
+    fn the_last_leader_is_asked_first() {
+        let hosts = ["a:1".to_owned(), "b:1".to_owned()];
+        assert_eq!(in_turn(&hosts, None), ["a:1", "b:1"]);
+        assert_eq!(in_turn(&hosts, Some("b:1")), ["b:1", "a:1"]);
+        assert_eq!(in_turn(&hosts, Some("c:1")), ["c:1", "a:1", "b:1"]);
+    }
+}

@@ -1,0 +1,311 @@
+//! The sandboxes of a real Mesos: read from the agents while they are there, copied when their block has ended.
+//!
+//! An agent collects a sandbox some time after its block's end, or when its disk is full; and a machine may go
+//! away with all it has. So the files under `block/` are copied into a directory of ours as soon as the cluster
+//! tells the end, and read there once the copy is whole.
+
+use std::collections::HashSet;
+use std::io;
+use std::path::PathBuf;
+use std::rc::Rc;
+use std::time::Duration;
+
+use awc::http::StatusCode;
+use bytes::{Bytes, BytesMut};
+use futures_util::StreamExt;
+use futures_util::future::{FutureExt, LocalBoxFuture, ready};
+use prost::Message;
+use tokio::io::AsyncWriteExt;
+use tokio::sync::Semaphore;
+use tokio::task::spawn_local;
+
+use super::agents::{Agent, Agents, encoded};
+use super::copies::Copies;
+use super::credential::Credential;
+use super::http::Leader;
+use super::link::{Answer, Link, body, unanswered};
+use super::master::{Chunk, FileKind, Place, Sandbox, SandboxError, SandboxFile};
+use super::messages::agent::{Call, Response, call, response};
+use super::parcel::is_inside;
+use crate::task::Backoff;
+
+/// The sandboxes of a cluster, and the copies of those whose blocks have ended. Clones share them.
+#[derive(Clone)]
+pub struct AgentSandbox {
+    state: Rc<State>,
+}
+
+struct State {
+    link: Link,
+    agents: Agents,
+    copies: Copies,
+    /// How many launches may be copied at once.
+    copying: Semaphore,
+}
+
+/// The files of a sandbox that are copied.
+const KEPT: [&str; 4] = ["block/stdout", "block/stderr", "block/exit", "block/value"];
+/// Launches copied at the same time.
+const AT_ONCE: usize = 4;
+/// Between tries to copy from an agent that does not answer.
+const RETRY: Backoff =
+    Backoff { first: Duration::from_secs(1), factor: 2.0, longest: Duration::from_secs(60) };
+/// How often that is tried: for about a day.
+const TRIES: u32 = 1440;
+/// The most bytes of an answer: a piece is at most 16 pages of an agent, a directory may be long.
+const MOST_SAID: usize = 16 << 20;
+
+impl AgentSandbox {
+    /// Reads from the agents of the master that `leader` knows; copies lie in `directory`.
+    pub fn new(leader: Leader, credential: Option<Credential>, directory: PathBuf) -> Self {
+        let link = Link::new(credential);
+        let state = State {
+            agents: Agents::new(link.clone(), leader),
+            link,
+            copies: Copies::new(directory),
+            copying: Semaphore::new(AT_ONCE),
+        };
+        Self { state: Rc::new(state) }
+    }
+
+    /// Takes up the copies that an earlier life has begun. To be called once, within the runtime.
+    pub fn take_up(&self) -> io::Result<()> {
+        for place in self.state.copies.wanted()? {
+            self.copy(place);
+        }
+        Ok(())
+    }
+
+    fn copy(&self, place: Place) {
+        let state = self.state.clone();
+        spawn_local(async move { state.copy(&place).await });
+    }
+}
+
+impl Sandbox for AgentSandbox {
+    fn read(
+        &self,
+        place: &Place,
+        path: &str,
+        offset: u64,
+        length: usize,
+    ) -> LocalBoxFuture<'static, Result<Chunk, SandboxError>> {
+        if !is_inside(path) {
+            return ready(Err(SandboxError::BadPath(path.to_owned()))).boxed_local();
+        }
+        if let Some(read) = self.state.copies.read(place, path, offset, length) {
+            return ready(read).boxed_local();
+        }
+        let (state, place, path) = (self.state.clone(), place.clone(), path.to_owned());
+        async move {
+            let read = state.read(&place, &path, offset, length).await;
+            match &read {
+                Err(error) if is_away(error) && state.copies.list(&place, &path).is_some() => {
+                    Err(SandboxError::Directory(path))
+                }
+                _ => read,
+            }
+        }
+        .boxed_local()
+    }
+
+    fn list(
+        &self,
+        place: &Place,
+        path: &str,
+    ) -> LocalBoxFuture<'static, Result<Vec<SandboxFile>, SandboxError>> {
+        if !path.is_empty() && !is_inside(path.trim_end_matches('/')) {
+            return ready(Err(SandboxError::BadPath(path.to_owned()))).boxed_local();
+        }
+        let (state, place, path) = (self.state.clone(), place.clone(), path.trim_end_matches('/').to_owned());
+        async move {
+            let there = state.list(&place, &path).await;
+            match (there, state.copies.list(&place, &path)) {
+                (Err(error), Some(kept)) if is_away(&error) => Ok(kept),
+                (there, _) => there,
+            }
+        }
+        .boxed_local()
+    }
+
+    fn keep(&self, place: &Place) {
+        match self.state.copies.want(place) {
+            Ok(true) => self.copy(place.clone()),
+            Ok(false) => {}
+            Err(error) => log::error!("the output of {} cannot be copied: {error}", place.executor),
+        }
+    }
+}
+
+impl State {
+    async fn read(
+        &self,
+        place: &Place,
+        path: &str,
+        offset: u64,
+        length: usize,
+    ) -> Result<Chunk, SandboxError> {
+        let mut bytes = BytesMut::new();
+        loop {
+            let at = offset + bytes.len() as u64;
+            let wanted = (length - bytes.len()) as u64;
+            let read_file = call::ReadFile { path: full(place, path), offset: at, length: Some(wanted) };
+            let call = Call {
+                r#type: Some(call::Type::ReadFile as i32),
+                read_file: Some(read_file),
+                ..Call::default()
+            };
+            let read = self.ask(place, path, &call).await?.read_file;
+            let response::ReadFile { size, data } =
+                read.ok_or_else(|| unreadable(path, "the agent gives no bytes"))?;
+            bytes.extend_from_slice(&data);
+            let is_end = data.is_empty() || offset + bytes.len() as u64 >= size;
+            if is_end || bytes.len() >= length {
+                bytes.truncate(length);
+                return Ok(Chunk { bytes: bytes.freeze(), size });
+            }
+        }
+    }
+
+    async fn list(&self, place: &Place, path: &str) -> Result<Vec<SandboxFile>, SandboxError> {
+        let list_files = call::ListFiles { path: full(place, path) };
+        let call = Call {
+            r#type: Some(call::Type::ListFiles as i32),
+            list_files: Some(list_files),
+            ..Call::default()
+        };
+        let listed = self.ask(place, path, &call).await?.list_files.unwrap_or_default();
+        let mut seen = HashSet::new();
+        let mut files: Vec<SandboxFile> = listed
+            .file_infos
+            .into_iter()
+            .filter_map(|file| {
+                let name = file.path.trim_end_matches('/').rsplit('/').next()?.to_owned();
+                let kind = kind(file.mode.unwrap_or_default());
+                Some(SandboxFile { name, size: file.size.unwrap_or_default(), kind })
+            })
+            .filter(|file| seen.insert(file.name.clone()))
+            .collect();
+        files.sort_unstable_by(|a, b| a.name.cmp(&b.name));
+        Ok(files)
+    }
+
+    /// Asks the agent of a launch; once more where it may have moved.
+    async fn ask(&self, place: &Place, path: &str, call: &Call) -> Result<Response, SandboxError> {
+        let unreachable = |message: String| SandboxError::Unreachable { agent: place.agent.clone(), message };
+        let message = Bytes::from(call.encode_to_vec());
+        let mut tries = 0;
+        let (agent, answer) = loop {
+            let agent = self.agents.find(&place.agent).await.map_err(unreachable)?;
+            let route = format!("{}/api/v1", agent.prefix);
+            match self.link.post(&agent.host, &route).send_body(message.clone()).await {
+                Ok(answer) => break (agent, answer),
+                Err(error) => {
+                    self.agents.forget(&place.agent);
+                    tries += 1;
+                    if tries > 1 {
+                        return Err(unreachable(unanswered(&agent.host, error).to_string()));
+                    }
+                }
+            }
+        };
+        let status = answer.status();
+        let said = body(answer, MOST_SAID).await.map_err(|error| unreachable(error.to_string()))?;
+        match status {
+            StatusCode::OK => Response::decode(said).map_err(|error| {
+                unreadable(path, &format!("the answer of the agent {} is no message: {error}", agent.host))
+            }),
+            StatusCode::NOT_FOUND => Err(SandboxError::Missing(path.to_owned())),
+            StatusCode::BAD_REQUEST if said.to_ascii_lowercase().ends_with(b"directory") => {
+                Err(SandboxError::Directory(path.to_owned()))
+            }
+            status => {
+                let said = String::from_utf8_lossy(&said);
+                Err(unreadable(path, &format!("the agent {} says {status}: {}", agent.host, said.trim())))
+            }
+        }
+    }
+
+    async fn copy(&self, place: &Place) {
+        let Ok(_turn) = self.copying.acquire().await else { return };
+        for tried in 1..=TRIES {
+            match self.try_to_copy(place).await {
+                Ok(()) => return,
+                Err(error) if tried == TRIES => {
+                    log::error!(
+                        "the output of {} was not copied, and no longer will be: {error}",
+                        place.executor
+                    );
+                    self.copies.give_up(place);
+                }
+                Err(error) => {
+                    let pause = RETRY.pause(tried, 0.5);
+                    log::debug!("the output of {} is not copied yet: {error}", place.executor);
+                    tokio::time::sleep(pause).await;
+                }
+            }
+        }
+    }
+
+    async fn try_to_copy(&self, place: &Place) -> io::Result<()> {
+        let agent = self.agents.find(&place.agent).await.map_err(io::Error::other)?;
+        let part = self.copies.begin(place)?;
+        for file in KEPT {
+            match self.download(&agent, place, file).await {
+                Ok(Some(answer)) => write(answer, part.join(file.trim_start_matches("block/"))).await?,
+                Ok(None) => {}
+                Err(error) => {
+                    self.agents.forget(&place.agent);
+                    return Err(error);
+                }
+            }
+        }
+        self.copies.finish(place)
+    }
+
+    /// A file as it is; `None` when there is none.
+    async fn download(&self, agent: &Agent, place: &Place, file: &str) -> io::Result<Option<Answer>> {
+        let route = format!("/files/download?path={}", encoded(&full(place, file)));
+        let answer = self.link.get(&agent.host, &route).send().await;
+        let answer = answer.map_err(|error| io::Error::other(unanswered(&agent.host, error).to_string()))?;
+        match answer.status() {
+            StatusCode::OK => Ok(Some(answer)),
+            StatusCode::NOT_FOUND => Ok(None),
+            status => Err(io::Error::other(format!("the agent {} says {status}", agent.host))),
+        }
+    }
+}
+
+async fn write(mut answer: Answer, path: PathBuf) -> io::Result<()> {
+    let mut file = tokio::fs::File::create(path).await?;
+    while let Some(piece) = answer.next().await {
+        file.write_all(&piece.map_err(|error| io::Error::other(error.to_string()))?).await?;
+    }
+    file.sync_all().await
+}
+
+/// Whether a sandbox has been collected, or is on a machine that is away: what we have of it counts then.
+fn is_away(error: &SandboxError) -> bool {
+    matches!(error, SandboxError::Missing(_) | SandboxError::Unreachable { .. })
+}
+
+/// A path as agents know it. It does not change when the sandbox does.
+fn full(place: &Place, path: &str) -> String {
+    let Place { framework, executor, .. } = place;
+    let slash = if path.is_empty() { "" } else { "/" };
+    format!("/frameworks/{framework}/executors/{executor}/runs/latest{slash}{path}")
+}
+
+/// What a file is, by its mode. Source: inode(7).
+fn kind(mode: u32) -> FileKind {
+    match mode & 0o170_000 {
+        0o100_000 => FileKind::File,
+        0o040_000 => FileKind::Directory,
+        0o120_000 => FileKind::Link,
+        _ => FileKind::Other,
+    }
+}
+
+fn unreadable(path: &str, message: &str) -> SandboxError {
+    SandboxError::Unreadable { path: path.to_owned(), source: io::Error::other(message.to_owned()) }
+}

@@ -1,0 +1,391 @@
+//! A task as Borges means it → the shell script that Mesos' command executor runs.
+//!
+//! The executor knows commands, not blocks. So what a block is promised is done by a script in plain `sh`: it
+//! puts the files into the sandbox, runs the block with its own input, output and environment, outlives the
+//! SIGTERM that is meant for the block, and notes the exit code.
+
+use std::fmt::Write;
+
+use super::messages::{CommandInfo, Environment, TaskInfo, command_info::Uri};
+use super::parcel::{Parcel, PlacedFile};
+use super::tasks::DIRECTORY_LABEL;
+use crate::task::{LaunchId, Seal};
+
+/// Where agents fetch the files that are too large to be sent along with a launch.
+#[derive(Debug, Clone)]
+pub struct Shelf {
+    base: String,
+    seal: Seal,
+}
+
+impl Shelf {
+    /// Files at addresses below `base` (`http://HOST:PORT`), signed by `seal`.
+    pub fn new(base: impl Into<String>, seal: Seal) -> Self {
+        Self { base: base.into(), seal }
+    }
+
+    fn address(&self, launch: LaunchId, file: usize) -> String {
+        format!("{}/launches/{launch}/{file}?seal={}", self.base, self.seal.sign(launch, file))
+    }
+}
+
+/// The most bytes that all files of a launch may take within its command; one argument of a program may have
+/// 128 KiB.
+const MOST_INLINE: usize = 96 << 10;
+
+/// As `chmod` wants them.
+const MODE: u32 = 0o7777;
+
+/// Until the block can run. The sandbox is where the executor starts us, but a container need not start there.
+const BEGIN: &str = r#"cd "$MESOS_SANDBOX" || exit 126
+echo "The block's output is in block/stdout and block/stderr."
+"#;
+
+/// From the files in their places to the moment before the block: `$directory`, `$input` and the words of its
+/// command are set.
+const PREPARE: &str = r#"
+box=$MESOS_SANDBOX/block path=$PATH
+: "${LANG:=C.UTF-8}" "${TZ:=UTC}"
+[ -n "$HOME" ] || HOME=$(eval "echo ~$(id -un)")
+export LANG TZ HOME
+: >"$box/stdout" >"$box/stderr"
+end() {
+  PATH=$path
+  echo "$1" >"$box/.exit"
+  mv "$box/.exit" "$box/exit"
+  rm -f "$box/.group" "$box/.code"
+}
+fail() {
+  echo "borges: $2" | tee -a "$box/stderr" >&2
+  end "$1"
+  exit "$1"
+}
+cd "$directory" 2>/dev/null || fail 126 "the working directory \`$directory\` does not exist"
+[ -r "$input" ] || fail 126 "\`$input\` cannot be read"
+setsid=$(command -v setsid)
+"#;
+
+/// Whether there is such a program.
+const LOOK: &str = r#"case $1 in
+  */*) ;;
+  *) command -v "$1" >/dev/null || fail 127 "\`$1\` is not installed on this machine: not found on PATH $PATH" ;;
+esac
+"#;
+
+/// Runs the block as a process. It stays in the foreground, or it would ignore SIGINT; `:` and not an empty
+/// trap, which it would inherit. A shell between keeps what the outer one says of signals out of the block's own
+/// output. The executor signals it as well as us. What it leaves behind in its process
+/// group is killed, and its end is ours: the status then tells the signal.
+const PROCESS: &str = r#"trap : TERM
+if [ -n "$setsid" ]; then
+  (exec "$setsid" /bin/sh -c 'echo $$ >"$0"; exec "$@"' "$box/.group" "$@" <"$input" >"$box/stdout" 2>"$box/stderr")
+  code=$?
+  read -r group <"$box/.group" && kill -KILL "-$group" 2>/dev/null
+else
+  (exec "$@" <"$input" >"$box/stdout" 2>"$box/stderr")
+  code=$?
+fi
+end "$code"
+case $code in
+  129 | 130 | 131 | 132 | 134 | 135 | 136 | 137 | 139 | 141 | 142 | 143)
+    ulimit -c 0
+    trap - TERM
+    kill "-$((code - 128))" "$$"
+    ;;
+esac
+exit "$code"
+"#;
+
+/// Runs the block within a container. The first process there may signal all others, and must: nobody else
+/// does.
+const CONTAINER: &str = r#"trap 'kill -TERM -1; kill -CONT -1' TERM
+(
+  trap : TERM
+  (exec "$@" <"$input" >"$box/stdout" 2>"$box/stderr")
+  echo "$?" >"$box/.code"
+) &
+while wait "$!"; code=$?; [ "$code" -gt 128 ] && kill -0 "$!" 2>/dev/null; do :; done
+[ ! -s "$box/.code" ] || read -r code <"$box/.code"
+end "$code"
+exit "$code"
+"#;
+
+/// The task as the command executor is to have it. Files that are too large for it are put on the `shelf`.
+///
+/// A task that is none of ours is left as it is.
+pub(super) fn wrapped(mut task: TaskInfo, shelf: &Shelf) -> TaskInfo {
+    let Ok(launch) = task.task_id.value.parse::<LaunchId>() else { return task };
+    let Some(Ok(parcel)) = task.data.clone().map(Parcel::open) else { return task };
+    let Some(command) = task.command.take() else { return task };
+    task.data = None;
+    let labels = task.labels.iter().flat_map(|labels| &labels.labels);
+    let directory = labels.filter(|label| label.key == DIRECTORY_LABEL).find_map(|label| label.value.clone());
+    let is_container = task.container.is_some();
+    let Placed { script: files, texts, uris } = placed(&parcel.files, launch, is_container, shelf);
+
+    let CommandInfo { arguments, environment, value, .. } = command;
+    let mut variables = environment.map(|environment| environment.variables).unwrap_or_default();
+    // The script needs the agent's own until the block begins.
+    let path = variables.iter().rev().find(|variable| variable.name == "PATH").and_then(|v| v.value.clone());
+    variables.retain(|variable| variable.name != "PATH");
+
+    let mut script = format!("{BEGIN}{files}");
+    let is_own = |word: &str| word.starts_with("block/") && parcel.files.iter().any(|file| file.path == word);
+    let word = |word: &str, is_path: bool| match directory {
+        Some(_) if is_path && !word.starts_with('/') => within(word),
+        _ => quoted(word),
+    };
+    let program = value.unwrap_or_default();
+    let mut words = vec![word(&program, program.contains('/'))];
+    words.extend(arguments.iter().skip(1).map(|argument| word(argument, is_own(argument))));
+    let _infallible = writeln!(script, "set -- {}", words.join(" "));
+    let directory = directory.as_deref().map_or_else(|| ".".to_owned(), quoted);
+    let input = parcel.stdin.as_deref().map_or_else(|| "/dev/null".to_owned(), within);
+    let _infallible = write!(script, "directory={directory} input={input}{PREPARE}");
+    if let Some(path) = path {
+        let _infallible = writeln!(script, "export PATH={}", quoted(&path));
+    }
+    script.push_str(LOOK);
+    script.push_str(if is_container { CONTAINER } else { PROCESS });
+
+    let environment = Some(Environment { variables });
+    task.command = Some(if is_container {
+        // Only a line for the shell passes by the image's own entry point.
+        let texts: Vec<String> = texts.iter().map(|text| quoted(text)).collect();
+        let value = Some(format!("set -- {}\n{script}", texts.join(" ")));
+        CommandInfo { shell: Some(true), value, uris, environment, ..CommandInfo::default() }
+    } else {
+        let arguments = ["sh".to_owned(), "-c".to_owned(), script, "borges".to_owned()];
+        CommandInfo {
+            shell: Some(false),
+            value: Some("/bin/sh".to_owned()),
+            arguments: arguments.into_iter().chain(texts).collect(),
+            uris,
+            environment,
+            ..CommandInfo::default()
+        }
+    });
+    task
+}
+
+/// How a parcel's files come into the sandbox.
+struct Placed {
+    /// What writes those that are sent along.
+    script: String,
+    /// What it writes, in the order of its parameters.
+    texts: Vec<String>,
+    /// Those that are fetched.
+    uris: Vec<Uri>,
+}
+
+fn placed(files: &[PlacedFile], launch: LaunchId, is_container: bool, shelf: &Shelf) -> Placed {
+    let mut placed = Placed { script: "mkdir -p block".to_owned(), texts: Vec::new(), uris: Vec::new() };
+    let directories = files.iter().filter_map(|file| Some(file.path.rsplit_once('/')?.0));
+    let mut directories: Vec<&str> = directories.filter(|directory| *directory != "block").collect();
+    directories.sort_unstable();
+    directories.dedup();
+    for directory in directories {
+        let _infallible = write!(placed.script, " {}", quoted(&format!("./{directory}")));
+    }
+    placed.script.push('\n');
+    let mut left = MOST_INLINE;
+    for (number, file) in files.iter().enumerate() {
+        let path = quoted(&format!("./{}", file.path));
+        let (format, text) = printable(&file.content);
+        let size = if is_container { quoted(&text).len() } else { text.len() };
+        if size <= left {
+            left -= size;
+            placed.texts.push(text);
+            let parameter = placed.texts.len();
+            let _infallible = writeln!(placed.script, "printf {format} \"${{{parameter}}}\" >{path}");
+        } else {
+            placed.uris.push(Uri {
+                value: shelf.address(launch, number),
+                extract: Some(false),
+                output_file: Some(file.path.clone()),
+                ..Uri::default()
+            });
+        }
+        let _infallible = writeln!(placed.script, "chmod {:o} {path}", file.mode & MODE);
+    }
+    placed
+}
+
+/// A format of `printf`, and what it makes these bytes of: themselves, where they can be an argument.
+fn printable(bytes: &[u8]) -> (&'static str, String) {
+    match std::str::from_utf8(bytes) {
+        Ok(text) if !text.contains('\0') => ("%s", text.to_owned()),
+        _ => {
+            let mut text = String::with_capacity(bytes.len() * 2);
+            for &byte in bytes {
+                match byte {
+                    b'\\' => text.push_str("\\\\"),
+                    b'\n' | b'\t' | b' '..=b'~' => text.push(char::from(byte)),
+                    _ => {
+                        let _infallible = write!(text, "\\0{byte:03o}");
+                    }
+                }
+            }
+            ("%b", text)
+        }
+    }
+}
+
+/// A word that the shell takes as it is.
+fn quoted(word: &str) -> String {
+    format!("'{}'", word.replace('\'', r"'\''"))
+}
+
+/// The path of a file of the sandbox, wherever one stands.
+fn within(path: &str) -> String {
+    format!("\"$MESOS_SANDBOX\"/{}", quoted(path))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+    use std::process::{Command as Process, Output};
+
+    use bytes::Bytes;
+    use uuid::Uuid;
+
+    use super::super::tasks;
+    use super::*;
+    use crate::task::{Command, File, Policy, Resources, RunId, TaskSpec};
+
+    fn shelf() -> Shelf {
+        Shelf::new("http://10.0.0.1:8888", Seal::of(b"secret"))
+    }
+
+    fn task(command: Command) -> TaskInfo {
+        let spec = TaskSpec {
+            number: 1,
+            block: "a".into(),
+            line: 1,
+            index: 1,
+            command,
+            resources: Resources::default(),
+            policy: Policy::default(),
+            held: false,
+        };
+        tasks::info(RunId(Uuid::from_u128(1)).task(1).launch(1), &spec, "agent", Vec::new())
+    }
+
+    fn sh(body: &str) -> Command {
+        Command {
+            program: "sh".into(),
+            arguments: vec!["block/body".to_owned()].into(),
+            body: Bytes::from(body.to_owned()),
+            ..Command::default()
+        }
+    }
+
+    /// What a wrapped command does where it is run by `shell`.
+    fn ran(shell: &[&str], command: Command, sandbox: &Path) -> Output {
+        let command = wrapped(task(command), &shelf()).command.unwrap();
+        assert!(command.uris.is_empty());
+        let mut process = Process::new(shell[0]);
+        process.args(&shell[1..]).args(&command.arguments[1..]).current_dir(sandbox);
+        process.env("MESOS_SANDBOX", sandbox);
+        for variable in command.environment.unwrap().variables {
+            process.env(variable.name, variable.value.unwrap());
+        }
+        process.output().unwrap()
+    }
+
+    fn read(sandbox: &Path, name: &str) -> String {
+        String::from_utf8_lossy(&std::fs::read(sandbox.join(name)).unwrap_or_default()).into_owned()
+    }
+
+    const SHELLS: [&[&str]; 3] = [&["dash"], &["bash", "--posix"], &["busybox", "sh"]];
+
+    #[test]
+    fn a_block_is_given_what_it_is_promised_by_every_shell() {
+        for shell in SHELLS {
+            let directory = tempfile::tempdir().unwrap();
+            let sandbox = directory.path();
+            let bytes: Vec<u8> = (0..=255).collect();
+            let file = |path: &str, mode, bytes: &[u8]| File {
+                path: path.to_owned(),
+                mode,
+                bytes: Bytes::copy_from_slice(bytes),
+            };
+            let command = Command {
+                files: vec![
+                    file("in/it's.bin", 0o640, &bytes),
+                    file("in/text", 0o600, "%s \\n é\n\n".as_bytes()),
+                ],
+                stdin: Some("in/text".to_owned()),
+                environment: vec![
+                    ("A".into(), "two 'words'".into()),
+                    ("PATH".into(), "/bin:/usr/bin:/x".into()),
+                ],
+                ..sh("cat; echo \"$A|$PATH|$LANG|$0\"; echo wrong >&2; sleep 1000 & exit 3")
+            };
+            let output = ran(shell, command, sandbox);
+            assert_eq!(output.status.code(), Some(3), "{shell:?} {output:?}");
+            assert_eq!(std::fs::read(sandbox.join("in/it's.bin")).unwrap(), bytes, "{shell:?}");
+            assert_eq!(
+                read(sandbox, "block/stdout"),
+                "%s \\n é\n\ntwo 'words'|/bin:/usr/bin:/x|C.UTF-8|block/body\n",
+                "{shell:?}"
+            );
+            assert_eq!(read(sandbox, "block/stderr"), "wrong\n");
+            assert_eq!(read(sandbox, "block/exit"), "3\n");
+            let names =
+                std::fs::read_dir(sandbox.join("block")).unwrap().map(|entry| entry.unwrap().file_name());
+            assert_eq!(names.count(), 4, "body, stdout, stderr, exit: {shell:?}");
+        }
+    }
+
+    #[test]
+    fn ends_are_the_blocks_own() {
+        use std::os::unix::process::ExitStatusExt;
+        for shell in SHELLS {
+            let end = |command: Command| {
+                let directory = tempfile::tempdir().unwrap();
+                let output = ran(shell, command, directory.path());
+                let (code, said) =
+                    (read(directory.path(), "block/exit"), read(directory.path(), "block/stderr"));
+                (output.status.code(), output.status.signal(), code, said)
+            };
+            assert_eq!(end(sh("kill -9 $$")), (None, Some(9), "137\n".into(), String::new()), "{shell:?}");
+            assert_eq!(end(sh("kill -TERM $$")).2, "143\n", "{shell:?}");
+            assert_eq!(end(sh("trap 'exit 5' INT; kill -INT $$; sleep 5")).2, "5\n", "{shell:?}");
+            let missing = end(Command { program: "no-such".into(), ..sh("") });
+            assert_eq!((missing.0, missing.2.as_str()), (Some(127), "127\n"));
+            assert!(
+                missing.3.starts_with("borges: `no-such` is not installed on this machine"),
+                "{}",
+                missing.3
+            );
+            let nowhere = end(Command { directory: Some("no'where".into()), ..sh("") });
+            assert_eq!(nowhere.2, "126\n");
+            assert_eq!(nowhere.3, "borges: the working directory `no'where` does not exist\n");
+            let elsewhere = end(Command { directory: Some("/".into()), ..sh("pwd >&2") });
+            assert_eq!((elsewhere.2.as_str(), elsewhere.3.as_str()), ("0\n", "/\n"), "{shell:?}");
+        }
+    }
+
+    #[test]
+    fn large_files_are_fetched() {
+        let wrap = |body: String| wrapped(task(sh(&body)), &shelf());
+        let inline = wrap("#".repeat(64 << 10));
+        assert!(inline.command.unwrap().uris.is_empty());
+        let large = wrap("#".repeat(2 << 20));
+        assert_eq!(large.data, None);
+        let command = large.command.unwrap();
+        assert_eq!(command.arguments.len(), 4);
+        let uri = &command.uris[0];
+        assert_eq!((uri.output_file.as_deref(), uri.extract), (Some("block/body"), Some(false)));
+        assert!(
+            uri.value.starts_with(
+                "http://10.0.0.1:8888/launches/00000000-0000-0000-0000-000000000001.1.1/0?seal="
+            )
+        );
+        let image = Command { image: Some("redis".into()), ..sh("echo it's") };
+        let command = wrapped(task(image), &shelf()).command.unwrap();
+        assert_eq!(command.shell, Some(true));
+        assert!(command.value.unwrap().starts_with("set -- 'echo it'\\''s'\ncd "));
+    }
+}

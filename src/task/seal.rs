@@ -1,0 +1,64 @@
+//! A signature that lets one file of one launch be fetched, and nothing else.
+
+use std::fmt;
+
+use sha2::{Digest, Sha256};
+use subtle::ConstantTimeEq;
+
+use super::LaunchId;
+
+/// Signs the addresses of launches' files (HMAC with SHA-256).
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Seal([u8; BLOCK]);
+
+/// What SHA-256 works on at once, bytes.
+const BLOCK: usize = 64;
+
+impl Seal {
+    /// Made of a secret of any length; the secret cannot be had from it, nor from what it signs.
+    pub fn of(secret: &[u8]) -> Self {
+        let mut key = [0; BLOCK];
+        key[..32]
+            .copy_from_slice(&Sha256::new().chain_update("borges files\0").chain_update(secret).finalize());
+        Self(key)
+    }
+
+    /// The signature of the file with this number in the parcel of `launch`, in hexadecimal digits.
+    pub fn sign(&self, launch: LaunchId, file: usize) -> String {
+        let padded = |pad: u8| self.0.map(|byte| byte ^ pad);
+        let inner =
+            Sha256::new().chain_update(padded(0x36)).chain_update(format!("{launch}/{file}")).finalize();
+        let outer = Sha256::new().chain_update(padded(0x5c)).chain_update(inner).finalize();
+        outer.iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    /// Whether `signature` is that of this file. Takes the same time for every wrong one.
+    pub fn holds(&self, launch: LaunchId, file: usize, signature: &str) -> bool {
+        self.sign(launch, file).as_bytes().ct_eq(signature.as_bytes()).into()
+    }
+}
+
+impl fmt::Debug for Seal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Seal")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::task::RunId;
+
+    #[test]
+    fn a_signature_opens_one_file() {
+        let seal = Seal::of(b"secret");
+        let launch = RunId(Uuid::from_u128(7)).task(1).launch(2);
+        let signature = seal.sign(launch, 0);
+        assert_eq!(signature.len(), 64);
+        assert!(seal.holds(launch, 0, &signature));
+        assert!(!seal.holds(launch, 1, &signature) && !seal.holds(launch.task.launch(3), 0, &signature));
+        assert!(!Seal::of(b"other").holds(launch, 0, &signature) && !seal.holds(launch, 0, ""));
+    }
+}
