@@ -194,8 +194,11 @@
       (with-temp-buffer
         (insert-file-contents file)
         (delay-mode-hooks (org-mode))
-        (org-export-expand-include-keyword nil (file-name-directory (expand-file-name file)))
-        (push (substring-no-properties (buffer-string)) texts)))
+        ;; Org 9.8 asks which file it is that includes.
+        (setq buffer-file-name (expand-file-name file))
+        (org-export-expand-include-keyword nil (file-name-directory buffer-file-name))
+        (push (substring-no-properties (buffer-string)) texts)
+        (set-buffer-modified-p nil)))
     (setq command-line-args-left nil)
     (princ (json-serialize (vconcat (nreverse texts))))))
 

@@ -58,6 +58,8 @@ const REPEATED: &[(&str, &str, &str, &str)] = &[
     ("commas, one line of body", "#+begin_src sh\n", ",", "\n#+end_src\n"),
     ("tabs before a body", "#+begin_src sh\n", "\t", "a\n#+end_src\n"),
     ("small blocks", "", "#+begin_src sh\na\n#+end_src\n", ""),
+    ("names over a block", "", "#+name: a\n", "#+begin_src sh\n#+end_src\n"),
+    ("keywords over blocks", "", "#+a: b\n#+begin_src sh\n#+end_src\n", ""),
     ("named blocks", "", "#+name: a\n#+begin_src sh\na\n#+end_src\n", ""),
     ("grid tables", "", "+-+\n| a\n", ""),
     ("table rows", "", "| a | b |\n", ""),
@@ -105,6 +107,19 @@ const GROWING: &[Growing] = &[
         }
         for n in (0..depth).rev() {
             let _ = writeln!(text, "#+end_b{n}");
+        }
+        text
+    }),
+    ("many that inherit much", |size| {
+        let mut text = String::from("#+property: header-args");
+        let mut n = 0;
+        while text.len() < size / 2 {
+            let _ = write!(text, " :k{n} 1");
+            n += 1;
+        }
+        text.push('\n');
+        while text.len() < size {
+            text.push_str("#+begin_src sh :own 1\n#+end_src\n");
         }
         text
     }),

@@ -215,7 +215,7 @@ fn meant() -> Vec<Meant> {
         let lines = document.lines().map(|line| {
             line.replacen(',', "", usize::from(line.trim_start_matches('␟').starts_with(','))) + "\n"
         });
-        let document = lines.collect::<String>().replace('␟', "\u{feff}");
+        let document = lines.collect::<String>().replace('␟', "\u{feff}").replace('␍', "\r");
         Meant { title, field, org, coding, document }
     };
     list.split("\n* ").skip(1).map(section).collect()

@@ -265,10 +265,17 @@ mod properties {
         );
     }
 
-    /// The tree is the text: printed, it gives every byte back, and a block's piece of it is the block's lines.
+    /// The tree is the text: its pieces, and nothing else of the document, give every byte back; and a block's piece is
+    /// the block's lines.
     fn printed(source: &[u8], document: &Document) {
         let Document { tree, blocks, .. } = document;
         assert_eq!(tree.print(), source);
+        let pieces: Vec<Vec<u8>> = {
+            // What was read is gone, and so is the tree, before the pieces are put together.
+            let tree = parse(source.to_vec(), &[]).tree;
+            (0..tree.nodes().len()).map(|node| tree.own(node).to_vec()).collect()
+        };
+        assert_eq!(pieces.concat(), source);
         let mut from = 0;
         for node in 0..tree.nodes().len() {
             let whole = tree.whole(node);

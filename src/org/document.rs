@@ -98,8 +98,6 @@ pub struct Block {
     pub language: Option<String>,
     /// From `#+name:`; `Some("")` where the keyword has no value.
     pub name: Option<String>,
-    /// The name stands on a line of an old spelling (`#+source:`), which references do not see.
-    pub old_name: bool,
     /// Switches of the begin line (`-n -r …`).
     pub switches: Option<String>,
     /// Rest of the begin line, as it stands.

@@ -33,7 +33,8 @@ pub(super) fn by_custom_id(text: Text<'_>) -> HashMap<String, Range<usize>> {
             while let Some((_, ended)) = open.pop_if(|(level, _)| *level >= stars) {
                 for n in ended {
                     // The line end before the next heading does not count.
-                    let end = at.saturating_sub(1 + usize::from(text.crlf));
+                    let before = text.bytes[..at].strip_suffix(b"\n").unwrap_or_default();
+                    let end = text.without_cr(before).len();
                     found[n].1.end = end.max(found[n].1.start);
                 }
             }
@@ -57,8 +58,12 @@ pub(super) fn by_custom_id(text: Text<'_>) -> HashMap<String, Range<usize>> {
                     found.push((id, next..text.bytes.len()));
                 }
                 place = Place::Text;
-            } else {
+            } else if grammar::matches(Rule::property, &decode(trim_end(rest))) {
                 ids.extend(custom_id(rest));
+            } else {
+                // One line that sets no property, and it is no drawer of properties.
+                place = Place::Text;
+                ids.clear();
             }
         }
         at = next;
@@ -86,7 +91,8 @@ mod tests {
     #[test]
     fn sections_end_where_the_next_heading_is_as_high() {
         let source = b"* a\nSCHEDULED: <2024-01-01>\n:PROPERTIES:\n:CUSTOM_ID: One\n:END:\ntext\n\
-                       ** b\n:properties:\n:custom_id:  two \n:end:\nmore\n* c\n\n:PROPERTIES:\n:CUSTOM_ID: no\n:END:\n";
+                       ** b\n:properties:\n:custom_id:  two \n:end:\nmore\n* c\n\n:PROPERTIES:\n:CUSTOM_ID: no\n:END:\n\
+                       * d\n:PROPERTIES:\n:CUSTOM_ID: nor\n\n:END:\n";
         let text = Text::new(source);
         let mut sections: Vec<_> = by_custom_id(text)
             .into_iter()

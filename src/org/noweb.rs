@@ -14,7 +14,7 @@ use memchr::memmem;
 use super::document::{Block, Document, Position, Value};
 use super::heading;
 use super::label::Labels;
-use super::reference::{NowebCall, reference};
+use super::reference::{self, NowebCall, reference};
 use super::structure::position;
 use super::text::{Text, decode, narrow};
 use super::trouble::{DEEPEST, Trouble, TroubleKind};
@@ -57,7 +57,7 @@ const BUDGET: (usize, usize) = (64 << 20, 8);
 pub struct Bodies<'d> {
     text: Text<'d>,
     blocks: &'d [Block],
-    /// The first block of each name, in small letters.
+    /// The first block that a reference to each name finds; names in small letters.
     names: HashMap<String, usize>,
     /// What is under headings with a `CUSTOM_ID`; looked for when first asked for.
     headings: Option<HashMap<String, Range<usize>>>,
@@ -75,13 +75,13 @@ pub struct Bodies<'d> {
 impl<'d> Bodies<'d> {
     /// The bodies of `document`, which was read from `source`.
     pub fn new(source: &'d [u8], document: &'d Document) -> Self {
-        let blocks = &document.blocks;
+        let (text, blocks) = (Text::new(source), &document.blocks);
         let mut names = HashMap::new();
         let mut shared: HashMap<&str, Vec<usize>> = HashMap::new();
-        // A block without a language is nothing to refer to.
-        for (place, block) in blocks.iter().enumerate().filter(|(_, block)| block.language.is_some()) {
-            if let Some(name) = block.name.as_ref().filter(|_| !block.old_name) {
-                names.entry(name.to_lowercase()).or_insert(place);
+        for (place, block) in blocks.iter().enumerate() {
+            let begin = document.tree.proper(block.node).saturating_sub(text.mark);
+            for name in reference::names_above(text.bytes, begin) {
+                names.entry(name).or_insert(place);
             }
             if let Some(Value::Text(reference)) = value(block, ":noweb-ref")
                 && !block.commented
@@ -90,7 +90,6 @@ impl<'d> Bodies<'d> {
             }
         }
         let budget = source.len().saturating_mul(BUDGET.1).saturating_add(BUDGET.0);
-        let text = Text::new(source);
         let (known, open, labels) = (HashMap::new(), Vec::new(), Labels::default());
         Self { text, blocks, names, headings: None, shared, known, open, budget, labels, lines: None }
     }

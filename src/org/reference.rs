@@ -1,9 +1,10 @@
 //! `<<name>>` and `<<name(arguments)>>`: where they stand in a line, and what they say.
 
-use memchr::{memchr, memmem};
+use memchr::{memchr, memmem, memrchr};
 
 use super::document::Position;
-use super::text::is_blank;
+use super::lines::indentation;
+use super::text::{decode, is_blank, is_white};
 
 /// `<<name(arguments)>>` in a body: it stands for the result of a block, which has to run first.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,6 +25,30 @@ impl NowebCall {
         let name = id[..open].split('[').next().unwrap_or_default();
         Some((name.trim(), &id[open + 1..close]))
     }
+}
+
+/// The names by which references find the block that begins at byte `begin`, in small letters.
+///
+/// Each `#+name:` counts that only keywords part from the block, whatever they say: Emacs looks for the name, and then
+/// for the block below it. So more names may be found than the block itself has.
+pub(super) fn names_above(source: &[u8], begin: usize) -> Vec<String> {
+    let mut names = Vec::new();
+    let mut above = source.get(..begin).unwrap_or_default();
+    while let Some(before) = above.strip_suffix(b"\n") {
+        let start = memrchr(b'\n', before).map_or(0, |end| end + 1);
+        let line = before[start..].strip_suffix(b"\r").unwrap_or(&before[start..]);
+        let Some(keyword) = line[indentation(line).0..].strip_prefix(b"#+") else { break };
+        let keyword = decode(keyword);
+        let word = keyword.split(is_white).next().unwrap_or_default();
+        if !word.get(1..).is_some_and(|word| word.contains(':')) {
+            break;
+        }
+        if word.get(..5).is_some_and(|key| key.eq_ignore_ascii_case("name:")) {
+            names.push(keyword[5..].trim_matches([' ', '\t']).to_lowercase());
+        }
+        above = &before[..start];
+    }
+    names
 }
 
 /// The first reference of a line from byte `from` on: where it begins and ends.
@@ -50,6 +75,17 @@ pub(super) fn reference(line: &[u8], from: usize) -> Option<(usize, usize)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_name_over_the_block_counts() {
+        let names = |above: &str| names_above(format!("{above}#+begin_src").as_bytes(), above.len());
+        assert_eq!(names("#+name: a\n  #+NAME:\tB c \r\n"), ["b c", "a"]);
+        assert_eq!(names("#+name: a\n#+title: x\n#+begin: y\n#+results[0a]: z\n"), ["a"]);
+        for between in ["", "text", "# comment", "#+foo", "#+: a", "#+foo bar: x", "* head", "#+end_src"] {
+            assert!(names(&format!("#+name: a\n{between}\n")).is_empty(), "{between}");
+        }
+        assert!(names("#+srcname: a\n").is_empty());
+    }
 
     #[test]
     fn calls_have_a_name_and_arguments() {

@@ -30,8 +30,7 @@ pub(super) fn affiliated(source: &mut Source, line: &[u8], number: u32) {
     let line = decode(&line[blanks..]);
     let Some(pair) = grammar::read(Rule::affiliated, &line) else { return };
     let rest = grammar::after(&line, &pair);
-    if let Some(naming) = grammar::part(&pair, Rule::naming) {
-        source.block.old_name = !naming.as_str().to_ascii_lowercase().starts_with("name");
+    if grammar::part(&pair, Rule::naming).is_some() {
         source.block.name = Some(rest.trim_matches(ENDS).to_owned());
     } else if grammar::part(&pair, Rule::header).is_some() {
         let (value, at) = located(&line, rest, blanks, number);

@@ -9,7 +9,7 @@ use memchr::{memchr, memchr_iter};
 pub(super) struct Text<'a> {
     /// Without a byte order mark.
     pub(super) bytes: &'a [u8],
-    /// Every line ends in CRLF; where only some do, the CR belongs to the line.
+    /// CRLF ends lines; otherwise a CR belongs to its line.
     pub(super) crlf: bool,
     /// How many bytes of a byte order mark stand before `bytes`.
     pub(super) mark: usize,
@@ -24,7 +24,7 @@ impl<'a> Text<'a> {
         let bytes = &source[mark..];
         // Lines are counted in 32 bits; what lies beyond 4 GiB is not read.
         let bytes = &bytes[..bytes.len().min(u32::MAX as usize - MARK.len())];
-        Self { bytes, crlf: ends_in_crlf(bytes), mark }
+        Self { bytes, crlf: ends_in_crlf(bytes, mark > 0), mark }
     }
 
     /// The line that begins at `start`, without its end, and where the next one begins.
@@ -53,16 +53,15 @@ impl<'a> Text<'a> {
     }
 }
 
-/// Whether there is a newline, and none without a CR before it.
-fn ends_in_crlf(bytes: &[u8]) -> bool {
-    let mut any = false;
-    for n in memchr_iter(b'\n', bytes) {
-        if n == 0 || bytes[n - 1] != b'\r' {
-            return false;
-        }
-        any = true;
-    }
-    any
+/// Whether CRLF is how lines end: all of them, or, of a text in UTF-8, all before the first character beyond ASCII,
+/// which is how far Emacs looks.
+fn ends_in_crlf(bytes: &[u8], marked: bool) -> bool {
+    let crlf = |n: usize| n > 0 && bytes[n - 1] == b'\r';
+    let Some(first) = memchr(b'\n', bytes).filter(|&n| crlf(n)) else { return false };
+    let ascii = bytes.iter().position(|byte| !byte.is_ascii()).unwrap_or(bytes.len());
+    let enough = !marked && first < ascii && std::str::from_utf8(bytes).is_ok();
+    let looked_at = if enough { &bytes[..ascii] } else { bytes };
+    memchr_iter(b'\n', looked_at).all(crlf)
 }
 
 /// Bytes as text: each byte that is no UTF-8 becomes one U+FFFD, as Emacs counts them.
@@ -120,12 +119,22 @@ pub(super) fn trim_end(line: &[u8]) -> &[u8] {
 mod tests {
     use super::*;
 
-    #[test]
-    fn crlf_only_when_every_line_ends_so() {
-        assert!(Text::new(b"a\r\nb\r\n").crlf);
-        assert!(Text::new(b"a\r\nb").crlf);
-        assert!(!Text::new(b"a\r\nb\n").crlf);
-        assert!(!Text::new(b"a").crlf);
+    #[rstest::rstest]
+    #[case::all(b"a\r\nb\r\n", true)]
+    #[case::no_end(b"a\r\nb", true)]
+    #[case::one_newline(b"a\r\nb\n", false)]
+    #[case::none(b"a", false)]
+    #[case::lone_return(b"a\r\nb\rc\r\n", true)]
+    #[case::newline_after_ascii(b"a\r\n\xc3\xa9\nb\r\n", true)]
+    #[case::newline_before(b"a\r\nb\n\xc3\xa9\r\n", false)]
+    #[case::newline_after_a_first_line(b"\xc3\xa9\r\nb\n", false)]
+    #[case::all_after_a_first_line(b"\xc3\xa9\r\nb\rc\r\n", true)]
+    #[case::marked(b"\xef\xbb\xbfa\r\n\xc3\xa9\nb\r\n", false)]
+    #[case::marked_with_lone_return(b"\xef\xbb\xbf\xc3\xa9\r\nb\rc\r\n", true)]
+    #[case::no_utf_8(b"a\r\n\xc3\xa9\xff\nb\r\n", false)]
+    #[case::no_utf_8_with_lone_return(b"\xff\r\nb\rc\r\n", true)]
+    fn line_ends(#[case] source: &[u8], #[case] crlf: bool) {
+        assert_eq!(Text::new(source).crlf, crlf);
     }
 
     #[test]

@@ -164,6 +164,11 @@ impl Tree {
         self.text.get(*start as usize..*proper as usize).unwrap_or_default()
     }
 
+    /// Where the element goes on after its affiliated keywords.
+    pub(super) fn proper(&self, node: usize) -> usize {
+        self.nodes.get(node).map_or(self.text.len(), |node| node.proper as usize)
+    }
+
     /// The bytes of the element and all that it holds.
     pub fn span(&self, node: usize) -> Range<usize> {
         self.start(node)..self.start(self.whole(node).end)

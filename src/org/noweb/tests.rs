@@ -58,6 +58,19 @@ fn when_it_expands(#[case] noweb: &str, #[case] expands: bool) {
     assert_eq!(body, if expands { "a\nb" } else { "<<two>>" });
 }
 
+#[rstest::rstest]
+#[case::another_name("#+name: one\n#+name: x\n", "sh")]
+#[case::another_keyword("#+name: one\n#+title: x\n", "sh")]
+#[case::an_old_spelling("#+name: one\n#+srcname: x\n", "sh")]
+#[case::no_language("#+name: one\n", "")]
+#[case::after_a_mark("\u{feff}#+name: one\n", "sh")]
+fn blocks_are_found_by_what_stands_above(#[case] above: &str, #[case] language: &str) {
+    let source = format!(
+        "{above}#+begin_src {language}\n1\n#+end_src\n#+begin_src sh :noweb yes\n<<one>>\n#+end_src\n"
+    );
+    assert_eq!(last(&source), "1");
+}
+
 #[test]
 fn a_chain_goes_on_only_where_the_block_says_so() {
     let source = "#+name: a\n#+begin_src sh :noweb yes\n<<b>>\n#+end_src\n\
