@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use borges::actors::{Engine, Parts, Submission};
 use borges::clock::Clock;
+use borges::config::Keep;
 use borges::local::{AgentOptions, Client, LocalSandbox};
 use borges::mesos::messages::framework_info::{Capability, capability};
 use borges::mesos::messages::scheduler::call::Type;
@@ -213,6 +214,7 @@ fn a_run_with_success_failure_kill_and_retry() {
                 ],
                 ..FrameworkInfo::default()
             },
+            keep: Keep::default(),
             clock: Clock::system(),
         };
         let hangs = Duration::from_secs(60);

@@ -22,6 +22,7 @@ struct Source {
 enum Time {
     System { started: Instant },
     Settable { started: Timestamp, elapsed: Mutex<Duration> },
+    Runtime { started: Timestamp, since: tokio::time::Instant },
 }
 
 impl Clock {
@@ -42,6 +43,14 @@ impl Clock {
         }))
     }
 
+    /// The clock of the runtime one is in, which a simulation moves, with a seed for chance; it is `started` now.
+    pub fn of_runtime(started: Timestamp, seed: u64) -> Self {
+        Self(Arc::new(Source {
+            time: Time::Runtime { started, since: tokio::time::Instant::now() },
+            chance: Mutex::new(fastrand::Rng::with_seed(seed)),
+        }))
+    }
+
     /// Moves a settable clock forward; the machine's clock cannot be moved and stays as it is.
     pub fn advance(&self, by: Duration) {
         if let Time::Settable { elapsed, .. } = &self.0.time {
@@ -57,6 +66,9 @@ impl Clock {
             Time::Settable { started, elapsed } => {
                 started.saturating_add(*lock(elapsed)).unwrap_or(Timestamp::MAX)
             }
+            Time::Runtime { started, since } => {
+                started.saturating_add(since.elapsed()).unwrap_or(Timestamp::MAX)
+            }
         }
     }
 
@@ -65,6 +77,7 @@ impl Clock {
         match &self.0.time {
             Time::System { started } => started.elapsed(),
             Time::Settable { elapsed, .. } => *lock(elapsed),
+            Time::Runtime { since, .. } => since.elapsed(),
         }
     }
 

@@ -4,7 +4,7 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::{Arc, Mutex};
 
@@ -59,11 +59,7 @@ impl Served {
                     kept.push('\n');
                 }
             });
-        let said = log.find_map(|line| {
-            let (_, rest) = line.split_once("API server running at ")?;
-            Some(rest.split(';').next()?.to_owned())
-        });
-        self.address = said.expect("the server says where it listens");
+        self.address = address(&mut log);
         // Somebody has to read on, or the server would wait for room.
         std::thread::spawn(move || log.for_each(drop));
         self.server = Some(server);
@@ -140,6 +136,11 @@ impl Served {
         (status.parse().unwrap(), stdout)
     }
 
+    /// The agent and all blocks end, as with their machine.
+    pub(crate) fn end_agent(&self) {
+        kill_all_of(self.home.path());
+    }
+
     /// Submits a document; its run's id.
     pub(crate) fn submit(&self, document: &str) -> String {
         fs::write(self.path("submitted.org"), document).unwrap();
@@ -169,18 +170,32 @@ impl Drop for Served {
             let _ = server.wait();
         }
         // The agent and its blocks outlive the server, as they should; they do not outlive the test.
-        let ours = self.home.path().as_os_str().as_encoded_bytes().to_owned();
-        for process in fs::read_dir("/proc").unwrap().flatten() {
-            let about =
-                ["cmdline", "environ"].map(|file| fs::read(process.path().join(file)).unwrap_or_default());
-            let pid = process.file_name().to_str().and_then(|name| name.parse().ok());
-            if let Some(pid) = pid
-                && about.iter().any(|text| text.windows(ours.len()).any(|part| part == ours))
-            {
-                let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
-            }
+        kill_all_of(self.home.path());
+    }
+}
+
+/// Kills every process whose command line or environment names this folder.
+fn kill_all_of(home: &Path) {
+    let ours = home.as_os_str().as_encoded_bytes();
+    for process in fs::read_dir("/proc").unwrap().flatten() {
+        let about =
+            ["cmdline", "environ"].map(|file| fs::read(process.path().join(file)).unwrap_or_default());
+        let pid = process.file_name().to_str().and_then(|name| name.parse().ok());
+        if let Some(pid) = pid
+            && about.iter().any(|text| text.windows(ours.len()).any(|part| part == ours))
+        {
+            let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
         }
     }
+}
+
+/// Where a server that was just started says it listens.
+pub(crate) fn address(log: &mut impl Iterator<Item = String>) -> String {
+    let said = log.find_map(|line| {
+        let (_, rest) = line.split_once("API server running at ")?;
+        Some(rest.split(';').next()?.to_owned())
+    });
+    said.expect("the server says where it listens")
 }
 
 /// A program behind the words of a command that runs it.

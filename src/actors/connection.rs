@@ -91,9 +91,9 @@ pub(super) enum Request {
     Decline { epoch: u64, offers: Vec<String>, refuse: Duration },
     /// An update is saved.
     Acknowledge(Box<StatusUpdate>),
-    /// End a launch.
-    Kill { launch: LaunchId, agent: Option<String> },
-    /// What has become of these?
+    /// End a launch, by its name: it need not be one we know.
+    Kill { launch: String, agent: Option<String> },
+    /// What has become of these? Without any: what is there of ours?
     Reconcile(Vec<(LaunchId, Option<String>)>),
     /// Offers are wanted again.
     Revive,
@@ -226,9 +226,7 @@ impl Connection {
             Request::Accept { offer, tasks, .. } => Some(calls::accept(framework, [offer], tasks, None)),
             Request::Decline { offers, refuse, .. } => Some(calls::decline(framework, offers, Some(refuse))),
             Request::Acknowledge(update) => calls::acknowledge(framework, &update),
-            Request::Kill { launch, agent } => {
-                Some(calls::kill(framework, &launch.to_string(), agent.as_deref(), None))
-            }
+            Request::Kill { launch, agent } => Some(calls::kill(framework, &launch, agent.as_deref(), None)),
             Request::Reconcile(launches) => {
                 let launches: Vec<_> =
                     launches.into_iter().map(|(launch, agent)| (launch.to_string(), agent)).collect();

@@ -39,6 +39,8 @@ pub struct Counters {
     pub status_updates: Count,
     /// Subscriptions that were lost, or not to be had.
     pub connections_lost: Count,
+    /// Supervisors that died and were made again.
+    pub supervisors_rebuilt: Count,
     /// Calls by their kind, in the order of [`CALLS`].
     pub calls: [Count; CALLS.len()],
     /// Commits to the store.

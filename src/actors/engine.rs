@@ -21,6 +21,7 @@ use super::scheduler::{
 };
 use super::supervisor::Wires;
 use crate::clock::Clock;
+use crate::config::Keep;
 use crate::mesos::messages::{FrameworkId, FrameworkInfo};
 use crate::mesos::{Master, Sandbox};
 use crate::store::{Store, StoreError};
@@ -36,8 +37,20 @@ pub struct Parts {
     pub sandbox: Rc<dyn Sandbox>,
     /// What it calls itself towards the cluster.
     pub framework: FrameworkInfo,
+    /// How much it keeps of ended runs.
+    pub keep: Keep,
     /// Its time and chance.
     pub clock: Clock,
+}
+
+/// What runs on which thread.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Threads {
+    /// The store and the matcher each have their own: nobody waits for a disk, nor for a long round.
+    Own,
+    /// All on one, in an order that repeats itself: for simulations.
+    #[cfg_attr(not(test), expect(dead_code, reason = "the simulator's"))]
+    One,
 }
 
 /// Reads documents, on threads of its own. Clones share them.
@@ -123,14 +136,22 @@ impl Engine {
     /// What breaks for good is told to the receiver; nothing else ends the actors but the end of their system.
     /// What the store holds of an earlier life is taken up.
     pub fn start(parts: Parts) -> Result<(Self, UnboundedReceiver<Broken>), StartFailure> {
-        let Parts { store, master, sandbox, mut framework, clock } = parts;
+        Self::start_on(parts, Threads::Own)
+    }
+
+    /// The same, on those threads.
+    pub(super) fn start_on(
+        parts: Parts,
+        threads: Threads,
+    ) -> Result<(Self, UnboundedReceiver<Broken>), StartFailure> {
+        let Parts { store, master, sandbox, mut framework, keep, clock } = parts;
         let mut contents = store.load()?;
         // An empty one was given up, for another to take its place.
         contents.framework = contents.framework.filter(|id| !id.is_empty());
         framework.id = contents.framework.clone().map(|value| FrameworkId { value });
         let counters = Arc::<Counters>::default();
         let feed = Feed::after(contents.last_entry);
-        let keeper = Keeper::start(store, feed.clone(), counters.clone())?;
+        let keeper = Keeper::start(store, feed.clone(), counters.clone(), threads)?;
         let (broken, breaks) = mpsc::unbounded_channel();
         let scheduler_keeper = keeper.clone();
         let counted = counters.clone();
@@ -141,9 +162,14 @@ impl Engine {
                 lost: myself.clone().recipient(),
                 broken: broken.clone(),
             };
-            let connection = Connection::new(master, framework, ears, clock.clone(), counted).start();
+            let connection = Connection::new(master, framework, ears, clock.clone(), counted.clone()).start();
             let told = myself.clone().recipient();
-            let matcher = Matcher::start_in_arbiter(&Arbiter::new().handle(), move |_| Matcher::new(told));
+            let matcher = match threads {
+                Threads::Own => {
+                    Matcher::start_in_arbiter(&Arbiter::new().handle(), move |_| Matcher::new(told))
+                }
+                Threads::One => Matcher::new(told).start(),
+            };
             let wires = Wires {
                 keeper: scheduler_keeper,
                 connection: connection.recipient(),
@@ -153,7 +179,7 @@ impl Engine {
                 sandbox,
                 clock,
             };
-            Scheduler::new(contents, matcher, Rc::new(wires))
+            Scheduler::new(contents, matcher, counted, keep, Rc::new(wires))
         });
         Ok((Self { scheduler, feed, keeper, counters }, breaks))
     }

@@ -323,6 +323,7 @@ mod tests {
     use jiff::Timestamp;
     use uuid::Uuid;
 
+    use super::super::engine::Threads;
     use super::*;
     use crate::store::{MemoryStore, RunEnded};
     use crate::task::{RunId, RunState};
@@ -335,7 +336,10 @@ mod tests {
 
     fn start() -> (Feed, Keeper) {
         let feed = Feed::after(0);
-        (feed.clone(), Keeper::start(Box::<MemoryStore>::default(), feed, Arc::default()).unwrap())
+        (
+            feed.clone(),
+            Keeper::start(Box::<MemoryStore>::default(), feed, Arc::default(), Threads::Own).unwrap(),
+        )
     }
 
     /// The numbers a follower hears until it has heard `last`.
@@ -385,7 +389,7 @@ mod tests {
         let mut kept = entries(2);
         kept.iter_mut().zip(8..).for_each(|(entry, number)| entry.number(number));
         crate::store::Store::commit(&mut store, &[crate::store::Write::Entries(kept)]).unwrap();
-        let keeper = Keeper::start(Box::new(store), feed.clone(), Arc::default()).unwrap();
+        let keeper = Keeper::start(Box::new(store), feed.clone(), Arc::default(), Threads::Own).unwrap();
         let mut old = feed.follow(Some(3), keeper.clone());
         assert!(matches!(old.next().await, Ok(Some(Next::Gap { from: 4, to: 7 }))));
         assert_eq!(hear(&mut old, 9).await, [8, 9]);

@@ -5,21 +5,24 @@
 
 use std::mem::take;
 use std::sync::Arc;
-use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
+use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
 use tokio::sync::oneshot;
+use tokio::time::timeout;
 
 use super::counters::Counters;
+use super::engine::Threads;
 use super::feed::{Feed, News};
-use crate::store::{Entry, Store, StoreError, Write};
+use crate::store::{Entry, Store, StoreError, TaskRecord, Write};
+use crate::task::TaskId;
 
 /// The way to the store.
 #[derive(Clone, Debug)]
 pub(super) struct Keeper {
-    inbox: Sender<Wish>,
+    inbox: UnboundedSender<Wish>,
 }
 
 /// Why something was not saved, or not read.
@@ -36,6 +39,7 @@ pub enum Unsaved {
 enum Wish {
     Save(Save),
     Read { after: u64, read: oneshot::Sender<Result<Vec<Entry>, Unsaved>> },
+    Recall { task: TaskId, read: oneshot::Sender<Result<Option<TaskRecord>, Unsaved>> },
 }
 
 struct Save {
@@ -52,10 +56,24 @@ const UNHURRIED_SAVES: usize = 256;
 impl Keeper {
     /// Starts the thread; what it numbers becomes news of `feed`. It ends when the last clone of this is
     /// dropped, with everything saved.
-    pub(super) fn start(store: Box<dyn Store>, feed: Feed, counters: Arc<Counters>) -> std::io::Result<Self> {
-        let (inbox, wishes) = mpsc::channel();
-        let thread = Thread { store, feed, counters };
-        thread::Builder::new().name("store".to_owned()).spawn(move || thread.keep(&wishes))?;
+    pub(super) fn start(
+        store: Box<dyn Store>,
+        feed: Feed,
+        counters: Arc<Counters>,
+        threads: Threads,
+    ) -> std::io::Result<Self> {
+        let (inbox, wishes) = mpsc::unbounded_channel();
+        let keeping = Thread { store, feed, counters };
+        match threads {
+            Threads::Own => {
+                let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
+                let keep = move || runtime.block_on(keeping.keep(wishes));
+                thread::Builder::new().name("store".to_owned()).spawn(keep)?;
+            }
+            Threads::One => {
+                actix::spawn(keeping.keep(wishes));
+            }
+        }
         Ok(Self { inbox })
     }
 
@@ -88,6 +106,13 @@ impl Keeper {
         let _closed = self.inbox.send(Wish::Read { after, read });
         Box::pin(async move { answer.await.unwrap_or(Err(Unsaved::Closed)) })
     }
+
+    /// The task as it was saved last; `None` if it never was.
+    pub(super) fn recall(&self, task: TaskId) -> BoxFuture<'static, Result<Option<TaskRecord>, Unsaved>> {
+        let (read, answer) = oneshot::channel();
+        let _closed = self.inbox.send(Wish::Recall { task, read });
+        Box::pin(async move { answer.await.unwrap_or(Err(Unsaved::Closed)) })
+    }
 }
 
 struct Thread {
@@ -97,9 +122,9 @@ struct Thread {
 }
 
 impl Thread {
-    fn keep(mut self, inbox: &Receiver<Wish>) {
+    async fn keep(mut self, mut inbox: UnboundedReceiver<Wish>) {
         let mut saves = Vec::new();
-        while let Ok(wish) = inbox.recv() {
+        while let Some(wish) = inbox.recv().await {
             let mut next = Some(wish);
             while let Some(wish) = next {
                 match wish {
@@ -108,21 +133,28 @@ impl Thread {
                         let entries = self.store.entries(after).map_err(|error| Arc::new(error).into());
                         let _gone = read.send(entries);
                     }
+                    Wish::Recall { task, read } => {
+                        // With what was asked to be saved before.
+                        self.commit(take(&mut saves));
+                        let _gone = read.send(self.store.task(task).map_err(|error| Arc::new(error).into()));
+                    }
                 }
-                next = inbox.try_recv().ok().or_else(|| {
-                    let unhurried = !saves.is_empty()
-                        && saves.len() < UNHURRIED_SAVES
-                        && saves.iter().all(|save| save.writes.is_empty() && !save.entries.is_empty());
-                    unhurried.then(|| inbox.recv_timeout(UNHURRIED).ok()).flatten()
-                });
+                next = inbox.try_recv().ok();
+                let unhurried = !saves.is_empty()
+                    && saves.len() < UNHURRIED_SAVES
+                    && saves.iter().all(|save| save.writes.is_empty() && !save.entries.is_empty());
+                if next.is_none() && unhurried {
+                    next = timeout(UNHURRIED, inbox.recv()).await.ok().flatten();
+                }
             }
-            if !saves.is_empty() {
-                self.commit(take(&mut saves));
-            }
+            self.commit(take(&mut saves));
         }
     }
 
     fn commit(&mut self, saves: Vec<Save>) {
+        if saves.is_empty() {
+            return;
+        }
         let mut writes = Vec::new();
         let mut entries = Vec::new();
         let mut waiting = Vec::with_capacity(saves.len());

@@ -3,7 +3,7 @@
 //! An offer is a lease: nobody else can use what it holds. So one is answered at once, or, while a run may
 //! want it in a moment, after [`LEASE`] at the latest.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::connection::Request;
@@ -20,7 +20,7 @@ pub(super) struct Market {
     pub(super) framework: Option<String>,
     /// The subscription the offers belong to.
     pub(super) epoch: u64,
-    held: HashMap<String, Held>,
+    held: BTreeMap<String, Held>,
     /// Something was declined since the last REVIVE: the cluster keeps it back for a while.
     filtered: bool,
     suppressed: bool,
@@ -28,6 +28,10 @@ pub(super) struct Market {
     news: bool,
     /// When the last REVIVEs were sent, for pacing.
     tokens: Tokens,
+    /// When the last REVIVE was sent.
+    asked: Duration,
+    /// When the last offer came, or the subscription began.
+    heard: Duration,
 }
 
 /// An offer that is not answered yet.
@@ -51,6 +55,8 @@ struct Tokens {
 const LEASE: Duration = Duration::from_secs(1);
 /// How long what does not fit now is declined. Source: Mesos' own default.
 const REFUSE_SHORT: Duration = Duration::from_secs(5);
+/// How long nothing may come, while something waits, before it is asked for again.
+const FORGOTTEN: Duration = Duration::from_secs(60);
 /// How long everything is declined when there is nothing to run. Source: Mesos' guide for frameworks.
 const REFUSE_LONG: Duration = Duration::from_secs(3600);
 
@@ -73,8 +79,8 @@ impl Tokens {
 
 impl Market {
     /// A new subscription: offers of earlier ones are gone, and the cluster has forgotten our filters.
-    pub(super) fn subscribed(&mut self, epoch: u64, framework: String) {
-        *self = Self { framework: Some(framework), epoch, ..Self::default() };
+    pub(super) fn subscribed(&mut self, epoch: u64, framework: String, now: Duration) {
+        *self = Self { framework: Some(framework), epoch, heard: now, ..Self::default() };
     }
 
     /// The subscription is gone, and its offers with it.
@@ -100,6 +106,7 @@ impl Market {
         };
         let free = tasks::resources(&held.resources.quantities());
         self.held.insert(offer.id.value, held);
+        self.heard = now;
         Some(free)
     }
 
@@ -111,7 +118,7 @@ impl Market {
     /// The offers to be matched: all that the matcher does not have yet.
     pub(super) fn take_idle(&mut self) -> Vec<Offer> {
         let idle = self.held.iter_mut().filter(|(_, held)| !held.matching);
-        let mut offers: Vec<Offer> = idle
+        let offers: Vec<Offer> = idle
             .map(|(id, held)| {
                 held.matching = true;
                 let free = tasks::resources(&held.resources.quantities());
@@ -119,8 +126,6 @@ impl Market {
             })
             .collect();
         self.news &= offers.is_empty();
-        // A map has no order; a round of matching should not depend on that.
-        offers.sort_unstable_by(|a, b| a.id.cmp(&b.id));
         offers
     }
 
@@ -157,16 +162,18 @@ impl Market {
 
     /// Whether to ask for offers again, now that something waits; to be followed if it says so.
     ///
-    /// Only for news: what the cluster keeps back was of no use for what waited before.
+    /// Only for news: what the cluster keeps back was of no use for what waited before. And when nothing has come
+    /// for long: the last asking may have been lost.
     pub(super) fn wants_revive(&mut self, now: Duration) -> bool {
         let kept_back = self.filtered || self.suppressed;
-        let wants = self.news
-            && kept_back
+        let is_forgotten = now.saturating_sub(self.heard.max(self.asked)) >= FORGOTTEN;
+        let wants = (self.news && kept_back || is_forgotten)
             && self.framework.is_some()
             && self.held.is_empty()
             && self.tokens.take(now);
         if wants {
             (self.filtered, self.suppressed, self.news) = (false, false, false);
+            self.asked = now;
         }
         wants
     }

@@ -1,6 +1,6 @@
 //! The queue, and rounds of matching, on a thread of its own.
 
-use std::collections::HashSet;
+use std::collections::BTreeMap;
 
 use actix::{Actor, Context, Handler, Message, Recipient};
 
@@ -35,8 +35,9 @@ pub(super) struct MatchNow(pub(super) Vec<Offer>);
 #[rtype(result = "()")]
 pub(super) struct Matched {
     pub(super) matching: Matching,
-    /// The tasks that will be placed next where the same is asked for: their launches may be saved ahead.
-    pub(super) ahead: Vec<TaskId>,
+    /// The tasks that will be placed next where the same is asked for, and the agent that served it last: their
+    /// launches may be saved ahead.
+    pub(super) ahead: Vec<(TaskId, String)>,
 }
 
 /// How many launches are foreseen for each demand that was served.
@@ -75,13 +76,19 @@ impl Handler<MatchNow> for Matcher {
 
     fn handle(&mut self, MatchNow(offers): MatchNow, _: &mut Context<Self>) {
         let matching = offer::match_offers(&offers, &self.queue);
-        let placed = || matching.placements.iter().flat_map(|placement| &placement.tasks);
-        let served: HashSet<Resources> =
-            placed().filter_map(|&task| self.queue.demand(task).copied()).collect();
-        for &task in placed() {
-            self.queue.remove(task);
+        let mut served: BTreeMap<Resources, &str> = BTreeMap::new();
+        for placement in &matching.placements {
+            for &task in &placement.tasks {
+                if let Some(&wants) = self.queue.demand(task) {
+                    served.insert(wants, &placement.agent);
+                }
+                self.queue.remove(task);
+            }
         }
-        let ahead = served.iter().flat_map(|wants| self.queue.asking_for(wants).take(AHEAD)).collect();
+        let mut ahead = Vec::new();
+        for (wants, agent) in served {
+            ahead.extend(self.queue.asking_for(&wants).take(AHEAD).map(|task| (task, agent.to_owned())));
+        }
         tell_recipient(&self.scheduler, Matched { matching, ahead });
     }
 }

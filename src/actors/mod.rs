@@ -35,6 +35,7 @@
 //! | `connection` | the subscription to a cluster |
 //! | `keeper` | the store's thread; numbers what has happened |
 //! | `feed` | what has happened, told to whoever follows |
+//! | `sabotage` | bugs that tests plant |
 //! | `counters` | what has happened, in numbers |
 
 mod connection;
@@ -46,7 +47,10 @@ mod market;
 mod matcher;
 mod parser;
 mod run;
+mod sabotage;
 mod scheduler;
+#[cfg(test)]
+mod simulation;
 mod supervisor;
 #[cfg(test)]
 mod tests;

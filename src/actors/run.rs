@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::spec::Progress;
-use crate::store::{RunMark, RunRecord, TaskRecord};
+use crate::store::{Intent, RunMark, RunRecord, TaskRecord};
 use crate::task::{History, Input, LaunchId, RunState, State, TaskId, TaskSpec, place};
 
 /// A run.
@@ -16,6 +16,8 @@ pub(super) struct Run {
     open: usize,
     /// What is to be known of it besides.
     pub(super) mark: Option<RunMark>,
+    /// What its sandboxes and its document take, bytes; known some time after its end.
+    pub(super) bytes: Option<u64>,
 }
 
 /// What the scheduler knows of a task.
@@ -50,7 +52,7 @@ impl Run {
             Row { state, history: History::default(), agent: None, message: None, since: now }
         };
         let rows: Vec<Row> = record.tasks.iter().map(row).collect();
-        Self { open: rows.len(), rows, progress, mark: None, record }
+        Self { open: rows.len(), rows, progress, mark: None, bytes: None, record }
     }
 
     /// A run of an earlier life, as the store has it: `tasks` are those of it that had changed, `intents` its
@@ -61,7 +63,7 @@ impl Run {
     pub(super) fn restored(
         record: Arc<RunRecord>,
         tasks: impl IntoIterator<Item = TaskRecord>,
-        intents: impl IntoIterator<Item = LaunchId>,
+        intents: impl IntoIterator<Item = Intent>,
         mark: Option<RunMark>,
         now: Duration,
     ) -> Self {
@@ -71,14 +73,14 @@ impl Run {
                 *row = Row { state, history, agent, message, since: now };
             }
         }
-        for LaunchId { task, attempt } in intents {
+        for Intent { launch: LaunchId { task, attempt }, agent } in intents {
             if let Some(row) = run.row_mut(task.number)
                 && row.history.attempt < attempt
                 && !row.state.is_final()
             {
                 row.state = State::Launching;
                 row.history.attempt = attempt;
-                row.agent = None;
+                row.agent = agent;
             }
         }
         run
@@ -131,7 +133,7 @@ impl Run {
     pub(super) fn state(&self) -> RunState {
         let failed = |row: &Row| matches!(row.state, State::Failed | State::Killed);
         match self.mark {
-            Some(RunMark::Ended(state)) => state,
+            Some(RunMark::Ended { state, .. }) => state,
             _ if !self.is_over() => RunState::Running,
             Some(RunMark::KillAsked) => RunState::Killed,
             None if self.rows.iter().any(failed) => RunState::Failed,

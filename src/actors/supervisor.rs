@@ -19,6 +19,7 @@ use tokio::sync::mpsc::UnboundedSender;
 use super::connection::{Broken, Request};
 use super::feed::News;
 use super::keeper::{Keeper, Unsaved};
+use super::sabotage::{self, Bug, is_planted};
 use super::tell_recipient;
 use crate::clock::Clock;
 use crate::mesos::conditions::{condition, ended, exit_code, words};
@@ -104,7 +105,22 @@ impl Supervisor {
         let ran = self.running_since.map(|since| self.wires.clock.elapsed().saturating_sub(since));
         let history = History { ran: ran.unwrap_or_default(), ..self.task.history };
         let before = self.task.state;
-        let step = step(before, input, &history, &self.spec.policy);
+        sabotage::may_panic();
+        let step = match input {
+            Input::Update(Condition::Lost) if is_planted(Bug::TakesLostForGone) => {
+                step(before, Input::Update(Condition::Gone), &history, &self.spec.policy)
+            }
+            Input::Update(Condition::Gone) if is_planted(Bug::ChargesForTheCluster) => {
+                step(before, Input::Update(Condition::Failed), &history, &self.spec.policy)
+            }
+            Input::Silence if is_planted(Bug::KillsOnce) => return Box::pin(ready(()).into_actor(self)),
+            input => step(before, input, &history, &self.spec.policy),
+        };
+        if is_planted(Bug::AcknowledgesFirst)
+            && let Some(update) = &update
+        {
+            tell_recipient(&self.wires.connection, Request::Acknowledge(update.clone()));
+        }
         self.task.state = step.next;
         self.task.history = step.history;
         if step.next == State::Running && before != State::Running {
@@ -132,6 +148,7 @@ impl Supervisor {
                     return;
                 }
             };
+            sabotage::may_panic();
             if let Some(update) = &update {
                 tell_recipient(&this.wires.connection, Request::Acknowledge(update.clone()));
             }
@@ -158,8 +175,8 @@ impl Supervisor {
             }
             Effect::Kill => {
                 // A copy nobody wants names itself; it need not be the current launch.
-                let named = update.and_then(|update| update.launch.parse().ok());
-                let launch = named.unwrap_or_else(|| self.launch());
+                let named = update.map(|update| update.launch.clone());
+                let launch = named.unwrap_or_else(|| self.launch().to_string());
                 let agent =
                     update.and_then(|update| update.agent.clone()).or_else(|| self.task.agent.clone());
                 tell_recipient(&wires.connection, Request::Kill { launch, agent });

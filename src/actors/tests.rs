@@ -14,6 +14,7 @@ use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
 
 use super::{Broken, Engine, Parts, Submission};
 use crate::clock::Clock;
+use crate::config::Keep;
 use crate::mesos::events::{StatusUpdate, TaskState};
 use crate::mesos::messages::scheduler::call::Type;
 use crate::mesos::messages::{AgentId, FrameworkId, FrameworkInfo, Offer, OfferId, TaskId, TaskStatus};
@@ -23,7 +24,7 @@ use crate::mesos::{
 };
 use crate::org;
 use crate::spec::{Request, plan};
-use crate::store::{Contents, Entry, MemoryStore, Store, StoreError, Write};
+use crate::store::{Contents, Entry, MemoryStore, Store, StoreError, TaskRecord, Write};
 use crate::task::RunState;
 
 type Log = Arc<Mutex<Vec<String>>>;
@@ -107,12 +108,13 @@ impl Store for NotingStore {
                     Write::Mark(_, mark) => format!("save {mark:?}"),
                     Write::Entries(_) => continue,
                     Write::Run(_) => "save run".to_owned(),
-                    Write::Intents(launches) => {
-                        let ids: Vec<_> = launches.iter().map(ToString::to_string).collect();
+                    Write::Intents(intents) => {
+                        let ids: Vec<_> = intents.iter().map(|intent| intent.launch.to_string()).collect();
                         format!("save intent {}", short(&ids.join(" ")))
                     }
                     Write::Task(task) => format!("save {} {}", task.id.number, task.state),
                     Write::Framework(_) => "save framework".to_owned(),
+                    Write::Forget(runs) => format!("forget {} runs", runs.len()),
                 },
             );
         }
@@ -121,6 +123,10 @@ impl Store for NotingStore {
 
     fn load(&self) -> Result<Contents, StoreError> {
         self.disk.lock().unwrap().load()
+    }
+
+    fn task(&self, task: crate::task::TaskId) -> Result<Option<TaskRecord>, StoreError> {
+        self.disk.lock().unwrap().task(task)
     }
 
     fn entries(&self, after: u64) -> Result<Vec<Entry>, StoreError> {
@@ -174,6 +180,7 @@ impl Stage {
             master: Box::new(master),
             sandbox: Rc::new(Three),
             framework: FrameworkInfo::default(),
+            keep: Keep::default(),
             clock: Clock::system(),
         })
         .unwrap();

@@ -52,6 +52,16 @@ pub(super) struct ServeArguments {
     pub(super) new_framework: bool,
 }
 
+/// Looks at all of a server's store, and says what it holds and whether it is whole
+///
+/// The server must not run. Ends with exit code 2 when the store cannot be read or is not whole; it is left as it is.
+#[derive(Debug, Args)]
+pub(super) struct CheckStoreArguments {
+    /// The server's setupfile, whose `borges_data` says where the store is
+    #[arg(short = 'f', long = "setupfile", value_name = "SETUPFILE")]
+    pub(super) setupfile: Option<PathBuf>,
+}
+
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
     Run(RunArguments),
@@ -62,6 +72,7 @@ pub(super) enum Command {
     Logs(LogsArguments),
     Kill(KillArguments),
     Blocks(BlocksArguments),
+    CheckStore(CheckStoreArguments),
     /// The embedded cluster itself; started by the other commands
     #[command(hide = true, disable_help_flag = true)]
     Agent {

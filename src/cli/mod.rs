@@ -15,6 +15,7 @@
 //! | `logs` | `borges logs` |
 //! | `kill` | `borges kill` |
 //! | `serve` | the server |
+//! | `check_store` | `borges check-store` |
 //! | `watch` | watches a run to its end, wherever it is |
 //! | `host` | who runs the blocks that are watched |
 //! | `server` | a server, as commands see it |
@@ -28,6 +29,7 @@
 mod address;
 mod arguments;
 mod blocks;
+mod check_store;
 mod cluster;
 mod exit;
 mod files;
@@ -74,6 +76,7 @@ pub fn main() -> ExitCode {
         Command::Tasks(arguments) => tasks::tasks(&arguments).into(),
         Command::Logs(arguments) => logs::logs(&arguments).into(),
         Command::Kill(arguments) => kill::kill(&arguments).into(),
+        Command::CheckStore(arguments) => check_store::check_store(&arguments).into(),
         Command::Blocks(arguments) => blocks::blocks(&arguments).into(),
         Command::Agent { arguments } => cluster::agent(arguments),
     }

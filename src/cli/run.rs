@@ -98,6 +98,7 @@ async fn read_and_run(arguments: &RunArguments, input: Input) -> Result<Exit, Fa
         master,
         sandbox,
         framework: cluster::framework(&input.config, 0.0, None),
+        keep: input.config.keep,
         clock: clock.clone(),
     };
     let mut signals = Signals::new()?;

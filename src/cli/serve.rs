@@ -99,6 +99,7 @@ async fn run(config: &Config, languages: Languages, new_framework: bool) -> Resu
         master,
         sandbox,
         framework: cluster::framework(config, FAILOVER, Some(format!("{base}/"))),
+        keep: config.keep,
         clock: clock.clone(),
     })
     .map_err(|error| error.to_string())?;
@@ -141,7 +142,6 @@ fn without_effect(config: &Config) -> impl Iterator<Item = &'static str> {
     let default = Config::default();
     let is_local = config.master == MasterAddress::Local;
     [
-        (config.keep != default.keep, "borges_keep has no effect yet: all runs are kept"),
         (config.max_output != default.max_output, "borges_max_output has no effect yet: output has no limit"),
         (
             is_local && config.user.is_some(),
@@ -161,7 +161,7 @@ fn without_effect(config: &Config) -> impl Iterator<Item = &'static str> {
 }
 
 /// `borges_data`, or `$XDG_STATE_HOME/borges`, or `~/.local/state/borges`.
-fn state_directory(config: &Config) -> Option<PathBuf> {
+pub(super) fn state_directory(config: &Config) -> Option<PathBuf> {
     let absolute = |name| env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
     config
         .data

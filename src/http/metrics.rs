@@ -147,6 +147,11 @@ fn families(app: &App, totals: &Totals) -> Vec<Family> {
         counter("borges_status_updates_total", "Status updates, repeats included.", &counters.status_updates),
         family(Kind::Counter, "borges_calls_total", "Calls to the cluster.", &["call"], calls.collect()),
         counter("borges_connections_lost_total", "Subscriptions lost.", &counters.connections_lost),
+        counter(
+            "borges_supervisors_rebuilt_total",
+            "Supervisors that died and were made again.",
+            &counters.supervisors_rebuilt,
+        ),
         counter("borges_documents_read_total", "Documents read, well or not.", &reads.documents),
         counter("borges_document_bytes_read_total", "Their bytes.", &reads.bytes),
         counter("borges_store_commits_total", "Commits to the store.", &counters.store_commits),

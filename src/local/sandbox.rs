@@ -2,13 +2,14 @@
 
 use std::fs::{File, Metadata, remove_dir_all};
 use std::io::{self, ErrorKind};
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Component, Path, PathBuf};
 
 use bytes::Bytes;
 use futures_util::future::{FutureExt, LocalBoxFuture, ready};
 use rustix::fs::{self, AtFlags, FileType, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
+use tokio::task::spawn_blocking;
 
 use super::layout::{Layout, is_name};
 use crate::mesos::master::{Chunk, FileKind, Place, Sandbox, SandboxError, SandboxFile};
@@ -99,6 +100,41 @@ impl Sandbox for LocalSandbox {
     ) -> LocalBoxFuture<'static, Result<Vec<SandboxFile>, SandboxError>> {
         ready(self.files(place, path)).boxed_local()
     }
+
+    /// On a thread that may wait: there may be a great many files.
+    fn size(&self, places: Vec<Place>) -> LocalBoxFuture<'static, u64> {
+        let layout = self.layout.clone();
+        let measure = move || places.iter().map(|place| bytes_in(&executor(&layout, place))).sum();
+        spawn_blocking(measure).map(Result::unwrap_or_default).boxed_local()
+    }
+
+    fn discard(&self, places: Vec<Place>) -> LocalBoxFuture<'static, io::Result<()>> {
+        let this = self.clone();
+        let discard = move || places.iter().try_for_each(|place| this.remove(place));
+        spawn_blocking(discard)
+            .map(|done| done.unwrap_or_else(|error| Err(io::Error::other(error))))
+            .boxed_local()
+    }
+}
+
+fn executor(layout: &Layout, place: &Place) -> PathBuf {
+    layout.executor(&place.framework, &place.executor)
+}
+
+/// Bytes on the disk of all that lies in a directory; of what cannot be looked at, none. No link is followed.
+fn bytes_in(directory: &Path) -> u64 {
+    let mut bytes = 0_u64;
+    let mut directories = vec![directory.to_owned()];
+    while let Some(directory) = directories.pop() {
+        for entry in std::fs::read_dir(&directory).into_iter().flatten().flatten() {
+            let Ok(metadata) = entry.metadata() else { continue };
+            bytes = bytes.saturating_add(metadata.blocks().saturating_mul(512));
+            if metadata.is_dir() {
+                directories.push(entry.path());
+            }
+        }
+    }
+    bytes
 }
 
 /// Opens `path` beneath `directory`. The kernel sees to it that no link leads out, also of a block that changes

@@ -5,7 +5,7 @@
 use std::io;
 
 use bytes::Bytes;
-use futures_util::future::LocalBoxFuture;
+use futures_util::future::{LocalBoxFuture, ready};
 use futures_util::stream::LocalBoxStream;
 
 use super::events::{Event, MalformedEvent};
@@ -131,6 +131,18 @@ pub trait Sandbox {
     /// The launch has ended: what it has written must be readable from now on, whatever the cluster does with its
     /// sandbox. Where that is nobody's but ours, nothing is to be done.
     fn keep(&self, _place: &Place) {}
+
+    /// How many bytes these sandboxes have on the disk in all; 0 where the cluster keeps and removes them itself,
+    /// as Mesos does.
+    fn size(&self, _places: Vec<Place>) -> LocalBoxFuture<'static, u64> {
+        Box::pin(ready(0))
+    }
+
+    /// Removes these sandboxes, of launches that have ended: nobody will ask for them again. That one is not there
+    /// is no error. Where the cluster removes them itself, nothing is done.
+    fn discard(&self, _places: Vec<Place>) -> LocalBoxFuture<'static, io::Result<()>> {
+        Box::pin(ready(Ok(())))
+    }
 }
 
 /// A file of a sandbox, as a directory tells of it.

@@ -1,20 +1,25 @@
 //! The store on disk, by redb: one file, one writer, a commit is an fsync.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use redb::{
     Database, DatabaseError, Durability, ReadableDatabase, ReadableTable, TableDefinition, TableError,
 };
 
 use super::packed::{TOGETHER, pack, unpack};
-use super::record::Value;
-use super::{Contents, Entry, RunMark, RunRecord, Store, StoreError, TaskRecord, Write, launch_key};
+use super::record::{Meant, Value};
+use super::{Contents, Entry, Intent, RunMark, RunRecord, Store, StoreError, TaskRecord, Write, launch_key};
 use crate::task::{LaunchId, RunId, TaskId};
 
 /// Run id → run.
 const RUNS: TableDefinition<[u8; 16], &[u8]> = TableDefinition::new("runs");
-/// Launch id → nothing: it may have been accepted.
-const INTENTS: TableDefinition<[u8; 24], ()> = TableDefinition::new("intents");
+/// Launch id → nothing: it may have been accepted. Only read: an older Borges wrote it.
+const OLD_INTENTS: TableDefinition<[u8; 24], ()> = TableDefinition::new("intents");
+/// Launch id → where: it may have been accepted.
+const INTENTS: TableDefinition<[u8; 24], &[u8]> = TableDefinition::new("launches");
 /// Task id (as a launch id with attempt 0) → task.
 const TASKS: TableDefinition<[u8; 24], &[u8]> = TableDefinition::new("tasks");
 /// Run id → what is to be known of it besides.
@@ -38,13 +43,28 @@ pub struct DurableStore {
 impl DurableStore {
     /// Opens the store in the file `path`; makes it where there is none.
     pub fn open(path: &Path) -> Result<Self, StoreError> {
-        let shown = || path.display().to_string();
-        let database =
-            Database::builder().set_cache_size(CACHE).create(path).map_err(|error| match error {
-                DatabaseError::DatabaseAlreadyOpen => StoreError::InUse { path: shown() },
-                error => StoreError::Unopened { path: shown(), why: error.to_string() },
-            })?;
-        Ok(Self { database })
+        // Of a file that was cut to nothing all is lost: that must not pass for a beginning.
+        if std::fs::metadata(path).is_ok_and(|file| file.len() == 0) {
+            let why = "it is empty; if nothing of it is missed, remove it".to_owned();
+            return Err(StoreError::Unopened { path: path.display().to_string(), why });
+        }
+        let open = || Database::builder().set_cache_size(CACHE).create(path);
+        Ok(Self { database: opened(path, open)? })
+    }
+
+    /// Opens the store in the file `path`, which must be there, and looks at all of it; `true` when it had not been
+    /// closed, and was repaired.
+    pub(super) fn open_whole(path: &Path) -> Result<(Self, bool), StoreError> {
+        let repaired = Arc::new(AtomicBool::new(false));
+        let seen = repaired.clone();
+        let mut builder = Database::builder();
+        builder.set_cache_size(CACHE).set_repair_callback(move |_| seen.store(true, Relaxed));
+        let database = opened(path, || {
+            let mut database = builder.open(path)?;
+            database.check_integrity()?;
+            Ok(database)
+        })?;
+        Ok((Self { database }, repaired.load(Relaxed)))
     }
 
     fn write(&self, writes: &[Write]) -> Result<(), Fault> {
@@ -60,9 +80,10 @@ impl DurableStore {
                     Write::Run(run) => {
                         runs.insert(run.id.0.as_bytes(), run.to_bytes().map_err(Fault::Value)?.as_slice())?;
                     }
-                    Write::Intents(launches) => {
-                        for &launch in launches {
-                            intents.insert(launch_key(launch), ())?;
+                    Write::Intents(meant) => {
+                        for Intent { launch, agent } in meant {
+                            let meant = Meant { agent: agent.clone() }.to_bytes().map_err(Fault::Value)?;
+                            intents.insert(launch_key(*launch), meant.as_slice())?;
                         }
                     }
                     Write::Task(task) => {
@@ -77,6 +98,17 @@ impl DurableStore {
                             let first = entries.first().map_or(0, Entry::seq);
                             told.insert(first, pack(entries).map_err(Fault::Value)?.as_slice())?;
                         }
+                    }
+                    Write::Forget(forgotten) => {
+                        for &run in forgotten {
+                            runs.remove(run.0.as_bytes())?;
+                            let all = launches_of(run);
+                            intents.retain_in(all.clone(), |_, _| false)?;
+                            tasks.retain_in(all.clone(), |_, _| false)?;
+                            transaction.open_table(OLD_INTENTS)?.retain_in(all, |_, ()| false)?;
+                            transaction.open_table(MARKS)?.remove(run.0.as_bytes())?;
+                        }
+                        forget_entries(&mut told, &runs)?;
                     }
                     Write::Framework(id) => {
                         transaction.open_table(SINGLE)?.insert(FRAMEWORK, id.as_str())?;
@@ -96,9 +128,16 @@ impl DurableStore {
                 contents.runs.push(RunRecord::from_bytes(entry?.1.value()).map_err(Fault::Value)?);
             }
         }
+        if let Some(intents) = existing(transaction.open_table(OLD_INTENTS))? {
+            for entry in intents.iter()? {
+                contents.intents.push(Intent { launch: launch_of(entry?.0.value()), agent: None });
+            }
+        }
         if let Some(intents) = existing(transaction.open_table(INTENTS))? {
             for entry in intents.iter()? {
-                contents.intents.push(launch_of(entry?.0.value()));
+                let (launch, meant) = entry?;
+                let Meant { agent } = Meant::from_bytes(meant.value()).map_err(Fault::Value)?;
+                contents.intents.push(Intent { launch: launch_of(launch.value()), agent });
             }
         }
         if let Some(tasks) = existing(transaction.open_table(TASKS))? {
@@ -125,6 +164,13 @@ impl DurableStore {
         Ok(contents)
     }
 
+    fn read_task(&self, task: TaskId) -> Result<Option<TaskRecord>, Fault> {
+        let transaction = self.database.begin_read()?;
+        let Some(tasks) = existing(transaction.open_table(TASKS))? else { return Ok(None) };
+        let stored = tasks.get(task_key(task))?;
+        stored.map(|task| TaskRecord::from_bytes(task.value()).map_err(Fault::Value)).transpose()
+    }
+
     fn read_entries(&self, after: u64) -> Result<Vec<Entry>, Fault> {
         let transaction = self.database.begin_read()?;
         let Some(told) = existing(transaction.open_table(ENTRIES))? else { return Ok(Vec::new()) };
@@ -148,11 +194,33 @@ impl Store for DurableStore {
     }
 
     fn load(&self) -> Result<Contents, StoreError> {
-        self.read().map_err(|fault| fault.while_being("read"))
+        let damaged =
+            |_| Err(Fault::Value(StoreError::Damaged { what: "page", why: "it is torn".to_owned() }));
+        catch_unwind(AssertUnwindSafe(|| self.read()))
+            .unwrap_or_else(damaged)
+            .map_err(|fault| fault.while_being("read"))
+    }
+
+    fn task(&self, task: TaskId) -> Result<Option<TaskRecord>, StoreError> {
+        self.read_task(task).map_err(|fault| fault.while_being("read"))
     }
 
     fn entries(&self, after: u64) -> Result<Vec<Entry>, StoreError> {
         self.read_entries(after).map_err(|fault| fault.while_being("read"))
+    }
+}
+
+/// A database, or why there is none. What is damaged can make the database's own code panic: that is an answer, too.
+fn opened(
+    path: &Path,
+    open: impl FnOnce() -> Result<Database, DatabaseError>,
+) -> Result<Database, StoreError> {
+    let shown = || path.display().to_string();
+    match catch_unwind(AssertUnwindSafe(open)) {
+        Ok(Ok(database)) => Ok(database),
+        Ok(Err(DatabaseError::DatabaseAlreadyOpen)) => Err(StoreError::InUse { path: shown() }),
+        Ok(Err(error)) => Err(StoreError::Unopened { path: shown(), why: error.to_string() }),
+        Err(_) => Err(StoreError::Unopened { path: shown(), why: "it is damaged".to_owned() }),
     }
 }
 
@@ -177,6 +245,36 @@ impl<E: Into<redb::Error>> From<E> for Fault {
     }
 }
 
+/// Removes the entries of which nothing is about a run there is; but for the last, whose number counts.
+fn forget_entries(
+    told: &mut redb::Table<'_, u64, &'static [u8]>,
+    runs: &redb::Table<'_, [u8; 16], &'static [u8]>,
+) -> Result<(), Fault> {
+    let last = told.last()?.map(|(first, _)| first.value());
+    let mut forgotten = Vec::new();
+    for row in told.iter()? {
+        let (first, packed) = row?;
+        let first = first.value();
+        let entries = unpack(first, packed.value()).map_err(Fault::Value)?;
+        let mut is_of_use = Some(first) == last;
+        for run in entries.chunk_by(|a, b| a.run() == b.run()).filter_map(|entries| entries.first()) {
+            is_of_use = is_of_use || runs.get(run.run().0.as_bytes())?.is_some();
+        }
+        if !is_of_use {
+            forgotten.push(first);
+        }
+    }
+    for first in forgotten {
+        told.remove(first)?;
+    }
+    Ok(())
+}
+
+/// The keys of all tasks and launches of a run.
+fn launches_of(run: RunId) -> std::ops::RangeInclusive<[u8; 24]> {
+    launch_key(run.task(0).launch(0))..=launch_key(run.task(u32::MAX).launch(u32::MAX))
+}
+
 /// `None` for a table that nothing was ever written to.
 fn existing<T>(table: Result<T, TableError>) -> Result<Option<T>, TableError> {
     match table {
@@ -199,8 +297,6 @@ fn launch_of(key: [u8; 24]) -> LaunchId {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use bytes::Bytes;
     use jiff::Timestamp;
     use uuid::Uuid;
@@ -231,12 +327,19 @@ mod tests {
                 tasks: Vec::new(),
                 edges: Vec::new(),
             })),
-            Write::Intents(vec![run.task(2).launch(1), run.task(1).launch(1)]),
+            Write::Intents(
+                [2, 1]
+                    .map(|number| Intent {
+                        launch: run.task(number).launch(1),
+                        agent: (number == 2).then(|| "a".to_owned()),
+                    })
+                    .into(),
+            ),
             task(2, State::Running),
             task(1, State::Running),
             task(2, State::Failed),
             Write::Mark(run, RunMark::KillAsked),
-            Write::Mark(run, RunMark::Ended(RunState::Killed)),
+            Write::Mark(run, RunMark::Ended { state: RunState::Killed, at: Some(Timestamp::UNIX_EPOCH) }),
             Write::Framework("f-0001".to_owned()),
         ]
     }
@@ -310,6 +413,75 @@ mod tests {
             contents.tasks.iter().map(|task| task.state).collect::<Vec<_>>(),
             [State::Running, State::Failed]
         );
+    }
+
+    /// What is forgotten leaves nothing behind, and what stays is whole; numbers are never given twice.
+    #[test]
+    fn runs_are_forgotten_with_all_that_is_theirs() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut durable = DurableStore::open(&folder.path().join("store.redb")).unwrap();
+        let mut memory = MemoryStore::default();
+        let other = RunId(Uuid::from_u128(6));
+        let of_other = |entry: Entry| match entry {
+            Entry::Task(frame) => Entry::Task(Frame { run: other, task: other.task(1), ..frame }),
+            Entry::Run(ended) => Entry::Run(RunEnded { run: other, ..ended }),
+        };
+        let mixed = entries(500, 2).into_iter().chain(entries(503, 0).into_iter().map(of_other)).collect();
+        for store in [&mut durable as &mut dyn Store, &mut memory] {
+            store.commit(&writes()).unwrap();
+            let Write::Run(run) = &writes()[0] else { panic!("a run") };
+            let kept = RunRecord { id: other, ..run.as_ref().clone() };
+            store.commit(&[Write::Run(Arc::new(kept))]).unwrap();
+            store.commit(&[Write::Entries(entries(1, 498))]).unwrap();
+            store.commit(&[Write::Entries(Vec::clone(&mixed))]).unwrap();
+            store.commit(&[Write::Entries(entries(504, 0))]).unwrap();
+            store.commit(&[Write::Forget(vec![RunId(Uuid::from_u128(5))])]).unwrap();
+            let contents = store.load().unwrap();
+            assert_eq!(contents.runs.iter().map(|run| run.id).collect::<Vec<_>>(), [other]);
+            assert_eq!((contents.tasks, contents.intents, contents.marks), Default::default());
+            assert_eq!(contents.last_entry, 504);
+            assert_eq!(numbers(store, 0), [500, 501, 502, 503]);
+            assert_eq!(numbers(store, 503), [504]);
+        }
+    }
+
+    /// A whole store as the first version left it, killed while a block ran: it must be read for ever.
+    #[test]
+    fn a_store_of_the_first_version_is_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("store.redb");
+        let packed = concat!(env!("CARGO_MANIFEST_DIR"), "/src/store/old/store-1.redb.gz");
+        let unpacked = std::process::Command::new("gzip").args(["-dc", packed]).output().unwrap();
+        assert!(unpacked.status.success(), "gzip is needed");
+        std::fs::write(&path, unpacked.stdout).unwrap();
+        let mut store = DurableStore::open(&path).unwrap();
+        let contents = store.load().unwrap();
+        let blocks: Vec<_> = contents.runs[0].tasks.iter().map(|task| &*task.block).collect();
+        assert_eq!(blocks, ["well", "badly", "left-out", "service", "fits-nowhere", "line-22"]);
+        assert_eq!(contents.runs[0].key.as_deref(), Some("once"));
+        assert!(contents.runs[0].document.starts_with(b"#+TITLE: an old document"));
+        let states: Vec<_> = contents.tasks.iter().map(|task| (task.id.number, task.state)).collect();
+        let expected = [
+            (1, State::Finished),
+            (2, State::Failed),
+            (3, State::Skipped),
+            (4, State::Running),
+            (1, State::Finished),
+        ];
+        assert_eq!(states, expected);
+        assert_eq!(contents.tasks[1].history.exit_code, Some(3));
+        assert!(contents.intents.iter().all(|intent| intent.agent.is_none()));
+        assert_eq!(contents.intents.len(), 5);
+        assert_eq!(
+            contents.marks,
+            [(contents.runs[1].id, RunMark::Ended { state: RunState::Finished, at: None })]
+        );
+        assert!(contents.framework.is_some());
+        assert_eq!(store.entries(0).unwrap()[0].seq(), 1);
+        // What it says now is said in today's words.
+        store.commit(&[Write::Run(Arc::new(contents.runs[0].clone()))]).unwrap();
+        store.commit(&[Write::Forget(vec![contents.runs[0].id])]).unwrap();
+        assert_eq!(store.load().unwrap().intents.len(), 1);
     }
 
     #[test]

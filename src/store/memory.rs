@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use super::packed::{TOGETHER, pack, unpack};
-use super::{Contents, Entry, Store, StoreError, Write};
+use super::{Contents, Entry, Store, StoreError, TaskRecord, Write};
+use crate::task::TaskId;
 
 /// Forgets everything when it is dropped.
 #[derive(Debug, Default)]
@@ -13,15 +14,24 @@ pub struct MemoryStore {
     entries: BTreeMap<u64, Vec<u8>>,
 }
 
+#[cfg(test)]
+impl MemoryStore {
+    /// What is stored of a launch that may have been accepted.
+    pub(crate) fn intent(&self, launch: crate::task::LaunchId) -> Option<&super::Intent> {
+        let intents = &self.contents.intents;
+        intents.binary_search_by_key(&launch, |intent| intent.launch).ok().map(|place| &intents[place])
+    }
+}
+
 impl Store for MemoryStore {
     fn commit(&mut self, writes: &[Write]) -> Result<(), StoreError> {
         let contents = &mut self.contents;
         for write in writes {
             match write {
                 Write::Run(run) => put(&mut contents.runs, run.as_ref().clone(), |run| run.id),
-                Write::Intents(launches) => {
-                    for &launch in launches {
-                        put(&mut contents.intents, launch, |&launch| launch);
+                Write::Intents(intents) => {
+                    for intent in intents {
+                        put(&mut contents.intents, intent.clone(), |intent| intent.launch);
                     }
                 }
                 Write::Task(task) => put(&mut contents.tasks, task.clone(), |task| task.id),
@@ -33,6 +43,21 @@ impl Store for MemoryStore {
                         contents.last_entry = last.seq();
                     }
                 }
+                Write::Forget(forgotten) => {
+                    contents.runs.retain(|run| !forgotten.contains(&run.id));
+                    contents.intents.retain(|intent| !forgotten.contains(&intent.launch.task.run));
+                    contents.tasks.retain(|task| !forgotten.contains(&task.id.run));
+                    contents.marks.retain(|(run, _)| !forgotten.contains(run));
+                    let last = self.entries.last_key_value().map(|(&first, _)| first);
+                    let mut kept = BTreeMap::new();
+                    for (&first, packed) in &self.entries {
+                        let is_of_use = |entry: &Entry| contents.runs.iter().any(|run| run.id == entry.run());
+                        if Some(first) == last || unpack(first, packed)?.iter().any(is_of_use) {
+                            kept.insert(first, packed.clone());
+                        }
+                    }
+                    self.entries = kept;
+                }
                 Write::Framework(id) => contents.framework = Some(id.clone()),
             }
         }
@@ -41,6 +66,11 @@ impl Store for MemoryStore {
 
     fn load(&self) -> Result<Contents, StoreError> {
         Ok(self.contents.clone())
+    }
+
+    fn task(&self, task: TaskId) -> Result<Option<TaskRecord>, StoreError> {
+        let tasks = &self.contents.tasks;
+        Ok(tasks.binary_search_by_key(&task, |task| task.id).ok().map(|place| tasks[place].clone()))
     }
 
     fn entries(&self, after: u64) -> Result<Vec<Entry>, StoreError> {

@@ -7,24 +7,30 @@
 //! |---|---|
 //! | `record` | what is stored, and its bytes, version first |
 //! | `entry` | what has happened, as it is told |
+//! | `retention` | which ended runs are kept no longer (pure) |
+//! | `check` | whether a store is whole |
 //! | `packed` | entries in the bytes they are stored in |
 //! | `durable` | on disk, by redb |
 //! | `memory` | in memory, for tests and simulations |
 
+mod check;
 mod durable;
 mod entry;
 mod memory;
 mod packed;
 mod record;
+mod retention;
 
 use thiserror::Error;
 
+pub use check::{Checked, check};
 pub use durable::DurableStore;
 pub use entry::{Entry, Frame, RunEnded};
 pub use memory::MemoryStore;
-pub use record::{Contents, RunMark, RunRecord, TaskRecord, Write};
+pub use record::{Contents, Intent, RunMark, RunRecord, TaskRecord, Write};
+pub use retention::{Ended, expired};
 
-use crate::task::LaunchId;
+use crate::task::{LaunchId, TaskId};
 
 /// Keeps what must survive.
 pub trait Store: Send {
@@ -33,6 +39,9 @@ pub trait Store: Send {
 
     /// Everything that was committed, but the entries.
     fn load(&self) -> Result<Contents, StoreError>;
+
+    /// The task as it was committed last; `None` if it never was.
+    fn task(&self, task: TaskId) -> Result<Option<TaskRecord>, StoreError>;
 
     /// Entries with numbers above `after`, in order: the next ones there are, some at a time; none at the end.
     fn entries(&self, after: u64) -> Result<Vec<Entry>, StoreError>;

@@ -1,7 +1,7 @@
 //! What is stored, and its bytes.
 //!
 //! Each value is one byte of version and the fields by postcard, which knows no names: a field is added by
-//! a new version, and the old one stays readable (`an_old_store_is_read` holds bytes of each).
+//! a new version, and the old one stays readable ([`Value::older`]; `old/` holds whole stores of each).
 
 use std::sync::Arc;
 
@@ -48,13 +48,28 @@ pub struct TaskRecord {
     pub message: Option<String>,
 }
 
+/// A launch that may have been accepted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Intent {
+    /// The launch.
+    pub launch: LaunchId,
+    /// The agent it was meant for: a cluster that has forgotten a launch can say of a known agent that it is not
+    /// there, and of an unknown one nothing. `None` in what an older Borges saved.
+    pub agent: Option<String>,
+}
+
 /// What is to be known of a run besides its tasks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum RunMark {
     /// A person wants it ended as a whole.
     KillAsked,
     /// It has ended, and that was told.
-    Ended(RunState),
+    Ended {
+        /// How.
+        state: RunState,
+        /// When; `None` in what an older Borges saved.
+        at: Option<Timestamp>,
+    },
 }
 
 /// Something to be made durable.
@@ -62,8 +77,8 @@ pub enum RunMark {
 pub enum Write {
     /// A run was accepted.
     Run(Arc<RunRecord>),
-    /// These launches may be accepted from now on.
-    Intents(Vec<LaunchId>),
+    /// These launches may be accepted from now on, each on its agent.
+    Intents(Vec<Intent>),
     /// A task has changed.
     Task(TaskRecord),
     /// What is to be known of a run from now on.
@@ -72,6 +87,8 @@ pub enum Write {
     Entries(Vec<Entry>),
     /// The cluster gave us this framework id.
     Framework(String),
+    /// These runs are kept no longer, nor what has happened in them.
+    Forget(Vec<RunId>),
 }
 
 /// All that is stored.
@@ -80,7 +97,7 @@ pub struct Contents {
     /// Runs, oldest first.
     pub runs: Vec<RunRecord>,
     /// Launches that may have been accepted, in order.
-    pub intents: Vec<LaunchId>,
+    pub intents: Vec<Intent>,
     /// Tasks that have changed since they were accepted, in order.
     pub tasks: Vec<TaskRecord>,
     /// What is to be known of runs besides, in order.
@@ -91,26 +108,34 @@ pub struct Contents {
     pub framework: Option<String>,
 }
 
-/// The version that is written before every value.
-const VERSION: u8 = 1;
-
 /// A kind of value.
 pub(super) trait Value: Serialize + DeserializeOwned {
     /// As in "the store holds a … that cannot be read".
     const NAME: &'static str;
+    /// The version that is written.
+    const VERSION: u8 = 1;
+
+    /// What an earlier version has written; `None` for a version there never was.
+    fn older(_version: u8, _fields: &[u8]) -> Option<postcard::Result<Self>> {
+        None
+    }
 
     /// The version, then the fields.
     fn to_bytes(&self) -> Result<Vec<u8>, StoreError> {
-        postcard::to_extend(self, vec![VERSION]).map_err(|error| damaged::<Self>(&error))
+        postcard::to_extend(self, vec![Self::VERSION]).map_err(|error| damaged::<Self>(&error))
     }
 
     /// Reads any version there has been.
     fn from_bytes(bytes: &[u8]) -> Result<Self, StoreError> {
-        match bytes.split_first() {
-            Some((&VERSION, fields)) => postcard::from_bytes(fields).map_err(|error| damaged::<Self>(&error)),
-            Some((&version, _)) => Err(StoreError::Newer { what: Self::NAME, version }),
-            None => Err(StoreError::Damaged { what: Self::NAME, why: "it is empty".to_owned() }),
-        }
+        let Some((&version, fields)) = bytes.split_first() else {
+            return Err(StoreError::Damaged { what: Self::NAME, why: "it is empty".to_owned() });
+        };
+        let read = if version == Self::VERSION {
+            postcard::from_bytes(fields)
+        } else {
+            Self::older(version, fields).ok_or(StoreError::Newer { what: Self::NAME, version })?
+        };
+        read.map_err(|error| damaged::<Self>(&error))
     }
 }
 
@@ -122,8 +147,35 @@ impl Value for RunRecord {
     const NAME: &'static str = "run";
 }
 
+/// What is stored of an intent, by its launch.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Meant {
+    pub(super) agent: Option<String>,
+}
+
+impl Value for Meant {
+    const NAME: &'static str = "intent to launch";
+}
+
+/// As version 1 had it: without the time of the end.
+#[derive(Deserialize)]
+enum RunMark1 {
+    KillAsked,
+    Ended(RunState),
+}
+
 impl Value for RunMark {
     const NAME: &'static str = "mark of a run";
+    const VERSION: u8 = 2;
+
+    fn older(version: u8, fields: &[u8]) -> Option<postcard::Result<Self>> {
+        (version == 1).then(|| {
+            postcard::from_bytes(fields).map(|old| match old {
+                RunMark1::KillAsked => Self::KillAsked,
+                RunMark1::Ended(state) => Self::Ended { state, at: None },
+            })
+        })
+    }
 }
 
 impl Value for TaskRecord {
@@ -159,6 +211,16 @@ mod tests {
         .concat();
         assert_eq!(record().to_bytes().unwrap(), bytes);
         assert_eq!(TaskRecord::from_bytes(&bytes).unwrap(), record());
+    }
+
+    #[test]
+    fn the_mark_of_a_run_had_no_time_once() {
+        let ended = RunMark::Ended { state: RunState::Killed, at: None };
+        assert_eq!(RunMark::from_bytes(&[1, 1, 3]).unwrap(), ended);
+        assert_eq!(RunMark::from_bytes(&[1, 0]).unwrap(), RunMark::KillAsked);
+        let ended = RunMark::Ended { state: RunState::Killed, at: Some(Timestamp::UNIX_EPOCH) };
+        let bytes = ended.to_bytes().unwrap();
+        assert_eq!((bytes[0], RunMark::from_bytes(&bytes).unwrap()), (2, ended));
     }
 
     #[test]

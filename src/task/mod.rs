@@ -13,10 +13,12 @@
 //! | `policy` | what is done when a launch ends |
 //! | `state` | where a task stands; what a cluster says of a launch |
 //! | `step` | state × input → state, effects |
+//! | `reminders` | what is said to a cluster until it is answered |
 
 pub mod amount;
 mod ids;
 mod policy;
+mod reminders;
 mod seal;
 mod spec;
 mod state;
@@ -24,6 +26,7 @@ mod step;
 
 pub use ids::{BadId, LaunchId, RunId, TaskId, place};
 pub use policy::{Backoff, Ensure, OnPartition, Policy, Tries};
+pub use reminders::{Reminders, Round, Rounds};
 pub use seal::Seal;
 pub use spec::{Command, Edge, File, Requirement, Resources, TaskSpec};
 pub use state::{Condition, History, RunState, State};

@@ -2,16 +2,18 @@
 
 use std::time::Duration;
 
-use actix::{Context, Handler};
+use actix::fut::WrapFuture;
+use actix::{ActorFutureExt, AsyncContext, Context, Handler};
 
 use super::super::connection::{ConnectionLost, EventReceived, Request};
+use super::super::sabotage::{Bug, is_planted};
 use super::super::supervisor::{Happened, StatusUpdated};
 use super::super::tell;
 use super::Scheduler;
 use crate::mesos::conditions::condition;
 use crate::mesos::{Event, StatusUpdate};
-use crate::store::Write;
-use crate::task::{Condition, Input, LaunchId, State, TaskId};
+use crate::store::{TaskRecord, Write};
+use crate::task::{Condition, Input, LaunchId, Round, Rounds, State, TaskId};
 
 /// How long a cluster may take to say something of a launch, or a kill, before it is asked.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -19,6 +21,12 @@ const PATIENCE: Duration = Duration::from_secs(10);
 impl Scheduler {
     pub(super) fn updated(&mut self, update: Box<StatusUpdate>) {
         let launch: Option<LaunchId> = update.launch.parse().ok();
+        if let Some(launch) = launch {
+            // That nobody knows is no answer.
+            if condition(&update) != Condition::Lost {
+                self.questions.forget(launch);
+            }
+        }
         if let Some(launch) = launch
             && let Some(supervisor) = self.supervisors.get(&launch.task)
         {
@@ -26,11 +34,9 @@ impl Scheduler {
             return;
         }
         // Of a task that has ended, or that nobody here has heard of: nothing is to be saved.
-        if let Some(launch) = launch
-            && matches!(condition(&update), Condition::Starting | Condition::Running)
-        {
-            log::warn!("{launch} runs, and nobody wants it: it is killed");
-            self.ask(Request::Kill { launch, agent: update.agent.clone() });
+        if matches!(condition(&update), Condition::Starting | Condition::Running) {
+            log::warn!("{} runs, and nobody wants it: it is killed", update.launch);
+            self.ask(Request::Kill { launch: update.launch.clone(), agent: update.agent.clone() });
         }
         self.ask(Request::Acknowledge(update));
     }
@@ -38,54 +44,136 @@ impl Scheduler {
     pub(super) fn subscribed(&mut self, epoch: u64, framework: String, ctx: &mut Context<Self>) {
         self.trouble = None;
         let is_new = self.market.framework.as_ref() != Some(&framework);
-        self.market.subscribed(epoch, framework.clone());
+        self.market.subscribed(epoch, framework.clone(), self.wires.clock.elapsed());
         log::info!("Framework registered with id {framework}{}", if is_new { "" } else { ", again" });
         if is_new {
             self.save(vec![Write::Framework(framework)], Vec::new(), ctx, |_, _| {});
         }
-        let launched: Vec<_> = self
+        // Whatever was asked or said before went to a master that may be gone.
+        let now = self.wires.clock.elapsed();
+        self.rounds = Some(Rounds::subscribed(now));
+        self.ask_about_all(now);
+        self.kills.hurry(now);
+        self.remind(now);
+        self.trade();
+    }
+
+    /// Looks after supervisors and after what was not answered.
+    pub(super) fn look_around(&mut self, ctx: &mut Context<Self>) {
+        self.revive_dead(ctx);
+        self.remind(self.wires.clock.elapsed());
+        self.trade();
+    }
+
+    /// Supervisors that died are made again from the store: what they took in and did not tell may have been
+    /// acknowledged, and will not be said again.
+    fn revive_dead(&mut self, ctx: &mut Context<Self>) {
+        let dead = self.supervisors.iter().filter(|(_, addr)| !addr.connected()).map(|(&id, _)| id);
+        let dead: Vec<TaskId> = dead.filter(|id| !self.reviving.contains(id)).collect();
+        for id in dead {
+            // It keeps its place until then: what comes meanwhile is not for nobody.
+            self.reviving.insert(id);
+            let recalled = self.wires.keeper.recall(id).into_actor(self);
+            ctx.spawn(recalled.map(move |recalled, this, ctx| match recalled {
+                Ok(stored) => this.revive(id, stored, ctx),
+                Err(unsaved) => this.fail(&unsaved),
+            }));
+        }
+    }
+
+    fn revive(&mut self, id: TaskId, stored: Option<TaskRecord>, ctx: &mut Context<Self>) {
+        self.reviving.remove(&id);
+        self.supervisors.remove(&id);
+        self.counters.supervisors_rebuilt.increment();
+        log::error!("the supervisor of {id} died; it is made again");
+        let Some(row) = self.task(id).map(|task| task.row) else { return };
+        // A launch is saved as an intent: of one that only begins, the task as it was saved says nothing.
+        let news = stored
+            .filter(|stored| stored.history.attempt == row.history.attempt && stored.state != row.state);
+        if let Some(stored) = news {
+            if stored.state == State::Queued {
+                self.enqueue(vec![id]);
+            }
+            self.changed(stored, ctx);
+        }
+        let Some(row) = self.task(id).map(|task| task.row) else { return };
+        let (state, launch) = (row.state, id.launch(row.history.attempt));
+        if is_out(state) {
+            self.supervise(id);
+            self.watch_for_silence(launch, state);
+            self.questions.renew(launch, self.wires.clock.elapsed());
+        } else if state == State::Delayed
+            && let Some(supervisor) = self.supervise(id)
+        {
+            tell(&supervisor, Happened(Input::PauseOver));
+        }
+        self.trade();
+    }
+
+    /// Says again what was not answered.
+    fn remind(&mut self, now: Duration) {
+        let Some(rounds) = &mut self.rounds else { return };
+        let clock = self.wires.clock.clone();
+        match rounds.due(now, clock.chance()) {
+            Some(Round::Explicit) => self.ask_about_all(now),
+            Some(Round::Implicit) => self.ask(Request::Reconcile(Vec::new())),
+            None => {}
+        }
+        let asked: Vec<_> = self
+            .questions
+            .due(now, || clock.chance())
+            .into_iter()
+            .map(|launch| (launch, self.task(launch.task).and_then(|task| task.row.agent.clone())))
+            .collect();
+        if !asked.is_empty() && !is_planted(Bug::NeverReconciles) {
+            self.ask(Request::Reconcile(asked));
+        }
+        for launch in self.kills.due(now, || clock.chance()) {
+            if let Some(supervisor) = self.supervisors.get(&launch.task) {
+                tell(supervisor, Happened(Input::Silence));
+            }
+        }
+    }
+
+    /// Every launch that may be out is asked about, at once.
+    fn ask_about_all(&mut self, now: Duration) {
+        let out: Vec<LaunchId> = self
             .supervisors
             .keys()
             .filter_map(|&id| self.task(id))
             .filter(|task| is_out(task.row.state))
-            .map(|task| (task.id.launch(task.row.history.attempt), task.row.agent.clone()))
+            .map(|task| task.id.launch(task.row.history.attempt))
             .collect();
-        if !launched.is_empty() {
-            self.ask(Request::Reconcile(launched));
+        for launch in out {
+            self.questions.renew(launch, now);
         }
-        self.trade();
     }
 
-    /// Looks after supervisors: one that died is made again from what it last told; one that has heard
-    /// nothing for too long asks.
-    pub(super) fn look_around(&mut self, _: &mut Context<Self>) {
-        let now = self.wires.clock.elapsed();
-        let dead: Vec<TaskId> =
-            self.supervisors.iter().filter(|(_, addr)| !addr.connected()).map(|(&id, _)| id).collect();
-        for id in dead {
-            self.supervisors.remove(&id);
-            let Some(state) = self.task(id).map(|task| task.row.state) else { continue };
-            if is_out(state) || state == State::Delayed {
-                log::error!("the supervisor of {id} died; it is made again");
-                if let Some(supervisor) = self.supervise(id) {
-                    let input = if state == State::Delayed { Input::PauseOver } else { Input::Silence };
-                    tell(&supervisor, Happened(input));
-                }
+    /// A task is in a new state: whether its launch is to be asked about, or to be killed again, if nothing is
+    /// heard of it.
+    pub(super) fn watch_for_silence(&mut self, launch: LaunchId, state: State) {
+        let patience = self.wires.clock.elapsed() + PATIENCE;
+        match state {
+            State::Launching | State::Unreachable => self.questions.add(launch, patience),
+            State::Killing => self.kills.add(launch, patience),
+            State::Running => {}
+            State::Held
+            | State::Blocked
+            | State::Queued
+            | State::Delayed
+            | State::Finished
+            | State::Failed
+            | State::Killed
+            | State::Skipped => {
+                self.questions.forget(launch);
+                self.kills.forget(launch);
             }
         }
-        for (&id, supervisor) in &self.supervisors {
-            let Some(task) = self.task(id) else { continue };
-            let silent = now.saturating_sub(task.row.since) >= PATIENCE;
-            if silent && matches!(task.row.state, State::Launching | State::Unreachable | State::Killing) {
-                tell(supervisor, Happened(Input::Silence));
-            }
-        }
-        self.trade();
     }
 }
 
 /// A launch of a task in this state may be known to a cluster.
-fn is_out(state: State) -> bool {
+pub(super) fn is_out(state: State) -> bool {
     matches!(state, State::Launching | State::Running | State::Unreachable | State::Killing)
 }
 
@@ -130,6 +218,7 @@ impl Handler<ConnectionLost> for Scheduler {
 
     fn handle(&mut self, ConnectionLost { reason }: ConnectionLost, _: &mut Context<Self>) {
         self.trouble = Some(reason);
+        self.rounds = None;
         self.market.lost();
     }
 }

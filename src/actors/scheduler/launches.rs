@@ -4,12 +4,13 @@ use actix::{Actor, Addr, Context, Handler};
 
 use super::super::connection::Request;
 use super::super::matcher::Matched;
+use super::super::sabotage::{Bug, is_planted};
 use super::super::supervisor::{Placed, Supervisor};
 use super::super::tell;
 use super::Scheduler;
 use crate::mesos::tasks;
 use crate::offer::Placement;
-use crate::store::Write;
+use crate::store::{Intent, Write};
 use crate::task::{LaunchId, State, TaskId};
 
 /// How many launches must be unsaved ahead before they are saved without need.
@@ -47,7 +48,11 @@ impl Scheduler {
             if let Some(supervisor) = self.supervise(id) {
                 tell(&supervisor, placed);
             }
-            self.set_row(id, |row| row.state = State::Launching);
+            self.set_row(id, |row| {
+                row.state = State::Launching;
+                row.history.attempt = launch.attempt;
+                row.agent = Some(placement.agent.clone());
+            });
         }
         if infos.is_empty() {
             let decline = self.market.decline(vec![placement.offer]);
@@ -59,6 +64,29 @@ impl Scheduler {
             let epoch = self.market.epoch;
             self.ask(Request::Accept { epoch, offer: placement.offer, tasks: infos });
         }
+    }
+
+    /// The task's next launch on `agent`, if it is still to be saved as one that may be accepted.
+    fn unsaved(&self, task: TaskId, agent: &str) -> Option<Intent> {
+        let launch = self.next_launch(task)?;
+        let is_saved = self.intended.get(&launch).is_some_and(|meant| meant == agent);
+        (!is_saved).then(|| Intent { launch, agent: Some(agent.to_owned()) })
+    }
+
+    /// Saves what may be accepted from then on, then does `then`.
+    fn intend(
+        &mut self,
+        intents: Vec<Intent>,
+        ctx: &mut Context<Self>,
+        then: impl FnOnce(&mut Self) + 'static,
+    ) {
+        let saved = vec![Write::Intents(intents.clone())];
+        self.save(saved, Vec::new(), ctx, |this, _| {
+            for Intent { launch, agent } in intents {
+                this.intended.insert(launch, agent.unwrap_or_default());
+            }
+            then(this);
+        });
     }
 
     /// The task's supervisor; made now if it has none.
@@ -94,29 +122,30 @@ impl Handler<Matched> for Scheduler {
             self.ask(decline);
         }
         let placements = matching.placements;
-        let unsaved = |this: &Self, tasks: &mut dyn Iterator<Item = TaskId>| -> Vec<LaunchId> {
-            tasks.filter_map(|id| this.next_launch(id)).filter(|id| !this.intended.contains(id)).collect()
-        };
-        let mut launches = unsaved(self, &mut placements.iter().flat_map(|p| p.tasks.iter().copied()));
-        let foreseen = unsaved(self, &mut ahead.into_iter());
-        let must_wait = !launches.is_empty();
+        let placed = placements
+            .iter()
+            .flat_map(|placement| placement.tasks.iter().map(|&task| (task, placement.agent.as_str())));
+        let mut intents: Vec<Intent> = placed.filter_map(|(task, agent)| self.unsaved(task, agent)).collect();
+        // What was foreseen for another agent before is left as it is: either may turn out wrong.
+        let foreseen: Vec<Intent> = ahead
+            .iter()
+            .filter_map(|(task, agent)| self.unsaved(*task, agent))
+            .filter(|intent| !self.intended.contains_key(&intent.launch))
+            .collect();
+        let must_wait = !intents.is_empty() && !is_planted(Bug::AcceptsUnsaved);
         if must_wait || foreseen.len() >= SAVE_AHEAD {
-            launches.extend(foreseen);
+            intents.extend(foreseen);
         }
         if !must_wait {
             for placement in placements {
                 self.accept(placement);
             }
-            if launches.is_empty() {
-                return;
+            if !intents.is_empty() {
+                self.intend(intents, ctx, |_| {});
             }
-            let intents = Write::Intents(launches.clone());
-            self.save(vec![intents], Vec::new(), ctx, |this, _| this.intended.extend(launches));
             return;
         }
-        let intents = Write::Intents(launches.clone());
-        self.save(vec![intents], Vec::new(), ctx, move |this, _| {
-            this.intended.extend(launches);
+        self.intend(intents, ctx, move |this| {
             for placement in placements {
                 this.accept(placement);
             }

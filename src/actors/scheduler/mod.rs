@@ -12,6 +12,7 @@
 //! | `launches` | from a round of matching to launches that are saved, then accepted |
 //! | `parcels` | what agents fetch for a launch |
 //! | `cluster` | what the cluster says |
+//! | `retention` | forgets runs that ended long ago |
 //! | `restore` | takes up what an earlier life has left |
 
 mod cluster;
@@ -20,10 +21,11 @@ mod parcels;
 mod people;
 mod queries;
 mod restore;
+mod retention;
 mod tasks;
 mod totals;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -31,15 +33,17 @@ use std::time::Duration;
 use actix::{Actor, Addr, AsyncContext, Context};
 
 use super::connection::{Broken, Request};
+use super::counters::Counters;
 use super::keeper::Unsaved;
 use super::market::Market;
 use super::matcher::{Dequeue, Enqueue, MatchNow, Matcher};
 use super::run::{Row, Run, TaskView};
 use super::supervisor::{Supervisor, Wires};
 use super::{tell, tell_recipient};
+use crate::config::Keep;
 use crate::offer::Reason;
 use crate::store::{Contents, RunRecord};
-use crate::task::{LaunchId, Resources, RunId, State, TaskId};
+use crate::task::{LaunchId, Reminders, Resources, Rounds, RunId, State, TaskId};
 
 pub(in crate::actors) use parcels::ReadParcel;
 pub(in crate::actors) use queries::{ListRunning, ListRuns, ListTasks, ShowRun, ShowTask};
@@ -55,9 +59,12 @@ pub use totals::Totals;
 /// Brings tasks and offers together.
 pub(super) struct Scheduler {
     runs: HashMap<RunId, Run>,
-    supervisors: HashMap<TaskId, Addr<Supervisor>>,
-    /// Launches that may be accepted: they are saved.
-    intended: HashSet<LaunchId>,
+    /// In order, so that what is said about all is said in the same order again.
+    supervisors: BTreeMap<TaskId, Addr<Supervisor>>,
+    /// Those of them that died, and are being made again.
+    reviving: BTreeSet<TaskId>,
+    /// Launches that may be accepted, each on its agent: they are saved.
+    intended: HashMap<LaunchId, String>,
     /// How many tasks wait for an offer.
     waiting: usize,
     /// Why the last round did not place what asks for this.
@@ -68,26 +75,51 @@ pub(super) struct Scheduler {
     matcher: Addr<Matcher>,
     /// What was submitted under a key of the client's.
     keys: HashMap<String, Arc<RunRecord>>,
+    /// Launches that are asked about until the cluster answers.
+    questions: Reminders,
+    /// Launches that are killed until they have ended.
+    kills: Reminders,
+    /// When everything is asked about; `None` without a subscription.
+    rounds: Option<Rounds>,
+    counters: Arc<Counters>,
+    /// How much is kept of ended runs.
+    keep: Keep,
+    /// It is looked for what is kept no longer.
+    tidying: bool,
     wires: Rc<Wires>,
     /// What an earlier life has left, until it is taken up.
     contents: Contents,
 }
+
 /// How often supervisors are looked after.
 const ROUND: Duration = Duration::from_secs(1);
 
 impl Scheduler {
     /// With what an earlier life has left.
-    pub(super) fn new(contents: Contents, matcher: Addr<Matcher>, wires: Rc<Wires>) -> Self {
+    pub(super) fn new(
+        contents: Contents,
+        matcher: Addr<Matcher>,
+        counters: Arc<Counters>,
+        keep: Keep,
+        wires: Rc<Wires>,
+    ) -> Self {
         Self {
             runs: HashMap::new(),
-            supervisors: HashMap::new(),
-            intended: HashSet::new(),
+            supervisors: BTreeMap::new(),
+            reviving: BTreeSet::new(),
+            intended: HashMap::new(),
             waiting: 0,
             why: HashMap::new(),
             market: Market::default(),
             trouble: Some("the cluster has not answered yet".to_owned()),
             matcher,
             keys: HashMap::new(),
+            questions: Reminders::default(),
+            kills: Reminders::default(),
+            rounds: None,
+            counters,
+            keep,
+            tidying: false,
             wires,
             contents,
         }
@@ -187,5 +219,6 @@ impl Actor for Scheduler {
         let contents = std::mem::take(&mut self.contents);
         self.restore(contents, ctx);
         ctx.run_interval(ROUND, Self::look_around);
+        ctx.run_interval(retention::EACH, Self::tidy);
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actix::fut::WrapFuture;
-use actix::{ActorFutureExt, Context, Handler, Message, ResponseActFuture, ResponseFuture};
+use actix::{ActorFutureExt, AsyncContext, Context, Handler, Message, ResponseActFuture, ResponseFuture};
 use bytes::Bytes;
 use futures_util::future::{FutureExt, join_all, ready};
 
@@ -18,6 +18,9 @@ use crate::mesos::{Chunk, Place, SandboxError, SandboxFile};
 use crate::spec::Plan;
 use crate::store::{RunMark, RunRecord, Write};
 use crate::task::{Input, LaunchId, Resources, RunId, State, TaskId};
+
+/// From a submission that cannot be saved to the end of all: time for its answer.
+const LAST_WORDS: Duration = Duration::from_millis(500);
 
 /// A document to be run.
 #[derive(Debug)]
@@ -191,7 +194,12 @@ impl Handler<SubmitDocument> for Scheduler {
             run.tasks().map(|task| frame(&record, task.spec, &task.record(), &self.wires.clock)).collect();
         let saved = self.wires.keeper.save(vec![Write::Run(record)], told);
         Box::pin(saved.into_actor(self).map(move |saved, this, ctx| {
-            let _news = saved.map_err(Unaccepted::Unsaved)?;
+            let _news = saved.map_err(|unsaved| {
+                // Who asked is answered first.
+                let reason = unsaved.clone();
+                ctx.run_later(LAST_WORDS, move |this, _| this.fail(&reason));
+                Unaccepted::Unsaved(unsaved)
+            })?;
             let id = run.record.id;
             let free: Vec<_> =
                 run.tasks().filter(|task| task.row.state == State::Queued).map(|task| task.id).collect();

@@ -9,11 +9,12 @@ use std::sync::Arc;
 use actix::Context;
 
 use super::super::run::Run;
+use super::super::sabotage::{Bug, is_planted};
 use super::super::supervisor::Happened;
 use super::super::tell;
 use super::Scheduler;
-use crate::store::{Contents, RunMark, TaskRecord};
-use crate::task::{Input, LaunchId, RunId, State, TaskId};
+use crate::store::{Contents, Intent, RunMark, TaskRecord};
+use crate::task::{Input, RunId, State, TaskId};
 
 impl Scheduler {
     pub(super) fn restore(&mut self, contents: Contents, ctx: &mut Context<Self>) {
@@ -24,9 +25,9 @@ impl Scheduler {
         for task in tasks {
             tasks_of.entry(task.id.run).or_default().push(task);
         }
-        let mut intents_of: HashMap<RunId, Vec<LaunchId>> = HashMap::new();
-        for launch in intents {
-            intents_of.entry(launch.task.run).or_default().push(launch);
+        let mut intents_of: HashMap<RunId, Vec<Intent>> = HashMap::new();
+        for intent in intents.into_iter().filter(|_| !is_planted(Bug::ForgetsIntents)) {
+            intents_of.entry(intent.launch.task.run).or_default().push(intent);
         }
         let now = self.wires.clock.elapsed();
         for record in runs {
@@ -55,6 +56,9 @@ impl Scheduler {
             match state {
                 State::Launching | State::Running | State::Unreachable | State::Killing => {
                     self.supervise(task);
+                    if let Some(attempt) = self.task(task).map(|task| task.row.history.attempt) {
+                        self.watch_for_silence(task.launch(attempt), state);
+                    }
                 }
                 State::Delayed => {
                     if let Some(supervisor) = self.supervise(task) {

@@ -69,6 +69,17 @@ impl Scheduler {
         self.trade();
     }
 
+    /// A task is in a new state, and that is saved.
+    pub(super) fn changed(&mut self, task: TaskRecord, ctx: &mut Context<Self>) {
+        let TaskRecord { id, state, history, agent, message } = task;
+        self.watch_for_silence(id.launch(history.attempt), state);
+        self.set_row(id, |row| *row = Row { state, history, agent, message, since: row.since });
+        if state.is_final() {
+            self.supervisors.remove(&id);
+        }
+        self.pass_on(id, ctx);
+    }
+
     /// A task's new state is known to all: what follows for the tasks that wait for it, and for the run.
     pub(super) fn pass_on(&mut self, id: TaskId, ctx: &mut Context<Self>) {
         let Some(run) = self.runs.get_mut(&id.run) else { return };
@@ -93,12 +104,13 @@ impl Scheduler {
     pub(super) fn end_if_over(&mut self, id: RunId, ctx: &mut Context<Self>) {
         let Some(run) = self.runs.get_mut(&id) else { return };
         let state = run.state();
-        if state == RunState::Running || matches!(run.mark, Some(RunMark::Ended(_))) {
+        if state == RunState::Running || matches!(run.mark, Some(RunMark::Ended { .. })) {
             return;
         }
-        let mark = RunMark::Ended(state);
+        let now = self.wires.clock.now();
+        let mark = RunMark::Ended { state, at: Some(now) };
         run.mark = Some(mark);
-        let ended = Entry::Run(RunEnded { seq: 0, time: self.wires.clock.now(), run: id, state });
+        let ended = Entry::Run(RunEnded { seq: 0, time: now, run: id, state });
         self.save(vec![Write::Mark(id, mark)], vec![ended], ctx, |_, _| {});
     }
 }
@@ -117,11 +129,6 @@ impl Handler<TaskChanged> for Scheduler {
     type Result = ();
 
     fn handle(&mut self, TaskChanged(task): TaskChanged, ctx: &mut Context<Self>) {
-        let TaskRecord { id, state, history, agent, message } = task;
-        self.set_row(id, |row| *row = Row { state, history, agent, message, since: row.since });
-        if state.is_final() {
-            self.supervisors.remove(&id);
-        }
-        self.pass_on(id, ctx);
+        self.changed(task, ctx);
     }
 }

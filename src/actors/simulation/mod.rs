@@ -1,0 +1,108 @@
+//! A seeded simulator of everything between a document and a cluster: the real actors, on one thread and a clock
+//! that jumps, with a cluster that loses, repeats and reorders, a disk that survives, and crashes.
+//!
+//! A seed decides everything, so a seed that fails is a test that fails:
+//!
+//! ```text
+//! BORGES_SEED=17 cargo test --lib simulation::replay -- --nocapture    tells that seed's whole story
+//! BORGES_SEEDS=10000 cargo test --lib simulation::seeds                 as many as that
+//! ```
+//!
+//! | file | |
+//! |---|---|
+//! | `world` | one seed: lives of a server one after another, and what people do |
+//! | `cluster` | agents and a master that behave as Mesos may |
+//! | `disk` | what survives, and the fuse that ends a life at a chosen moment |
+//! | `ledger` | what truly happened, and what must be true of it |
+//! | `crashes` | the same scripted run, ended at each of its operations |
+
+mod cluster;
+mod crashes;
+mod disk;
+mod ledger;
+mod world;
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use super::sabotage::{self, Bug};
+use world::World;
+
+/// Seeds of an ordinary test run; `integration/check` asks for more.
+const SEEDS: u64 = 100;
+
+fn number(variable: &str) -> Option<u64> {
+    std::env::var(variable).ok()?.parse().ok()
+}
+
+/// What is wrong with a seed; `None` when all is well. A panic is wrong, too.
+fn fault(seed: u64, bug: Option<Bug>) -> Option<String> {
+    let _planted = sabotage::plant(bug);
+    match catch_unwind(AssertUnwindSafe(|| World::new(seed).play())) {
+        Ok(ended) => ended.faults.into_iter().next(),
+        Err(panic) => {
+            let words = panic.downcast_ref::<String>().cloned();
+            let words = words.or_else(|| panic.downcast_ref::<&str>().map(|words| (*words).to_owned()));
+            Some(format!("panic: {}", words.unwrap_or_default()))
+        }
+    }
+}
+
+/// Plays seeds on as many threads as there are cores; the first fault of each that has one.
+fn faults(seeds: std::ops::Range<u64>, bug: Option<Bug>, enough: usize) -> Vec<(u64, String)> {
+    let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get) as u64;
+    let found = std::sync::Mutex::new(Vec::new());
+    std::thread::scope(|scope| {
+        for thread in 0..threads {
+            let (seeds, found) = (seeds.clone(), &found);
+            scope.spawn(move || {
+                for seed in seeds.filter(|seed| seed % threads == thread) {
+                    if found.lock().unwrap().len() >= enough {
+                        return;
+                    }
+                    if let Some(fault) = fault(seed, bug) {
+                        found.lock().unwrap().push((seed, fault));
+                    }
+                }
+            });
+        }
+    });
+    let mut found = found.into_inner().unwrap();
+    found.sort();
+    found
+}
+
+#[test]
+fn seeds() {
+    let count = number("BORGES_SEEDS").unwrap_or(SEEDS);
+    let found = faults(0..count, None, 10);
+    assert!(found.is_empty(), "of {count} seeds these fail (BORGES_SEED=N …::replay tells): {found:#?}");
+    println!("{count} seeds, no fault");
+}
+
+/// One seed, with all that happens in it.
+#[test]
+fn replay() {
+    let Some(seed) = number("BORGES_SEED") else { return };
+    let ended = World::new(seed).play();
+    println!("{}", ended.story.join("\n"));
+    assert!(ended.faults.is_empty(), "seed {seed}: {:#?}", ended.faults);
+}
+
+#[test]
+fn a_seed_repeats_itself() {
+    for seed in [1, 2, 3] {
+        let [first, second] = [(), ()].map(|()| World::new(seed).play().story);
+        let differs = first.iter().zip(&second).find(|(a, b)| a != b);
+        assert!(first == second, "seed {seed} differs: {differs:#?}");
+        assert!(!first.is_empty(), "something happens");
+    }
+}
+
+#[test]
+fn planted_bugs_are_found() {
+    for bug in Bug::ALL {
+        let found = faults(0..number("BORGES_SEEDS").unwrap_or(500), Some(bug), 1);
+        let Some((seed, fault)) = found.first() else { panic!("{bug:?} is not found") };
+        println!("{bug:?}: seed {seed}: {fault}");
+    }
+}

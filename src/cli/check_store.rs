@@ -1,0 +1,47 @@
+//! `borges check-store`: is the store whole?
+
+use super::arguments::CheckStoreArguments;
+use super::exit::Exit;
+use super::input;
+use super::serve::state_directory;
+use crate::store::{Checked, check};
+
+/// Looks at all of the store, without a server.
+pub(super) fn check_store(arguments: &CheckStoreArguments) -> Exit {
+    let config = match arguments.setupfile.as_deref().map_or_else(input::no_setupfile, input::config) {
+        Ok(config) => config,
+        Err(exit) => return exit,
+    };
+    let Some(data) = state_directory(&config) else {
+        eprintln!("borges: there is no home for the state directory: set `borges_data`");
+        return Exit::Wrong;
+    };
+    let path = data.join("store.redb");
+    match check(&path) {
+        Ok(checked) => {
+            println!("{}: {}", path.display(), words(&checked));
+            for fault in &checked.faults {
+                eprintln!("borges: {fault}");
+            }
+            if checked.faults.is_empty() { Exit::Well } else { Exit::Wrong }
+        }
+        Err(error) => {
+            eprintln!("borges: {error}");
+            Exit::Wrong
+        }
+    }
+}
+
+fn words(checked: &Checked) -> String {
+    let Checked { runs, tasks, launches, entries, bytes, repaired, .. } = checked;
+    let count = |count: &usize, word: &str| format!("{count} {word}{}", if *count == 1 { "" } else { "s" });
+    let repaired = if *repaired { "; it was not closed, and what was half written is undone" } else { "" };
+    format!(
+        "{}, {}, {}, {} of state, {} KiB{repaired}",
+        count(runs, "run"),
+        count(tasks, "task"),
+        count(launches, "launch").replace("launchs", "launches"),
+        count(entries, "change"),
+        bytes >> 10,
+    )
+}

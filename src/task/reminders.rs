@@ -1,0 +1,192 @@
+//! What must be said to a cluster again and again until it is answered, and when: pure, times are handed in.
+//!
+//! Calls and updates can be lost on the way, and a master that has just taken over knows little for a while. So
+//! a launch of which nothing is heard is asked about, and a kill is said again, with growing pauses. Now and
+//! then everything is asked about, and the cluster is asked for what it has of us that we do not know.
+//! Source: Mesos, "Reconciliation" (the algorithm), and its framework guide for high availability.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::{Backoff, LaunchId};
+
+/// Launches about which something is said until it is answered.
+#[derive(Debug, Default)]
+pub struct Reminders {
+    open: BTreeMap<LaunchId, Reminder>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Reminder {
+    due: Duration,
+    /// How often it was said.
+    said: u32,
+}
+
+/// Between two sayings of the same: long enough for an answer, short enough for who waits.
+const AGAIN: Backoff =
+    Backoff { first: Duration::from_secs(5), factor: 2.0, longest: Duration::from_secs(60) };
+
+impl Reminders {
+    /// Something is to be said about `launch` at `due`, unless it is said already.
+    pub fn add(&mut self, launch: LaunchId, due: Duration) {
+        self.open.entry(launch).or_insert(Reminder { due, said: 0 });
+    }
+
+    /// Something is to be said about `launch` at once, and the pauses begin anew.
+    pub fn renew(&mut self, launch: LaunchId, now: Duration) {
+        self.open.insert(launch, Reminder { due: now, said: 0 });
+    }
+
+    /// It was answered, or is of no interest any more.
+    pub fn forget(&mut self, launch: LaunchId) {
+        self.open.remove(&launch);
+    }
+
+    /// Everything is to be said at once: what was said before went to somebody who is gone.
+    pub fn hurry(&mut self, now: Duration) {
+        for reminder in self.open.values_mut() {
+            *reminder = Reminder { due: now, said: 0 };
+        }
+    }
+
+    /// What is to be said now, in order; `chance` (0 to 1) spreads what is said next.
+    pub fn due(&mut self, now: Duration, mut chance: impl FnMut() -> f64) -> Vec<LaunchId> {
+        let due = self.open.iter_mut().filter(|(_, reminder)| reminder.due <= now);
+        due.map(|(&launch, reminder)| {
+            reminder.said = reminder.said.saturating_add(1);
+            reminder.due = now.saturating_add(AGAIN.pause(reminder.said, chance()));
+            launch
+        })
+        .collect()
+    }
+
+    /// How many wait for an answer.
+    pub fn len(&self) -> usize {
+        self.open.len()
+    }
+
+    /// Nothing waits for an answer.
+    pub fn is_empty(&self) -> bool {
+        self.open.is_empty()
+    }
+}
+
+/// When everything is asked about, whether there is cause or not.
+#[derive(Debug, Clone, Copy)]
+pub struct Rounds {
+    /// What we know is asked about.
+    explicit: Duration,
+    /// The cluster is asked for what it knows.
+    implicit: Duration,
+}
+
+/// What a round asks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Round {
+    /// What has become of each launch of ours that has not ended?
+    Explicit,
+    /// Which launches of ours are there? What nobody here knows of is found by it.
+    Implicit,
+}
+
+impl Rounds {
+    /// Between two rounds of a kind. Source: Mesos, "Reconciliation": every 15 minutes.
+    const PERIOD: Duration = Duration::from_mins(15);
+    /// From a subscription to its first implicit round: what was asked explicitly is answered by then.
+    const FIRST_IMPLICIT: Duration = Duration::from_mins(1);
+
+    /// Of a subscription that begins now: what is known is asked about at once, by whoever calls this.
+    pub fn subscribed(now: Duration) -> Self {
+        Self { explicit: now + Self::PERIOD, implicit: now + Self::FIRST_IMPLICIT }
+    }
+
+    /// The round that is due, one at a time; `chance` (0 to 1) spreads those of many schedulers.
+    pub fn due(&mut self, now: Duration, chance: f64) -> Option<Round> {
+        let next = now + Self::PERIOD.mul_f64(1.0 + chance.clamp(0.0, 1.0) / 10.0);
+        if self.explicit <= now {
+            self.explicit = next;
+            Some(Round::Explicit)
+        } else if self.implicit <= now {
+            self.implicit = next;
+            Some(Round::Implicit)
+        } else {
+            None
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fmt::Write;
+
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::task::RunId;
+
+    fn launch(number: u32) -> LaunchId {
+        RunId(Uuid::from_u128(1)).task(number).launch(1)
+    }
+
+    /// Each second at which something is said within half an hour, as a table: launch 1 is never answered,
+    /// launch 2 after a while; at 100 s there is a new subscription.
+    #[test]
+    fn table() {
+        let mut reminders = Reminders::default();
+        let mut rounds = Rounds::subscribed(Duration::ZERO);
+        reminders.add(launch(1), Duration::from_secs(10));
+        reminders.renew(launch(2), Duration::ZERO);
+        let mut table = String::new();
+        for second in 0..1800 {
+            let now = Duration::from_secs(second);
+            match second {
+                7 => reminders.forget(launch(2)),
+                8 => reminders.add(launch(1), now),
+                100 => {
+                    reminders.hurry(now);
+                    rounds = Rounds::subscribed(now);
+                }
+                _ => {}
+            }
+            let said: Vec<_> = reminders.due(now, || 0.0).iter().map(|launch| launch.task.number).collect();
+            let round = rounds.due(now, 0.0);
+            if second < 300 && !said.is_empty() {
+                writeln!(table, "{second:4} s  about {said:?}").unwrap();
+            }
+            if let Some(round) = round {
+                writeln!(table, "{second:4} s  {round:?}").unwrap();
+            }
+        }
+        assert_eq!(reminders.len(), 1);
+        insta::assert_snapshot!(table, @r"
+           0 s  about [2]
+           5 s  about [2]
+          10 s  about [1]
+          15 s  about [1]
+          25 s  about [1]
+          45 s  about [1]
+          60 s  Implicit
+          85 s  about [1]
+         100 s  about [1]
+         105 s  about [1]
+         115 s  about [1]
+         135 s  about [1]
+         160 s  Implicit
+         175 s  about [1]
+         235 s  about [1]
+         295 s  about [1]
+        1000 s  Explicit
+        1060 s  Implicit
+        ");
+    }
+
+    #[test]
+    fn what_is_answered_is_not_said_again() {
+        let mut reminders = Reminders::default();
+        reminders.renew(launch(1), Duration::ZERO);
+        reminders.forget(launch(1));
+        assert!(reminders.is_empty());
+        assert_eq!(reminders.due(Duration::MAX, || 1.0), []);
+    }
+}
