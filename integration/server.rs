@@ -202,6 +202,52 @@ fn a_kill_of_a_run_outlives_the_server() {
     }
 }
 
+/// In the document's words: over HTTP, and by `borges tasks --why`.
+#[test]
+fn why_a_block_does_not_run_is_told() {
+    let served = Served::with("#+borges_mem: 2812\n#+borges_cpus: 2\n");
+    let run = served.submit(
+        "#+name: fetch\n#+begin_src sh\nsleep 1000\n#+end_src\n\
+         #+name: clean\n#+begin_src sh :after fetch\n#+end_src\n\
+         #+name: large\n#+begin_src sh :mem 4096\n#+end_src\n\
+         #+name: again\n#+begin_src sh :retry 1 :backoff 5m\nexit 3\n#+end_src\n",
+    );
+    served.wait_for(&format!("{run}.1"), "running");
+    served.wait_for(&format!("{run}.4"), "delayed");
+    let said = |task: u32| served.curl(&[], &format!("/tasks/{run}.{task}")).1;
+    assert!(said(2).contains("waits for block `fetch` (line 2, running)"), "{}", said(2));
+    let large = said(3);
+    assert!(large.contains("line 9, :mem 4096: the ") && large.contains(" in the last 60 s had 2"), "{large}");
+    assert!(large.contains(" MB"), "{large}");
+    let again = said(4);
+    assert!(again.contains("backs off for ") && again.contains("launch 1 ended with exit code 3"), "{again}");
+    let why = Command::new(BORGES)
+        .args(["tasks", "--why", "--server", &format!("http://{}", served.address)])
+        .output()
+        .unwrap();
+    let text = String::from_utf8(why.stdout).unwrap();
+    assert!(why.status.success() && text.lines().count() == 3, "{text}");
+    assert!(text.contains("large: queued for ") && text.contains("line 9, :mem 4096: "), "{text}");
+}
+
+/// A document of very many blocks does not keep the next one waiting, and what fits nowhere keeps nobody.
+#[test]
+fn the_next_document_is_not_starved() {
+    let served = Served::with("#+borges_cpus: 1\n");
+    let large = served.submit(&format!(
+        "#+begin_src sh :cpu 99\n#+end_src\n{}",
+        "#+begin_src sh\nsleep 0.02\n#+end_src\n".repeat(20_000)
+    ));
+    served.wait_for(&format!("{large}.2"), "finished");
+    let next = served.submit(&"#+begin_src sh\ntrue\n#+end_src\n".repeat(3));
+    served.wait_for(&format!("{next}.3"), "finished");
+    let (_, line) = served.curl(&[], &format!("/org/{large}"));
+    let ended = line.split(" of 20001 ended").next().and_then(|head| head.rsplit(' ').next());
+    let ended: usize = ended.unwrap().parse().unwrap();
+    assert!(ended < 10_000, "the large one had {ended} of its blocks before: {line}");
+    assert_eq!(served.curl(&["-X", "DELETE"], &format!("/org/{large}")).0, 200);
+}
+
 #[test]
 fn the_log_tells_the_story_in_its_order() {
     let mut served = Served::with("#+borges_cpus: 3\n#+borges_mem: 2812\n#+borges_max_output: 5M\n");

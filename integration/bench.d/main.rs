@@ -11,22 +11,28 @@
 //! | `outputs` | 2: a thousand blocks through a server beside task-spooler |
 //! | `latency` | 3: from a POST to the first instruction, and to the end, beside a bare spawn |
 //! | `waiting` | 4: what a block costs that waits, by how many do |
+//! | `busy` | 5: what a start and an end cost while others wait |
 //! | `posts` | 6: POSTs beside an echo |
+//! | `durable` | 7: POSTs that are answered when they are on the disk, beside fdatasync |
 //! | `parse` | 8: reading Org beside orgize and a scan of lines |
 //! | `listeners` | 9: a thousand websockets beside raw sockets |
+//! | `restart` | 12: from a kill with a hundred thousand tasks to the next launch, beside a scan |
 //! | `documents` | the documents they work on |
 //! | `client` | HTTP and websockets for the benchmarks; the peers that are this program again |
 //! | `served` | the server, as the tests start it |
 
 mod blocks;
+mod busy;
 mod client;
 mod documents;
+mod durable;
 mod latency;
 mod listeners;
 mod measure;
 mod outputs;
 mod parse;
 mod posts;
+mod restart;
 #[path = "../served/mod.rs"]
 mod served;
 mod waiting;
@@ -40,7 +46,7 @@ use clap::Parser;
 #[derive(Parser)]
 #[command(name = "integration/bench")]
 struct Arguments {
-    /// Numbers of the benchmarks to run: 1, 2, 3, 4, 6, 8, 9; without any, all.
+    /// Numbers of the benchmarks to run: 1 to 9 and 12; without any, all.
     benchmarks: Vec<u8>,
     /// How often each contender has its turn.
     #[arg(long, default_value_t = 5)]
@@ -60,7 +66,7 @@ struct Arguments {
 }
 
 /// The benchmarks there are.
-const BENCHMARKS: [u8; 7] = [1, 2, 3, 4, 6, 8, 9];
+const BENCHMARKS: [u8; 10] = [1, 2, 3, 4, 5, 6, 7, 8, 9, 12];
 
 /// A line of the table.
 struct Row {
@@ -109,9 +115,12 @@ fn main() -> ExitCode {
     run(2, &|| outputs::measured(arguments.rounds));
     run(3, &|| latency::measured(arguments.rounds));
     run(4, &|| waiting::measured(arguments.rounds));
+    run(5, &|| busy::measured(arguments.rounds));
     run(6, &|| posts::measured(arguments.rounds, arguments.seconds));
+    run(7, &|| durable::measured(arguments.rounds));
     run(8, &|| parse::measured(arguments.folder.as_deref(), arguments.rounds));
     run(9, &|| listeners::measured(arguments.rounds));
+    run(12, &|| restart::measured(arguments.rounds));
     print(&rows);
     if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS }
 }

@@ -22,15 +22,15 @@ use crate::{Row, documents, said};
 const CONNECTIONS: [usize; 3] = [1, 8, 64];
 
 /// What one turn of a contender came to.
-struct Turn {
+pub(crate) struct Turn {
     /// Documents a second.
-    rate: f64,
+    pub(crate) rate: f64,
     /// Microseconds of CPU a document.
     cpu: f64,
     /// Of it, the store's.
     store: f64,
     /// Milliseconds that answers took, in the order they were asked for.
-    times: Vec<f64>,
+    pub(crate) times: Vec<f64>,
 }
 
 pub(crate) fn measured(rounds: usize, seconds: u64) -> Result<Vec<Row>, String> {
@@ -91,7 +91,7 @@ fn rows(work: &str, borges: &[Turn], beside: &[Turn], grown: u64) -> [Row; 2] {
 }
 
 /// Posts for so long on so many connections. Any answer that is not 200 ends the benchmark.
-async fn turn(
+pub(crate) async fn turn(
     address: &str,
     process: u32,
     request: &[u8],

@@ -71,7 +71,7 @@ fn accepted(count: usize) -> Result<Cost, String> {
 }
 
 /// Waits until a process has next to nothing to do.
-fn settle(process: u32) -> Result<(), String> {
+pub(crate) fn settle(process: u32) -> Result<(), String> {
     let clock = Clock::system();
     loop {
         let before = (clock.elapsed(), cpu_of(process)?);

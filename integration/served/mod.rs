@@ -37,7 +37,15 @@ impl Served {
 
     /// Started by a command before its own, with exactly this setupfile.
     pub(crate) fn within(command: &[&str], setupfile: &str) -> Self {
-        let home = TempDir::new().unwrap();
+        Self::living_in(TempDir::new().unwrap(), command, setupfile)
+    }
+
+    /// With exactly this setupfile, its folder below `base`.
+    pub(crate) fn below(base: &Path, setupfile: &str) -> Self {
+        Self::living_in(TempDir::new_in(base).unwrap(), &[], setupfile)
+    }
+
+    fn living_in(home: TempDir, command: &[&str], setupfile: &str) -> Self {
         fs::write(home.path().join("setup.org"), setupfile).unwrap();
         let within = command.iter().map(ToString::to_string).collect();
         let (arguments, address, log) = (Vec::new(), String::new(), Arc::default());
@@ -196,6 +204,11 @@ pub(crate) fn address(log: &mut impl Iterator<Item = String>) -> String {
         Some(rest.split(';').next()?.to_owned())
     });
     said.expect("the server says where it listens")
+}
+
+/// Whether a line of the log, which is read up to there, has these words.
+pub(crate) fn until(log: impl std::io::Read, words: &str) -> bool {
+    BufReader::new(log).lines().map_while(Result::ok).any(|line| line.contains(words))
 }
 
 /// A program behind the words of a command that runs it.

@@ -148,6 +148,7 @@ impl Engine {
         let mut contents = store.load()?;
         // An empty one was given up, for another to take its place.
         contents.framework = contents.framework.filter(|id| !id.is_empty());
+        let role = framework.roles.first().cloned().unwrap_or_else(|| "*".to_owned());
         framework.id = contents.framework.clone().map(|value| FrameworkId { value });
         let counters = Arc::<Counters>::default();
         let feed = Feed::after(contents.last_entry);
@@ -179,7 +180,7 @@ impl Engine {
                 sandbox,
                 clock,
             };
-            Scheduler::new(contents, matcher, counted, keep, Rc::new(wires))
+            Scheduler::new(contents, matcher, counted, keep, role, Rc::new(wires))
         });
         Ok((Self { scheduler, feed, keeper, counters }, breaks))
     }
@@ -199,9 +200,9 @@ impl Engine {
         self.feed.close();
     }
 
-    /// Ends a task; `false` when there is no such task.
+    /// Ends a task; answered once that wish is on disk, with `false` when there is no such task.
     pub async fn kill_task(&self, task: TaskId) -> Result<bool, EngineError> {
-        Ok(self.scheduler.send(KillTask(task)).await?)
+        Ok(self.scheduler.send(KillTask(task)).await??)
     }
 
     /// Ends every task of a run; answered once that wish is on disk, with `false` when there is no such run.

@@ -3,14 +3,14 @@
 //! An offer is a lease: nobody else can use what it holds. So one is answered at once, or, while a run may
 //! want it in a moment, after [`LEASE`] at the latest.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use super::connection::Request;
 use crate::mesos::messages;
 use crate::mesos::resources::Offered;
 use crate::mesos::tasks;
-use crate::offer::Offer;
+use crate::offer::{Offer, Sizes, WINDOW};
 use crate::task::Resources;
 
 /// Offers, and our appetite.
@@ -28,6 +28,8 @@ pub(super) struct Market {
     news: bool,
     /// When the last REVIVEs were sent, for pacing.
     tokens: Tokens,
+    /// What offers of late had, and when they came: for who asks why something waits.
+    seen: VecDeque<(Duration, Resources)>,
     /// When the last REVIVE was sent.
     asked: Duration,
     /// When the last offer came, or the subscription began.
@@ -51,6 +53,8 @@ struct Tokens {
     since: Duration,
 }
 
+/// Offers that are remembered for who asks why something waits, at most.
+const MOST_SEEN: usize = 20_000;
 /// How long an offer is kept for a run that may want it in a moment.
 const LEASE: Duration = Duration::from_secs(1);
 /// How long what does not fit now is declined. Source: Mesos' own default.
@@ -106,8 +110,30 @@ impl Market {
         };
         let free = tasks::resources(&held.resources.quantities());
         self.held.insert(offer.id.value, held);
+        self.forget_seen(now);
+        if self.seen.len() == MOST_SEEN {
+            self.seen.pop_front();
+        }
+        self.seen.push_back((now, free));
         self.heard = now;
         Some(free)
+    }
+
+    fn forget_seen(&mut self, now: Duration) {
+        while self.seen.front().is_some_and(|(at, _)| now.saturating_sub(*at) > WINDOW) {
+            self.seen.pop_front();
+        }
+    }
+
+    /// What the offers of the last [`WINDOW`] had.
+    pub(super) fn recent(&self, now: Duration) -> Sizes {
+        let recent = self.seen.iter().filter(|(at, _)| now.saturating_sub(*at) <= WINDOW);
+        Sizes::of(recent.map(|(_, free)| *free))
+    }
+
+    /// When the last offer came, or the subscription began.
+    pub(super) fn last_seen(&self) -> Duration {
+        self.heard
     }
 
     /// The offer, to be answered now; `None` when it was rescinded.

@@ -18,7 +18,15 @@ pub(super) struct Matcher {
 /// These tasks wait for offers.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
-pub(super) struct Enqueue(pub(super) Vec<(TaskId, Resources)>);
+pub(super) struct Enqueue(pub(super) Vec<Asked>);
+
+/// What a waiting task asks for.
+#[derive(Debug)]
+pub(super) struct Asked {
+    pub(super) task: TaskId,
+    pub(super) wants: Resources,
+    pub(super) priority: i32,
+}
 
 /// This task waits no longer.
 #[derive(Debug, Message)]
@@ -57,8 +65,8 @@ impl Handler<Enqueue> for Matcher {
     type Result = ();
 
     fn handle(&mut self, Enqueue(tasks): Enqueue, _: &mut Context<Self>) {
-        for (task, wants) in tasks {
-            self.queue.push(task, wants);
+        for Asked { task, wants, priority } in tasks {
+            self.queue.push(task, wants, priority);
         }
     }
 }
@@ -82,9 +90,9 @@ impl Handler<MatchNow> for Matcher {
                 if let Some(&wants) = self.queue.demand(task) {
                     served.insert(wants, &placement.agent);
                 }
-                self.queue.remove(task);
             }
         }
+        self.queue.placed(matching.placements.iter().flat_map(|placement| placement.tasks.iter().copied()));
         let mut ahead = Vec::new();
         for (wants, agent) in served {
             ahead.extend(self.queue.asking_for(&wants).take(AHEAD).map(|task| (task, agent.to_owned())));

@@ -16,7 +16,8 @@
 //! ```
 //!
 //! *send* waits for the answer, *tell* does not. Only the Parser and the Keeper are waited for, and they wait
-//! for nobody: there is no circle of waits. What is told goes through mailboxes without a limit, so no fact
+//! for nobody; and, when a person kills a task, its Supervisor, which waits for the Keeper alone: there is no
+//! circle of waits. What is told goes through mailboxes without a limit, so no fact
 //! is dropped for want of room; limits stand where strangers are, at HTTP and at the feed's readers.
 //!
 //! A status update is saved, then acknowledged, then published. A launch is saved, then accepted. What is

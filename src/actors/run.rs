@@ -29,6 +29,8 @@ pub(super) struct Row {
     pub(super) message: Option<String>,
     /// Since when it is in this state, by the clock's elapsed time.
     pub(super) since: Duration,
+    /// When its pause before another launch is over.
+    pub(super) resumes: Option<Duration>,
 }
 
 /// A task, looked up.
@@ -49,7 +51,7 @@ impl Run {
                 (false, true) => State::Queued,
                 (false, false) => State::Blocked,
             };
-            Row { state, history: History::default(), agent: None, message: None, since: now }
+            Row { state, history: History::default(), agent: None, message: None, since: now, resumes: None }
         };
         let rows: Vec<Row> = record.tasks.iter().map(row).collect();
         Self { open: rows.len(), rows, progress, mark: None, bytes: None, record }
@@ -70,7 +72,7 @@ impl Run {
         let mut run = Self { mark, ..Self::new(record, now) };
         for TaskRecord { id, state, history, agent, message } in tasks {
             if let Some(row) = run.row_mut(id.number) {
-                *row = Row { state, history, agent, message, since: now };
+                *row = Row { state, history, agent, message, since: now, resumes: None };
             }
         }
         for Intent { launch: LaunchId { task, attempt }, agent } in intents {

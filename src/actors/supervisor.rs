@@ -36,6 +36,8 @@ pub(super) struct Supervisor {
     framework: String,
     /// When the current launch was first seen running.
     running_since: Option<Duration>,
+    /// When the current pause is over.
+    resumes: Option<Duration>,
     wires: Rc<Wires>,
 }
 
@@ -79,7 +81,11 @@ pub(super) struct TaskQueued(pub(super) TaskId);
 /// The task is in a new state, and that is saved.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
-pub(super) struct TaskChanged(pub(super) TaskRecord);
+pub(super) struct TaskChanged {
+    pub(super) task: TaskRecord,
+    /// When its pause is over, if it has one.
+    pub(super) resumes: Option<Duration>,
+}
 
 impl Supervisor {
     /// For the task `spec` of `run`, where it stands at `task`; `framework` is whose launches it has had.
@@ -92,7 +98,7 @@ impl Supervisor {
     ) -> Self {
         // A launch of an earlier life has run for at least as long as we know of it.
         let running_since = (task.state == State::Running).then(|| wires.clock.elapsed());
-        Self { run, spec, task, framework, running_since, wires }
+        Self { run, spec, task, framework, running_since, resumes: None, wires }
     }
 
     fn launch(&self) -> LaunchId {
@@ -171,6 +177,7 @@ impl Supervisor {
             Effect::Queue => tell_recipient(&wires.queue, TaskQueued(self.task.id)),
             Effect::Pause => {
                 let pause = self.spec.policy.backoff.pause(self.task.history.setbacks, wires.clock.chance());
+                self.resumes = Some(wires.clock.elapsed() + pause);
                 ctx.notify_later(Happened(Input::PauseOver), pause);
             }
             Effect::Kill => {
@@ -186,7 +193,10 @@ impl Supervisor {
                 tell_recipient(&wires.connection, Request::Reconcile(asked));
             }
             // Who follows has heard of it: it was saved as news.
-            Effect::Publish => tell_recipient(&wires.changes, TaskChanged(self.task.clone())),
+            Effect::Publish => {
+                let resumes = self.resumes.filter(|_| self.task.state == State::Delayed);
+                tell_recipient(&wires.changes, TaskChanged { task: self.task.clone(), resumes });
+            }
         }
     }
 

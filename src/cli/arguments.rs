@@ -170,6 +170,9 @@ pub(super) struct TasksArguments {
     /// Only the tasks of this run
     #[arg(long, value_name = "RUN", value_parser = run_id)]
     pub(super) run: Option<RunId>,
+    /// Only what does not run yet, each with its reason in full
+    #[arg(long, conflicts_with = "format")]
+    pub(super) why: bool,
     /// How to show them
     #[arg(long, value_enum, default_value_t = Format::Text)]
     pub(super) format: Format,

@@ -171,6 +171,7 @@ impl Told {
             exit_code,
             message,
             reason,
+            seconds: _,
         } = task.clone();
         Self {
             seq: 0,

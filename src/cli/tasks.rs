@@ -30,6 +30,7 @@ async fn shown(server: &Server, arguments: &TasksArguments) -> Result<String, Fa
     let tasks = server.tasks(arguments.run).await?;
     Ok(match arguments.format {
         Format::Json => format!("{}\n", serde_json::to_string(&tasks).unwrap_or_default()),
+        Format::Text if arguments.why => reasons(&tasks),
         Format::Text => table(&tasks, width()),
     })
 }
@@ -59,6 +60,16 @@ fn table(tasks: &[TaskShown], width: Option<usize>) -> String {
         text += &of_run(run[0].run, run, width);
     }
     text
+}
+
+/// Each task that does not run yet, and why, in full.
+fn reasons(tasks: &[TaskShown]) -> String {
+    let waits = tasks.iter().filter_map(|task| {
+        let TaskShown { task: id, block, state, seconds, .. } = task;
+        Some(format!("{id}  {block}: {state} for {seconds} s: {}\n", task.reason.as_ref()?))
+    });
+    let text: String = waits.collect();
+    if text.is_empty() { "Nothing waits.\n".to_owned() } else { text }
 }
 
 fn of_run(run: RunId, tasks: &[TaskShown], width: Option<usize>) -> String {
@@ -131,6 +142,7 @@ mod tests {
             exit_code: (state == State::Failed).then_some(3),
             message: None,
             reason: reason.map(str::to_owned),
+            seconds: 73,
         }
     }
 
@@ -160,6 +172,11 @@ mod tests {
         .1    ä      3     running  1
         ");
         assert!(table(&tasks, None).contains("and more than that"));
+        insta::assert_snapshot!(reasons(&tasks), @r"
+        00000000-0000-0000-0000-000000000001.12  a-name-that-is-longer-than-it-should-be: queued for 73 s: wants 3 cpus
+        and more than that
+        ");
+        assert_eq!(reasons(&tasks[..1]), "Nothing waits.\n");
         assert_eq!(table(&[], None), "");
     }
 }

@@ -1,8 +1,11 @@
 //! One round of placing waiting tasks on offers.
 
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashSet};
+use std::collections::{BinaryHeap, HashMap, btree_set};
+use std::iter::Peekable;
 
+use super::queue::{Groups, Turn};
+use super::reason::Sizes;
 use super::{Queue, Reason};
 use crate::task::{Resources, TaskId};
 
@@ -39,42 +42,62 @@ pub struct Matching {
     pub unmatched: Vec<(Resources, Reason)>,
 }
 
-/// Places waiting tasks on offers, oldest first, each on the first offer that has room.
+/// Places waiting tasks on offers, each on the first that has room, in the order of the queue.
 ///
-/// A task that fits nowhere keeps nobody from being placed. Offers only shrink during a round, so an offer
-/// that is too small for a demand once stays so: each demand walks the offers once, and a round costs
-/// tasks placed + demands × offers at most.
+/// A task that fits nowhere keeps nobody from being placed. Offers only shrink during a round, so an offer that is
+/// too small for a demand once stays so: each demand walks the offers once. A round costs tasks placed + demands ×
+/// offers at most, and ends when nothing that waits could fit any more.
 pub fn match_offers(offers: &[Offer], pending: &Queue) -> Matching {
     let mut free: Vec<Resources> = offers.iter().map(|offer| offer.free).collect();
     let mut placed: Vec<Vec<TaskId>> = vec![Vec::new(); offers.len()];
-    let mut unmatched = HashSet::new();
+    let mut unplaced: HashMap<Resources, usize> =
+        pending.demands().map(|(&wants, tasks)| (wants, tasks)).collect();
+    let least = pending.demands().map(|(wants, _)| *wants).reduce(|a, b| a.smaller(&b)).unwrap_or_default();
+    // The first offer that may still have room, for the least of all and for each demand.
+    let mut room = 0;
+    let mut rooms: HashMap<Resources, usize> = HashMap::new();
 
-    // A demand, its tasks not placed yet, and the first offer that may still have room for one.
-    let mut walks: Vec<_> =
-        pending.demands().map(|wants| (wants, pending.asking_for(wants).peekable(), 0)).collect();
-    let mut heads: BinaryHeap<Reverse<(TaskId, usize)>> = walks
-        .iter_mut()
-        .enumerate()
-        .filter_map(|(walk, (_, tasks, _))| tasks.peek().map(|&task| Reverse((task, walk))))
-        .collect();
-
-    while let Some(Reverse((_, walk))) = heads.pop() {
-        let (wants, tasks, offer) = &mut walks[walk];
-        while free.get(*offer).is_some_and(|free| !free.hold(wants)) {
-            *offer += 1;
-        }
-        let rest = free.get(*offer).and_then(|free| free.checked_sub(wants));
-        let (Some(rest), Some(task)) = (rest, tasks.next()) else {
-            unmatched.insert(**wants);
-            continue;
+    // Flows that were visited come again with their next turn, beside those that were not.
+    let mut fresh = pending.flows().peekable();
+    let mut visited: BinaryHeap<Reverse<(Turn, usize)>> = BinaryHeap::new();
+    let mut visits: Vec<Visit<'_>> = Vec::new();
+    loop {
+        let again = visited.peek().map(|Reverse((turn, _))| *turn);
+        let (turn, visit) = match (fresh.peek().map(|(turn, _)| *turn), again) {
+            (Some(new), again) if again.is_none_or(|again| new < again) => {
+                let Some((turn, groups)) = fresh.next() else { break };
+                visits.push(Visit::new(groups));
+                (turn, visits.len() - 1)
+            }
+            (_, Some(_)) => {
+                let Some(Reverse(next)) = visited.pop() else { break };
+                next
+            }
+            (_, None) => break,
         };
-        free[*offer] = rest;
-        placed[*offer].push(task);
-        if let Some(&next) = tasks.peek() {
-            heads.push(Reverse((next, walk)));
+        let found = visits[visit].next(|wants| {
+            let room = rooms.entry(*wants).or_default();
+            while free.get(*room).is_some_and(|free| !free.hold(wants)) {
+                *room += 1;
+            }
+            (*room < free.len()).then_some(*room)
+        });
+        if let Some((task, wants, offer)) = found {
+            if let Some(rest) = free[offer].checked_sub(&wants) {
+                free[offer] = rest;
+                placed[offer].push(task);
+                unplaced.entry(wants).and_modify(|tasks| *tasks -= 1);
+            }
+            visited.push(Reverse((turn.next(), visit)));
+        } else {
+            while free.get(room).is_some_and(|free| !free.hold(&least)) {
+                room += 1;
+            }
+            if room == free.len() {
+                break;
+            }
         }
     }
-    drop(walks);
 
     let mut matching = Matching::default();
     for (offer, tasks) in offers.iter().zip(placed) {
@@ -88,14 +111,54 @@ pub fn match_offers(offers: &[Offer], pending: &Queue) -> Matching {
             });
         }
     }
-    let sizes: Vec<Resources> = offers.iter().map(|offer| offer.free).collect();
-    matching.unmatched = unmatched.into_iter().map(|wants| (wants, Reason::of(&wants, &sizes))).collect();
+    let sizes = Sizes::of(offers.iter().map(|offer| offer.free));
+    let unmatched = unplaced.into_iter().filter(|(_, tasks)| *tasks > 0);
+    matching.unmatched = unmatched.map(|(wants, _)| (wants, sizes.reason(&wants))).collect();
     matching.unmatched.sort_unstable_by_key(|(wants, _)| *wants);
     matching
 }
 
+/// A flow during a round: its groups that may still fit, each with the tasks not placed yet.
+struct Visit<'a> {
+    groups: Vec<(Resources, Peekable<btree_set::Iter<'a, TaskId>>)>,
+    /// The oldest task of each, and whose it is.
+    heads: BinaryHeap<Reverse<(TaskId, usize)>>,
+}
+
+impl<'a> Visit<'a> {
+    fn new(groups: &'a Groups) -> Self {
+        let mut groups: Vec<_> =
+            groups.iter().map(|(&wants, tasks)| (wants, tasks.iter().peekable())).collect();
+        let head = |(group, (_, tasks)): (usize, &mut (_, Peekable<btree_set::Iter<'a, TaskId>>))| {
+            tasks.peek().map(|&&task| Reverse((task, group)))
+        };
+        let heads = groups.iter_mut().enumerate().filter_map(head).collect();
+        Self { groups, heads }
+    }
+
+    /// The oldest task for which there is room, what it asks for, and where the room is. Groups without are left
+    /// out from then on.
+    fn next(
+        &mut self,
+        mut room: impl FnMut(&Resources) -> Option<usize>,
+    ) -> Option<(TaskId, Resources, usize)> {
+        while let Some(Reverse((task, group))) = self.heads.pop() {
+            let (wants, tasks) = &mut self.groups[group];
+            if let Some(offer) = room(wants) {
+                tasks.next();
+                if let Some(&&next) = tasks.peek() {
+                    self.heads.push(Reverse((next, group)));
+                }
+                return Some((task, *wants, offer));
+            }
+        }
+        None
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use std::collections::HashSet;
     use std::fmt::Write;
 
     use proptest::prelude::*;
@@ -124,7 +187,7 @@ mod tests {
     fn queue(demands: &[(u64, u64)]) -> Queue {
         let mut queue = Queue::default();
         for (number, &(cpus, mem)) in (1..).zip(demands) {
-            queue.push(run().task(number), demand(cpus, mem));
+            queue.push(run().task(number), demand(cpus, mem), 0);
         }
         queue
     }

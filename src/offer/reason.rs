@@ -58,13 +58,20 @@ impl Kind {
         }
     }
 
-    /// An amount of this kind, as a document writes it.
+    /// An amount of this kind, as a document asks for it.
     #[expect(clippy::cast_precision_loss, reason = "milli-cpus of one machine are far below 2^52")]
-    fn written(self, amount: u64) -> String {
+    fn asked(self, amount: u64) -> String {
         match self {
             Self::Cpu => (amount as f64 / 1000.0).to_string(),
-            Self::Mem | Self::Disk => format!("{amount} MiB"),
-            Self::Gpus => amount.to_string(),
+            Self::Mem | Self::Disk | Self::Gpus => amount.to_string(),
+        }
+    }
+
+    /// An amount of this kind, as it is offered.
+    fn had(self, amount: u64) -> String {
+        match self {
+            Self::Cpu | Self::Gpus => self.asked(amount),
+            Self::Mem | Self::Disk => format!("{amount} MB"),
         }
     }
 }
@@ -80,23 +87,43 @@ impl fmt::Display for Kind {
     }
 }
 
-impl Reason {
-    /// Why `wants` fits none of `offers`; [`Reason::Outrun`] when it does fit one.
-    pub fn of(wants: &Resources, offers: &[Resources]) -> Self {
-        if offers.is_empty() {
-            return Self::NoOffers;
+/// What offers had, to tell why something fitted none.
+#[derive(Debug, Clone, Default)]
+pub struct Sizes {
+    all: Vec<Resources>,
+    /// The most of each kind.
+    largest: Resources,
+}
+
+impl Sizes {
+    /// Of these offers.
+    pub fn of(offers: impl Iterator<Item = Resources>) -> Self {
+        let all: Vec<Resources> = offers.collect();
+        let largest = all.iter().fold(Resources::default(), |largest, offer| largest.larger(offer));
+        Self { all, largest }
+    }
+
+    /// There was none.
+    pub fn is_empty(&self) -> bool {
+        self.all.is_empty()
+    }
+
+    /// Why `wants` fits none; [`Reason::Outrun`] when it does fit one.
+    pub fn reason(&self, wants: &Resources) -> Reason {
+        let offers = self.all.len();
+        if offers == 0 {
+            return Reason::NoOffers;
         }
-        let largest = offers.iter().fold(Resources::default(), |largest, offer| largest.larger(offer));
         for kind in Kind::ALL {
-            let (wants, largest) = (kind.of(wants), kind.of(&largest));
+            let (wants, largest) = (kind.of(wants), kind.of(&self.largest));
             if wants > largest {
-                return Self::TooMuch { kind, wants, largest, offers: offers.len() };
+                return Reason::TooMuch { kind, wants, largest, offers };
             }
         }
-        if offers.iter().any(|offer| offer.hold(wants)) {
-            Self::Outrun
+        if self.all.iter().any(|offer| offer.hold(wants)) {
+            Reason::Outrun
         } else {
-            Self::NotTogether { offers: offers.len() }
+            Reason::NotTogether { offers }
         }
     }
 }
@@ -105,19 +132,20 @@ impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match *self {
             Self::NoOffers => f.write_str("the cluster offers nothing now"),
-            Self::TooMuch { kind, wants, largest, offers: 1 } => {
-                write!(f, "{kind} {}: the one offer had {}", kind.written(wants), kind.written(largest))
+            Self::TooMuch { kind, wants, largest, offers } => {
+                let (wants, largest) = (kind.asked(wants), kind.had(largest));
+                match offers {
+                    1 => write!(f, "{kind} {wants}: the one offer in the last 60 s had {largest}"),
+                    _ => write!(
+                        f,
+                        "{kind} {wants}: the largest of {offers} offers in the last 60 s had {largest}"
+                    ),
+                }
             }
-            Self::TooMuch { kind, wants, largest, offers } => write!(
-                f,
-                "{kind} {}: the largest of {offers} offers had {}",
-                kind.written(wants),
-                kind.written(largest)
-            ),
             Self::NotTogether { offers } => {
-                write!(f, "none of {offers} offers had all that is asked for at once")
+                write!(f, "none of {offers} offers in the last 60 s had all that is asked for at once")
             }
-            Self::Outrun => f.write_str("older tasks came first"),
+            Self::Outrun => f.write_str("it would fit: others came first"),
         }
     }
 }

@@ -103,6 +103,7 @@ impl Reader<'_> {
             Borges::Backoff => self.set(&mut asked.policy.backoff, param, values::backoff),
             Borges::Timeout => asked.policy.timeout = self.value(param, values::duration),
             Borges::OnPartition => self.set(&mut asked.policy.on_partition, param, values::on_partition),
+            Borges::Priority => self.set(&mut asked.policy.priority, param, values::priority),
             Borges::Requires => self.refer(asked, Order::Requires, param),
             Borges::After => self.refer(asked, Order::After, param),
             Borges::Before => self.refer(asked, Order::Before, param),

@@ -33,6 +33,7 @@ pub(super) enum Borges {
     Backoff,
     Timeout,
     OnPartition,
+    Priority,
     Requires,
     After,
     Before,
@@ -50,7 +51,7 @@ impl Borges {
     }
 }
 
-const BORGES: [(&str, Borges); 18] = [
+const BORGES: [(&str, Borges); 19] = [
     (":cpu", Borges::Cpus),
     (":cpus", Borges::Cpus),
     (":mem", Borges::Mem),
@@ -62,6 +63,7 @@ const BORGES: [(&str, Borges); 18] = [
     (":backoff", Borges::Backoff),
     (":timeout", Borges::Timeout),
     (":on-partition", Borges::OnPartition),
+    (":priority", Borges::Priority),
     (":requires", Borges::Requires),
     (":after", Borges::After),
     (":before", Borges::Before),
@@ -107,7 +109,7 @@ pub(super) const RESULTS: [&str; 23] = [
 ];
 
 /// Keys that change what runs, and are not built yet, each with the values that ask for nothing.
-const UNBUILT: [(&str, &[&str]); 41] = [
+const UNBUILT: [(&str, &[&str]); 40] = [
     (":var", &[]),
     (":session", &["none"]),
     (":cache", &["no"]),
@@ -128,7 +130,6 @@ const UNBUILT: [(&str, &[&str]); 41] = [
     (":constraint", &[]),
     (":containerizer", &[]),
     (":uri", &[]),
-    (":priority", &["0"]),
     (":python", &[]),
     (":ruby", &[]),
     (":perl", &[]),

@@ -100,6 +100,12 @@ pub(super) fn on_partition(text: &str) -> Result<OnPartition, Help> {
     }
 }
 
+/// `:priority`.
+pub(super) fn priority(text: &str) -> Result<i32, Help> {
+    text.parse()
+        .map_err(|_| "Write a whole number: `0` is what all have, what has more comes first.".to_owned())
+}
+
 /// `:env A=1 B="two words"`.
 pub(super) fn environment(text: &str) -> Result<Vec<(String, String)>, Help> {
     let help = || {
@@ -172,6 +178,14 @@ mod tests {
         assert_eq!(backoff("10m").unwrap().longest, Duration::from_secs(600));
         for wrong in ["", "soon", "5s 0.5", "5s 2 1s", "5s 2 10m more"] {
             assert!(backoff(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn priorities() {
+        assert_eq!(["0", "10", "-3"].map(priority), [Ok(0), Ok(10), Ok(-3)]);
+        for wrong in ["", "high", "1.5", "99999999999"] {
+            assert!(priority(wrong).is_err(), "{wrong}");
         }
     }
 

@@ -10,7 +10,7 @@ use redb::{
 };
 
 use super::packed::{TOGETHER, pack, unpack};
-use super::record::{Meant, Value};
+use super::record::{Meant, Named, Value};
 use super::{Contents, Entry, Intent, RunMark, RunRecord, Store, StoreError, TaskRecord, Write, launch_key};
 use crate::task::{LaunchId, RunId, TaskId};
 
@@ -26,8 +26,10 @@ const TASKS: TableDefinition<[u8; 24], &[u8]> = TableDefinition::new("tasks");
 const MARKS: TableDefinition<[u8; 16], &[u8]> = TableDefinition::new("marks");
 /// Number of the first → entries, packed.
 const ENTRIES: TableDefinition<u64, &[u8]> = TableDefinition::new("entries");
+/// Name → value, for what there is one of. Only read: an older Borges wrote it.
+const OLD_SINGLE: TableDefinition<&str, &str> = TableDefinition::new("single");
 /// Name → value, for what there is one of.
-const SINGLE: TableDefinition<&str, &str> = TableDefinition::new("single");
+const SINGLE: TableDefinition<&str, &[u8]> = TableDefinition::new("named");
 /// The name of the framework id among those.
 const FRAMEWORK: &str = "framework";
 
@@ -111,7 +113,8 @@ impl DurableStore {
                         forget_entries(&mut told, &runs)?;
                     }
                     Write::Framework(id) => {
-                        transaction.open_table(SINGLE)?.insert(FRAMEWORK, id.as_str())?;
+                        let named = Named(id.clone()).to_bytes().map_err(Fault::Value)?;
+                        transaction.open_table(SINGLE)?.insert(FRAMEWORK, named.as_slice())?;
                     }
                 }
             }
@@ -158,8 +161,13 @@ impl DurableStore {
             let entries = unpack(first.value(), packed.value()).map_err(Fault::Value)?;
             contents.last_entry = entries.last().map_or(0, Entry::seq);
         }
-        if let Some(single) = existing(transaction.open_table(SINGLE))? {
+        if let Some(single) = existing(transaction.open_table(OLD_SINGLE))? {
             contents.framework = single.get(FRAMEWORK)?.map(|id| id.value().to_owned());
+        }
+        if let Some(single) = existing(transaction.open_table(SINGLE))?
+            && let Some(named) = single.get(FRAMEWORK)?
+        {
+            contents.framework = Some(Named::from_bytes(named.value()).map_err(Fault::Value)?.0);
         }
         Ok(contents)
     }

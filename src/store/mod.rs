@@ -8,6 +8,7 @@
 //! | `record` | what is stored, and its bytes, version first |
 //! | `entry` | what has happened, as it is told |
 //! | `retention` | which ended runs are kept no longer (pure) |
+//! | `first` | runs as the first version stored them |
 //! | `check` | whether a store is whole |
 //! | `packed` | entries in the bytes they are stored in |
 //! | `durable` | on disk, by redb |
@@ -16,6 +17,7 @@
 mod check;
 mod durable;
 mod entry;
+mod first;
 mod memory;
 mod packed;
 mod record;

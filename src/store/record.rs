@@ -10,8 +10,8 @@ use jiff::Timestamp;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use super::StoreError;
 use super::entry::Entry;
+use super::{StoreError, first};
 use crate::task::{Edge, History, LaunchId, RunId, RunState, State, TaskId, TaskSpec};
 
 /// A run, as it was accepted.
@@ -145,12 +145,25 @@ fn damaged<V: Value>(error: &postcard::Error) -> StoreError {
 
 impl Value for RunRecord {
     const NAME: &'static str = "run";
+    const VERSION: u8 = 2;
+
+    fn older(version: u8, fields: &[u8]) -> Option<postcard::Result<Self>> {
+        (version == 1).then(|| postcard::from_bytes::<first::Run>(fields).map(Self::from))
+    }
 }
 
 /// What is stored of an intent, by its launch.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Meant {
     pub(super) agent: Option<String>,
+}
+
+/// Something there is one of.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Named(pub(super) String);
+
+impl Value for Named {
+    const NAME: &'static str = "framework's id";
 }
 
 impl Value for Meant {

@@ -19,6 +19,8 @@ pub struct Policy {
     pub timeout: Option<Duration>,
     /// `:on-partition`.
     pub on_partition: OnPartition,
+    /// `:priority`: what has more of it is launched first.
+    pub priority: i32,
 }
 
 /// What success means.

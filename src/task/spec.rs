@@ -102,6 +102,17 @@ impl Resources {
         })
     }
 
+    /// The smaller of the two in each kind.
+    #[must_use]
+    pub fn smaller(&self, other: &Self) -> Self {
+        Self {
+            milli_cpus: self.milli_cpus.min(other.milli_cpus),
+            mem: self.mem.min(other.mem),
+            disk: self.disk.min(other.disk),
+            gpus: self.gpus.min(other.gpus),
+        }
+    }
+
     /// The larger of the two in each kind.
     #[must_use]
     pub fn larger(&self, other: &Self) -> Self {

@@ -217,7 +217,9 @@ impl Handler<ConnectionLost> for Scheduler {
     type Result = ();
 
     fn handle(&mut self, ConnectionLost { reason }: ConnectionLost, _: &mut Context<Self>) {
-        self.trouble = Some(reason);
+        // Out of reach since the first time.
+        let since = self.trouble.as_ref().map_or_else(|| self.wires.clock.elapsed(), |(_, since)| *since);
+        self.trouble = Some((reason, since));
         self.rounds = None;
         self.market.lost();
     }

@@ -114,7 +114,6 @@ impl Handler<Matched> for Scheduler {
     type Result = ();
 
     fn handle(&mut self, Matched { matching, ahead }: Matched, ctx: &mut Context<Self>) {
-        self.why = matching.unmatched.into_iter().collect();
         let declined: Vec<String> =
             matching.declined.into_iter().filter(|offer| self.market.remove(offer).is_some()).collect();
         if !declined.is_empty() {

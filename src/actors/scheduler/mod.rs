@@ -6,6 +6,7 @@
 //! | file | |
 //! |---|---|
 //! | `people` | what people ask: submit, kill, what waits, what was written |
+//! | `why` | why tasks wait |
 //! | `queries` | what people ask about runs and tasks |
 //! | `totals` | how many there are of everything |
 //! | `tasks` | what happens to tasks, and what follows for those that wait for them |
@@ -24,6 +25,7 @@ mod restore;
 mod retention;
 mod tasks;
 mod totals;
+mod why;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::rc::Rc;
@@ -36,14 +38,13 @@ use super::connection::{Broken, Request};
 use super::counters::Counters;
 use super::keeper::Unsaved;
 use super::market::Market;
-use super::matcher::{Dequeue, Enqueue, MatchNow, Matcher};
+use super::matcher::{Asked, Dequeue, Enqueue, MatchNow, Matcher};
 use super::run::{Row, Run, TaskView};
 use super::supervisor::{Supervisor, Wires};
 use super::{tell, tell_recipient};
 use crate::config::Keep;
-use crate::offer::Reason;
 use crate::store::{Contents, RunRecord};
-use crate::task::{LaunchId, Reminders, Resources, Rounds, RunId, State, TaskId};
+use crate::task::{LaunchId, Reminders, Rounds, RunId, State, TaskId};
 
 pub(in crate::actors) use parcels::ReadParcel;
 pub(in crate::actors) use queries::{ListRunning, ListRuns, ListTasks, ShowRun, ShowTask};
@@ -67,11 +68,11 @@ pub(super) struct Scheduler {
     intended: HashMap<LaunchId, String>,
     /// How many tasks wait for an offer.
     waiting: usize,
-    /// Why the last round did not place what asks for this.
-    why: HashMap<Resources, Reason>,
     market: Market,
-    /// Why there is no subscription, when there is none.
-    trouble: Option<String>,
+    /// Why there is no subscription, when there is none, and since when.
+    trouble: Option<(String, Duration)>,
+    /// Whose resources are asked for.
+    role: String,
     matcher: Addr<Matcher>,
     /// What was submitted under a key of the client's.
     keys: HashMap<String, Arc<RunRecord>>,
@@ -101,6 +102,7 @@ impl Scheduler {
         matcher: Addr<Matcher>,
         counters: Arc<Counters>,
         keep: Keep,
+        role: String,
         wires: Rc<Wires>,
     ) -> Self {
         Self {
@@ -109,9 +111,9 @@ impl Scheduler {
             reviving: BTreeSet::new(),
             intended: HashMap::new(),
             waiting: 0,
-            why: HashMap::new(),
             market: Market::default(),
-            trouble: Some("the cluster has not answered yet".to_owned()),
+            trouble: Some(("it has not answered yet".to_owned(), wires.clock.elapsed())),
+            role,
             matcher,
             keys: HashMap::new(),
             questions: Reminders::default(),
@@ -165,7 +167,11 @@ impl Scheduler {
             return;
         }
         self.market.hear_news();
-        let asked = tasks.into_iter().filter_map(|id| Some((id, self.task(id)?.spec.resources))).collect();
+        let asked = |task| {
+            let spec = self.task(task)?.spec;
+            Some(Asked { task, wants: spec.resources, priority: spec.policy.priority })
+        };
+        let asked = tasks.into_iter().filter_map(asked).collect();
         tell(&self.matcher, Enqueue(asked));
     }
 
@@ -197,18 +203,19 @@ impl Scheduler {
         self.count_waiting(id, before, after);
     }
 
-    /// Why what asks for this waits for an offer, in the document's words.
-    fn reason(&self, wants: &Resources) -> String {
-        match (&self.trouble, self.why.get(wants)) {
-            (Some(trouble), _) => trouble.clone(),
-            (None, Some(reason)) => reason.to_string(),
-            (None, None) => "the cluster has offered nothing since".to_owned(),
-        }
-    }
-
     /// Something could not be saved: nothing can be promised any more.
     fn fail(&self, unsaved: &Unsaved) {
         let _nobody = self.wires.broken.send(Broken { reason: unsaved.to_string() });
+    }
+}
+
+impl Drop for Scheduler {
+    /// One that dies of a bug leaves nobody to run anything: the program ends, and its next start takes all up again.
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let _nobody =
+                self.wires.broken.send(Broken { reason: "the scheduler has died of a bug".to_owned() });
+        }
     }
 }
 

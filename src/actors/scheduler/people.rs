@@ -12,9 +12,10 @@ use futures_util::future::{FutureExt, join_all, ready};
 use super::super::connection::Request;
 use super::super::keeper::Unsaved;
 use super::super::run::{Run, TaskView};
-use super::super::supervisor::frame;
+use super::super::supervisor::{Happened, frame};
 use super::Scheduler;
 use crate::mesos::{Chunk, Place, SandboxError, SandboxFile};
+use crate::offer::Why;
 use crate::spec::Plan;
 use crate::store::{RunMark, RunRecord, Write};
 use crate::task::{Input, LaunchId, Resources, RunId, State, TaskId};
@@ -57,9 +58,9 @@ pub(in crate::actors) enum Unaccepted {
     KeyReused(RunId),
 }
 
-/// End this task; answered `false` when there is no such task.
+/// End this task; answered once that wish is saved, with `false` when there is no such task.
 #[derive(Debug, Message)]
-#[rtype(result = "bool")]
+#[rtype(result = "Result<bool, Unsaved>")]
 pub(in crate::actors) struct KillTask(pub(in crate::actors) TaskId);
 
 /// End every task of this run; answered once that wish is saved, with `false` when there is no such run.
@@ -214,12 +215,21 @@ impl Handler<SubmitDocument> for Scheduler {
 }
 
 impl Handler<KillTask> for Scheduler {
-    type Result = bool;
+    type Result = ResponseFuture<Result<bool, Unsaved>>;
 
-    fn handle(&mut self, KillTask(id): KillTask, ctx: &mut Context<Self>) -> bool {
-        let known = self.task(id).is_some();
+    fn handle(&mut self, KillTask(id): KillTask, ctx: &mut Context<Self>) -> Self::Result {
+        if self.task(id).is_none() {
+            return Box::pin(ready(Ok(false)));
+        }
+        if let Some(supervisor) = self.supervisors.get(&id) {
+            // It answers when it has saved; one that dies meanwhile has not.
+            let asked = supervisor.send(Happened(Input::KillAsked));
+            return Box::pin(asked.map(|asked| asked.map(|()| true).map_err(|_| Unsaved::Closed)));
+        }
         self.happen(id, Input::KillAsked, ctx);
-        known
+        // Saves keep their order: when this one is answered, so is what came of it.
+        let saved = self.wires.keeper.save(Vec::new(), Vec::new());
+        Box::pin(saved.map(|saved| saved.map(|_| true)))
     }
 }
 
@@ -304,6 +314,7 @@ impl Handler<ListWaiting> for Scheduler {
     fn handle(&mut self, ListWaiting(id): ListWaiting, _: &mut Context<Self>) -> Vec<Waiting> {
         let now = self.wires.clock.elapsed();
         let Some(run) = self.runs.get(&id) else { return Vec::new() };
+        let offered = self.offered();
         // What asks for the same waits for the same reason.
         let mut groups: HashMap<Resources, Waiting> = HashMap::new();
         for TaskView { spec, row, .. } in run.tasks().filter(|task| task.row.state == State::Queued) {
@@ -313,7 +324,7 @@ impl Handler<ListWaiting> for Scheduler {
                 line: spec.line,
                 waited,
                 tasks: 0,
-                reason: self.reason(&spec.resources),
+                reason: Why::queued(&spec.resources, &offered).to_string(),
             });
             group.tasks += 1;
             if waited > group.waited {

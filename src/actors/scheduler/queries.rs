@@ -7,6 +7,7 @@ use utoipa::ToSchema;
 
 use super::super::run::{Run, TaskView};
 use super::Scheduler;
+use crate::offer::Offered;
 use crate::task::{RunId, RunState, State, TaskId};
 
 /// Which runs are there? Newest first, those before `before`, at most `limit`.
@@ -84,8 +85,11 @@ pub struct TaskShown {
     pub exit_code: Option<i32>,
     /// What the cluster said of it last, in words.
     pub message: Option<String>,
-    /// Why it waits, if it waits.
+    /// Why it does not run, if it does not run yet.
     pub reason: Option<String>,
+    /// How long it is in its state, in seconds, as far as this server has seen.
+    #[serde(default)]
+    pub seconds: u64,
 }
 
 impl Scheduler {
@@ -100,29 +104,8 @@ impl Scheduler {
         }
     }
 
-    fn show_task(&self, run: &Run, task: TaskView<'_>) -> TaskShown {
+    fn show_task(&self, run: &Run, task: TaskView<'_>, offered: &Offered<'_>) -> TaskShown {
         let TaskView { id, spec, row } = task;
-        let reason = match row.state {
-            State::Queued => Some(self.reason(&spec.resources)),
-            State::Blocked => {
-                let names: Vec<_> = run
-                    .waits_for(id.number)
-                    .filter_map(|number| run.task(number))
-                    .map(|task| format!("`{}` (line {})", task.spec.block, task.spec.line))
-                    .collect();
-                Some(format!("waits for {}", names.join(", ")))
-            }
-            State::Held => Some("waits for approval".to_owned()),
-            State::Delayed => Some("waits before it is launched again".to_owned()),
-            State::Launching
-            | State::Running
-            | State::Unreachable
-            | State::Killing
-            | State::Finished
-            | State::Failed
-            | State::Killed
-            | State::Skipped => None,
-        };
         TaskShown {
             task: id.to_string(),
             run: id.run,
@@ -134,7 +117,8 @@ impl Scheduler {
             agent: row.agent.clone(),
             exit_code: row.history.exit_code,
             message: row.message.clone(),
-            reason,
+            reason: self.why(run, task, offered),
+            seconds: self.wires.clock.elapsed().saturating_sub(row.since).as_secs(),
         }
     }
 }
@@ -169,12 +153,13 @@ impl Handler<ListTasks> for Scheduler {
         };
         ids.retain(|id| after.is_none_or(|after| *id >= after.run));
         ids.sort_unstable();
+        let offered = self.offered();
         ids.iter()
             .filter_map(|id| self.runs.get(id))
             .flat_map(|run| run.tasks().map(move |task| (run, task)))
             .filter(|(_, task)| after.is_none_or(|after| task.id > after))
             .take(limit)
-            .map(|(run, task)| self.show_task(run, task))
+            .map(|(run, task)| self.show_task(run, task, &offered))
             .collect()
     }
 }
@@ -199,6 +184,6 @@ impl Handler<ShowTask> for Scheduler {
 
     fn handle(&mut self, ShowTask(id): ShowTask, _: &mut Context<Self>) -> Option<TaskShown> {
         let run = self.runs.get(&id.run)?;
-        Some(self.show_task(run, run.task(id.number)?))
+        Some(self.show_task(run, run.task(id.number)?, &self.offered()))
     }
 }

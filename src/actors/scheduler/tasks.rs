@@ -73,7 +73,9 @@ impl Scheduler {
     pub(super) fn changed(&mut self, task: TaskRecord, ctx: &mut Context<Self>) {
         let TaskRecord { id, state, history, agent, message } = task;
         self.watch_for_silence(id.launch(history.attempt), state);
-        self.set_row(id, |row| *row = Row { state, history, agent, message, since: row.since });
+        self.set_row(id, |row| {
+            *row = Row { state, history, agent, message, since: row.since, resumes: row.resumes };
+        });
         if state.is_final() {
             self.supervisors.remove(&id);
         }
@@ -128,7 +130,9 @@ impl Handler<TaskQueued> for Scheduler {
 impl Handler<TaskChanged> for Scheduler {
     type Result = ();
 
-    fn handle(&mut self, TaskChanged(task): TaskChanged, ctx: &mut Context<Self>) {
+    fn handle(&mut self, TaskChanged { task, resumes }: TaskChanged, ctx: &mut Context<Self>) {
+        let id = task.id;
+        self.set_row(id, |row| row.resumes = resumes);
         self.changed(task, ctx);
     }
 }

@@ -56,7 +56,7 @@ impl Handler<AddUp> for Scheduler {
             tasks: tasks.into_iter().collect(),
             offers_held: self.market.held(),
             framework: self.market.framework.clone(),
-            trouble: self.trouble.clone(),
+            trouble: self.trouble.as_ref().map(|(why, _)| why.clone()),
             silence: counters.silence(now),
         })
     }

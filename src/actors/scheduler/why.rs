@@ -1,0 +1,57 @@
+//! Why tasks wait: what is known is put together here, and `offer::Why` says it.
+
+use std::time::Duration;
+
+use super::super::run::{Run, TaskView};
+use super::Scheduler;
+use crate::offer::{Offered, Other, Since, Why};
+use crate::task::State;
+
+impl Scheduler {
+    /// Since when something is so that began at that time of the clock.
+    fn since(&self, began: Duration) -> Since {
+        let clock = &self.wires.clock;
+        let ago = clock.elapsed().saturating_sub(began);
+        let now = clock.now();
+        Since { at: now.saturating_sub(ago).unwrap_or(now), ago }
+    }
+
+    /// What the cluster has offered of late.
+    pub(super) fn offered(&self) -> Offered<'_> {
+        let trouble = self.trouble.as_ref().map(|(why, since)| (why.as_str(), self.since(*since)));
+        let recent = self.market.recent(self.wires.clock.elapsed());
+        Offered { trouble, role: &self.role, recent, last: self.since(self.market.last_seen()) }
+    }
+
+    /// Why a task does not run; `None` for one that runs, or has ended.
+    pub(super) fn why(&self, run: &Run, task: TaskView<'_>, offered: &Offered<'_>) -> Option<String> {
+        let TaskView { id, spec, row } = task;
+        let agent = row.agent.as_deref().unwrap_or("?");
+        let why = match row.state {
+            State::Queued => {
+                return Some(format!("line {}, {}", spec.line, Why::queued(&spec.resources, offered)));
+            }
+            State::Blocked => Why::Blocks(
+                run.waits_for(id.number)
+                    .filter_map(|number| run.task(number))
+                    .map(|other| Other {
+                        block: &other.spec.block,
+                        line: other.spec.line,
+                        state: other.row.state,
+                    })
+                    .collect(),
+            ),
+            State::Held => Why::Approval,
+            State::Delayed => {
+                let now = self.wires.clock.elapsed();
+                let left = row.resumes.map_or(Duration::ZERO, |resumes| resumes.saturating_sub(now));
+                Why::BacksOff { left, launch: row.history.attempt, exit_code: row.history.exit_code }
+            }
+            State::Launching => Why::Unheard(agent, self.since(row.since)),
+            State::Unreachable => Why::Unreached(agent, self.since(row.since)),
+            State::Killing => Why::Ending(self.since(row.since)),
+            State::Running | State::Finished | State::Failed | State::Killed | State::Skipped => return None,
+        };
+        Some(why.to_string())
+    }
+}

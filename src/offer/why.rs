@@ -1,0 +1,196 @@
+//! Why a task does not run yet, in the document's words: pure, over what is known.
+
+use std::fmt;
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::reason::{Reason, Sizes};
+use crate::task::{Resources, State};
+
+/// Offers that count for a reason are at most so old.
+pub const WINDOW: Duration = Duration::from_secs(60);
+
+/// Since when something is so.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Since {
+    /// The time of day.
+    pub at: Timestamp,
+    /// How long ago that is.
+    pub ago: Duration,
+}
+
+/// What is known of what a cluster has offered.
+#[derive(Debug, Clone)]
+pub struct Offered<'a> {
+    /// Why there is no subscription, and since when; `None` where there is one.
+    pub trouble: Option<(&'a str, Since)>,
+    /// Whose resources are asked for.
+    pub role: &'a str,
+    /// What the offers of the last [`WINDOW`] had.
+    pub recent: Sizes,
+    /// When the last one came, or, without any, when the subscription began.
+    pub last: Since,
+}
+
+/// Another block that is waited for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Other<'a> {
+    /// Its name.
+    pub block: &'a str,
+    /// Its line.
+    pub line: u32,
+    /// Where it stands.
+    pub state: State,
+}
+
+/// Why a task does not run yet.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Why<'a> {
+    /// There is no cluster.
+    OutOfReach(&'a str, Since),
+    /// Nothing was offered of late.
+    NoOffers(&'a str, Since),
+    /// What was offered did not do.
+    Offers(Reason),
+    /// It waits for others.
+    Blocks(Vec<Other<'a>>),
+    /// It waits for a person.
+    Approval,
+    /// The pause before another launch.
+    BacksOff {
+        /// What is left of it.
+        left: Duration,
+        /// The launch that ended.
+        launch: u32,
+        /// With this code, if it had one.
+        exit_code: Option<i32>,
+    },
+    /// It was accepted, and nothing was heard of it yet.
+    Unheard(&'a str, Since),
+    /// Nobody can tell whether it runs.
+    Unreached(&'a str, Since),
+    /// It is to end.
+    Ending(Since),
+}
+
+impl<'a> Why<'a> {
+    /// Why what asks for `wants` has no offer.
+    pub fn queued(wants: &Resources, offered: &Offered<'a>) -> Self {
+        if let Some((trouble, since)) = offered.trouble {
+            Self::OutOfReach(trouble, since)
+        } else if offered.recent.is_empty() {
+            Self::NoOffers(offered.role, offered.last)
+        } else {
+            Self::Offers(offered.recent.reason(wants))
+        }
+    }
+}
+
+impl fmt::Display for Since {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:.0} ({} s)", self.at, self.ago.as_secs())
+    }
+}
+
+impl fmt::Display for Why<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::OutOfReach(trouble, since) => {
+                write!(f, "the cluster is out of reach since {since}: {trouble}")
+            }
+            Self::NoOffers(role, since) => write!(f, "no offers for role `{role}` since {since}"),
+            Self::Offers(reason) => reason.fmt(f),
+            Self::Blocks(others) => {
+                f.write_str("waits for block ")?;
+                for (place, Other { block, line, state }) in others.iter().enumerate() {
+                    let comma = if place > 0 { ", " } else { "" };
+                    write!(f, "{comma}`{block}` (line {line}, {state})")?;
+                }
+                Ok(())
+            }
+            Self::Approval => f.write_str("waits for approval"),
+            Self::BacksOff { left, launch, exit_code } => {
+                // The second that is begun counts.
+                let seconds = left.as_millis().div_ceil(1000);
+                write!(f, "backs off for {seconds} s more: launch {launch} ended")?;
+                exit_code.map_or(Ok(()), |code| write!(f, " with exit code {code}"))
+            }
+            Self::Unheard(agent, since) => {
+                write!(f, "agent `{agent}` was asked to start it at {since}, and has not answered yet")
+            }
+            Self::Unreached(agent, since) => {
+                write!(f, "agent `{agent}` is out of reach since {since}: it may run there still")
+            }
+            Self::Ending(since) => write!(f, "was told to end at {since}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fmt::Write;
+
+    use super::*;
+
+    fn since(seconds: u64) -> Since {
+        let now = Timestamp::from_second(1_795_677_131).unwrap();
+        Since { at: now - Duration::from_secs(seconds), ago: Duration::from_secs(seconds) }
+    }
+
+    fn amount(milli_cpus: u64, mem: u64) -> Resources {
+        Resources { milli_cpus, mem, ..Resources::default() }
+    }
+
+    #[test]
+    fn table() {
+        let seven = [2812, 100, 64, 64, 64, 64, 64].map(|mem| amount(4000, mem));
+        let offered = |recent: &[Resources]| Offered {
+            trouble: None,
+            role: "x",
+            recent: Sizes::of(recent.iter().copied()),
+            last: since(95),
+        };
+        let lost = Offered { trouble: Some(("`m:5050` does not answer", since(70))), ..offered(&seven) };
+        let fetch = Other { block: "fetch", line: 3, state: State::Running };
+        let clean = Other { block: "clean", line: 9, state: State::Blocked };
+        let left = Duration::from_millis(11_001);
+        let cases: [Why<'_>; 14] = [
+            Why::queued(&amount(1000, 4096), &offered(&seven)),
+            Why::queued(&amount(1000, 4096), &offered(&seven[..1])),
+            Why::queued(&amount(4500, 64), &offered(&seven)),
+            Why::queued(&amount(1000, 64), &offered(&seven)),
+            Why::queued(&amount(1000, 64), &offered(&[amount(4000, 32), amount(100, 4096)])),
+            Why::queued(&amount(1000, 64), &offered(&[])),
+            Why::queued(&amount(1000, 64), &lost),
+            Why::Blocks(vec![fetch]),
+            Why::Blocks(vec![fetch, clean]),
+            Why::Approval,
+            Why::BacksOff { left, launch: 2, exit_code: Some(3) },
+            Why::BacksOff { left: Duration::ZERO, launch: 1, exit_code: None },
+            Why::Unheard("a1", since(4)),
+            Why::Unreached("a1", since(300)),
+        ];
+        let mut table = String::new();
+        for why in cases {
+            writeln!(table, "{why}").unwrap();
+        }
+        insta::assert_snapshot!(table, @r"
+        :mem 4096: the largest of 7 offers in the last 60 s had 2812 MB
+        :mem 4096: the one offer in the last 60 s had 2812 MB
+        :cpu 4.5: the largest of 7 offers in the last 60 s had 4
+        it would fit: others came first
+        none of 2 offers in the last 60 s had all that is asked for at once
+        no offers for role `x` since 2026-11-26T07:10:36Z (95 s)
+        the cluster is out of reach since 2026-11-26T07:11:01Z (70 s): `m:5050` does not answer
+        waits for block `fetch` (line 3, running)
+        waits for block `fetch` (line 3, running), `clean` (line 9, blocked)
+        waits for approval
+        backs off for 12 s more: launch 2 ended with exit code 3
+        backs off for 0 s more: launch 1 ended
+        agent `a1` was asked to start it at 2026-11-26T07:12:07Z (4 s), and has not answered yet
+        agent `a1` is out of reach since 2026-11-26T07:07:11Z (300 s): it may run there still
+        ");
+        assert_eq!(Why::Ending(since(4)).to_string(), "was told to end at 2026-11-26T07:12:07Z (4 s)");
+    }
+}

@@ -1,0 +1,61 @@
+//! Runs as the first version stored them: a policy had no priority.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use jiff::Timestamp;
+use serde::Deserialize;
+
+use super::record::RunRecord;
+use crate::task::{Backoff, Command, Edge, Ensure, OnPartition, Policy, Resources, RunId, TaskSpec, Tries};
+
+#[derive(Deserialize)]
+pub(super) struct Run {
+    id: RunId,
+    accepted: Timestamp,
+    title: String,
+    document: Bytes,
+    key: Option<String>,
+    tasks: Vec<Task>,
+    edges: Vec<Edge>,
+}
+
+#[derive(Deserialize)]
+struct Task {
+    number: u32,
+    block: Arc<str>,
+    line: u32,
+    index: u32,
+    command: Command,
+    resources: Resources,
+    policy: Terms,
+    held: bool,
+}
+
+#[derive(Deserialize)]
+struct Terms {
+    ensure: Ensure,
+    retry: Tries,
+    retry_on: Vec<i32>,
+    backoff: Backoff,
+    timeout: Option<Duration>,
+    on_partition: OnPartition,
+}
+
+impl From<Run> for RunRecord {
+    fn from(run: Run) -> Self {
+        let Run { id, accepted, title, document, key, tasks, edges } = run;
+        let tasks = tasks.into_iter().map(|task| Arc::new(task.into())).collect();
+        Self { id, accepted, title, document, key, tasks, edges }
+    }
+}
+
+impl From<Task> for TaskSpec {
+    fn from(task: Task) -> Self {
+        let Task { number, block, line, index, command, resources, policy, held } = task;
+        let Terms { ensure, retry, retry_on, backoff, timeout, on_partition } = policy;
+        let policy = Policy { ensure, retry, retry_on, backoff, timeout, on_partition, priority: 0 };
+        Self { number, block, line, index, command, resources, policy, held }
+    }
+}
