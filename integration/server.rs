@@ -217,7 +217,10 @@ fn why_a_block_does_not_run_is_told() {
     let said = |task: u32| served.curl(&[], &format!("/tasks/{run}.{task}")).1;
     assert!(said(2).contains("waits for block `fetch` (line 2, running)"), "{}", said(2));
     let large = said(3);
-    assert!(large.contains("line 9, :mem 4096: the ") && large.contains(" in the last 60 s had 2"), "{large}");
+    assert!(
+        large.contains("line 9, :mem 4096: the ") && large.contains(" in the last 60 s had 2"),
+        "{large}"
+    );
     assert!(large.contains(" MB"), "{large}");
     let again = said(4);
     assert!(again.contains("backs off for ") && again.contains("launch 1 ended with exit code 3"), "{again}");

@@ -76,11 +76,11 @@ fn turn() -> Result<Turn, String> {
     let bytes = (fs::metadata(&store).map_err(said)?.blocks() * 512) as f64 / TASKS as f64;
 
     let begun = clock.elapsed();
-    let mut server = served.command().stderr(Stdio::piped()).spawn().map_err(said)?;
-    let log = server.stderr.take().ok_or("the log is there")?;
+    let mut program = served.command().stderr(Stdio::piped()).spawn().map_err(said)?;
+    let log = program.stderr.take().ok_or("the log is there")?;
     let found = until(log, "] Launching ");
     let first_launch = clock.elapsed().saturating_sub(begun).as_secs_f64();
-    server.kill().and_then(|()| server.wait()).map_err(said)?;
+    program.kill().and_then(|()| program.wait()).map_err(said)?;
     if !found {
         return Err("nothing was launched after the start".to_owned());
     }

@@ -8,14 +8,14 @@
 
 use std::fs::{self, DirBuilder, File};
 use std::io::{self, ErrorKind};
-use std::os::unix::fs::{DirBuilderExt, FileExt};
+use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt};
 use std::path::PathBuf;
 
 use super::master::{Chunk, FileKind, Place, SandboxError, SandboxFile};
 use crate::task::LaunchId;
 
 /// Copies of launches, by their names.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Copies {
     directory: PathBuf,
 }
@@ -132,6 +132,27 @@ impl Copies {
             }
             _ => None,
         }
+    }
+
+    /// Bytes on the disk of a whole copy.
+    pub(super) fn size(&self, place: &Place) -> u64 {
+        let files = self.whole(place).and_then(|whole| fs::read_dir(whole).ok()).into_iter().flatten();
+        files.flatten().filter_map(|file| file.metadata().ok()).map(|file| file.blocks() * 512).sum()
+    }
+
+    /// Removes what there is of a copy; that there is none is no error.
+    pub(super) fn remove(&self, place: &Place) -> io::Result<()> {
+        let there = |removed: io::Result<()>| match removed {
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+            removed => removed,
+        };
+        if let Some(want) = self.want_file(place) {
+            there(fs::remove_file(want))?;
+        }
+        for directory in [self.part(place), self.path(place)].into_iter().flatten() {
+            there(fs::remove_dir_all(directory))?;
+        }
+        Ok(())
     }
 
     /// Where the copy of a launch lies; `None` for an executor that is no launch of ours.

@@ -132,14 +132,13 @@ pub trait Sandbox {
     /// sandbox. Where that is nobody's but ours, nothing is to be done.
     fn keep(&self, _place: &Place) {}
 
-    /// How many bytes these sandboxes have on the disk in all; 0 where the cluster keeps and removes them itself,
-    /// as Mesos does.
+    /// How many bytes of our disk these sandboxes take in all, or what is kept of them.
     fn size(&self, _places: Vec<Place>) -> LocalBoxFuture<'static, u64> {
         Box::pin(ready(0))
     }
 
-    /// Removes these sandboxes, of launches that have ended: nobody will ask for them again. That one is not there
-    /// is no error. Where the cluster removes them itself, nothing is done.
+    /// Removes from our disk these sandboxes, or what is kept of them: their launches have ended, and nobody will ask
+    /// for them again. That one is not there is no error.
     fn discard(&self, _places: Vec<Place>) -> LocalBoxFuture<'static, io::Result<()>> {
         Box::pin(ready(Ok(())))
     }

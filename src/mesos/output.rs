@@ -17,7 +17,7 @@ use futures_util::future::{FutureExt, LocalBoxFuture, ready};
 use prost::Message;
 use tokio::io::AsyncWriteExt;
 use tokio::sync::Semaphore;
-use tokio::task::spawn_local;
+use tokio::task::{spawn_blocking, spawn_local};
 
 use super::agents::{Agent, Agents, encoded};
 use super::copies::Copies;
@@ -134,6 +134,21 @@ impl Sandbox for AgentSandbox {
             Ok(false) => {}
             Err(error) => log::error!("the output of {} cannot be copied: {error}", place.executor),
         }
+    }
+
+    /// Of the copies: the agents see to the sandboxes themselves.
+    fn size(&self, places: Vec<Place>) -> LocalBoxFuture<'static, u64> {
+        let copies = self.state.copies.clone();
+        let measure = move || places.iter().map(|place| copies.size(place)).sum();
+        spawn_blocking(measure).map(Result::unwrap_or_default).boxed_local()
+    }
+
+    fn discard(&self, places: Vec<Place>) -> LocalBoxFuture<'static, io::Result<()>> {
+        let copies = self.state.copies.clone();
+        let discard = move || places.iter().try_for_each(|place| copies.remove(place));
+        spawn_blocking(discard)
+            .map(|done| done.unwrap_or_else(|error| Err(io::Error::other(error))))
+            .boxed_local()
     }
 }
 
