@@ -12,7 +12,7 @@ use super::super::tell;
 use super::Scheduler;
 use crate::mesos::conditions::condition;
 use crate::mesos::{Event, StatusUpdate};
-use crate::store::{TaskRecord, Write};
+use crate::store::{RunMark, TaskRecord, Write};
 use crate::task::{Condition, Input, LaunchId, Round, Rounds, State, TaskId};
 
 /// How long a cluster may take to say something of a launch, or a kill, before it is asked.
@@ -106,6 +106,10 @@ impl Scheduler {
             && let Some(supervisor) = self.supervise(id)
         {
             tell(&supervisor, Happened(Input::PauseOver));
+        }
+        // It may have died of just that.
+        if self.runs.get(&id.run).is_some_and(|run| run.mark == Some(RunMark::KillAsked)) {
+            self.happen(id, Input::KillAsked, ctx);
         }
         self.trade();
     }

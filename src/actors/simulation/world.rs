@@ -90,11 +90,11 @@ impl World {
                 deeds.push_back((at + Duration::from_secs(rng.u64(0..90)), Deed::KillRun { run }));
             }
             if has_service {
-                services.push(run);
+                services.push((run, at.max(calm)));
             }
         }
-        for run in services {
-            deeds.push_back((calm + Duration::from_secs(100), Deed::KillRun { run }));
+        for (run, from) in services {
+            deeds.push_back((from + Duration::from_secs(100), Deed::KillRun { run }));
         }
         deeds.make_contiguous().sort_by_key(|(at, _)| *at);
         let deaths = if storm { rng.u32(0..4) } else { 0 };
