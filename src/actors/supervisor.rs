@@ -119,7 +119,11 @@ impl Supervisor {
             Input::Update(Condition::Gone) if is_planted(Bug::ChargesForTheCluster) => {
                 step(before, Input::Update(Condition::Failed), &history, &self.spec.policy)
             }
-            Input::Silence if is_planted(Bug::KillsOnce) => return Box::pin(ready(()).into_actor(self)),
+            Input::Silence | Input::Update(Condition::Running)
+                if before == State::Killing && is_planted(Bug::KillsOnce) =>
+            {
+                return Box::pin(ready(()).into_actor(self));
+            }
             input => step(before, input, &history, &self.spec.policy),
         };
         if is_planted(Bug::AcknowledgesFirst)

@@ -82,11 +82,11 @@ impl World {
             let (document, has_service) = document(&mut rng);
             let at = Duration::from_millis(rng.u64(0..60_000) * run as u64);
             deeds.push_back((at, Deed::Submit { run, document }));
-            if rng.u32(0..5) == 0 {
+            if rng.u32(0..3) == 0 {
                 let number = rng.u32(1..5);
                 deeds.push_back((at + Duration::from_secs(rng.u64(0..90)), Deed::KillTask { run, number }));
             }
-            if rng.u32(0..6) == 0 {
+            if rng.u32(0..4) == 0 {
                 deeds.push_back((at + Duration::from_secs(rng.u64(0..90)), Deed::KillRun { run }));
             }
             if has_service {
@@ -434,9 +434,9 @@ fn document(rng: &mut fastrand::Rng) -> (String, bool) {
         let mut arguments = String::new();
         let mut service = false;
         match rng.u32(0..12) {
-            0..3 => arguments += &format!(" :retry {}", rng.u32(1..4)),
+            0..2 => arguments += &format!(" :retry {}", rng.u32(1..4)),
             3 => arguments += " :retry 2 :retry-on 75 3",
-            4 => {
+            2 | 4 => {
                 arguments += " :ensure it-keeps-running";
                 service = true;
             }
