@@ -107,7 +107,6 @@ fn what_is_asked_wrongly_is_answered_with_what_to_write() {
         ("/%ff", 404, "There is no "),
         ("/tasks/%ff", 404, "There is no "),
         ("/nope", 404, "There is no `GET /nope`."),
-        (&format!("/org/{run}.org"), 404, "not built"),
         (&format!("/tasks/{run}.1/stdout?follow=yes"), 400, "write `1` or `0`"),
         (&format!("/tasks/{run}.1/stdout?attempt=9"), 404, "such launch"),
     ] {

@@ -15,9 +15,9 @@ use super::keeper::{Keeper, Unsaved};
 use super::matcher::Matcher;
 use super::parser::{ParseDocument, Parsed, Parser};
 use super::scheduler::{
-    Accepted, AddUp, Directory, KillRun, KillTask, Leave, ListFiles, ListRunning, ListRuns, ListTasks,
-    ListWaiting, Piece, ReadOutput, ReadParcel, RunShown, Scheduler, ShowRun, ShowTask, Submission,
-    SubmitDocument, TaskShown, Totals, Unaccepted, Waiting,
+    Accepted, AddUp, Directory, GatherYield, KillRun, KillTask, Leave, ListFiles, ListRunning, ListRuns,
+    ListTasks, ListWaiting, Piece, ReadOutput, ReadParcel, RunShown, Scheduler, ShowRun, ShowTask,
+    Submission, SubmitDocument, TaskShown, Totals, Unaccepted, Waiting, Yielded,
 };
 use super::supervisor::Wires;
 use crate::clock::Clock;
@@ -234,6 +234,11 @@ impl Engine {
     /// How many there are of everything, now.
     pub async fn totals(&self) -> Result<Totals, EngineError> {
         Ok(self.scheduler.send(AddUp(self.counters.clone())).await?)
+    }
+
+    /// What a run has yielded so far, for its document; `None` when there is no such run.
+    pub async fn yielded(&self, run: RunId) -> Result<Option<Yielded>, EngineError> {
+        Ok(self.scheduler.send(GatherYield(run)).await?)
     }
 
     /// What has happened since the start.

@@ -65,7 +65,7 @@ pub use engine::{Engine, EngineError, Parts, Reader, StartFailure};
 pub use feed::{Excerpt, Follower, Next};
 pub use keeper::Unsaved;
 pub use parser::{ParseDocument, Parsed};
-pub use scheduler::{Accepted, Directory, Piece, RunShown, Submission, TaskShown, Totals, Waiting};
+pub use scheduler::{Accepted, Directory, Piece, RunShown, Submission, TaskShown, Totals, Waiting, Yielded};
 
 /// Tells an actor something, and does not wait. The one place where a message can be lost: the actor is gone.
 fn tell<A, M>(to: &Addr<A>, message: M)

@@ -1,11 +1,12 @@
 //! One run as the scheduler keeps it: a row a task, the open waits, how many tasks are still open.
 
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::spec::Progress;
+use crate::spec::{Files, Progress, Values};
 use crate::store::{Intent, RunMark, RunRecord, TaskRecord};
-use crate::task::{History, Input, LaunchId, RunState, State, TaskId, TaskSpec, place};
+use crate::task::{Command, History, Input, LaunchId, RunState, State, TaskId, TaskSpec, place};
 
 /// A run.
 #[derive(Debug)]
@@ -18,6 +19,16 @@ pub(super) struct Run {
     pub(super) mark: Option<RunMark>,
     /// What its sandboxes and its document take, bytes; known some time after its end.
     pub(super) bytes: Option<u64>,
+    /// What its tasks have yielded, as far as anybody has asked.
+    pub(super) values: Values,
+    /// Why what some have yielded cannot be had.
+    pub(super) lost: BTreeMap<u32, String>,
+    /// What else went wrong with what some have yielded.
+    pub(super) troubles: BTreeMap<u32, String>,
+    /// The files it reads.
+    pub(super) files: Files,
+    /// Tasks of which what follows from their end is under way: a file is being written.
+    pub(super) settled: HashSet<u32>,
 }
 
 /// What the scheduler knows of a task.
@@ -54,7 +65,19 @@ impl Run {
             Row { state, history: History::default(), agent: None, message: None, since: now, resumes: None }
         };
         let rows: Vec<Row> = record.tasks.iter().map(row).collect();
-        Self { open: rows.len(), rows, progress, mark: None, bytes: None, record }
+        Self {
+            open: rows.len(),
+            rows,
+            progress,
+            mark: None,
+            bytes: None,
+            values: Values::new(),
+            lost: BTreeMap::new(),
+            troubles: BTreeMap::new(),
+            files: Files::new(),
+            settled: HashSet::new(),
+            record,
+        }
     }
 
     /// A run of an earlier life, as the store has it: `tasks` are those of it that had changed, `intents` its
@@ -107,6 +130,32 @@ impl Run {
 
     pub(super) fn row_mut(&mut self, number: u32) -> Option<&mut Row> {
         self.rows.get_mut(place(number)?)
+    }
+
+    /// The tasks whose values have to be read before those of `numbers` can be told, themselves included, each after
+    /// what it needs.
+    pub(super) fn unread(&self, numbers: impl IntoIterator<Item = u32>) -> Vec<u32> {
+        let mut unread = Vec::new();
+        let mut seen = HashSet::new();
+        // A task stands here twice: before what it needs is looked at, and after.
+        let mut open: Vec<(u32, bool)> = numbers.into_iter().map(|number| (number, false)).collect();
+        while let Some((number, ready)) = open.pop() {
+            if ready {
+                unread.push(number);
+            } else if !self.values.contains_key(&number)
+                && !self.lost.contains_key(&number)
+                && seen.insert(number)
+            {
+                open.push((number, true));
+                open.extend(self.record.recipes.needs(number).into_iter().map(|needed| (needed, false)));
+            }
+        }
+        unread
+    }
+
+    /// What is run for a task, once all that goes into it is known.
+    pub(super) fn command(&self, spec: &TaskSpec) -> Result<Command, String> {
+        self.record.recipes.command(spec, &self.values, &self.files)
     }
 
     /// Nothing more happens to any of its tasks.

@@ -11,6 +11,7 @@
 //! | `names` | names of rows and columns, taken off what goes in, put back on what comes out |
 //! | `finish` | what `:file` makes of a value |
 //! | `hash` | the hash of `#+RESULTS[hash]:` |
+//! | `reference` | what a variable refers to |
 //! | `element`, `index` | named elements → values, and parts of them |
 //! | `inserted` | a value → the text under `#+RESULTS:` |
 //! | `written` | results into a document |
@@ -42,6 +43,7 @@ mod lisps;
 mod names;
 mod native;
 mod read;
+mod reference;
 mod scripts;
 mod shells;
 pub mod text;
@@ -56,6 +58,7 @@ pub use hash::hash;
 pub use index::index;
 pub use inserted::{Insertion, NotInline};
 pub use languages::{BadLanguage, Language, Languages};
-pub use read::{read, script};
+pub use read::{evaluated, read, script};
+pub use reference::Reference;
 pub use value::Value;
 pub use written::{Outcome, Written, write};

@@ -42,7 +42,7 @@ pub fn script(text: &str) -> Value {
 
 /// Reads what Emacs would evaluate where it is data all the same: `'(…)`, `'a`. What would have to be evaluated
 /// stays a text.
-pub(super) fn evaluated(text: &str) -> Value {
+pub fn evaluated(text: &str) -> Value {
     if text.trim_matches(BLANK).is_empty() || number(text).is_some() {
         return read(text);
     }

@@ -89,6 +89,9 @@ pub(super) enum Command {
 pub(super) struct RunArguments {
     #[command(flatten)]
     pub(super) document: DocumentArguments,
+    /// Write the results into the document, as Emacs would
+    #[arg(long)]
+    pub(super) write: bool,
     /// End with exit code 3 when a block has waited this long for an offer (10m, 90s; seconds without unit)
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     pub(super) max_wait: Option<Duration>,
@@ -140,6 +143,9 @@ pub(super) struct SubmitArguments {
     /// Show the run until it ends: exit code 1 when a block failed
     #[arg(long)]
     pub(super) follow: bool,
+    /// The same, and write the results into the document, as Emacs would
+    #[arg(long, conflicts_with = "format")]
+    pub(super) write: bool,
     /// Only this block, and those it requires; may be repeated
     #[arg(long = "name", value_name = "BLOCK")]
     pub(super) names: Vec<String>,

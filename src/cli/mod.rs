@@ -10,6 +10,7 @@
 //! | `plan` | `borges plan` |
 //! | `blocks` | `borges blocks` |
 //! | `run` | `borges run` |
+//! | `rewrite` | a document with its results, in place of the document |
 //! | `submit` | `borges submit` |
 //! | `tasks` | `borges tasks` |
 //! | `logs` | `borges logs` |
@@ -42,6 +43,7 @@ mod output;
 mod plan;
 mod problems;
 mod progress;
+mod rewrite;
 mod run;
 mod serve;
 mod server;

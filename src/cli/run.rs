@@ -1,6 +1,7 @@
 //! `borges run`: a document here and now.
 
 use std::net::TcpListener;
+use std::path::Path;
 
 use super::arguments::RunArguments;
 use super::cluster::{self, Cluster};
@@ -9,6 +10,7 @@ use super::host::Host;
 use super::input::{self, Input};
 use super::problems;
 use super::progress;
+use super::rewrite::rewrite;
 use super::signals::Signals;
 use super::watch::{Lost, Watch};
 use crate::actors::{Engine, EngineError, ParseDocument, Parts, Reader, StartFailure, Submission};
@@ -22,10 +24,16 @@ use crate::task::Seal;
 
 /// Runs a document.
 pub(super) fn run(arguments: &RunArguments) -> Exit {
-    let input = match input::read(&arguments.document) {
+    if arguments.write && arguments.document.path == Path::new("-") {
+        eprintln!("stdin: error: `--write` wants a document that lies in a file");
+        return Exit::Wrong;
+    }
+    let mut input = match input::read(&arguments.document) {
         Ok(input) => input,
         Err(exit) => return exit,
     };
+    // Who wants the results in the document wants what Emacs would make of it.
+    input.request.as_emacs = arguments.write;
     actix::System::new().block_on(async {
         match read_and_run(arguments, input).await {
             Ok(exit) => exit,
@@ -110,7 +118,13 @@ async fn read_and_run(arguments: &RunArguments, input: Input) -> Result<Exit, Fa
     let title = input.name.clone();
     let run = engine.submit(Submission { title, document: input.written, plan, key: None }).await?.run;
     let watch = Watch::new(Host::Here(engine.clone()), run, arguments.quiet, arguments.max_wait, clock);
-    let exit = watch.until_the_end(entries, breaks, &mut signals).await;
+    let mut exit = watch.until_the_end(entries, breaks, &mut signals).await;
+    if arguments.write
+        && let Some(yielded) = engine.yielded(run).await?
+        && let Err(unwritten) = rewrite(&arguments.document.path, |current| yielded.document(Some(current)))
+    {
+        exit = exit.map(|exit| if exit == Exit::Well { unwritten } else { exit });
+    }
     // The embedded cluster ends what still runs when it no longer hears from us; only then can its directory go.
     engine.leave().await?;
     agent_end.wait().await;

@@ -240,8 +240,8 @@ pub(super) async fn run(request: HttpRequest, id: web::Path<String>, app: web::D
     if let Err(wrong) = Query::of(&request, &[]) {
         return bad(&request, &wrong);
     }
-    if id.strip_suffix(".org").is_some_and(|id| id.parse::<RunId>().is_ok()) {
-        return missing(&request, &format!("`{id}` yet: the document with its results is not built"));
+    if let Some(id) = id.strip_suffix(".org").and_then(|id| id.parse::<RunId>().ok()) {
+        return returned(&request, id, &app, None).await;
     }
     let Ok(id) = id.parse::<RunId>() else { return missing(&request, &format!("run `{id}`")) };
     match app.engine.run(id).await {
@@ -256,6 +256,35 @@ pub(super) async fn run(request: HttpRequest, id: web::Path<String>, app: web::D
         Ok(None) => missing(&request, &format!("run `{id}`")),
         Err(error) => failed(&request, &error),
     }
+}
+
+/// The document of a run with the results there are; of `current`, if that is what has become of it.
+async fn returned(request: &HttpRequest, id: RunId, app: &App, current: Option<Bytes>) -> HttpResponse {
+    let yielded = match app.engine.yielded(id).await {
+        Ok(Some(yielded)) => yielded,
+        Ok(None) => return missing(request, &format!("run `{id}`")),
+        Err(error) => return failed(request, &error),
+    };
+    // A long document takes a while, and others are to be heard meanwhile.
+    match web::block(move || yielded.document(current.as_deref())).await {
+        Ok(returned) => {
+            let mut answer = HttpResponse::Ok();
+            answer.insert_header((CONTENT_TYPE, "text/org; charset=utf-8"));
+            for why in returned.missing.iter().take(Wrong::AT_MOST) {
+                answer.append_header((NOT_WRITTEN, in_header(why)));
+            }
+            answer.body(returned.text)
+        }
+        Err(error) => problem(request, StatusCode::SERVICE_UNAVAILABLE, &error.to_string()),
+    }
+}
+
+/// The header that names a result that is there and not in the document, and why.
+const NOT_WRITTEN: &str = "Borges-Not-Written";
+
+/// What may stand in a header.
+fn in_header(text: &str) -> String {
+    text.chars().map(|c| if c.is_ascii_graphic() || c == ' ' { c } else { '?' }).collect()
 }
 
 /// `DELETE /org/{run}`.

@@ -49,7 +49,7 @@ pub struct Keyword {
 }
 
 /// A call of a block: `name[inside](arguments)end`, the end in square brackets where it stands in text.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Call {
     /// The block that is called.
     pub name: Option<String>,
@@ -63,10 +63,23 @@ pub struct Call {
     pub at: Position,
     /// Its bytes in the document; of a call on a line of its own, those of the line.
     pub span: Range<usize>,
+    /// What holds where it stands; inherited is what the language of the called block has there.
+    pub around: Surroundings,
+}
+
+/// What holds where a call, or code within text, stands.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Surroundings {
+    /// Under a `COMMENT` headline.
+    pub commented: bool,
+    /// Under a headline with the tag `ARCHIVE`.
+    pub archived: bool,
+    /// What is inherited there from property lines and drawers, unmerged.
+    pub inherited: Arc<[Param]>,
 }
 
 /// `src_language[parameters]{body}`.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct InlineBlock {
     /// As written.
     pub language: String,
@@ -78,6 +91,8 @@ pub struct InlineBlock {
     pub at: Position,
     /// Its bytes in the document.
     pub span: Range<usize>,
+    /// What holds where it stands.
+    pub around: Surroundings,
 }
 
 /// A line `#+begin_src` that begins no block.

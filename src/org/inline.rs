@@ -10,7 +10,7 @@ use memchr::memmem;
 
 use super::brackets::Brackets;
 use super::call::{filled, shown, skip};
-use super::document::{Call, Document, InlineBlock, Position};
+use super::document::{Call, Document, InlineBlock, Position, Surroundings};
 use super::structure::position;
 use super::text::{Text, decode, is_white, narrow};
 
@@ -71,7 +71,8 @@ impl Scan<'_> {
         let body = shown(self.text, body);
         let span = self.span(at, end);
         let at = self.position(at);
-        found.inline_blocks.push(InlineBlock { language, parameters, body, at, span });
+        let around = Surroundings::default();
+        found.inline_blocks.push(InlineBlock { language, parameters, body, at, span, around });
         Some(end)
     }
 
@@ -84,7 +85,8 @@ impl Scan<'_> {
         let arguments = filled(shown(self.text, arguments));
         let span = self.span(at, after);
         let at = self.position(at);
-        found.inline_calls.push(Call { name: Some(name), inside, arguments, end, at, span });
+        let around = Surroundings::default();
+        found.inline_calls.push(Call { name: Some(name), inside, arguments, end, at, span, around });
         Some(after)
     }
 

@@ -25,7 +25,9 @@
 //! | `lisp` | numbers and strings among their values |
 //! | `inherit` | what a block inherits |
 //! | `merge` | which of a block's arguments hold |
+//! | `given` | arguments that a call gives to a block, and those of code within text |
 //! | `noweb` | bodies as they would run: references expanded |
+//! | `gap` | where results are put into code before it runs |
 //! | `reference` | where references stand, and what they say |
 //! | `trouble` | why a body cannot be expanded |
 //! | `heading` | headings that a reference may name |
@@ -46,6 +48,8 @@ mod call;
 mod cases;
 mod document;
 mod excerpt;
+mod gap;
+mod given;
 mod grammar;
 mod header_args;
 mod heading;
@@ -77,9 +81,12 @@ mod trouble;
 
 pub use body::dedent_text as dedent;
 pub use document::{
-    Block, Call, Document, InlineBlock, Keyword, LookAlike, Origin, Param, Position, Property, Value,
+    Block, Call, Document, InlineBlock, Keyword, LookAlike, Origin, Param, Position, Property, Surroundings,
+    Value,
 };
 pub use excerpt::excerpt;
+pub use gap::fill as fill_gaps;
+pub use given::{called, inline_params, split_arguments};
 pub use include::includes_text;
 pub use nearest::nearest;
 pub use noweb::{Bodies, Runnable};

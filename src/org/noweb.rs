@@ -12,6 +12,7 @@ use std::rc::Rc;
 use memchr::memmem;
 
 use super::document::{Block, Document, Position, Value};
+use super::gap;
 use super::heading;
 use super::label::Labels;
 use super::reference::{self, NowebCall, reference};
@@ -27,7 +28,7 @@ pub struct Runnable<'a> {
     /// The first reference that nothing in the document answers to, which has become nothing: its place, and
     /// what it names.
     pub missing: Option<(Position, String)>,
-    /// The first twenty references that want the result of a block, which have become nothing.
+    /// References that want the result of a block, in the order in which their [gaps](Gap) stand in the text.
     pub calls: Vec<NowebCall>,
 }
 
@@ -36,15 +37,6 @@ pub struct Runnable<'a> {
 struct Expansion {
     text: Vec<u8>,
     missing: Option<(Position, String)>,
-    calls: Vec<NowebCall>,
-}
-
-impl Expansion {
-    fn call(&mut self, call: NowebCall) {
-        if self.calls.len() < CALLS && !self.calls.contains(&call) {
-            self.calls.push(call);
-        }
-    }
 }
 
 /// How many calls of a body are told: more help nobody.
@@ -64,6 +56,8 @@ pub struct Bodies<'d> {
     /// Blocks by their `:noweb-ref`, in document order.
     shared: HashMap<&'d str, Vec<usize>>,
     known: HashMap<usize, Rc<Expansion>>,
+    /// The references seen so far that want a result.
+    calls: Vec<NowebCall>,
     /// The blocks that are being expanded, outermost first.
     open: Vec<usize>,
     budget: usize,
@@ -90,8 +84,8 @@ impl<'d> Bodies<'d> {
             }
         }
         let budget = source.len().saturating_mul(BUDGET.1).saturating_add(BUDGET.0);
-        let (known, open, labels) = (HashMap::new(), Vec::new(), Labels::default());
-        Self { text, blocks, names, headings: None, shared, known, open, budget, labels, lines: None }
+        let (known, calls, open, labels) = (HashMap::new(), Vec::new(), Vec::new(), Labels::default());
+        Self { text, blocks, names, headings: None, shared, known, calls, open, budget, labels, lines: None }
     }
 
     /// The code that would run: references expanded where `:noweb` says so, `(ref:label)`s taken off.
@@ -107,12 +101,25 @@ impl<'d> Bodies<'d> {
         }
         let expansion = self.expanded(place)?;
         let text = Cow::Owned(self.labels.off(block, &expansion.text).into_owned());
-        Ok(Runnable { text, missing: expansion.missing.clone(), calls: expansion.calls.clone() })
+        let calls = self.calls_in(&text);
+        Ok(Runnable { text, missing: expansion.missing.clone(), calls })
     }
 
-    /// The body with its references expanded, whatever its `:noweb` says; and the calls in it.
+    /// The body with its references expanded, whatever its `:noweb` says; and the first calls in it, which have
+    /// become nothing.
     pub(super) fn expand(&mut self, place: usize) -> Result<(Vec<u8>, Vec<NowebCall>), Trouble> {
-        self.expanded(place).map(|expansion| (expansion.text.clone(), expansion.calls.clone()))
+        let expansion = self.expanded(place)?;
+        let mut calls: Vec<NowebCall> = Vec::new();
+        for call in self.calls_in(&expansion.text) {
+            if calls.len() < CALLS && !calls.contains(&call) {
+                calls.push(call);
+            }
+        }
+        Ok((gap::without(&expansion.text), calls))
+    }
+
+    fn calls_in(&self, text: &[u8]) -> Vec<NowebCall> {
+        gap::gaps(text).filter_map(|gap| self.calls.get(gap.number)).cloned().collect()
     }
 
     fn expanded(&mut self, place: usize) -> Result<Rc<Expansion>, Trouble> {
@@ -147,6 +154,14 @@ impl<'d> Bodies<'d> {
                 let prefix = &line[from..open];
                 out.text.extend_from_slice(prefix);
                 let id = decode(&line[open + 2..close - 2]);
+                if let Some((name, arguments)) = NowebCall::read(&id) {
+                    let at = self.find(&id, number);
+                    self.spend(prefix.len().saturating_add(128), number)?;
+                    gap::write(self.calls.len(), prefixed, &mut out.text);
+                    self.calls.push(NowebCall { name: name.to_owned(), arguments: arguments.to_owned(), at });
+                    from = close;
+                    continue;
+                }
                 let filling = self.filling(&id, number, &mut out)?;
                 if prefixed {
                     let lines = memchr::memchr2_iter(b'\n', b'\r', &filling).count();
@@ -172,11 +187,6 @@ impl<'d> Bodies<'d> {
 
     /// What the reference to `id` on line `number` stands for.
     fn filling(&mut self, id: &str, number: u32, out: &mut Expansion) -> Result<Vec<u8>, Trouble> {
-        if let Some((name, arguments)) = NowebCall::read(id) {
-            let at = self.find(id, number);
-            out.call(NowebCall { name: name.to_owned(), arguments: arguments.to_owned(), at });
-            return Ok(Vec::new());
-        }
         // A heading stands for all that is under it, as it is written.
         let headings = self.headings.get_or_insert_with(|| heading::by_custom_id(self.text));
         if let Some(range) = headings.get(&id.to_lowercase()) {
@@ -212,7 +222,6 @@ impl<'d> Bodies<'d> {
                 self.spend(expansion.text.len(), number)?;
                 text.extend_from_slice(&expansion.text);
                 out.missing = out.missing.take().or_else(|| expansion.missing.clone());
-                expansion.calls.iter().for_each(|call| out.call(call.clone()));
             } else {
                 self.spend(block.body.len(), number)?;
                 text.extend_from_slice(&block.body);

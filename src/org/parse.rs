@@ -1,13 +1,14 @@
 //! The whole way from bytes to a [`Document`].
 
 use std::borrow::Cow;
+use std::collections::HashMap;
 
 use bytes::Bytes;
 use memchr::memmem;
 
 use super::body;
 use super::brackets::Brackets;
-use super::document::{Document, Keyword, Origin, Position, Property};
+use super::document::{Call, Document, Keyword, Origin, Position, Property, Surroundings};
 use super::header_args::{self, Written};
 use super::inherit::{Arguments, Inheritance};
 use super::inline;
@@ -30,6 +31,7 @@ pub fn parse(source: impl Into<Original>, setup: &[Property]) -> Document {
     let mut sources = Vec::new();
     // Keywords under headlines that say something, and the scopes of those.
     let mut under = Vec::new();
+    let mut marks = Vec::new();
     let mut outline = Outline::new(text);
     let mut walker = Walker::default();
     let inline = inline::possible(text.bytes);
@@ -62,6 +64,7 @@ pub fn parse(source: impl Into<Original>, setup: &[Property]) -> Document {
             if keywords < document.keywords.len() && outline.scope() > 0 {
                 under.push((keywords..document.keywords.len(), outline.scope()));
             }
+            marks.push(Mark::of(&document, outline.scope()));
         } else if start < end {
             tree.leaf(Element::Plain, start, start);
         }
@@ -71,6 +74,7 @@ pub fn parse(source: impl Into<Original>, setup: &[Property]) -> Document {
         start = text.line(at).1;
         if inline {
             inline::scan(text, &text.bytes[at..start], number, &mut document);
+            marks.push(Mark::of(&document, outline.scope()));
         }
         number += 1;
         headline = candidates.next();
@@ -85,8 +89,61 @@ pub fn parse(source: impl Into<Original>, setup: &[Property]) -> Document {
     let mut inheritance = Inheritance::new(&scopes, &document, setup, text.bytes.len());
     let blocks = sources.into_iter().map(|found| finish(found, &source, text, &scopes, &mut inheritance));
     document.blocks = blocks.collect();
+    surround(&mut document, &marks, &scopes, &mut inheritance);
     document.tree = tree.finish(source);
     document
+}
+
+/// How many calls, and how much code within text, a text holds up to the end of a part of it, whose scope is known.
+struct Mark {
+    calls: usize,
+    inline_calls: usize,
+    inline_blocks: usize,
+    scope: usize,
+}
+
+impl Mark {
+    fn of(document: &Document, scope: usize) -> Self {
+        Self {
+            calls: document.calls.len(),
+            inline_calls: document.inline_calls.len(),
+            inline_blocks: document.inline_blocks.len(),
+            scope,
+        }
+    }
+}
+
+/// Says what holds where calls and code within text stand.
+fn surround(document: &mut Document, marks: &[Mark], scopes: &[Scope], inheritance: &mut Inheritance<'_>) {
+    let Document { blocks, calls, inline_calls, inline_blocks, .. } = document;
+    let mut languages: HashMap<&str, &str> = HashMap::new();
+    for block in blocks.iter() {
+        if let (Some(name), Some(language)) = (block.name.as_deref(), block.language.as_deref()) {
+            languages.entry(name).or_insert(language);
+        }
+    }
+    let mut around = |scope: usize, language: Option<&str>, at: Position| {
+        let inherited = inheritance.of(scope, language, at, || Ok(Vec::new()), None);
+        let (commented, archived) =
+            scopes.get(scope).map_or((false, false), |scope| (scope.commented, scope.archived));
+        // What cannot be read is an error of the blocks that inherit it.
+        let inherited = inherited.map(|arguments| arguments.inherited).unwrap_or_default();
+        Surroundings { commented, archived, inherited }
+    };
+    let language = |call: &Call| call.name.as_deref().and_then(|name| languages.get(name)).copied();
+    let (mut call, mut inline_call, mut inline_block) = (0, 0, 0);
+    for mark in marks {
+        for call in &mut calls[call..mark.calls] {
+            call.around = around(mark.scope, language(call), call.at);
+        }
+        for call in &mut inline_calls[inline_call..mark.inline_calls] {
+            call.around = around(mark.scope, language(call), call.at);
+        }
+        for block in &mut inline_blocks[inline_block..mark.inline_blocks] {
+            block.around = around(mark.scope, Some(&block.language), block.at);
+        }
+        (call, inline_call, inline_block) = (mark.calls, mark.inline_calls, mark.inline_blocks);
+    }
 }
 
 /// Stars, then a space.

@@ -56,10 +56,13 @@ pub(super) fn read(block: &Block, language: &Language, problems: &mut Vec<Proble
     for param in block.params.iter() {
         match keys::key(&param.key) {
             Key::Borges(_) | Key::Verdict | Key::Unbuilt { .. } if param.lisp => reader.lisp(param),
+            // Quoted data is what it is.
+            Key::Babel if param.lisp && !param.text.starts_with(['\'', '[']) => reader.lisp(param),
             Key::Borges(_) if param.text.matches('"').count() % 2 == 1 => reader.unclosed_quote(param),
             Key::Borges(key) => reader.take(&mut asked, key, param),
             Key::Verdict => {}
-            Key::Shown => reader.shown(param),
+            Key::Shown if param.key == ":results" => reader.results(param),
+            Key::Shown | Key::Babel => {}
             Key::Unbuilt { harmless } => {
                 if !harmless.contains(&param.text.as_str()) {
                     reader.unbuilt(param);
@@ -156,24 +159,9 @@ impl Reader<'_> {
         }
     }
 
-    /// Keys that only show things, but for one that may ask for more.
-    fn shown(&mut self, param: &Param) {
-        let asks = |word: &str| param.text.split_whitespace().any(|asked| asked == word);
-        if param.key == ":results" {
-            self.results(param);
-        }
-        match param.key.as_str() {
-            ":results" if asks("value") || asks("file") => self.unbuilt(param),
-            _ => {}
-        }
-    }
-
     fn unbuilt(&mut self, param: &Param) {
         let text = format!("`{}` is not built yet", format!("{} {}", param.key, param.text).trim_end());
-        let help = match param.key.as_str() {
-            ":results" => "Write `:results output`: the block's stdout is its result.",
-            _ => "Leave it out, or keep the block from running with `:eval no`.",
-        };
+        let help = "Leave it out, or keep the block from running with `:eval no`.";
         self.report(param, Problem::error(param.at, text, help));
     }
 

@@ -1,42 +1,70 @@
 //! What runs → tasks, edges, and what is skipped.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
+use bytes::Bytes;
+
+use crate::babel::{Arguments, Language};
+use crate::org::{Document, Param, Target};
 use crate::task::{Command, Edge, TaskSpec};
 
-use super::candidate::{Candidate, Fate};
+use super::candidate::{Candidate, Fate, Given, Inputs};
 use super::graph::Wait;
+use super::keys;
 use super::names::Names;
 use super::plan::{Plan, Request, Skip};
 use super::problem::Problem;
+use super::recipe::{Input, Placed, Recipe, Recipes, Return};
+use super::units::{Returns, Units};
 
-/// The plan of blocks that may run, and that wait for each other so.
-pub(super) fn assemble(
-    candidates: Vec<Candidate>,
-    names: &Names,
-    waits: &[Wait],
-    warnings: Vec<Problem>,
-    request: &Request,
-) -> Plan {
+/// What a plan is made of.
+pub(super) struct Parts<'a, 'd> {
+    pub(super) units: Units<'d>,
+    pub(super) order: &'a [usize],
+    pub(super) names: &'a Names<'d>,
+    pub(super) waits: &'a [Wait],
+    pub(super) files: Vec<Placed>,
+    pub(super) warnings: Vec<Problem>,
+    pub(super) request: &'a Request,
+    pub(super) document: &'d Document,
+}
+
+/// The plan of what may run, and that waits for each other so.
+pub(super) fn assemble(parts: Parts) -> Plan {
+    let Parts { units, order, names, waits, files, warnings, request, document } = parts;
+    let Units { candidates, returns, .. } = units;
     let mut plan = Plan { warnings, ..Plan::default() };
     let mut numbers = vec![0; candidates.len()];
+    for (&place, number) in order.iter().filter(|&&place| super::candidate::runs(&candidates[place])).zip(1..)
+    {
+        numbers[place] = number;
+    }
+    let posts: Vec<Option<usize>> = candidates.iter().map(post).collect();
+    let mut shared = Shared::default();
     // A hundred thousand blocks are run by a handful of programs.
     let mut commands = BTreeMap::new();
-    for (place, Candidate { fate, .. }) in candidates.into_iter().enumerate() {
+    let mut candidates: Vec<Option<Candidate>> = candidates.into_iter().map(Some).collect();
+    for &place in order {
+        let Some(Candidate { block, fate, .. }) = candidates[place].take() else { continue };
         let (name, (file, line)) = (names.title(place), names.place(place));
         match fate {
             Fate::NotAsked => {}
             Fate::Skipped(reason) => plan.skipped.push(Skip { block: name, file, line, reason }),
-            Fate::Runs { language, asked, held, body, .. } => {
+            Fate::Runs { language, asked, held, body, inputs } => {
+                plan.included.extend(file.map(|file| (numbers[place], file)));
+                let recipe = Recipe {
+                    language: shared.language(&language),
+                    arguments: shared.arguments(&block.params, || arguments(&block.params)),
+                    ..inputs.map(|inputs| recipe(*inputs, &numbers, &posts, &mut shared)).unwrap_or_default()
+                };
+                shared.recipes.tasks.push(recipe);
                 let (program, arguments): &(Arc<str>, Arc<[String]>) = commands
                     .entry((language.program, language.arguments))
                     .or_insert_with_key(|(program, arguments)| {
                         let body = Command::BODY.to_owned();
                         (program.as_str().into(), arguments.iter().cloned().chain([body]).collect())
                     });
-                numbers[place] = u32::try_from(plan.tasks.len() + 1).unwrap_or(u32::MAX);
-                plan.included.extend(file.map(|file| (numbers[place], file)));
                 plan.tasks.push(Arc::new(TaskSpec {
                     number: numbers[place],
                     block: name.into(),
@@ -70,7 +98,205 @@ pub(super) fn assemble(
     // Of two edges between the same tasks the stronger, which sorts last, says it all.
     plan.edges.sort_unstable_by_key(|edge| (edge.from, edge.to, std::cmp::Reverse(edge.requirement)));
     plan.edges.dedup_by_key(|edge| (edge.from, edge.to));
+    let written = Written::of(document, names);
+    for returns in returns.iter().filter(|returns| numbers[returns.candidate] > 0) {
+        shared.returns(returns, numbers[returns.candidate], document, &written);
+    }
+    let Shared { mut recipes, .. } = shared;
+    (recipes.directory, recipes.files) = (request.directory.clone(), files);
+    plan.recipes = recipes;
     plan
+}
+
+fn post(candidate: &Candidate) -> Option<usize> {
+    match &candidate.fate {
+        Fate::Runs { inputs, .. } => inputs.as_ref()?.post,
+        Fate::Skipped(_) | Fate::NotAsked => None,
+    }
+}
+
+/// What goes into a task, by the numbers of tasks.
+fn recipe(inputs: Inputs, numbers: &[u32], posts: &[Option<usize>], shared: &mut Shared) -> Recipe {
+    let mut input = |given: Given| match given {
+        Given::Value(value) => {
+            shared.recipes.values.push(value);
+            Input::Value(small(shared.recipes.values.len() - 1))
+        }
+        // What a block's `:post` makes of its value is what others see of it.
+        Given::Candidate { place, index } => {
+            let seen = posts[place].filter(|&post| numbers[post] > 0).unwrap_or(place);
+            Input::Task { number: numbers[seen], index }
+        }
+        Given::This(place) => Input::This(numbers[place]),
+        Given::File { path, name, index } => Input::File { path, name, index },
+    };
+    Recipe {
+        variables: inputs.variables.into_iter().map(|(name, given)| (name, input(given))).collect(),
+        stdin: inputs.stdin.map(&mut input),
+        gaps: inputs.gaps.into_iter().map(&mut input).collect(),
+        post: inputs.post.map(|place| numbers[place]).filter(|&number| number > 0),
+        ..Recipe::default()
+    }
+}
+
+/// The header arguments of a block for Babel. Those that only a cluster knows are none of its business; but Emacs
+/// takes all into account where it writes a hash.
+fn arguments(params: &[Param]) -> Arguments {
+    if params.iter().any(|param| param.key == ":cache") {
+        return Arguments::of(params);
+    }
+    let theirs = params.iter().filter(|param| !keys::is_ours(&param.key));
+    Arguments::of(&theirs.cloned().collect::<Vec<_>>())
+}
+
+/// What the recipes of a run have in common, each kept once.
+#[derive(Default)]
+struct Shared {
+    recipes: Recipes,
+    languages: HashMap<String, u32>,
+    /// By where the parameters are kept: blocks that say nothing of their own share them. They are held on to, so that
+    /// nothing else can come to stand there.
+    arguments: HashMap<*const Param, (u32, Arc<[Param]>)>,
+    /// Of blocks that have none.
+    nothing: Option<u32>,
+}
+
+impl Shared {
+    fn language(&mut self, language: &Language) -> u32 {
+        if let Some(&at) = self.languages.get(&language.name) {
+            return at;
+        }
+        let at = small(self.recipes.languages.len());
+        self.recipes.languages.push(language.clone());
+        self.languages.insert(language.name.clone(), at);
+        at
+    }
+
+    fn arguments(&mut self, params: &Arc<[Param]>, of: impl FnOnce() -> Arguments) -> u32 {
+        if let Some(&(at, _)) = self.arguments.get(&params.as_ptr()) {
+            return at;
+        }
+        let at = self.push(of());
+        self.arguments.insert(params.as_ptr(), (at, Arc::clone(params)));
+        at
+    }
+
+    fn push(&mut self, arguments: Arguments) -> u32 {
+        // Most say nothing of what Babel knows.
+        if arguments == Arguments::default() {
+            return *self.nothing.get_or_insert_with(|| {
+                self.recipes.arguments.push(arguments);
+                small(self.recipes.arguments.len() - 1)
+            });
+        }
+        self.recipes.arguments.push(arguments);
+        small(self.recipes.arguments.len() - 1)
+    }
+
+    fn returns(&mut self, returns: &Returns, task: u32, document: &Document, written: &Written) {
+        let Some(target) = written.target(returns) else { return };
+        let Some(recipe) = self.recipes.recipe(task) else { return };
+        let language = recipe.language;
+        let inline = matches!(target, Target::InlineBlock(_) | Target::InlineCall(_));
+        let called = returns.called.and_then(|place| document.blocks.get(place));
+        let arguments = match (called, inline) {
+            (None, false) => self.arguments(&returns.params, || arguments(&returns.params)),
+            (called, inline) => {
+                let mut arguments = Arguments::of(&returns.params);
+                if let Some(block) = called {
+                    arguments = arguments.called(&Arguments::of(&block.params));
+                }
+                self.push(if inline { arguments.inline() } else { arguments })
+            }
+        };
+        self.recipes.returns.push(Return { target, task, arguments, language });
+    }
+}
+
+/// Which of the document's blocks and calls are its own, where files have been put into it.
+struct Written {
+    blocks: Vec<Option<usize>>,
+    calls: Vec<Option<usize>>,
+    inline_blocks: Vec<Option<usize>>,
+    inline_calls: Vec<Option<usize>>,
+}
+
+impl Written {
+    fn of(document: &Document, names: &Names) -> Self {
+        let own = |lines: &mut dyn Iterator<Item = u32>| {
+            let mut count = 0;
+            lines
+                .map(|line| {
+                    names.is_own(line).then(|| {
+                        count += 1;
+                        count - 1
+                    })
+                })
+                .collect()
+        };
+        Self {
+            blocks: own(&mut document.blocks.iter().map(|block| block.begin_line)),
+            calls: own(&mut document.calls.iter().map(|call| call.at.line)),
+            inline_blocks: own(&mut document.inline_blocks.iter().map(|block| block.at.line)),
+            inline_calls: own(&mut document.inline_calls.iter().map(|call| call.at.line)),
+        }
+    }
+
+    /// The target by its number in the document as it was written.
+    fn target(&self, returns: &Returns) -> Option<Target> {
+        let own = |list: &[Option<usize>], number: usize| list.get(number).copied().flatten();
+        match returns.target {
+            Target::Block(number) => own(&self.blocks, number).map(Target::Block),
+            Target::Call(number) => own(&self.calls, number).map(Target::Call),
+            Target::InlineBlock(number) => own(&self.inline_blocks, number).map(Target::InlineBlock),
+            Target::InlineCall(number) => own(&self.inline_calls, number).map(Target::InlineCall),
+        }
+    }
+}
+
+fn small(number: usize) -> u32 {
+    u32::try_from(number).unwrap_or(u32::MAX)
+}
+
+/// The files that lie in every sandbox: what is tangled, in document order; blocks of one file one after another.
+pub(super) fn placed(candidates: &[Candidate], mut code: impl FnMut(usize) -> Vec<u8>) -> Vec<Placed> {
+    let mut files: Vec<(Placed, Vec<u8>)> = Vec::new();
+    let mut known: HashMap<&str, usize> = HashMap::new();
+    for (place, candidate) in candidates.iter().enumerate() {
+        let Some(path) = candidate.tangled.as_deref() else { continue };
+        let text = |key: &str| {
+            let param = candidate.block.params.iter().rfind(|param| param.key == key)?;
+            Some(param.text.as_str()).filter(|text| !text.is_empty())
+        };
+        let at = *known.entry(path).or_insert_with(|| {
+            let placed = Placed { path: path.to_owned(), mode: 0o644, bytes: Bytes::new() };
+            files.push((placed, Vec::new()));
+            files.len() - 1
+        });
+        let (placed, bytes) = &mut files[at];
+        if let Some(shebang) = text(":shebang") {
+            placed.mode = 0o755;
+            if bytes.is_empty() {
+                bytes.extend_from_slice(shebang.as_bytes());
+                bytes.push(b'\n');
+            }
+        }
+        if let Some(mode) = text(":tangle-mode").and_then(mode) {
+            placed.mode = mode;
+        }
+        if !bytes.is_empty() && text(":padline") != Some("no") {
+            bytes.push(b'\n');
+        }
+        bytes.extend_from_slice(&code(place));
+        bytes.push(b'\n');
+    }
+    files.into_iter().map(|(placed, bytes)| Placed { bytes: bytes.into(), ..placed }).collect()
+}
+
+/// `o755`, `755`, `(identity #o755)`.
+fn mode(text: &str) -> Option<u32> {
+    let digits: String = text.chars().filter(char::is_ascii_digit).collect();
+    u32::from_str_radix(&digits, 8).ok().filter(|mode| *mode <= 0o777)
 }
 
 /// `:dir`, seen from where the request says blocks start.

@@ -1,7 +1,11 @@
-//! Blocks, and what is to be done with each: run it, skip it, or leave it out.
+//! Blocks and calls, and what is to be done with each: run it, skip it, or leave it out.
 
-use crate::babel::{Language, Languages};
-use crate::org::{Block, NowebCall, Origin, Position, nearest};
+use std::ops::Deref;
+
+use bytes::Bytes;
+
+use crate::babel::{Language, Languages, Value};
+use crate::org::{Block, Position, nearest};
 use crate::task::Requirement;
 
 use super::arguments::{self, Asked};
@@ -12,10 +16,41 @@ use super::problem::Problem;
 use super::slips;
 use super::verdict::{Verdict, Why, verdict};
 
-/// A block and what is to be done with it.
+/// A block, or a call of one, or code within text, and what is to be done with it.
 pub(super) struct Candidate<'a> {
-    pub(super) block: &'a Block,
+    /// What is run, with the header arguments that hold for it, where it stands.
+    pub(super) block: Whose<'a>,
+    pub(super) code: Code,
+    /// The file of the sandboxes that the block is.
+    pub(super) tangled: Option<String>,
+    /// The candidate whose value `*this*` is.
+    pub(super) this: Option<usize>,
     pub(super) fate: Fate,
+}
+
+/// A block of the document, or one that was made of it.
+pub(super) enum Whose<'a> {
+    Document(&'a Block),
+    Own(Box<Block>),
+}
+
+impl Deref for Whose<'_> {
+    type Target = Block;
+
+    fn deref(&self) -> &Block {
+        match self {
+            Self::Document(block) => block,
+            Self::Own(block) => block,
+        }
+    }
+}
+
+/// Where the code of a candidate is.
+pub(super) enum Code {
+    /// That of a block, by its place in the document.
+    Block(usize),
+    /// This.
+    Text(Bytes),
 }
 
 pub(super) enum Fate {
@@ -23,13 +58,54 @@ pub(super) enum Fate {
         language: Language,
         asked: Box<Asked>,
         held: bool,
+        /// Its code, with gaps.
         body: Vec<u8>,
-        /// The results its code is put together from.
-        calls: Vec<NowebCall>,
+        /// What goes into it.
+        inputs: Option<Box<Inputs>>,
     },
     Skipped(String),
     /// `Request::names` leaves it out.
     NotAsked,
+}
+
+/// What goes into a candidate.
+#[derive(Debug, Default)]
+pub(super) struct Inputs {
+    pub(super) variables: Vec<(String, Given)>,
+    pub(super) stdin: Option<Given>,
+    /// What the gaps of its code are filled with, and where the document says so.
+    pub(super) gaps: Vec<Given>,
+    pub(super) places: Vec<Position>,
+    /// The candidate that its value goes through.
+    pub(super) post: Option<usize>,
+}
+
+/// One thing that goes into a candidate.
+#[derive(Debug)]
+pub(super) enum Given {
+    /// A value that stands in the document.
+    Value(Value),
+    /// What another candidate yields, or a part of it.
+    Candidate { place: usize, index: Option<String> },
+    /// What another candidate yields before its `:post`.
+    This(usize),
+    /// Something of another file.
+    File { path: String, name: String, index: Option<String> },
+}
+
+impl Inputs {
+    fn is_empty(&self) -> bool {
+        self.all().next().is_none() && self.post.is_none()
+    }
+
+    /// Nothing takes no room.
+    pub(super) fn kept(self) -> Option<Box<Self>> {
+        (!self.is_empty()).then(|| Box::new(self))
+    }
+
+    pub(super) fn all(&self) -> impl Iterator<Item = &Given> {
+        self.variables.iter().map(|(_, given)| given).chain(&self.stdin).chain(&self.gaps)
+    }
 }
 
 /// What is to be done with a block; what is wrong with it goes to `problems`.
@@ -39,10 +115,9 @@ pub(super) fn fate(
     request: &Request,
     problems: &mut Vec<Problem>,
 ) -> Fate {
-    let held = match verdict(block, languages) {
+    let held = match verdict(block, languages, request.as_emacs) {
         Verdict::Skipped(why) => {
             hint(block, &why, languages, problems);
-            escape(block, &why, problems);
             return Fate::Skipped(why.to_string());
         }
         Verdict::Held if !request.can_approve => {
@@ -55,7 +130,7 @@ pub(super) fn fate(
         return Fate::Skipped(Why::NoLanguage.to_string());
     };
     let asked = Box::new(arguments::read(block, &language, problems));
-    Fate::Runs { language, asked, held, body: Vec::new(), calls: Vec::new() }
+    Fate::Runs { language, asked, held, body: Vec::new(), inputs: None }
 }
 
 /// A language that is nearly one that runs is more likely a slip than a choice.
@@ -71,19 +146,30 @@ fn hint(block: &Block, why: &Why, languages: &Languages, problems: &mut Vec<Prob
     }
 }
 
-/// A tangled file is for the sandboxes of the other blocks, and nowhere else.
-fn escape(block: &Block, why: &Why, problems: &mut Vec<Problem>) {
-    let Why::Tangled(file) = why else { return };
-    let Some(param) = block.params.iter().rfind(|param| param.key == ":tangle") else { return };
-    if file.starts_with(['/', '~']) || file.split('/').any(|part| part == "..") {
-        let mut problem = Problem::error(
-            param.at,
-            format!("`:tangle {file}` leads out of the sandbox"),
-            "Write a path without `..` and a leading `/` or `~`: each block finds the file in its sandbox.",
-        );
-        problem.in_setupfile = param.origin == Origin::Setup;
-        problems.push(problem);
+/// The file of the sandboxes that a block is, if it is one and its place there can be had.
+///
+/// That it has none is wrong only for a block that is nothing else.
+pub(super) fn tangled(block: &Block, languages: &Languages, problems: &mut Vec<Problem>) -> Option<String> {
+    let param = block.params.iter().rfind(|param| param.key == ":tangle")?;
+    let file = param.text.as_str();
+    if block.commented || block.archived || matches!(file, "" | "no" | "yes") {
+        return None;
     }
+    let parts = || file.split('/');
+    let text = if file.starts_with(['/', '~']) || parts().any(|part| part == "..") {
+        format!("`:tangle {file}` leads out of the sandbox")
+    } else if matches!(parts().next(), Some("block" | "stdout" | "stderr")) || file.ends_with('/') {
+        format!("`:tangle {file}` is no file that a block may have in its sandbox")
+    } else {
+        return Some(parts().filter(|part| !matches!(*part, "" | ".")).collect::<Vec<_>>().join("/"));
+    };
+    if !matches!(verdict(block, languages, false), Verdict::Skipped(Why::Tangled(_))) {
+        return None;
+    }
+    let help =
+        "Write a path without `..` and a leading `/` or `~`: each block finds the file in its sandbox.";
+    problems.push(Problem::error(param.at, text, help).of(param));
+    None
 }
 
 /// Leaves out the blocks that were not asked for.

@@ -5,8 +5,8 @@ use crate::org::{Bodies, NowebCall, Position, Runnable, Trouble, TroubleKind};
 use super::names::Names;
 use super::problem::Problem;
 
-/// The code of the block at `place`, and the results it is put together from; empty where it cannot be had, which
-/// `problems` then says.
+/// The code of the block at `place`, with gaps for the results that are put into it, and what these are; empty where
+/// it cannot be had, which `problems` then says.
 ///
 /// Emacs lets a reference to nothing stand for nothing; here it is an error, for nobody means to run less than
 /// the document says.
@@ -20,12 +20,6 @@ pub(super) fn code(
         Ok(Runnable { text, missing, calls }) => {
             if let Some((at, id)) = missing {
                 problems.push(nothing(at, &id, names));
-            }
-            for NowebCall { name, arguments, at } in &calls {
-                let text =
-                    format!("`<<{name}({arguments})>>` wants the result of a block, which is not built yet");
-                let help = "Leave out the round brackets to put the block's code here.";
-                problems.push(Problem::error(*at, text, help));
             }
             (text.into_owned(), calls)
         }
@@ -100,10 +94,6 @@ mod tests {
         6:5: error: no block is called `EOF`
             Name a block so with `#+name:`, or leave out `:noweb` if these brackets are code.
         ");
-        insta::assert_snapshot!(run("x=<<part()>>"), @r"
-        6:3: error: `<<part()>>` wants the result of a block, which is not built yet
-            Leave out the round brackets to put the block's code here.
-        ");
     }
 
     #[test]
@@ -126,9 +116,7 @@ mod tests {
         1:16: error: `:dir (concat "a" "b")` is Lisp, which is not evaluated here
             Write the value itself, in double quotes if it begins with a bracket, `'` or a backquote.
         1:51: error: `:var x=(f)` is Lisp, which is not evaluated here
-            Write the value itself, in double quotes if it begins with a bracket, `'` or a backquote.
-        1:51: error: `:var y=1` is not built yet
-            Leave it out, or keep the block from running with `:eval no`.
+            Write the value itself, in double quotes, or the name of a table or a list.
         5:16: error: `:eval (if t "no")` is Lisp, which is not evaluated here
             Write the value itself, in double quotes if it begins with a bracket, `'` or a backquote.
         "#

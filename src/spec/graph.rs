@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use crate::org::Position;
 use crate::task::Requirement;
 
+use super::candidate::{Candidate, Fate, Given, Inputs};
 use super::names::Names;
 use super::problem::Problem;
 
@@ -18,6 +19,31 @@ pub(super) struct Wait {
     pub(super) requirement: Requirement,
     /// Where the document says so.
     pub(super) at: Position,
+}
+
+/// The waits for what goes into the candidate at `place`: its values, the rest of its code, `:post`'s value.
+pub(super) fn waits(place: usize, candidate: &Candidate, inputs: &Inputs, all: &[Candidate]) -> Vec<Wait> {
+    let line = Position { line: candidate.block.begin_line, column: 0 };
+    let at = |key: &str| candidate.block.params.iter().find(|param| param.key == key).map_or(line, |p| p.at);
+    let gaps = inputs.gaps.iter().zip(inputs.places.iter().copied());
+    let variables = inputs.variables.iter().map(|(_, given)| (given, at(":var")));
+    let stdin = inputs.stdin.iter().map(|given| (given, at(":stdin")));
+    let mut waits = Vec::new();
+    for (given, at) in variables.chain(stdin).chain(gaps) {
+        let wait = |from: usize| Wait { from, to: place, requirement: Requirement::Success, at };
+        match given {
+            Given::Candidate { place: from, .. } => {
+                waits.push(wait(*from));
+                // What others see of a value is what its `:post` makes of it.
+                if let Some(Fate::Runs { inputs, .. }) = all.get(*from).map(|candidate| &candidate.fate) {
+                    waits.extend(inputs.as_ref().and_then(|inputs| inputs.post).map(wait));
+                }
+            }
+            Given::This(from) => waits.push(wait(*from)),
+            Given::Value(_) | Given::File { .. } => {}
+        }
+    }
+    waits
 }
 
 /// A circle of waits, if there is one: each waits for the one before it, the first for the last.

@@ -9,8 +9,10 @@ pub(super) enum Key {
     Borges(Borges),
     /// Babel's: decides whether the block runs; read by the verdict.
     Verdict,
-    /// Babel's: changes what is shown or exported, not what runs.
+    /// Babel's: how results look, what is exported; and what is read elsewhere.
     Shown,
+    /// Babel's: what goes into a block, and how it is run.
+    Babel,
     /// Known, and not built yet; harmless only with these values.
     Unbuilt {
         /// Values that ask for nothing.
@@ -75,9 +77,9 @@ const BORGES: [(&str, Borges); 19] = [
 
 const VERDICT: [&str; 2] = [":eval", ":tangle"];
 
-/// Keys that change no run: how results look, what is exported, how files are tangled. (`:results` and
-/// `:noweb` are looked at where they are read.)
-const SHOWN: [&str; 21] = [
+/// Keys of Babel that say how results look, what is exported, how code is put together. (They are read where they are
+/// needed; Lisp in them is left alone.)
+const SHOWN: &[&str] = &[
     ":exports",
     ":wrap",
     ":colnames",
@@ -99,6 +101,70 @@ const SHOWN: [&str; 21] = [
     ":exports-inline",
     ":export",
     ":hidden",
+    ":cache",
+];
+
+/// Keys of Babel that say what goes into a block, how it is run, what it yields; `:var`'s Lisp is looked at where
+/// variables are.
+const BABEL: &[&str] = &[
+    ":stdin",
+    ":cmdline",
+    ":prologue",
+    ":epilogue",
+    ":shebang",
+    ":mkdirp",
+    ":hline-string",
+    ":separator",
+    ":file",
+    ":file-ext",
+    ":output-dir",
+    ":python",
+    ":ruby",
+    ":perl",
+    ":lua",
+    ":cmd",
+    ":cmd-line",
+    ":in-file",
+    ":return",
+    ":preamble",
+    ":compiler",
+    ":flags",
+    ":libs",
+    ":includes",
+    ":namespaces",
+    ":imports",
+    ":main",
+    ":defines",
+    ":db",
+    ":header",
+    ":echo",
+    ":bail",
+    ":csv",
+    ":column",
+    ":html",
+    ":line",
+    ":list",
+    ":nullvalue",
+    ":lexical",
+    ":width",
+    ":height",
+    ":bg",
+    ":units",
+    ":pointsize",
+    ":antialias",
+    ":quality",
+    ":compression",
+    ":res",
+    ":type",
+    ":family",
+    ":title",
+    ":fonts",
+    ":version",
+    ":paper",
+    ":encoding",
+    ":pagecentre",
+    ":colormodel",
+    ":horizontal",
 ];
 
 /// The words of `:results`.
@@ -109,20 +175,8 @@ pub(super) const RESULTS: [&str; 23] = [
 ];
 
 /// Keys that change what runs, and are not built yet, each with the values that ask for nothing.
-const UNBUILT: [(&str, &[&str]); 40] = [
-    (":var", &[]),
+const UNBUILT: [(&str, &[&str]); 12] = [
     (":session", &["none"]),
-    (":cache", &["no"]),
-    (":stdin", &[]),
-    (":cmdline", &[]),
-    (":prologue", &[]),
-    (":epilogue", &[]),
-    (":shebang", &[]),
-    (":post", &[]),
-    (":file", &[]),
-    (":file-ext", &[]),
-    (":output-dir", &[]),
-    (":mkdirp", &["no", "nil"]),
     (":instances", &["1"]),
     (":procs", &["1"]),
     (":each", &[]),
@@ -130,24 +184,8 @@ const UNBUILT: [(&str, &[&str]); 40] = [
     (":constraint", &[]),
     (":containerizer", &[]),
     (":uri", &[]),
-    (":python", &[]),
-    (":ruby", &[]),
-    (":perl", &[]),
-    (":cmd", &[]),
-    (":return", &[]),
-    (":preamble", &[]),
-    (":in-file", &[]),
-    (":compiler", &[]),
-    (":flags", &[]),
-    (":libs", &[]),
-    (":includes", &[]),
-    (":main", &[]),
-    (":defines", &[]),
     (":engine", &[]),
-    (":db", &[]),
     (":dbhost", &[]),
-    (":dbuser", &[]),
-    (":dbpassword", &[]),
     (":database", &[]),
     (":url", &[]),
 ];
@@ -158,13 +196,20 @@ pub(super) fn key(key: &str) -> Key {
         Key::Borges(borges)
     } else if VERDICT.contains(&key) {
         Key::Verdict
-    } else if SHOWN.contains(&key) {
+    } else if SHOWN.contains(&key) || matches!(key, ":var" | ":post") {
         Key::Shown
+    } else if BABEL.contains(&key) {
+        Key::Babel
     } else if let Some(&(_, harmless)) = UNBUILT.iter().find(|(name, _)| *name == key) {
         Key::Unbuilt { harmless }
     } else {
         Key::Unknown
     }
+}
+
+/// Whether Babel has no such key, and only a cluster does.
+pub(super) fn is_ours(text: &str) -> bool {
+    matches!(key(text), Key::Borges(key) if key.is_ours())
 }
 
 /// The key that `unknown` was most likely meant to be.
@@ -173,7 +218,9 @@ pub(super) fn meant(unknown: &str) -> Option<&'static str> {
         .iter()
         .map(|&(name, _)| name)
         .chain(VERDICT)
-        .chain(SHOWN)
+        .chain(SHOWN.iter().copied())
+        .chain([":var", ":post"])
+        .chain(BABEL.iter().copied())
         .chain(UNBUILT.iter().map(|&(name, _)| name));
     nearest(unknown, known)
 }
@@ -184,7 +231,9 @@ mod tests {
 
     #[test]
     fn no_key_stands_in_two_tables() {
-        let mut names: Vec<_> = BORGES.iter().map(|&(name, _)| name).chain(VERDICT).chain(SHOWN).collect();
+        let mut names: Vec<_> =
+            BORGES.iter().map(|&(name, _)| name).chain(VERDICT).chain(SHOWN.iter().copied()).collect();
+        names.extend(BABEL);
         names.extend(UNBUILT.iter().map(|&(name, _)| name));
         let all = names.len();
         names.sort_unstable();

@@ -14,11 +14,16 @@
 //! | `code` | a block's body as it runs, references expanded |
 //! | `unclosed` | blocks that are not closed |
 //! | `slips` | lines that were most likely meant otherwise |
-//! | `candidate` | blocks, and what is to be done with each |
+//! | `candidate` | blocks and calls, and what is to be done with each |
+//! | `units` | what runs beside the blocks themselves; what goes into each |
+//! | `named` | what else a document calls by a name |
+//! | `shared` | files that blocks hand to each other |
 //! | `garbage` | bytes that are no text |
 //! | `names` | what blocks are called, and whom they wait for by these names |
 //! | `graph` | who waits for whom; cycles |
 //! | `assemble` | what runs → tasks and edges |
+//! | `recipe` | how tasks are put together from code and values, and what they yield |
+//! | `returned` | results into a document |
 //! | `progress` | which tasks are set free as others end |
 //! | `problem` | what is wrong, where, and what to write instead |
 
@@ -30,15 +35,22 @@ mod garbage;
 mod graph;
 mod image;
 mod keys;
+mod named;
 mod names;
 mod plan;
 mod problem;
 mod progress;
+mod recipe;
+mod returned;
+mod shared;
 mod slips;
 mod unclosed;
+mod units;
 mod values;
 mod verdict;
 
 pub use plan::{Plan, Request, Skip, plan};
 pub use problem::{Problem, Severity};
 pub use progress::Progress;
+pub use recipe::{Files, Recipes, Values};
+pub use returned::{Returned, Yield, returned};

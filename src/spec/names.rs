@@ -1,23 +1,25 @@
-//! What blocks are called, and whom they wait for by these names.
+//! What blocks, and all else that runs, are called, and whom they wait for by these names.
 
 use std::cell::Cell;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use crate::org::{Block, NowebCall, Place, Places, Position, nearest};
+use crate::org::{Block, Place, Places, Position, nearest};
 use crate::task::Requirement;
 
 use super::arguments::{Order, Reference};
 use super::graph::Wait;
 use super::problem::Problem;
 
-/// The document's blocks by name.
+/// The document's blocks by name, and what the others are called.
 #[derive(Debug)]
 pub(super) struct Names<'a> {
     blocks: &'a [Block],
     /// Where the lines of the document come from.
     pub(super) places: &'a Places,
     by_name: HashMap<String, Vec<usize>>,
+    /// What is not a block but runs: calls and the like, with their lines, behind the blocks.
+    others: Vec<(String, u32)>,
     /// How many times the nearest name may still be looked for, among all: more errors than that are not shown.
     searches: Cell<usize>,
 }
@@ -40,7 +42,8 @@ impl<'a> Names<'a> {
     /// block after the first.
     pub(super) fn of(blocks: &'a [Block], places: &'a Places, problems: &mut Vec<Problem>) -> Self {
         let by_name = HashMap::with_capacity(blocks.len());
-        let mut names = Self { blocks, places, by_name, searches: Cell::new(SEARCHES) };
+        let others = Vec::new();
+        let mut names = Self { blocks, places, by_name, others, searches: Cell::new(SEARCHES) };
         for (place, block) in blocks.iter().enumerate() {
             let name = title(block, places);
             let first = names.by_name.get(&name).and_then(|others| others.first());
@@ -54,21 +57,59 @@ impl<'a> Names<'a> {
         names
     }
 
-    /// What the block at `place` is called.
-    pub(super) fn title(&self, place: usize) -> String {
-        self.blocks.get(place).map(|block| title(block, self.places)).unwrap_or_default()
+    /// Takes up something behind the blocks, and behind what was taken up before.
+    pub(super) fn add(&mut self, title: String, line: u32) {
+        self.others.push((title, line));
     }
 
-    /// Where the block at `place` begins, for a person: `7`, or `7 of part.org`.
-    pub(super) fn line(&self, place: usize) -> String {
-        self.blocks.get(place).map(|block| self.places.line(block.begin_line)).unwrap_or_default()
-    }
-
-    /// The file the block at `place` stands in, if it is not the document itself, and its line there.
-    pub(super) fn place(&self, place: usize) -> (Option<Arc<str>>, u32) {
-        let line = self.blocks.get(place).map_or(0, |block| block.begin_line);
+    /// What something on `line` is called that has no name: `line-14`, the second such `line-14.2`.
+    pub(super) fn line_title(&self, line: u32) -> String {
         let Place { file, at } = self.places.of(Position { line, column: 0 });
+        let file = file.map(|file| format!("{file}:")).unwrap_or_default();
+        // What stands on one line is taken up together.
+        let before = self.others.iter().rev().take_while(|(_, other)| *other == line).count();
+        let more = if before > 0 { format!(".{}", before + 1) } else { String::new() };
+        format!("{file}line-{}{more}", at.line)
+    }
+
+    /// Whether a block is called so.
+    pub(super) fn is_block(&self, name: &str) -> bool {
+        self.by_name.contains_key(name)
+    }
+
+    /// What the candidate at `place` is called.
+    pub(super) fn title(&self, place: usize) -> String {
+        match self.blocks.get(place) {
+            Some(block) => title(block, self.places),
+            None => self.other(place).map(|(title, _)| title.clone()).unwrap_or_default(),
+        }
+    }
+
+    /// Where the candidate at `place` begins, for a person: `7`, or `7 of part.org`.
+    pub(super) fn line(&self, place: usize) -> String {
+        self.places.line(self.begin_line(place))
+    }
+
+    /// The file the candidate at `place` stands in, if it is not the document itself, and its line there.
+    pub(super) fn place(&self, place: usize) -> (Option<Arc<str>>, u32) {
+        let Place { file, at } = self.places.of(Position { line: self.begin_line(place), column: 0 });
         (file, at.line)
+    }
+
+    /// Whether a line is one of the document itself, and not of a file that was put into it.
+    pub(super) fn is_own(&self, line: u32) -> bool {
+        self.places.of(Position { line, column: 0 }).file.is_none()
+    }
+
+    fn begin_line(&self, place: usize) -> u32 {
+        match self.blocks.get(place) {
+            Some(block) => block.begin_line,
+            None => self.other(place).map_or(0, |&(_, line)| line),
+        }
+    }
+
+    fn other(&self, place: usize) -> Option<&(String, u32)> {
+        self.others.get(place.checked_sub(self.blocks.len())?)
     }
 
     /// The one block of this name; `Err` says what is wrong and what to write.
@@ -116,17 +157,5 @@ impl<'a> Names<'a> {
             }
         }
         waits
-    }
-
-    /// The waits for the results that the code of the block at `place` is put together from.
-    pub(super) fn calls(&self, place: usize, calls: &[NowebCall], problems: &mut Vec<Problem>) -> Vec<Wait> {
-        let wait = |NowebCall { name, at, .. }: &NowebCall| match self.find(name) {
-            Ok(from) => Some(Wait { from, to: place, requirement: Requirement::Success, at: *at }),
-            Err((text, help)) => {
-                problems.push(Problem::error(*at, text, help));
-                None
-            }
-        };
-        calls.iter().filter_map(wait).collect()
     }
 }

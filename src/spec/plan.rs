@@ -7,15 +7,17 @@ use crate::babel::Languages;
 use crate::org::{self, Bodies, Document, Keyword, Places, Position};
 use crate::task::{Edge, Requirement, TaskSpec};
 
-use super::assemble::assemble;
-use super::candidate::{Candidate, Fate, choose, fate, runs, skip_the_deprived};
-use super::code;
+use super::assemble::{Parts, assemble, placed};
+use super::candidate::{Fate, choose, runs, skip_the_deprived};
 use super::garbage;
 use super::graph::{self, Wait};
 use super::names::Names;
 use super::problem::{Problem, Severity};
+use super::recipe::Recipes;
+use super::shared;
 use super::slips;
 use super::unclosed;
+use super::units::Units;
 
 /// What is asked of a document, beside what it says itself.
 #[derive(Debug, Clone, Default)]
@@ -24,6 +26,8 @@ pub struct Request {
     pub names: Vec<String>,
     /// The setupfile's languages.
     pub languages: Languages,
+    /// Emacs-lisp runs without `:eval yes` too: somebody wants of this document what Emacs makes of it.
+    pub as_emacs: bool,
     /// Somebody can approve a block with `:eval query`; otherwise it is skipped.
     pub can_approve: bool,
     /// Blocks start here, and `:dir` is relative to it; `None` is each block's sandbox.
@@ -45,6 +49,8 @@ pub struct Plan {
     /// The files of those tasks whose blocks stand in another file than the document, by number; their lines are
     /// those of that file.
     pub included: BTreeMap<u32, Arc<str>>,
+    /// How they are put together, and what becomes of what they yield.
+    pub recipes: Recipes,
     /// Who waits for whom; no circles; at most one edge between two tasks; sorted.
     pub edges: Vec<Edge>,
     /// What does not run, in document order.
@@ -97,33 +103,34 @@ pub fn plan(source: &[u8], document: &Document, request: &Request) -> Result<Pla
     unclosed::swallowed(document, &request.places, &mut problems);
     slips::slips(source, document, &mut problems);
 
-    let names = Names::of(&document.blocks, &request.places, &mut problems);
+    let mut names = Names::of(&document.blocks, &request.places, &mut problems);
     let mut bodies = Bodies::new(source, document);
-    let mut candidates: Vec<Candidate> = document
-        .blocks
-        .iter()
-        .map(|block| Candidate { block, fate: fate(block, &languages, request, &mut problems) })
-        .collect();
-    for (place, candidate) in candidates.iter_mut().enumerate() {
-        if let Fate::Runs { body, calls, .. } = &mut candidate.fate {
-            (*body, *calls) = code::code(&mut bodies, place, &names, &mut problems);
-        }
+    let mut units = Units::new(document, source.len(), &languages, request, &mut problems);
+    units.take_up(&mut names, &mut problems);
+    let mut place = 0;
+    while place < units.candidates.len() {
+        units.read(place, &mut bodies, &mut names, &mut problems);
+        place += 1;
     }
-    let running = candidates.iter().filter(|candidate| runs(candidate)).map(|candidate| candidate.block);
-    garbage::garbled(source, running, &mut problems);
+    let order = units.order();
+    let candidates = &mut units.candidates;
+    let running = candidates.iter().take(document.blocks.len()).filter(|candidate| runs(candidate));
+    garbage::garbled(source, running.map(|candidate| &*candidate.block), &mut problems);
 
     let mut waits: Vec<Wait> = Vec::new();
     for (place, candidate) in candidates.iter().enumerate() {
-        if let Fate::Runs { asked, calls, .. } = &candidate.fate {
+        if let Fate::Runs { asked, inputs, .. } = &candidate.fate {
             waits.extend(names.waits(place, &asked.references, &mut problems));
-            waits.extend(names.calls(place, calls, &mut problems));
+            if let Some(inputs) = inputs {
+                waits.extend(graph::waits(place, candidate, inputs, candidates));
+            }
         }
     }
-    choose(&mut candidates, &names, &waits, request, &mut problems);
-    skip_the_deprived(&mut candidates, &names, &waits);
+    choose(candidates, &names, &waits, request, &mut problems);
+    skip_the_deprived(candidates, &names, &waits);
     waits.retain(|wait| runs(&candidates[wait.from]) && runs(&candidates[wait.to]));
     if let RunMode::Sequential(at) = run_mode {
-        let running: Vec<usize> = (0..candidates.len()).filter(|&place| runs(&candidates[place])).collect();
+        let running: Vec<usize> = order.iter().copied().filter(|&place| runs(&candidates[place])).collect();
         let in_order = running.windows(2).map(|pair| Wait {
             from: pair[0],
             to: pair[1],
@@ -134,7 +141,17 @@ pub fn plan(source: &[u8], document: &Document, request: &Request) -> Result<Pla
     }
     if let Some(circle) = graph::cycle(&waits) {
         problems.extend(graph::circle_problem(&circle, &names));
+    } else if let Some(directory) = &request.directory {
+        // What the document says itself holds against what is only supposed.
+        let said = waits.len();
+        waits.extend(shared::waits(candidates, &order, directory));
+        if graph::cycle(&waits).is_some() {
+            waits.truncate(said);
+        }
     }
+    let files = placed(candidates, |place| {
+        bodies.run_body(place).map(|body| body.text.into_owned()).unwrap_or_default()
+    });
 
     // Within a line, the setupfile's own problems come last.
     problems.sort_by_key(|problem| (problem.severity, problem.in_setupfile, problem.at));
@@ -145,7 +162,8 @@ pub fn plan(source: &[u8], document: &Document, request: &Request) -> Result<Pla
     if problems.iter().any(|problem| problem.severity == Severity::Error) {
         return Err(problems);
     }
-    Ok(assemble(candidates, &names, &waits, problems, request))
+    let (order, names, waits) = (&order, &names, &waits);
+    Ok(assemble(Parts { units, order, names, waits, files, warnings: problems, request, document }))
 }
 
 /// The table of languages for this document: the setupfile's, then its own.

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use crate::org::{self, Place, Places, Position};
+use crate::org::{self, Origin, Param, Place, Places, Position};
 
 /// How bad it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -54,6 +54,13 @@ impl Problem {
             text: text.into(),
             help: help.into(),
         }
+    }
+
+    /// The same, where `param` comes from.
+    #[must_use]
+    pub(super) fn of(mut self, param: &Param) -> Self {
+        self.in_setupfile = param.origin == Origin::Setup;
+        self
     }
 
     /// At most so many of a kind are shown to a person: more help nobody.

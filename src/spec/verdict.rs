@@ -53,8 +53,8 @@ impl fmt::Display for Why {
     }
 }
 
-/// What becomes of `block`.
-pub(super) fn verdict(block: &Block, languages: &Languages) -> Verdict {
+/// What becomes of `block`; `as_emacs` is [`super::Request::as_emacs`].
+pub(super) fn verdict(block: &Block, languages: &Languages, as_emacs: bool) -> Verdict {
     let skipped = Verdict::Skipped;
     if block.commented {
         return skipped(Why::Commented);
@@ -73,7 +73,7 @@ pub(super) fn verdict(block: &Block, languages: &Languages) -> Verdict {
         return skipped(Why::Tangled(file.to_owned()));
     }
     let Some(language) = block.language.as_deref() else { return skipped(Why::NoLanguage) };
-    if matches!(language, "emacs-lisp" | "elisp") && eval != "yes" {
+    if matches!(language, "emacs-lisp" | "elisp") && eval != "yes" && !as_emacs {
         return skipped(Why::EmacsLisp);
     }
     if languages.get(language).is_none() {
@@ -146,7 +146,7 @@ mod tests {
         languages.add("py python3").unwrap();
         for (source, expected) in cases {
             let document = org::parse(source.as_bytes(), &[]);
-            let verdict = match verdict(&document.blocks[0], &languages) {
+            let verdict = match verdict(&document.blocks[0], &languages, false) {
                 Verdict::Runs => "runs".to_owned(),
                 Verdict::Held => "held".to_owned(),
                 Verdict::Skipped(why) => why.to_string(),

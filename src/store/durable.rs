@@ -334,6 +334,7 @@ mod tests {
                 key: Some("once".to_owned()),
                 tasks: Vec::new(),
                 edges: Vec::new(),
+                recipes: crate::spec::Recipes::default(),
             })),
             Write::Intents(
                 [2, 1]

@@ -1,4 +1,4 @@
-//! Runs as the first version stored them: a policy had no priority.
+//! Runs as the first version stored them: a policy had no priority, and blocks were run as they stand.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use serde::Deserialize;
 
 use super::record::RunRecord;
+use crate::spec::Recipes;
 use crate::task::{Backoff, Command, Edge, Ensure, OnPartition, Policy, Resources, RunId, TaskSpec, Tries};
 
 #[derive(Deserialize)]
@@ -47,7 +48,7 @@ impl From<Run> for RunRecord {
     fn from(run: Run) -> Self {
         let Run { id, accepted, title, document, key, tasks, edges } = run;
         let tasks = tasks.into_iter().map(|task| Arc::new(task.into())).collect();
-        Self { id, accepted, title, document, key, tasks, edges }
+        Self { id, accepted, title, document, key, tasks, edges, recipes: Recipes::default() }
     }
 }
 

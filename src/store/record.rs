@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::entry::Entry;
 use super::{StoreError, first};
+use crate::spec::Recipes;
 use crate::task::{Edge, History, LaunchId, RunId, RunState, State, TaskId, TaskSpec};
 
 /// A run, as it was accepted.
@@ -31,6 +32,8 @@ pub struct RunRecord {
     pub tasks: Vec<Arc<TaskSpec>>,
     /// Who waits for whom.
     pub edges: Vec<Edge>,
+    /// How its tasks are put together; in the order of their numbers.
+    pub recipes: Recipes,
 }
 
 /// What has become of a task that has been launched, or that ended without.

@@ -68,6 +68,11 @@ pub struct File {
 impl Command {
     /// Where the body lies, seen from the sandbox.
     pub const BODY: &str = "block/body";
+
+    /// Bytes of its code and its files.
+    pub fn size(&self) -> usize {
+        self.body.len() + self.files.iter().map(|file| file.bytes.len()).sum::<usize>()
+    }
 }
 
 /// Amounts of what an agent offers and a task takes; integers, because cluster arithmetic in floats drifts.

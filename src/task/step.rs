@@ -13,6 +13,8 @@ pub enum Input {
     Released,
     /// A block it needs did not succeed.
     Deprived,
+    /// What goes into it cannot be had, though the blocks it comes from have ended well.
+    Unable,
     /// An offer was accepted for its next launch; that launch was saved before.
     Placed,
     /// The cluster said something of its current launch.
@@ -72,7 +74,7 @@ const QUEUE: &[Effect] = &[Effect::Queue, Effect::Publish];
 /// Total: also what should never happen has an answer, the one that does least harm.
 pub fn step(state: State, input: Input, history: &History, policy: &Policy) -> Step {
     use Condition as C;
-    use Input::{Approved, Deprived, KillAsked, PauseOver, Placed, Released, Silence, Stray, Update};
+    use Input::{Approved, Deprived, KillAsked, PauseOver, Placed, Released, Silence, Stray, Unable, Update};
     use State::{
         Blocked, Delayed, Failed, Finished, Held, Killed, Killing, Launching, Queued, Running, Skipped,
         Unreachable,
@@ -87,6 +89,7 @@ pub fn step(state: State, input: Input, history: &History, policy: &Policy) -> S
         (Held, Approved) => to(Blocked, SETTLE),
         (Blocked, Released) => to(Queued, QUEUE),
         (Held | Blocked, Deprived) => to(Skipped, SETTLE),
+        (Held | Blocked | Queued | Delayed, Unable) => to(Failed, SETTLE),
         (Queued, Placed) => Step {
             next: Launching,
             history: History { attempt: history.attempt + 1, ran: std::time::Duration::ZERO, ..*history },
@@ -173,6 +176,7 @@ pub fn step(state: State, input: Input, history: &History, policy: &Policy) -> S
             | Skipped,
             Deprived,
         )
+        | (Launching | Running | Unreachable | Killing | Finished | Failed | Killed | Skipped, Unable)
         | (
             Held | Blocked | Delayed | Launching | Running | Unreachable | Killing | Finished | Failed
             | Killed | Skipped,
@@ -224,6 +228,7 @@ impl fmt::Display for Input {
             Self::Approved => "approved".to_owned(),
             Self::Released => "released".to_owned(),
             Self::Deprived => "deprived".to_owned(),
+            Self::Unable => "unable".to_owned(),
             Self::Placed => "placed".to_owned(),
             Self::Update(condition) => format!("update {condition:?}").to_lowercase(),
             Self::Stray(condition) => format!("stray {condition:?}").to_lowercase(),
@@ -245,7 +250,7 @@ mod tests {
     use super::*;
 
     fn inputs() -> Vec<Input> {
-        [Input::Approved, Input::Released, Input::Deprived, Input::Placed]
+        [Input::Approved, Input::Released, Input::Deprived, Input::Unable, Input::Placed]
             .into_iter()
             .chain(Condition::ALL.map(Input::Update))
             .chain(Condition::ALL.map(Input::Stray))

@@ -92,7 +92,7 @@ impl Scheduler {
             .filter(|stored| stored.history.attempt == row.history.attempt && stored.state != row.state);
         if let Some(stored) = news {
             if stored.state == State::Queued {
-                self.enqueue(vec![id]);
+                self.enqueue(vec![id], ctx);
             }
             self.changed(stored, ctx);
         }

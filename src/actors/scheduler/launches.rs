@@ -11,12 +11,29 @@ use super::Scheduler;
 use crate::mesos::tasks;
 use crate::offer::Placement;
 use crate::store::{Intent, Write};
-use crate::task::{LaunchId, State, TaskId};
+use crate::task::{LaunchId, State, TaskId, TaskSpec};
 
 /// How many launches must be unsaved ahead before they are saved without need.
 const SAVE_AHEAD: usize = 32;
 
+/// How many bytes of code and files are sent in one message.
+const MOST: usize = 32 << 20;
+
 impl Scheduler {
+    /// A task as it is launched.
+    pub(super) fn composed(&self, id: TaskId) -> Option<TaskSpec> {
+        let run = self.runs.get(&id.run)?;
+        let task = run.task(id.number)?;
+        match run.command(task.spec) {
+            Ok(command) => Some(TaskSpec { command, ..TaskSpec::clone(task.spec) }),
+            Err(why) => {
+                // What goes into it was read before it was queued.
+                log::error!("{id} cannot be put together: {why}");
+                None
+            }
+        }
+    }
+
     /// The launch a task would have next, if it still waits for one.
     pub(super) fn next_launch(&self, id: TaskId) -> Option<LaunchId> {
         let row = self.task(id)?.row;
@@ -28,21 +45,29 @@ impl Scheduler {
     pub(super) fn accept(&mut self, placement: Placement) {
         let Some(held) = self.market.remove(&placement.offer) else {
             let still = placement.tasks.into_iter().filter(|&id| self.next_launch(id).is_some()).collect();
-            self.enqueue(still);
+            self.queue(still);
             return;
         };
         let Some(framework) = self.market.framework.clone() else { return };
         let mut offered = held.resources;
         let mut infos = Vec::with_capacity(placement.tasks.len());
+        let mut size = 0;
         for id in placement.tasks {
             let Some(launch) = self.next_launch(id) else { continue };
             let Some(task) = self.task(id) else { continue };
             let Some(resources) = offered.take(&tasks::quantities(&task.spec.resources)) else {
                 // Reckoned in whole numbers it fitted; in the wire's own it does not.
-                self.enqueue(vec![id]);
+                self.queue(vec![id]);
                 continue;
             };
-            infos.push(tasks::info(launch, task.spec, &placement.agent, resources));
+            let Some(spec) = self.composed(id) else { continue };
+            size += spec.command.size();
+            if size > MOST && !infos.is_empty() {
+                // Too much for one message; what is left of the offer comes again.
+                self.queue(vec![id]);
+                continue;
+            }
+            infos.push(tasks::info(launch, &spec, &placement.agent, resources));
             self.intended.remove(&launch);
             let placed = Placed { agent: placement.agent.clone(), framework: framework.clone() };
             if let Some(supervisor) = self.supervise(id) {

@@ -14,6 +14,7 @@
 //! | `parcels` | what agents fetch for a launch |
 //! | `cluster` | what the cluster says |
 //! | `retention` | forgets runs that ended long ago |
+//! | `values` | what tasks have yielded, read for those that it goes into, and for the document |
 //! | `restore` | takes up what an earlier life has left |
 
 mod cluster;
@@ -25,6 +26,7 @@ mod restore;
 mod retention;
 mod tasks;
 mod totals;
+mod values;
 mod why;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -56,6 +58,8 @@ pub(in crate::actors) use people::{
 };
 pub use queries::{RunShown, TaskShown};
 pub use totals::Totals;
+pub(in crate::actors) use values::GatherYield;
+pub use values::Yielded;
 
 /// Brings tasks and offers together.
 pub(super) struct Scheduler {
@@ -161,8 +165,8 @@ impl Scheduler {
         }
     }
 
-    /// Puts tasks into the queue for offers.
-    fn enqueue(&mut self, tasks: Vec<TaskId>) {
+    /// Puts tasks into the queue for offers of which everything is known that goes into them.
+    fn queue(&mut self, tasks: Vec<TaskId>) {
         if tasks.is_empty() {
             return;
         }

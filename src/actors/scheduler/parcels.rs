@@ -1,6 +1,7 @@
 //! What agents fetch for a launch: the files that were too large to be sent along.
 
-use actix::{Context, Handler, Message};
+use actix::fut::WrapFuture;
+use actix::{ActorFutureExt, Context, Handler, Message, ResponseActFuture};
 use bytes::Bytes;
 
 use super::Scheduler;
@@ -17,12 +18,18 @@ pub(in crate::actors) struct ReadParcel {
 }
 
 impl Handler<ReadParcel> for Scheduler {
-    type Result = Option<Bytes>;
+    type Result = ResponseActFuture<Self, Option<Bytes>>;
 
-    fn handle(&mut self, ReadParcel { launch, number }: ReadParcel, _: &mut Context<Self>) -> Option<Bytes> {
-        let task = self.task(launch.task)?;
-        let is_under_way = task.row.history.attempt <= launch.attempt && !task.row.state.is_final();
-        let mut files = Parcel::of(&task.spec.command).files;
-        (is_under_way && number < files.len()).then(|| files.swap_remove(number).content)
+    fn handle(&mut self, ReadParcel { launch, number }: ReadParcel, _: &mut Context<Self>) -> Self::Result {
+        let id = launch.task;
+        // A launch of an earlier life: what went into it has to be read again.
+        let read = self.read_inputs(id);
+        Box::pin(read.into_actor(self).map(move |(left, files), this, _| {
+            this.learn(id.run, left, files);
+            let row = this.task(id)?.row;
+            let is_under_way = row.history.attempt <= launch.attempt && !row.state.is_final();
+            let mut files = Parcel::of(&this.composed(id)?.command).files;
+            (is_under_way && number < files.len()).then(|| files.swap_remove(number).content)
+        }))
     }
 }

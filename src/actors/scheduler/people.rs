@@ -169,7 +169,8 @@ impl Handler<SubmitDocument> for Scheduler {
         if let Some(first) = key.as_ref().and_then(|key| self.keys.get(key)) {
             let run = first.id;
             // Only some of its blocks are another wish.
-            let is_same = first.document == document && first.tasks == plan.tasks;
+            let is_same =
+                first.document == document && first.tasks == plan.tasks && first.recipes == plan.recipes;
             if !is_same {
                 return Box::pin(ready(Err(Unaccepted::KeyReused(run))).into_actor(self));
             }
@@ -186,6 +187,7 @@ impl Handler<SubmitDocument> for Scheduler {
             key,
             tasks: plan.tasks,
             edges: plan.edges,
+            recipes: plan.recipes,
         });
         if let Some(key) = &record.key {
             self.keys.insert(key.clone(), record.clone());
@@ -206,7 +208,7 @@ impl Handler<SubmitDocument> for Scheduler {
                 run.tasks().filter(|task| task.row.state == State::Queued).map(|task| task.id).collect();
             this.runs.insert(id, run);
             this.waiting += free.len();
-            this.enqueue(free);
+            this.enqueue(free, ctx);
             this.end_if_over(id, ctx);
             this.trade();
             Ok(Accepted { run: id })
@@ -302,7 +304,7 @@ impl Handler<ListFiles> for Scheduler {
 
 impl Scheduler {
     /// Where a launch's sandbox is; `None` for one that was never launched.
-    fn place_of(&self, launch: LaunchId) -> Option<Place> {
+    pub(super) fn place_of(&self, launch: LaunchId) -> Option<Place> {
         let agent = self.task(launch.task)?.row.agent.clone()?;
         Some(Place { agent, framework: self.market.framework.clone()?, executor: launch.to_string() })
     }

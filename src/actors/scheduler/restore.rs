@@ -51,7 +51,7 @@ impl Scheduler {
         let waiting: Vec<TaskId> =
             stands.iter().filter(|(_, state)| *state == State::Queued).map(|(task, _)| *task).collect();
         self.waiting += waiting.len();
-        self.enqueue(waiting);
+        self.enqueue(waiting, ctx);
         for (task, state) in stands {
             match state {
                 State::Launching | State::Running | State::Unreachable | State::Killing => {

@@ -61,7 +61,7 @@ impl Scheduler {
             match effect {
                 // Done before, or of no meaning before a first launch.
                 Effect::Save | Effect::Pause | Effect::Kill | Effect::Reconcile => {}
-                Effect::Queue => self.enqueue(vec![id]),
+                Effect::Queue => self.enqueue(vec![id], ctx),
                 // Who follows hears of it: it was saved as news.
                 Effect::Publish => self.pass_on(id, ctx),
             }
@@ -83,7 +83,12 @@ impl Scheduler {
     }
 
     /// A task's new state is known to all: what follows for the tasks that wait for it, and for the run.
+    ///
+    /// A file that it yields is written before anybody else goes on.
     pub(super) fn pass_on(&mut self, id: TaskId, ctx: &mut Context<Self>) {
+        if !self.settle(id, ctx) {
+            return;
+        }
         let Some(run) = self.runs.get_mut(&id.run) else { return };
         let told = run.passed_on(id.number);
         let why = run.task(id.number).map(|TaskView { spec, row, .. }| {
@@ -120,9 +125,9 @@ impl Scheduler {
 impl Handler<TaskQueued> for Scheduler {
     type Result = ();
 
-    fn handle(&mut self, TaskQueued(id): TaskQueued, _: &mut Context<Self>) {
+    fn handle(&mut self, TaskQueued(id): TaskQueued, ctx: &mut Context<Self>) {
         self.set_row(id, |row| row.state = State::Queued);
-        self.enqueue(vec![id]);
+        self.enqueue(vec![id], ctx);
         self.trade();
     }
 }

@@ -13,7 +13,7 @@ fn bodies(source: &str) -> Vec<String> {
                 format!(" ({}:{} {name} called with {arguments:?})", at.line, at.column)
             };
             let calls: String = calls.iter().map(call).collect();
-            format!("{}{}{calls}", String::from_utf8_lossy(&text), missing.unwrap_or_default())
+            format!("{}{}{calls}", String::from_utf8_lossy(&gap::without(&text)), missing.unwrap_or_default())
         }
         Err(Trouble { at, kind }) => format!("{}:{}: {kind}", at.line, at.column),
     };
@@ -95,7 +95,8 @@ fn calls_are_known_through_references() {
     let source = "#+name: a\n#+begin_src sh :noweb yes\n<<two()>> <<b>> <<two()>>\n#+end_src\n\
                   #+name: b\n#+begin_src sh :noweb yes\n<<two(x)>>\n#+end_src\n\
                   #+begin_src sh :noweb yes\n<<a>>\n#+end_src\n";
-    let calls = " (3:1 two called with \"\") (7:1 two called with \"x\")";
+    let two = " (3:1 two called with \"\")";
+    let calls = format!("{two} (7:1 two called with \"x\"){two}");
     assert_eq!(last(source), format!("  {calls}"));
 }
 

@@ -205,7 +205,6 @@ fn blocks_of_other_files_are_told_by_their_own_lines() {
 
 #[test]
 fn results_in_code_are_waited_for() {
-    // Not built yet; but who waits for whom is known.
     insta::assert_snapshot!(told(
         "#+name: a\n#+begin_src sh :noweb yes\necho <<b(x=1)>>\n#+end_src\n\
          #+name: b\n#+begin_src sh :after a\n#+end_src\n\

@@ -1,0 +1,92 @@
+//! Gaps in code: where the result of a block is put before the code runs, as `<<name()>>` asks for it.
+//!
+//! A gap is written into the code itself, so that code put together from other code keeps it. It begins and ends with
+//! a byte that stands in no UTF-8, and code that runs is UTF-8.
+
+/// Where a result is to be put.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Gap {
+    /// Which reference it stands for.
+    pub(super) number: usize,
+    /// What stands before it on its line is repeated before each line of the result.
+    prefixed: bool,
+    /// Its bytes in the code.
+    start: usize,
+    end: usize,
+}
+
+const MARK: u8 = 0xfe;
+
+/// Writes a gap.
+pub(super) fn write(number: usize, prefixed: bool, out: &mut Vec<u8>) {
+    out.push(MARK);
+    out.extend_from_slice(number.to_string().as_bytes());
+    out.extend_from_slice(if prefixed { b"p" } else { b"n" });
+    out.push(MARK);
+}
+
+/// The gaps in `code`, in order.
+pub(super) fn gaps(code: &[u8]) -> impl Iterator<Item = Gap> {
+    let mut at = 0;
+    std::iter::from_fn(move || {
+        loop {
+            let start = at + memchr::memchr(MARK, code.get(at..)?)?;
+            let end = start + 1 + memchr::memchr(MARK, code.get(start + 1..)?)? + 1;
+            at = end;
+            let inner = &code[start + 1..end - 1];
+            let Some((kind, number)) = inner.split_last() else { continue };
+            let number = std::str::from_utf8(number).ok().and_then(|number| number.parse().ok());
+            if let (Some(number), b'p' | b'n') = (number, kind) {
+                return Some(Gap { number, prefixed: *kind == b'p', start, end });
+            }
+        }
+    })
+}
+
+/// `code` with `fillings` in its gaps, in their order; a gap too many stays empty.
+pub fn fill(code: &[u8], fillings: &[Vec<u8>]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(code.len());
+    let mut from = 0;
+    let mut fillings = fillings.iter();
+    for gap in gaps(code) {
+        let before = &code[from..gap.start];
+        let prefix = before.rsplit(|&b| b == b'\n').next().unwrap_or_default();
+        out.extend_from_slice(before);
+        from = gap.end;
+        let Some(filling) = fillings.next() else { continue };
+        for (n, line) in filling.split(|&b| b == b'\n' || b == b'\r').enumerate() {
+            if n > 0 {
+                out.push(b'\n');
+                out.extend_from_slice(if gap.prefixed { prefix } else { b"" });
+            }
+            out.extend_from_slice(line);
+        }
+    }
+    out.extend_from_slice(&code[from..]);
+    out
+}
+
+/// `code` with nothing in its gaps.
+pub(super) fn without(code: &[u8]) -> Vec<u8> {
+    fill(code, &[])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn results_take_the_places_of_gaps() {
+        let mut code = b"x\n> ".to_vec();
+        write(0, true, &mut code);
+        code.extend_from_slice(b" - ");
+        write(7, true, &mut code);
+        code.extend_from_slice(b"\n# ");
+        write(2, false, &mut code);
+        assert_eq!(gaps(&code).map(|gap| gap.number).collect::<Vec<_>>(), [0, 7, 2]);
+        let filled = fill(&code, &[b"a\nb".to_vec(), b"c".to_vec(), b"d\ne".to_vec()]);
+        assert_eq!(String::from_utf8_lossy(&filled), "x\n> a\n> b - c\n# d\ne");
+        assert_eq!(without(&code), b"x\n>  - \n# ");
+        assert_eq!(without(b"\xfe1x\xfe \xfe"), b"\xfe1x\xfe \xfe");
+    }
+}

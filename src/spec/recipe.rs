@@ -1,0 +1,308 @@
+//! How the tasks of a run are put together from their code and the values of others, and what they yield.
+//!
+//! A block is composed when it is launched: what goes into it may be the value of a block that had to run before. All
+//! that is needed for it, but these values, is stored with the run.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+use crate::babel::{self, Arguments, Composed, Ended, Finished, Language, Source, Value};
+use crate::org;
+use crate::task::{Command, File, TaskSpec, place};
+
+/// How the tasks of one run are put together.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct Recipes {
+    /// Where the document lies: there files of `:file` are written, and files that it names are read. `None` where it
+    /// came from another machine.
+    pub(super) directory: Option<String>,
+    /// What the recipes share.
+    pub(super) languages: Vec<Language>,
+    pub(super) arguments: Vec<Arguments>,
+    pub(super) values: Vec<Value>,
+    /// Files that lie in every sandbox.
+    pub(super) files: Vec<Placed>,
+    /// The task with number `n` is at `n - 1`.
+    pub(super) tasks: Vec<Recipe>,
+    /// Where results are written.
+    pub(super) returns: Vec<Return>,
+}
+
+/// How one task is put together.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub(super) struct Recipe {
+    pub(super) language: u32,
+    pub(super) arguments: u32,
+    pub(super) variables: Vec<(String, Input)>,
+    pub(super) stdin: Option<Input>,
+    /// What goes into the gaps of its code.
+    pub(super) gaps: Vec<Input>,
+    /// The task that makes its value what others see of it, `:post`.
+    pub(super) post: Option<u32>,
+}
+
+/// What goes into a block.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(super) enum Input {
+    /// A value by its place among those of the run.
+    Value(u32),
+    /// The value of a task, or a part of it.
+    Task { number: u32, index: Option<String> },
+    /// What a task has yielded before its `:post`, which this is an input of.
+    This(u32),
+    /// Something of another Org file, which is read when the block is launched.
+    File { path: String, name: String, index: Option<String> },
+}
+
+/// A file that lies in every sandbox.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Placed {
+    pub(super) path: String,
+    pub(super) mode: u32,
+    pub(super) bytes: Bytes,
+}
+
+/// A result that is written into the document.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(super) struct Return {
+    /// Whose it is, in the document as it was accepted.
+    pub(super) target: org::Target,
+    pub(super) task: u32,
+    pub(super) arguments: u32,
+    pub(super) language: u32,
+}
+
+/// What tasks of a run have yielded, by number.
+pub type Values = BTreeMap<u32, Arc<Finished>>;
+
+impl Recipes {
+    /// The tasks whose values have to be known before this one is composed, or its own value read.
+    pub fn needs(&self, number: u32) -> BTreeSet<u32> {
+        let Some(recipe) = self.recipe(number) else { return BTreeSet::new() };
+        let of = |input: &Input| match input {
+            Input::Task { number, .. } | Input::This(number) => Some(*number),
+            Input::Value(_) | Input::File { .. } => None,
+        };
+        recipe.inputs().filter_map(of).collect()
+    }
+
+    /// The files outside the document that this task reads from.
+    pub fn reads(&self, number: u32) -> BTreeSet<String> {
+        let of = |input: &Input| match input {
+            Input::File { path, .. } => Some(path.clone()),
+            Input::Task { .. } | Input::This(_) | Input::Value(_) => None,
+        };
+        self.recipe(number).into_iter().flat_map(Recipe::inputs).filter_map(of).collect()
+    }
+
+    /// What is run for a task, once all it [needs](Self::needs) is among `values`.
+    ///
+    /// # Errors
+    /// What is missing.
+    pub fn command(&self, spec: &TaskSpec, values: &Values, files: &Files) -> Result<Command, String> {
+        let Some(recipe) = self.recipe(spec.number) else { return Ok(spec.command.clone()) };
+        let inputs = self.inputs(recipe, values, files)?;
+        let (language, arguments) = (self.language(recipe), self.arguments(recipe.arguments));
+        let (Some(language), Some(arguments)) = (language, arguments) else {
+            return Err("its recipe is not whole".to_owned());
+        };
+        let body = inputs.body(&spec.command.body);
+        let Composed { program, arguments: words, body, files, stdin } =
+            babel::compose(&inputs.source(language, &body, arguments));
+        let mut command = Command {
+            program: program.into(),
+            arguments: words.into(),
+            body: body.into(),
+            stdin,
+            ..spec.command.clone()
+        };
+        command.files = self.files.iter().map(Placed::file).collect();
+        command.files.extend(files.into_iter().map(|file| File {
+            path: file.path,
+            mode: file.mode,
+            bytes: file.bytes.into(),
+        }));
+        if makes_directory(arguments) {
+            make_directory(&mut command, self.directory.as_deref());
+        }
+        Ok(command)
+    }
+
+    /// What a task that has ended yields; all it [needs](Self::needs) has to be among `values`.
+    ///
+    /// # Errors
+    /// What is missing.
+    pub fn finished(
+        &self,
+        spec: &TaskSpec,
+        values: &Values,
+        files: &Files,
+        ended: &Ended,
+    ) -> Result<Finished, String> {
+        let recipe = self.recipe(spec.number).ok_or("it has no recipe")?;
+        let inputs = self.inputs(recipe, values, files)?;
+        let language = self.language(recipe).ok_or("its recipe is not whole")?;
+        let arguments = self.arguments(recipe.arguments).ok_or("its recipe is not whole")?;
+        let body = inputs.body(&spec.command.body);
+        let value = babel::collect(&inputs.source(language, &body, arguments), ended);
+        Ok(babel::finish(value, arguments))
+    }
+
+    /// Emacs' hash of a result, where `:cache yes` asks for one.
+    pub(super) fn hash(
+        &self,
+        spec: &TaskSpec,
+        values: &Values,
+        files: &Files,
+        arguments: &Arguments,
+    ) -> Option<String> {
+        if arguments.text(":cache").as_deref() != Some("yes") {
+            return None;
+        }
+        let recipe = self.recipe(spec.number)?;
+        let inputs = self.inputs(recipe, values, files).ok()?;
+        let body = inputs.body(&spec.command.body);
+        Some(babel::hash(&inputs.source(self.language(recipe)?, &body, arguments)))
+    }
+
+    /// The path of the file that a task's value is written to on this machine, if it is one: of a document that lies
+    /// here.
+    pub fn product(&self, number: u32, name: &str) -> Option<String> {
+        let base = self.directory.as_deref()?;
+        if name.starts_with('/') {
+            return Some(name.to_owned());
+        }
+        let arguments = self.arguments(self.recipe(number)?.arguments)?;
+        match arguments.text(":dir") {
+            Some(dir) if dir.starts_with('/') => Some(format!("{dir}/{name}")),
+            Some(dir) => Some(format!("{base}/{dir}/{name}")),
+            None => Some(format!("{base}/{name}")),
+        }
+    }
+
+    /// Whether what a task yields is to be a file on this machine.
+    pub fn writes(&self, number: u32) -> bool {
+        let arguments = || self.arguments(self.recipe(number)?.arguments);
+        self.directory.is_some()
+            && arguments().is_some_and(|arguments| arguments.has(":file") && arguments.results().has("file"))
+    }
+
+    /// The task that the value of this one goes through before anybody else sees it.
+    pub(super) fn post(&self, number: u32) -> Option<u32> {
+        self.recipe(number)?.post
+    }
+
+    pub(super) fn recipe(&self, number: u32) -> Option<&Recipe> {
+        self.tasks.get(place(number)?)
+    }
+
+    fn language(&self, recipe: &Recipe) -> Option<&Language> {
+        self.languages.get(recipe.language as usize)
+    }
+
+    pub(super) fn arguments(&self, at: u32) -> Option<&Arguments> {
+        self.arguments.get(at as usize)
+    }
+
+    fn inputs(&self, recipe: &Recipe, values: &Values, files: &Files) -> Result<Inputs, String> {
+        let value = |input: &Input| self.value(input, values, files);
+        let variables: Result<Vec<_>, String> =
+            recipe.variables.iter().map(|(name, input)| Ok((name.clone(), value(input)?))).collect();
+        let gaps: Result<Vec<Value>, String> = recipe.gaps.iter().map(value).collect();
+        Ok(Inputs {
+            variables: variables?,
+            stdin: recipe.stdin.as_ref().map(value).transpose()?,
+            gaps: gaps?,
+        })
+    }
+
+    fn value(&self, input: &Input, values: &Values, files: &Files) -> Result<Value, String> {
+        let part = |value: &Value, index: &Option<String>| match index {
+            Some(index) => babel::index(value, index),
+            None => value.clone(),
+        };
+        let of = |number: u32| values.get(&number).ok_or(format!("the value of task {number} is not there"));
+        match input {
+            Input::Value(at) => {
+                self.values.get(*at as usize).cloned().ok_or("its recipe is not whole".to_owned())
+            }
+            Input::Task { number, index } => Ok(part(&of(*number)?.value, index)),
+            Input::This(number) => Ok(of(*number)?.this.clone()),
+            Input::File { path, name, index } => {
+                let bytes = files.get(path).ok_or(format!("`{path}` was not read"))?;
+                let found = bytes.as_ref().map_err(Clone::clone)?;
+                let document = org::parse(found.clone(), &[]);
+                let value = super::named::value(&document, name)
+                    .ok_or_else(|| format!("nothing in `{path}` that holds a value is called `{name}`"))?;
+                Ok(part(&value, index))
+            }
+        }
+    }
+}
+
+/// Files outside the document that were read, by the path a recipe names them by; or why they could not be.
+pub type Files = BTreeMap<String, Result<Bytes, String>>;
+
+/// What goes into a block, values in hand.
+struct Inputs {
+    variables: Vec<(String, Value)>,
+    stdin: Option<Value>,
+    gaps: Vec<Value>,
+}
+
+impl Inputs {
+    /// The code with its gaps filled.
+    fn body(&self, code: &[u8]) -> String {
+        if self.gaps.is_empty() {
+            return babel::text::decode(code);
+        }
+        let shown = |value: &Value| match value {
+            Value::Text(text) => babel::text::encode(text),
+            other => babel::text::encode(&other.printed()),
+        };
+        let fillings: Vec<Vec<u8>> = self.gaps.iter().map(shown).collect();
+        babel::text::decode(&org::fill_gaps(code, &fillings))
+    }
+
+    fn source<'a>(&'a self, language: &'a Language, body: &'a str, arguments: &'a Arguments) -> Source<'a> {
+        Source { language, body, arguments, variables: &self.variables, stdin: self.stdin.as_ref() }
+    }
+}
+
+impl Recipe {
+    fn inputs(&self) -> impl Iterator<Item = &Input> {
+        self.variables.iter().map(|(_, input)| input).chain(&self.stdin).chain(&self.gaps)
+    }
+}
+
+impl Placed {
+    fn file(&self) -> File {
+        File { path: self.path.clone(), mode: self.mode, bytes: self.bytes.clone() }
+    }
+}
+
+/// `:mkdirp yes`.
+fn makes_directory(arguments: &Arguments) -> bool {
+    arguments.text(":mkdirp").is_some_and(|word| !matches!(word.as_str(), "no" | "nil"))
+        && arguments.has(":dir")
+}
+
+/// Where the script lies that makes a block's directory.
+const MAKE_DIRECTORY: &str = "block/mkdirp";
+
+/// Has a directory made by the block itself, wherever it runs, before it goes there.
+fn make_directory(command: &mut Command, base: Option<&str>) {
+    let Some(directory) = std::mem::replace(&mut command.directory, base.map(str::to_owned)) else { return };
+    let words: Vec<String> = [MAKE_DIRECTORY.to_owned(), directory, command.program.to_string()]
+        .into_iter()
+        .chain(command.arguments.iter().cloned())
+        .collect();
+    command.program = "sh".into();
+    command.arguments = words.into();
+    let script = "mkdir -p \"$1\" && cd \"$1\" && shift && exec \"$@\"\n";
+    let path = MAKE_DIRECTORY.to_owned();
+    command.files.push(File { path, mode: 0o755, bytes: Bytes::from_static(script.as_bytes()) });
+}

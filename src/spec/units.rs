@@ -1,0 +1,443 @@
+//! What runs besides the blocks themselves: calls, code within text, blocks that others call with arguments.
+//!
+//! Each is a candidate like a block. What is called twice in the same way is one candidate: it runs once a run.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::babel::{self, Languages, Reference};
+use crate::org::{self, Block, Bodies, Call, Document, Param, Position, Surroundings, Target};
+
+use super::candidate::{Candidate, Code, Fate, Given, Inputs, Whose, fate, tangled};
+use super::code;
+use super::named::{Meant, Named};
+use super::names::Names;
+use super::plan::Request;
+use super::problem::Problem;
+
+/// Everything of a document that may run.
+pub(super) struct Units<'d> {
+    document: &'d Document,
+    languages: &'d Languages,
+    request: &'d Request,
+    /// Looked for when something is first referred to.
+    named: Option<Named>,
+    /// The document's blocks, in its order, then the others as they are found.
+    pub(super) candidates: Vec<Candidate<'d>>,
+    /// Blocks as they are called: by their place, what matters of their arguments, and whose value they are given.
+    called: HashMap<(usize, String, Option<usize>), usize>,
+    /// The candidates of the document's calls.
+    calls: HashMap<usize, usize>,
+    /// Where results are written.
+    pub(super) returns: Vec<Returns>,
+    /// Bytes of header arguments that may still be merged.
+    budget: usize,
+}
+
+/// The result of a candidate, where it is written, and with which arguments.
+pub(super) struct Returns {
+    pub(super) target: Target,
+    pub(super) candidate: usize,
+    pub(super) params: Arc<[Param]>,
+    /// Of a call: the block that is called.
+    pub(super) called: Option<usize>,
+}
+
+/// Bytes of header arguments that the calls of any document may merge, and how many more for each byte of it.
+const BUDGET: (usize, usize) = (64 << 20, 64);
+
+impl<'d> Units<'d> {
+    /// The blocks of a document of `length` bytes.
+    pub(super) fn new(
+        document: &'d Document,
+        length: usize,
+        languages: &'d Languages,
+        request: &'d Request,
+        problems: &mut Vec<Problem>,
+    ) -> Self {
+        let candidate = |(place, block): (usize, &'d Block)| Candidate {
+            block: Whose::Document(block),
+            code: Code::Block(place),
+            tangled: tangled(block, languages, problems),
+            this: None,
+            fate: fate(block, languages, request, problems),
+        };
+        let candidates: Vec<Candidate> = document.blocks.iter().enumerate().map(candidate).collect();
+        let returns = candidates.iter().enumerate().map(|(place, candidate)| Returns {
+            target: Target::Block(place),
+            candidate: place,
+            params: Arc::clone(&candidate.block.params),
+            called: None,
+        });
+        Self {
+            document,
+            languages,
+            request,
+            named: None,
+            called: HashMap::new(),
+            calls: HashMap::new(),
+            returns: returns.collect(),
+            candidates,
+            budget: length.saturating_mul(BUDGET.1).saturating_add(BUDGET.0),
+        }
+    }
+
+    /// Takes up the calls and the code within text.
+    pub(super) fn take_up(&mut self, names: &mut Names<'_>, problems: &mut Vec<Problem>) {
+        let document = self.document;
+        for (number, call) in document.calls.iter().enumerate() {
+            self.call(Target::Call(number), call, names, problems);
+        }
+        for (number, call) in document.inline_calls.iter().enumerate() {
+            self.call(Target::InlineCall(number), call, names, problems);
+        }
+        for (number, inline) in document.inline_blocks.iter().enumerate() {
+            if is_off(&inline.around) {
+                continue;
+            }
+            let read = org::inline_params(inline);
+            let (params, error) = match read {
+                Ok(params) => (Arc::from(params), None),
+                Err(error) => (Arc::default(), Some(error)),
+            };
+            let block = Block {
+                language: Some(inline.language.clone()),
+                first_line: inline.at.line,
+                begin_line: inline.at.line,
+                end_line: inline.at.line,
+                body: Bytes::from(babel::text::encode(&inline.body)),
+                params: Arc::clone(&params),
+                error,
+                ..Block::default()
+            };
+            let body = block.body.clone();
+            // Text is full of what looks like code: only that of a language that is known is meant.
+            if self.languages.get(&inline.language).is_none() {
+                continue;
+            }
+            let title = names.line_title(inline.at.line);
+            let candidate = self.add(block, (Code::Text(body), None), title, names, problems);
+            let target = Target::InlineBlock(number);
+            self.returns.push(Returns { target, candidate, params, called: None });
+        }
+    }
+
+    /// A call on a line of its own, or within text.
+    fn call(&mut self, target: Target, call: &Call, names: &mut Names<'_>, problems: &mut Vec<Problem>) {
+        if is_off(&call.around) {
+            return;
+        }
+        let name = call.name.as_deref().unwrap_or_default().trim();
+        let reference = Reference::read(name);
+        let found = match names.find(reference.name) {
+            Ok(found) => found,
+            Err(_) if matches!(target, Target::InlineCall(_)) && !names.is_block(reference.name) => {
+                // `call_name(` may be anything in a text.
+                let text = format!("no block is called `{}`", reference.name);
+                problems.push(Problem::warning(call.at, text, "This is left as it is."));
+                return;
+            }
+            Err((text, help)) => {
+                problems.push(Problem::error(call.at, text, help));
+                return;
+            }
+        };
+        let arguments = org::split_arguments(call.arguments.as_deref().unwrap_or_default());
+        let block = &self.document.blocks[found];
+        let params = org::called(
+            block,
+            &call.around.inherited,
+            call.inside.as_deref(),
+            &arguments,
+            call.end.as_deref(),
+            call.at,
+        );
+        let params: Arc<[Param]> = match params {
+            Ok(params) => params.into(),
+            Err((at, why)) => return problems.push(Problem::error(at, why, "")),
+        };
+        let title = match target {
+            Target::Call(number) => self.named().name_of_call(number).map(str::to_owned),
+            _ => None,
+        };
+        let title = title.unwrap_or_else(|| names.line_title(call.at.line));
+        let candidate = self.called(found, &params, None, (title, call.at), names, problems);
+        if let Target::Call(number) = target {
+            self.calls.insert(number, candidate);
+        }
+        self.returns.push(Returns { target, candidate, params, called: Some(found) });
+    }
+
+    /// The candidate of the block at `place` with these arguments, given the value of `this`.
+    fn called(
+        &mut self,
+        place: usize,
+        params: &Arc<[Param]>,
+        this: Option<usize>,
+        (title, at): (String, Position),
+        names: &mut Names<'_>,
+        problems: &mut Vec<Problem>,
+    ) -> usize {
+        let block = &self.document.blocks[place];
+        let cost: usize = params.iter().map(|param| 256 + 4 * param.text.len()).sum();
+        self.budget = self.budget.saturating_sub(cost);
+        if self.budget == 0 {
+            let text = "the calls of this document have more header arguments than can be held";
+            problems.push(Problem::error(at, text, ""));
+            return place;
+        }
+        let own = fingerprint(&block.params);
+        let key = fingerprint(params);
+        if this.is_none() && own == key {
+            return place;
+        }
+        if let Some(&known) = self.called.get(&(place, key.clone(), this)) {
+            return known;
+        }
+        let block = Block {
+            name: None,
+            first_line: at.line,
+            begin_line: at.line,
+            params: Arc::clone(params),
+            ..block.clone()
+        };
+        let candidate = self.add(block, (Code::Block(place), this), title, names, problems);
+        self.called.insert((place, key, this), candidate);
+        candidate
+    }
+
+    fn add(
+        &mut self,
+        block: Block,
+        (code, this): (Code, Option<usize>),
+        title: String,
+        names: &mut Names<'_>,
+        problems: &mut Vec<Problem>,
+    ) -> usize {
+        names.add(title, block.begin_line);
+        let fate = fate(&block, self.languages, self.request, problems);
+        self.candidates.push(Candidate {
+            block: Whose::Own(Box::new(block)),
+            code,
+            tangled: None,
+            this,
+            fate,
+        });
+        self.candidates.len() - 1
+    }
+
+    fn named(&mut self) -> &Named {
+        let document = self.document;
+        self.named.get_or_insert_with(|| Named::of(document))
+    }
+
+    /// Reads the code of the candidate at `place`, and what goes into it; more candidates may come of that.
+    pub(super) fn read(
+        &mut self,
+        place: usize,
+        bodies: &mut Bodies<'_>,
+        names: &mut Names<'_>,
+        problems: &mut Vec<Problem>,
+    ) {
+        let Candidate { block, code, fate, this, .. } = &self.candidates[place];
+        if !matches!(fate, Fate::Runs { .. }) {
+            return;
+        }
+        let (code, calls) = match code {
+            Code::Block(place) => code::code(bodies, *place, names, problems),
+            Code::Text(text) => (text.to_vec(), Vec::new()),
+        };
+        let (params, this) = (Arc::clone(&block.params), *this);
+        let mut read = Inputs::default();
+        for param in params.iter() {
+            match param.key.as_str() {
+                ":var" => {
+                    let Some((name, reference)) = param.text.split_once('=') else { continue };
+                    let given = this.filter(|_| reference.trim() == "*this*").map(Given::This);
+                    if let Some(given) = given {
+                        read.variables.push((name.trim().to_owned(), given));
+                    } else if let Some(given) = self.refer(reference, param, None, names, problems) {
+                        read.variables.push((name.trim().to_owned(), given));
+                    }
+                }
+                ":stdin" if !param.text.is_empty() => {
+                    read.stdin = self.refer(&param.text, param, None, names, problems);
+                }
+                ":post" if !param.text.is_empty() => {
+                    let given = self.refer(&param.text, param, Some(place), names, problems);
+                    read.post = match given {
+                        Some(Given::Candidate { place, .. }) => Some(place),
+                        _ => None,
+                    };
+                }
+                _ => {}
+            }
+        }
+        for call in calls {
+            let reference = Reference {
+                name: call.name.as_str(),
+                inside: None,
+                arguments: org::split_arguments(&call.arguments),
+                index: None,
+            };
+            read.gaps.extend(self.resolve(&reference, call.at, None, names, problems));
+            read.places.push(call.at);
+        }
+        if let Some(Candidate { fate: Fate::Runs { body, inputs, .. }, .. }) = self.candidates.get_mut(place)
+        {
+            (*body, *inputs) = (code, read.kept());
+        }
+    }
+
+    /// What the text of a header argument stands for: itself, or what it refers to.
+    fn refer(
+        &mut self,
+        text: &str,
+        param: &Param,
+        this: Option<usize>,
+        names: &mut Names<'_>,
+        problems: &mut Vec<Problem>,
+    ) -> Option<Given> {
+        let text = text.trim();
+        if text.starts_with(['\'', '[']) {
+            // Data, quoted: nothing has to be evaluated.
+            return Some(Given::Value(babel::evaluated(text)));
+        }
+        if param.lisp {
+            let shown = format!("`{} {}` is Lisp, which is not evaluated here", param.key, param.text);
+            let help = "Write the value itself, in double quotes, or the name of a table or a list.";
+            problems.push(Problem::error(param.at, shown, help).of(param));
+            return None;
+        }
+        let literal = babel::read(text);
+        if literal != babel::Value::text(text) || text.starts_with('"') {
+            return Some(Given::Value(literal));
+        }
+        self.resolve(&Reference::read(text), param.at, this, names, problems)
+    }
+
+    /// What a reference at `at` stands for; `this` is the candidate whose value `*this*` is.
+    fn resolve(
+        &mut self,
+        reference: &Reference<'_>,
+        at: Position,
+        this: Option<usize>,
+        names: &mut Names<'_>,
+        problems: &mut Vec<Problem>,
+    ) -> Option<Given> {
+        let index = reference.index.map(str::to_owned);
+        if names.is_block(reference.name) {
+            let found = match names.find(reference.name) {
+                Ok(found) => found,
+                Err((text, help)) => {
+                    problems.push(Problem::error(at, text, help));
+                    return None;
+                }
+            };
+            let place = self.with_arguments(found, reference, at, this, names, problems)?;
+            return Some(Given::Candidate { place, index });
+        }
+        let document = self.document;
+        match self.named().find(document, reference.name) {
+            Some(Meant::Value(value)) => {
+                return Some(Given::Value(match &index {
+                    Some(index) => babel::index(&value, index),
+                    None => value,
+                }));
+            }
+            Some(Meant::Call(number)) => {
+                if let Some(&place) = self.calls.get(&number) {
+                    return Some(Given::Candidate { place, index });
+                }
+            }
+            None => {}
+        }
+        if let Some((path, name)) = reference.of_file() {
+            if let Some(directory) = &self.request.directory {
+                let path =
+                    if path.starts_with('/') { path.to_owned() } else { format!("{directory}/{path}") };
+                return Some(Given::File { path, name: name.to_owned(), index });
+            }
+            let text = format!("`{path}` lies where this document came from, and cannot be read here");
+            let help = "Put what it holds into the document, or run the document by `borges run`.";
+            problems.push(Problem::error(at, text, help));
+            return None;
+        }
+        let (_, help) = names.find(reference.name).err()?;
+        let near = org::nearest(reference.name, self.named().names());
+        let help = match near {
+            Some(near) if !help.starts_with("Did") => format!("Did you mean `{near}`?"),
+            _ if help.starts_with("Did") => help,
+            _ => "Write a text in double quotes, or name what is meant with a line `#+name:`.".to_owned(),
+        };
+        let text = format!("no block, table, list or text is called `{}`", reference.name);
+        problems.push(Problem::error(at, text, help));
+        None
+    }
+
+    /// The candidate of the block at `found` as `reference` calls it.
+    fn with_arguments(
+        &mut self,
+        found: usize,
+        reference: &Reference<'_>,
+        at: Position,
+        this: Option<usize>,
+        names: &mut Names<'_>,
+        problems: &mut Vec<Problem>,
+    ) -> Option<usize> {
+        if reference.arguments.is_empty() && reference.inside.is_none() && this.is_none() {
+            return Some(found);
+        }
+        let block = &self.document.blocks[found];
+        let params = org::called(block, &[], reference.inside, &reference.arguments, None, at);
+        let params: Arc<[Param]> = match params {
+            Ok(params) => params.into(),
+            Err((at, why)) => {
+                problems.push(Problem::error(at, why, ""));
+                return None;
+            }
+        };
+        let inside = reference.inside.map(|inside| format!("[{inside}]")).unwrap_or_default();
+        let title = format!("{}{inside}({})", reference.name, reference.arguments.join(", "));
+        let at = Position { line: block.begin_line, column: 0 };
+        Some(self.called(found, &params, this, (title, at), names, problems))
+    }
+
+    /// The candidates in the order of the document.
+    pub(super) fn order(&self) -> Vec<usize> {
+        let mut order: Vec<usize> = (0..self.candidates.len()).collect();
+        order.sort_by_key(|&place| self.candidates[place].block.begin_line);
+        order
+    }
+}
+
+/// Switched off, with all that is under its heading.
+fn is_off(around: &Surroundings) -> bool {
+    around.commented || around.archived
+}
+
+/// Header arguments that change nothing of what a block does, but only what becomes of its result.
+const AFTERWARDS: [&str; 4] = [":exports", ":wrap", ":cache", ":file-desc"];
+/// Such words of `:results`.
+const HANDLED: [&str; 5] = ["replace", "silent", "none", "append", "prepend"];
+
+/// What of header arguments makes one run of a block differ from another.
+fn fingerprint(params: &[Param]) -> String {
+    let mut text = String::new();
+    for param in params.iter().filter(|param| !AFTERWARDS.contains(&param.key.as_str())) {
+        if param.key == ":results" {
+            let words: BTreeSet<&str> =
+                param.text.split_whitespace().filter(|word| !HANDLED.contains(word)).collect();
+            if words.is_empty() {
+                continue;
+            }
+            text.extend([":results"].into_iter().chain(words).flat_map(|word| [word, " "]));
+        } else {
+            text.extend([&param.key, " ", param.text.as_str()]);
+        }
+        text.push('\n');
+    }
+    text
+}
