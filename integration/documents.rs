@@ -128,7 +128,7 @@ const DONE: &str = "finished";
 #[case::own_language("examples/own-language.org", 1, &[
     ("strict", "failed, exit code 1", "before\n"),
     ("optimised", DONE, "py 1\n"),
-    ("stream", DONE, ""),
+    ("stream", DONE, "\n"),
 ])]
 #[case::skipped("examples/skipped.org", 0, &[
     ("runs", DONE, "I am the only one\n"),
@@ -210,6 +210,7 @@ const DONE: &str = "finished";
     ("shown", DONE, "output\n"),
     ("decorated", DONE, "decorated\n"),
     ("quoted", DONE, "quoted\n"),
+    ("line-40", DONE, "in a line\n"),
 ])]
 #[case::capitals("examples/capitals.org", 0, &[
     ("upper", DONE, "upper\n"),

@@ -49,7 +49,8 @@ pub(in crate::babel) fn compose(inside: &Inside) -> Composed {
     let mut code = inside.expanded(assignments(inside));
     let preamble = inside.arguments.text(":preamble").map_or(String::new(), |text| text + "\n");
     let picture = inside.arguments.text(":file").filter(|_| results.has("graphics"));
-    if results.is_value() {
+    // A function wants a body; in Babel nothing comes of an empty one either.
+    if results.is_value() && (!code.trim().is_empty() || inside.arguments.has(":return")) {
         if let Some(value) = inside.arguments.text(":return") {
             let _ = write!(code, "\nreturn {value}");
         }
