@@ -443,8 +443,8 @@ fn an_interrupt_leaves_nothing_running() {
     }
 }
 
-/// Documents that want a Docker daemon have a suite of their own.
-const TRIED_ELSEWHERE: &str = include_str!("docker/main.rs");
+/// Documents that want a Docker daemon are the matter of another suite.
+const TRIED_ELSEWHERE: &str = include_str!("original/main.rs");
 
 /// No document stands there untried: each is named in this file, or the other one.
 #[test]

@@ -5,13 +5,15 @@
 mod served;
 
 use std::fs;
-use std::process::Command;
+use std::io::{BufRead, BufReader};
+use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 
+use nix::sys::signal::Signal;
 use served::Served;
 
 /// As the original's README has it.
-const SETUPFILE: &str = "#+TITLE: Borges Configuration\n\n#+mesos_master: 192.168.0.7:5050\n\
-                         #+borges_bind:  192.168.0.7\n#+borges_port:  8888\n";
+const SETUPFILE: &str = include_str!("original/borges-config.org");
 
 /// Two machines on one wire.
 struct Machines {
@@ -21,8 +23,9 @@ struct Machines {
 
 impl Machines {
     fn new() -> Self {
-        let pid = std::process::id();
-        let machines = Self { ours: format!("borges-ours-{pid}"), other: format!("borges-other-{pid}") };
+        static LAST: AtomicU32 = AtomicU32::new(0);
+        let id = format!("{}-{}", std::process::id(), LAST.fetch_add(1, Ordering::Relaxed));
+        let machines = Self { ours: format!("borges-ours-{id}"), other: format!("borges-other-{id}") };
         let Self { ours, other } = &machines;
         for namespace in [ours, other] {
             ip(&["netns", "add", namespace]);
@@ -89,4 +92,64 @@ fn the_originals_setupfile_serves_its_own_machine_and_no_other() {
     let bearer = format!("Authorization: Bearer {}", token.trim());
     assert_eq!(from_there(&["-H", &bearer], &output), (200, "here\n".to_owned()));
     assert_eq!(from_there(&[&post[..], &["-H", &bearer]].concat(), "/org").0, 200);
+}
+
+/// A browser on another machine brings the token once, and keeps it where no script and no other site gets at it.
+#[test]
+fn a_browser_keeps_the_token_as_a_cookie() {
+    let machines = Machines::new();
+    let Machines { ours, other } = &machines;
+    let served =
+        Served::within(&["ip", "netns", "exec", ours, "env", "BORGES_MESOS_MASTER=local"], SETUPFILE);
+    let from_there = |arguments: &[&str], route: &str| {
+        let (status, body) = served.bytes_from(&["ip", "netns", "exec", other], arguments, route);
+        (status, String::from_utf8(body).unwrap())
+    };
+    let jar = served.path("jar");
+    let jar = jar.to_str().unwrap();
+    let token = fs::read_to_string(served.path("state/token")).unwrap();
+    assert_eq!(from_there(&["-c", jar, "-b", jar], "/?token=wrong").0, 401);
+    assert_eq!(from_there(&["-b", jar], "/").0, 401);
+    let (status, head) = from_there(&["-D", "-", "-c", jar, "-b", jar], &format!("/?token={}", token.trim()));
+    let cookie = head.lines().find(|line| line.to_lowercase().starts_with("set-cookie: ")).unwrap();
+    assert!(status == 200 && cookie.contains("; HttpOnly; SameSite=Strict"), "{status} {head}");
+    assert_eq!(from_there(&["-b", jar], "/org").0, 200);
+    // With the cookie, too, only the server's own pages may ask.
+    assert_eq!(from_there(&["-b", jar, "-H", "Origin: http://evil.example"], "/org").0, 403);
+    assert_eq!(from_there(&["-b", jar, "-H", "Origin: http://192.168.0.7:8888"], "/org").0, 200);
+}
+
+#[test]
+fn open_doors_are_open_and_the_log_says_so() {
+    let machines = Machines::new();
+    let Machines { ours, other } = &machines;
+    let within = ["ip", "netns", "exec", ours, "env", "BORGES_MESOS_MASTER=local"];
+    let mut served = Served::within(&within, &format!("{SETUPFILE}#+borges_open: t\n"));
+    let there = ["ip", "netns", "exec", other];
+    assert_eq!(served.bytes_from(&there, &[], "/org").0, 200);
+    // Open to machines, not to the pages of others.
+    assert_eq!(served.bytes_from(&there, &["-H", "Origin: http://evil.example"], "/org").0, 403);
+    assert_eq!(served.bytes_from(&there, &["-H", "Host: evil.example"], "/org").0, 421);
+    served.signal(Signal::SIGTERM);
+    let mut again = served.command().stderr(Stdio::piped()).spawn().unwrap();
+    let mut log = BufReader::new(again.stderr.take().unwrap()).lines().map(Result::unwrap);
+    assert!(log.any(|line| line.contains("borges_open: whoever reaches 192.168.0.7:8888 may run code here")));
+    again.kill().unwrap();
+    again.wait().unwrap();
+}
+
+/// On the same machine, too: who is neither the server's user nor root needs the token.
+#[test]
+fn another_user_is_a_stranger() {
+    let served = Served::with("#+borges_hosts: borges.example other.example\n");
+    let nobody = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"];
+    let (status, body) = served.bytes_from(&nobody, &[], "/org");
+    let text = String::from_utf8(body).unwrap();
+    assert!(status == 401 && text.contains("token"), "{status} {text}");
+    let token = fs::read_to_string(served.path("state/token")).unwrap();
+    let bearer = format!("Authorization: Bearer {}", token.trim());
+    assert_eq!(served.bytes_from(&nobody, &["-H", &bearer], "/org").0, 200);
+    for (host, status) in [("other.example", 200), ("borges.example:80", 200), ("evil.example", 421)] {
+        assert_eq!(served.curl(&["-H", &format!("Host: {host}")], "/org").0, status, "{host}");
+    }
 }

@@ -5,63 +5,14 @@ mod served;
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::process::{Child, Command, Stdio};
-use std::sync::mpsc::{self, Receiver};
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
 use serde_json::Value;
 use served::Served;
-
-/// A client that listens.
-struct Listener {
-    client: Child,
-    lines: Receiver<Value>,
-}
-
-impl Listener {
-    fn start(served: &Served, query: &str) -> Self {
-        let python = concat!(env!("CARGO_MANIFEST_DIR"), "/target/python/bin/python3");
-        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/integration/feed/listen.py");
-        let mut client = Command::new(python)
-            .args([script, &format!("ws://{}/ws{query}", served.address)])
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("`integration/check python` installs what listens");
-        let output = BufReader::new(client.stdout.take().unwrap());
-        let (to, lines) = mpsc::channel();
-        std::thread::spawn(move || {
-            for line in output.lines().map_while(Result::ok) {
-                let _over = to.send(serde_json::from_str(&line).unwrap());
-            }
-        });
-        Self { client, lines }
-    }
-
-    fn next(&self) -> Value {
-        self.lines.recv_timeout(Duration::from_secs(60)).expect("there is more to hear")
-    }
-
-    /// All that is heard up to the first that is `wanted`, it included.
-    fn until(&self, wanted: impl Fn(&Value) -> bool) -> Vec<Value> {
-        let mut heard = Vec::new();
-        loop {
-            heard.push(self.next());
-            if wanted(heard.last().unwrap()) {
-                return heard;
-            }
-        }
-    }
-}
-
-impl Drop for Listener {
-    fn drop(&mut self) {
-        let _ = self.client.kill();
-        let _ = self.client.wait();
-    }
-}
+use served::listener::Listener;
 
 fn is(frame: &Value, block: &str, state: &str) -> bool {
     frame["block"] == block && frame["state"] == state

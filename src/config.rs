@@ -344,6 +344,62 @@ mod tests {
         assert_eq!((config.master, config.milli_cpus), (MasterAddress::Local, Some(3000)));
     }
 
+    /// Of each key: a value, and one that is none.
+    #[test]
+    fn every_key_can_be_overridden_and_is_named_where_it_is_nearly_met() {
+        let values = [
+            ("mesos_master", "zk://h:2181/mesos", ""),
+            ("borges_bind", "10.0.0.1", "here"),
+            ("borges_port", "1", "65536"),
+            ("borges_data", "/d", ""),
+            ("borges_cpus", "2.5", "0"),
+            ("borges_mem", "1G", "none"),
+            ("borges_role", "r", "/"),
+            ("borges_user", "u", ""),
+            ("borges_principal", "p", ""),
+            ("borges_secret_file", "/s", ""),
+            ("borges_token_file", "/t", ""),
+            ("borges_open", "t", "perhaps"),
+            ("borges_hosts", "a b", "-"),
+            ("borges_max_document", "1K", "0"),
+            ("borges_max_blocks", "1", "few"),
+            ("borges_max_output", "1K", "1X"),
+            ("borges_keep", "1d", "long"),
+            ("borges_lang", "py python3", "-"),
+        ];
+        assert_eq!(values.map(|(key, ..)| key), KEYS);
+        for (key, good, bad) in values {
+            let variable = format!("BORGES_{}", key.strip_prefix("borges_").unwrap_or(key).to_uppercase());
+            let by_variable = |value: &str| Config::read(b"", [(variable.clone(), value.to_owned())]);
+            let mut overridden = by_variable(good).unwrap();
+            // A language has a place in the setupfile, and none in the environment.
+            overridden.languages.iter_mut().for_each(|(_, at)| *at = Position { line: 1, column: 16 });
+            assert_eq!(overridden, read(&format!("#+{key}: {good}\n")), "{key}");
+            assert_ne!(overridden, Config::default(), "{key}");
+            if bad != "-" {
+                let error = by_variable(bad).unwrap_err().remove(0);
+                assert!(
+                    error.at.is_none() && error.text.contains(key) && !error.help.is_empty(),
+                    "{error:?}"
+                );
+                assert_eq!(errors(&format!("#+{key}: {bad}\n")).len(), 1, "{key}");
+            }
+            // Every key with a letter lost, and with two swapped.
+            for at in 8..key.len() {
+                let lost = format!("{}{}", &key[..at], &key[at + 1..]);
+                let help = errors(&format!("#+{lost}: {good}\n")).remove(0);
+                assert!(
+                    KEYS.iter().any(|known| help.contains(&format!("Did you mean `{known}`?"))),
+                    "{help}"
+                );
+            }
+            let last = key.len() - 1;
+            let swapped = format!("{}{}{}", &key[..last - 1], &key[last..], &key[last - 1..last]);
+            let help = errors(&format!("#+{swapped}: {good}\n")).remove(0);
+            assert!(help.contains(&format!("Did you mean `{key}`?")), "{help}");
+        }
+    }
+
     #[test]
     fn header_arguments_are_kept_by_language() {
         let config = read("#+PROPERTY: header-args :mem 64\n#+PROPERTY: header-args:SH :cpu 2\n");

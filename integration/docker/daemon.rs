@@ -1,4 +1,5 @@
 //! A Docker daemon of the suite's own, and its images.
+#![allow(dead_code, reason = "each suite that includes this file uses its own part of it")]
 
 use std::fs;
 use std::io;

@@ -7,7 +7,6 @@ mod served;
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use daemon::Daemon;
 use nix::sys::signal::{Signal, kill};
@@ -41,40 +40,6 @@ fn sandbox(directory: &Path) -> std::path::PathBuf {
         }
     }
     std::path::PathBuf::new()
-}
-
-/// The document of three blocks that Borges has been shown with from its beginning.
-#[test]
-fn redis_runs_in_a_container_and_two_talk_to_it() {
-    let daemon = Daemon::start();
-    daemon.import("redis", &["redis-server"]);
-    let served = Served::within(&daemon.host(), Some(daemon.house()));
-    let run = served.submit(include_str!("../../examples/redis.org"));
-    for task in 1..=3 {
-        served.wait_for(&format!("{run}.{task}"), "running");
-    }
-    let mut containers = daemon.containers();
-    containers.sort();
-    assert_eq!(containers, [format!("borges-{run}.1.1 running"), format!("borges-{run}.3.1 running")]);
-    // Each time a value is new it was set within the last second.
-    let mut seen: Vec<u64> = Vec::new();
-    wait_for("three different timestamps", || {
-        let text = String::from_utf8(served.output(&format!("{run}.3"), "stdout")).unwrap();
-        let last = text.lines().rev().find_map(|line| line.trim().parse::<u64>().ok());
-        #[expect(clippy::disallowed_methods, reason = "what `date` in the document says is compared with it")]
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
-        if let Some(last) = last.filter(|last| seen.last().is_none_or(|before| before < last)) {
-            assert!(now.abs_diff(last) <= 3, "at {now} the timestamp is {last}");
-            seen.push(last);
-        }
-        seen.len() >= 3
-    });
-    assert!(served.output(&format!("{run}.3"), "stdout").starts_with(b"Current value in Redis:\n"));
-    assert_eq!(served.curl(&["-X", "DELETE"], &format!("/org/{run}")).0, 200);
-    for task in 1..=3 {
-        served.wait_for(&format!("{run}.{task}"), "killed");
-    }
-    wait_for("no container is left", || daemon.containers().is_empty());
 }
 
 #[test]
@@ -116,6 +81,28 @@ fn a_container_keeps_what_a_block_is_promised() {
     let end = served.wait_for(&format!("{run}.6"), "failed");
     assert_eq!(end["exit_code"], 126);
     assert_eq!(end["message"], "the working directory does not exist in the image `ubuntu`");
+    wait_for("no container is left", || daemon.containers().is_empty());
+}
+
+/// The kernel kills what wants more; that its block went on is no success.
+#[test]
+fn the_memory_of_a_container_is_limited() {
+    let daemon = Daemon::start();
+    let served = Served::start(&daemon.host());
+    // Fills the memory of a child of the block.
+    let fill = "head -c 200m /dev/zero | tail >/dev/null";
+    let run = served.submit(&format!(
+        "{}{}{}",
+        block(":mem 32", &format!("{fill}; echo on")),
+        block(":mem 512", &format!("{fill}; echo on")),
+        block("", &format!("{fill}; echo on")),
+    ));
+    let end = served.wait_for(&format!("{run}.1"), "failed");
+    assert_eq!(end["message"], "it exceeded its `:mem 32`", "{end}");
+    for task in [2, 3] {
+        served.wait_for(&format!("{run}.{task}"), "finished");
+        assert_eq!(served.output(&format!("{run}.{task}"), "stdout"), b"on\n");
+    }
     wait_for("no container is left", || daemon.containers().is_empty());
 }
 

@@ -1,8 +1,6 @@
 //! A server whose agent talks to a Docker daemon.
 
-use std::fs;
 use std::ops::{Deref, DerefMut};
-use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::thread::sleep;
 use std::time::Duration;
@@ -10,7 +8,6 @@ use std::time::Duration;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
-use tempfile::TempDir;
 
 use crate::daemon::processes;
 
@@ -20,47 +17,26 @@ mod any;
 pub(crate) use any::BORGES;
 
 /// A server with a state directory of its own.
-pub(crate) struct Served {
-    served: any::Served,
-    /// A program of the blocks' world.
-    _bin: TempDir,
-}
+pub(crate) struct Served(any::Served);
 
 impl Deref for Served {
     type Target = any::Served;
 
     fn deref(&self) -> &any::Served {
-        &self.served
+        &self.0
     }
 }
 
 impl DerefMut for Served {
     fn deref_mut(&mut self) -> &mut any::Served {
-        &mut self.served
+        &mut self.0
     }
 }
 
 impl Served {
     pub(crate) fn start(docker_host: &str) -> Self {
-        Self::within(docker_host, None)
-    }
-
-    /// With the network of the process `network`, where there is one.
-    pub(crate) fn within(docker_host: &str, network: Option<u32>) -> Self {
-        // `nc` of Debian's own kinds waits for the other side to end; the documents want one that does not.
-        let bin = TempDir::new().unwrap();
-        let nc = bin.path().join("nc");
-        fs::write(&nc, "#!/bin/sh\nexec busybox nc \"$@\"\n").unwrap();
-        fs::set_permissions(&nc, PermissionsExt::from_mode(0o755)).unwrap();
-        let path = format!("PATH={}:{}", bin.path().display(), std::env::var("PATH").unwrap());
-        let (host, network) = (
-            format!("DOCKER_HOST={docker_host}"),
-            network.map(|process| format!("--net=/proc/{process}/ns/net")),
-        );
-        let mut within: Vec<&str> = network.iter().flat_map(|network| ["nsenter", network]).collect();
-        within.extend(["env", &host, &path]);
-        let served = any::Served::within(&within, "#+borges_port: 0\n#+borges_cpus: 4\n");
-        Self { served, _bin: bin }
+        let host = format!("DOCKER_HOST={docker_host}");
+        Self(any::Served::within(&["env", &host], "#+borges_port: 0\n#+borges_cpus: 4\n"))
     }
 
     /// The processes of its agent, by a word of their arguments.

@@ -2,6 +2,8 @@
 #![allow(dead_code, reason = "each test that includes this file uses its own part of it")]
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "this is a test")]
 
+pub(crate) mod listener;
+
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};

@@ -252,7 +252,7 @@ impl Handler<StatusUpdated> for Supervisor {
             return AtomicResponse::new(self.take(Input::Stray(condition), Some(update)));
         }
         if !self.task.state.is_final() {
-            self.task.message = words(&update);
+            self.task.message = words(&update, &self.spec.resources);
             self.task.agent = update.agent.clone().or_else(|| self.task.agent.take());
         }
         if matches!(condition, Condition::Finished | Condition::Failed | Condition::Killed)

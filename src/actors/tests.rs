@@ -146,7 +146,7 @@ impl Sandbox for Three {
         _: usize,
     ) -> LocalBoxFuture<'static, Result<Chunk, SandboxError>> {
         assert_eq!(path, "block/exit");
-        ready(Ok(Chunk { bytes: Bytes::from_static(b"3\n"), size: 2 })).boxed_local()
+        ready(Ok(Chunk { from: 0, bytes: Bytes::from_static(b"3\n"), size: 2 })).boxed_local()
     }
 
     fn list(&self, _: &Place, path: &str) -> LocalBoxFuture<'static, Result<Vec<SandboxFile>, SandboxError>> {

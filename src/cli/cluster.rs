@@ -13,9 +13,10 @@ use crate::local::{self, AgentEnd, AgentOptions, Client, LocalSandbox};
 use crate::mesos::address::Address;
 use crate::mesos::credential::Credential;
 use crate::mesos::http::HttpMaster;
-use crate::mesos::messages::FrameworkInfo;
 use crate::mesos::messages::framework_info::{Capability, capability};
+use crate::mesos::messages::{FrameworkInfo, Label, Labels};
 use crate::mesos::output::AgentSandbox;
+use crate::mesos::tasks::MAX_OUTPUT_LABEL;
 use crate::mesos::wrapper::Shelf;
 use crate::mesos::{Master, Sandbox};
 
@@ -111,6 +112,7 @@ pub(super) fn base(bound: SocketAddr) -> String {
 pub(super) fn framework(config: &Config, failover: f64, page: Option<String>) -> FrameworkInfo {
     use capability::Type;
     let capability = |kind: Type| Capability { r#type: Some(kind as i32) };
+    let max_output = Label { key: MAX_OUTPUT_LABEL.to_owned(), value: Some(config.max_output.to_string()) };
     FrameworkInfo {
         user: config.user.clone().or_else(|| env::var("USER").ok()).unwrap_or_else(|| "root".to_owned()),
         principal: config.principal.clone(),
@@ -119,6 +121,7 @@ pub(super) fn framework(config: &Config, failover: f64, page: Option<String>) ->
         checkpoint: Some(true),
         hostname: Some(hostname()),
         webui_url: page,
+        labels: Some(Labels { labels: vec![max_output] }),
         roles: vec![config.role.clone()],
         capabilities: [
             Type::MultiRole,

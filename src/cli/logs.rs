@@ -49,7 +49,9 @@ async fn read(server: &Server, arguments: &LogsArguments) -> Result<Exit, Failur
     loop {
         let launch = arguments.task.launch(attempt);
         if attempt > 0 {
-            let followed = server.follow_output(launch, stream, offset, |bytes| offset += say(bytes)).await;
+            let begin = offset;
+            let each = |from, bytes: &[u8]| offset = say(offset, from, bytes);
+            let followed = server.follow_output(launch, stream, begin, each).await;
             match followed {
                 // A server that goes away cannot be told from one that is done: the task is asked below.
                 Ok(()) | Err(Failure::OutOfReach(_)) => {}
@@ -82,16 +84,19 @@ async fn pass_on(server: &Server, launch: LaunchId, stream: &str, mut offset: u6
     }
     loop {
         match patiently(|| server.output(launch, stream, offset, PIECE)).await? {
-            Piece::Bytes(bytes, _) if !bytes.is_empty() => offset += say(&bytes),
+            Piece::Bytes { from, bytes, .. } if !bytes.is_empty() => offset = say(offset, from, &bytes),
             _ => return Ok(()),
         }
     }
 }
 
-/// Says bytes as they are; how many.
-fn say(bytes: &[u8]) -> u64 {
+/// Says bytes as they are, and where some before them are missing; the place behind them.
+fn say(wanted: u64, from: u64, bytes: &[u8]) -> u64 {
+    if from > wanted {
+        eprintln!("borges: {} bytes are not kept any more", from - wanted);
+    }
     let mut stdout = io::stdout().lock();
     // Whoever read us may have heard enough.
     let _reader_gone = stdout.write_all(bytes).and_then(|()| stdout.flush());
-    bytes.len() as u64
+    from + bytes.len() as u64
 }

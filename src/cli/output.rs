@@ -61,8 +61,9 @@ impl Output {
             for (stream, piece) in open.into_iter().zip(pieces) {
                 match piece {
                     Piece::Missing => {}
-                    Piece::Bytes(bytes, _) if bytes.is_empty() => {}
-                    Piece::Bytes(bytes, _) => {
+                    Piece::Bytes { bytes, .. } if bytes.is_empty() => {}
+                    Piece::Bytes { from, bytes, .. } => {
+                        self.skip(launch, name, stream, from);
                         self.say(launch, name, stream, &bytes);
                         if bytes.len() == CHUNK {
                             more.push(stream);
@@ -77,6 +78,16 @@ impl Output {
             open = more;
         }
         Ok(())
+    }
+
+    /// What is said next begins here: what lies between is missing, if anything does.
+    fn skip(&mut self, launch: LaunchId, name: &str, stream: Stream, from: u64) {
+        let read = self.read.entry((launch, stream)).or_default();
+        let missing = from.saturating_sub(*read);
+        *read += missing;
+        if missing > 0 {
+            self.note(&format!("{name}: {missing} bytes of its {} are not kept any more", stream.name()));
+        }
     }
 
     fn say(&mut self, launch: LaunchId, name: &str, stream: Stream, bytes: &[u8]) {

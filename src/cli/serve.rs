@@ -88,6 +88,11 @@ async fn run(config: &Config, languages: Languages, new_framework: bool) -> Resu
     for warning in without_effect(config) {
         log::warn!("{warning}");
     }
+    if config.master == MasterAddress::Local
+        && let Err(why) = crate::local::enforces_memory()
+    {
+        log::warn!("`:mem` is subtracted from what is offered, and not enforced: {why}");
+    }
     let clock = Clock::system();
     let open_files = open_as_many_as_may_be();
     let seal = Seal::of(token.secret().as_bytes());
@@ -142,7 +147,6 @@ fn without_effect(config: &Config) -> impl Iterator<Item = &'static str> {
     let default = Config::default();
     let is_local = config.master == MasterAddress::Local;
     [
-        (config.max_output != default.max_output, "borges_max_output has no effect yet: output has no limit"),
         (
             is_local && config.user.is_some(),
             "borges_user has no effect: the embedded cluster runs blocks as its own user",
@@ -150,6 +154,10 @@ fn without_effect(config: &Config) -> impl Iterator<Item = &'static str> {
         (
             is_local && (config.principal.is_some() || config.secret_file.is_some()),
             "borges_principal and borges_secret_file have no effect: the embedded cluster asks for no name",
+        ),
+        (
+            !is_local && config.max_output != default.max_output,
+            "borges_max_output has no effect: output on Apache Mesos has no limit",
         ),
         (
             !is_local && config.bind.is_loopback(),

@@ -16,6 +16,7 @@ use serde::de::DeserializeOwned;
 use super::address::{self, Address};
 use super::exit::Exit;
 use crate::actors::{Piece, RunShown, TaskShown, Waiting};
+use crate::http::BEGINS_AT;
 use crate::org::Position;
 use crate::spec::Problem;
 use crate::task::{LaunchId, RunId, TaskId};
@@ -241,25 +242,30 @@ impl Server {
         let length = length.min(PIECE);
         let route = format!("/tasks/{task}/{stream}?attempt={attempt}&offset={offset}&limit={length}");
         let sent = self.request(Method::GET, &route).send().await.map_err(|error| self.unsent(&error))?;
+        let from = begins_at(&sent).unwrap_or(offset);
         let bytes = self.plain(sent).await?;
-        let size = offset + bytes.len() as u64;
-        Ok(Piece::Bytes(bytes, size))
+        let size = from + bytes.len() as u64;
+        Ok(Piece::Bytes { from, bytes, size })
     }
 
-    /// What a launch writes to a stream, from `offset` on, until it ends; `each` is handed the pieces.
+    /// What a launch writes to a stream, from `offset` on, until it ends; `each` is handed the pieces, and where they
+    /// begin.
     pub(super) async fn follow_output(
         &self,
         launch: LaunchId,
         stream: &str,
         offset: u64,
-        mut each: impl FnMut(&[u8]),
+        mut each: impl FnMut(u64, &[u8]),
     ) -> Result<(), Failure> {
         let LaunchId { task, attempt } = launch;
         let route = format!("/tasks/{task}/{stream}?attempt={attempt}&offset={offset}&follow=1");
         let sent = self.request(Method::GET, &route).send().await.map_err(|error| self.unsent(&error))?;
+        let mut at = begins_at(&sent).unwrap_or(offset);
         let mut answer = self.output_answer(sent).await?;
         while let Some(bytes) = answer.next().await {
-            each(&bytes.map_err(|error| self.out_of_reach(&error))?);
+            let bytes = bytes.map_err(|error| self.out_of_reach(&error))?;
+            each(at, &bytes);
+            at += bytes.len() as u64;
         }
         Ok(())
     }
@@ -388,6 +394,11 @@ impl Server {
 trait Answers: futures_util::Stream<Item = Result<Bytes, awc::error::PayloadError>> + Unpin {}
 
 impl<S: futures_util::Stream<Item = Result<Bytes, awc::error::PayloadError>> + Unpin> Answers for S {}
+
+/// Where an output begins, when that is not where it was to.
+fn begins_at<S>(answer: &ClientResponse<S>) -> Option<u64> {
+    answer.headers().get(BEGINS_AT)?.to_str().ok()?.parse().ok()
+}
 
 fn kind<S>(answer: &ClientResponse<S>) -> String {
     let kind = answer.headers().get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();

@@ -89,7 +89,8 @@ pub(super) async fn file(
     }
     let read = app.engine.read_output(launch, vec![(path.clone(), 0)], CHUNK).await;
     match read.map(|mut pieces| pieces.pop()) {
-        Ok(Some(Piece::Bytes(bytes, size))) => whole(&request, &app.engine, launch, path, bytes, size),
+        Ok(Some(Piece::Bytes { from, .. })) if from > 0 => unreadable(&request, &given_back(&path, from)),
+        Ok(Some(Piece::Bytes { bytes, size, .. })) => whole(&request, &app.engine, launch, path, bytes, size),
         Ok(Some(Piece::Directory)) => directory(&request, &app.engine, launch, path).await,
         Ok(Some(Piece::Missing) | None) => absent(&request, launch, &path),
         Ok(Some(Piece::BadPath(why))) => bad(&request, &format!("{why}.")),
@@ -132,6 +133,14 @@ fn unreadable(request: &HttpRequest, why: &str) -> HttpResponse {
     problem(request, StatusCode::FORBIDDEN, &format!("{why}."))
 }
 
+/// Of a service's stream only the end is kept.
+fn given_back(path: &str, from: u64) -> String {
+    let stream = path.trim_start_matches("block/");
+    format!(
+        "the first {from} bytes of `{path}` are not kept any more: `/{stream}` of the task tells the rest"
+    )
+}
+
 /// A file of which the first bytes are here, as long as it is now. What is written to it later is another
 /// request's.
 fn whole(
@@ -160,7 +169,7 @@ fn whole(
                 Some(first) => first,
                 None if at >= size => Bytes::new(),
                 None => match engine.read_output(launch, vec![(path, at)], CHUNK).await?.pop() {
-                    Some(Piece::Bytes(bytes, _)) => bytes,
+                    Some(Piece::Bytes { from, bytes, .. }) if from == at => bytes,
                     _ => Bytes::new(),
                 },
             };

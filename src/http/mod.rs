@@ -72,6 +72,7 @@ pub use body::{BadBody, Received, document};
 pub use credentials::{bearer, cookie_token, query_token, set_cookie};
 pub use doors::{Facts, Rules, Verdict, judge, looks_local};
 pub use launches::serve_files;
+pub use output::BEGINS_AT;
 pub use peer::socket_owner;
 pub use token::{Token, TokenError, TokenHash};
 

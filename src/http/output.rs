@@ -31,7 +31,8 @@ const LISTEN: Duration = Duration::from_millis(100);
         ("offset" = Option<u64>, Query, maximum = 9_223_372_036_854_775_807_u64, description = "from this byte on"),
         ("limit" = Option<u64>, Query, minimum = 1, maximum = 9_223_372_036_854_775_807_u64, description = "at most so many bytes"),
     ),
-    responses((status = 200, description = "What was written", content_type = "text/plain", body = String),
+    responses((status = 200, description = "What was written", content_type = "text/plain", body = String,
+               headers(("Borges-Offset" = u64, description = "where it begins, when what comes before is not kept any more"))),
               (status = 404, description = "")),
 )]
 pub(super) async fn stdout(request: HttpRequest, id: web::Path<String>, app: web::Data<App>) -> HttpResponse {
@@ -49,12 +50,16 @@ pub(super) async fn stdout(request: HttpRequest, id: web::Path<String>, app: web
         ("offset" = Option<u64>, Query, maximum = 9_223_372_036_854_775_807_u64, description = "from this byte on"),
         ("limit" = Option<u64>, Query, minimum = 1, maximum = 9_223_372_036_854_775_807_u64, description = "at most so many bytes"),
     ),
-    responses((status = 200, description = "What was written", content_type = "text/plain", body = String),
+    responses((status = 200, description = "What was written", content_type = "text/plain", body = String,
+               headers(("Borges-Offset" = u64, description = "where it begins, when what comes before is not kept any more"))),
               (status = 404, description = "")),
 )]
 pub(super) async fn stderr(request: HttpRequest, id: web::Path<String>, app: web::Data<App>) -> HttpResponse {
     output(request, id, app, "block/stderr").await
 }
+
+/// The header that says where the bytes of an answer begin in the stream, where that is not where they were to.
+pub const BEGINS_AT: &str = "Borges-Offset";
 
 /// The last place of a file that systems know of.
 const LAST: u64 = i64::MAX.unsigned_abs();
@@ -63,7 +68,8 @@ const LAST: u64 = i64::MAX.unsigned_abs();
 struct Part {
     follow: bool,
     attempt: Option<u32>,
-    offset: u64,
+    /// Who names a place can be told that the answer begins behind it; all others are told in the text.
+    offset: Option<u64>,
     limit: u64,
 }
 
@@ -71,7 +77,7 @@ fn part(query: &Query) -> Result<Part, String> {
     Ok(Part {
         follow: query.flag("follow")?,
         attempt: attempt(query)?,
-        offset: query.number("offset", 0, LAST)?.unwrap_or_default(),
+        offset: query.number("offset", 0, LAST)?,
         limit: query.number("limit", 1, LAST)?.unwrap_or(u64::MAX),
     })
 }
@@ -121,13 +127,23 @@ async fn output(
         engine: app.engine.clone(),
         launch,
         file: file.into(),
-        offset,
+        offset: offset.unwrap_or_default(),
         left: limit,
         follow,
         goes_on,
+        tells_gaps: offset.is_none(),
     };
+    if let Some(offset) = offset {
+        match reader.pass_over().await {
+            Ok(()) if reader.offset > offset => {
+                answer.insert_header((BEGINS_AT, reader.offset));
+            }
+            Ok(()) => {}
+            Err(error) => return failed(&request, &error),
+        }
+    }
     // A piece that is read at once comes with its length: a client sees when it was cut off.
-    if !follow && limit <= CHUNK as u64 {
+    if !follow && !reader.tells_gaps && limit <= CHUNK as u64 {
         return match reader.next().await {
             Ok(bytes) => answer.body(bytes.unwrap_or_default()),
             Err(error) => failed(&request, &error),
@@ -149,9 +165,20 @@ struct Follower {
     follow: bool,
     /// From launch to launch, to the task's end.
     goes_on: bool,
+    /// Says in the text what is not kept any more.
+    tells_gaps: bool,
 }
 
 impl Follower {
+    /// Begins where there is something, when what comes before is not kept any more.
+    async fn pass_over(&mut self) -> Result<(), EngineError> {
+        let files = vec![(self.file.clone(), self.offset)];
+        if let Some(Piece::Bytes { from, .. }) = self.engine.read_output(self.launch, files, 1).await?.pop() {
+            self.offset = from;
+        }
+        Ok(())
+    }
+
     /// The next piece; `None` at the end.
     async fn next(&mut self) -> Result<Option<Bytes>, EngineError> {
         loop {
@@ -164,12 +191,19 @@ impl Follower {
             let files = vec![(self.file.clone(), self.offset)];
             let mut read = self.engine.read_output(self.launch, files, length).await?;
             match read.pop() {
-                Some(Piece::Bytes(bytes, _)) if !bytes.is_empty() => {
+                Some(Piece::Bytes { from, .. }) if from > self.offset => {
+                    let gone = from - self.offset;
+                    self.offset = from;
+                    // Who reckons with places comes again, and is told by the head of the answer.
+                    let note = format!("[{gone} bytes are not kept any more]\n");
+                    return Ok(self.tells_gaps.then(|| note.into()));
+                }
+                Some(Piece::Bytes { bytes, .. }) if !bytes.is_empty() => {
                     self.offset += bytes.len() as u64;
                     self.left -= bytes.len() as u64;
                     return Ok(Some(bytes));
                 }
-                Some(Piece::Bytes(..) | Piece::Missing) | None => {}
+                Some(Piece::Bytes { .. } | Piece::Missing) | None => {}
                 Some(Piece::Directory) => return Ok(None),
                 Some(Piece::Unreadable(why) | Piece::BadPath(why)) => {
                     log::warn!("{}: {why}", self.launch);

@@ -47,6 +47,18 @@ struct Said<'a> {
     text: &'a str,
 }
 
+/// What a service wrote, and is not kept any more.
+#[derive(Debug, Serialize)]
+struct Missing {
+    task: String,
+    attempt: u32,
+    stream: &'static str,
+    /// Where it began, bytes.
+    offset: u64,
+    /// How many bytes it was.
+    gone: u64,
+}
+
 impl Tails {
     pub(super) fn new(engine: Engine, topic: Topic) -> Self {
         Self { engine, topic, seeks_running: true, heard: BTreeMap::new() }
@@ -112,23 +124,31 @@ impl Tails {
         let pieces = self.engine.read_output(*launch, files, CHUNK).await?;
         let mut more = false;
         for ((piece, (stream, _)), offset) in pieces.into_iter().zip(STREAMS).zip(offsets) {
-            let mut say = |text: &str| {
+            let say = |offset: u64, text: &str, frames: &mut BytesMut| {
                 let (task, attempt) = (launch.task.to_string(), launch.attempt);
-                frame(&Said { task, attempt, stream, offset: *offset, text }, frames);
+                frame(&Said { task, attempt, stream, offset, text }, frames);
             };
             match piece {
-                Piece::Bytes(bytes, _) => {
+                Piece::Bytes { from, bytes, .. } => {
+                    if from > *offset {
+                        let (task, attempt) = (launch.task.to_string(), launch.attempt);
+                        frame(
+                            &Missing { task, attempt, stream, offset: *offset, gone: from - *offset },
+                            frames,
+                        );
+                        *offset = from;
+                    }
                     let is_full = bytes.len() == CHUNK;
                     let whole = whole_characters(&bytes, *is_over && !is_full);
                     if !whole.is_empty() {
-                        say(&String::from_utf8_lossy(whole));
+                        say(*offset, &String::from_utf8_lossy(whole), frames);
                         *offset += whole.len() as u64;
                         more |= is_full;
                     }
                 }
                 Piece::Missing => {}
                 Piece::Unreadable(why) | Piece::BadPath(why) if *is_over => {
-                    say(&format!("[what it wrote from here on cannot be read: {why}]"));
+                    say(*offset, &format!("[what it wrote from here on cannot be read: {why}]"), frames);
                 }
                 // It is asked for again.
                 Piece::Unreadable(_) | Piece::BadPath(_) | Piece::Directory => {}

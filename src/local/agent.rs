@@ -85,12 +85,12 @@ impl Shell {
         let mut state = Agent::new(identity, options.quantities(), options.end_with_client, now);
         let mut actions = Vec::new();
         for orphan in processes.orphans() {
-            let Row { pid, framework, launch, held } = &orphan.row;
+            let Row { pid, framework, launch, held, .. } = &orphan.row;
             log::info!("`{launch}` still runs, as process {pid}");
             let stop = processes.stopped(framework, launch);
             let key = state.adopt(framework, launch, held.clone(), stop, orphan.began);
             if !processes.adopt(key, orphan) {
-                state.ended(key, Exit::Lost, now, &mut actions);
+                state.ended(key, Exit::Lost, None, now, &mut actions);
             }
         }
         processes.adopted_all();
@@ -183,6 +183,9 @@ impl Shell {
                 self.ended(ended, now);
             }
         }
+        for (key, excess) in self.processes.look(now.elapsed) {
+            self.state.exceeded(key, excess, now, &mut self.actions);
+        }
         self.state.tick(now, &mut self.actions);
         self.perform(now);
         let peers: Vec<Peer> = self.connections.keys().copied().collect();
@@ -210,12 +213,12 @@ impl Shell {
         }
     }
 
-    fn ended(&mut self, Ended { key, began, how }: Ended, now: Now) {
+    fn ended(&mut self, Ended { key, began, excess, how }: Ended, now: Now) {
         if began {
             self.state.started(key, Started::Running, now, &mut self.actions);
         }
         match how {
-            How::Exit(exit) => self.state.ended(key, exit, now, &mut self.actions),
+            How::Exit(exit) => self.state.ended(key, exit, excess, now, &mut self.actions),
             How::Trouble(reason, message) => {
                 self.state.started(key, Started::Failed(reason, message), now, &mut self.actions);
             }
@@ -259,8 +262,10 @@ impl Shell {
 
     /// Sets the alarm for what the state machine waits for.
     fn arm(&mut self) {
-        let look = self.processes.has_unwatched().then(|| self.clock.elapsed() + UNWATCHED);
-        let next = [self.state.next_tick(), look].into_iter().flatten().min();
+        let now = self.clock.elapsed();
+        let unwatched = self.processes.has_unwatched().then(|| now + UNWATCHED);
+        let next = [self.state.next_tick(), unwatched, self.processes.next_look(now)];
+        let next = next.into_iter().flatten().min();
         // An alarm that is too early is harmless, and cheaper than setting it anew each time.
         if let Some(next) = next
             && self.armed.is_none_or(|armed| next < armed)
@@ -274,6 +279,7 @@ impl Shell {
     fn finish(&mut self) -> bool {
         if self.state.is_ending() {
             end::sweep();
+            self.processes.remove_groups();
             return true;
         }
         self.finished = false;

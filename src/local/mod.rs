@@ -14,6 +14,8 @@
 //! | `exit` | how a process ended, in words (pure) |
 //! | `options` | what an agent is told when it starts |
 //! | `layout` | where things lie |
+//! | `limits` | memory that is enforced, output that is bounded |
+//! | `stopped` | the note why a block was told to end |
 //! | `agent` | the shell around the state machine |
 //! | `connection` | one client, seen from the agent |
 //! | `processes` | blocks: started, signalled, ended |
@@ -33,6 +35,7 @@ mod container;
 mod end;
 mod exit;
 mod layout;
+mod limits;
 mod options;
 mod processes;
 mod program;
@@ -40,6 +43,7 @@ mod reaper;
 mod sandbox;
 mod start;
 mod state;
+mod stopped;
 mod table;
 mod work;
 
@@ -65,12 +69,21 @@ fn limit_open_files(files: Option<u64>) -> bool {
         .is_ok()
 }
 
+/// Whether memory that blocks ask for can be enforced by an agent that is started here. An error says why not.
+pub fn enforces_memory() -> Result<(), String> {
+    limits::Groups::find().map(drop)
+}
+
 /// The whole life of `borges agent`: `args` are those after these two words, as [`AgentOptions::to_args`]
-/// writes them; or `--container` and an executor's directory, for the stand-in of its container.
+/// writes them; or `--container` and an executor's directory, for the stand-in of its container; or `--enter` and
+/// a control group, for a block that becomes its program there.
 ///
 /// stdin is the socket to listen on, for all but a stand-in. What is logged goes to the logger the caller has set up.
 pub fn agent_main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let mut args = args.into_iter().peekable();
+    if args.next_if(|first| first == limits::ENTER).is_some() {
+        return limits::enter(args);
+    }
     if args.next_if(|first| first == container::STAND_IN).is_some() {
         return match args.next() {
             Some(executor) => container::run(Path::new(&executor)),

@@ -16,8 +16,11 @@ use super::container;
 use super::container::notes::{self, Order};
 use super::end::{self, Waited};
 use super::layout::{Layout, sandbox_in};
+use super::limits::{self, Groups};
 use super::options::{AgentOptions, Role};
 use super::processes::is_block;
+use super::state::Stop;
+use super::stopped;
 use super::table::{self, Row, STARTING};
 
 /// Starts the agent and outlives it.
@@ -32,14 +35,20 @@ pub(crate) fn run(options: &AgentOptions) -> ExitCode {
     let layout = Layout::new(&options.directory);
     let path = layout.tables().join(getpid().as_raw_nonzero().to_string());
     let mut rows: Option<HashMap<i32, Row>> = None;
+    let mut groups = None;
     loop {
         match end::wait(true) {
             Ok(Waited::Ended(pid, exit)) if pid == agent => {
                 log::info!("the agent {exit}");
+                groups = Groups::find().ok();
                 end::reap(pid);
                 if options.end_with_client {
                     end::sweep();
-                    container::remove(&open(&layout, read(&path).values()));
+                    let rows = read(&path);
+                    container::remove(&open(&layout, rows.values()));
+                    for row in rows.values() {
+                        settle(row, groups.as_ref(), &layout.executor(&row.framework, &row.launch));
+                    }
                 }
             }
             Ok(Waited::Ended(pid, exit)) => {
@@ -51,6 +60,7 @@ pub(crate) fn run(options: &AgentOptions) -> ExitCode {
                 if let Some(row) = rows.get(&pid.as_raw_nonzero().get()).or_else(announced) {
                     end::kill_rest(pid);
                     let executor = layout.executor(&row.framework, &row.launch);
+                    settle(row, groups.as_ref(), &executor);
                     // Who stands in for a container notes its end itself.
                     if !notes::is_container(&executor)
                         && let Err(error) = end::write_exit(&sandbox_in(executor), exit)
@@ -91,6 +101,17 @@ fn open<'a>(layout: &Layout, rows: impl Iterator<Item = &'a Row>) -> Vec<String>
     let executors = rows.map(|row| layout.executor(&row.framework, &row.launch));
     let open = executors.filter(|executor| notes::is_open(executor));
     open.filter_map(|executor| Some(Order::read(&executor)?.name)).collect()
+}
+
+/// Sees to what an ended block has used, as the agent would.
+fn settle(row: &Row, groups: Option<&Groups>, executor: &Path) {
+    let group = groups.filter(|_| row.limits.memory.is_some()).map(|groups| groups.of(&row.launch));
+    let (excess, _left) = limits::settle(row.limits, group, &sandbox_in(executor.to_owned()));
+    if let Some(excess) = excess
+        && let Err(error) = stopped::write(executor, Stop::Exceeded(excess))
+    {
+        log::error!("it is not kept why `{}` has ended: {error}", row.launch);
+    }
 }
 
 fn start(options: &AgentOptions) -> io::Result<Pid> {

@@ -12,6 +12,7 @@ use rustix::io::Errno;
 use tokio::task::spawn_blocking;
 
 use super::layout::{Layout, is_name};
+use super::limits::Stream;
 use crate::mesos::master::{Chunk, FileKind, Place, Sandbox, SandboxError, SandboxFile};
 
 /// Reads the sandboxes of the agent in one directory, with or without an agent.
@@ -68,6 +69,10 @@ impl LocalSandbox {
         if !metadata.is_file() {
             return Err(SandboxError::BadPath(path.to_owned()));
         }
+        let offset = match Stream::BOTH.iter().find(|stream| stream.file() == path) {
+            Some(_) => offset.max(kept_from(&file, &metadata)),
+            None => offset,
+        };
         read(&file, metadata.len(), offset, length)
             .map_err(|source| SandboxError::Unreadable { path: path.to_owned(), source })
     }
@@ -182,6 +187,15 @@ fn listed(directory: &File) -> io::Result<Vec<SandboxFile>> {
     Ok(files)
 }
 
+/// Where a stream begins of which the beginning was given back. See [`Streams`](super::limits::Streams).
+fn kept_from(file: &File, metadata: &Metadata) -> u64 {
+    // Seldom, and to be seen without another call.
+    if metadata.blocks().saturating_mul(512) >= metadata.len() {
+        return 0;
+    }
+    fs::seek(file, fs::SeekFrom::Data(0)).unwrap_or_default()
+}
+
 fn read(file: &File, size: u64, offset: u64, length: usize) -> io::Result<Chunk> {
     let there = usize::try_from(size.saturating_sub(offset)).unwrap_or(usize::MAX);
     let mut bytes = vec![0; length.min(there)];
@@ -195,7 +209,7 @@ fn read(file: &File, size: u64, offset: u64, length: usize) -> io::Result<Chunk>
         }
     }
     bytes.truncate(read);
-    Ok(Chunk { bytes: Bytes::from(bytes), size })
+    Ok(Chunk { from: offset, bytes: Bytes::from(bytes), size })
 }
 
 #[cfg(test)]
@@ -246,6 +260,25 @@ mod tests {
         sandbox.remove(&place).unwrap();
         sandbox.remove(&place).unwrap();
         insta::assert_snapshot!(read("block/stdout", 0, 4), @"the sandbox has no file `block/stdout`");
+    }
+
+    #[test]
+    fn what_is_given_back_is_passed_over_in_streams_only() {
+        let (_directory, sandbox, place, root) = place();
+        let hole = 1 << 20;
+        for name in ["block/stdout", "block/other"] {
+            let file = File::options().write(true).create(true).truncate(true).open(root.join(name)).unwrap();
+            file.write_all_at(b"kept", hole).unwrap();
+        }
+        let chunk = |path: &str, offset| sandbox.chunk(&place, path, offset, 3).unwrap();
+        for offset in [0, 5, hole] {
+            assert_eq!(
+                chunk("block/stdout", offset),
+                Chunk { from: hole, bytes: "kep".into(), size: hole + 4 }
+            );
+        }
+        assert_eq!(chunk("block/stdout", hole + 1).bytes, "ept");
+        assert_eq!(chunk("block/other", 5), Chunk { from: 5, bytes: "\0\0\0".into(), size: hole + 4 });
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //!
 //! A file a process would cost a making and an unlinking each; here a launch writes its row into a slot, and
 //! its end empties the slot. The page cache outlives the agent, and more is not needed: no process outlives
-//! the machine. A row is text: numbers, ports, framework and launch, with tabs between.
+//! the machine. A row is text: numbers, framework and launch, limits, ports, with tabs between.
 
 use std::collections::HashMap;
 use std::fs::{self, File, OpenOptions};
@@ -10,6 +10,7 @@ use std::io;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
 
+use super::limits::Limits;
 use crate::mesos::resources::Quantities;
 
 /// A row fits; ids have at most 255 bytes each.
@@ -30,6 +31,7 @@ pub(crate) struct Row {
     pub(crate) framework: String,
     pub(crate) launch: String,
     pub(crate) held: Quantities,
+    pub(crate) limits: Limits,
 }
 
 /// Stands for the process that is about to be started; there is one at a time.
@@ -63,11 +65,14 @@ impl Table {
     /// Writes a row in place of the one in a slot.
     pub(crate) fn write(&mut self, slot: u32, row: &Row) -> io::Result<()> {
         use std::fmt::Write;
-        let Row { pid, framework, launch, held } = row;
+        let Row { pid, framework, launch, held, limits } = row;
         let row = &mut self.row;
         row.clear();
         let Quantities { milli_cpus, mem_mib, disk_mib, gpus, ports } = held;
-        let _ = write!(row, "{pid}\t{milli_cpus}\t{mem_mib}\t{disk_mib}\t{gpus}\t{framework}\t{launch}\t");
+        let _ = write!(
+            row,
+            "{pid}\t{milli_cpus}\t{mem_mib}\t{disk_mib}\t{gpus}\t{framework}\t{launch}\t{limits}\t"
+        );
         for (begin, end) in ports {
             let whole = row.len();
             let _ = write!(row, "{begin}-{end} ");
@@ -107,12 +112,13 @@ fn row(line: &str) -> Option<Row> {
     let pid = i32::try_from(number()?).ok()?;
     let (milli_cpus, mem_mib, disk_mib, gpus) = (number()?, number()?, number()?, number()?);
     let (framework, launch) = (fields.next()?.to_owned(), fields.next()?.to_owned());
+    let limits = Limits::read(fields.next()?);
     let ports = fields.next()?.split_ascii_whitespace().filter_map(|range| {
         let (begin, end) = range.split_once('-')?;
         Some((begin.parse().ok()?, end.parse().ok()?))
     });
     let held = Quantities { milli_cpus, mem_mib, disk_mib, gpus, ports: ports.collect() };
-    Some(Row { pid, framework, launch, held })
+    Some(Row { pid, framework, launch, held, limits })
 }
 
 /// Names this boot of the machine.
@@ -143,6 +149,7 @@ mod tests {
             framework: framework.to_owned(),
             launch: launch.to_owned(),
             held: held.clone(),
+            limits: Limits { memory: Some(56), ..Limits::default() },
         };
         let first = table.put(&row(10, "f", "r.1.1")).unwrap();
         let many = Quantities { ports: vec![(60_000, 60_001); 200], ..held.clone() };
@@ -156,7 +163,7 @@ mod tests {
         let mut pids: Vec<_> = rows.keys().copied().collect();
         pids.sort_unstable();
         assert_eq!(pids, [11, 12, 13]);
-        assert_eq!(rows[&12], Row { pid: 12, framework: "f".into(), launch: "r.2.1".into(), held });
+        assert_eq!(rows[&12], row(12, "f", "r.2.1"));
         assert_eq!((rows[&11].framework.as_str(), rows[&11].launch.as_str()), (long.as_str(), long.as_str()));
         table.clear(second).unwrap();
         assert_eq!(read(&path).unwrap().unwrap().1.len(), 2);

@@ -2,10 +2,11 @@
 
 use super::container::Image;
 use super::layout::is_name;
+use super::limits::{Limits, Output};
 use crate::mesos::messages::{TaskInfo, environment::variable};
 use crate::mesos::parcel::Parcel;
 use crate::mesos::resources::Quantities;
-use crate::mesos::tasks::DIRECTORY_LABEL;
+use crate::mesos::tasks::{DIRECTORY_LABEL, LIMITED_LABEL, SERVICE_LABEL};
 use crate::task::Command;
 
 /// Where a block's text lies in its sandbox; an argument that is this word means that file.
@@ -28,11 +29,13 @@ pub(crate) struct Work {
     pub(crate) parcel: Parcel,
     /// What it holds of the agent.
     pub(crate) held: Quantities,
+    pub(crate) limits: Limits,
 }
 
 impl Work {
-    /// Reads a task. An error says what is wrong with it, for `TASK_ERROR`.
-    pub(crate) fn of(task: TaskInfo) -> Result<Self, String> {
+    /// Reads a task, of which `output` is kept unless it is a service. An error says what is wrong with it, for
+    /// `TASK_ERROR`.
+    pub(crate) fn of(task: TaskInfo, output: Output) -> Result<Self, String> {
         if !is_name(&task.task_id.value) {
             return Err(format!("`{}` is no task id", task.task_id.value));
         }
@@ -73,13 +76,18 @@ impl Work {
             return Err("the task's command has a NUL in it".to_owned());
         }
         let labels = task.labels.map(|labels| labels.labels).unwrap_or_default();
+        let has = |name: &str| labels.iter().any(|label| label.key == name);
+        let limits = Limits {
+            memory: has(LIMITED_LABEL).then_some(held.mem_mib),
+            output: if has(SERVICE_LABEL) { Output::Last } else { output },
+        };
         let directory =
             labels.into_iter().find(|label| label.key == DIRECTORY_LABEL).and_then(|label| label.value);
         if directory.as_ref().is_some_and(|directory| directory.contains('\0')) {
             return Err("the task's working directory has a NUL in it".to_owned());
         }
         let parcel = task.data.map(Parcel::open).transpose()?.unwrap_or_default();
-        Ok(Self { program, arguments, environment, directory, image, parcel, held })
+        Ok(Self { program, arguments, environment, directory, image, parcel, held, limits })
     }
 }
 
@@ -119,7 +127,7 @@ mod tests {
     #[test]
     fn a_command_is_a_program_or_a_line_for_the_shell() {
         let argv = |command| {
-            let work = Work::of(task("t", command)).unwrap();
+            let work = Work::of(task("t", command), Output::Unlimited).unwrap();
             format!("{} {:?}", work.program, work.arguments)
         };
         let python = CommandInfo { arguments: vec!["python".into(), BODY.into()], ..run("python3") };
@@ -138,20 +146,35 @@ mod tests {
         };
         let environment = Some(Environment { variables: vec![variable("A", "1"), variable("A", "2=3")] });
         let label = Label { key: DIRECTORY_LABEL.into(), value: Some("/home".into()) };
-        let work = Work::of(TaskInfo {
+        let described = TaskInfo {
             labels: Some(Labels { labels: vec![label] }),
             data: Some(Parcel::body("true").to_bytes()),
             ..task("t", CommandInfo { environment, ..run("sh") })
-        })
-        .unwrap();
+        };
+        let work = Work::of(described, Output::Whole(7)).unwrap();
+        assert_eq!(work.limits, Limits { memory: None, output: Output::Whole(7) });
         assert_eq!(work.environment, [("A".into(), "1".into()), ("A".into(), "2=3".into())]);
         assert_eq!(work.directory.as_deref(), Some("/home"));
         assert_eq!(work.parcel, Parcel::body("true"));
     }
 
     #[test]
+    fn limits_are_those_of_the_task_and_of_its_framework() {
+        let limits = |labels: &[&str]| {
+            let label = |key: &&str| Label { key: (*key).to_owned(), value: None };
+            let labels = Some(Labels { labels: labels.iter().map(label).collect() });
+            let resources = Quantities { mem_mib: 64, ..Quantities::default() }.to_resources(None);
+            let task = TaskInfo { labels, resources, ..task("t", run("sh")) };
+            Work::of(task, Output::Whole(7)).unwrap().limits.to_string()
+        };
+        assert_eq!(limits(&[]), "whole 7");
+        assert_eq!(limits(&[LIMITED_LABEL]), "memory 64 whole 7");
+        assert_eq!(limits(&[LIMITED_LABEL, SERVICE_LABEL]), "memory 64 last 20971520");
+    }
+
+    #[test]
     fn what_cannot_be_done_is_said() {
-        let no = |task: TaskInfo| Work::of(task).unwrap_err();
+        let no = |task: TaskInfo| Work::of(task, Output::Unlimited).unwrap_err();
         let good = || task("t", run("sh"));
         insta::assert_snapshot!(no(task("a/b", run("sh"))), @"`a/b` is no task id");
         insta::assert_snapshot!(no(TaskInfo { resources: vec![], ..good() }), @"the task asks for no resources");

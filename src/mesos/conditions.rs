@@ -3,7 +3,7 @@
 use super::events::{Reason, StatusUpdate, TaskState};
 use super::messages::task_status::Reason as Why;
 use super::signals;
-use crate::task::Condition;
+use crate::task::{Condition, Resources};
 
 /// What the cluster says of a launch by this update.
 ///
@@ -31,8 +31,13 @@ pub fn condition(update: &StatusUpdate) -> Condition {
 }
 
 /// What the cluster says of a launch, for a person: in the document's words where the document asked for it.
-pub fn words(update: &StatusUpdate) -> Option<String> {
+///
+/// `asked` is what the document asks for.
+pub fn words(update: &StatusUpdate, asked: &Resources) -> Option<String> {
     match update.reason {
+        Some(Reason::Known(Why::ContainerLimitationMemory)) => {
+            Some(format!("it exceeded its `:mem {}`", asked.mem))
+        }
         Some(Reason::Known(Why::MaxCompletionTimeReached)) => {
             Some("it ran for longer than its `:timeout`".to_owned())
         }

@@ -181,7 +181,7 @@ fn piece(file: &File, offset: u64, length: usize) -> io::Result<Chunk> {
     let there = usize::try_from(size.saturating_sub(offset)).unwrap_or(usize::MAX);
     let mut bytes = vec![0; length.min(there)];
     file.read_exact_at(&mut bytes, offset)?;
-    Ok(Chunk { bytes: bytes.into(), size })
+    Ok(Chunk { from: offset, bytes: bytes.into(), size })
 }
 
 #[cfg(test)]

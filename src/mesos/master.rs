@@ -194,7 +194,9 @@ pub struct Place {
 /// A piece of a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Chunk {
-    /// The bytes from the offset asked for.
+    /// Where the bytes begin: at the offset asked for, or behind it, when what lay between is not kept any more.
+    pub from: u64,
+    /// The bytes from there on.
     pub bytes: Bytes,
     /// How many bytes the file had when it was read.
     pub size: u64,

@@ -177,7 +177,7 @@ impl State {
             let is_end = data.is_empty() || offset + bytes.len() as u64 >= size;
             if is_end || bytes.len() >= length {
                 bytes.truncate(length);
-                return Ok(Chunk { bytes: bytes.freeze(), size });
+                return Ok(Chunk { from: offset, bytes: bytes.freeze(), size });
             }
         }
     }

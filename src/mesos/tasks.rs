@@ -8,10 +8,16 @@ use super::messages::{
 };
 use super::parcel::Parcel;
 use super::resources::Quantities;
-use crate::task::{LaunchId, Resources, TaskSpec};
+use crate::task::{Ensure, LaunchId, Resources, TaskSpec};
 
 /// The label of a task that names its working directory.
 pub const DIRECTORY_LABEL: &str = "borges.dir";
+/// The label of a task whose memory is a limit, because its document asks for so much.
+pub const LIMITED_LABEL: &str = "borges.limited";
+/// The label of a task that is to keep running, and may write for ever.
+pub const SERVICE_LABEL: &str = "borges.service";
+/// The label of a framework that says how many bytes each stream of its other tasks may have.
+pub const MAX_OUTPUT_LABEL: &str = "borges.max-output";
 
 /// The message that starts `launch` of a task on `agent`.
 ///
@@ -28,10 +34,15 @@ pub fn info(launch: LaunchId, spec: &TaskSpec, agent: &str, resources: Vec<Resou
     ]
     .map(|(name, value)| variable(name.to_owned(), value));
     let asked = command.environment.iter().map(|(name, value)| variable(name.clone(), value.clone()));
-    let directory = command
-        .directory
-        .as_ref()
-        .map(|directory| Label { key: DIRECTORY_LABEL.to_owned(), value: Some(directory.clone()) });
+    let label = |key: &str, value: Option<String>| Label { key: key.to_owned(), value };
+    let labels: Vec<Label> = [
+        command.directory.as_ref().map(|directory| label(DIRECTORY_LABEL, Some(directory.to_string()))),
+        spec.mem_is_limit.then(|| label(LIMITED_LABEL, None)),
+        (spec.policy.ensure == Ensure::KeepsRunning).then(|| label(SERVICE_LABEL, None)),
+    ]
+    .into_iter()
+    .flatten()
+    .collect();
     TaskInfo {
         name: format!("{}/{launch}", spec.block),
         task_id: TaskId { value: launch.to_string() },
@@ -48,7 +59,7 @@ pub fn info(launch: LaunchId, spec: &TaskSpec, agent: &str, resources: Vec<Resou
         }),
         container: command.image.as_deref().map(container),
         data: Some(Parcel::of(command).to_bytes()),
-        labels: directory.map(|label| Labels { labels: vec![label] }),
+        labels: (!labels.is_empty()).then_some(Labels { labels }),
         max_completion_time: spec.policy.timeout.map(calls::duration),
         ..TaskInfo::default()
     }

@@ -265,8 +265,9 @@ mod tests {
             index: 1,
             command,
             resources: Resources::default(),
-            policy: Policy::default(),
+            policy: Policy::default().into(),
             held: false,
+            mem_is_limit: false,
         };
         tasks::info(RunId(Uuid::from_u128(1)).task(1).launch(1), &spec, "agent", Vec::new())
     }
@@ -319,7 +320,8 @@ mod tests {
                 environment: vec![
                     ("A".into(), "two 'words'".into()),
                     ("PATH".into(), "/bin:/usr/bin:/x".into()),
-                ],
+                ]
+                .into(),
                 ..sh("cat; echo \"$A|$PATH|$LANG|$0\"; echo wrong >&2; sleep 1000 & exit 3")
             };
             let output = ran(shell, command, sandbox);

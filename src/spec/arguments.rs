@@ -13,6 +13,8 @@ use super::values::{self, Help};
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Asked {
     pub(super) resources: Resources,
+    /// `:mem` was written.
+    pub(super) mem_is_limit: bool,
     pub(super) policy: Policy,
     pub(super) environment: Vec<(String, String)>,
     pub(super) directory: Option<String>,
@@ -44,6 +46,7 @@ pub(super) fn read(block: &Block, language: &Language, problems: &mut Vec<Proble
     let mut reader = Reader { problems, tries: None, dockerize: None, image: None };
     let mut asked = Asked {
         resources: Resources { milli_cpus: 1000, mem: language.mem, ..Resources::default() },
+        mem_is_limit: false,
         policy: Policy::default(),
         environment: Vec::new(),
         directory: None,
@@ -97,7 +100,10 @@ impl Reader<'_> {
     fn take(&mut self, asked: &mut Asked, key: Borges, param: &Param) {
         match key {
             Borges::Cpus => self.set(&mut asked.resources.milli_cpus, param, values::milli_cpus),
-            Borges::Mem => self.set(&mut asked.resources.mem, param, values::mebibytes),
+            Borges::Mem => {
+                self.set(&mut asked.resources.mem, param, values::mebibytes);
+                asked.mem_is_limit = true;
+            }
             Borges::Disk => self.set(&mut asked.resources.disk, param, values::mebibytes),
             Borges::Gpus => self.set(&mut asked.resources.gpus, param, values::whole),
             Borges::Ensure => self.set(&mut asked.policy.ensure, param, values::ensure),

@@ -10,6 +10,7 @@ use crate::org::{Document, Param, Target};
 use crate::task::{Command, Edge, TaskSpec};
 
 use super::candidate::{Candidate, Fate, Given, Inputs};
+use super::common::{Bodies, Common};
 use super::graph::Wait;
 use super::keys;
 use super::names::Names;
@@ -42,8 +43,10 @@ pub(super) fn assemble(parts: Parts) -> Plan {
     }
     let posts: Vec<Option<usize>> = candidates.iter().map(post).collect();
     let mut shared = Shared::default();
-    // A hundred thousand blocks are run by a handful of programs.
+    // A hundred thousand blocks are run by a handful of programs, and ask for much the same.
     let mut commands = BTreeMap::new();
+    let mut common = Common::default();
+    let mut bodies = Bodies::of(order.iter().map(|&place| &candidates[place].fate));
     let mut candidates: Vec<Option<Candidate>> = candidates.into_iter().map(Some).collect();
     for &place in order {
         let Some(Candidate { block, fate, .. }) = candidates[place].take() else { continue };
@@ -73,20 +76,21 @@ pub(super) fn assemble(parts: Parts) -> Plan {
                     command: Command {
                         program: program.clone(),
                         arguments: arguments.clone(),
-                        environment: asked.environment,
-                        directory: match &asked.image {
+                        environment: common.environment(asked.environment),
+                        directory: common.text(match &asked.image {
                             // The document's directory is none of a container's.
                             Some(_) => asked.directory,
                             None => directory(asked.directory, request),
-                        },
-                        image: asked.image,
-                        body: body.into(),
+                        }),
+                        image: common.text(asked.image),
+                        body: bodies.next(body),
                         files: Vec::new(),
                         stdin: None,
                     },
                     resources: asked.resources,
-                    policy: asked.policy,
+                    policy: common.policy(asked.policy),
                     held,
+                    mem_is_limit: asked.mem_is_limit,
                 }));
             }
         }

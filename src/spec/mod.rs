@@ -12,6 +12,7 @@
 //! | `arguments` | a block's header arguments → what its task asks for |
 //! | `image` | which image a block runs in |
 //! | `code` | a block's body as it runs, references expanded |
+//! | `common` | what the tasks of a run have in common |
 //! | `unclosed` | blocks that are not closed |
 //! | `slips` | lines that were most likely meant otherwise |
 //! | `candidate` | blocks and calls, and what is to be done with each |
@@ -31,6 +32,7 @@ mod arguments;
 mod assemble;
 mod candidate;
 mod code;
+mod common;
 mod garbage;
 mod graph;
 mod image;

@@ -295,8 +295,8 @@ const MAKE_DIRECTORY: &str = "block/mkdirp";
 
 /// Has a directory made by the block itself, wherever it runs, before it goes there.
 fn make_directory(command: &mut Command, base: Option<&str>) {
-    let Some(directory) = std::mem::replace(&mut command.directory, base.map(str::to_owned)) else { return };
-    let words: Vec<String> = [MAKE_DIRECTORY.to_owned(), directory, command.program.to_string()]
+    let Some(directory) = std::mem::replace(&mut command.directory, base.map(Into::into)) else { return };
+    let words: Vec<String> = [MAKE_DIRECTORY.to_owned(), directory.to_string(), command.program.to_string()]
         .into_iter()
         .chain(command.arguments.iter().cloned())
         .collect();

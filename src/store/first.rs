@@ -1,4 +1,5 @@
-//! Runs as the first version stored them: a policy had no priority, and blocks were run as they stand.
+//! Runs as the first version stored them: a policy had no priority, no memory was a limit, and blocks were run as they
+//! stand.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -56,7 +57,7 @@ impl From<Task> for TaskSpec {
     fn from(task: Task) -> Self {
         let Task { number, block, line, index, command, resources, policy, held } = task;
         let Terms { ensure, retry, retry_on, backoff, timeout, on_partition } = policy;
-        let policy = Policy { ensure, retry, retry_on, backoff, timeout, on_partition, priority: 0 };
-        Self { number, block, line, index, command, resources, policy, held }
+        let policy = Policy { ensure, retry, retry_on, backoff, timeout, on_partition, priority: 0 }.into();
+        Self { number, block, line, index, command, resources, policy, held, mem_is_limit: false }
     }
 }

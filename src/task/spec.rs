@@ -23,10 +23,12 @@ pub struct TaskSpec {
     pub command: Command,
     /// What it needs while it runs.
     pub resources: Resources,
-    /// What is done when a launch of it ends.
-    pub policy: Policy,
+    /// What is done when a launch of it ends; nearly all tasks of a run share one.
+    pub policy: Arc<Policy>,
     /// Waits for a person's approval before its first launch.
     pub held: bool,
+    /// Its memory is a limit to be enforced, not only an amount to reckon with: the document asks for so much.
+    pub mem_is_limit: bool,
 }
 
 /// A program and its input.
@@ -37,12 +39,12 @@ pub struct Command {
     /// Arguments after the program's name; [`Command::BODY`] stands for the body's file.
     pub arguments: Arc<[String]>,
     /// Variables set for it, beside those every block gets.
-    pub environment: Vec<(String, String)>,
+    pub environment: Arc<[(String, String)]>,
     /// Working directory: absolute, or below the sandbox; `None` is the sandbox itself.
-    pub directory: Option<String>,
+    pub directory: Option<Arc<str>>,
     /// The Docker image it runs in, on the machine's own network; `None` is the machine itself.
-    pub image: Option<String>,
-    /// The block's code.
+    pub image: Option<Arc<str>>,
+    /// The block's code; the tasks of a run share one piece of memory.
     pub body: Bytes,
     /// Files that lie in its sandbox beside the body before it starts. They are put together for each launch, and
     /// not stored.

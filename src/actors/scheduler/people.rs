@@ -80,8 +80,15 @@ pub(in crate::actors) struct ReadOutput {
 /// A piece of a file of a sandbox.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Piece {
-    /// The bytes from the offset asked for; empty at the end, where more may come. And the size of the file.
-    Bytes(Bytes, u64),
+    /// Bytes of it.
+    Bytes {
+        /// Where they begin: at the offset asked for, or behind it, when what lay between is not kept any more.
+        from: u64,
+        /// None at the end, where more may come.
+        bytes: Bytes,
+        /// The size of the file.
+        size: u64,
+    },
     /// There is no such file: nothing was written yet, or the block never started.
     Missing,
     /// It is a directory.
@@ -95,7 +102,7 @@ pub enum Piece {
 impl From<Result<Chunk, SandboxError>> for Piece {
     fn from(read: Result<Chunk, SandboxError>) -> Self {
         match read {
-            Ok(chunk) => Self::Bytes(chunk.bytes, chunk.size),
+            Ok(Chunk { from, bytes, size }) => Self::Bytes { from, bytes, size },
             Err(SandboxError::Missing(_)) => Self::Missing,
             Err(SandboxError::Directory(_)) => Self::Directory,
             Err(error @ SandboxError::BadPath(_)) => Self::BadPath(error.to_string()),

@@ -395,7 +395,7 @@ impl Sandbox for Wall {
             _ if !is_reached => {
                 Err(SandboxError::Unreachable { agent: place.agent.clone(), message: "not now".to_owned() })
             }
-            Some(text) => Ok(Chunk { size: text.len() as u64, bytes: Bytes::from(text) }),
+            Some(text) => Ok(Chunk { from: 0, size: text.len() as u64, bytes: Bytes::from(text) }),
             None => Err(SandboxError::Missing(path.to_owned())),
         };
         ready(read).boxed_local()

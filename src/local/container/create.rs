@@ -15,6 +15,11 @@ const SANDBOX: &str = "/mnt/mesos/sandbox";
 /// The label of our containers that says whose they are: the directory of their launch.
 pub(super) const LABEL: &str = "borges.launch";
 
+/// What limits the memory of a container.
+pub(super) const MEMORY: &str = "--memory";
+/// Docker limits memory to no less, MiB.
+const LEAST_MEMORY: u64 = 6;
+
 /// The most characters of a launch's id that a container's name shows as they are.
 const MOST_SHOWN: usize = 100;
 
@@ -56,7 +61,7 @@ exit "$end"
 /// What a container of `launch` is called.
 ///
 /// An id that is no name for Docker, as none of Borges' own is, is made one, with a hash to tell it from others.
-pub(super) fn name(launch: &str) -> String {
+pub(in crate::local) fn name(launch: &str) -> String {
     let good = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-');
     if launch.len() <= MOST_SHOWN && launch.chars().all(good) {
         return format!("borges-{launch}");
@@ -85,6 +90,11 @@ pub(crate) fn arguments(
     }
     arguments.push("--label".into());
     arguments.push(joined(&format!("{LABEL}="), executor));
+    if let Some(mib) = work.limits.memory {
+        // The same twice is no swap beside it.
+        let most = format!("{}m", mib.max(LEAST_MEMORY));
+        arguments.extend([MEMORY, &most, "--memory-swap", &most].map(OsString::from));
+    }
     arguments.extend(["--network", "host", "--user"].map(OsString::from));
     arguments.push(format!("{}:{}", user.0, user.1).into());
     arguments.push("--mount".into());
@@ -142,6 +152,7 @@ fn joined(before: &str, path: &Path) -> OsString {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::local::limits::Limits;
     use crate::local::work::BODY;
     use crate::mesos::parcel::Parcel;
     use crate::mesos::resources::Quantities;
@@ -155,6 +166,7 @@ mod tests {
             image: None,
             parcel: Parcel::body("x"),
             held: Quantities::default(),
+            limits: Limits { memory: Some(64), ..Limits::default() },
         }
     }
 
@@ -165,7 +177,7 @@ mod tests {
         let made = arguments(&work(None), &image, "r.1.1", executor, &executor.join("runs"), (7, 8));
         let text: Vec<_> =
             made.iter().map(|word| word.to_string_lossy()).filter(|word| word != WRAPPER).collect();
-        insta::assert_snapshot!(text.join(" | "), @r#"create | --name | borges-r.1.1 | --label | borges.launch=/s/"a",b:c/executors/r.1.1 | --network | host | --user | 7:8 | --mount | type=bind,"source=/s/""a"",b:c/executors/r.1.1/runs",destination=/mnt/mesos/sandbox | --workdir | /mnt/mesos/sandbox | --env | A=two words | --env | MESOS_SANDBOX=/mnt/mesos/sandbox | --entrypoint | /bin/sh | -- | registry:5000/x:1 | -c | borges | /mnt/mesos/sandbox | /dev/null | python3 | -u | block/body"#);
+        insta::assert_snapshot!(text.join(" | "), @r#"create | --name | borges-r.1.1 | --label | borges.launch=/s/"a",b:c/executors/r.1.1 | --memory | 64m | --memory-swap | 64m | --network | host | --user | 7:8 | --mount | type=bind,"source=/s/""a"",b:c/executors/r.1.1/runs",destination=/mnt/mesos/sandbox | --workdir | /mnt/mesos/sandbox | --env | A=two words | --env | MESOS_SANDBOX=/mnt/mesos/sandbox | --entrypoint | /bin/sh | -- | registry:5000/x:1 | -c | borges | /mnt/mesos/sandbox | /dev/null | python3 | -u | block/body"#);
     }
 
     #[test]

@@ -65,6 +65,14 @@ impl Order {
     }
 }
 
+impl Order {
+    /// How much memory the container may have, MiB, where that is limited.
+    pub(super) fn memory(&self) -> Option<u64> {
+        let at = self.create.iter().position(|word| word == create::MEMORY)?;
+        self.create.get(at + 1)?.to_str()?.strip_suffix('m')?.parse().ok()
+    }
+}
+
 /// Whether a launch is a container's.
 pub(crate) fn is_container(executor: &Path) -> bool {
     executor.join(CONTAINER).exists()

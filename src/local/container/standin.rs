@@ -20,6 +20,9 @@ use super::trouble::{self, Kind};
 use crate::local::end;
 use crate::local::exit::Exit;
 use crate::local::layout::{sandbox_in, stopped_in};
+use crate::local::limits::Excess;
+use crate::local::state::Stop;
+use crate::local::stopped;
 
 /// How long after a daemon did not answer it is asked again.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -230,6 +233,7 @@ impl<'a> StandIn<'a> {
     /// What the end of the container means.
     async fn ended(&self, code: i32, was_away: bool) -> End {
         let Order { image, program, .. } = self.order;
+        self.look_for_excess().await;
         if was_away {
             return ended_while_away(self.own_code().unwrap_or(code));
         }
@@ -253,6 +257,18 @@ impl<'a> StandIn<'a> {
                 End::Trouble(Some(code), format!("the block could not begin in the image `{image}`: {said}"))
             }
             _ => End::Code(code),
+        }
+    }
+
+    /// Notes that the kernel has killed something of the container for want of memory, if it has.
+    async fn look_for_excess(&self) {
+        let Some(mib) = self.order.memory() else { return };
+        let asked = ["inspect", "--type", "container", "--format", "{{.State.OOMKilled}}", &self.order.name];
+        if let Said::Done(said) = ask_promptly(&asked).await
+            && said.trim() == "true"
+            && let Err(error) = stopped::write(self.executor, Stop::Exceeded(Excess::Memory(mib)))
+        {
+            log::warn!("it cannot be noted that `{}` has exceeded its memory: {error}", self.order.name);
         }
     }
 

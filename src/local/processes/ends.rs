@@ -1,12 +1,15 @@
 //! Ends of blocks: seen, noted, told.
 
 use std::path::Path;
+use std::time::Duration;
 
-use super::{Origin, Processes, is_block};
+use super::{Origin, Processes, is_block, note};
 use crate::local::container::notes;
-use crate::local::end;
 use crate::local::exit::Exit;
 use crate::local::layout::sandbox_in;
+use crate::local::limits::{self, Excess, Found, Group, Limits, Streams};
+use crate::local::state::Stop;
+use crate::local::{end, stopped};
 use crate::mesos::messages::task_status::Reason;
 
 /// A launch that ended.
@@ -15,6 +18,8 @@ pub(crate) struct Ended {
     pub(crate) key: u64,
     /// It had not been told yet that it ran, though it did.
     pub(crate) began: bool,
+    /// The limit that it was found to have gone beyond.
+    pub(crate) excess: Option<Excess>,
     pub(crate) how: How,
 }
 
@@ -49,10 +54,12 @@ impl Processes {
                 continue;
             };
             end::kill_rest(pid);
+            let sandbox = sandbox_in(block.executor.clone());
+            let excess = self.settle(&block.executor, &sandbox, block.limits, block.group);
             let how = if block.container.is_some() {
                 container_end(&block.executor, Some(exit))
             } else {
-                if let Err(error) = end::write_exit(&sandbox_in(block.executor.clone()), exit) {
+                if let Err(error) = end::write_exit(&sandbox, exit) {
                     log::warn!("the exit code of process {} is not kept: {error}", pid.as_raw_nonzero());
                 }
                 Some(How::Exit(exit))
@@ -67,13 +74,13 @@ impl Processes {
                 continue;
             }
             let began = self.starting.remove(&key) && notes::has_started(&block.executor);
-            return Some(Ended { key, began, how: how.unwrap_or(How::Exit(Exit::Lost)) });
+            return Some(Ended { key, began, excess, how: how.unwrap_or(How::Exit(Exit::Lost)) });
         }
     }
 
     /// Which of the adopted blocks have ended. Nobody tells us: this is to be asked now and then.
     pub(crate) fn ended_orphans(&mut self) -> Vec<Ended> {
-        let (mut ended, mut forsaken) = (Vec::new(), Vec::new());
+        let (mut ended, mut over, mut forsaken) = (Vec::new(), Vec::new(), Vec::new());
         let starting = &mut self.starting;
         self.blocks.retain(|key, block| {
             let Origin::Adopted(session) = block.origin else { return true };
@@ -94,16 +101,77 @@ impl Processes {
                 (None, false, _) => return true,
             };
             let began = starting.remove(key) && notes::has_started(&block.executor);
-            ended.push(Ended { key: *key, began, how });
+            ended.push(Ended { key: *key, began, excess: None, how });
+            over.push((block.executor.clone(), block.limits, block.group.take()));
             false
         });
+        let from = ended.len() - over.len();
+        for (ended, (executor, limits, group)) in ended[from..].iter_mut().zip(over) {
+            ended.excess = self.settle(&executor, &sandbox_in(executor.clone()), limits, group);
+        }
         for (key, row) in forsaken {
             if !self.resume(key, row) {
                 self.starting.remove(&key);
-                ended.push(Ended { key, began: false, how: How::Exit(Exit::Lost) });
+                ended.push(Ended { key, began: false, excess: None, how: How::Exit(Exit::Lost) });
             }
         }
         ended
+    }
+
+    /// Sees to what an ended block has used; the limit that it has gone beyond, by whoever that was noted.
+    fn settle(
+        &mut self,
+        executor: &Path,
+        sandbox: &Path,
+        limits: Limits,
+        group: Option<Group>,
+    ) -> Option<Excess> {
+        self.left.retain(|group| group.remove().is_err());
+        let (excess, left) = limits::settle(limits, group, sandbox);
+        self.left.extend(left);
+        let noted = |stop| if let Stop::Exceeded(excess) = stop { Some(excess) } else { None };
+        match excess {
+            None => stopped::read(executor).and_then(noted),
+            Some(excess) => {
+                note(executor, Stop::Exceeded(excess));
+                Some(excess)
+            }
+        }
+    }
+
+    /// Looks at what running blocks use, when that is due; those that have gone beyond a limit.
+    pub(crate) fn look(&mut self, now: Duration) -> Vec<(u64, Excess)> {
+        let mut found = Vec::new();
+        if self.look_at.is_none_or(|at| at > now) {
+            return found;
+        }
+        self.left.retain(|group| group.remove().is_err());
+        self.look_at = None;
+        for (key, block) in &mut self.blocks {
+            let memory = block.limits.memory.filter(|_| block.group.as_ref().is_some_and(Group::ran_out));
+            if let Some(mib) = memory {
+                found.push((*key, Excess::Memory(mib)));
+                continue;
+            }
+            match block.streams.look(&sandbox_in(block.executor.clone()), block.limits.output) {
+                Found::Excess(excess) => found.push((*key, excess)),
+                Found::Well(again) => {
+                    let at = now + again;
+                    self.look_at = Some(self.look_at.map_or(at, |look| look.min(at)));
+                }
+            }
+        }
+        found
+    }
+
+    /// When [`Self::look`] is to be asked next; `None` while nothing runs, and no group is left.
+    pub(crate) fn next_look(&mut self, now: Duration) -> Option<Duration> {
+        if self.blocks.is_empty() && self.left.is_empty() {
+            self.look_at = None;
+        } else if self.look_at.is_none() {
+            self.look_at = Some(now + Streams::LOOK);
+        }
+        self.look_at
     }
 
     /// Containers that were seen to run since this was asked last.

@@ -25,6 +25,7 @@ use std::io::{self, ErrorKind, Write};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
+use std::time::Duration;
 
 use rustix::process::{Pid, Signal, getpgid, getsid, kill_process_group};
 
@@ -33,9 +34,11 @@ use self::orphans::Orphan;
 use self::trouble::{Trouble, failed, words};
 use super::end;
 use super::exit::Exit;
-use super::layout::{Layout, sandbox_in, stopped_in};
+use super::layout::{Layout, sandbox_in};
+use super::limits::{Group, Groups, Limits, Streams};
 use super::program::Programs;
 use super::state::{Force, Launch, Started, Stop};
+use super::stopped;
 use super::table::{self, Head, Row, STARTING, Table};
 
 /// The variables that a block has from the agent where it is not given others.
@@ -49,10 +52,6 @@ const OWN: [(&str, Option<&str>); 4] = [
 /// Where a block's output lies in its sandbox.
 const STDOUT: &str = "block/stdout";
 const STDERR: &str = "block/stderr";
-
-/// What is noted of a block that was told to end.
-const KILLED: &[u8] = b"killed\n";
-const OVERRUN: &[u8] = b"overrun\n";
 
 /// What Mesos' own `stdout` says here.
 const NOTE: &[u8] = b"The block's output is in block/stdout and block/stderr.\n";
@@ -76,6 +75,12 @@ pub(crate) struct Processes {
     spent: Vec<PathBuf>,
     /// The framework whose directory was made last.
     made: Option<Rc<str>>,
+    /// Where control groups are made; `None` where none can be.
+    groups: Option<Groups>,
+    /// Groups of ended blocks with processes in them still.
+    left: Vec<Group>,
+    /// When blocks are looked at for what they use.
+    look_at: Option<Duration>,
 }
 
 #[derive(Debug)]
@@ -85,6 +90,10 @@ struct Block {
     origin: Origin,
     /// What is noted of it, for a container: its process is a stand-in, of which another can be started.
     container: Option<Box<Row>>,
+    limits: Limits,
+    /// Where its memory is limited.
+    group: Option<Group>,
+    streams: Streams,
 }
 
 #[derive(Debug)]
@@ -101,7 +110,8 @@ impl Processes {
         let session = getsid(None)?.as_raw_nonzero().get();
         DirBuilder::new().recursive(true).mode(0o700).create(layout.tables())?;
         // Before one of them is replaced by ours.
-        let (orphans, mut spent) = orphans::find(&layout);
+        let groups = Groups::find().inspect_err(|why| log::warn!("memory is not enforced: {why}")).ok();
+        let (orphans, mut spent) = orphans::find(&layout, groups.as_ref());
         let path = layout.tables().join(session.to_string());
         spent.retain(|table| *table != path);
         let table = Table::create(&path, &Head { boot: table::boot(), session })?;
@@ -125,6 +135,9 @@ impl Processes {
             orphans,
             spent,
             made: None,
+            groups,
+            left: Vec::new(),
+            look_at: None,
         })
     }
 
@@ -142,16 +155,29 @@ impl Processes {
             framework: launch.framework.to_string(),
             launch: launch.id.to_string(),
             held: launch.work.held.clone(),
+            limits: launch.work.limits,
         };
         let slot = written(self.table.put(&row));
-        match self.spawn(launch, &executor) {
+        let group = self.group(launch);
+        match self.spawn(launch, &executor, group.as_ref()) {
             Ok(pid) => {
                 let row = Row { pid: pid.as_raw_nonzero().get(), ..row };
                 if let Some(slot) = slot {
                     written(self.table.write(slot, &row));
                 }
                 let is_container = launch.work.image.is_some();
-                self.put(launch.key, pid, executor, slot, is_container.then_some(row));
+                let container = is_container.then(|| Box::new(row));
+                self.keys.insert(pid, launch.key);
+                let block = Block {
+                    pid,
+                    executor,
+                    origin: Origin::Child(slot),
+                    container,
+                    limits: launch.work.limits,
+                    group,
+                    streams: Streams::default(),
+                };
+                self.blocks.insert(launch.key, block);
                 if is_container {
                     self.starting.insert(launch.key);
                     return Started::Starting;
@@ -159,6 +185,7 @@ impl Processes {
                 Started::Running
             }
             Err(Trouble { exit, reason, message }) => {
+                self.left.extend(group.filter(|group| group.remove().is_err()));
                 if let Some(slot) = slot {
                     written(self.table.clear(slot));
                 }
@@ -176,11 +203,23 @@ impl Processes {
         }
     }
 
-    /// Takes note of a child; `container` is the row of one that stands in for a container.
-    fn put(&mut self, key: u64, pid: Pid, executor: PathBuf, slot: Option<u32>, container: Option<Row>) {
-        self.keys.insert(pid, key);
-        let container = container.map(Box::new);
-        self.blocks.insert(key, Block { pid, executor, origin: Origin::Child(slot), container });
+    /// Removes what is left of control groups, now that nothing runs.
+    pub(crate) fn remove_groups(&mut self) {
+        for group in self.left.drain(..) {
+            if let Err(error) = group.remove() {
+                log::warn!("a control group is left behind: {error}");
+            }
+        }
+    }
+
+    /// Makes the control group of a launch whose memory is limited. Docker makes those of containers.
+    fn group(&self, launch: &Launch) -> Option<Group> {
+        let mib = launch.work.limits.memory.filter(|_| launch.work.image.is_none())?;
+        self.groups
+            .as_ref()?
+            .make(&launch.id, mib)
+            .inspect_err(|error| log::error!("the memory of `{}` is not limited: {error}", launch.id))
+            .ok()
     }
 
     /// Makes a launch's directories; false when they were made before.
@@ -234,14 +273,16 @@ impl Processes {
 
     /// Notes beside the sandbox that a block was told to end.
     pub(crate) fn mark(&self, key: u64, stop: Stop) {
-        let Some(block) = self.blocks.get(&key) else { return };
-        let word = match stop {
-            Stop::Killed => KILLED,
-            Stop::Overrun => OVERRUN,
-        };
-        if let Err(error) = fs::write(stopped_in(&block.executor), word) {
-            log::warn!("`{}` cannot be written: {error}", stopped_in(&block.executor).display());
+        if let Some(block) = self.blocks.get(&key) {
+            note(&block.executor, stop);
         }
+    }
+}
+
+/// Notes why a block ends.
+fn note(executor: &Path, stop: Stop) {
+    if let Err(error) = stopped::write(executor, stop) {
+        log::warn!("it cannot be noted in `{}` why its block ends: {error}", executor.display());
     }
 }
 

@@ -9,6 +9,7 @@ use rustix::process::{Pid, getsid};
 use super::{Block, Origin, Processes, is_block, written};
 use crate::local::container::notes;
 use crate::local::layout::{Layout, sandbox_in};
+use crate::local::limits::{Groups, Streams};
 use crate::local::table::{self, Row, STARTING};
 
 /// A block that is to be taken over.
@@ -30,7 +31,7 @@ pub(crate) enum Hold {
 }
 
 /// The blocks that earlier agents left, and the tables that are done with once these are taken over.
-pub(super) fn find(layout: &Layout) -> (Vec<Orphan>, Vec<PathBuf>) {
+pub(super) fn find(layout: &Layout, groups: Option<&Groups>) -> (Vec<Orphan>, Vec<PathBuf>) {
     let own = getsid(None).ok();
     let boot = table::boot();
     let (mut found, mut spent) = (Vec::new(), Vec::new());
@@ -56,6 +57,9 @@ pub(super) fn find(layout: &Layout) -> (Vec<Orphan>, Vec<PathBuf>) {
                 found.push(Orphan { row, hold: Hold::Process(session), began });
             } else if is_container && notes::is_open(&executor) {
                 found.push(Orphan { row, hold: Hold::Container, began });
+            } else if let Some(groups) = groups.filter(|_| row.limits.memory.is_some()) {
+                // Nobody was there at its end.
+                let _ = groups.of(&row.launch).remove();
             }
         }
         // Its reaper removes a table itself, unless it was killed too.
@@ -95,9 +99,12 @@ impl Processes {
             Hold::Process(session) => {
                 let Some(pid) = Pid::from_raw(row.pid) else { return false };
                 let executor = self.layout.executor(&row.framework, &row.launch);
+                let group = self.groups.as_ref().filter(|_| row.limits.memory.is_some());
+                let (limits, group) = (row.limits, group.map(|groups| groups.of(&row.launch)));
                 let container = notes::is_container(&executor).then(|| Box::new(row));
                 let origin = Origin::Adopted(session);
-                self.blocks.insert(key, Block { pid, executor, origin, container });
+                let streams = Streams::default();
+                self.blocks.insert(key, Block { pid, executor, origin, container, limits, group, streams });
                 true
             }
         }
@@ -118,7 +125,17 @@ impl Processes {
                 log::info!("`{}` has a new stand-in, process {}", row.launch, pid.as_raw_nonzero());
                 let row = Row { pid: pid.as_raw_nonzero().get(), ..row };
                 let slot = written(self.table.put(&row));
-                self.put(key, pid, executor, slot, Some(row));
+                self.keys.insert(pid, key);
+                let block = Block {
+                    pid,
+                    executor,
+                    origin: Origin::Child(slot),
+                    limits: row.limits,
+                    container: Some(Box::new(row)),
+                    group: None,
+                    streams: Streams::default(),
+                };
+                self.blocks.insert(key, block);
                 true
             }
             Err(trouble) => {

@@ -1,13 +1,11 @@
 //! What the disk knows of a launch.
 
-use std::fs;
-
-use super::{OVERRUN, Processes, STDERR};
+use super::{Processes, STDERR};
 use crate::local::container::notes;
-use crate::local::end;
 use crate::local::exit::Exit;
-use crate::local::layout::{sandbox_in, stopped_in};
+use crate::local::layout::sandbox_in;
 use crate::local::state::{Past, Stop};
+use crate::local::{end, stopped};
 
 impl Processes {
     /// What the disk knows of a launch.
@@ -31,9 +29,6 @@ impl Processes {
 
     /// Whether a launch was told to end, by whichever agent.
     pub(crate) fn stopped(&self, framework: &str, launch: &str) -> Option<Stop> {
-        match fs::read(stopped_in(&self.layout.executor(framework, launch))).ok()?.as_slice() {
-            OVERRUN => Some(Stop::Overrun),
-            _ => Some(Stop::Killed),
-        }
+        stopped::read(&self.layout.executor(framework, launch))
     }
 }

@@ -13,6 +13,7 @@ use super::{NOTE, Processes, STDERR, STDOUT};
 use crate::local::container::notes::Order;
 use crate::local::container::{self, Image};
 use crate::local::layout::sandbox_in;
+use crate::local::limits::Group;
 use crate::local::state::Launch;
 use crate::local::work::Work;
 use crate::mesos::messages::task_status::Reason;
@@ -22,9 +23,16 @@ const OWN_PROGRAM: &str = "/proc/self/exe";
 
 impl Processes {
     /// Fills the sandbox and starts what runs the block: its process, or its container's stand-in.
-    pub(super) fn spawn(&mut self, launch: &Launch, executor: &Path) -> Result<Pid, Trouble> {
+    pub(super) fn spawn(
+        &mut self,
+        launch: &Launch,
+        executor: &Path,
+        group: Option<&Group>,
+    ) -> Result<Pid, Trouble> {
         let sandbox = sandbox_in(executor.to_owned());
-        let Some(image) = &launch.work.image else { return self.spawn_process(&launch.work, &sandbox) };
+        let Some(image) = &launch.work.image else {
+            return self.spawn_process(&launch.work, &sandbox, group);
+        };
         fill(&launch.work, &sandbox)?;
         let user = (geteuid().as_raw(), getegid().as_raw());
         let Launch { work, id, .. } = launch;
@@ -45,7 +53,7 @@ impl Processes {
         spawned(&mut command, Path::new(OWN_PROGRAM), Path::new("/"))
     }
 
-    fn spawn_process(&mut self, work: &Work, sandbox: &Path) -> Result<Pid, Trouble> {
+    fn spawn_process(&mut self, work: &Work, sandbox: &Path, group: Option<&Group>) -> Result<Pid, Trouble> {
         fill(work, sandbox)?;
         let stdout = make(sandbox, STDOUT, 0o644, b"")?;
         let stderr = make(sandbox, STDERR, 0o644, b"")?;
@@ -54,7 +62,7 @@ impl Processes {
         let directory = elsewhere.as_deref().unwrap_or(sandbox);
         if work.program.contains('/') {
             let program = sandbox.join(&work.program);
-            let mut command = self.command(work, &program, sandbox, elsewhere.as_deref())?;
+            let mut command = self.command(work, &program, sandbox, elsewhere.as_deref(), group)?;
             return spawned(command.stdout(stdout).stderr(stderr), &program, directory);
         }
         let given = work.environment.iter().rev().find(|(name, _)| name == "PATH");
@@ -70,7 +78,7 @@ impl Processes {
             ),
         };
         let program = self.programs.find(&work.program, &path, directory).ok_or_else(missing)?;
-        let mut command = self.command(work, &program, sandbox, elsewhere.as_deref())?;
+        let mut command = self.command(work, &program, sandbox, elsewhere.as_deref(), group)?;
         let result = spawned(command.stdout(stdout).stderr(stderr), &program, directory);
         if result.is_ok() || program.exists() || !self.programs.forget(&work.program, &path) {
             return result;
@@ -78,7 +86,7 @@ impl Processes {
         // It was found once, and is gone since.
         let program = self.programs.find(&work.program, &path, directory).ok_or_else(missing)?;
         let (stdout, stderr) = (open(sandbox, STDOUT)?, open(sandbox, STDERR)?);
-        let mut command = self.command(work, &program, sandbox, elsewhere.as_deref())?;
+        let mut command = self.command(work, &program, sandbox, elsewhere.as_deref(), group)?;
         spawned(command.stdout(stdout).stderr(stderr), &program, directory)
     }
 
@@ -89,8 +97,10 @@ impl Processes {
         program: &Path,
         sandbox: &Path,
         elsewhere: Option<&Path>,
+        group: Option<&Group>,
     ) -> Result<Command, Trouble> {
-        let mut command = Command::new(program);
+        let mut command =
+            group.map_or_else(|| Command::new(program), |group| group.command(OWN_PROGRAM, program));
         let stdin = match &work.parcel.stdin {
             None => Stdio::inherit(),
             Some(path) => {
@@ -103,7 +113,12 @@ impl Processes {
         command.envs(work.environment.iter().map(|(name, value)| (name, value)));
         command.env("MESOS_SANDBOX", sandbox);
         let mut arguments = work.arguments.iter();
-        command.arg0(arguments.next().map_or(work.program.as_str(), String::as_str));
+        let name = arguments.next().map_or(work.program.as_str(), String::as_str);
+        if group.is_some() {
+            command.arg(name)
+        } else {
+            command.arg0(name)
+        };
         for argument in arguments {
             if elsewhere.is_some() && work.is_own_file(argument) {
                 command.arg(sandbox.join(argument));

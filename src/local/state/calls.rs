@@ -10,6 +10,7 @@ use super::time::Timer;
 use super::updates::{send, serial_of};
 use super::{Action, Agent, Framework, HEARTBEAT, Launch, Now, Peer, Stop};
 use crate::local::layout::is_name;
+use crate::local::limits::Output;
 use crate::local::work::Work;
 use crate::mesos::events::TaskState;
 use crate::mesos::messages::framework_info::capability::Type as Capability;
@@ -18,6 +19,7 @@ use crate::mesos::messages::scheduler::{Call, Event, event};
 use crate::mesos::messages::task_status::Reason;
 use crate::mesos::messages::{Filters, FrameworkId, FrameworkInfo, KillPolicy, TaskInfo, offer};
 use crate::mesos::resources::Quantities;
+use crate::mesos::tasks::MAX_OUTPUT_LABEL;
 
 impl Agent {
     /// Does what a client says.
@@ -201,7 +203,8 @@ impl Agent {
         let limit = info.max_completion_time.map(|limit| nanoseconds(limit.nanoseconds));
         let agent = (*info.agent_id.value != *self.identity.agent)
             .then(|| format!("the agent is `{}`, not `{}`", self.identity.agent, info.agent_id.value));
-        let work = agent.map_or(Ok(()), Err).and_then(|()| Work::of(info)).and_then(|work| {
+        let output = self.frameworks.get(name).map(|framework| framework.output).unwrap_or_default();
+        let work = agent.map_or(Ok(()), Err).and_then(|()| Work::of(info, output)).and_then(|work| {
             let shortage = shortage(&work.held, pool);
             if shortage.is_empty() { Ok(work) } else { Err(shortage) }
         });
@@ -341,6 +344,11 @@ impl Framework {
             |wanted: Capability| info.capabilities.iter().any(|capability| capability.r#type() == wanted);
         self.able.task_killing = has(Capability::TaskKillingState);
         self.able.partition_aware = has(Capability::PartitionAware);
+        let labels = info.labels.iter().flat_map(|labels| &labels.labels);
+        let most = labels
+            .filter(|label| label.key == MAX_OUTPUT_LABEL)
+            .find_map(|label| label.value.as_ref()?.parse().ok());
+        self.output = most.map_or(Output::Unlimited, Output::Whole);
         self.role = info.roles.first().cloned().unwrap_or_else(|| info.role().to_owned());
     }
 }

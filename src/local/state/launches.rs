@@ -8,6 +8,7 @@ use super::task::{Task, Update};
 use super::time::Timer;
 use super::{Action, Agent, Force, Now, Past, Started, Stop};
 use crate::local::exit::Exit;
+use crate::local::limits::Excess;
 use crate::mesos::events::TaskState;
 use crate::mesos::messages::task_status::Reason;
 use crate::mesos::resources::Quantities;
@@ -54,11 +55,8 @@ impl Agent {
             }
             Started::Failed(reason, message) => {
                 self.dead(key, now);
-                let (state, reason) = match self.tasks.get(&key).and_then(|task| task.stop) {
-                    Some(Stop::Killed) => (TaskState::Killed, None),
-                    Some(Stop::Overrun) => (TaskState::Failed, Some(Reason::MaxCompletionTimeReached)),
-                    None => (TaskState::Failed, Some(reason)),
-                };
+                let stop = self.tasks.get(&key).and_then(|task| task.stop);
+                let (state, reason) = stop.map_or((TaskState::Failed, Some(reason)), Stop::status);
                 self.update(key, state, reason, Some(message), now, out);
                 self.end_if_empty(out);
             }
@@ -73,9 +71,24 @@ impl Agent {
         }
     }
 
-    /// A block's process has ended.
-    pub(crate) fn ended(&mut self, key: u64, exit: Exit, now: Now, out: &mut Vec<Action>) {
+    /// A running block has gone beyond a limit: it is ended at once.
+    pub(crate) fn exceeded(&mut self, key: u64, excess: Excess, now: Now, out: &mut Vec<Action>) {
+        self.stop(key, Stop::Exceeded(excess), Some(Duration::ZERO), now, out);
+    }
+
+    /// A block's process has ended; `excess` is the limit that it was found to have gone beyond.
+    pub(crate) fn ended(
+        &mut self,
+        key: u64,
+        exit: Exit,
+        excess: Option<Excess>,
+        now: Now,
+        out: &mut Vec<Action>,
+    ) {
         self.dead(key, now);
+        if let (Some(excess), Some(task)) = (excess, self.tasks.get_mut(&key)) {
+            task.stop.get_or_insert(Stop::Exceeded(excess));
+        }
         if let Some(task) = self.tasks.get(&key) {
             let (state, reason, message) = task.verdict(exit);
             self.update(key, state, reason, Some(message), now, out);

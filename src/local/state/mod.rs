@@ -34,6 +34,7 @@ use self::task::Task;
 use self::time::Timer;
 use self::updates::send;
 use super::exit::Exit;
+use super::limits::Output;
 use super::work::Work;
 use crate::mesos::messages::resource::AllocationInfo;
 use crate::mesos::messages::scheduler::{Event, event, event::Type};
@@ -159,6 +160,8 @@ pub(crate) struct Agent {
 struct Framework {
     able: Able,
     role: String,
+    /// What is kept of the output of its tasks.
+    output: Output,
     peer: Option<Peer>,
     suppressed: bool,
     refusals: Refusals,

@@ -5,6 +5,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use super::super::exit::Exit;
+use super::super::limits::Excess;
 use crate::mesos::events::TaskState;
 use crate::mesos::messages::task_status::Reason;
 use crate::mesos::resources::Quantities;
@@ -23,6 +24,20 @@ pub(crate) enum Stop {
     Killed,
     /// Its `max_completion_time` is over.
     Overrun,
+    /// It has gone beyond a limit.
+    Exceeded(Excess),
+}
+
+impl Stop {
+    /// The last status of a block that was told to end for this.
+    pub(super) fn status(self) -> (TaskState, Option<Reason>) {
+        match self {
+            Self::Killed => (TaskState::Killed, None),
+            Self::Overrun => (TaskState::Failed, Some(Reason::MaxCompletionTimeReached)),
+            Self::Exceeded(Excess::Memory(_)) => (TaskState::Failed, Some(Reason::ContainerLimitationMemory)),
+            Self::Exceeded(Excess::Output(..)) => (TaskState::Failed, Some(Reason::ContainerLimitationDisk)),
+        }
+    }
 }
 
 /// One status of a task.
@@ -115,8 +130,11 @@ impl Task {
     pub(crate) fn verdict(&self, exit: Exit) -> (TaskState, Option<Reason>, String) {
         let words = format!("Command {exit}");
         match (self.stop, exit) {
-            (Some(Stop::Killed), _) => (TaskState::Killed, None, words),
-            (Some(Stop::Overrun), _) => (TaskState::Failed, Some(Reason::MaxCompletionTimeReached), words),
+            (Some(stop), _) => {
+                let (state, reason) = stop.status();
+                let words = if let Stop::Exceeded(excess) = stop { excess.to_string() } else { words };
+                (state, reason, words)
+            }
             (None, Exit::Code(0)) => (TaskState::Finished, None, words),
             (None, Exit::Code(_) | Exit::Signal(_)) => {
                 (TaskState::Failed, Some(Reason::CommandExecutorFailed), words)
@@ -131,6 +149,7 @@ mod tests {
     use std::fmt::Write as _;
 
     use super::*;
+    use crate::local::limits::Stream;
 
     fn task() -> Task {
         Task::new("f".into(), "t".into(), Quantities::default())
@@ -160,7 +179,9 @@ mod tests {
     #[test]
     fn the_verdict_is_a_table() {
         let mut table = String::new();
-        for stop in [None, Some(Stop::Killed), Some(Stop::Overrun)] {
+        let memory = Stop::Exceeded(Excess::Memory(64));
+        let output = Stop::Exceeded(Excess::Output(Stream::Stdout, 7));
+        for stop in [None, Some(Stop::Killed), Some(Stop::Overrun), Some(memory), Some(output)] {
             for exit in [Exit::Code(0), Exit::Code(3), Exit::Signal(9), Exit::Lost] {
                 let (state, reason, message) = Task { stop, ..task() }.verdict(exit);
                 let reason = reason.map_or("-", |reason| reason.as_str_name());

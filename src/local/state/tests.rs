@@ -4,6 +4,7 @@ use bytes::Bytes;
 
 use super::updates::serial_of;
 use super::*;
+use crate::local::limits::{Excess, Stream};
 use crate::mesos::calls;
 use crate::mesos::messages::framework_info::{Capability, capability};
 use crate::mesos::messages::scheduler::Call;
@@ -134,7 +135,7 @@ impl Play {
 
     fn ends(&mut self, launch: &str, exit: Exit) {
         let key = self.keys[launch];
-        self.does(&format!("{launch} {exit}"), |agent, now, out| agent.ended(key, exit, now, out));
+        self.does(&format!("{launch} {exit}"), |agent, now, out| agent.ended(key, exit, None, now, out));
     }
 
     /// Acknowledges the last update of a launch.
@@ -372,6 +373,7 @@ fn reconciliation_tells_what_is_known() {
         Past::Ended(Exit::Code(0), None),
         Past::Ended(Exit::Code(143), Some(Stop::Killed)),
         Past::Ended(Exit::Code(137), Some(Stop::Overrun)),
+        Past::Ended(Exit::Code(137), Some(Stop::Exceeded(Excess::Memory(64)))),
         Past::Ended(Exit::Lost, None),
     ] {
         play.does(&format!("{past:?}"), |agent, now, out| agent.recalled("f", "unknown", past, now, out));
@@ -520,11 +522,37 @@ fn a_container_is_told_of_when_it_runs() {
     play.ends("slow", Exit::Code(0));
     play.pass(4);
     reports(&mut play, "overrun", failed());
-    for stop in [None, Some(Stop::Killed), Some(Stop::Overrun)] {
+    for stop in [None, Some(Stop::Killed), Some(Stop::Overrun), Some(Stop::Exceeded(Excess::Memory(64)))] {
         play.does(&format!("recalled {stop:?}"), |agent, now, out| {
             agent.recalled("f", "old", Past::Failed("lost".into(), stop), now, out);
         });
     }
+    insta::assert_snapshot!(play.log);
+}
+
+/// One is seen to go beyond a limit and ended; of the other it is found out when it has ended by itself.
+#[test]
+fn who_goes_beyond_a_limit_has_failed() {
+    let mut play = Play::new();
+    play.subscribe(1, able());
+    play.accept(1, vec![task("loud", 1000), task("hungry", 1000), task("killed", 1000)], None);
+    for launch in ["loud", "hungry", "killed"] {
+        play.runs(launch);
+        play.acknowledge(1, launch);
+    }
+    let exceeds = |play: &mut Play, launch: &str, excess| {
+        let key = play.keys[launch];
+        play.does(&format!("{launch} {excess:?}"), |agent, now, out| agent.exceeded(key, excess, now, out));
+    };
+    exceeds(&mut play, "loud", Excess::Output(Stream::Stdout, 5));
+    play.ends("loud", Exit::Signal(9));
+    play.call(1, calls::kill("f", "killed", None, None));
+    exceeds(&mut play, "killed", Excess::Memory(100));
+    play.ends("killed", Exit::Signal(9));
+    let key = play.keys["hungry"];
+    play.does("hungry is found out", |agent, now, out| {
+        agent.ended(key, Exit::Code(0), Some(Excess::Memory(100)), now, out);
+    });
     insta::assert_snapshot!(play.log);
 }
 

@@ -23,10 +23,10 @@ fn told_of(source: &[u8], request: &Request) -> String {
                 if let Some(directory) = &command.directory {
                     write!(text, "; in {directory}").unwrap();
                 }
-                for (name, value) in &command.environment {
+                for (name, value) in command.environment.iter() {
                     write!(text, "; {name}={value:?}").unwrap();
                 }
-                if *policy != crate::task::Policy::default() {
+                if **policy != crate::task::Policy::default() {
                     write!(text, "; {policy:?}").unwrap();
                 }
                 writeln!(text, "{}", if *held { "; held" } else { "" }).unwrap();
