@@ -304,9 +304,11 @@ impl Handler<Request> for Connection {
             if epoch != this.epoch {
                 return;
             }
-            // Whatever it was comes again: by the next offer, the next kill, the next reconciliation.
+            // Most of it comes again: by the next kill, the next reconciliation. But an offer that is never answered
+            // is held for us for ever: with the subscription it ends.
             log::warn!("{word} was not sent: {error}");
-            if matches!(error, MasterError::NotSubscribed) {
+            let holds_offers = matches!(word, "accept" | "decline") && error.is_retryable();
+            if holds_offers || matches!(error, MasterError::NotSubscribed) {
                 this.lost(&error.to_string(), ctx);
             }
         }));

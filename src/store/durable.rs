@@ -69,6 +69,14 @@ impl DurableStore {
         Ok((Self { database }, repaired.load(Relaxed)))
     }
 
+    /// A store in something that stands in for a file.
+    #[cfg(test)]
+    pub(super) fn within(backend: impl redb::StorageBackend) -> Result<Self, StoreError> {
+        let path = Path::new("a file in memory");
+        let open = || Database::builder().set_cache_size(CACHE).create_with_backend(backend);
+        Ok(Self { database: opened(path, open)? })
+    }
+
     fn write(&self, writes: &[Write]) -> Result<(), Fault> {
         let mut transaction = self.database.begin_write()?;
         transaction.set_durability(Durability::Immediate)?;

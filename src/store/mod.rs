@@ -15,6 +15,8 @@
 //! | `memory` | in memory, for tests and simulations |
 
 mod check;
+#[cfg(test)]
+mod crashes;
 mod durable;
 mod entry;
 mod first;

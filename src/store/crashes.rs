@@ -1,0 +1,224 @@
+//! The store on a file system that fails, or dies, at each of its operations: what was committed is there when it is
+//! opened again, and what was not is there wholly or not at all.
+
+use std::io;
+use std::sync::{Arc, Mutex};
+
+use bytes::Bytes;
+use jiff::Timestamp;
+use redb::StorageBackend;
+use uuid::Uuid;
+
+use super::durable::DurableStore;
+use super::{Contents, Entry, Intent, MemoryStore, RunEnded, RunMark, RunRecord, Store, TaskRecord, Write};
+use crate::task::{History, RunId, RunState, State};
+
+/// A file in memory of which only what was synced is certain to survive.
+#[derive(Debug, Clone, Default)]
+struct File(Arc<Mutex<Bits>>);
+
+#[derive(Debug, Default)]
+struct Bits {
+    now: Vec<u8>,
+    synced: Vec<u8>,
+    /// Since the last sync: lengths and pieces, in order.
+    unsynced: Vec<Change>,
+    operations: u64,
+    /// The operation from which on nothing works any more.
+    dies_at: Option<u64>,
+    /// The one operation that fails.
+    fails_at: Option<u64>,
+}
+
+#[derive(Debug, Clone)]
+enum Change {
+    Length(usize),
+    Piece(usize, Vec<u8>),
+}
+
+impl Bits {
+    fn operate(&mut self) -> io::Result<()> {
+        self.operations += 1;
+        let dead = self.dies_at.is_some_and(|at| self.operations >= at);
+        if dead || self.fails_at == Some(self.operations) {
+            return Err(io::Error::other("input/output error"));
+        }
+        Ok(())
+    }
+
+    fn change(&mut self, change: Change) {
+        apply(&mut self.now, &change);
+        self.unsynced.push(change);
+    }
+
+    /// What is on the disk after a crash: all that was synced, and of the rest what chance wants, whole or torn.
+    fn survive(&self, rng: &mut fastrand::Rng) -> Vec<u8> {
+        let mut bytes = self.synced.clone();
+        for change in &self.unsynced {
+            match change {
+                Change::Piece(at, piece) if rng.u8(..) < 85 => {
+                    apply(&mut bytes, &Change::Piece(*at, piece[..rng.usize(..=piece.len())].to_vec()));
+                }
+                Change::Piece(..) if rng.bool() => {}
+                change => apply(&mut bytes, change),
+            }
+        }
+        bytes
+    }
+}
+
+fn apply(bytes: &mut Vec<u8>, change: &Change) {
+    match change {
+        Change::Length(length) => bytes.resize(*length, 0),
+        Change::Piece(at, piece) => {
+            // A piece behind an end that did not survive has made the file as long again.
+            let end = at + piece.len();
+            if bytes.len() < end {
+                bytes.resize(end, 0);
+            }
+            bytes[*at..end].copy_from_slice(piece);
+        }
+    }
+}
+
+impl StorageBackend for File {
+    fn len(&self) -> io::Result<u64> {
+        Ok(self.0.lock().unwrap().now.len() as u64)
+    }
+
+    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        let at = usize::try_from(offset).unwrap();
+        let bits = self.0.lock().unwrap();
+        let piece = bits.now.get(at..at + out.len()).ok_or(io::ErrorKind::UnexpectedEof)?;
+        out.copy_from_slice(piece);
+        Ok(())
+    }
+
+    fn set_len(&self, length: u64) -> io::Result<()> {
+        let mut bits = self.0.lock().unwrap();
+        bits.operate()?;
+        bits.change(Change::Length(usize::try_from(length).unwrap()));
+        Ok(())
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        let mut bits = self.0.lock().unwrap();
+        bits.operate()?;
+        bits.synced = bits.now.clone();
+        bits.unsynced.clear();
+        Ok(())
+    }
+
+    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        let mut bits = self.0.lock().unwrap();
+        bits.operate()?;
+        bits.change(Change::Piece(usize::try_from(offset).unwrap(), data.to_vec()));
+        Ok(())
+    }
+}
+
+/// Commits as a run of some blocks makes them, and another run's, which is forgotten.
+fn script() -> Vec<Vec<Write>> {
+    let run = |number: u128| RunId(Uuid::from_u128(number));
+    let accepted = |number| {
+        Write::Run(Arc::new(RunRecord {
+            id: run(number),
+            accepted: Timestamp::UNIX_EPOCH,
+            title: String::new(),
+            document: Bytes::from(vec![b'x'; 9_000]),
+            key: None,
+            tasks: Vec::new(),
+            edges: Vec::new(),
+            recipes: crate::spec::Recipes::default(),
+        }))
+    };
+    let task = |number, state| {
+        Write::Task(TaskRecord {
+            id: run(2).task(number),
+            state,
+            history: History { attempt: 1, ..History::default() },
+            agent: Some("a".to_owned()),
+            message: None,
+        })
+    };
+    let told = |seq| {
+        let ended = RunEnded { seq, time: Timestamp::UNIX_EPOCH, run: run(2), state: RunState::Finished };
+        Write::Entries(vec![Entry::Run(ended)])
+    };
+    let mut script =
+        vec![vec![accepted(1), told(1)], vec![Write::Framework("f".to_owned())], vec![accepted(2)]];
+    for number in 1..=6 {
+        let launch = run(2).task(number).launch(1);
+        script.push(vec![Write::Intents(vec![Intent { launch, agent: Some("a".to_owned()) }])]);
+        let seq = u64::from(number) * 2;
+        script.push(vec![task(number, State::Running), told(seq)]);
+        script.push(vec![task(number, State::Finished), told(seq + 1)]);
+    }
+    let ended = RunMark::Ended { state: RunState::Finished, at: Some(Timestamp::UNIX_EPOCH) };
+    script.push(vec![Write::Mark(run(2), ended), told(14)]);
+    script.push(vec![Write::Forget(vec![run(1)])]);
+    script
+}
+
+/// What a store holds after each number of commits.
+fn expected(script: &[Vec<Write>]) -> Vec<Contents> {
+    let mut store = MemoryStore::default();
+    let mut contents = vec![store.load().unwrap()];
+    for writes in script {
+        store.commit(writes).unwrap();
+        contents.push(store.load().unwrap());
+    }
+    contents
+}
+
+/// Commits the script to a new store in `file`; how many commits were answered well.
+fn commit(file: &File, script: &[Vec<Write>]) -> usize {
+    let Ok(mut store) = DurableStore::within(file.clone()) else { return 0 };
+    script.iter().take_while(|writes| store.commit(writes).is_ok()).count()
+}
+
+#[test]
+fn at_every_operation_the_disk_may_fail() {
+    let script = script();
+    let expected = expected(&script);
+    let whole = File::default();
+    assert_eq!(commit(&whole, &script), script.len());
+    let operations = whole.0.lock().unwrap().operations;
+    let (mut unopened, mut kept, mut points) = (0, 0, 0);
+    for at in 1..=operations {
+        for chance in 0..4 {
+            let file = File::default();
+            if chance == 0 {
+                file.0.lock().unwrap().fails_at = Some(at);
+            } else {
+                file.0.lock().unwrap().dies_at = Some(at);
+            }
+            let answered = commit(&file, &script);
+            let mut rng = fastrand::Rng::with_seed(at * 4 + chance);
+            let survived = File::default();
+            let bytes = file.0.lock().unwrap().survive(&mut rng);
+            *survived.0.lock().unwrap() = Bits { now: bytes.clone(), synced: bytes, ..Bits::default() };
+            points += 1;
+            match DurableStore::within(survived) {
+                Ok(store) => {
+                    let contents = store.load().unwrap();
+                    let is_before = contents == expected[answered];
+                    let is_after = expected.get(answered + 1).is_some_and(|after| contents == *after);
+                    assert!(
+                        is_before || is_after,
+                        "operation {at}, chance {chance}: {answered} were answered"
+                    );
+                    kept += usize::from(is_after);
+                }
+                // Its very making was interrupted: nothing was promised yet.
+                Err(error) => {
+                    assert_eq!(answered, 0, "operation {at}, chance {chance}: {error}");
+                    unopened += 1;
+                }
+            }
+        }
+    }
+    println!(
+        "{operations} operations, {points} crashes and failures: {kept} kept what was not answered, {unopened} were no store yet"
+    );
+}
