@@ -25,8 +25,11 @@ pub(crate) struct Program {
 /// A master, and agents.
 pub(crate) struct Mesos {
     pub(crate) directory: TempDir,
+    /// The words behind which all of its programs run.
+    within: Vec<String>,
     pub(crate) master: Program,
     pub(crate) agents: Vec<Program>,
+    standbys: Vec<Program>,
 }
 
 /// Where Mesos lies; assembled at the first use.
@@ -59,7 +62,14 @@ pub(crate) fn wait_for(what: &str, mut holds: impl FnMut() -> bool) -> Duration 
 
 /// An answer of Mesos: status and JSON, or text.
 pub(crate) fn ask(address: &str, route: &str, body: Option<&Value>) -> (u16, Value) {
-    let mut curl = Command::new("curl");
+    ask_within(&[], address, route, body)
+}
+
+/// The same, asked behind the words of a command.
+fn ask_within(within: &[String], address: &str, route: &str, body: Option<&Value>) -> (u16, Value) {
+    let mut words = within.iter().map(String::as_str).chain(["curl"]);
+    let mut curl = Command::new(words.next().unwrap());
+    curl.args(words);
     curl.args(["-s", "--max-time", "10", "-w", "\n%{http_code}", "-H", "Accept: application/json"]);
     if let Some(body) = body {
         curl.args(["-H", "Content-Type: application/json", "-d", &body.to_string()]);
@@ -115,9 +125,16 @@ impl Mesos {
 
     /// A master alone, with these flags beside those that make it quick.
     pub(crate) fn with(flags: &[&str]) -> Self {
+        Self::within(&[], flags)
+    }
+
+    /// The same behind the words of a command, as all of its agents will be.
+    pub(crate) fn within(within: &[&str], flags: &[&str]) -> Self {
         let directory = TempDir::new().unwrap();
-        let master = Self::program(&directory, "mesos-master", "master", free_port(), &with_quick(flags));
-        let mut mesos = Self { directory, master, agents: Vec::new() };
+        let within: Vec<String> = within.iter().map(ToString::to_string).collect();
+        let mut master = Self::program(&directory, "mesos-master", "master", free_port(), &with_quick(flags));
+        master.command.splice(0..0, within.clone());
+        let mut mesos = Self { directory, within, master, agents: Vec::new(), standbys: Vec::new() };
         mesos.master.start();
         mesos.wait_for_master();
         mesos
@@ -147,7 +164,19 @@ impl Mesos {
 
     pub(crate) fn wait_for_master(&self) {
         // `/master/health` is well before recovery has ended.
-        wait_for("the master leads", || ask(&self.master.address, "/master/slaves", None).0 == 200);
+        wait_for("the master leads", || self.slaves().0 == 200);
+    }
+
+    /// Starts a master that does not lead, and knows that ours does; its address.
+    pub(crate) fn add_standby(&mut self) -> String {
+        let mut standby = Self::program(&self.directory, "mesos-standby", "standby", free_port(), &[]);
+        let leader = format!("MESOS_LEADER={}", self.master.address);
+        standby.command.splice(0..0, ["env".to_owned(), leader]);
+        standby.start();
+        let address = standby.address.clone();
+        wait_for("the standby answers", || ask(&address, "/master/health", None).0 == 200);
+        self.standbys.push(standby);
+        address
     }
 
     /// Starts one more agent, and waits until the master knows it.
@@ -178,19 +207,19 @@ impl Mesos {
         }
         all.extend(flags.iter().map(|flag| (*flag).to_owned()));
         let mut agent = Self::program(&self.directory, "mesos-agent", &name, free_port(), &all);
+        agent.command.splice(0..0, self.within.clone());
         agent.start();
         self.agents.push(agent);
     }
 
     pub(crate) fn active_agents(&self) -> usize {
-        let (_, said) = ask(&self.master.address, "/master/slaves", None);
-        let slaves = said["slaves"].as_array().cloned().unwrap_or_default();
+        let slaves = self.slaves().1["slaves"].as_array().cloned().unwrap_or_default();
         slaves.iter().filter(|slave| slave["active"] == true).count()
     }
 
     /// The id of an agent, by its place among the agents.
     pub(crate) fn agent_id(&self, place: usize) -> String {
-        let (_, said) = ask(&self.master.address, "/master/slaves", None);
+        let (_, said) = self.slaves();
         let port: u64 = self.agents[place].address.split_once(':').unwrap().1.parse().unwrap();
         let slaves = said["slaves"].as_array().unwrap().clone();
         let slave = slaves.into_iter().find(|slave| slave["port"] == port).expect("it is registered");
@@ -202,6 +231,10 @@ impl Mesos {
         (0..self.agents.len()).find(|&place| self.agent_id(place) == id).expect("an agent of this id")
     }
 
+    fn slaves(&self) -> (u16, Value) {
+        ask_within(&self.within, &self.master.address, "/master/slaves", None)
+    }
+
     /// An order of the operator.
     pub(crate) fn order(&self, body: &Value) {
         let (status, said) = ask(&self.master.address, "/api/v1", Some(body));
@@ -211,7 +244,7 @@ impl Mesos {
 
 impl Drop for Mesos {
     fn drop(&mut self) {
-        for program in self.agents.iter_mut().chain([&mut self.master]) {
+        for program in self.agents.iter_mut().chain(&mut self.standbys).chain([&mut self.master]) {
             if let Some(mut child) = program.child.take() {
                 let _ = child.kill();
                 let _ = child.wait();

@@ -172,3 +172,24 @@ fn blocks_are_killed_when_they_are_told_to_be() {
         assert_eq!(wait_until(&served, &task, "killed")["exit_code"], code, "{task}");
     }
 }
+
+#[test]
+fn a_machine_is_wanted_back() {
+    let scene = Scene::of("");
+    // All machines here are one for Mesos.
+    let machine = json!({"hostname": "localhost", "ip": "127.0.0.1"});
+    let unavailable =
+        json!({"start": {"nanoseconds": 1}, "duration": {"nanoseconds": 3_600_000_000_000_u64}});
+    let schedule = json!({"windows": [{"machine_ids": [machine], "unavailability": unavailable}]});
+    scene.mesos.order(&json!({"type": "UPDATE_MAINTENANCE_SCHEDULE",
+        "update_maintenance_schedule": {"schedule": schedule}}));
+    let called = |name: &str| {
+        let (_, text) = scene.served.curl(&[], "/metrics");
+        let begin = format!("borges_calls_total{{call=\"{name}\"}}");
+        text.lines().any(|line| line.starts_with(&begin) && !line.ends_with(" 0"))
+    };
+    wait_for("it says that one is in use", || called("decline_inverse_offers"));
+    wait_for("it gives the other one back", || called("accept_inverse_offers"));
+    scene.let_go(1);
+    scene.ends_well(1);
+}

@@ -2,14 +2,27 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test")]
 
 mod cluster;
+mod crashes;
+#[path = "../docker/daemon.rs"]
+#[allow(dead_code, reason = "the suite of containers uses more of it")]
+mod daemon;
+mod docker;
 mod documents;
+mod fake;
+mod judge;
 mod kills;
 mod masters;
+mod mutants;
 mod output;
 #[path = "../program.rs"]
 mod program;
+#[path = "../recorder/record.rs"]
+mod record;
+mod recorded;
+mod scripts;
 #[path = "../served/mod.rs"]
 mod served;
+mod throughput;
 mod zookeeper;
 
 use serde_json::Value;

@@ -119,6 +119,28 @@ fn a_framework_is_torn_down() {
     assert_ne!(cluster(&served)["framework"], framework.as_str());
 }
 
+#[test]
+fn a_list_of_masters() {
+    let directory = tempfile::TempDir::new().unwrap();
+    let credentials = directory.path().join("credentials");
+    let known = json!({"credentials": [{"principal": "borges", "secret": "secret"}]});
+    fs::write(&credentials, known.to_string()).unwrap();
+    let flag = format!("--credentials={}", credentials.display());
+    let flags = ["--authenticate_http_frameworks", "--http_framework_authenticators=basic", &flag];
+    let mut mesos = Mesos::with(&flags);
+    mesos.add_agent(&[]);
+    // One that is not there, and one that does not lead: it knows who does.
+    let standby = mesos.add_standby();
+    let secret = directory.path().join("secret");
+    fs::write(&secret, "secret\n").unwrap();
+    let served = Served::with(&format!(
+        "#+mesos_master: 127.0.0.1:{},{standby}\n#+borges_principal: borges\n#+borges_secret_file: {}\n",
+        free_port(),
+        secret.display()
+    ));
+    ends_well(&served, &format!("{}.1", served.submit(TRUE)));
+}
+
 fn ask_form(address: &str, framework: &str) -> (u16, String) {
     let output = std::process::Command::new("curl")
         .args(["-s", "-w", "\n%{http_code}", "-d", &format!("frameworkId={framework}")])
@@ -185,7 +207,10 @@ fn what_is_wrong_with_the_cluster_is_told() {
     let served = role("analysts");
     let task = format!("{}.1", served.submit(TRUE));
     wait_for("the reason is told", || {
-        shown(&served, &task)["reason"].as_str().unwrap_or_default().contains("offered nothing")
+        shown(&served, &task)["reason"]
+            .as_str()
+            .unwrap_or_default()
+            .contains("no offers for role `analysts` since")
     });
     mesos.add_agent(&[]);
     ends_well(&served, &task);

@@ -89,6 +89,10 @@ pub(super) enum Request {
     Accept { epoch: u64, offer: String, tasks: Vec<TaskInfo> },
     /// These offers, of this epoch, are not wanted, nor their like for a while.
     Decline { epoch: u64, offers: Vec<String>, refuse: Duration },
+    /// These resources, which the cluster wants back, are given back: nothing of ours is on them.
+    GiveBack { epoch: u64, offers: Vec<String> },
+    /// These are not, as something of ours still runs there.
+    Keep { epoch: u64, offers: Vec<String>, refuse: Duration },
     /// An update is saved.
     Acknowledge(Box<StatusUpdate>),
     /// End a launch, by its name: it need not be one we know.
@@ -222,9 +226,20 @@ impl Connection {
     fn call(&self, request: Request) -> Option<Call> {
         let Phase::Subscribed { framework, .. } = &self.phase else { return None };
         match request {
-            Request::Accept { epoch, .. } | Request::Decline { epoch, .. } if epoch != self.epoch => None,
+            Request::Accept { epoch, .. }
+            | Request::Decline { epoch, .. }
+            | Request::GiveBack { epoch, .. }
+            | Request::Keep { epoch, .. }
+                if epoch != self.epoch =>
+            {
+                None
+            }
             Request::Accept { offer, tasks, .. } => Some(calls::accept(framework, [offer], tasks, None)),
             Request::Decline { offers, refuse, .. } => Some(calls::decline(framework, offers, Some(refuse))),
+            Request::GiveBack { offers, .. } => Some(calls::accept_inverse_offers(framework, offers)),
+            Request::Keep { offers, refuse, .. } => {
+                Some(calls::decline_inverse_offers(framework, offers, Some(refuse)))
+            }
             Request::Acknowledge(update) => calls::acknowledge(framework, &update),
             Request::Kill { launch, agent } => Some(calls::kill(framework, &launch, agent.as_deref(), None)),
             Request::Reconcile(launches) => {
@@ -246,6 +261,8 @@ impl Request {
         match self {
             Self::Accept { tasks, .. } => ("accept", tasks.len(), 0),
             Self::Decline { offers, .. } => ("decline", 0, offers.len()),
+            Self::GiveBack { .. } => ("accept_inverse_offers", 0, 0),
+            Self::Keep { .. } => ("decline_inverse_offers", 0, 0),
             Self::Acknowledge(_) => ("acknowledge", 0, 0),
             Self::Kill { .. } => ("kill", 0, 0),
             Self::Reconcile(_) => ("reconcile", 0, 0),

@@ -51,8 +51,18 @@ pub struct Counters {
 }
 
 /// The kinds of calls that are counted.
-pub const CALLS: [&str; 8] =
-    ["subscribe", "accept", "decline", "acknowledge", "kill", "reconcile", "revive", "suppress"];
+pub const CALLS: [&str; 10] = [
+    "subscribe",
+    "accept",
+    "decline",
+    "accept_inverse_offers",
+    "decline_inverse_offers",
+    "acknowledge",
+    "kill",
+    "reconcile",
+    "revive",
+    "suppress",
+];
 
 /// How many documents were read, well or not.
 #[derive(Debug, Default)]

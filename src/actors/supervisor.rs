@@ -22,7 +22,7 @@ use super::keeper::{Keeper, Unsaved};
 use super::sabotage::{self, Bug, is_planted};
 use super::tell_recipient;
 use crate::clock::Clock;
-use crate::mesos::conditions::{condition, ended, exit_code, words};
+use crate::mesos::conditions::{condition, ended, exit_code, is_unheard_of, words};
 use crate::mesos::{Place, Sandbox, StatusUpdate};
 use crate::store::{Entry, Frame, RunRecord, TaskRecord, Write};
 use crate::task::{Condition, Effect, History, Input, LaunchId, State, TaskId, TaskSpec, step};
@@ -247,7 +247,10 @@ impl Handler<StatusUpdated> for Supervisor {
 
     fn handle(&mut self, message: StatusUpdated, _: &mut Context<Self>) -> Self::Result {
         let StatusUpdated { launch, update } = message;
-        let condition = condition(&update);
+        let condition = match condition(&update) {
+            Condition::Lost if self.task.agent.is_none() && is_unheard_of(&update) => Condition::Gone,
+            condition => condition,
+        };
         if launch.attempt != self.task.history.attempt {
             return AtomicResponse::new(self.take(Input::Stray(condition), Some(update)));
         }

@@ -1,4 +1,5 @@
-//! Stands at the doors: no request, reading ones and the websocket included, gets past it unjudged.
+//! Stands at the doors: no request, reading ones and the websocket included, gets past it unjudged. Only what
+//! agents fetch has a door of its own, which the signature in the address opens.
 
 use std::cell::OnceCell;
 use std::net::SocketAddr;

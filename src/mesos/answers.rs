@@ -79,8 +79,8 @@ impl Ending {
     pub fn sentence(self, words: &str) -> String {
         match self {
             Self::Replaced => format!(
-                "another Borges has subscribed with the same framework id, so this one stops ({words}): two \
-                 must not share a state directory's copy"
+                "another Borges has subscribed with the same framework id, so this one stops ({words}): a state \
+                 directory, or a copy of it, is for one Borges alone"
             ),
             Self::Removed => format!(
                 "the cluster has removed this framework ({words}): it was torn down, or nobody was subscribed \

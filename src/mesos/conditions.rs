@@ -30,6 +30,17 @@ pub fn condition(update: &StatusUpdate) -> Condition {
     }
 }
 
+/// Whether the cluster has never heard of a launch: it was saved, and Borges died before it could be accepted.
+///
+/// Asked about a launch without its agent, a master keeps silent as long as an agent is away that might know it.
+/// That it is unknown is then the whole cluster's word; where an agent was named, it is not. Source: Mesos,
+/// `Master::reconcile`.
+pub fn is_unheard_of(update: &StatusUpdate) -> bool {
+    update.state == TaskState::Unknown
+        && update.agent.is_none()
+        && update.reason == Some(Reason::Known(Why::Reconciliation))
+}
+
 /// What the cluster says of a launch, for a person: in the document's words where the document asked for it.
 ///
 /// `asked` is what the document asks for.
@@ -139,6 +150,19 @@ mod tests {
         ] {
             assert_eq!(told_code(&failed(None, message)), code, "{message}");
         }
+    }
+
+    #[test]
+    fn only_the_whole_clusters_word_counts() {
+        let update = |agent: Option<&str>, reason| StatusUpdate {
+            state: TaskState::Unknown,
+            agent: agent.map(str::to_owned),
+            ..failed(Some(reason), "")
+        };
+        assert!(is_unheard_of(&update(None, Why::Reconciliation)));
+        assert!(!is_unheard_of(&update(Some("a"), Why::Reconciliation)));
+        assert!(!is_unheard_of(&update(None, Why::AgentRemoved)));
+        assert!(!is_unheard_of(&failed(Some(Why::Reconciliation), "")));
     }
 
     #[test]

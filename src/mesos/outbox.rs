@@ -3,8 +3,6 @@
 //!
 //! Acknowledgements are many and independent of each other: some of them go at once, side by side.
 
-use std::cell::Cell;
-
 use bytes::Bytes;
 use futures_util::future::{FutureExt, LocalBoxFuture};
 use futures_util::stream::{FuturesUnordered, StreamExt};
@@ -86,13 +84,16 @@ async fn work(sender: Sender, mut queue: UnboundedReceiver<Queued>) {
 impl Sender {
     async fn send(&self, call: Call) -> Result<(), MasterError> {
         let message = Bytes::from(call.encode_to_vec());
-        let may_repeat = may_repeat(call.r#type());
+        let mut may_repeat = may_repeat(call.r#type());
         loop {
             let request =
                 self.link.post(&self.host, PATH).insert_header((STREAM_ID, self.stream_id.as_str()));
             let answer = match request.send_body(message.clone()).await {
                 // The other side had just closed an idle connection: on a new one it goes through.
-                Err(error) if may_repeat.take() && is_broken_under(&error) => continue,
+                Err(error) if may_repeat && is_broken_under(&error) => {
+                    may_repeat = false;
+                    continue;
+                }
                 answer => answer.map_err(|error| unanswered(&self.host, error))?,
             };
             let status = answer.status().as_u16();
@@ -107,8 +108,8 @@ impl Sender {
 
 /// Whether a call that may have been taken can be said once more. Nobody can tell whether a launch was: what
 /// became of it is asked about instead.
-fn may_repeat(kind: Type) -> Cell<bool> {
-    let may = match kind {
+fn may_repeat(kind: Type) -> bool {
+    match kind {
         Type::Acknowledge
         | Type::AcknowledgeOperationStatus
         | Type::Decline
@@ -123,6 +124,5 @@ fn may_repeat(kind: Type) -> Cell<bool> {
         | Type::UpdateFramework
         | Type::Teardown => true,
         Type::Accept | Type::Message | Type::Request | Type::Subscribe | Type::Unknown => false,
-    };
-    Cell::new(may)
+    }
 }

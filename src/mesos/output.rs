@@ -242,7 +242,6 @@ impl State {
     }
 
     async fn copy(&self, place: &Place) {
-        let Ok(_turn) = self.copying.acquire().await else { return };
         for tried in 1..=TRIES {
             match self.try_to_copy(place).await {
                 Ok(()) => return,
@@ -263,6 +262,8 @@ impl State {
     }
 
     async fn try_to_copy(&self, place: &Place) -> io::Result<()> {
+        // Held for one try: an agent that is away for hours keeps nobody else waiting.
+        let _turn = self.copying.acquire().await.map_err(io::Error::other)?;
         let agent = self.agents.find(&place.agent).await.map_err(io::Error::other)?;
         let part = self.copies.begin(place)?;
         for file in KEPT {

@@ -11,10 +11,13 @@ use super::super::supervisor::{Happened, StatusUpdated};
 use super::super::tell;
 use super::Scheduler;
 use crate::mesos::conditions::condition;
+use crate::mesos::messages::InverseOffer;
 use crate::mesos::{Event, StatusUpdate};
 use crate::store::{RunMark, TaskRecord, Write};
 use crate::task::{Condition, Input, LaunchId, Round, Rounds, State, TaskId};
 
+/// When the cluster asks again for an agent that is not given back.
+const ASKED_AGAIN: Duration = Duration::from_secs(60);
 /// How long a cluster may take to say something of a launch, or a kill, before it is asked.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -153,6 +156,24 @@ impl Scheduler {
         }
     }
 
+    /// The cluster wants agents back for maintenance: those on which nothing of ours runs it can have.
+    fn wanted_back(&self, epoch: u64, offers: Vec<InverseOffer>) {
+        let ours = |agent: &str| {
+            let mut tasks = self.supervisors.keys().filter_map(|&id| self.task(id));
+            tasks.any(|task| is_out(task.row.state) && task.row.agent.as_deref() == Some(agent))
+        };
+        let is_busy = |offer: &InverseOffer| offer.agent_id.as_ref().is_none_or(|agent| ours(&agent.value));
+        let (busy, free): (Vec<_>, Vec<_>) = offers.into_iter().partition(is_busy);
+        let ids = |offers: Vec<InverseOffer>| offers.into_iter().map(|offer| offer.id.value).collect();
+        if !free.is_empty() {
+            self.ask(Request::GiveBack { epoch, offers: ids(free) });
+        }
+        if !busy.is_empty() {
+            log::info!("{} agents are wanted back while blocks run on them", busy.len());
+            self.ask(Request::Keep { epoch, offers: ids(busy), refuse: ASKED_AGAIN });
+        }
+    }
+
     /// A task is in a new state: whether its launch is to be asked about, or to be killed again, if nothing is
     /// heard of it.
     pub(super) fn watch_for_silence(&mut self, launch: LaunchId, state: State) {
@@ -205,8 +226,8 @@ impl Handler<EventReceived> for Scheduler {
                 // Each task it meant has an update of its own.
                 log::debug!("agent {agent:?} or its executor {executor:?} failed, status {status:?}");
             }
-            Event::InverseOffers(_)
-            | Event::RescindInverseOffer(_)
+            Event::InverseOffers(offers) => self.wanted_back(epoch, offers),
+            Event::RescindInverseOffer(_)
             | Event::OperationUpdate(_)
             | Event::Message { .. }
             | Event::Heartbeat

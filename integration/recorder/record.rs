@@ -1,27 +1,17 @@
-//! What a scheduler and a cluster say to each other in a run with success, failure, kill and retry.
-//!
-//! A recorder stands at the wall: it is a [`Master`] in front of the real one, and notes every call and every
-//! event. What it noted is a snapshot; any other cluster can be held against it. Calls about different
-//! launches may overtake each other, so they are shown launch by launch, and what is about none by itself.
+//! The recorder, and the run it records: for any cluster.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test")]
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::rc::Rc;
-use std::time::Duration;
 
 use borges::actors::{Engine, Parts, Submission};
-use borges::clock::Clock;
-use borges::config::Keep;
-use borges::local::{AgentOptions, Client, LocalSandbox};
-use borges::mesos::messages::framework_info::{Capability, capability};
+use borges::mesos::messages::Offer;
 use borges::mesos::messages::scheduler::call::Type;
-use borges::mesos::messages::{FrameworkInfo, Offer};
 use borges::mesos::{Call, Event, Master, MasterError, Subscription};
 use borges::org;
 use borges::spec::{Request, plan};
-use borges::store::{DurableStore, Entry};
+use borges::store::Entry;
 use borges::task::{RunState, State};
 use bytes::Bytes;
 use futures_util::StreamExt;
@@ -29,13 +19,13 @@ use futures_util::future::{FutureExt, LocalBoxFuture};
 
 /// What passed the wall.
 #[derive(Debug, Default)]
-struct Record {
+pub(crate) struct Record {
     /// What is about no launch and no offer, in order; the same thing said again is noted once.
-    general: Vec<String>,
+    pub(crate) general: Vec<String>,
     /// By launch, in order.
-    launches: BTreeMap<String, Vec<String>>,
+    pub(crate) launches: BTreeMap<String, Vec<String>>,
     /// By offer: its answers.
-    offers: BTreeMap<String, Vec<String>>,
+    pub(crate) offers: BTreeMap<String, Vec<String>>,
 }
 
 impl Record {
@@ -99,9 +89,9 @@ impl Record {
     }
 }
 
-struct Recorder<M> {
-    master: M,
-    record: Rc<RefCell<Record>>,
+pub(crate) struct Recorder<M> {
+    pub(crate) master: M,
+    pub(crate) record: Rc<RefCell<Record>>,
 }
 
 impl<M: Master> Master for Recorder<M> {
@@ -154,7 +144,7 @@ exec sleep 1000
 
 /// Runs the document on the cluster behind `master`; kills the task `endless` once it runs. What each block
 /// came to, in order.
-async fn run(parts: Parts) -> Vec<String> {
+pub(crate) async fn run(parts: Parts) -> Vec<String> {
     let source = Bytes::from_static(DOCUMENT.as_bytes());
     let mut request = Request::default();
     request.languages.add("nobody no-such-interpreter").unwrap();
@@ -183,54 +173,4 @@ async fn run(parts: Parts) -> Vec<String> {
     // What is still on its way: the last acknowledgement was sent before the last end was told.
     engine.leave().await.unwrap();
     ends.into_values().collect()
-}
-
-#[test]
-fn a_run_with_success_failure_kill_and_retry() {
-    let directory = tempfile::tempdir().unwrap();
-    let options = AgentOptions {
-        milli_cpus: 4000,
-        mem_mib: 2048,
-        disk_mib: 1000,
-        end_with_client: true,
-        ..AgentOptions::new(directory.path().to_owned())
-    };
-    let record = Rc::new(RefCell::new(Record::default()));
-    let capability = |kind: capability::Type| Capability { r#type: Some(kind as i32) };
-    let system = actix::System::new();
-    let ends = system.block_on(async {
-        let client = Client::new(options, PathBuf::from(env!("CARGO_BIN_EXE_borges")));
-        let agent_end = client.agent_end();
-        let parts = Parts {
-            store: Box::new(DurableStore::open(&directory.path().join("store.redb")).unwrap()),
-            master: Box::new(Recorder { master: client, record: record.clone() }),
-            sandbox: Rc::new(LocalSandbox::new(directory.path())),
-            framework: FrameworkInfo {
-                user: "borges".to_owned(),
-                name: "recorded".to_owned(),
-                capabilities: vec![
-                    capability(capability::Type::PartitionAware),
-                    capability(capability::Type::TaskKillingState),
-                ],
-                ..FrameworkInfo::default()
-            },
-            keep: Keep::default(),
-            clock: Clock::system(),
-        };
-        let hangs = Duration::from_secs(60);
-        let ends = tokio::time::timeout(hangs, run(parts)).await.expect("the run ends");
-        tokio::time::timeout(hangs, agent_end.wait()).await.expect("the agent ends");
-        ends
-    });
-
-    let record = record.borrow();
-    for (offer, answers) in &record.offers {
-        assert!(answers.len() <= 1, "the offer {offer} was answered {answers:?}");
-    }
-    let mut text = format!("{}\n\n{}\n", ends.join("\n"), record.general.join("\n"));
-    for (launch, lines) in &record.launches {
-        let launch = launch.split_once('.').unwrap().1;
-        text.extend(["\nlaunch ", launch, "\n", &lines.join("\n"), "\n"]);
-    }
-    insta::assert_snapshot!(text);
 }
