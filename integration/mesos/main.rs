@@ -4,7 +4,6 @@
 mod cluster;
 mod crashes;
 #[path = "../docker/daemon.rs"]
-#[allow(dead_code, reason = "the suite of containers uses more of it")]
 mod daemon;
 mod docker;
 mod documents;
