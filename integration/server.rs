@@ -224,14 +224,14 @@ fn the_next_document_is_not_starved() {
 
 #[test]
 fn the_log_tells_the_story_in_its_order() {
-    let mut served = Served::with("#+borges_cpus: 3\n#+borges_mem: 2812\n#+borges_max_output: 5M\n");
+    let mut served = Served::with("#+borges_cpus: 3\n#+borges_mem: 2812\n#+borges_user: somebody\n");
     served.signal(Signal::SIGTERM);
     let mut again = served.command().stderr(Stdio::piped()).spawn().unwrap();
     let mut log = BufReader::new(again.stderr.take().unwrap()).lines().map(Result::unwrap);
     for wanted in [
         "Reading #+setupfile: ",
         "API server running at 127.0.0.1:",
-        "borges_max_output has no effect yet",
+        "borges_user has no effect",
         "Master found: ",
         "Framework registered with id ",
         "] Received offer with cpu 3, mem 2812",
