@@ -3,7 +3,12 @@
 //! Beside each document lies what Org 9.8.9 makes of it (`.out.org`); what is to become of `native.org`, whose
 //! languages Emacs does not run so, was written by hand. Blocks are composed, run in a sandbox, and their results
 //! written: every byte must be as it is there. No scheduler has a part in this.
+//!
+//! `live` runs Emacs and Borges on documents made up from a seed; `DIFFERENCES.org` lists where Borges goes its own way.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test")]
+
+mod generate;
+mod live;
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -108,17 +113,11 @@ fn yielded(document: &Document, block: &Block, directory: &Path) -> (Finished, A
     (finished, arguments, hash)
 }
 
-/// Runs all blocks of a document, and compares what it becomes.
-fn becomes(name: &str) {
-    let read = |name: &str| {
-        fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("integration/babel").join(name)).unwrap()
-    };
-    let (source, expected) = (read(&format!("{name}.org")), read(&format!("{name}.out.org")));
-    let document = org::parse(&source[..], &[]);
-    assert!(document.blocks.len() > 5, "{name} holds too little to show anything");
-    let directory = tempfile::tempdir().unwrap();
+/// What a document becomes when its blocks run, first to last.
+fn made(source: &[u8], directory: &Path) -> Vec<u8> {
+    let document = org::parse(source, &[]);
     let yielded: Vec<(Finished, Arguments, Option<String>)> =
-        document.blocks.iter().map(|block| yielded(&document, block, directory.path())).collect();
+        document.blocks.iter().map(|block| yielded(&document, block, directory)).collect();
     let outcomes: Vec<Outcome> = (document.blocks.iter().zip(&yielded).enumerate())
         .map(|(n, (block, (finished, arguments, hash)))| Outcome {
             target: Target::Block(n),
@@ -132,12 +131,26 @@ fn becomes(name: &str) {
             note: None,
         })
         .collect();
-    let written = babel::write(&source, &document, &outcomes);
-    let lines = |bytes: &[u8]| String::from_utf8_lossy(bytes).lines().map(str::to_owned).collect::<Vec<_>>();
-    for (n, (expected, got)) in lines(&expected).iter().zip(&lines(&written.text)).enumerate() {
+    babel::write(source, &document, &outcomes).text
+}
+
+fn lines(bytes: &[u8]) -> Vec<String> {
+    String::from_utf8_lossy(bytes).lines().map(str::to_owned).collect()
+}
+
+/// Runs all blocks of a document, and compares what it becomes.
+fn becomes(name: &str) {
+    let read = |name: &str| {
+        fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("integration/babel").join(name)).unwrap()
+    };
+    let (source, expected) = (read(&format!("{name}.org")), read(&format!("{name}.out.org")));
+    assert!(org::parse(&source[..], &[]).blocks.len() > 5, "{name} holds too little to show anything");
+    let directory = tempfile::tempdir().unwrap();
+    let got = made(&source, directory.path());
+    for (n, (expected, got)) in lines(&expected).iter().zip(&lines(&got)).enumerate() {
         assert_eq!(got, expected, "{name}.out.org:{}", n + 1);
     }
-    assert_eq!(written.text, expected, "{name}");
+    assert_eq!(got, expected, "{name}");
 }
 
 #[rstest::rstest]

@@ -110,19 +110,6 @@ const GROWING: &[Growing] = &[
         }
         text
     }),
-    ("many that inherit much", |size| {
-        let mut text = String::from("#+property: header-args");
-        let mut n = 0;
-        while text.len() < size / 2 {
-            let _ = write!(text, " :k{n} 1");
-            n += 1;
-        }
-        text.push('\n');
-        while text.len() < size {
-            text.push_str("#+begin_src sh :own 1\n#+end_src\n");
-        }
-        text
-    }),
     ("different languages", |size| {
         let mut text = String::from("#+property: header-args :a 1\n");
         let mut n = 0;

@@ -30,6 +30,11 @@ pub struct Product {
 pub fn finish(value: Value, arguments: &Arguments) -> Finished {
     let results = arguments.results();
     let Some(name) = arguments.text(":file").filter(|_| results.has("file")) else {
+        let value = match value {
+            // A name that was printed ends before its line does.
+            Value::Text(name) if results.has("file") => Value::text(name.trim_end_matches('\n')),
+            value => value,
+        };
         return Finished { this: value.clone(), value, file: None };
     };
     let writes = value != Value::Nothing && !results.has("link") && !results.has("graphics");

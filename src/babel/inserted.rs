@@ -233,6 +233,10 @@ fn table(items: &[Value]) -> String {
             _ => {}
         }
     }
+    // A line end in a cell begins another row; a bar without a cell is none.
+    if text.lines().count() > rows.len() {
+        text = text.split_inclusive('\n').filter(|line| line.trim() != "|").collect();
+    }
     if let Some(column) = marked(&text) {
         text = column;
     }
@@ -413,6 +417,8 @@ mod tests {
             "(hline)",
             "(((1 2) \"x\"))",
             "(\"a\" (\"b\"))",
+            "((\"a\n\"))",
+            "((\"a\n\" \"b\"))",
         ];
         let read = |text: &str| lisp::read(text).unwrap().0;
         let mut shown: Vec<String> = Vec::new();

@@ -2,16 +2,25 @@
 
 /// The candidate that `word` was most likely meant to be: at most two letters off, and fewer than half.
 pub fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    let length = word.chars().count();
+    let (length, word) = (word.chars().count(), word.to_lowercase());
+    let known = letters(&word);
     candidates
         .into_iter()
         .filter(|candidate| candidate.chars().count().abs_diff(length) <= 2)
-        .map(|candidate| {
-            (strsim::damerau_levenshtein(&word.to_lowercase(), &candidate.to_lowercase()), candidate)
+        // Measuring takes long, and most words have three letters that the other has not.
+        .filter(|candidate| {
+            let others = letters(candidate);
+            (known & !others).count_ones() <= 2 && (others & !known).count_ones() <= 2
         })
+        .map(|candidate| (strsim::damerau_levenshtein(&word, &candidate.to_lowercase()), candidate))
         .filter(|&(distance, _)| distance <= 2 && distance * 2 < length)
         .min_by_key(|&(distance, _)| distance)
         .map(|(_, candidate)| candidate)
+}
+
+/// Which letters a word has, in either case; a bit may stand for several.
+fn letters(word: &str) -> u32 {
+    word.bytes().filter(u8::is_ascii).fold(0, |letters, letter| letters | 1 << (letter & 31))
 }
 
 #[cfg(test)]
