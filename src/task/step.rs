@@ -137,8 +137,9 @@ pub fn step(state: State, input: Input, history: &History, policy: &Policy) -> S
             OnPartition::Replace => again(Cost::Nothing),
             OnPartition::Fail => to(Failed, SETTLE),
         },
-        (Unreachable, Update(C::Lost)) => stay(&[]),
-        (Killing, Update(C::Lost)) | (Launching | Unreachable, Silence) => stay(&[Effect::Reconcile]),
+        // Lost is an answer: to ask again at once would be to ask as fast as it is answered.
+        (Unreachable | Killing, Update(C::Lost)) => stay(&[]),
+        (Launching | Unreachable, Silence) => stay(&[Effect::Reconcile]),
 
         // A copy nobody wants.
         (
