@@ -3,6 +3,8 @@
 /// What went wrong, by what `docker` said of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
+    /// There is no `docker` on this machine.
+    NotInstalled,
     /// Nobody answers.
     NoDaemon,
     /// The registry cannot be asked.
@@ -20,7 +22,8 @@ pub(super) enum Kind {
 }
 
 /// Words that `docker` uses, by what they mean; the first that is found counts.
-const WORDS: [(Kind, &[&str]); 6] = [
+const WORDS: [(Kind, &[&str]); 7] = [
+    (Kind::NotInstalled, &["`docker` is not installed"]),
     (
         Kind::NoDaemon,
         &[
@@ -70,6 +73,7 @@ pub(super) fn kind(said: &str) -> Kind {
 pub(super) fn message(image: &str, said: &str) -> String {
     let words = words(said);
     match kind(said) {
+        Kind::NotInstalled => format!("the image `{image}` needs Docker: {words}"),
         Kind::NoDaemon => format!("no Docker daemon answers, so the image `{image}` cannot be run: {words}"),
         Kind::NoNetwork => {
             format!("the image `{image}` is not on this machine, and its registry cannot be reached: {words}")
@@ -90,7 +94,7 @@ pub(super) fn message(image: &str, said: &str) -> String {
 pub(super) fn words(said: &str) -> String {
     let plain = |line: &str| {
         let mut line = line.trim().to_owned();
-        for before in ["docker: ", "Error response from daemon: ", "Error: "] {
+        for before in ["docker: ", "Error response from daemon: ", "Error: ", "error: "] {
             if let Some(rest) = line.strip_prefix(before) {
                 line = rest.to_owned();
             }
@@ -133,6 +137,10 @@ mod tests {
         insta::assert_snapshot!(
             told("Error response from daemon: failed to create shim task: OCI runtime create failed: runc create failed: unable to start container process: exec: \"/bin/sh\": stat /bin/sh: no such file or directory: unknown\nError: failed to start containers: borges-r.1.1\n"),
             @r#"NoShell: the image `x` has no `/bin/sh`, which every block's wrapper needs: failed to create shim task: OCI runtime create failed: runc create failed: unable to start container process: exec: "/bin/sh": stat /bin/sh: no such file or directory: unknown"#
+        );
+        insta::assert_snapshot!(
+            told("error: `docker` is not installed on this machine: not found on PATH /bin"),
+            @"NotInstalled: the image `x` needs Docker: `docker` is not installed on this machine: not found on PATH /bin"
         );
         insta::assert_snapshot!(told("what?\n\n"), @"Other: Docker does not run the image `x`: what?");
         insta::assert_snapshot!(told(""), @"Other: Docker does not run the image `x`: it does not say why");
