@@ -236,3 +236,63 @@ fn a_value_survives_the_server() {
     served.run();
     assert_eq!(served.curl(&[], &format!("/org/{run}.org")), (200, document));
 }
+
+#[test]
+fn a_variable_is_given_another_value_from_outside() {
+    let (place, served) = (Place::new(), Served::start());
+    let document = block("count", "sh :var n=1 who=\"nobody\"", "echo $n $who");
+    place.write("d.org", &document);
+    let run = place.borges(&["run", "d.org", "--var", "count.n=5", "--var", "count.who=an = 'o\" b"]);
+    assert_eq!(run.code, Some(0), "{run:#?}");
+    assert_eq!(run.said()["count"], b"5 an = 'o\" b\n");
+    for (variable, words) in [
+        ("other.n=5", "other"),
+        ("count.m=5", "the block `count` has no variable `m`"),
+        ("count.n", "write a block, a variable and its value: `block.n=5`"),
+    ] {
+        let run = place.borges(&["run", "d.org", "--var", variable]);
+        assert_eq!(run.code, Some(2), "{run:#?}");
+        assert!(run.stderr.contains(words), "{run:#?}");
+    }
+
+    let body = format!("@{}", place.path("d.org").display());
+    let post = |query: &str| served.curl(&["--data-binary", &body], &format!("/org?{query}"));
+    let (status, text) = post("var.count.n=7");
+    assert_eq!(status, 200, "{text}");
+    let task = text.lines().find_map(|line| line.strip_prefix("run ")).unwrap().to_owned() + ".1";
+    served.wait_for(&task, "finished");
+    assert_eq!(served.curl(&[], &format!("/tasks/{task}/stdout")), (200, "7 nobody\n".to_owned()));
+    assert_eq!(post("var.count.m=7").0, 400);
+    assert_eq!(post("var.n=7").0, 400);
+}
+
+#[test]
+fn a_check_shows_where_results_are_no_longer_those_in_the_document() {
+    let place = Place::new();
+    place.write("d.org", block("a", "sh", "echo same") + &block("b", "sh", "cat value"));
+    place.write("value", "old\n");
+    assert_eq!(place.borges(&["run", "--write", "d.org"]).code, Some(0));
+    let document = fs::read_to_string(place.path("d.org")).unwrap();
+    let run = place.borges(&["run", "--check", "d.org", "-q"]);
+    assert_eq!(run.code, Some(0), "{run:#?}");
+    assert!(!String::from_utf8_lossy(&run.stdout).contains("@@"), "{run:#?}");
+    place.write("value", "new\n");
+    let run = place.borges(&["run", "--check", "d.org", "-q"]);
+    assert_eq!(run.code, Some(1), "{run:#?}");
+    let shown = String::from_utf8_lossy(&run.stdout).into_owned();
+    assert!(shown.contains("\n-: old\n+: new\n"), "{shown}");
+    assert!(!shown.contains("\n-: same"), "{shown}");
+    assert_eq!(fs::read_to_string(place.path("d.org")).unwrap(), document);
+}
+
+#[test]
+fn a_submitted_document_gets_its_results_too() {
+    let (place, served) = (Place::new(), Served::start());
+    place.write("d.org", block("a", "sh", "echo here") + &block("b", "sh :var x=a", "echo $x; exit 3"));
+    let url = format!("http://{}", served.address);
+    let run = place.borges(&["submit", "d.org", "--write", "--server", &url]);
+    assert_eq!(run.code, Some(1), "{run:#?}");
+    let document = fs::read_to_string(place.path("d.org")).unwrap();
+    assert_eq!(result_of(&document, "a"), ": here\n");
+    assert_eq!(result_of(&document, "b"), ": here\n");
+}

@@ -7,6 +7,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use jiff::SignedDuration;
 
+use crate::spec::Variable;
 use crate::task::{RunId, TaskId};
 
 /// Runs the source blocks of Org documents on a cluster
@@ -92,6 +93,12 @@ pub(super) struct RunArguments {
     /// Write the results into the document, as Emacs would
     #[arg(long)]
     pub(super) write: bool,
+    /// Compare the results with those the document carries: a diff, and exit code 1, where they differ
+    #[arg(long, conflicts_with = "write")]
+    pub(super) check: bool,
+    /// A variable's value, for this run: BLOCK.NAME=VALUE; may be repeated
+    #[arg(long = "var", value_name = "BLOCK.NAME=VALUE", value_parser = variable)]
+    pub(super) variables: Vec<Variable>,
     /// End with exit code 3 when a block has waited this long for an offer (10m, 90s; seconds without unit)
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     pub(super) max_wait: Option<Duration>,
@@ -262,6 +269,10 @@ fn duration(text: &str) -> Result<Duration, String> {
     let bare = text.parse::<u64>().ok().map(Duration::from_secs);
     let spelled = || text.parse::<SignedDuration>().ok().and_then(|spelled| spelled.try_into().ok());
     bare.or_else(spelled).ok_or_else(|| "write a duration such as `90s` or `10m`".to_owned())
+}
+
+fn variable(text: &str) -> Result<Variable, String> {
+    Variable::read(text).ok_or_else(|| "write a block, a variable and its value: `block.n=5`".to_owned())
 }
 
 #[cfg(test)]

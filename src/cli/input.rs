@@ -40,6 +40,7 @@ pub(super) fn read(arguments: &DocumentArguments) -> Result<Input, Exit> {
     let request = Request {
         names: arguments.names.clone(),
         languages,
+        variables: Vec::new(),
         as_emacs: false,
         can_approve: false,
         directory: Some(directory),

@@ -1,9 +1,12 @@
-//! Writes a document with its results in place of the document, whole or not at all.
+//! Writes a document with its results in place of the document, whole or not at all; or compares the two.
 
 use std::fs;
 use std::io::{self, Write};
 use std::os::unix::fs::{MetadataExt, chown};
 use std::path::Path;
+
+use bytes::Bytes;
+use similar::TextDiff;
 
 use super::exit::Exit;
 use super::input;
@@ -11,12 +14,15 @@ use crate::spec::Returned;
 
 /// Writes what `with_results` makes of the document as it lies there now; says what is wrong. Where nothing changes,
 /// nothing is written.
-pub(super) fn rewrite(path: &Path, with_results: impl Fn(&[u8]) -> Returned) -> Result<(), Exit> {
+pub(super) async fn rewrite(
+    path: &Path,
+    with_results: impl AsyncFn(Bytes) -> Result<Returned, Exit>,
+) -> Result<(), Exit> {
     let name = input::shown(path);
     // Somebody may save the document while its results are put into what was read of it.
     for _ in 0..TRIES {
-        let current = input::contents(path)?;
-        let Returned { text, missing } = with_results(&current);
+        let current = Bytes::from(input::contents(path)?);
+        let Returned { text, missing } = with_results(current.clone()).await?;
         if input::contents(path)? != current {
             continue;
         }
@@ -33,6 +39,22 @@ pub(super) fn rewrite(path: &Path, with_results: impl Fn(&[u8]) -> Returned) -> 
     }
     eprintln!("{name}: error: the results cannot be written: it changes all the time");
     Err(Exit::Wrong)
+}
+
+/// Compares the results that a document carries with those of a run, and shows where they differ.
+pub(super) async fn check(
+    path: &Path,
+    with_results: impl AsyncFn(Bytes) -> Result<Returned, Exit>,
+) -> Result<(), Exit> {
+    let name = input::shown(path);
+    let current = Bytes::from(input::contents(path)?);
+    let Returned { text, missing } = with_results(current.clone()).await?;
+    for why in &missing {
+        eprintln!("{why}");
+    }
+    let (carried, came) = (String::from_utf8_lossy(&current), String::from_utf8_lossy(&text));
+    print!("{}", TextDiff::from_lines(&*carried, &*came).unified_diff().header(&name, "as it came out now"));
+    if current == text && missing.is_empty() { Ok(()) } else { Err(Exit::BlockFailed) }
 }
 
 /// How often a document is read anew that has changed meanwhile.
@@ -71,8 +93,10 @@ mod tests {
         fs::write(&document, "old").unwrap();
         fs::set_permissions(&document, fs::Permissions::from_mode(0o640)).unwrap();
         symlink("a.org", &link).unwrap();
-        let results = |current: &[u8]| Returned { text: [current, b" new"].concat(), missing: Vec::new() };
-        assert!(rewrite(&link, results).is_ok());
+        let results = async |current: Bytes| {
+            Ok(Returned { text: [&current, &b" new"[..]].concat(), missing: Vec::new() })
+        };
+        assert!(futures_util::FutureExt::now_or_never(rewrite(&link, results)).unwrap().is_ok());
         assert_eq!(fs::read_to_string(&document).unwrap(), "old new");
         assert_eq!(fs::metadata(&document).unwrap().permissions().mode() & 0o777, 0o640);
         assert!(fs::symlink_metadata(&link).unwrap().is_symlink());

@@ -3,6 +3,8 @@
 use std::net::TcpListener;
 use std::path::Path;
 
+use bytes::Bytes;
+
 use super::arguments::RunArguments;
 use super::cluster::{self, Cluster};
 use super::exit::Exit;
@@ -10,7 +12,7 @@ use super::host::Host;
 use super::input::{self, Input};
 use super::problems;
 use super::progress;
-use super::rewrite::rewrite;
+use super::rewrite::{check, rewrite};
 use super::signals::Signals;
 use super::watch::{Lost, Watch};
 use crate::actors::{Engine, EngineError, ParseDocument, Parts, Reader, StartFailure, Submission};
@@ -24,8 +26,8 @@ use crate::task::Seal;
 
 /// Runs a document.
 pub(super) fn run(arguments: &RunArguments) -> Exit {
-    if arguments.write && arguments.document.path == Path::new("-") {
-        eprintln!("stdin: error: `--write` wants a document that lies in a file");
+    if (arguments.write || arguments.check) && arguments.document.path == Path::new("-") {
+        eprintln!("stdin: error: `--write` and `--check` want a document that lies in a file");
         return Exit::Wrong;
     }
     let mut input = match input::read(&arguments.document) {
@@ -33,7 +35,8 @@ pub(super) fn run(arguments: &RunArguments) -> Exit {
         Err(exit) => return exit,
     };
     // Who wants the results in the document wants what Emacs would make of it.
-    input.request.as_emacs = arguments.write;
+    input.request.as_emacs = arguments.write || arguments.check;
+    input.request.variables.clone_from(&arguments.variables);
     actix::System::new().block_on(async {
         match read_and_run(arguments, input).await {
             Ok(exit) => exit,
@@ -119,11 +122,15 @@ async fn read_and_run(arguments: &RunArguments, input: Input) -> Result<Exit, Fa
     let run = engine.submit(Submission { title, document: input.written, plan, key: None }).await?.run;
     let watch = Watch::new(Host::Here(engine.clone()), run, arguments.quiet, arguments.max_wait, clock);
     let mut exit = watch.until_the_end(entries, breaks, &mut signals).await;
-    if arguments.write
+    if (arguments.write || arguments.check)
         && let Some(yielded) = engine.yielded(run).await?
-        && let Err(unwritten) = rewrite(&arguments.document.path, |current| yielded.document(Some(current)))
     {
-        exit = exit.map(|exit| if exit == Exit::Well { unwritten } else { exit });
+        let returned = async |current: Bytes| Ok(yielded.document(Some(&current)));
+        let path = &arguments.document.path;
+        let done = if arguments.check { check(path, returned).await } else { rewrite(path, returned).await };
+        if let Err(instead) = done {
+            exit = exit.map(|exit| if exit == Exit::Well { instead } else { exit });
+        }
     }
     // The embedded cluster ends what still runs when it no longer hears from us; only then can its directory go.
     engine.leave().await?;

@@ -19,6 +19,7 @@ use crate::actors::{Piece, RunShown, TaskShown, Waiting};
 use crate::http::BEGINS_AT;
 use crate::org::Position;
 use crate::spec::Problem;
+use crate::spec::Returned;
 use crate::task::{LaunchId, RunId, TaskId};
 
 /// The way to a server.
@@ -162,6 +163,19 @@ impl Server {
         let sent = request.send_body(document).await.map_err(|error| self.unsent(&error))?;
         let text = self.text(sent).await?;
         Ok((self.value(&text)?, text))
+    }
+
+    /// What has become of a run's document since, with the results there are.
+    pub(super) async fn returned(&self, run: RunId, current: Bytes) -> Result<Returned, Failure> {
+        let request = self.request(Method::POST, &format!("/org/{run}/document"));
+        let request = request.timeout(ACCEPTANCE).insert_header((CONTENT_TYPE, "text/org"));
+        let answer = request.send_body(current).await.map_err(|error| self.unsent(&error))?;
+        if !answer.status().is_success() || kind(&answer) != "text/org" {
+            return Err(self.refusal(answer).await);
+        }
+        let told = answer.headers().get_all("Borges-Not-Written").filter_map(|value| value.to_str().ok());
+        let missing = told.map(str::to_owned).collect();
+        Ok(Returned { text: self.whole(answer).await?.to_vec(), missing })
     }
 
     /// Ends a run; a task of it, if one is named.

@@ -6,6 +6,7 @@ use super::arguments::{Format, SubmitArguments};
 use super::exit::Exit;
 use super::follow::follow;
 use super::host::Host;
+use super::rewrite::rewrite;
 use super::server::{Failure, Scheduled, Server};
 use super::signals::Signals;
 use super::watch::Watch;
@@ -47,12 +48,23 @@ pub(super) fn submit(arguments: &SubmitArguments) -> Exit {
             eprintln!("{}", located(warning, &name, &places));
         }
         announce(&scheduled, &places);
-        if !arguments.follow {
+        if !arguments.follow && !arguments.write {
             println!("{}", scheduled.run);
             return Exit::Well;
         }
         eprintln!("run {} at {}", scheduled.run, server.url);
-        watch(server, &scheduled).await
+        let exit = watch(server.clone(), &scheduled).await;
+        if !arguments.write || !matches!(exit, Exit::Well | Exit::BlockFailed) {
+            return exit;
+        }
+        let returned = async |current: Bytes| {
+            let sent = server.returned(scheduled.run, current).await;
+            sent.map_err(|failure| failure.say())
+        };
+        match rewrite(&arguments.path, returned).await {
+            Err(unwritten) if exit == Exit::Well => unwritten,
+            _ => exit,
+        }
     })
 }
 

@@ -23,6 +23,7 @@ use super::{answer, documents, feed, files, metrics, output, page, tasks};
         documents::runs,
         documents::run,
         documents::cancel,
+        documents::document,
         tasks::tasks,
         tasks::task,
         tasks::kill,

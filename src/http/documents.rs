@@ -13,7 +13,7 @@ use super::sent::Sent;
 use super::tasks::PAGE;
 use super::{App, body};
 use crate::actors::{EngineError, ParseDocument, RunShown, Submission, Waiting};
-use crate::spec::{Plan, Problem as Wrong, Request as PlanRequest, Severity};
+use crate::spec::{Plan, Problem as Wrong, Request as PlanRequest, Severity, Variable};
 use crate::task::{RunId, State};
 
 /// The header by which a POST can safely be repeated.
@@ -118,12 +118,16 @@ pub(super) struct RunKilling {
     ),
 )]
 pub(super) async fn submit(request: HttpRequest, sent: Sent, app: web::Data<App>) -> HttpResponse {
-    let query = match Query::of(&request, &["dry-run", "name"]) {
+    let query = match Query::of(&request, &["dry-run", "name", VARIABLES]) {
         Ok(query) => query,
         Err(wrong) => return bad(&request, &wrong),
     };
     let dry_run = match query.flag("dry-run") {
         Ok(dry_run) => dry_run,
+        Err(wrong) => return bad(&request, &wrong),
+    };
+    let variables = match variables(&query) {
+        Ok(variables) => variables,
         Err(wrong) => return bad(&request, &wrong),
     };
     let key = match key(&request) {
@@ -140,7 +144,7 @@ pub(super) async fn submit(request: HttpRequest, sent: Sent, app: web::Data<App>
     let question = ParseDocument {
         source: document.clone(),
         defaults: app.header_args.clone(),
-        request: PlanRequest { names: query.all("name"), ..app.plan_request.clone() },
+        request: PlanRequest { names: query.all("name"), variables, ..app.plan_request.clone() },
     };
     let plan = match app.reader.read(question).await {
         Ok(parsed) => parsed.plan,
@@ -175,6 +179,17 @@ pub(super) async fn submit(request: HttpRequest, sent: Sent, app: web::Data<App>
         }
         Err(error) => failed(&request, &error),
     }
+}
+
+/// What parameters begin with that are a block's variables: `var.BLOCK.NAME=VALUE`.
+const VARIABLES: &str = "var.";
+
+fn variables(query: &Query) -> Result<Vec<Variable>, String> {
+    let read = |(key, value): (&str, &str)| {
+        Variable::of(key, value)
+            .ok_or_else(|| format!("`{VARIABLES}{key}` is no variable: write `var.BLOCK.NAME=VALUE`."))
+    };
+    query.under(VARIABLES).map(read).collect()
 }
 
 /// The client's name for its submission.
@@ -256,6 +271,35 @@ pub(super) async fn run(request: HttpRequest, id: web::Path<String>, app: web::D
         Ok(None) => missing(&request, &format!("run `{id}`")),
         Err(error) => failed(&request, &error),
     }
+}
+
+/// `POST /org/{run}/document`.
+#[utoipa::path(
+    post, path = "/org/{run}/document", tag = "documents",
+    description = "The body, which is what has become of a run's document since, with the results there are: each at \
+                   its block, wherever that stands now.",
+    params(("run" = String, Path)),
+    request_body(content((String = "text/plain"), (String = "text/org")), description = "An Org document"),
+    responses(
+        (status = 200, description = "The document with results", content((String = "text/org"))),
+        (status = 404, description = ""),
+        (status = 408, description = "It comes too slowly",
+         content((Problem = "application/problem+json"), (String = "text/plain"))),
+        (status = 413, description = "It is too long",
+         content((Problem = "application/problem+json"), (String = "text/plain"))),
+    ),
+)]
+pub(super) async fn document(
+    request: HttpRequest,
+    sent: Sent,
+    id: web::Path<String>,
+    app: web::Data<App>,
+) -> HttpResponse {
+    if let Err(wrong) = Query::of(&request, &[]) {
+        return bad(&request, &wrong);
+    }
+    let Ok(id) = id.parse::<RunId>() else { return missing(&request, &format!("run `{id}`")) };
+    returned(&request, id, &app, Some(sent.bytes.clone())).await
 }
 
 /// The document of a run with the results there are; of `current`, if that is what has become of it.

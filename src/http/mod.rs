@@ -247,6 +247,7 @@ fn routes(config: &mut ServiceConfig) {
                 .route(reading().to(documents::run))
                 .route(web::delete().to(documents::cancel)),
         )
+        .service(resource("/org/{run}/document", "POST").route(web::post().to(documents::document)))
         .service(
             resource("/tasks/{task}", "GET, HEAD, DELETE")
                 .route(reading().to(tasks::task))

@@ -27,7 +27,10 @@ impl Query {
     fn read(query: &str, known: &[&str]) -> Result<Self, Wrong> {
         let web::Query(fields) = web::Query::<Vec<(String, String)>>::from_query(query)
             .map_err(|error| format!("The query cannot be read: {error}."))?;
-        let unknown = |(name, _): &&(String, String)| !known.contains(&name.as_str()) && name != TOKEN;
+        // One that ends in a point begins the names of many.
+        let is = |name: &str, known: &str| name == known || known.ends_with('.') && name.starts_with(known);
+        let unknown =
+            |(name, _): &&(String, String)| !known.iter().any(|known| is(name, known)) && name != TOKEN;
         if let Some((name, _)) = fields.iter().find(unknown) {
             let near = match (nearest(name, known.iter().copied()), known) {
                 (Some(near), _) => format!(" Did you mean `{near}`?"),
@@ -42,6 +45,11 @@ impl Query {
     /// All values of a parameter that may come several times.
     pub(super) fn all(&self, name: &str) -> Vec<String> {
         self.0.iter().filter(|(known, _)| known == name).map(|(_, value)| value.clone()).collect()
+    }
+
+    /// The parameters whose names begin with `prefix`, without it.
+    pub(super) fn under<'q>(&'q self, prefix: &'q str) -> impl Iterator<Item = (&'q str, &'q str)> {
+        self.0.iter().filter_map(move |(name, value)| Some((name.strip_prefix(prefix)?, value.as_str())))
     }
 
     /// The value of a parameter; `what` it is, with an example, is told to who writes another one.

@@ -12,10 +12,11 @@ use super::App;
 use crate::actors::Count;
 
 /// The routes that are told apart; everything else is `other`.
-pub(super) const ROUTES: [&str; 17] = [
+pub(super) const ROUTES: [&str; 18] = [
     "/org",
     "/org/",
     "/org/{run}",
+    "/org/{run}/document",
     "/tasks",
     "/tasks/{task}",
     "/tasks/{task}/stdout",

@@ -51,7 +51,7 @@ mod units;
 mod values;
 mod verdict;
 
-pub use plan::{Plan, Request, Skip, plan};
+pub use plan::{Plan, Request, Skip, Variable, plan};
 pub use problem::{Problem, Severity};
 pub use progress::Progress;
 pub use recipe::{Files, Recipes, Values};

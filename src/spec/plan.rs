@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::babel::Languages;
+use crate::babel::{self, Languages};
 use crate::org::{self, Bodies, Document, Keyword, Places, Position};
 use crate::task::{Edge, Requirement, TaskSpec};
 
@@ -26,6 +26,8 @@ pub struct Request {
     pub names: Vec<String>,
     /// The setupfile's languages.
     pub languages: Languages,
+    /// Values of blocks' variables, in place of those they have.
+    pub variables: Vec<Variable>,
     /// Emacs-lisp runs without `:eval yes` too: somebody wants of this document what Emacs makes of it.
     pub as_emacs: bool,
     /// Somebody can approve a block with `:eval query`; otherwise it is skipped.
@@ -39,6 +41,36 @@ pub struct Request {
     pub files_read: bool,
     /// Where its lines come from, if files have been put into it.
     pub places: Places,
+}
+
+/// A value for a variable of a block.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Variable {
+    pub(super) block: String,
+    pub(super) name: String,
+    /// As a `:var` has it.
+    pub(super) value: String,
+}
+
+impl Variable {
+    /// Reads `block.name=value`; the value is a number, or a text with or without quotes.
+    pub fn read(text: &str) -> Option<Self> {
+        let (key, value) = text.split_once('=')?;
+        Self::of(key, value)
+    }
+
+    /// The same, in two parts.
+    pub fn of(key: &str, value: &str) -> Option<Self> {
+        let (block, name) = key.rsplit_once('.')?;
+        let is_text = babel::read(value) == babel::Value::text(value);
+        let value = if is_text {
+            format!("\"{}\"", value.replace('\\', "\\\\").replace('"', "\\\""))
+        } else {
+            value.to_owned()
+        };
+        let filled = !block.is_empty() && !name.is_empty();
+        filled.then(|| Self { block: block.to_owned(), name: name.to_owned(), value })
+    }
 }
 
 /// What a document comes down to.
@@ -106,6 +138,7 @@ pub fn plan(source: &[u8], document: &Document, request: &Request) -> Result<Pla
     let mut names = Names::of(&document.blocks, &request.places, &mut problems);
     let mut bodies = Bodies::new(source, document);
     let mut units = Units::new(document, source.len(), &languages, request, &mut problems);
+    units.set_variables(&names, &mut problems);
     units.take_up(&mut names, &mut problems);
     let mut place = 0;
     while place < units.candidates.len() {

@@ -14,7 +14,7 @@ use super::candidate::{Candidate, Code, Fate, Given, Inputs, Whose, fate, tangle
 use super::code;
 use super::named::{Meant, Named};
 use super::names::Names;
-use super::plan::Request;
+use super::plan::{Request, Variable};
 use super::problem::Problem;
 
 /// Everything of a document that may run.
@@ -81,6 +81,41 @@ impl<'d> Units<'d> {
             returns: returns.collect(),
             candidates,
             budget: length.saturating_mul(BUDGET.1).saturating_add(BUDGET.0),
+        }
+    }
+
+    /// Gives blocks the values of variables that the request has for them.
+    pub(super) fn set_variables(&mut self, names: &Names<'_>, problems: &mut Vec<Problem>) {
+        for Variable { block, name, value } in &self.request.variables {
+            // No place of the document is wrong, so errors have none.
+            let mut wrong =
+                |text: String, help: String| problems.push(Problem::error(Position::default(), text, help));
+            let place = match names.find(block) {
+                Ok(place) => place,
+                Err((text, help)) => {
+                    wrong(text, help);
+                    continue;
+                }
+            };
+            let old = &*self.candidates[place].block;
+            let is_there = old.params.iter().any(|param| {
+                param.key == ":var" && param.text.split('=').next().is_some_and(|other| other.trim() == name)
+            });
+            if !is_there {
+                wrong(format!("the block `{block}` has no variable `{name}`"), String::new());
+                continue;
+            }
+            let text = format!("{name}={value}");
+            let at = Position { line: old.begin_line, column: 0 };
+            match org::called(old, &[], None, &[&text], None, at) {
+                Ok(params) => {
+                    let params = Arc::from(params);
+                    self.returns[place].params = Arc::clone(&params);
+                    let block = Block { params, ..old.clone() };
+                    self.candidates[place].block = Whose::Own(Box::new(block));
+                }
+                Err((_, why)) => wrong(why, String::new()),
+            }
         }
     }
 
