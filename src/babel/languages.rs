@@ -1,5 +1,7 @@
 //! The table of languages: which program runs a block, and what it needs by default.
 
+use std::sync::{Arc, LazyLock};
+
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
@@ -69,7 +71,7 @@ pub(super) enum Shell {
 /// The languages of one document: the built-in ones, and those that `#+borges_lang:` adds or replaces.
 #[derive(Debug, Clone, Default)]
 pub struct Languages {
-    added: Vec<(String, Language)>,
+    added: Vec<(String, Arc<Language>)>,
 }
 
 /// A `#+borges_lang:` line that cannot be read.
@@ -144,24 +146,29 @@ const BUILT_IN: &[Row] = &[
     row(&["make"], "make", &["-f"], Dialect::Make, 128, "gcc:12"),
 ];
 
+/// The table, a language for each name: the blocks of a document share them.
+static SHARED: LazyLock<Vec<Arc<Language>>> = LazyLock::new(|| {
+    let language = |row: &Row, name: &str| Language {
+        name: name.to_owned(),
+        program: if row.program.is_empty() { name } else { row.program }.to_owned(),
+        arguments: row.arguments.iter().map(|&argument| argument.to_owned()).collect(),
+        mem: row.mem,
+        image: Some(row.image.to_owned()),
+        dialect: row.dialect,
+    };
+    let of_row = |row: &'static Row| row.names.iter().map(move |name| Arc::new(language(row, name)));
+    BUILT_IN.iter().flat_map(of_row).collect()
+});
+
 /// Memory for a language that a document brings along, MiB.
 const ADDED_MEM: u64 = 128;
 
 impl Languages {
     /// The row of a language; `None` for one that cannot be run.
-    pub fn get(&self, name: &str) -> Option<Language> {
-        if let Some((_, language)) = self.added.iter().rev().find(|(added, _)| added == name) {
-            return Some(language.clone());
-        }
-        let row = BUILT_IN.iter().find(|row| row.names.contains(&name))?;
-        Some(Language {
-            name: name.to_owned(),
-            program: if row.program.is_empty() { name } else { row.program }.to_owned(),
-            arguments: row.arguments.iter().map(|&argument| argument.to_owned()).collect(),
-            mem: row.mem,
-            image: Some(row.image.to_owned()),
-            dialect: row.dialect,
-        })
+    pub fn get(&self, name: &str) -> Option<Arc<Language>> {
+        let added = self.added.iter().rev().find(|(added, _)| added == name).map(|(_, language)| language);
+        let built_in = || SHARED.iter().find(|language| language.name == name);
+        added.or_else(built_in).cloned()
     }
 
     /// Takes up the value of a `#+borges_lang:` line: `NAME COMMAND [IMAGE]`.
@@ -187,7 +194,7 @@ impl Languages {
             image,
             dialect,
         };
-        self.added.push((name, language));
+        self.added.push((name, Arc::new(language)));
         Ok(())
     }
 
@@ -220,7 +227,7 @@ mod tests {
     #[test]
     fn a_language_goes_to_its_own_interpreter() {
         let languages = Languages::default();
-        let command = |name| languages.get(name).map(|l| (l.program, l.arguments.join(" "), l.mem));
+        let command = |name| languages.get(name).map(|l| (l.program.clone(), l.arguments.join(" "), l.mem));
         assert_eq!(command("sh"), Some(("sh".into(), String::new(), 56)));
         assert_eq!(command("awk"), Some(("awk".into(), "-f".into(), 56)));
         assert_eq!(command("python"), Some(("python3".into(), String::new(), 128)));

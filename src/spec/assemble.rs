@@ -43,6 +43,9 @@ pub(super) fn assemble(parts: Parts) -> Plan {
     }
     let posts: Vec<Option<usize>> = candidates.iter().map(post).collect();
     let mut shared = Shared::default();
+    let running = numbers.iter().filter(|&&number| number > 0).count();
+    plan.tasks.reserve_exact(running);
+    shared.recipes.tasks.reserve_exact(running);
     // A hundred thousand blocks are run by a handful of programs, and ask for much the same.
     let mut commands = BTreeMap::new();
     let mut common = Common::default();
@@ -62,11 +65,11 @@ pub(super) fn assemble(parts: Parts) -> Plan {
                     ..inputs.map(|inputs| recipe(*inputs, &numbers, &posts, &mut shared)).unwrap_or_default()
                 };
                 shared.recipes.tasks.push(recipe);
-                let (program, arguments): &(Arc<str>, Arc<[String]>) = commands
-                    .entry((language.program, language.arguments))
-                    .or_insert_with_key(|(program, arguments)| {
+                let (program, arguments): &(Arc<str>, Arc<[String]>) =
+                    commands.entry(language.name.clone()).or_insert_with(|| {
                         let body = Command::BODY.to_owned();
-                        (program.as_str().into(), arguments.iter().cloned().chain([body]).collect())
+                        let arguments = language.arguments.iter().cloned().chain([body]);
+                        (language.program.as_str().into(), arguments.collect())
                     });
                 plan.tasks.push(Arc::new(TaskSpec {
                     number: numbers[place],
@@ -103,6 +106,7 @@ pub(super) fn assemble(parts: Parts) -> Plan {
     plan.edges.sort_unstable_by_key(|edge| (edge.from, edge.to, std::cmp::Reverse(edge.requirement)));
     plan.edges.dedup_by_key(|edge| (edge.from, edge.to));
     let written = Written::of(document, names);
+    shared.recipes.returns.reserve_exact(running);
     for returns in returns.iter().filter(|returns| numbers[returns.candidate] > 0) {
         shared.returns(returns, numbers[returns.candidate], document, &written);
     }

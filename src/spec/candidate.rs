@@ -1,6 +1,7 @@
 //! Blocks and calls, and what is to be done with each: run it, skip it, or leave it out.
 
 use std::ops::Deref;
+use std::sync::Arc;
 
 use bytes::Bytes;
 
@@ -55,7 +56,7 @@ pub(super) enum Code {
 
 pub(super) enum Fate {
     Runs {
-        language: Language,
+        language: Arc<Language>,
         asked: Box<Asked>,
         held: bool,
         /// Its code, with gaps.

@@ -150,13 +150,16 @@ pub fn plan(source: &[u8], document: &Document, request: &Request) -> Result<Pla
     let running = candidates.iter().take(document.blocks.len()).filter(|candidate| runs(candidate));
     garbage::garbled(source, running.map(|candidate| &*candidate.block), &mut problems);
 
-    let mut waits: Vec<Wait> = Vec::new();
+    let mut waits: Vec<Wait> = Vec::with_capacity(candidates.len());
+    for (place, candidate) in candidates.iter_mut().enumerate() {
+        if let Fate::Runs { asked, .. } = &mut candidate.fate {
+            // What they come to is all that is wanted of them from here on.
+            waits.extend(names.waits(place, &std::mem::take(&mut asked.references), &mut problems));
+        }
+    }
     for (place, candidate) in candidates.iter().enumerate() {
-        if let Fate::Runs { asked, inputs, .. } = &candidate.fate {
-            waits.extend(names.waits(place, &asked.references, &mut problems));
-            if let Some(inputs) = inputs {
-                waits.extend(graph::waits(place, candidate, inputs, candidates));
-            }
+        if let Fate::Runs { inputs: Some(inputs), .. } = &candidate.fate {
+            waits.extend(graph::waits(place, candidate, inputs, candidates));
         }
     }
     choose(candidates, &names, &waits, request, &mut problems);

@@ -91,6 +91,8 @@ pub(super) struct Scheduler {
     keep: Keep,
     /// It is looked for what is kept no longer.
     tidying: bool,
+    /// The cluster has been left: nothing more is said to it.
+    gone: bool,
     wires: Rc<Wires>,
     /// What an earlier life has left, until it is taken up.
     contents: Contents,
@@ -126,13 +128,16 @@ impl Scheduler {
             counters,
             keep,
             tidying: false,
+            gone: false,
             wires,
             contents,
         }
     }
 
     fn ask(&self, request: Request) {
-        tell_recipient(&self.wires.connection, request);
+        if !self.gone {
+            tell_recipient(&self.wires.connection, request);
+        }
     }
 
     fn task(&self, id: TaskId) -> Option<TaskView<'_>> {

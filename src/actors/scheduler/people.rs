@@ -279,6 +279,7 @@ impl Handler<Leave> for Scheduler {
 
     fn handle(&mut self, _: Leave, _: &mut Context<Self>) {
         self.ask(Request::Disconnect);
+        self.gone = true;
     }
 }
 
