@@ -5,15 +5,40 @@
 
 #[path = "program.rs"]
 mod program;
+mod served;
+
+use std::fs;
 
 use program::{Place, Run, pieces};
 use rstest::rstest;
+use served::Served;
 
-/// The program on one document, and the most memory it held, in bytes.
+/// The program on one document, and the most memory it held, in bytes; and the same document by POST.
 fn measured(command: &str, document: impl AsRef<[u8]>) -> (Run, u64) {
     let place = Place::new();
-    place.write("bad.org", document);
-    place.measured(&[command, "bad.org"])
+    place.write("bad.org", &document);
+    let (run, memory) = place.measured(&[command, "bad.org"]);
+    posted(&run, document.as_ref());
+    (run, memory)
+}
+
+/// A server finds the same errors in a document that the program has found, tells them in the same words, and goes on.
+fn posted(run: &Run, document: &[u8]) {
+    let served = Served::start();
+    fs::write(served.path("bad.org"), document).unwrap();
+    let before = served.memory();
+    let (status, answer) = served.bytes(&["--data-binary", "@bad.org"], "/org?dry-run=1");
+    let answer = String::from_utf8_lossy(&answer);
+    assert_eq!(status, if run.code == Some(2) { 400 } else { 200 }, "{answer}");
+    let errors = |text: &str, name: &str| -> Vec<String> {
+        let errors = text.lines().filter(|line| line.contains(": error: "));
+        errors.filter_map(|line| Some(line.strip_prefix(name)?.to_owned())).collect()
+    };
+    assert_eq!(errors(&answer, "document:"), errors(&run.stderr, "bad.org:"));
+    assert_eq!(served.curl(&[], "/healthz"), (200, "OK\n".to_owned()));
+    println!("by POST, answered with {status}:");
+    // Beside what the program needs, it has the body and its answer.
+    affordable(served.memory().saturating_sub(before) << 10, 2 * document.len());
 }
 
 /// That the document is refused, at this place, in words with this in them, and nothing is launched.
