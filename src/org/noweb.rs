@@ -74,7 +74,7 @@ impl<'d> Bodies<'d> {
         let mut shared: HashMap<&str, Vec<usize>> = HashMap::new();
         for (place, block) in blocks.iter().enumerate() {
             let begin = document.tree.proper(block.node).saturating_sub(text.mark);
-            for name in reference::names_above(text.bytes, begin) {
+            for name in reference::names_above(&text, begin) {
                 names.entry(name).or_insert(place);
             }
             if let Some(Value::Text(reference)) = value(block, ":noweb-ref")

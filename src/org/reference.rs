@@ -4,7 +4,7 @@ use memchr::{memchr, memmem, memrchr};
 
 use super::document::Position;
 use super::lines::indentation;
-use super::text::{decode, is_blank, is_white};
+use super::text::{Text, decode, is_blank, is_white};
 
 /// `<<name(arguments)>>` in a body: it stands for the result of a block, which has to run first.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,12 +31,12 @@ impl NowebCall {
 ///
 /// Each `#+name:` counts that only keywords part from the block, whatever they say: Emacs looks for the name, and then
 /// for the block below it. So more names may be found than the block itself has.
-pub(super) fn names_above(source: &[u8], begin: usize) -> Vec<String> {
+pub(super) fn names_above(text: &Text<'_>, begin: usize) -> Vec<String> {
     let mut names = Vec::new();
-    let mut above = source.get(..begin).unwrap_or_default();
+    let mut above = text.bytes.get(..begin).unwrap_or_default();
     while let Some(before) = above.strip_suffix(b"\n") {
         let start = memrchr(b'\n', before).map_or(0, |end| end + 1);
-        let line = before[start..].strip_suffix(b"\r").unwrap_or(&before[start..]);
+        let line = text.without_cr(&before[start..]);
         let Some(keyword) = line[indentation(line).0..].strip_prefix(b"#+") else { break };
         let keyword = decode(keyword);
         let word = keyword.split(is_white).next().unwrap_or_default();
@@ -78,8 +78,11 @@ mod tests {
 
     #[test]
     fn every_name_over_the_block_counts() {
-        let names = |above: &str| names_above(format!("{above}#+begin_src").as_bytes(), above.len());
-        assert_eq!(names("#+name: a\n  #+NAME:\tB c \r\n"), ["b c", "a"]);
+        let names =
+            |above: &str| names_above(&Text::new(format!("{above}#+begin_src\r\n").as_bytes()), above.len());
+        assert_eq!(names("#+name: a\r\n  #+NAME:\tB c \r\n"), ["b c", "a"]);
+        // Where lines do not end so, it is a part of the name.
+        assert_eq!(names("#+name: a\n#+name: b\r\n"), ["b\r", "a"]);
         assert_eq!(names("#+name: a\n#+title: x\n#+begin: y\n#+results[0a]: z\n"), ["a"]);
         for between in ["", "text", "# comment", "#+foo", "#+: a", "#+foo bar: x", "* head", "#+end_src"] {
             assert!(names(&format!("#+name: a\n{between}\n")).is_empty(), "{between}");
