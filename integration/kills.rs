@@ -4,7 +4,7 @@
 //! ```text
 //! BORGES_ROUNDS=100   so many rounds          BORGES_SEED=N   the rounds of that seed again
 //! ```
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test")]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::disallowed_methods, reason = "a test")]
 
 mod served;
 
@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -69,6 +69,56 @@ fn whatever_is_killed_every_block_runs_to_its_end() {
     let hit = done.iter().filter(|round| round.live > 0).count();
     assert!(done.iter().all(|round| round.faults.is_empty()), "see above; BORGES_SEED={seed}");
     assert!(hit * 3 >= done.len(), "only {hit} of {} kills hit a live block", done.len());
+}
+
+/// A block that is between two tries when the server is killed: the next server neither launches it at once, nor lets
+/// it wait for the whole of its pause again.
+#[test]
+fn what_is_delayed_waits_for_the_rest_of_its_pause() {
+    let mut served = Served::start();
+    let tries = served.path("tries");
+    let run = served.submit(&format!(
+        "#+begin_src sh :retry 1 :backoff 12s\necho again >> {}\nexit 1\n#+end_src\n",
+        tries.display()
+    ));
+    let task = format!("/tasks/{run}.1");
+    let launches = || fs::read_to_string(&tries).unwrap_or_default().lines().count();
+    // What is left of the pause, in seconds, begun ones counted; and when that was true at the latest.
+    let left = |served: &Served| {
+        let (_, text) = served.curl(&["-H", "Accept: application/json"], &task);
+        let task: serde_json::Value = serde_json::from_str(&text).unwrap();
+        let reason = task["reason"].as_str().unwrap_or_default();
+        let seconds = reason.strip_prefix("backs off for ")?.split(' ').next()?.parse::<u64>().ok()?;
+        Some((Duration::from_secs(seconds), Instant::now()))
+    };
+    let (before, seen) = wait_for(|| left(&served));
+    // A good part of the pause goes by.
+    std::thread::sleep(Duration::from_secs(5));
+    assert_eq!(launches(), 1);
+    served.signal(Signal::SIGKILL);
+    served.run();
+    let began = Instant::now();
+    match left(&served) {
+        Some((after, _)) => {
+            println!("{before:?} were left; {:?} later, in the next life, {after:?}", seen.elapsed());
+            assert!(after + (began - seen) <= before + Duration::from_secs(1), "the pause began anew");
+        }
+        // It is over: the machine was slow.
+        None => assert!(seen.elapsed() + Duration::from_secs(1) >= before, "it was forgotten"),
+    }
+    wait_for(|| (launches() == 2).then_some(()));
+    println!("launched again {:?} after {before:?} were left", seen.elapsed());
+    assert!(seen.elapsed() + Duration::from_secs(2) >= before, "the pause was cut short");
+}
+
+fn wait_for<T>(look: impl Fn() -> Option<T>) -> T {
+    for _ in 0..1200 {
+        if let Some(found) = look() {
+            return found;
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    panic!("it does not come to pass");
 }
 
 /// A document, a kill while it runs, and what became of its blocks.

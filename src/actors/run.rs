@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::spec::{Files, Progress, Values};
 use crate::store::{Intent, RunMark, RunRecord, TaskRecord};
-use crate::task::{Command, History, Input, LaunchId, RunState, State, TaskId, TaskSpec, place};
+use crate::task::{Command, History, Input, LaunchId, Pause, RunState, State, TaskId, TaskSpec, place};
 
 /// A run.
 #[derive(Debug)]
@@ -40,8 +40,8 @@ pub(super) struct Row {
     pub(super) message: Option<String>,
     /// Since when it is in this state, by the clock's elapsed time.
     pub(super) since: Duration,
-    /// When its pause before another launch is over.
-    pub(super) resumes: Option<Duration>,
+    /// The pause before its next launch, while it is delayed.
+    pub(super) pause: Option<Pause>,
 }
 
 /// A task, looked up.
@@ -62,7 +62,7 @@ impl Run {
                 (false, true) => State::Queued,
                 (false, false) => State::Blocked,
             };
-            Row { state, history: History::default(), agent: None, message: None, since: now, resumes: None }
+            Row { state, history: History::default(), agent: None, message: None, since: now, pause: None }
         };
         let rows: Vec<Row> = record.tasks.iter().map(row).collect();
         Self {
@@ -93,9 +93,9 @@ impl Run {
         now: Duration,
     ) -> Self {
         let mut run = Self { mark, ..Self::new(record, now) };
-        for TaskRecord { id, state, history, agent, message } in tasks {
+        for TaskRecord { id, state, history, agent, message, pause } in tasks {
             if let Some(row) = run.row_mut(id.number) {
-                *row = Row { state, history, agent, message, since: now, resumes: None };
+                *row = Row { state, history, agent, message, since: now, pause };
             }
         }
         for Intent { launch: LaunchId { task, attempt }, agent } in intents {
@@ -202,6 +202,7 @@ impl TaskView<'_> {
             history: self.row.history,
             agent: self.row.agent.clone(),
             message: self.row.message.clone(),
+            pause: self.row.pause,
         }
     }
 }

@@ -17,6 +17,10 @@ pub(super) enum Bug {
     ChargesForTheCluster,
     /// Nothing is asked about after the connection was lost.
     NeverReconciles,
+    /// After a restart what was delayed is launched at once.
+    ForgetsPauses,
+    /// After a restart what was delayed waits for the whole of its pause again.
+    PausesAnew,
 }
 
 #[cfg(not(test))]
@@ -57,7 +61,7 @@ mod planted {
     }
 
     impl Bug {
-        pub(in crate::actors) const ALL: [Self; 7] = [
+        pub(in crate::actors) const ALL: [Self; 9] = [
             Self::AcknowledgesFirst,
             Self::AcceptsUnsaved,
             Self::TakesLostForGone,
@@ -65,6 +69,8 @@ mod planted {
             Self::ForgetsIntents,
             Self::ChargesForTheCluster,
             Self::NeverReconciles,
+            Self::ForgetsPauses,
+            Self::PausesAnew,
         ];
     }
 

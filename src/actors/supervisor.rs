@@ -25,7 +25,7 @@ use crate::clock::Clock;
 use crate::mesos::conditions::{condition, ended, exit_code, is_unheard_of, words};
 use crate::mesos::{Place, Sandbox, StatusUpdate};
 use crate::store::{Entry, Frame, RunRecord, TaskRecord, Write};
-use crate::task::{Condition, Effect, History, Input, LaunchId, State, TaskId, TaskSpec, step};
+use crate::task::{Condition, Effect, History, Input, LaunchId, Pause, State, TaskId, TaskSpec, step};
 
 /// Watches over one task.
 pub(super) struct Supervisor {
@@ -36,8 +36,6 @@ pub(super) struct Supervisor {
     framework: String,
     /// When the current launch was first seen running.
     running_since: Option<Duration>,
-    /// When the current pause is over.
-    resumes: Option<Duration>,
     wires: Rc<Wires>,
 }
 
@@ -81,11 +79,7 @@ pub(super) struct TaskQueued(pub(super) TaskId);
 /// The task is in a new state, and that is saved.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
-pub(super) struct TaskChanged {
-    pub(super) task: TaskRecord,
-    /// When its pause is over, if it has one.
-    pub(super) resumes: Option<Duration>,
-}
+pub(super) struct TaskChanged(pub(super) TaskRecord);
 
 impl Supervisor {
     /// For the task `spec` of `run`, where it stands at `task`; `framework` is whose launches it has had.
@@ -98,7 +92,7 @@ impl Supervisor {
     ) -> Self {
         // A launch of an earlier life has run for at least as long as we know of it.
         let running_since = (task.state == State::Running).then(|| wires.clock.elapsed());
-        Self { run, spec, task, framework, running_since, resumes: None, wires }
+        Self { run, spec, task, framework, running_since, wires }
     }
 
     fn launch(&self) -> LaunchId {
@@ -133,6 +127,13 @@ impl Supervisor {
         }
         self.task.state = step.next;
         self.task.history = step.history;
+        self.task.pause = self.task.pause.filter(|_| step.next == State::Delayed);
+        if step.effects.contains(&Effect::Pause) {
+            // Drawn before it is saved: a later life waits for what is left of it, and no longer.
+            let clock = &self.wires.clock;
+            let whole = self.spec.policy.backoff.pause(step.history.setbacks, clock.chance());
+            self.task.pause = Some(Pause::new(whole, clock.now()));
+        }
         if step.next == State::Running && before != State::Running {
             self.running_since = self.running_since.or(Some(self.wires.clock.elapsed()));
         }
@@ -179,11 +180,7 @@ impl Supervisor {
             // Done before: everything else waits for it.
             Effect::Save => {}
             Effect::Queue => tell_recipient(&wires.queue, TaskQueued(self.task.id)),
-            Effect::Pause => {
-                let pause = self.spec.policy.backoff.pause(self.task.history.setbacks, wires.clock.chance());
-                self.resumes = Some(wires.clock.elapsed() + pause);
-                ctx.notify_later(Happened(Input::PauseOver), pause);
-            }
+            Effect::Pause => self.wait(ctx),
             Effect::Kill => {
                 // A copy nobody wants names itself; it need not be the current launch.
                 let named = update.map(|update| update.launch.clone());
@@ -198,10 +195,15 @@ impl Supervisor {
             }
             // Who follows has heard of it: it was saved as news.
             Effect::Publish => {
-                let resumes = self.resumes.filter(|_| self.task.state == State::Delayed);
-                tell_recipient(&wires.changes, TaskChanged { task: self.task.clone(), resumes });
+                tell_recipient(&wires.changes, TaskChanged(self.task.clone()));
             }
         }
+    }
+
+    /// Waits until what is left of the pause is over.
+    fn wait(&self, ctx: &mut Context<Self>) {
+        let left = self.task.pause.map_or(Duration::ZERO, |pause| pause.left(self.wires.clock.now()));
+        ctx.notify_later(Happened(Input::PauseOver), left);
     }
 
     /// Where the current launch is, or was.
@@ -220,6 +222,19 @@ impl Supervisor {
 
 impl Actor for Supervisor {
     type Context = Context<Self>;
+
+    /// Made again from what was saved, it goes on where the earlier one was.
+    fn started(&mut self, ctx: &mut Context<Self>) {
+        if is_planted(Bug::ForgetsPauses) {
+            self.task.pause = None;
+        }
+        if let Some(pause) = self.task.pause.filter(|_| is_planted(Bug::PausesAnew)) {
+            self.task.pause = Some(Pause::new(pause.whole, self.wires.clock.now()));
+        }
+        if self.task.state == State::Delayed {
+            self.wait(ctx);
+        }
+    }
 }
 
 impl Handler<Placed> for Supervisor {

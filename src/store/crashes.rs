@@ -139,6 +139,7 @@ fn script() -> Vec<Vec<Write>> {
             history: History { attempt: 1, ..History::default() },
             agent: Some("a".to_owned()),
             message: None,
+            pause: None,
         })
     };
     let told = |seq| {

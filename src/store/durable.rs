@@ -331,6 +331,7 @@ mod tests {
                 history: History { attempt: 1, ..History::default() },
                 agent: None,
                 message: Some("Command exited with status 3".to_owned()),
+                pause: None,
             })
         };
         vec![

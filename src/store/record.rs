@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use super::entry::Entry;
 use super::{StoreError, first};
 use crate::spec::Recipes;
-use crate::task::{Edge, History, LaunchId, RunId, RunState, State, TaskId, TaskSpec};
+use crate::task::{Edge, History, LaunchId, Pause, RunId, RunState, State, TaskId, TaskSpec};
 
 /// A run, as it was accepted.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -49,6 +49,8 @@ pub struct TaskRecord {
     pub agent: Option<String>,
     /// What the cluster said of it last, in words.
     pub message: Option<String>,
+    /// The pause before its next launch, of one that is delayed.
+    pub pause: Option<Pause>,
 }
 
 /// A launch that may have been accepted.
@@ -194,8 +196,33 @@ impl Value for RunMark {
     }
 }
 
+/// As version 1 had it: nobody knew how long a pause was to be.
+#[derive(Deserialize)]
+struct TaskRecord1 {
+    id: TaskId,
+    state: State,
+    history: History,
+    agent: Option<String>,
+    message: Option<String>,
+}
+
 impl Value for TaskRecord {
     const NAME: &'static str = "task";
+    const VERSION: u8 = 2;
+
+    fn older(version: u8, fields: &[u8]) -> Option<postcard::Result<Self>> {
+        (version == 1).then(|| {
+            let old = postcard::from_bytes(fields);
+            old.map(|TaskRecord1 { id, state, history, agent, message }| Self {
+                id,
+                state,
+                history,
+                agent,
+                message,
+                pause: None,
+            })
+        })
+    }
 }
 
 #[cfg(test)]
@@ -213,20 +240,25 @@ mod tests {
             history,
             agent: Some("a".to_owned()),
             message: None,
+            pause: None,
         }
     }
 
-    /// Bytes as version 1 wrote them; they must be read for ever.
+    /// Bytes as versions 1 and 2 wrote them; they must be read for ever.
     #[test]
     fn an_old_store_is_read() {
-        let bytes = [
-            &[1, 16][..],
-            &[0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 7],
-            &[3, 10, 2, 1, 1, 1, 158, 2, 0, 0, 1, 1, b'a', 0],
-        ]
-        .concat();
-        assert_eq!(record().to_bytes().unwrap(), bytes);
-        assert_eq!(TaskRecord::from_bytes(&bytes).unwrap(), record());
+        let bytes = |version, pause: &[u8]| {
+            let id = [16, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 7, 3];
+            let rest = [10, 2, 1, 1, 1, 158, 2, 0, 0, 1, 1, b'a', 0];
+            [&[version][..], &id, &rest, pause].concat()
+        };
+        assert_eq!(TaskRecord::from_bytes(&bytes(1, &[])).unwrap(), record());
+        assert_eq!(record().to_bytes().unwrap(), bytes(2, &[0]));
+        let pause = Pause::new(std::time::Duration::from_secs(3), Timestamp::UNIX_EPOCH);
+        let paused = TaskRecord { pause: Some(pause), ..record() };
+        let told = [&[1, 20][..], b"1970-01-01T00:00:03Z", &[3, 0]].concat();
+        assert_eq!(paused.to_bytes().unwrap(), bytes(2, &told));
+        assert_eq!(TaskRecord::from_bytes(&bytes(2, &told)).unwrap(), paused);
     }
 
     #[test]

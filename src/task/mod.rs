@@ -25,7 +25,7 @@ mod state;
 mod step;
 
 pub use ids::{BadId, LaunchId, RunId, TaskId, place};
-pub use policy::{Backoff, Ensure, OnPartition, Policy, Tries};
+pub use policy::{Backoff, Ensure, OnPartition, Pause, Policy, Tries};
 pub use reminders::{Reminders, Round, Rounds};
 pub use seal::Seal;
 pub use spec::{Command, Edge, File, Requirement, Resources, TaskSpec};

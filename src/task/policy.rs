@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 /// What a document asks for when a launch of a block ends.
@@ -94,9 +95,42 @@ impl Backoff {
     }
 }
 
+/// A pause that has begun, as it is kept: who starts anew waits for the rest of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pause {
+    /// The time of day at which it is over.
+    pub over: Timestamp,
+    /// How long it is, from its beginning.
+    pub whole: Duration,
+}
+
+impl Pause {
+    /// One that begins now.
+    pub fn new(whole: Duration, now: Timestamp) -> Self {
+        Self { over: now.saturating_add(whole).unwrap_or(Timestamp::MAX), whole }
+    }
+
+    /// What is left of it. The time of day can be set: backwards, that makes no pause longer than it was; forwards, it
+    /// ends it.
+    pub fn left(&self, now: Timestamp) -> Duration {
+        Duration::try_from(self.over.duration_since(now)).unwrap_or_default().min(self.whole)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_pause_is_never_longer_than_it_was() {
+        let at = |second| Timestamp::from_second(second).unwrap();
+        let pause = Pause::new(Duration::from_secs(20), at(1000));
+        let left = [-1_000_000, 0, 999, 1000, 1005, 1019, 1020, 1021, 1_000_000]
+            .map(|second| pause.left(at(second)).as_secs());
+        assert_eq!(left, [20, 20, 20, 20, 15, 1, 0, 0, 0]);
+        let endless = Pause::new(Duration::MAX, at(0));
+        assert_eq!((endless.over, endless.left(Timestamp::MAX)), (Timestamp::MAX, Duration::ZERO));
+    }
 
     #[test]
     fn pauses_grow_up_to_the_longest() {

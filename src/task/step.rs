@@ -36,7 +36,7 @@ pub enum Effect {
     Save,
     /// Put it into the queue for offers.
     Queue,
-    /// Wait `Backoff::pause(setbacks)`, then [`Input::PauseOver`].
+    /// Wait `Backoff::pause(setbacks)`, then [`Input::PauseOver`]; when that is over is saved along with the state.
     Pause,
     /// Ask the cluster to kill the launch this is about.
     Kill,

@@ -105,10 +105,8 @@ impl Scheduler {
             self.supervise(id);
             self.watch_for_silence(launch, state);
             self.questions.renew(launch, self.wires.clock.elapsed());
-        } else if state == State::Delayed
-            && let Some(supervisor) = self.supervise(id)
-        {
-            tell(&supervisor, Happened(Input::PauseOver));
+        } else if state == State::Delayed {
+            self.supervise(id);
         }
         // It may have died of just that.
         if self.runs.get(&id.run).is_some_and(|run| run.mark == Some(RunMark::KillAsked)) {

@@ -10,11 +10,9 @@ use actix::Context;
 
 use super::super::run::Run;
 use super::super::sabotage::{Bug, is_planted};
-use super::super::supervisor::Happened;
-use super::super::tell;
 use super::Scheduler;
 use crate::store::{Contents, Intent, RunMark, TaskRecord};
-use crate::task::{Input, RunId, State, TaskId};
+use crate::task::{RunId, State, TaskId};
 
 impl Scheduler {
     pub(super) fn restore(&mut self, contents: Contents, ctx: &mut Context<Self>) {
@@ -60,11 +58,8 @@ impl Scheduler {
                         self.watch_for_silence(task.launch(attempt), state);
                     }
                 }
-                State::Delayed => {
-                    if let Some(supervisor) = self.supervise(task) {
-                        tell(&supervisor, Happened(Input::PauseOver));
-                    }
-                }
+                // It knows how long its pause is still to be.
+                State::Delayed => drop(self.supervise(task)),
                 State::Held
                 | State::Blocked
                 | State::Queued

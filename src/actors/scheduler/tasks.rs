@@ -71,10 +71,10 @@ impl Scheduler {
 
     /// A task is in a new state, and that is saved.
     pub(super) fn changed(&mut self, task: TaskRecord, ctx: &mut Context<Self>) {
-        let TaskRecord { id, state, history, agent, message } = task;
+        let TaskRecord { id, state, history, agent, message, pause } = task;
         self.watch_for_silence(id.launch(history.attempt), state);
         self.set_row(id, |row| {
-            *row = Row { state, history, agent, message, since: row.since, resumes: row.resumes };
+            *row = Row { state, history, agent, message, since: row.since, pause };
         });
         if state.is_final() {
             self.supervisors.remove(&id);
@@ -135,9 +135,7 @@ impl Handler<TaskQueued> for Scheduler {
 impl Handler<TaskChanged> for Scheduler {
     type Result = ();
 
-    fn handle(&mut self, TaskChanged { task, resumes }: TaskChanged, ctx: &mut Context<Self>) {
-        let id = task.id;
-        self.set_row(id, |row| row.resumes = resumes);
+    fn handle(&mut self, TaskChanged(task): TaskChanged, ctx: &mut Context<Self>) {
         self.changed(task, ctx);
     }
 }

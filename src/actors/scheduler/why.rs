@@ -43,8 +43,7 @@ impl Scheduler {
             ),
             State::Held => Why::Approval,
             State::Delayed => {
-                let now = self.wires.clock.elapsed();
-                let left = row.resumes.map_or(Duration::ZERO, |resumes| resumes.saturating_sub(now));
+                let left = row.pause.map_or(Duration::ZERO, |pause| pause.left(self.wires.clock.now()));
                 Why::BacksOff { left, launch: row.history.attempt, exit_code: row.history.exit_code }
             }
             State::Launching => Why::Unheard(agent, self.since(row.since)),

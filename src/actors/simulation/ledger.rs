@@ -4,13 +4,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::Timestamp;
+
 use super::cluster::short;
 use super::disk::Disk;
 use crate::mesos::StatusUpdate;
 use crate::mesos::conditions::condition;
-use crate::store::{Contents, Entry, RunMark, RunRecord, Store, TaskRecord};
+use crate::store::{Contents, Entry, Frame, RunMark, RunRecord, Store, TaskRecord};
 use crate::task::{
-    Condition, Ensure, LaunchId, OnPartition, Requirement, RunId, State, TaskId, TaskSpec, Tries, place,
+    Condition, Ensure, LaunchId, OnPartition, Pause, Requirement, RunId, State, TaskId, TaskSpec, Tries,
+    place,
 };
 
 /// How a launch ends.
@@ -36,6 +39,9 @@ struct Truth {
     ended: Option<(Duration, End)>,
 }
 
+/// A supervisor that has died is made again within this time.
+const REVIVED: Duration = Duration::from_secs(2);
+
 /// In calm weather a kill is carried out within this time.
 const SOON: Duration = Duration::from_mins(5);
 
@@ -60,6 +66,8 @@ pub(super) struct Ledger {
     calm: Duration,
     /// Tasks of which nobody can tell how a launch ended: its machine was gone before it was told.
     uncertain: BTreeSet<TaskId>,
+    /// When the server started last.
+    began: Duration,
     /// The number of the last entry that was heard.
     pub(super) heard: u64,
     pub(super) ended: BTreeSet<RunId>,
@@ -77,6 +85,7 @@ impl Ledger {
             killed: BTreeMap::new(),
             calm,
             uncertain: BTreeSet::new(),
+            began: Duration::ZERO,
             heard: 0,
             ended: BTreeSet::new(),
         }
@@ -265,8 +274,36 @@ impl Ledger {
             self.fault(format!("after entry {} comes {}", self.heard, entry.seq()));
         }
         self.heard = entry.seq();
-        if let Entry::Run(ended) = entry {
-            self.ended.insert(ended.run);
+        match entry {
+            Entry::Run(ended) => drop(self.ended.insert(ended.run)),
+            Entry::Task(frame) if frame.state == State::Queued => self.resumes(frame),
+            Entry::Task(_) => {}
+        }
+    }
+
+    /// A server starts.
+    pub(super) fn life_begins(&mut self, now: Duration) {
+        self.began = now;
+    }
+
+    /// A task waits for an offer: if it was delayed, the pause that was saved is over, and has just been so.
+    fn resumes(&mut self, frame: &Frame) {
+        let Some(task) = self
+            .record(frame.task)
+            .filter(|task| task.state == State::Delayed && task.history.attempt == frame.attempt)
+        else {
+            return;
+        };
+        let Some(Pause { over, .. }) = task.pause else {
+            return self.fault(format!("{} is delayed, and nobody knows for how long", task.id));
+        };
+        let name = short(&task.id.launch(frame.attempt).to_string()).to_owned();
+        let began = Timestamp::UNIX_EPOCH.saturating_add(self.began).unwrap();
+        if frame.time < over {
+            self.fault(format!("{name} was to pause until {over}, and is queued at {}", frame.time));
+        }
+        if frame.time > over.max(began) + REVIVED {
+            self.fault(format!("{name} was to pause until {over} only, and is queued at {}", frame.time));
         }
     }
 

@@ -187,6 +187,7 @@ impl World {
         let seed = self.rng.u64(..);
         system.block_on(async {
             let began = self.cluster.borrow().now;
+            self.cluster.borrow_mut().ledger.life_begins(began);
             let time = Time { base: began, start: Instant::now() };
             let wake = Rc::new(Notify::new());
             let wall = Wall { cluster: self.cluster.clone(), wake: wake.clone(), fuse: fuse.clone() };
