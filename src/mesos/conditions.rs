@@ -2,6 +2,7 @@
 
 use super::events::{Reason, StatusUpdate, TaskState};
 use super::messages::task_status::Reason as Why;
+use super::resources::Quantities;
 use super::signals;
 use crate::task::{Condition, Resources};
 
@@ -45,10 +46,19 @@ pub fn is_unheard_of(update: &StatusUpdate) -> bool {
 ///
 /// `asked` is what the document asks for.
 pub fn words(update: &StatusUpdate, asked: &Resources) -> Option<String> {
+    let limits = update.limitation.as_ref().map(|limitation| Quantities::of(&limitation.resources));
+    let Quantities { mem_mib: mem, disk_mib: disk, .. } = limits.unwrap_or_default();
+    // Also of an end that is told again when it is asked about.
+    let is_limit = |limit: Why| matches!(update.reason, Some(Reason::Known(reason)) if reason == limit);
+    if is_limit(Why::ContainerLimitationMemory) || mem > 0 {
+        return Some(exceeded("mem", asked.mem, mem));
+    }
+    // What the embedded cluster limits is not `:disk`, and it says what it is.
+    let message = update.message.as_deref().unwrap_or_default();
+    if (is_limit(Why::ContainerLimitationDisk) || disk > 0) && message.contains("exceeds quota") {
+        return Some(exceeded("disk", asked.disk, disk));
+    }
     match update.reason {
-        Some(Reason::Known(Why::ContainerLimitationMemory)) => {
-            Some(format!("it exceeded its `:mem {}`", asked.mem))
-        }
         Some(Reason::Known(Why::MaxCompletionTimeReached)) => {
             Some("it ran for longer than its `:timeout`".to_owned())
         }
@@ -68,6 +78,14 @@ pub fn words(update: &StatusUpdate, asked: &Resources) -> Option<String> {
         }),
         _ => update.message.clone(),
     }
+}
+
+/// That a launch has exceeded what was asked for it; `limit` is where the cluster ended it, 0 when it does not say.
+/// Who runs a block may be given some more for himself.
+fn exceeded(key: &str, asked: u64, limit: u64) -> String {
+    let at =
+        if limit == 0 || limit == asked { String::new() } else { format!(": it was ended at {limit} MB") };
+    format!("it exceeded its `:{key} {asked}`{at}")
 }
 
 /// The exit code of a launch that has ended: what its sandbox says, or else the update's words.
@@ -123,7 +141,7 @@ fn is_clusters_doing(reason: Option<Reason>) -> bool {
 mod tests {
     use std::fmt::Write;
 
-    use super::super::messages::{TaskId, TaskStatus};
+    use super::super::messages::{TaskId, TaskResourceLimitation, TaskStatus};
     use super::*;
 
     fn failed(reason: Option<Why>, message: &str) -> StatusUpdate {
@@ -150,6 +168,26 @@ mod tests {
         ] {
             assert_eq!(told_code(&failed(None, message)), code, "{message}");
         }
+    }
+
+    #[test]
+    fn a_limit_is_told_in_the_documents_words() {
+        let asked = Resources { mem: 64, disk: 10, ..Resources::default() };
+        let told = |reason, message: &str, mem_mib, disk_mib| {
+            let limits = Quantities { mem_mib, disk_mib, ..Quantities::default() };
+            let limitation = TaskResourceLimitation { resources: limits.to_resources(None) };
+            let limitation = (limits != Quantities::default()).then_some(limitation);
+            words(&StatusUpdate { limitation, ..failed(Some(reason), message) }, &asked).unwrap()
+        };
+        let (mem, disk, again) =
+            (Why::ContainerLimitationMemory, Why::ContainerLimitationDisk, Why::Reconciliation);
+        insta::assert_snapshot!(told(mem, "Memory limit exceeded", 0, 0), @"it exceeded its `:mem 64`");
+        insta::assert_snapshot!(told(mem, "Memory limit exceeded", 64, 0), @"it exceeded its `:mem 64`");
+        insta::assert_snapshot!(told(mem, "", 96, 0), @"it exceeded its `:mem 64`: it was ended at 96 MB");
+        insta::assert_snapshot!(told(again, "", 64, 0), @"it exceeded its `:mem 64`");
+        insta::assert_snapshot!(told(disk, "Disk usage (12MB) exceeds quota (10MB)", 0, 10), @"it exceeded its `:disk 10`");
+        insta::assert_snapshot!(told(disk, "it wrote more than is allowed", 0, 1), @"it wrote more than is allowed");
+        insta::assert_snapshot!(told(again, "Command exited with status 3", 0, 0), @"Command exited with status 3");
     }
 
     #[test]

@@ -5,9 +5,9 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use super::offers::{refused_for, shortage};
-use super::task::{GRACE, Task};
+use super::task::{GRACE, Task, Update};
 use super::time::Timer;
-use super::updates::{send, serial_of};
+use super::updates::{bare, send, serial_of};
 use super::{Action, Agent, Framework, HEARTBEAT, Launch, Now, Peer, Stop};
 use crate::local::layout::is_name;
 use crate::local::limits::Output;
@@ -163,20 +163,14 @@ impl Agent {
                 } else {
                     let state = self.never_started(name);
                     let message = "the task was launched with an offer that is no longer valid".to_owned();
-                    self.bare(name, &task.task_id.value, state, Reason::InvalidOffers, message, now, out);
+                    let update = bare(state, Reason::InvalidOffers, message, now);
+                    self.send_bare(name, &task.task_id.value, &update, out);
                 }
             }
             for task in operation.launch_group.map(|group| group.task_group.tasks).unwrap_or_default() {
                 let message = "the embedded cluster runs single tasks, not groups".to_owned();
-                self.bare(
-                    name,
-                    &task.task_id.value,
-                    TaskState::Error,
-                    Reason::TaskGroupInvalid,
-                    message,
-                    now,
-                    out,
-                );
+                let update = bare(TaskState::Error, Reason::TaskGroupInvalid, message, now);
+                self.send_bare(name, &task.task_id.value, &update, out);
             }
             if !matches!(kind, offer::operation::Type::Launch | offer::operation::Type::LaunchGroup) {
                 log::warn!("an operation of type {} does nothing here", kind.as_str_name());
@@ -211,7 +205,8 @@ impl Agent {
         let work = match work {
             Ok(work) => work,
             Err(message) => {
-                return self.bare(name, &id, TaskState::Error, Reason::TaskInvalid, message, now, out);
+                let update = bare(TaskState::Error, Reason::TaskInvalid, message, now);
+                return self.send_bare(name, &id, &update, out);
             }
         };
         pool.subtract(&work.held);
@@ -307,7 +302,9 @@ impl Agent {
         let state = latest.map_or(TaskState::Staging, |update| update.state);
         let message = latest.and_then(|update| update.message.clone());
         let message = message.unwrap_or_else(|| "reconciliation: latest state".to_owned());
-        self.bare(&task.framework, &task.launch, state, Reason::Reconciliation, message, now, out);
+        let limit = latest.and_then(|update| update.limit);
+        let update = Update { limit, ..bare(state, Reason::Reconciliation, message, now) };
+        self.send_bare(&task.framework, &task.launch, &update, out);
     }
 
     fn teardown(&mut self, name: &Rc<str>, peer: Peer, now: Now, out: &mut Vec<Action>) {

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::task::{Task, Update};
 use super::time::Timer;
+use super::updates::bare;
 use super::{Action, Agent, Force, Now, Past, Started, Stop};
 use crate::local::exit::Exit;
 use crate::local::limits::Excess;
@@ -32,7 +33,7 @@ impl Agent {
         self.frameworks.entry(framework).or_default().tasks.insert(task.launch.clone(), key);
         if began {
             let state = TaskState::Running;
-            task.push(Update { serial: 0, state, reason: None, message: None, wall: 0.0 });
+            task.push(Update { serial: 0, state, reason: None, message: None, limit: None, wall: 0.0 });
             task.acknowledge(0);
         }
         self.tasks.insert(key, task);
@@ -106,6 +107,7 @@ impl Agent {
         out: &mut Vec<Action>,
     ) {
         let aware = self.frameworks.get(framework).is_some_and(|framework| framework.able.partition_aware);
+        let mut limit = None;
         let (state, message) = match past {
             Past::Never if aware => {
                 (TaskState::Gone, "reconciliation: the agent never had this task".to_owned())
@@ -121,11 +123,13 @@ impl Agent {
             Past::Ended(exit, stop) => {
                 let mut task = Task::new("".into(), "".into(), Quantities::default());
                 task.stop = stop;
+                limit = stop.and_then(Stop::limit);
                 let (state, _, message) = task.verdict(exit);
                 (state, message)
             }
         };
-        self.bare(framework, launch, state, Reason::Reconciliation, message, now, out);
+        let update = Update { limit, ..bare(state, Reason::Reconciliation, message, now) };
+        self.send_bare(framework, launch, &update, out);
     }
 
     /// A process is no more: what it held is free.

@@ -40,6 +40,16 @@ impl Stop {
     }
 }
 
+impl Stop {
+    /// The limit, if that was it.
+    pub(super) fn limit(self) -> Option<Excess> {
+        match self {
+            Self::Exceeded(excess) => Some(excess),
+            Self::Killed | Self::Overrun => None,
+        }
+    }
+}
+
 /// One status of a task.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Update {
@@ -48,6 +58,8 @@ pub(crate) struct Update {
     pub(crate) state: TaskState,
     pub(crate) reason: Option<Reason>,
     pub(crate) message: Option<String>,
+    /// The limit that ended it.
+    pub(crate) limit: Option<Excess>,
     /// When, in seconds since 1970.
     pub(crate) wall: f64,
 }
@@ -156,7 +168,7 @@ mod tests {
     }
 
     fn update(serial: u64, state: TaskState) -> Update {
-        Update { serial, state, reason: None, message: None, wall: 0.0 }
+        Update { serial, state, reason: None, message: None, limit: None, wall: 0.0 }
     }
 
     #[test]

@@ -105,6 +105,9 @@ impl Play {
         if let Some(message) = &status.message {
             write!(line, " \"{message}\"").unwrap();
         }
+        for resource in status.limitation.iter().flat_map(|limitation| &limitation.resources) {
+            write!(line, ", at {} {}", resource.name, resource.scalar.unwrap().value).unwrap();
+        }
         line
     }
 

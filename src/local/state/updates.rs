@@ -7,11 +7,13 @@ use uuid::Uuid;
 
 use super::task::{RESEND, Task, Update};
 use super::time::Timer;
-use super::{Action, Agent, Identity, Now, Peer};
+use super::{Action, Agent, Identity, Now, Peer, Stop};
+use crate::local::limits::Excess;
 use crate::mesos::events::TaskState;
 use crate::mesos::messages::scheduler::{Event, event, event::Type};
 use crate::mesos::messages::task_status::{Reason, Source};
-use crate::mesos::messages::{AgentId, ExecutorId, TaskId, TaskStatus};
+use crate::mesos::messages::{AgentId, ExecutorId, TaskId, TaskResourceLimitation, TaskStatus};
+use crate::mesos::resources::Quantities;
 
 impl Agent {
     /// Adds to a task's stream of updates.
@@ -26,7 +28,8 @@ impl Agent {
     ) {
         let serial = self.next();
         let Some(task) = self.tasks.get_mut(&key) else { return };
-        if !task.silent && task.push(Update { serial, state, reason, message, wall: now.wall }) {
+        let limit = task.stop.and_then(Stop::limit).filter(|_| state == TaskState::Failed);
+        if !task.silent && task.push(Update { serial, state, reason, message, limit, wall: now.wall }) {
             self.send_front(key, now, out);
         }
         self.forget_if_over(key);
@@ -62,22 +65,16 @@ impl Agent {
     }
 
     /// Sends a status that is part of no stream: no uuid, no acknowledgement, from the master.
-    #[expect(clippy::too_many_arguments, reason = "a status has that many fields")]
-    pub(super) fn bare(
-        &self,
-        framework: &str,
-        launch: &str,
-        state: TaskState,
-        reason: Reason,
-        message: String,
-        now: Now,
-        out: &mut Vec<Action>,
-    ) {
+    pub(super) fn send_bare(&self, framework: &str, launch: &str, update: &Update, out: &mut Vec<Action>) {
         let Some(peer) = self.frameworks.get(framework).and_then(|framework| framework.peer) else { return };
-        let (reason, message) = (Some(reason), Some(message));
-        let update = Update { serial: 0, state, reason, message, wall: now.wall };
-        send_update(peer, status(&self.identity, launch, &update), out);
+        send_update(peer, status(&self.identity, launch, update), out);
     }
+}
+
+/// A status that is part of no stream.
+pub(super) fn bare(state: TaskState, reason: Reason, message: String, now: Now) -> Update {
+    let (reason, message) = (Some(reason), Some(message));
+    Update { serial: 0, state, reason, message, limit: None, wall: now.wall }
 }
 
 pub(super) fn status(identity: &Identity, launch: &str, update: &Update) -> TaskStatus {
@@ -89,8 +86,18 @@ pub(super) fn status(identity: &Identity, launch: &str, update: &Update) -> Task
         reason: update.reason.map(|reason| reason as i32),
         agent_id: Some(AgentId { value: identity.agent.clone() }),
         timestamp: Some(update.wall),
+        limitation: update.limit.map(limitation),
         ..TaskStatus::default()
     }
+}
+
+/// What of a limit is in whole MiB, as Mesos tells it.
+fn limitation(excess: Excess) -> TaskResourceLimitation {
+    let amounts = match excess {
+        Excess::Memory(mem_mib) => Quantities { mem_mib, ..Quantities::default() },
+        Excess::Output(_, bytes) => Quantities { disk_mib: bytes.div_ceil(1 << 20), ..Quantities::default() },
+    };
+    TaskResourceLimitation { resources: amounts.to_resources(None) }
 }
 
 /// Names an update: half the agent's incarnation, half the update's number.
