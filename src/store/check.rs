@@ -20,6 +20,8 @@ pub struct Checked {
     pub entries: usize,
     /// Bytes of the file.
     pub bytes: u64,
+    /// How many of them hold nothing.
+    pub free: u64,
     /// It was not closed: what was half written was undone, as it should be.
     pub repaired: bool,
     /// What is wrong, in words; nothing when it is whole.
@@ -35,6 +37,7 @@ pub fn check(path: &Path) -> Result<Checked, StoreError> {
     let contents = store.load()?;
     let mut checked = Checked { repaired, ..of(&contents) };
     checked.bytes = std::fs::metadata(path).map_or(0, |file| file.len());
+    checked.free = store.free(checked.bytes)?;
     let mut last = 0;
     loop {
         let entries = store.entries(last)?;

@@ -178,6 +178,58 @@ fn commit(file: &File, script: &[Vec<Write>]) -> usize {
     script.iter().take_while(|writes| store.commit(writes).is_ok()).count()
 }
 
+/// A store that was large once, made smaller: whatever happens meanwhile, it holds what it held.
+#[test]
+fn a_store_that_is_made_smaller_may_be_killed_at_it() {
+    let accepted = |number: u128| {
+        let Write::Run(run) = &script()[0][0] else { panic!("a run") };
+        let document = Bytes::from(vec![b'x'; 40_000]);
+        let id = RunId(Uuid::from_u128(number));
+        Write::Run(Arc::new(RunRecord { id, document, ..run.as_ref().clone() }))
+    };
+    let large = File::default();
+    let mut store = DurableStore::within(large.clone()).unwrap();
+    for number in 10..30 {
+        store.commit(&[accepted(number)]).unwrap();
+    }
+    for writes in script() {
+        store.commit(&writes).unwrap();
+    }
+    store.commit(&[Write::Forget((10..29).map(|number| RunId(Uuid::from_u128(number))).collect())]).unwrap();
+    let held = store.load().unwrap();
+    drop(store);
+    let bytes = large.0.lock().unwrap().now.clone();
+    let make_smaller = |dies_at, fails_at| {
+        let bits = Bits { now: bytes.clone(), synced: bytes.clone(), dies_at, fails_at, ..Bits::default() };
+        let file = File(Arc::new(Mutex::new(bits)));
+        // Who opens it may be disturbed by it, too.
+        if let Ok(mut store) = DurableStore::within(file.clone()) {
+            let _told = store.give_back(bytes.len() as u64);
+        }
+        file
+    };
+    let whole = make_smaller(None, None);
+    let operations = whole.0.lock().unwrap().operations;
+    let after = whole.0.lock().unwrap().now.len();
+    assert!(after < bytes.len() / 2, "{after} of {} bytes", bytes.len());
+    for at in 1..=operations {
+        for chance in 0..3 {
+            let dies = (chance > 0).then_some(at);
+            let file = make_smaller(dies, (chance == 0).then_some(at));
+            let bytes = file.0.lock().unwrap().survive(&mut fastrand::Rng::with_seed(at * 4 + chance));
+            let survived =
+                File(Arc::new(Mutex::new(Bits { now: bytes.clone(), synced: bytes, ..Bits::default() })));
+            let contents = DurableStore::within(survived).and_then(|store| store.load());
+            assert_eq!(contents.unwrap(), held, "operation {at}, chance {chance}");
+        }
+    }
+    println!(
+        "{operations} operations from {} to {after} bytes, {} crashes and failures",
+        bytes.len(),
+        operations * 3
+    );
+}
+
 #[test]
 fn at_every_operation_the_disk_may_fail() {
     let script = script();

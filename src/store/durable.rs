@@ -1,5 +1,7 @@
 //! The store on disk, by redb: one file, one writer, a commit is an fsync.
 
+use std::fs::File;
+use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Arc;
@@ -36,6 +38,12 @@ const FRAMEWORK: &str = "framework";
 /// Pages kept in memory, bytes: what is written is seldom read again.
 const CACHE: usize = 16 << 20;
 
+/// Less than this is left free in a file, bytes.
+#[cfg(not(test))]
+const WORTH_IT: u64 = 16 << 20;
+#[cfg(test)]
+const WORTH_IT: u64 = 64 << 10;
+
 /// A store in a file.
 #[derive(Debug)]
 pub struct DurableStore {
@@ -43,15 +51,63 @@ pub struct DurableStore {
 }
 
 impl DurableStore {
-    /// Opens the store in the file `path`; makes it where there is none.
+    /// Opens the store in the file `path`; makes it where there is none. Where most of it is free, it is made smaller.
     pub fn open(path: &Path) -> Result<Self, StoreError> {
         // Of a file that was cut to nothing all is lost: that must not pass for a beginning.
         if std::fs::metadata(path).is_ok_and(|file| file.len() == 0) {
             let why = "it is empty; if nothing of it is missed, remove it".to_owned();
             return Err(StoreError::Unopened { path: path.display().to_string(), why });
         }
+        let is_new = !path.exists();
         let open = || Database::builder().set_cache_size(CACHE).create(path);
-        Ok(Self { database: opened(path, open)? })
+        let mut store = Self { database: opened(path, open)? };
+        if is_new {
+            // What is committed is of no use in a file that a crash has left without a name.
+            let unnamed = |error: io::Error| StoreError::Unopened {
+                path: path.display().to_string(),
+                why: format!("its directory cannot be saved: {error}"),
+            };
+            let directory = path.parent().filter(|parent| *parent != Path::new(""));
+            File::open(directory.unwrap_or(Path::new("."))).and_then(|it| it.sync_all()).map_err(unnamed)?;
+            return Ok(store);
+        }
+        let size = || std::fs::metadata(path).map_or(0, |file| file.len());
+        let before = size();
+        match store.give_back(before) {
+            Ok(false) => {}
+            Ok(true) => log::info!("the store was {} MiB, and is {} MiB now", before >> 20, size() >> 20),
+            Err(error) => {
+                // It is as it was, but for a database that has seen an error and does nothing more.
+                log::warn!("the store is not made smaller: {error}");
+                drop(store);
+                store = Self { database: opened(path, open)? };
+            }
+        }
+        Ok(store)
+    }
+
+    /// Makes a file of `size` bytes smaller where that is worth the while.
+    ///
+    /// redb cuts off what is free at a file's end, but what lies there stays where it is.
+    pub(super) fn give_back(&mut self, size: u64) -> Result<bool, StoreError> {
+        let free = self.free(size)?;
+        if free < WORTH_IT || free < size / 2 {
+            return Ok(false);
+        }
+        let failed = |why| StoreError::Failed { doing: "written", why };
+        match catch_unwind(AssertUnwindSafe(|| self.database.compact())) {
+            Ok(compacted) => compacted.map_err(|error| failed(error.to_string())),
+            Err(_) => Err(failed("it is damaged".to_owned())),
+        }
+    }
+
+    /// How many bytes of a file of `size` are free.
+    pub(super) fn free(&self, size: u64) -> Result<u64, StoreError> {
+        let free = || -> Result<u64, Fault> {
+            let stats = self.database.begin_write()?.stats()?;
+            Ok(size.saturating_sub(stats.allocated_pages().saturating_mul(stats.page_size() as u64)))
+        };
+        free().map_err(|fault| fault.while_being("read"))
     }
 
     /// Opens the store in the file `path`, which must be there, and looks at all of it; `true` when it had not been
@@ -500,6 +556,39 @@ mod tests {
         store.commit(&[Write::Run(Arc::new(contents.runs[0].clone()))]).unwrap();
         store.commit(&[Write::Forget(vec![contents.runs[0].id])]).unwrap();
         assert_eq!(store.load().unwrap().intents.len(), 1);
+    }
+
+    /// What was forgotten makes the file smaller at the next start, wherever in it the rest lies.
+    #[test]
+    fn room_is_given_back() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("store.redb");
+        let size = || std::fs::metadata(&path).unwrap().len();
+        let Write::Run(run) = &writes()[0] else { panic!("a run") };
+        let run = |number: u128| {
+            let id = RunId(Uuid::from_u128(number));
+            let document = Bytes::from(vec![b'x'; 100_000]);
+            Write::Run(Arc::new(RunRecord { id, document, ..run.as_ref().clone() }))
+        };
+        let mut store = DurableStore::open(&path).unwrap();
+        for number in 1..=40 {
+            store.commit(&[run(number)]).unwrap();
+        }
+        let all: Vec<RunId> = store.load().unwrap().runs.iter().map(|run| run.id).collect();
+        drop(store);
+        let full = size();
+        let mut store = DurableStore::open(&path).unwrap();
+        assert!(size() >= full, "nothing is free yet");
+        // The last one lies where the file ends.
+        store.commit(&[Write::Forget(all[..39].to_vec())]).unwrap();
+        let kept = store.load().unwrap();
+        drop(store);
+        assert!(size() > full / 2, "of itself it stays as large: {} of {full}", size());
+        let store = DurableStore::open(&path).unwrap();
+        assert_eq!(store.load().unwrap(), kept);
+        assert!(size() < full / 4, "{} bytes of {full} for one run of 40", size());
+        drop(store);
+        assert_eq!(DurableStore::open(&path).unwrap().load().unwrap(), kept);
     }
 
     #[test]
