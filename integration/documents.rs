@@ -165,6 +165,16 @@ const DONE: &str = "finished";
     ("large", DONE, "two cpus\n"),
     ("with-disk", DONE, "ten megabytes of disk\n"),
 ])]
+#[case::ports("examples/ports.org", 0, &[
+    ("any", DONE, "two ports of its own\n"),
+    ("one", DONE, "18080 is mine\n"),
+    ("another", DONE, "18080 is mine\n"),
+])]
+#[case::constraints("examples/constraints.org", 0, &[
+    ("on-this-machine", DONE, "any host, but not in rack r1 or r2\n"),
+    ("alone", DONE, "nobody else here\n"),
+    ("alone-too", DONE, "nobody else here\n"),
+])]
 #[case::environment("examples/environment.org", 0, &[
     ("own", DONE, "good morning, Jorge\n"),
     ("of-borges", DONE, "block of-borges, try 1, instance 1\nknown by name\nat home\n"),

@@ -85,8 +85,8 @@ pub struct Broken {
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
 pub(super) enum Request {
-    /// Launch tasks on an offer of this epoch.
-    Accept { epoch: u64, offer: String, tasks: Vec<TaskInfo> },
+    /// Launch tasks on offers of this epoch, all of one agent and one role.
+    Accept { epoch: u64, offers: Vec<String>, tasks: Vec<TaskInfo> },
     /// These offers, of this epoch, are not wanted, nor their like for a while.
     Decline { epoch: u64, offers: Vec<String>, refuse: Duration },
     /// These resources, which the cluster wants back, are given back: nothing of ours is on them.
@@ -234,7 +234,7 @@ impl Connection {
             {
                 None
             }
-            Request::Accept { offer, tasks, .. } => Some(calls::accept(framework, [offer], tasks, None)),
+            Request::Accept { offers, tasks, .. } => Some(calls::accept(framework, offers, tasks, None)),
             Request::Decline { offers, refuse, .. } => Some(calls::decline(framework, offers, Some(refuse))),
             Request::GiveBack { offers, .. } => Some(calls::accept_inverse_offers(framework, offers)),
             Request::Keep { offers, refuse, .. } => {

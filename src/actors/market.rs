@@ -3,14 +3,15 @@
 //! An offer is a lease: nobody else can use what it holds. So one is answered at once, or, while a run may
 //! want it in a moment, after [`LEASE`] at the latest.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::connection::Request;
 use crate::mesos::messages;
-use crate::mesos::resources::Offered;
-use crate::mesos::tasks;
-use crate::offer::{Offer, Sizes, WINDOW};
+use crate::mesos::resources::{Offered, joined};
+use crate::mesos::{offers, tasks};
+use crate::offer::{Agent, Offer, WINDOW, Window};
 use crate::task::Resources;
 
 /// Offers, and our appetite.
@@ -28,8 +29,8 @@ pub(super) struct Market {
     news: bool,
     /// When the last REVIVEs were sent, for pacing.
     tokens: Tokens,
-    /// What offers of late had, and when they came: for who asks why something waits.
-    seen: VecDeque<(Duration, Resources)>,
+    /// Offers of late, and when they came: for who asks why something waits.
+    seen: VecDeque<(Duration, Offer)>,
     /// When the last REVIVE was sent.
     asked: Duration,
     /// When the last offer came, or the subscription began.
@@ -39,7 +40,9 @@ pub(super) struct Market {
 /// An offer that is not answered yet.
 #[derive(Debug)]
 pub(super) struct Held {
-    agent: String,
+    agent: Arc<Agent>,
+    role: String,
+    away: Option<Window>,
     pub(super) resources: Offered,
     since: Duration,
     /// The matcher has it.
@@ -97,26 +100,34 @@ impl Market {
         self.held.len()
     }
 
-    /// Keeps an offer, and says what it holds; `None` for one of another subscription.
-    pub(super) fn add(&mut self, offer: messages::Offer, epoch: u64, now: Duration) -> Option<Resources> {
+    /// Keeps an offer, and says whose it is and what it holds; `None` for one of another subscription.
+    pub(super) fn add(
+        &mut self,
+        offer: messages::Offer,
+        epoch: u64,
+        now: Duration,
+    ) -> Option<(Arc<Agent>, Resources)> {
         if epoch != self.epoch {
             return None;
         }
         let held = Held {
-            agent: offer.agent_id.value,
+            agent: Arc::new(offers::agent(&offer)),
+            role: offers::role(&offer).to_owned(),
+            away: offer.unavailability.as_ref().map(offers::window),
             resources: Offered::new(offer.resources),
             since: now,
             matching: false,
         };
-        let free = tasks::resources(&held.resources.quantities());
+        let seen = held.offer(Vec::new());
+        let (agent, free) = (seen.agent.clone(), seen.free);
         self.held.insert(offer.id.value, held);
         self.forget_seen(now);
         if self.seen.len() == MOST_SEEN {
             self.seen.pop_front();
         }
-        self.seen.push_back((now, free));
+        self.seen.push_back((now, seen));
         self.heard = now;
-        Some(free)
+        Some((agent, free))
     }
 
     fn forget_seen(&mut self, now: Duration) {
@@ -125,10 +136,10 @@ impl Market {
         }
     }
 
-    /// What the offers of the last [`WINDOW`] had.
-    pub(super) fn recent(&self, now: Duration) -> Sizes {
-        let recent = self.seen.iter().filter(|(at, _)| now.saturating_sub(*at) <= WINDOW);
-        Sizes::of(recent.map(|(_, free)| *free))
+    /// The offers of the last [`WINDOW`], answered or not.
+    pub(super) fn recent(&self, now: Duration) -> impl Iterator<Item = &Offer> {
+        let recent = self.seen.iter().filter(move |(at, _)| now.saturating_sub(*at) <= WINDOW);
+        recent.map(|(_, offer)| offer)
     }
 
     /// When the last offer came, or the subscription began.
@@ -141,16 +152,20 @@ impl Market {
         self.held.remove(offer)
     }
 
-    /// The offers to be matched: all that the matcher does not have yet.
+    /// The offers to be matched: all that the matcher does not have yet, those of one agent and one role as one.
     pub(super) fn take_idle(&mut self) -> Vec<Offer> {
-        let idle = self.held.iter_mut().filter(|(_, held)| !held.matching);
-        let offers: Vec<Offer> = idle
-            .map(|(id, held)| {
-                held.matching = true;
-                let free = tasks::resources(&held.resources.quantities());
-                Offer { id: id.clone(), agent: held.agent.clone(), free }
-            })
-            .collect();
+        let mut offers: Vec<Offer> = Vec::new();
+        let mut places: HashMap<(&str, &str), usize> = HashMap::new();
+        for (id, held) in self.held.iter_mut().filter(|(_, held)| !held.matching) {
+            held.matching = true;
+            let held: &Held = held;
+            let place = *places.entry((&held.agent.id, &held.role)).or_insert(offers.len());
+            let offer = held.offer(vec![id.clone()]);
+            match offers.get_mut(place) {
+                Some(first) => join(first, offer),
+                None => offers.push(offer),
+            }
+        }
         self.news &= offers.is_empty();
         offers
     }
@@ -208,4 +223,21 @@ impl Market {
     pub(super) fn wants_suppress(&mut self) -> bool {
         self.framework.is_some() && !std::mem::replace(&mut self.suppressed, true)
     }
+}
+
+impl Held {
+    /// As the matcher sees it.
+    fn offer(&self, ids: Vec<String>) -> Offer {
+        let all = self.resources.quantities();
+        let free = tasks::resources(&all);
+        Offer { ids, agent: self.agent.clone(), free, ports: all.ports, away: self.away }
+    }
+}
+
+/// Another offer of the same agent to the same role can be accepted with the first.
+fn join(first: &mut Offer, more: Offer) {
+    first.ids.extend(more.ids);
+    first.free = first.free.plus(&more.free);
+    first.ports = joined([std::mem::take(&mut first.ports), more.ports].concat());
+    first.away = first.away.or(more.away);
 }

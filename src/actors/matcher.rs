@@ -1,17 +1,21 @@
 //! The queue, and rounds of matching, on a thread of its own.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use actix::{Actor, Context, Handler, Message, Recipient};
+use jiff::Timestamp;
 
 use super::tell_recipient;
-use crate::offer::{self, Matching, Offer, Queue};
-use crate::task::{Resources, TaskId};
+use crate::offer::{self, Matching, Offer, Queue, Spread};
+use crate::task::{Demand, TaskId};
 
 /// Holds the tasks that wait for offers.
 #[derive(Debug)]
 pub(super) struct Matcher {
     queue: Queue,
+    /// Where those are that constraints compare others with, as far as it was decided.
+    spread: Spread,
     scheduler: Recipient<Matched>,
 }
 
@@ -24,7 +28,7 @@ pub(super) struct Enqueue(pub(super) Vec<Asked>);
 #[derive(Debug)]
 pub(super) struct Asked {
     pub(super) task: TaskId,
-    pub(super) wants: Resources,
+    pub(super) wants: Demand,
     pub(super) priority: i32,
 }
 
@@ -33,10 +37,28 @@ pub(super) struct Asked {
 #[rtype(result = "()")]
 pub(super) struct Dequeue(pub(super) TaskId);
 
+/// This task is out on an agent: constraints compare others with it.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub(super) struct IsOut {
+    pub(super) task: TaskId,
+    pub(super) demand: Demand,
+    pub(super) agent: String,
+}
+
+/// This task is out no longer.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub(super) struct CameBack(pub(super) TaskId);
+
 /// Place what waits on these offers; answered by [`Matched`].
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
-pub(super) struct MatchNow(pub(super) Vec<Offer>);
+pub(super) struct MatchNow {
+    pub(super) offers: Vec<Offer>,
+    /// The time of day: maintenance is planned by it.
+    pub(super) now: Timestamp,
+}
 
 /// A round of matching is over. Whoever was placed has left the queue.
 #[derive(Debug, Message)]
@@ -53,7 +75,7 @@ const AHEAD: usize = 64;
 
 impl Matcher {
     pub(super) fn new(scheduler: Recipient<Matched>) -> Self {
-        Self { queue: Queue::default(), scheduler }
+        Self { queue: Queue::default(), spread: Spread::default(), scheduler }
     }
 }
 
@@ -66,6 +88,7 @@ impl Handler<Enqueue> for Matcher {
 
     fn handle(&mut self, Enqueue(tasks): Enqueue, _: &mut Context<Self>) {
         for Asked { task, wants, priority } in tasks {
+            self.spread.leave(task);
             self.queue.push(task, wants, priority);
         }
     }
@@ -76,26 +99,48 @@ impl Handler<Dequeue> for Matcher {
 
     fn handle(&mut self, Dequeue(task): Dequeue, _: &mut Context<Self>) {
         self.queue.remove(task);
+        self.spread.leave(task);
+    }
+}
+
+impl Handler<IsOut> for Matcher {
+    type Result = ();
+
+    fn handle(&mut self, IsOut { task, demand, agent }: IsOut, _: &mut Context<Self>) {
+        self.spread.place(task, &demand, &agent);
+    }
+}
+
+impl Handler<CameBack> for Matcher {
+    type Result = ();
+
+    fn handle(&mut self, CameBack(task): CameBack, _: &mut Context<Self>) {
+        self.spread.leave(task);
     }
 }
 
 impl Handler<MatchNow> for Matcher {
     type Result = ();
 
-    fn handle(&mut self, MatchNow(offers): MatchNow, _: &mut Context<Self>) {
-        let matching = offer::match_offers(&offers, &self.queue);
-        let mut served: BTreeMap<Resources, &str> = BTreeMap::new();
+    fn handle(&mut self, MatchNow { offers, now }: MatchNow, _: &mut Context<Self>) {
+        for offer in &offers {
+            self.spread.see(&offer.agent);
+        }
+        let matching = offer::match_offers(&offers, &self.queue, &self.spread, now);
+        let mut served: BTreeMap<Arc<Demand>, &str> = BTreeMap::new();
         for placement in &matching.placements {
-            for &task in &placement.tasks {
-                if let Some(&wants) = self.queue.demand(task) {
-                    served.insert(wants, &placement.agent);
+            for seat in &placement.seats {
+                if let Some(wants) = self.queue.demand(seat.task) {
+                    self.spread.place(seat.task, wants, &placement.agent.id);
+                    served.insert(wants.clone(), &placement.agent.id);
                 }
             }
         }
-        self.queue.placed(matching.placements.iter().flat_map(|placement| placement.tasks.iter().copied()));
+        let placed = matching.placements.iter().flat_map(|placement| &placement.seats);
+        self.queue.placed(placed.map(|seat| seat.task));
         let mut ahead = Vec::new();
-        for (wants, agent) in served {
-            ahead.extend(self.queue.asking_for(&wants).take(AHEAD).map(|task| (task, agent.to_owned())));
+        for (wants, agent) in &served {
+            ahead.extend(self.queue.asking_for(wants).take(AHEAD).map(|task| (task, (*agent).to_owned())));
         }
         tell_recipient(&self.scheduler, Matched { matching, ahead });
     }

@@ -81,6 +81,10 @@ fn notes(task: &TaskSpec) -> Vec<String> {
     if let Some(image) = &task.command.image {
         notes.push(format!("in {image}"));
     }
+    if let Some(wishes) = &task.wishes {
+        notes.extend(wishes.ports.iter().map(|port| format!("listens on {port}")));
+        notes.extend(wishes.constraints.iter().map(|constraint| format!("where {constraint}")));
+    }
     let policy = &task.policy;
     if policy.ensure == Ensure::KeepsRunning {
         notes.push("keeps running".to_owned());

@@ -12,6 +12,7 @@
 //! | `conditions` | a status update → what it means for a launch |
 //! | `signals` | signals by the names Mesos gives them |
 //! | `parcel` | the files that lie in a sandbox before its block starts |
+//! | `offers` | what an offer says of its agent |
 //! | `tasks` | a task's spec → the message that launches it |
 //! | `resources` | offered resources → whole numbers, and back without losing a field |
 //! | `master` | the two walls: [`Master`] and [`Sandbox`] |
@@ -39,6 +40,7 @@ pub mod http;
 mod link;
 pub mod master;
 pub mod messages;
+pub mod offers;
 mod outbox;
 pub mod output;
 pub mod parcel;

@@ -108,6 +108,11 @@ impl Offered {
         Self(resources)
     }
 
+    /// Those of several offers as one.
+    pub fn together(offers: impl IntoIterator<Item = Self>) -> Self {
+        Self::new(offers.into_iter().flat_map(|offered| offered.0).collect())
+    }
+
     /// Takes what a task wants, or nothing when it is not all there.
     ///
     /// What is returned differs from what was offered in its amounts alone. A port that is named must be

@@ -7,8 +7,9 @@ use super::messages::{
     environment::Variable,
 };
 use super::parcel::Parcel;
-use super::resources::Quantities;
-use crate::task::{Ensure, LaunchId, Resources, TaskSpec};
+use super::resources::{Quantities, joined};
+use crate::offer::Agent;
+use crate::task::{Ensure, LaunchId, Port, Resources, TaskSpec};
 
 /// The label of a task that names its working directory.
 pub const DIRECTORY_LABEL: &str = "borges.dir";
@@ -19,11 +20,17 @@ pub const SERVICE_LABEL: &str = "borges.service";
 /// The label of a framework that says how many bytes each stream of its other tasks may have.
 pub const MAX_OUTPUT_LABEL: &str = "borges.max-output";
 
-/// The message that starts `launch` of a task on `agent`.
+/// The message that starts `launch` of a task on `agent`, with the agent's `ports` for its own.
 ///
 /// `command` is what is run, `data` a [`Parcel`] with its body and what lies beside it: how the parcel becomes
 /// files of the sandbox is up to the cluster.
-pub fn info(launch: LaunchId, spec: &TaskSpec, agent: &str, resources: Vec<Resource>) -> TaskInfo {
+pub fn info(
+    launch: LaunchId,
+    spec: &TaskSpec,
+    agent: &Agent,
+    ports: &[u16],
+    resources: Vec<Resource>,
+) -> TaskInfo {
     let command = &spec.command;
     let own = [
         ("BORGES_RUN", launch.task.run.to_string()),
@@ -33,6 +40,8 @@ pub fn info(launch: LaunchId, spec: &TaskSpec, agent: &str, resources: Vec<Resou
         ("BORGES_INDEX", spec.index.to_string()),
     ]
     .map(|(name, value)| variable(name.to_owned(), value));
+    let ports: Vec<(u16, Port)> = ports.iter().copied().zip(spec.ports().iter().copied()).collect();
+    let listens = listening(&agent.hostname, &ports).into_iter().map(|(name, value)| variable(name, value));
     let asked = command.environment.iter().map(|(name, value)| variable(name.clone(), value.clone()));
     let label = |key: &str, value: Option<String>| Label { key: key.to_owned(), value };
     let labels: Vec<Label> = [
@@ -46,7 +55,7 @@ pub fn info(launch: LaunchId, spec: &TaskSpec, agent: &str, resources: Vec<Resou
     TaskInfo {
         name: format!("{}/{launch}", spec.block),
         task_id: TaskId { value: launch.to_string() },
-        agent_id: AgentId { value: agent.to_owned() },
+        agent_id: AgentId { value: agent.id.clone() },
         resources,
         command: Some(CommandInfo {
             shell: Some(false),
@@ -54,10 +63,12 @@ pub fn info(launch: LaunchId, spec: &TaskSpec, agent: &str, resources: Vec<Resou
             arguments: std::iter::once(command.program.to_string())
                 .chain(command.arguments.iter().cloned())
                 .collect(),
-            environment: Some(Environment { variables: own.into_iter().chain(asked).collect() }),
+            environment: Some(Environment {
+                variables: own.into_iter().chain(listens).chain(asked).collect(),
+            }),
             ..CommandInfo::default()
         }),
-        container: command.image.as_deref().map(container),
+        container: command.image.as_deref().map(|image| container(image, &ports)),
         data: Some(Parcel::of(command).to_bytes()),
         labels: (!labels.is_empty()).then_some(Labels { labels }),
         max_completion_time: spec.policy.timeout.map(calls::duration),
@@ -65,13 +76,49 @@ pub fn info(launch: LaunchId, spec: &TaskSpec, agent: &str, resources: Vec<Resou
     }
 }
 
-/// A container of Docker's with the machine's own network; its image is fetched where it is not there.
-fn container(image: &str) -> ContainerInfo {
+/// The variables that tell a task where it listens: those of Marathon. None where it asked for no ports.
+///
+/// `PORT` and `PORT0`, `PORT1` …, `PORTS`, and `PORT_80` for what is 80 within its container, are the agent's
+/// ports; `HOST` is its name. Source: Marathon, "Task Environment Variables".
+fn listening(hostname: &str, ports: &[(u16, Port)]) -> Vec<(String, String)> {
+    let Some((first, _)) = ports.first() else { return Vec::new() };
+    let all: Vec<String> = ports.iter().map(|(port, _)| port.to_string()).collect();
+    let mut variables = vec![
+        ("HOST".to_owned(), hostname.to_owned()),
+        ("PORT".to_owned(), first.to_string()),
+        ("PORTS".to_owned(), all.join(",")),
+    ];
+    for (place, &(port, asked)) in ports.iter().enumerate() {
+        variables.push((format!("PORT{place}"), port.to_string()));
+        variables.push((format!("PORT_{}", within(port, asked)), port.to_string()));
+    }
+    variables
+}
+
+/// What a port of the agent is within the task's container.
+fn within(port: u16, asked: Port) -> u16 {
+    if asked.container == 0 { port } else { asked.container }
+}
+
+/// A container of Docker's; its image is fetched where it is not there.
+///
+/// It has the machine's own network, or, where a port is another within than without, Docker's bridge, with its
+/// ports mapped.
+fn container(image: &str, ports: &[(u16, Port)]) -> ContainerInfo {
+    let mapped = ports.iter().any(|&(port, asked)| within(port, asked) != port);
+    let mapping = |&(port, asked): &(u16, Port)| docker_info::PortMapping {
+        host_port: port.into(),
+        container_port: within(port, asked).into(),
+        protocol: None,
+    };
     ContainerInfo {
         r#type: container_info::Type::Docker as i32,
         docker: Some(DockerInfo {
             image: image.to_owned(),
-            network: Some(docker_info::Network::Host as i32),
+            network: Some(
+                if mapped { docker_info::Network::Bridge } else { docker_info::Network::Host } as i32
+            ),
+            port_mappings: if mapped { ports.iter().map(mapping).collect() } else { Vec::new() },
             force_pull_image: Some(false),
             ..DockerInfo::default()
         }),
@@ -79,14 +126,14 @@ fn container(image: &str) -> ContainerInfo {
     }
 }
 
-/// What a task asks for, in the wire's terms.
-pub fn quantities(resources: &Resources) -> Quantities {
+/// What a task is given, in the wire's terms.
+pub fn quantities(resources: &Resources, ports: &[u16]) -> Quantities {
     Quantities {
         milli_cpus: resources.milli_cpus,
         mem_mib: resources.mem,
         disk_mib: resources.disk,
         gpus: resources.gpus,
-        ports: Vec::new(),
+        ports: joined(ports.iter().map(|&port| (port.into(), port.into())).collect()),
     }
 }
 
@@ -102,4 +149,35 @@ pub fn resources(quantities: &Quantities) -> Resources {
 
 fn variable(name: String, value: String) -> Variable {
     Variable { name, value: Some(value), ..Variable::default() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ASKED: [(u16, Port); 3] = [
+        (8080, Port { host: 8080, container: 80 }),
+        (31_007, Port { host: 0, container: 443 }),
+        (31_008, Port { host: 0, container: 0 }),
+    ];
+
+    #[test]
+    fn a_task_is_told_where_it_listens() {
+        let told: Vec<String> =
+            listening("h", &ASKED).into_iter().map(|(name, value)| format!("{name}={value}")).collect();
+        insta::assert_snapshot!(told.join(" "), @"HOST=h PORT=8080 PORTS=8080,31007,31008 PORT0=8080 PORT_80=8080 PORT1=31007 PORT_443=31007 PORT2=31008 PORT_31008=31008");
+        assert_eq!(listening("h", &[]), []);
+    }
+
+    #[test]
+    fn a_container_has_the_machines_network_until_ports_must_be_mapped() {
+        let docker = |ports: &[(u16, Port)]| container("redis", ports).docker.unwrap();
+        let own = docker(&[(6379, Port { host: 6379, container: 6379 }), ASKED[2]]);
+        assert_eq!((own.network(), own.port_mappings.len()), (docker_info::Network::Host, 0));
+        let mapped = docker(&ASKED);
+        assert_eq!(mapped.network(), docker_info::Network::Bridge);
+        let ports: Vec<_> =
+            mapped.port_mappings.iter().map(|it| format!("{}:{}", it.host_port, it.container_port)).collect();
+        assert_eq!(ports, ["8080:80", "31007:443", "31008:31008"]);
+    }
 }

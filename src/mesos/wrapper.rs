@@ -251,6 +251,7 @@ mod tests {
 
     use super::super::tasks;
     use super::*;
+    use crate::offer::Agent;
     use crate::task::{Command, File, Policy, Resources, RunId, TaskSpec};
 
     fn shelf() -> Shelf {
@@ -268,8 +269,9 @@ mod tests {
             policy: Policy::default().into(),
             held: false,
             mem_is_limit: false,
+            wishes: None,
         };
-        tasks::info(RunId(Uuid::from_u128(1)).task(1).launch(1), &spec, "agent", Vec::new())
+        tasks::info(RunId(Uuid::from_u128(1)).task(1).launch(1), &spec, &Agent::default(), &[], Vec::new())
     }
 
     fn sh(body: &str) -> Command {

@@ -2,8 +2,9 @@
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
 
-use crate::task::{Resources, RunId, TaskId};
+use crate::task::{Demand, RunId, TaskId};
 
 /// Waiting tasks, by whose turn it is.
 ///
@@ -12,15 +13,15 @@ use crate::task::{Resources, RunId, TaskId};
 /// oldest comes first, in the order of the document; a task that comes back for another launch has its old place.
 ///
 /// Within a flow tasks are grouped by what they ask for: what holds for one of a group holds for all, and a hundred
-/// thousand tasks ask for a handful of distinct amounts.
+/// thousand tasks ask for a handful of distinct things.
 #[derive(Debug, Default, Clone)]
 pub struct Queue {
     flows: BTreeMap<Turn, Groups>,
     /// The turns that flows wait for, by run and priority.
     turns: HashMap<(RunId, i32), u64>,
-    waiting: HashMap<TaskId, (Resources, i32)>,
-    /// How many tasks ask for each amount.
-    demands: HashMap<Resources, usize>,
+    waiting: HashMap<TaskId, (Arc<Demand>, i32)>,
+    /// How many tasks ask for the same.
+    demands: HashMap<Arc<Demand>, usize>,
     /// The last turn that was taken with each priority: a flow that begins to wait is as if it had come then.
     taken: HashMap<i32, u64>,
 }
@@ -41,16 +42,18 @@ impl Turn {
 }
 
 /// The tasks of a flow by what they ask for.
-pub(super) type Groups = BTreeMap<Resources, BTreeSet<TaskId>>;
+pub(super) type Groups = BTreeMap<Arc<Demand>, BTreeSet<TaskId>>;
 
 impl Queue {
     /// Puts a task in; one that waits already is left as it is.
-    pub fn push(&mut self, task: TaskId, wants: Resources, priority: i32) {
+    pub fn push(&mut self, task: TaskId, wants: Demand, priority: i32) {
         if self.waiting.contains_key(&task) {
             return;
         }
-        self.waiting.insert(task, (wants, priority));
-        *self.demands.entry(wants).or_default() += 1;
+        let known = self.demands.get_key_value(&wants).map(|(wants, _)| wants.clone());
+        let wants = known.unwrap_or_else(|| Arc::new(wants));
+        self.waiting.insert(task, (wants.clone(), priority));
+        *self.demands.entry(wants.clone()).or_default() += 1;
         let number = *self
             .turns
             .entry((task.run, priority))
@@ -124,30 +127,42 @@ impl Queue {
     }
 
     /// Waiting tasks that ask for `wants`, those whose turn it is first, flow by flow.
-    pub fn asking_for(&self, wants: &Resources) -> impl Iterator<Item = TaskId> + '_ {
-        let wants = *wants;
-        self.flows.values().filter_map(move |groups| groups.get(&wants)).flatten().copied()
+    pub fn asking_for<'a>(&'a self, wants: &'a Demand) -> impl Iterator<Item = TaskId> + 'a {
+        self.flows.values().filter_map(move |groups| groups.get(wants)).flatten().copied()
     }
 
     /// The distinct demands, and how many tasks have each; in no order.
-    pub fn demands(&self) -> impl Iterator<Item = (&Resources, usize)> + '_ {
+    pub fn demands(&self) -> impl Iterator<Item = (&Arc<Demand>, usize)> + '_ {
         self.demands.iter().map(|(wants, &tasks)| (wants, tasks))
     }
 
     /// What a waiting task asks for.
-    pub fn demand(&self, task: TaskId) -> Option<&Resources> {
+    pub fn demand(&self, task: TaskId) -> Option<&Arc<Demand>> {
         self.waiting.get(&task).map(|(wants, _)| wants)
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use jiff::Timestamp;
     use uuid::Uuid;
 
-    use super::super::{Offer, match_offers};
+    use super::super::{Offer, Spread, match_offers};
     use super::*;
+    use crate::task::Resources;
 
     const ONE: Resources = Resources { milli_cpus: 1000, mem: 32, disk: 0, gpus: 0 };
+
+    fn demand(amounts: Resources) -> Demand {
+        Demand { amounts, ..Demand::default() }
+    }
+
+    /// The tasks that are placed where so much is offered.
+    fn placed(free: Resources, queue: &Queue) -> Vec<TaskId> {
+        let offer = Offer { ids: Vec::new(), agent: Arc::default(), free, ports: Vec::new(), away: None };
+        let round = match_offers(&[offer], queue, &Spread::default(), Timestamp::UNIX_EPOCH);
+        round.placements.iter().flat_map(|placement| &placement.seats).map(|seat| seat.task).collect()
+    }
 
     fn run(number: u128) -> RunId {
         RunId(Uuid::from_u128(number))
@@ -157,18 +172,16 @@ mod tests {
     fn next(queue: &mut Queue, count: usize) -> String {
         let mut order = Vec::new();
         for _ in 0..count {
-            let offer = Offer { id: "o".to_owned(), agent: "a".to_owned(), free: ONE };
-            for placement in match_offers(&[offer], queue).placements {
-                order.extend(placement.tasks.iter().map(|t| format!("{}.{}", t.run.0.as_u128(), t.number)));
-                queue.placed(placement.tasks);
-            }
+            let placed = placed(ONE, queue);
+            order.extend(placed.iter().map(|t| format!("{}.{}", t.run.0.as_u128(), t.number)));
+            queue.placed(placed);
         }
         order.join(" ")
     }
 
     fn push(queue: &mut Queue, number: u128, tasks: std::ops::RangeInclusive<u32>, priority: i32) {
         for task in tasks {
-            queue.push(run(number).task(task), ONE, priority);
+            queue.push(run(number).task(task), demand(ONE), priority);
         }
     }
 
@@ -210,14 +223,12 @@ mod tests {
         let mut queue = Queue::default();
         let large = Resources { mem: 9999, ..ONE };
         for task in 1..=10 {
-            queue.push(run(1).task(task), large, 9);
+            queue.push(run(1).task(task), demand(large), 9);
         }
         push(&mut queue, 2, 1..=100, 0);
         push(&mut queue, 1, 11..=20, 0);
         assert_eq!(next(&mut queue, 6), "1.11 2.1 1.12 2.2 1.13 2.3");
-        let offer = Offer { id: "o".to_owned(), agent: "a".to_owned(), free: large };
-        let placed = match_offers(&[offer], &queue).placements.remove(0).tasks;
-        assert_eq!(placed, [run(1).task(1)]);
+        assert_eq!(placed(large, &queue), [run(1).task(1)]);
     }
 
     #[test]
@@ -225,7 +236,7 @@ mod tests {
         let mut queue = Queue::default();
         push(&mut queue, 1, 1..=2, 0);
         assert!(queue.remove(run(1).task(1)) && !queue.remove(run(1).task(1)));
-        assert_eq!((queue.len(), queue.demands().collect::<Vec<_>>()), (1, vec![(&ONE, 1)]));
+        assert_eq!((queue.len(), queue.demands().collect::<Vec<_>>()), (1, vec![(&demand(ONE).into(), 1)]));
         assert!(queue.remove(run(1).task(2)) && queue.is_empty());
         assert_eq!(queue.demands().count() + queue.flows().count(), 0);
     }

@@ -4,13 +4,36 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::task::Resources;
+use crate::task::{Constraint, Resources};
 
-/// Why no offer of a round took a task.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+/// Why no offer took a task.
+///
+/// Where there were offers, how many they were: of all of them for a constraint, then of those that passed it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Reason {
     /// There was no offer at all.
     NoOffers,
+    /// No agent meets a constraint.
+    Unmet {
+        /// The one that most agents fail, of those each fails first.
+        constraint: Constraint,
+        /// Some of what the agents have instead.
+        have: Vec<String>,
+        /// Some of where its peers are.
+        taken: Vec<String>,
+        /// How many offers there were.
+        offers: usize,
+    },
+    /// A peer is on an agent of which nothing is known since the start.
+    Blind {
+        /// What it is compared by.
+        constraint: Constraint,
+    },
+    /// Each agent will be away before the block would end.
+    Away {
+        /// How many offers there were.
+        offers: usize,
+    },
     /// More of one kind is asked for than any offer had.
     TooMuch {
         /// The kind that lacks most clearly: the first of cpu, mem, disk, gpus.
@@ -19,6 +42,22 @@ pub enum Reason {
         wants: u64,
         /// The most that an offer had.
         largest: u64,
+        /// How many offers there were.
+        offers: usize,
+    },
+    /// A port that is named is free nowhere.
+    NoPort {
+        /// The port.
+        port: u16,
+        /// How many offers there were.
+        offers: usize,
+    },
+    /// More ports are asked for than any offer had.
+    FewPorts {
+        /// How many are asked for.
+        wants: usize,
+        /// The most that an offer had.
+        most: u64,
         /// How many offers there were.
         offers: usize,
     },
@@ -87,65 +126,67 @@ impl fmt::Display for Kind {
     }
 }
 
-/// What offers had, to tell why something fitted none.
-#[derive(Debug, Clone, Default)]
-pub struct Sizes {
-    all: Vec<Resources>,
-    /// The most of each kind.
-    largest: Resources,
-}
-
-impl Sizes {
-    /// Of these offers.
-    pub fn of(offers: impl Iterator<Item = Resources>) -> Self {
-        let all: Vec<Resources> = offers.collect();
-        let largest = all.iter().fold(Resources::default(), |largest, offer| largest.larger(offer));
-        Self { all, largest }
-    }
-
-    /// There was none.
-    pub fn is_empty(&self) -> bool {
-        self.all.is_empty()
-    }
-
-    /// Why `wants` fits none; [`Reason::Outrun`] when it does fit one.
-    pub fn reason(&self, wants: &Resources) -> Reason {
-        let offers = self.all.len();
-        if offers == 0 {
-            return Reason::NoOffers;
-        }
-        for kind in Kind::ALL {
-            let (wants, largest) = (kind.of(wants), kind.of(&self.largest));
-            if wants > largest {
-                return Reason::TooMuch { kind, wants, largest, offers };
-            }
-        }
-        if self.all.iter().any(|offer| offer.hold(wants)) {
-            Reason::Outrun
-        } else {
-            Reason::NotTogether { offers }
-        }
-    }
-}
-
 impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match *self {
+        match self {
             Self::NoOffers => f.write_str("the cluster offers nothing now"),
-            Self::TooMuch { kind, wants, largest, offers } => {
-                let (wants, largest) = (kind.asked(wants), kind.had(largest));
-                match offers {
-                    1 => write!(f, "{kind} {wants}: the one offer in the last 60 s had {largest}"),
-                    _ => write!(
-                        f,
-                        "{kind} {wants}: the largest of {offers} offers in the last 60 s had {largest}"
-                    ),
+            Self::Unmet { constraint, have, taken, offers } => {
+                write!(f, ":constraint {constraint}: {}", No("met by", *offers))?;
+                if have.is_empty() {
+                    write!(f, "; no agent has `{}`", constraint.field)?;
+                } else {
+                    write!(f, "; {} was {}", constraint.field, have.join(", "))?;
                 }
+                if taken.is_empty() { Ok(()) } else { write!(f, "; others are on {}", taken.join(", ")) }
+            }
+            Self::Blind { constraint } => {
+                write!(f, ":constraint {constraint}: another is on an agent that has offered nothing yet")
+            }
+            Self::Away { offers } => {
+                match offers {
+                    1 => f.write_str("the agent")?,
+                    _ => write!(f, "each of {offers} agents")?,
+                }
+                f.write_str(" goes into maintenance before the block would end, which `:timeout` would tell")
+            }
+            Self::TooMuch { kind, wants, largest, offers } => {
+                write!(f, "{kind} {}: {} {}", kind.asked(*wants), Most(*offers), kind.had(*largest))
+            }
+            Self::NoPort { port, offers } => write!(f, ":expose {port}: {}", No("free in", *offers)),
+            Self::FewPorts { wants, most, offers } => {
+                write!(f, ":expose: {wants} ports, {} {most}", Most(*offers))
+            }
+            Self::NotTogether { offers: 1 } => {
+                f.write_str("the one offer in the last 60 s had not all that is asked for at once")
             }
             Self::NotTogether { offers } => {
                 write!(f, "none of {offers} offers in the last 60 s had all that is asked for at once")
             }
             Self::Outrun => f.write_str("it would fit: others came first"),
+        }
+    }
+}
+
+/// That no offer is what it should be: `met by`, `free in`.
+struct No(&'static str, usize);
+
+/// What the largest of so many offers had.
+struct Most(usize);
+
+impl fmt::Display for No {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self(what, 1) => write!(f, "not {what} the one offer in the last 60 s"),
+            Self(what, offers) => write!(f, "{what} none of {offers} offers in the last 60 s"),
+        }
+    }
+}
+
+impl fmt::Display for Most {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            1 => f.write_str("the one offer in the last 60 s had"),
+            offers => write!(f, "the largest of {offers} offers in the last 60 s had"),
         }
     }
 }

@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::reason::{Reason, Sizes};
-use crate::task::{Resources, State};
+use super::reason::Reason;
+use super::recent::Recent;
+use crate::task::{Demand, State};
 
 /// Offers that count for a reason are at most so old.
 pub const WINDOW: Duration = Duration::from_secs(60);
@@ -27,8 +28,8 @@ pub struct Offered<'a> {
     pub trouble: Option<(&'a str, Since)>,
     /// Whose resources are asked for.
     pub role: &'a str,
-    /// What the offers of the last [`WINDOW`] had.
-    pub recent: Sizes,
+    /// The offers of the last [`WINDOW`].
+    pub recent: Recent<'a>,
     /// When the last one came, or, without any, when the subscription began.
     pub last: Since,
 }
@@ -76,7 +77,7 @@ pub enum Why<'a> {
 
 impl<'a> Why<'a> {
     /// Why what asks for `wants` has no offer.
-    pub fn queued(wants: &Resources, offered: &Offered<'a>) -> Self {
+    pub fn queued(wants: &Demand, offered: &Offered<'a>) -> Self {
         if let Some((trouble, since)) = offered.trouble {
             Self::OutOfReach(trouble, since)
         } else if offered.recent.is_empty() {
@@ -130,27 +131,42 @@ impl fmt::Display for Why<'_> {
 #[cfg(test)]
 mod tests {
     use std::fmt::Write;
+    use std::sync::Arc;
 
+    use super::super::{Offer, Spread};
     use super::*;
+    use crate::task::Resources;
 
     fn since(seconds: u64) -> Since {
         let now = Timestamp::from_second(1_795_677_131).unwrap();
         Since { at: now - Duration::from_secs(seconds), ago: Duration::from_secs(seconds) }
     }
 
-    fn amount(milli_cpus: u64, mem: u64) -> Resources {
-        Resources { milli_cpus, mem, ..Resources::default() }
+    fn amount(milli_cpus: u64, mem: u64) -> Demand {
+        Demand { amounts: Resources { milli_cpus, mem, ..Resources::default() }, ..Demand::default() }
+    }
+
+    fn offer(milli_cpus: u64, mem: u64) -> Offer {
+        Offer {
+            ids: Vec::new(),
+            agent: Arc::default(),
+            free: amount(milli_cpus, mem).amounts,
+            ports: Vec::new(),
+            away: None,
+        }
+    }
+
+    fn offered<'a>(recent: &'a [Offer], spread: &'a Spread) -> Offered<'a> {
+        let recent = Recent::new(recent, spread, Timestamp::UNIX_EPOCH);
+        Offered { trouble: None, role: "x", recent, last: since(95) }
     }
 
     #[test]
     fn table() {
-        let seven = [2812, 100, 64, 64, 64, 64, 64].map(|mem| amount(4000, mem));
-        let offered = |recent: &[Resources]| Offered {
-            trouble: None,
-            role: "x",
-            recent: Sizes::of(recent.iter().copied()),
-            last: since(95),
-        };
+        let seven = [2812, 100, 64, 64, 64, 64, 64].map(|mem| offer(4000, mem));
+        let two = [offer(4000, 32), offer(100, 4096)];
+        let spread = Spread::default();
+        let offered = |recent| offered(recent, &spread);
         let lost = Offered { trouble: Some(("`m:5050` does not answer", since(70))), ..offered(&seven) };
         let fetch = Other { block: "fetch", line: 3, state: State::Running };
         let clean = Other { block: "clean", line: 9, state: State::Blocked };
@@ -160,7 +176,7 @@ mod tests {
             Why::queued(&amount(1000, 4096), &offered(&seven[..1])),
             Why::queued(&amount(4500, 64), &offered(&seven)),
             Why::queued(&amount(1000, 64), &offered(&seven)),
-            Why::queued(&amount(1000, 64), &offered(&[amount(4000, 32), amount(100, 4096)])),
+            Why::queued(&amount(1000, 64), &offered(&two)),
             Why::queued(&amount(1000, 64), &offered(&[])),
             Why::queued(&amount(1000, 64), &lost),
             Why::Blocks(vec![fetch]),

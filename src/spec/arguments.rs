@@ -2,12 +2,13 @@
 
 use crate::babel::Language;
 use crate::org::{Block, Origin, Param, Position, nearest};
-use crate::task::{Ensure, Policy, Resources, Tries};
+use crate::task::{Ensure, Policy, Resources, Tries, Wishes};
 
 use super::image;
 use super::keys::{self, Borges, Key};
 use super::problem::Problem;
 use super::values::{self, Help};
+use super::wishes;
 
 /// What a block asks for.
 #[derive(Debug, Clone, PartialEq)]
@@ -15,6 +16,7 @@ pub(super) struct Asked {
     pub(super) resources: Resources,
     /// `:mem` was written.
     pub(super) mem_is_limit: bool,
+    pub(super) wishes: Wishes,
     pub(super) policy: Policy,
     pub(super) environment: Vec<(String, String)>,
     pub(super) directory: Option<String>,
@@ -47,6 +49,7 @@ pub(super) fn read(block: &Block, language: &Language, problems: &mut Vec<Proble
     let mut asked = Asked {
         resources: Resources { milli_cpus: 1000, mem: language.mem, ..Resources::default() },
         mem_is_limit: false,
+        wishes: Wishes::default(),
         policy: Policy::default(),
         environment: Vec::new(),
         directory: None,
@@ -85,6 +88,8 @@ pub(super) fn read(block: &Block, language: &Language, problems: &mut Vec<Proble
     });
     if asked.image.is_some() {
         reader.home(block, asked.directory.as_deref());
+    } else {
+        reader.unmapped(block, &asked.wishes);
     }
     asked
 }
@@ -117,6 +122,8 @@ impl Reader<'_> {
             Borges::After => self.refer(asked, Order::After, param),
             Borges::Before => self.refer(asked, Order::Before, param),
             Borges::Env => self.set(&mut asked.environment, param, values::environment),
+            Borges::Expose => self.set(&mut asked.wishes.ports, param, wishes::ports),
+            Borges::Constraint => self.set(&mut asked.wishes.constraints, param, wishes::constraints),
             Borges::Dockerize => self.dockerize = self.value(param, image::dockerize),
             Borges::Image => self.image = self.value(param, image::reference),
             Borges::Dir => asked.directory = self.value(param, directory),
@@ -161,6 +168,19 @@ impl Reader<'_> {
                 "`:dir {directory}` is a directory of this machine, and the block runs in a container"
             );
             let help = "Write a path of the image, or one relative to the sandbox.";
+            self.report(param, Problem::error(param.at, text, help));
+        }
+    }
+
+    /// Only a container's ports can be others than the machine's.
+    fn unmapped(&mut self, block: &Block, wishes: &Wishes) {
+        let param = block.params.iter().rfind(|param| param.key == ":expose");
+        if let (Some(port), Some(param)) = (wishes::mapped(&wishes.ports), param) {
+            let text = format!("`:expose {port}` maps a port of a container, and the block runs in none");
+            let help = format!(
+                "Write `:expose {}`, and let the block listen on `$PORT`; or give it a container: `:dockerize t`.",
+                port.host
+            );
             self.report(param, Problem::error(param.at, text, help));
         }
     }

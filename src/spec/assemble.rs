@@ -94,6 +94,7 @@ pub(super) fn assemble(parts: Parts) -> Plan {
                     policy: common.policy(asked.policy),
                     held,
                     mem_is_limit: asked.mem_is_limit,
+                    wishes: common.wishes(asked.wishes),
                 }));
             }
         }

@@ -6,12 +6,13 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::candidate::Fate;
-use crate::task::Policy;
+use crate::task::{Policy, Wishes};
 
 /// Policies, environments and names that tasks share.
 #[derive(Default)]
 pub(super) struct Common {
     policies: Vec<Arc<Policy>>,
+    wishes: BTreeSet<Arc<Wishes>>,
     environments: BTreeSet<Arc<[(String, String)]>>,
     texts: BTreeSet<Arc<str>>,
 }
@@ -27,6 +28,19 @@ impl Common {
         }
         self.policies.push(Arc::new(policy));
         self.policies[self.policies.len() - 1].clone()
+    }
+
+    /// Nothing for who wishes nothing.
+    pub(super) fn wishes(&mut self, wishes: Wishes) -> Option<Arc<Wishes>> {
+        if wishes == Wishes::default() {
+            return None;
+        }
+        let kept = self.wishes.get(&wishes).cloned();
+        Some(kept.unwrap_or_else(|| {
+            let new = Arc::new(wishes);
+            self.wishes.insert(new.clone());
+            new
+        }))
     }
 
     pub(super) fn environment(&mut self, environment: Vec<(String, String)>) -> Arc<[(String, String)]> {

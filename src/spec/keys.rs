@@ -40,6 +40,8 @@ pub(super) enum Borges {
     After,
     Before,
     Env,
+    Expose,
+    Constraint,
     Dockerize,
     Image,
     /// Babel's key, with Babel's meaning.
@@ -53,7 +55,7 @@ impl Borges {
     }
 }
 
-const BORGES: [(&str, Borges); 19] = [
+const BORGES: [(&str, Borges); 21] = [
     (":cpu", Borges::Cpus),
     (":cpus", Borges::Cpus),
     (":mem", Borges::Mem),
@@ -70,6 +72,8 @@ const BORGES: [(&str, Borges); 19] = [
     (":after", Borges::After),
     (":before", Borges::Before),
     (":env", Borges::Env),
+    (":expose", Borges::Expose),
+    (":constraint", Borges::Constraint),
     (":dockerize", Borges::Dockerize),
     (":image", Borges::Image),
     (":dir", Borges::Dir),
@@ -175,13 +179,11 @@ pub(super) const RESULTS: [&str; 23] = [
 ];
 
 /// Keys that change what runs, and are not built yet, each with the values that ask for nothing.
-const UNBUILT: [(&str, &[&str]); 12] = [
+const UNBUILT: [(&str, &[&str]); 10] = [
     (":session", &["none"]),
     (":instances", &["1"]),
     (":procs", &["1"]),
     (":each", &[]),
-    (":expose", &[]),
-    (":constraint", &[]),
     (":containerizer", &[]),
     (":uri", &[]),
     (":engine", &[]),

@@ -11,6 +11,7 @@
 //! | `values` | numbers, amounts, durations, words as documents write them |
 //! | `arguments` | a block's header arguments → what its task asks for |
 //! | `image` | which image a block runs in |
+//! | `wishes` | ports and constraints as documents write them |
 //! | `code` | a block's body as it runs, references expanded |
 //! | `common` | what the tasks of a run have in common |
 //! | `unclosed` | blocks that are not closed |
@@ -50,6 +51,7 @@ mod unclosed;
 mod units;
 mod values;
 mod verdict;
+mod wishes;
 
 pub use plan::{Plan, Request, Skip, Variable, plan};
 pub use problem::{Problem, Severity};

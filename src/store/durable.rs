@@ -519,16 +519,22 @@ mod tests {
         }
     }
 
+    /// A whole store that an earlier Borges has left, unpacked.
+    fn old(name: &str) -> (tempfile::TempDir, DurableStore) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("store.redb");
+        let packed = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/src/store/old")).join(name);
+        let unpacked = std::process::Command::new("gzip").arg("-dc").arg(packed).output().unwrap();
+        assert!(unpacked.status.success(), "gzip is needed");
+        std::fs::write(&path, unpacked.stdout).unwrap();
+        let store = DurableStore::open(&path).unwrap();
+        (folder, store)
+    }
+
     /// A whole store as the first version left it, killed while a block ran: it must be read for ever.
     #[test]
     fn a_store_of_the_first_version_is_read() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("store.redb");
-        let packed = concat!(env!("CARGO_MANIFEST_DIR"), "/src/store/old/store-1.redb.gz");
-        let unpacked = std::process::Command::new("gzip").args(["-dc", packed]).output().unwrap();
-        assert!(unpacked.status.success(), "gzip is needed");
-        std::fs::write(&path, unpacked.stdout).unwrap();
-        let mut store = DurableStore::open(&path).unwrap();
+        let (_folder, mut store) = old("store-1.redb.gz");
         let contents = store.load().unwrap();
         let blocks: Vec<_> = contents.runs[0].tasks.iter().map(|task| &*task.block).collect();
         assert_eq!(blocks, ["well", "badly", "left-out", "service", "fits-nowhere", "line-22"]);
@@ -589,6 +595,25 @@ mod tests {
         assert!(size() < full / 4, "{} bytes of {full} for one run of 40", size());
         drop(store);
         assert_eq!(DurableStore::open(&path).unwrap().load().unwrap(), kept);
+    }
+
+    /// One of the second, when a task wished nothing of its agent but amounts.
+    #[test]
+    fn a_store_of_the_second_version_is_read() {
+        let (_folder, mut store) = old("store-2.redb.gz");
+        let contents = store.load().unwrap();
+        let run = &contents.runs[0];
+        let blocks: Vec<_> = run.tasks.iter().map(|task| &*task.block).collect();
+        let expected = ["well", "with-value", "badly", "left-out", "service", "fits-nowhere", "second-part"];
+        assert_eq!(blocks, expected);
+        assert!(run.tasks.iter().all(|task| task.wishes.is_none()));
+        let well = &run.tasks[0];
+        assert_eq!((well.resources.mem, well.mem_is_limit, well.policy.priority), (100, true, 2));
+        assert_eq!(run.tasks[6].command.environment[..], [("A".to_owned(), "1".to_owned())]);
+        assert_eq!(run.recipes.needs(2), [1].into(), "its value is that of another");
+        assert_eq!((run.edges.len(), contents.tasks.len()), (2, 6));
+        store.commit(&[Write::Run(Arc::new(run.clone()))]).unwrap();
+        assert_eq!(store.load().unwrap(), contents, "it is the same when it is written by today's");
     }
 
     #[test]

@@ -58,6 +58,17 @@ impl From<Task> for TaskSpec {
         let Task { number, block, line, index, command, resources, policy, held } = task;
         let Terms { ensure, retry, retry_on, backoff, timeout, on_partition } = policy;
         let policy = Policy { ensure, retry, retry_on, backoff, timeout, on_partition, priority: 0 }.into();
-        Self { number, block, line, index, command, resources, policy, held, mem_is_limit: false }
+        Self {
+            number,
+            block,
+            line,
+            index,
+            command,
+            resources,
+            policy,
+            held,
+            mem_is_limit: false,
+            wishes: None,
+        }
     }
 }

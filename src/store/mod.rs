@@ -8,7 +8,7 @@
 //! | `record` | what is stored, and its bytes, version first |
 //! | `entry` | what has happened, as it is told |
 //! | `retention` | which ended runs are kept no longer (pure) |
-//! | `first` | runs as the first version stored them |
+//! | `first`, `second` | runs as earlier versions stored them |
 //! | `check` | whether a store is whole |
 //! | `packed` | entries in the bytes they are stored in |
 //! | `durable` | on disk, by redb |
@@ -24,6 +24,7 @@ mod memory;
 mod packed;
 mod record;
 mod retention;
+mod second;
 
 use thiserror::Error;
 

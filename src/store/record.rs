@@ -11,7 +11,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::entry::Entry;
-use super::{StoreError, first};
+use super::{StoreError, first, second};
 use crate::spec::Recipes;
 use crate::task::{Edge, History, LaunchId, Pause, RunId, RunState, State, TaskId, TaskSpec};
 
@@ -150,10 +150,14 @@ fn damaged<V: Value>(error: &postcard::Error) -> StoreError {
 
 impl Value for RunRecord {
     const NAME: &'static str = "run";
-    const VERSION: u8 = 2;
+    const VERSION: u8 = 3;
 
     fn older(version: u8, fields: &[u8]) -> Option<postcard::Result<Self>> {
-        (version == 1).then(|| postcard::from_bytes::<first::Run>(fields).map(Self::from))
+        match version {
+            1 => Some(postcard::from_bytes::<first::Run>(fields).map(Self::from)),
+            2 => Some(postcard::from_bytes::<second::Run>(fields).map(Self::from)),
+            _ => None,
+        }
     }
 }
 

@@ -7,6 +7,7 @@
 //! | file | |
 //! |---|---|
 //! | `amount` | cpus and memory as people write them |
+//! | `demand` | what a task asks of the agent it runs on: amounts, ports, constraints |
 //! | `ids` | the names of runs, tasks and launches |
 //! | `seal` | signatures of launches' files |
 //! | `spec` | what a task asks for |
@@ -16,6 +17,7 @@
 //! | `reminders` | what is said to a cluster until it is answered |
 
 pub mod amount;
+mod demand;
 mod ids;
 mod policy;
 mod reminders;
@@ -24,6 +26,7 @@ mod spec;
 mod state;
 mod step;
 
+pub use demand::{Constraint, Demand, Field, Operator, Port, Wishes};
 pub use ids::{BadId, LaunchId, RunId, TaskId, place};
 pub use policy::{Backoff, Ensure, OnPartition, Pause, Policy, Tries};
 pub use reminders::{Reminders, Round, Rounds};

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use super::Policy;
+use super::{Policy, Wishes};
 
 /// One task of a run, as its document asks for it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -29,6 +29,8 @@ pub struct TaskSpec {
     pub held: bool,
     /// Its memory is a limit to be enforced, not only an amount to reckon with: the document asks for so much.
     pub mem_is_limit: bool,
+    /// What it asks of its agent beside amounts; nothing for most.
+    pub wishes: Option<Arc<Wishes>>,
 }
 
 /// A program and its input.
@@ -117,6 +119,17 @@ impl Resources {
             mem: self.mem.min(other.mem),
             disk: self.disk.min(other.disk),
             gpus: self.gpus.min(other.gpus),
+        }
+    }
+
+    /// Both together.
+    #[must_use]
+    pub fn plus(&self, other: &Self) -> Self {
+        Self {
+            milli_cpus: self.milli_cpus.saturating_add(other.milli_cpus),
+            mem: self.mem.saturating_add(other.mem),
+            disk: self.disk.saturating_add(other.disk),
+            gpus: self.gpus.saturating_add(other.gpus),
         }
     }
 

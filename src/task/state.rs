@@ -57,6 +57,11 @@ impl State {
     pub fn is_final(self) -> bool {
         matches!(self, Self::Finished | Self::Failed | Self::Killed | Self::Skipped)
     }
+
+    /// A launch of a task in this state may be known to a cluster.
+    pub fn is_out(self) -> bool {
+        matches!(self, Self::Launching | Self::Running | Self::Unreachable | Self::Killing)
+    }
 }
 
 impl fmt::Display for State {

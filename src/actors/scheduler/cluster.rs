@@ -101,7 +101,7 @@ impl Scheduler {
         }
         let Some(row) = self.task(id).map(|task| task.row) else { return };
         let (state, launch) = (row.state, id.launch(row.history.attempt));
-        if is_out(state) {
+        if state.is_out() {
             self.supervise(id);
             self.watch_for_silence(launch, state);
             self.questions.renew(launch, self.wires.clock.elapsed());
@@ -146,7 +146,7 @@ impl Scheduler {
             .supervisors
             .keys()
             .filter_map(|&id| self.task(id))
-            .filter(|task| is_out(task.row.state))
+            .filter(|task| task.row.state.is_out())
             .map(|task| task.id.launch(task.row.history.attempt))
             .collect();
         for launch in out {
@@ -158,7 +158,7 @@ impl Scheduler {
     fn wanted_back(&self, epoch: u64, offers: Vec<InverseOffer>) {
         let ours = |agent: &str| {
             let mut tasks = self.supervisors.keys().filter_map(|&id| self.task(id));
-            tasks.any(|task| is_out(task.row.state) && task.row.agent.as_deref() == Some(agent))
+            tasks.any(|task| task.row.state.is_out() && task.row.agent.as_deref() == Some(agent))
         };
         let is_busy = |offer: &InverseOffer| offer.agent_id.as_ref().is_none_or(|agent| ours(&agent.value));
         let (busy, free): (Vec<_>, Vec<_>) = offers.into_iter().partition(is_busy);
@@ -195,11 +195,6 @@ impl Scheduler {
     }
 }
 
-/// A launch of a task in this state may be known to a cluster.
-pub(super) fn is_out(state: State) -> bool {
-    matches!(state, State::Launching | State::Running | State::Unreachable | State::Killing)
-}
-
 impl Handler<EventReceived> for Scheduler {
     type Result = ();
 
@@ -210,8 +205,9 @@ impl Handler<EventReceived> for Scheduler {
                 let now = self.wires.clock.elapsed();
                 for offer in offers {
                     let id = offer.id.value.clone();
-                    if let Some(free) = self.market.add(offer, epoch, now) {
+                    if let Some((agent, free)) = self.market.add(offer, epoch, now) {
                         log::info!("[ {id} ] Received offer with {free}");
+                        self.spread.see(&agent);
                     }
                 }
                 self.trade();

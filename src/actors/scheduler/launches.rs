@@ -8,8 +8,9 @@ use super::super::sabotage::{Bug, is_planted};
 use super::super::supervisor::{Placed, Supervisor};
 use super::super::tell;
 use super::Scheduler;
+use crate::mesos::resources::Offered;
 use crate::mesos::tasks;
-use crate::offer::Placement;
+use crate::offer::{Placement, Seat};
 use crate::store::{Intent, Write};
 use crate::task::{LaunchId, State, TaskId, TaskSpec};
 
@@ -40,23 +41,28 @@ impl Scheduler {
         (row.state == State::Queued).then(|| id.launch(row.history.attempt + 1))
     }
 
-    /// Launches `placement` on its offer. What is not to be launched any more is left out; what cannot be
-    /// because its offer is gone goes back into the queue.
+    /// Launches `placement` on its offers. What is not to be launched any more is left out; what cannot be
+    /// because an offer is gone goes back into the queue.
     pub(super) fn accept(&mut self, placement: Placement) {
-        let Some(held) = self.market.remove(&placement.offer) else {
-            let still = placement.tasks.into_iter().filter(|&id| self.next_launch(id).is_some()).collect();
+        let Placement { offers, agent, seats } = placement;
+        let held: Vec<_> =
+            offers.into_iter().filter_map(|id| Some((self.market.remove(&id)?.resources, id))).collect();
+        let (resources, offers): (Vec<Offered>, Vec<String>) = held.into_iter().unzip();
+        if offers.is_empty() {
+            let tasks = seats.into_iter().map(|seat| seat.task);
+            let still = tasks.filter(|&id| self.next_launch(id).is_some()).collect();
             self.queue(still);
             return;
-        };
+        }
         let Some(framework) = self.market.framework.clone() else { return };
-        let mut offered = held.resources;
-        let mut infos = Vec::with_capacity(placement.tasks.len());
+        let mut offered = Offered::together(resources);
+        let mut infos = Vec::with_capacity(seats.len());
         let mut size = 0;
-        for id in placement.tasks {
+        for Seat { task: id, ports } in seats {
             let Some(launch) = self.next_launch(id) else { continue };
             let Some(task) = self.task(id) else { continue };
-            let Some(resources) = offered.take(&tasks::quantities(&task.spec.resources)) else {
-                // Reckoned in whole numbers it fitted; in the wire's own it does not.
+            let Some(resources) = offered.take(&tasks::quantities(&task.spec.resources, &ports)) else {
+                // One of several offers is gone; or it fitted in whole numbers, and in the wire's own does not.
                 self.queue(vec![id]);
                 continue;
             };
@@ -67,27 +73,27 @@ impl Scheduler {
                 self.queue(vec![id]);
                 continue;
             }
-            infos.push(tasks::info(launch, &spec, &placement.agent, resources));
+            infos.push(tasks::info(launch, &spec, &agent, &ports, resources));
             self.intended.remove(&launch);
-            let placed = Placed { agent: placement.agent.clone(), framework: framework.clone() };
+            let placed = Placed { agent: agent.id.clone(), framework: framework.clone() };
             if let Some(supervisor) = self.supervise(id) {
                 tell(&supervisor, placed);
             }
             self.set_row(id, |row| {
                 row.state = State::Launching;
                 row.history.attempt = launch.attempt;
-                row.agent = Some(placement.agent.clone());
+                row.agent = Some(agent.id.clone());
             });
         }
         if infos.is_empty() {
-            let decline = self.market.decline(vec![placement.offer]);
+            let decline = self.market.decline(offers);
             self.ask(decline);
         } else {
             let blocks = infos.len();
-            log::info!("[ {} ] Launching {blocks} code blocks with offer", placement.offer);
+            log::info!("[ {} ] Launching {blocks} code blocks with offer", offers.join(" "));
             self.market.left_over();
             let epoch = self.market.epoch;
-            self.ask(Request::Accept { epoch, offer: placement.offer, tasks: infos });
+            self.ask(Request::Accept { epoch, offers, tasks: infos });
         }
     }
 
@@ -146,9 +152,9 @@ impl Handler<Matched> for Scheduler {
             self.ask(decline);
         }
         let placements = matching.placements;
-        let placed = placements
-            .iter()
-            .flat_map(|placement| placement.tasks.iter().map(|&task| (task, placement.agent.as_str())));
+        let placed = placements.iter().flat_map(|Placement { agent, seats, .. }| {
+            seats.iter().map(|seat| (seat.task, agent.id.as_str()))
+        });
         let mut intents: Vec<Intent> = placed.filter_map(|(task, agent)| self.unsaved(task, agent)).collect();
         // What was foreseen for another agent before is left as it is: either may turn out wrong.
         let foreseen: Vec<Intent> = ahead

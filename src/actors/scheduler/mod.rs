@@ -40,11 +40,12 @@ use super::connection::{Broken, Request};
 use super::counters::Counters;
 use super::keeper::Unsaved;
 use super::market::Market;
-use super::matcher::{Asked, Dequeue, Enqueue, MatchNow, Matcher};
+use super::matcher::{Asked, CameBack, Dequeue, Enqueue, IsOut, MatchNow, Matcher};
 use super::run::{Row, Run, TaskView};
 use super::supervisor::{Supervisor, Wires};
 use super::{tell, tell_recipient};
 use crate::config::Keep;
+use crate::offer::Spread;
 use crate::store::{Contents, RunRecord};
 use crate::task::{LaunchId, Reminders, Rounds, RunId, State, TaskId};
 
@@ -72,6 +73,8 @@ pub(super) struct Scheduler {
     intended: HashMap<LaunchId, String>,
     /// How many tasks wait for an offer.
     waiting: usize,
+    /// Where those are that constraints compare others with, as far as it is known.
+    spread: Spread,
     market: Market,
     /// Why there is no subscription, when there is none, and since when.
     trouble: Option<(String, Duration)>,
@@ -117,6 +120,7 @@ impl Scheduler {
             reviving: BTreeSet::new(),
             intended: HashMap::new(),
             waiting: 0,
+            spread: Spread::default(),
             market: Market::default(),
             trouble: Some(("it has not answered yet".to_owned(), wires.clock.elapsed())),
             role,
@@ -155,7 +159,7 @@ impl Scheduler {
         if self.waiting > 0 {
             let offers = self.market.take_idle();
             if !offers.is_empty() {
-                tell(&self.matcher, MatchNow(offers));
+                tell(&self.matcher, MatchNow { offers, now: self.wires.clock.now() });
             } else if self.market.wants_revive(now) {
                 self.ask(Request::Revive);
             }
@@ -178,7 +182,7 @@ impl Scheduler {
         self.market.hear_news();
         let asked = |task| {
             let spec = self.task(task)?.spec;
-            Some(Asked { task, wants: spec.resources, priority: spec.policy.priority })
+            Some(Asked { task, wants: spec.demand(task.run), priority: spec.policy.priority })
         };
         let asked = tasks.into_iter().filter_map(asked).collect();
         tell(&self.matcher, Enqueue(asked));
@@ -210,6 +214,30 @@ impl Scheduler {
             row.since = now;
         }
         self.count_waiting(id, before, after);
+        if before.is_out() != after.is_out() {
+            self.see_where(id);
+        }
+    }
+
+    /// Notes where a task is, if constraints compare others with it.
+    pub(super) fn see_where(&mut self, id: TaskId) {
+        let Some(run) = self.runs.get(&id.run) else { return };
+        let Some(TaskView { spec, row, .. }) = run.task(id.number).filter(|task| task.spec.has_peers())
+        else {
+            return;
+        };
+        match row.agent.as_deref().filter(|_| row.state.is_out()) {
+            Some(agent) => {
+                let (demand, agent) = (spec.demand(id.run), agent.to_owned());
+                self.spread.place(id, &demand, &agent);
+                // The matcher has decided it, unless it was in an earlier life.
+                tell(&self.matcher, IsOut { task: id, demand, agent });
+            }
+            None => {
+                self.spread.leave(id);
+                tell(&self.matcher, CameBack(id));
+            }
+        }
     }
 
     /// Something could not be saved: nothing can be promised any more.

@@ -18,7 +18,7 @@ use crate::mesos::{Chunk, Place, SandboxError, SandboxFile};
 use crate::offer::Why;
 use crate::spec::Plan;
 use crate::store::{RunMark, RunRecord, Write};
-use crate::task::{Input, LaunchId, Resources, RunId, State, TaskId};
+use crate::task::{Demand, Input, LaunchId, RunId, State, TaskId};
 
 /// From a submission that cannot be saved to the end of all: time for its answer.
 const LAST_WORDS: Duration = Duration::from_millis(500);
@@ -326,15 +326,15 @@ impl Handler<ListWaiting> for Scheduler {
         let Some(run) = self.runs.get(&id) else { return Vec::new() };
         let offered = self.offered();
         // What asks for the same waits for the same reason.
-        let mut groups: HashMap<Resources, Waiting> = HashMap::new();
+        let mut groups: HashMap<Demand, Waiting> = HashMap::new();
         for TaskView { spec, row, .. } in run.tasks().filter(|task| task.row.state == State::Queued) {
             let waited = now.saturating_sub(row.since);
-            let group = groups.entry(spec.resources).or_insert_with(|| Waiting {
+            let group = groups.entry(spec.demand(id)).or_insert_with_key(|demand| Waiting {
                 block: spec.block.clone(),
                 line: spec.line,
                 waited,
                 tasks: 0,
-                reason: Why::queued(&spec.resources, &offered).to_string(),
+                reason: Why::queued(demand, &offered).to_string(),
             });
             group.tasks += 1;
             if waited > group.waited {

@@ -54,6 +54,7 @@ impl Scheduler {
             match state {
                 State::Launching | State::Running | State::Unreachable | State::Killing => {
                     self.supervise(task);
+                    self.see_where(task);
                     if let Some(attempt) = self.task(task).map(|task| task.row.history.attempt) {
                         self.watch_for_silence(task.launch(attempt), state);
                     }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::super::run::{Run, TaskView};
 use super::Scheduler;
-use crate::offer::{Offered, Other, Since, Why};
+use crate::offer::{Offered, Other, Recent, Since, Why};
 use crate::task::State;
 
 impl Scheduler {
@@ -19,7 +19,8 @@ impl Scheduler {
     /// What the cluster has offered of late.
     pub(super) fn offered(&self) -> Offered<'_> {
         let trouble = self.trouble.as_ref().map(|(why, since)| (why.as_str(), self.since(*since)));
-        let recent = self.market.recent(self.wires.clock.elapsed());
+        let clock = &self.wires.clock;
+        let recent = Recent::new(self.market.recent(clock.elapsed()), &self.spread, clock.now());
         Offered { trouble, role: &self.role, recent, last: self.since(self.market.last_seen()) }
     }
 
@@ -29,7 +30,7 @@ impl Scheduler {
         let agent = row.agent.as_deref().unwrap_or("?");
         let why = match row.state {
             State::Queued => {
-                return Some(format!("line {}, {}", spec.line, Why::queued(&spec.resources, offered)));
+                return Some(format!("line {}, {}", spec.line, Why::queued(&spec.demand(id.run), offered)));
             }
             State::Blocked => Why::Blocks(
                 run.waits_for(id.number)

@@ -95,7 +95,16 @@ pub(crate) fn arguments(
         let most = format!("{}m", mib.max(LEAST_MEMORY));
         arguments.extend([MEMORY, &most, "--memory-swap", &most].map(OsString::from));
     }
-    arguments.extend(["--network", "host", "--user"].map(OsString::from));
+    match &image.bridge {
+        None => arguments.extend(["--network", "host"].map(OsString::from)),
+        Some(ports) => {
+            arguments.extend(["--network", "bridge"].map(OsString::from));
+            for (host, container) in ports {
+                arguments.extend(["--publish".into(), format!("{host}:{container}").into()]);
+            }
+        }
+    }
+    arguments.push("--user".into());
     arguments.push(format!("{}:{}", user.0, user.1).into());
     arguments.push("--mount".into());
     arguments.push(mount(sandbox));
@@ -172,12 +181,25 @@ mod tests {
 
     #[test]
     fn a_task_becomes_one_call_of_docker() {
-        let image = Image { reference: "registry:5000/x:1".into(), pull: false };
+        let image = Image { reference: "registry:5000/x:1".into(), pull: false, bridge: None };
         let executor = Path::new("/s/\"a\",b:c/executors/r.1.1");
         let made = arguments(&work(None), &image, "r.1.1", executor, &executor.join("runs"), (7, 8));
         let text: Vec<_> =
             made.iter().map(|word| word.to_string_lossy()).filter(|word| word != WRAPPER).collect();
         insta::assert_snapshot!(text.join(" | "), @r#"create | --name | borges-r.1.1 | --label | borges.launch=/s/"a",b:c/executors/r.1.1 | --memory | 64m | --memory-swap | 64m | --network | host | --user | 7:8 | --mount | type=bind,"source=/s/""a"",b:c/executors/r.1.1/runs",destination=/mnt/mesos/sandbox | --workdir | /mnt/mesos/sandbox | --env | A=two words | --env | MESOS_SANDBOX=/mnt/mesos/sandbox | --entrypoint | /bin/sh | -- | registry:5000/x:1 | -c | borges | /mnt/mesos/sandbox | /dev/null | python3 | -u | block/body"#);
+    }
+
+    #[test]
+    fn on_the_bridge_ports_are_published() {
+        let bridge = Some(vec![(8080, 80), (8443, 443)]);
+        let image = Image { reference: "x".into(), pull: false, bridge };
+        let place = Path::new("/s");
+        let made = arguments(&work(None), &image, "r.1.1", place, place, (7, 8));
+        let text = made.iter().map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ");
+        assert!(
+            text.contains(" --network bridge --publish 8080:80 --publish 8443:443 --user 7:8 "),
+            "{text}"
+        );
     }
 
     #[test]

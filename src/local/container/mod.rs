@@ -25,7 +25,8 @@ pub(super) use docker::remove;
 pub(super) use standin::run;
 
 use crate::mesos::messages::ContainerInfo;
-use crate::mesos::messages::container_info::{Type, docker_info::Network};
+use crate::mesos::messages::container_info::Type;
+use crate::mesos::messages::container_info::docker_info::{Network, PortMapping};
 
 /// The argument of `borges agent` that makes it a stand-in; the executor's directory follows it.
 pub(super) const STAND_IN: &str = "--container";
@@ -37,6 +38,8 @@ pub(crate) struct Image {
     pub(crate) reference: String,
     /// Asks the registry even when the image is on this machine.
     pub(crate) pull: bool,
+    /// On Docker's bridge, with these ports of the machine mapped to its own; `None` is the machine's network.
+    pub(crate) bridge: Option<Vec<(u16, u16)>>,
 }
 
 impl Image {
@@ -46,9 +49,15 @@ impl Image {
             return Err("the embedded cluster runs containers of type DOCKER only".to_owned());
         }
         let docker = info.docker.ok_or_else(|| "the task's container has no image".to_owned())?;
-        if docker.network() != Network::Host {
-            return Err("the embedded cluster's containers have the network HOST only".to_owned());
-        }
+        let bridge = match docker.network() {
+            Network::Host => None,
+            Network::Bridge => Some(mappings(&docker.port_mappings)?),
+            _ => {
+                return Err(
+                    "the embedded cluster's containers have the network HOST or BRIDGE only".to_owned()
+                );
+            }
+        };
         let more = !info.volumes.is_empty()
             || !docker.parameters.is_empty()
             || docker.privileged()
@@ -60,8 +69,16 @@ impl Image {
         if docker.image.is_empty() || docker.image.starts_with('-') || docker.image.contains('\0') {
             return Err(format!("`{}` is no image", docker.image));
         }
-        Ok(Self { pull: docker.force_pull_image(), reference: docker.image })
+        Ok(Self { pull: docker.force_pull_image(), reference: docker.image, bridge })
     }
+}
+
+/// Pairs of the machine's port and the container's.
+fn mappings(mapped: &[PortMapping]) -> Result<Vec<(u16, u16)>, String> {
+    let pair = |it: &PortMapping| Some((it.host_port.try_into().ok()?, it.container_port.try_into().ok()?));
+    let plain = |it: &&PortMapping| it.protocol.as_deref().is_none_or(|protocol| protocol == "tcp");
+    let pairs: Option<Vec<_>> = mapped.iter().map(|it| Some(it).filter(plain).and_then(pair)).collect();
+    pairs.ok_or_else(|| "the embedded cluster maps ports of TCP only, from 1 to 65535".to_owned())
 }
 
 #[cfg(test)]
@@ -70,7 +87,7 @@ mod tests {
     use crate::mesos::messages::container_info::DockerInfo;
 
     #[test]
-    fn an_image_and_the_hosts_network_is_all_there_is() {
+    fn an_image_and_a_network_is_all_there_is() {
         let docker = |docker: DockerInfo| {
             let info = ContainerInfo {
                 r#type: Type::Docker as i32,
@@ -80,11 +97,20 @@ mod tests {
             Image::of(info)
         };
         let redis = || DockerInfo { image: "redis".into(), ..DockerInfo::default() };
-        assert_eq!(docker(redis()), Ok(Image { reference: "redis".into(), pull: false }));
+        assert_eq!(docker(redis()), Ok(Image { reference: "redis".into(), pull: false, bridge: None }));
+        let port = |host_port| PortMapping { host_port, container_port: 80, protocol: None };
+        let bridged =
+            DockerInfo { network: Some(Network::Bridge as i32), port_mappings: vec![port(8080)], ..redis() };
+        assert_eq!(docker(bridged).unwrap().bridge, Some(vec![(8080, 80)]));
         let pulled = DockerInfo { force_pull_image: Some(true), ..redis() };
         assert!(docker(pulled).is_ok_and(|image| image.pull));
         for wrong in [
-            DockerInfo { network: Some(Network::Bridge as i32), ..redis() },
+            DockerInfo { network: Some(Network::User as i32), ..redis() },
+            DockerInfo {
+                network: Some(Network::Bridge as i32),
+                port_mappings: vec![port(70_000)],
+                ..redis()
+            },
             DockerInfo { privileged: Some(true), ..redis() },
             DockerInfo { image: String::new(), ..redis() },
             DockerInfo { image: "--privileged".into(), ..redis() },

@@ -1,0 +1,89 @@
+//! What an offer says of its agent.
+
+use std::collections::BTreeMap;
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::messages::{Offer, Unavailability};
+use super::resources::attribute_text;
+use crate::offer::{Agent, Window};
+
+/// The agent an offer is of.
+pub fn agent(offer: &Offer) -> Agent {
+    let mut attributes = BTreeMap::new();
+    for attribute in &offer.attributes {
+        attributes.entry(attribute.name.clone()).or_insert_with(|| attribute_text(attribute));
+    }
+    let domain = offer.domain.as_ref().and_then(|domain| domain.fault_domain.as_ref());
+    Agent {
+        id: offer.agent_id.value.clone(),
+        hostname: offer.hostname.clone(),
+        region: domain.map(|domain| domain.region.name.clone()),
+        zone: domain.map(|domain| domain.zone.name.clone()),
+        attributes,
+    }
+}
+
+/// The role an offer is made to; offers to different ones cannot be accepted together.
+pub fn role(offer: &Offer) -> &str {
+    offer.allocation_info.as_ref().map_or("", |info| info.role())
+}
+
+/// When an agent will be away.
+pub fn window(unavailability: &Unavailability) -> Window {
+    let from = Timestamp::from_nanosecond(unavailability.start.nanoseconds.into()).unwrap_or(Timestamp::MAX);
+    let lasts = unavailability.duration.as_ref().map(|lasts| SignedDuration::from_nanos(lasts.nanoseconds));
+    Window { from, until: lasts.map(|lasts| from.saturating_add(lasts).unwrap_or(Timestamp::MAX)) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::mesos::messages::domain_info::FaultDomain;
+    use crate::mesos::messages::domain_info::fault_domain::{RegionInfo, ZoneInfo};
+    use crate::mesos::messages::{AgentId, Attribute, DomainInfo, DurationInfo, TimeInfo, value};
+    use crate::task::Field;
+
+    #[test]
+    fn an_agent_is_read_whole() {
+        let text = |name: &str, value: &str| Attribute {
+            name: name.to_owned(),
+            r#type: value::Type::Text as i32,
+            text: Some(value::Text { value: value.to_owned() }),
+            ..Attribute::default()
+        };
+        let domain = FaultDomain {
+            region: RegionInfo { name: "north".to_owned() },
+            zone: ZoneInfo { name: "n1".to_owned() },
+        };
+        let agent = agent(&Offer {
+            agent_id: AgentId { value: "a".to_owned() },
+            hostname: "h".to_owned(),
+            attributes: vec![text("rack", "1"), text("rack", "2")],
+            domain: Some(DomainInfo { fault_domain: Some(domain) }),
+            ..Offer::default()
+        });
+        let fields = [
+            Field::Hostname,
+            Field::Agent,
+            Field::Region,
+            Field::Zone,
+            Field::Attribute("rack".to_owned()),
+            Field::Attribute("gpu".to_owned()),
+        ];
+        let values: Vec<_> = fields.iter().map(|field| agent.value(field).unwrap_or("-")).collect();
+        assert_eq!(values, ["h", "a", "north", "n1", "1", "-"]);
+    }
+
+    #[test]
+    fn a_window_has_an_end_where_it_says_so() {
+        let start = TimeInfo { nanoseconds: 5_000_000_000 };
+        let window = |duration| window(&Unavailability { start, duration });
+        let second = |second| Timestamp::from_second(second).unwrap();
+        assert_eq!(window(None), Window { from: second(5), until: None });
+        let lasts = DurationInfo { nanoseconds: 2_000_000_000 };
+        assert_eq!(window(Some(lasts)).until, Some(second(7)));
+        let ever = DurationInfo { nanoseconds: i64::MAX };
+        assert_eq!(window(Some(ever)).from, second(5));
+    }
+}

@@ -1,0 +1,306 @@
+//! Rounds one can reckon by hand, and what holds of every round.
+
+use std::collections::HashSet;
+use std::fmt::Write;
+use std::time::Duration;
+
+use proptest::prelude::*;
+use uuid::Uuid;
+
+use super::super::{Reason, Recent};
+use super::*;
+use crate::task::{Constraint, Demand, Field, Operator, Port, RunId, Wishes};
+
+fn run() -> RunId {
+    RunId(Uuid::from_u128(1))
+}
+
+fn amounts(milli_cpus: u64, mem: u64) -> Resources {
+    Resources { milli_cpus, mem, ..Resources::default() }
+}
+
+fn demand(milli_cpus: u64, mem: u64) -> Demand {
+    Demand { amounts: amounts(milli_cpus, mem), ..Demand::default() }
+}
+
+fn offers(sizes: &[(u64, u64)]) -> Vec<Offer> {
+    let named = |(at, &(cpus, mem)): (usize, &(u64, u64))| Offer {
+        ids: vec![format!("o{}", at + 1)],
+        agent: Arc::new(Agent { id: format!("a{}", at + 1), ..Agent::default() }),
+        free: amounts(cpus, mem),
+        ports: Vec::new(),
+        away: None,
+    };
+    sizes.iter().enumerate().map(named).collect()
+}
+
+fn queue(demands: &[Demand]) -> Queue {
+    let mut queue = Queue::default();
+    for (number, demand) in (1..).zip(demands) {
+        queue.push(run().task(number), demand.clone(), 0);
+    }
+    queue
+}
+
+fn sized(sizes: &[(u64, u64)]) -> Queue {
+    queue(&sizes.iter().map(|&(cpus, mem)| demand(cpus, mem)).collect::<Vec<_>>())
+}
+
+fn matched(offers: &[Offer], queue: &Queue) -> Matching {
+    match_offers(offers, queue, &Spread::default(), Timestamp::UNIX_EPOCH)
+}
+
+/// Each demand of which some task was not placed, and why.
+fn unmatched(
+    offers: &[Offer],
+    queue: &Queue,
+    matching: &Matching,
+    out: &Spread,
+) -> Vec<(Arc<Demand>, Reason)> {
+    let (mut left, mut spread) = (queue.clone(), out.clone());
+    for Placement { agent, seats, .. } in &matching.placements {
+        for seat in seats {
+            spread.place(seat.task, queue.demand(seat.task).unwrap(), &agent.id);
+            left.remove(seat.task);
+        }
+    }
+    for offer in offers {
+        spread.see(&offer.agent);
+    }
+    let recent = Recent::new(offers, &spread, Timestamp::UNIX_EPOCH);
+    let mut all: Vec<_> = left.demands().map(|(wants, _)| (wants.clone(), recent.reason(wants))).collect();
+    all.sort_unstable_by_key(|(wants, _)| wants.clone());
+    all
+}
+
+fn written(table: &mut String, name: &str, offers: &[Offer], queue: &Queue, out: &Spread) {
+    let matching = &match_offers(offers, queue, out, Timestamp::UNIX_EPOCH);
+    writeln!(table, "{name}").unwrap();
+    for Placement { offers, seats, .. } in &matching.placements {
+        let tasks: Vec<_> = seats.iter().map(|seat| seat.task.number).collect();
+        write!(table, "  {} takes {tasks:?}", offers.join("+")).unwrap();
+        let ports: Vec<_> = seats.iter().flat_map(|seat| &seat.ports).collect();
+        writeln!(table, "{}", if ports.is_empty() { String::new() } else { format!(" on {ports:?}") })
+            .unwrap();
+    }
+    if !matching.declined.is_empty() {
+        writeln!(table, "  declined {:?}", matching.declined).unwrap();
+    }
+    for (wants, reason) in unmatched(offers, queue, matching, out) {
+        writeln!(table, "  waits: {} ({reason})", wants.amounts).unwrap();
+    }
+}
+
+/// Amounts alone: (what it shows, offers, demands).
+#[test]
+fn table() {
+    type Sizes = &'static [(u64, u64)];
+    let cases: [(&str, Sizes, Sizes); 8] = [
+        ("no offers", &[], &[(1000, 56)]),
+        ("nothing waits", &[(4000, 512)], &[]),
+        ("all fit into one", &[(4000, 512)], &[(1000, 56), (1000, 56)]),
+        ("one is full, the next takes", &[(1000, 56), (1000, 56)], &[(1000, 56), (1000, 56), (1000, 56)]),
+        ("too large blocks nobody", &[(4000, 512)], &[(1000, 4096), (1000, 56)]),
+        ("oldest first", &[(2000, 512)], &[(1500, 64), (1000, 64), (500, 64)]),
+        ("cpu here, mem there", &[(4000, 32), (100, 4096)], &[(1000, 1024)]),
+        ("more cpu than any has", &[(1000, 64), (2000, 64), (500, 64)], &[(2500, 64)]),
+    ];
+    let mut table = String::new();
+    for (name, sizes, demands) in cases {
+        written(&mut table, name, &offers(sizes), &sized(demands), &Spread::default());
+    }
+    insta::assert_snapshot!(table);
+}
+
+/// Three agents in racks 1, 1 and 2, each with room for two tasks and ten ports; the third goes into maintenance
+/// in two hours.
+fn racks() -> Vec<Offer> {
+    let mut offers = offers(&[(2000, 512); 3]);
+    for (offer, rack) in offers.iter_mut().zip(["1", "1", "2"]) {
+        let attributes = [("rack".to_owned(), rack.to_owned())].into();
+        let hostname = offer.agent.id.replace('a', "host");
+        offer.agent = Arc::new(Agent { hostname, attributes, ..Agent::clone(&offer.agent) });
+        offer.ports = vec![(80, 89)];
+    }
+    offers[2].away = Some(Window { from: Timestamp::from_second(7200).unwrap(), until: None });
+    offers
+}
+
+fn wishing(wishes: Wishes) -> Demand {
+    Demand { wishes: Some(Arc::new(wishes)), peers: Some(run()), ..demand(1000, 64) }
+}
+
+fn constrained(field: Field, operator: Operator) -> Demand {
+    wishing(Wishes { constraints: vec![Constraint { field, operator }], ..Wishes::default() })
+}
+
+fn listening(ports: &[u16]) -> Demand {
+    let ports = ports.iter().map(|&host| Port { host, container: 0 }).collect();
+    wishing(Wishes { ports, ..Wishes::default() })
+}
+
+/// What is asked beside amounts: (what it shows, demands).
+#[test]
+fn wishes() {
+    let rack = || Field::Attribute("rack".to_owned());
+    let lasting = |hours: u64| Demand { lasts: Some(Duration::from_secs(hours * 3600)), ..demand(2000, 64) };
+    let cases = [
+        ("each on its own host", vec![constrained(Field::Hostname, Operator::Unique); 4]),
+        ("each in its own rack", vec![constrained(rack(), Operator::Unique); 3]),
+        ("all together", vec![constrained(rack(), Operator::Cluster(None)); 5]),
+        ("in rack 2 alone", vec![constrained(rack(), Operator::Cluster(Some("2".to_owned()))); 3]),
+        ("evenly over racks", vec![constrained(rack(), Operator::GroupBy(None)); 5]),
+        ("one a host at most", vec![constrained(Field::Hostname, Operator::MaxPer(1)); 4]),
+        ("not in rack 1", vec![constrained(rack(), Operator::Unlike("1".to_owned())); 2]),
+        (
+            "no such attribute",
+            vec![constrained(Field::Attribute("gpu".to_owned()), Operator::Like(".*".to_owned()))],
+        ),
+        ("each port once an agent", vec![listening(&[80]); 4]),
+        ("any port", vec![listening(&[0]), listening(&[0, 0])]),
+        ("a port that is not offered", vec![listening(&[90])]),
+        ("more ports than there are", vec![listening(&[0; 11])]),
+        ("maintenance is near", vec![lasting(1), lasting(3), lasting(1), lasting(3), lasting(1)]),
+    ];
+    let mut table = String::new();
+    for (name, demands) in cases {
+        written(&mut table, name, &racks(), &queue(&demands), &Spread::default());
+    }
+    let alone = &racks()[2..];
+    written(&mut table, "maintenance everywhere", alone, &queue(&[lasting(3)]), &Spread::default());
+    insta::assert_snapshot!(table);
+}
+
+/// Tasks that are out already are peers as those of the round are.
+#[test]
+fn who_is_out_is_compared_too() {
+    let wants = constrained(Field::Hostname, Operator::Unique);
+    let mut spread = Spread::default();
+    spread.place(run().task(7), &wants, "a1");
+    spread.place(run().task(8), &wants, "away");
+    let round = |spread: &Spread| {
+        let mut table = String::new();
+        let queue = queue(&[wants.clone(), wants.clone()]);
+        written(&mut table, "round", &racks(), &queue, spread);
+        table
+    };
+    insta::assert_snapshot!(round(&spread), @r#"
+    round
+      declined ["o1", "o2", "o3"]
+      waits: cpu 1, mem 64 (:constraint hostname:UNIQUE: another is on an agent that has offered nothing yet)
+    "#);
+    spread.leave(run().task(8));
+    for offer in racks() {
+        spread.see(&offer.agent);
+    }
+    insta::assert_snapshot!(round(&spread), @r#"
+    round
+      o2 takes [1]
+      o3 takes [2]
+      declined ["o1"]
+    "#);
+}
+
+prop_compose! {
+    fn size()(cpus in 0u64..8, mem in 0u64..8) -> (u64, u64) { (cpus * 500, mem * 32) }
+}
+
+prop_compose! {
+    /// Of all kinds of demands; with few values, so that tasks get into each other's way.
+    fn any_demand()(size in size(), ports in prop::collection::vec(0u16..4, 0..3), kind in 0..8) -> Demand {
+        let rack = || Field::Attribute("rack".to_owned());
+        let (field, operator) = match kind {
+            0 => (Field::Hostname, Operator::Unique),
+            1 => (rack(), Operator::Cluster(None)),
+            2 => (rack(), Operator::GroupBy(Some(2))),
+            3 => (rack(), Operator::MaxPer(2)),
+            4 => (rack(), Operator::Is("1".to_owned())),
+            _ => return demand(size.0, size.1),
+        };
+        let ports = ports.into_iter().map(|host| Port { host, container: 0 }).collect();
+        let constraints = vec![Constraint { field, operator }];
+        Demand { amounts: amounts(size.0, size.1), ..wishing(Wishes { ports, constraints }) }
+    }
+}
+
+proptest! {
+    #[test]
+    fn invariants(
+        sizes in prop::collection::vec(size(), 0..12),
+        demands in prop::collection::vec(size(), 0..40),
+    ) {
+        let (offers, queue) = (offers(&sizes), sized(&demands));
+        let matching = matched(&offers, &queue);
+        let placed = sound(&offers, &queue, &matching)?;
+        let reasons = unmatched(&offers, &queue, &matching, &Spread::default());
+
+        // Whoever waits has a reason, and could not have been added to what is left.
+        for number in 1..=u32::try_from(demands.len()).unwrap() {
+            let task = run().task(number);
+            let wants = queue.demand(task).unwrap();
+            if !placed.contains(&task) {
+                prop_assert!(reasons.iter().any(|(unmatched, _)| unmatched == wants));
+                for offer in &offers {
+                    prop_assert!(
+                        !left(offer, &queue, &matching).hold(&wants.amounts),
+                        "task {} would still fit {:?}", number, offer.ids
+                    );
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn invariants_with_wishes(
+        sizes in prop::collection::vec((size(), 1..4), 0..12),
+        demands in prop::collection::vec(any_demand(), 0..40),
+    ) {
+        let mut offers = offers(&sizes.iter().map(|(size, _): &((u64, u64), i32)| *size).collect::<Vec<_>>());
+        for (offer, (_, rack)) in offers.iter_mut().zip(&sizes) {
+            let attributes = [("rack".to_owned(), rack.to_string())].into();
+            offer.agent = Arc::new(Agent { hostname: offer.agent.id.clone(), attributes, ..Agent::clone(&offer.agent) });
+            offer.ports = vec![(1, 3), (20_000, 20_001)];
+        }
+        let queue = queue(&demands);
+        let matching = matched(&offers, &queue);
+        sound(&offers, &queue, &matching)?;
+        for placement in &matching.placements {
+            let mut ports: Vec<_> = placement.seats.iter().flat_map(|seat| &seat.ports).collect();
+            let all = ports.len();
+            ports.sort_unstable();
+            ports.dedup();
+            prop_assert_eq!(ports.len(), all, "each port once");
+            let unique: Vec<_> = placement.seats.iter().filter_map(|seat| {
+                let wishes = queue.demand(seat.task)?.wishes.as_ref()?;
+                wishes.constraints.iter().any(|it| it.operator == Operator::Unique).then_some(wishes)
+            }).collect();
+            prop_assert_eq!(unique.iter().collect::<HashSet<_>>().len(), unique.len(), "unique on its host");
+        }
+    }
+}
+
+/// What holds of every round; gives the tasks that were placed.
+fn sound(offers: &[Offer], queue: &Queue, matching: &Matching) -> Result<HashSet<TaskId>, TestCaseError> {
+    let taken = matching.placements.iter().flat_map(|placement| placement.offers.clone());
+    let mut answered: Vec<_> = taken.chain(matching.declined.clone()).collect();
+    answered.sort();
+    let mut given: Vec<_> = offers.iter().flat_map(|offer| offer.ids.clone()).collect();
+    given.sort();
+    prop_assert_eq!(answered, given, "each offer is answered once");
+    let seats = || matching.placements.iter().flat_map(|placement| &placement.seats);
+    let placed: HashSet<TaskId> = seats().map(|seat| seat.task).collect();
+    prop_assert_eq!(placed.len(), seats().count(), "no task twice");
+    for offer in offers {
+        left(offer, queue, matching);
+    }
+    prop_assert_eq!(&matched(offers, queue), matching, "same input, same output");
+    Ok(placed)
+}
+
+/// What a round leaves of an offer, which is never less than nothing.
+fn left(offer: &Offer, queue: &Queue, matching: &Matching) -> Resources {
+    let taken = matching.placements.iter().filter(|placement| placement.offers == offer.ids);
+    taken.flat_map(|placement| &placement.seats).fold(offer.free, |free, seat| {
+        free.checked_sub(&queue.demand(seat.task).unwrap().amounts).expect("never more than offered")
+    })
+}

@@ -1,0 +1,95 @@
+//! Where the tasks are that constraints compare others with.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::Agent;
+use crate::task::{Demand, RunId, TaskId, Wishes};
+
+/// A task that is compared with others.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Peer {
+    /// It is on this agent.
+    Known(Arc<Agent>),
+    /// It is on an agent that has offered nothing yet.
+    Unknown,
+}
+
+/// Tasks that are out on agents and have peers: those of their run that ask for the same.
+#[derive(Debug, Default, Clone)]
+pub struct Spread {
+    /// By agent id, as last offered.
+    agents: HashMap<String, Arc<Agent>>,
+    /// The agents of the tasks of each group.
+    groups: HashMap<Group, HashMap<TaskId, String>>,
+    group_of: HashMap<TaskId, Group>,
+}
+
+type Group = (RunId, Arc<Wishes>);
+
+impl Spread {
+    /// An agent is as this offer of it says.
+    pub fn see(&mut self, agent: &Arc<Agent>) {
+        match self.agents.get_mut(&agent.id) {
+            Some(known) if known == agent => {}
+            Some(known) => *known = agent.clone(),
+            None => {
+                self.agents.insert(agent.id.clone(), agent.clone());
+            }
+        }
+    }
+
+    /// A task is out on an agent; one that no constraint compares is not remembered.
+    pub fn place(&mut self, task: TaskId, demand: &Demand, agent: &str) {
+        let Some(group) = group(demand) else { return };
+        self.groups.entry(group.clone()).or_default().insert(task, agent.to_owned());
+        self.group_of.insert(task, group);
+    }
+
+    /// A task is out no longer.
+    pub fn leave(&mut self, task: TaskId) {
+        let Some(group) = self.group_of.remove(&task) else { return };
+        if let Some(tasks) = self.groups.get_mut(&group) {
+            tasks.remove(&task);
+            if tasks.is_empty() {
+                self.groups.remove(&group);
+            }
+        }
+    }
+
+    /// The peers of tasks with this demand.
+    pub fn peers(&self, demand: &Demand) -> Vec<Peer> {
+        let peer = |agent: &String| self.agents.get(agent).cloned().map_or(Peer::Unknown, Peer::Known);
+        let tasks = group(demand).and_then(|group| self.groups.get(&group));
+        tasks.into_iter().flat_map(HashMap::values).map(peer).collect()
+    }
+}
+
+fn group(demand: &Demand) -> Option<Group> {
+    Some((demand.peers?, demand.wishes.clone()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+
+    #[test]
+    fn peers_are_of_one_run_and_one_wish() {
+        let (run, other) = (RunId(Uuid::from_u128(1)), RunId(Uuid::from_u128(2)));
+        let demand = |run| Demand { wishes: Some(Arc::default()), peers: Some(run), ..Demand::default() };
+        let mut spread = Spread::default();
+        spread.place(run.task(1), &demand(run), "a");
+        spread.place(run.task(2), &Demand::default(), "a");
+        spread.place(other.task(1), &demand(other), "a");
+        assert_eq!(spread.peers(&demand(run)), [Peer::Unknown]);
+        let agent = Arc::new(Agent { id: "a".to_owned(), ..Agent::default() });
+        spread.see(&agent);
+        assert_eq!(spread.peers(&demand(run)), [Peer::Known(agent)]);
+        spread.leave(run.task(1));
+        spread.leave(run.task(2));
+        assert_eq!(spread.peers(&demand(run)), []);
+        assert_eq!(spread.peers(&Demand::default()), []);
+    }
+}

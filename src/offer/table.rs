@@ -1,0 +1,140 @@
+//! The offers of a round, what is left of them, and how each demand walks along them.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+
+use super::ports::{self, Ranges};
+use super::shelf::Shelf;
+use super::terms::{Tallies, Terms};
+use super::{Offer, Spread};
+use crate::task::{Demand, Port, Resources, RunId, TaskId, Wishes};
+
+/// The offers of a round.
+pub(super) struct Table<'a> {
+    offers: &'a [Offer],
+    free: Shelf,
+    /// Of those of which some were taken.
+    ports: Vec<Option<Ranges>>,
+    /// Some agent will be away for maintenance.
+    windows: bool,
+    now: Timestamp,
+    spread: &'a Spread,
+    walks: Vec<Walk<'a>>,
+    place_of_walk: HashMap<&'a Arc<Demand>, usize>,
+    /// Where the tasks are that constraints compare; by who is compared with whom.
+    peers: Vec<Tallies>,
+    place_of_peers: HashMap<Peers<'a>, usize>,
+    /// The first offer that may have room for anything.
+    room: usize,
+}
+
+/// Those who are compared: tasks of one run, where it is compared at all, with the same wishes.
+type Peers<'a> = (Option<RunId>, Option<&'a Arc<Wishes>>);
+
+/// A demand on its way along the offers.
+struct Walk<'a> {
+    wants: &'a Demand,
+    /// The first offer that may suit it still; `None` when none does.
+    offer: Option<usize>,
+    /// Only of a demand to which not only amounts matter; and which peers are its own.
+    terms: Option<(Terms<'a>, usize)>,
+}
+
+impl<'a> Table<'a> {
+    pub(super) fn new(offers: &'a [Offer], spread: &'a Spread, now: Timestamp) -> Self {
+        Self {
+            offers,
+            free: Shelf::new(offers.iter().map(|offer| offer.free).collect()),
+            ports: vec![None; offers.len()],
+            windows: offers.iter().any(|offer| offer.away.is_some()),
+            now,
+            spread,
+            walks: Vec::new(),
+            place_of_walk: HashMap::new(),
+            peers: Vec::new(),
+            place_of_peers: HashMap::new(),
+            room: 0,
+        }
+    }
+
+    /// Whether some offer has room for these amounts; once not, never again.
+    pub(super) fn has_room(&mut self, least: &Resources) -> bool {
+        self.room = self.free.first(self.room, least).unwrap_or(self.offers.len());
+        self.room < self.offers.len()
+    }
+
+    /// The walk of a demand, which all its tasks make together.
+    pub(super) fn walk(&mut self, wants: &'a Arc<Demand>) -> usize {
+        if let Some(&walk) = self.place_of_walk.get(wants) {
+            return walk;
+        }
+        let constraints = wants.wishes.as_ref().map(|wishes| wishes.constraints.as_slice());
+        let is_picky = constraints.is_some() || self.windows;
+        let terms = is_picky.then(|| {
+            let with_room = self.offers.iter().filter(|offer| offer.free.hold(&wants.amounts));
+            let agents = with_room.map(|offer| &offer.agent);
+            (Terms::new(constraints.unwrap_or_default(), &agents), self.peers_of(wants))
+        });
+        self.walks.push(Walk { wants, offer: Some(0), terms });
+        self.place_of_walk.insert(wants, self.walks.len() - 1);
+        self.walks.len() - 1
+    }
+
+    /// Takes what a task wants from the first offer that suits it; says which, and which ports are its own.
+    pub(super) fn place(&mut self, walk: usize, task: TaskId) -> Option<(usize, Vec<u16>)> {
+        let walk = &mut self.walks[walk];
+        let amounts = &walk.wants.amounts;
+        let from = walk.offer.take()?;
+        let Some((terms, peers)) = &walk.terms else {
+            walk.offer = self.free.first(from, amounts);
+            return walk.offer.filter(|&at| self.free.take(at, amounts)).map(|at| (at, Vec::new()));
+        };
+        let peers = &mut self.peers[*peers];
+        let wanted = walk.wants.wishes.as_ref().map_or(&[][..], |wishes| &wishes.ports);
+        let mut at = if terms.may_relent() { 0 } else { from };
+        loop {
+            at = self.free.first(at, amounts)?;
+            let Offer { agent, away, ports, .. } = &self.offers[at];
+            let is_away = away.is_some_and(|away| away.begins_before(walk.wants.lasts, self.now));
+            if !is_away
+                && terms.refuse(agent, peers).is_none()
+                && let Some(taken) = take_ports(&mut self.ports[at], ports, wanted, task)
+                && self.free.take(at, amounts)
+            {
+                terms.place(agent, peers);
+                walk.offer = Some(at);
+                return Some((at, taken));
+            }
+            at += 1;
+        }
+    }
+
+    /// Which of `peers` are a demand's own.
+    fn peers_of(&mut self, wants: &'a Demand) -> usize {
+        match self.place_of_peers.entry((wants.peers, wants.wishes.as_ref())) {
+            Entry::Occupied(known) => *known.get(),
+            Entry::Vacant(place) => {
+                let constraints = wants.wishes.as_ref().map_or(&[][..], |wishes| &wishes.constraints);
+                self.peers.push(Tallies::new(constraints, &self.spread.peers(wants)));
+                *place.insert(self.peers.len() - 1)
+            }
+        }
+    }
+}
+
+/// Takes ports of an offer, if they are all there.
+fn take_ports(left: &mut Option<Ranges>, all: &Ranges, wanted: &[Port], task: TaskId) -> Option<Vec<u16>> {
+    if wanted.is_empty() {
+        return Some(Vec::new());
+    }
+    ports::take(left.get_or_insert_with(|| all.clone()), wanted, seed(task))
+}
+
+/// Where a task's search for any port begins: two strangers on one machine should seldom begin alike.
+fn seed(task: TaskId) -> u64 {
+    let (high, low) = task.run.0.as_u64_pair();
+    (high ^ low).wrapping_add(u64::from(task.number))
+}
