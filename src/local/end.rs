@@ -1,15 +1,15 @@
 //! The end of a block's process: seen, noted, and only then reaped.
 
-use std::fs::{self, File};
-use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::fs;
+use std::io;
 use std::path::Path;
 
 use nix::errno::Errno;
 use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
-use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group};
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions};
 
 use super::exit::Exit;
+use super::system;
 
 /// What waiting for a child says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,6 +24,10 @@ pub(crate) enum Waited {
 
 /// Looks for a child that has ended, without reaping it; waits for one if `block` is set.
 pub(crate) fn wait(block: bool) -> io::Result<Waited> {
+    #[cfg(test)]
+    if let Some(waited) = super::trial::wait() {
+        return Ok(waited);
+    }
     let mut flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT;
     if !block {
         flags |= WaitPidFlag::WNOHANG;
@@ -72,7 +76,7 @@ pub(crate) fn children(of: Pid) -> io::Result<Vec<Pid>> {
 
 /// Reaps an ended child: its id may be somebody else's from now on.
 pub(crate) fn reap(pid: Pid) {
-    if let Err(error) = rustix::process::waitid(WaitId::Pid(pid), WaitIdOptions::EXITED) {
+    if let Err(error) = system::reap(pid) {
         log::warn!("process {} cannot be reaped: {error}", pid.as_raw_nonzero());
     }
 }
@@ -80,17 +84,13 @@ pub(crate) fn reap(pid: Pid) {
 /// Kills what a block left behind in its process group; call it while the block's zombie holds the id.
 pub(crate) fn kill_rest(pid: Pid) {
     // Nothing left, or not ours to kill: both are fine.
-    let _ = kill_process_group(pid, Signal::KILL);
+    let _ = system::signal_group(pid, Signal::KILL);
 }
 
 /// Writes `block/exit` whole.
 pub(crate) fn write_exit(sandbox: &Path, exit: Exit) -> io::Result<()> {
     let Some(code) = exit.code() else { return Ok(()) };
-    let block = sandbox.join("block");
-    let unfinished = block.join(".exit");
-    let mut file = File::options().write(true).create(true).truncate(true).mode(0o644).open(&unfinished)?;
-    file.write_all(format!("{code}\n").as_bytes())?;
-    fs::rename(&unfinished, block.join("exit"))
+    system::put(&sandbox.join("block/exit"), format!("{code}\n").as_bytes())
 }
 
 /// Reads `block/exit`.

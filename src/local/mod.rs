@@ -16,7 +16,9 @@
 //! | `layout` | where things lie |
 //! | `limits` | memory that is enforced, output that is bounded |
 //! | `stopped` | the note why a block was told to end |
-//! | `agent` | the shell around the state machine |
+//! | `agent` | the shell around the state machine: its sockets |
+//! | `hands` | all of the agent but those |
+//! | `system` | the one door to files that are written, and to processes |
 //! | `connection` | one client, seen from the agent |
 //! | `processes` | blocks: started, signalled, ended |
 //! | `container` | blocks in containers, through Docker |
@@ -34,6 +36,7 @@ mod connection;
 mod container;
 mod end;
 mod exit;
+mod hands;
 mod layout;
 mod limits;
 mod options;
@@ -44,7 +47,10 @@ mod sandbox;
 mod start;
 mod state;
 mod stopped;
+mod system;
 mod table;
+#[cfg(test)]
+pub(crate) mod trial;
 mod work;
 
 use std::ffi::OsString;

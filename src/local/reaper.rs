@@ -7,20 +7,22 @@ use std::collections::HashMap;
 use std::fs::File;
 use std::io;
 use std::os::unix::process::CommandExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 
-use rustix::process::{Pid, getpid, getsid, set_child_subreaper, setsid};
+use rustix::process::{Pid, getpid, set_child_subreaper, setsid};
 
 use super::container;
 use super::container::notes::{self, Order};
 use super::end::{self, Waited};
+use super::exit::Exit;
 use super::layout::{Layout, sandbox_in};
 use super::limits::{self, Groups};
 use super::options::{AgentOptions, Role};
-use super::processes::is_block;
+use super::processes::{is_block, never_started};
 use super::state::Stop;
 use super::stopped;
+use super::system;
 use super::table::{self, Row, STARTING};
 
 /// Starts the agent and outlives it.
@@ -32,44 +34,21 @@ pub(crate) fn run(options: &AgentOptions) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    let layout = Layout::new(&options.directory);
-    let path = layout.tables().join(getpid().as_raw_nonzero().to_string());
-    let mut rows: Option<HashMap<i32, Row>> = None;
-    let mut groups = None;
+    let session = system::session().unwrap_or_else(|_| getpid());
+    let mut heir = Heir::new(Layout::new(&options.directory), session, None);
     loop {
         match end::wait(true) {
             Ok(Waited::Ended(pid, exit)) if pid == agent => {
                 log::info!("the agent {exit}");
-                groups = Groups::find().ok();
+                heir.groups = Groups::find().ok();
                 end::reap(pid);
                 if options.end_with_client {
                     end::sweep();
-                    let rows = read(&path);
-                    container::remove(&open(&layout, rows.values()));
-                    for row in rows.values() {
-                        settle(row, groups.as_ref(), &layout.executor(&row.framework, &row.launch));
-                    }
+                    heir.end_all();
                 }
             }
-            Ok(Waited::Ended(pid, exit)) => {
-                // Ours only since the agent is dead: the table is its last word.
-                let rows = rows.get_or_insert_with(|| read(&path));
-                // One that the agent did not live to note is the one it had announced.
-                let announced =
-                    || rows.get(&STARTING).filter(|_| getsid(None).is_ok_and(|own| is_block(pid, own)));
-                if let Some(row) = rows.get(&pid.as_raw_nonzero().get()).or_else(announced) {
-                    end::kill_rest(pid);
-                    let executor = layout.executor(&row.framework, &row.launch);
-                    settle(row, groups.as_ref(), &executor);
-                    // Who stands in for a container notes its end itself.
-                    if !notes::is_container(&executor)
-                        && let Err(error) = end::write_exit(&sandbox_in(executor), exit)
-                    {
-                        log::error!("the exit code of `{}` is not kept: {error}", row.launch);
-                    }
-                }
-                end::reap(pid);
-            }
+            // Ours only since the agent is dead.
+            Ok(Waited::Ended(pid, exit)) => heir.ended(pid, exit),
             Ok(Waited::Alive) => {}
             Ok(Waited::Childless) => break,
             Err(error) => {
@@ -78,11 +57,86 @@ pub(crate) fn run(options: &AgentOptions) -> ExitCode {
             }
         }
     }
-    // A container without its stand-in is for the next agent to take up, which knows it from the table.
-    if options.end_with_client || open(&layout, rows.unwrap_or_default().values()).is_empty() {
-        let _ = std::fs::remove_file(path);
-    }
+    heir.leave(options.end_with_client);
     ExitCode::SUCCESS
+}
+
+/// Who has a dead agent's blocks.
+pub(super) struct Heir {
+    layout: Layout,
+    /// Its own session, which is the blocks'.
+    session: Pid,
+    /// The dead agent's table: its last word. Read when the first block ends.
+    rows: Option<HashMap<i32, Row>>,
+    groups: Option<Groups>,
+}
+
+impl Heir {
+    pub(super) fn new(layout: Layout, session: Pid, groups: Option<Groups>) -> Self {
+        Self { layout, session, rows: None, groups }
+    }
+
+    fn path(&self) -> PathBuf {
+        self.layout.tables().join(self.session.as_raw_nonzero().to_string())
+    }
+
+    fn rows(&mut self) -> &HashMap<i32, Row> {
+        let path = self.path();
+        self.rows.get_or_insert_with(|| read(&path))
+    }
+
+    /// A block, or what it has left, has ended: noted, then reaped.
+    pub(super) fn ended(&mut self, pid: Pid, exit: Exit) {
+        let session = self.session;
+        let rows = self.rows();
+        // One that the agent did not live to note is the one it had announced.
+        let announced = || rows.get(&STARTING).filter(|_| is_block(pid, session));
+        if let Some(row) = rows.get(&pid.as_raw_nonzero().get()).or_else(announced).cloned() {
+            end::kill_rest(pid);
+            let executor = self.layout.executor(&row.framework, &row.launch);
+            self.settle(&row, &executor);
+            // Who stands in for a container notes its end itself.
+            if !notes::is_container(&executor)
+                && let Err(error) = end::write_exit(&sandbox_in(executor), exit)
+            {
+                log::error!("the exit code of `{}` is not kept: {error}", row.launch);
+            }
+        }
+        end::reap(pid);
+    }
+
+    /// Everything was killed: what is left of it goes, too.
+    fn end_all(&mut self) {
+        let rows: Vec<Row> = self.rows().values().cloned().collect();
+        container::remove(&open(&self.layout, rows.iter()));
+        for row in rows {
+            self.settle(&row, &self.layout.executor(&row.framework, &row.launch));
+        }
+    }
+
+    /// Nothing is left to be seen to: the table goes.
+    pub(super) fn leave(mut self, all: bool) {
+        // Whatever ended was seen to.
+        if let Some(row) = self.rows().get(&STARTING).cloned() {
+            never_started(&self.layout.executor(&row.framework, &row.launch));
+        }
+        // A container without its stand-in is for the next agent to take up, which knows it from the table.
+        if all || self.rows.take().is_none_or(|rows| open(&self.layout, rows.values()).is_empty()) {
+            let _ = system::remove(&self.path());
+        }
+    }
+
+    /// Sees to what an ended block has used, as the agent would.
+    fn settle(&self, row: &Row, executor: &Path) {
+        let groups = self.groups.as_ref().filter(|_| row.limits.memory.is_some());
+        let group = groups.map(|groups| groups.of(&row.launch));
+        let (excess, _left) = limits::settle(row.limits, group, &sandbox_in(executor.to_owned()));
+        if let Some(excess) = excess
+            && let Err(error) = stopped::write(executor, Stop::Exceeded(excess))
+        {
+            log::error!("it is not kept why `{}` has ended: {error}", row.launch);
+        }
+    }
 }
 
 /// The agent's table, by process.
@@ -101,17 +155,6 @@ fn open<'a>(layout: &Layout, rows: impl Iterator<Item = &'a Row>) -> Vec<String>
     let executors = rows.map(|row| layout.executor(&row.framework, &row.launch));
     let open = executors.filter(|executor| notes::is_open(executor));
     open.filter_map(|executor| Some(Order::read(&executor)?.name)).collect()
-}
-
-/// Sees to what an ended block has used, as the agent would.
-fn settle(row: &Row, groups: Option<&Groups>, executor: &Path) {
-    let group = groups.filter(|_| row.limits.memory.is_some()).map(|groups| groups.of(&row.launch));
-    let (excess, _left) = limits::settle(row.limits, group, &sandbox_in(executor.to_owned()));
-    if let Some(excess) = excess
-        && let Err(error) = stopped::write(executor, Stop::Exceeded(excess))
-    {
-        log::error!("it is not kept why `{}` has ended: {error}", row.launch);
-    }
 }
 
 fn start(options: &AgentOptions) -> io::Result<Pid> {

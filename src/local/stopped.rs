@@ -7,6 +7,7 @@ use std::path::Path;
 use super::layout::stopped_in;
 use super::limits::Excess;
 use super::state::Stop;
+use super::system;
 
 const KILLED: &str = "killed";
 const OVERRUN: &str = "overrun";
@@ -22,7 +23,8 @@ pub(crate) fn write(executor: &Path, stop: Stop) -> io::Result<()> {
         Stop::Overrun => OVERRUN.to_owned(),
         Stop::Exceeded(excess) => excess.note(),
     };
-    fs::write(file, word + "\n")
+    // Half a note would be another one.
+    system::put(&file, (word + "\n").as_bytes())
 }
 
 /// Reads the note, if there is one.

@@ -5,12 +5,12 @@
 //! the machine. A row is text: numbers, framework and launch, limits, ports, with tabs between.
 
 use std::collections::HashMap;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::io;
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::limits::Limits;
+use super::system;
 use crate::mesos::resources::Quantities;
 
 /// A row fits; ids have at most 255 bytes each.
@@ -40,6 +40,7 @@ pub(crate) const STARTING: i32 = 0;
 /// A table that is being written.
 #[derive(Debug)]
 pub(crate) struct Table {
+    path: PathBuf,
     file: File,
     empty: Vec<u32>,
     slots: u32,
@@ -49,9 +50,9 @@ pub(crate) struct Table {
 impl Table {
     /// Makes an empty table, in place of any that lies there.
     pub(crate) fn create(path: &Path, head: &Head) -> io::Result<Self> {
-        let file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
-        file.write_all_at(format!("{}\t{}\n", head.boot, head.session).as_bytes(), 0)?;
-        Ok(Self { file, empty: Vec::new(), slots: 1, row: String::new() })
+        let file = system::make_file(File::options().write(true).create(true).truncate(true), 0o600, path)?;
+        system::write_at(&file, path, format!("{}\t{}\n", head.boot, head.session).as_bytes(), 0)?;
+        Ok(Self { path: path.to_owned(), file, empty: Vec::new(), slots: 1, row: String::new() })
     }
 
     /// Writes a row; the slot it is in.
@@ -82,13 +83,13 @@ impl Table {
             }
         }
         row.push('\n');
-        self.file.write_all_at(row.as_bytes(), u64::from(slot) * SLOT as u64)
+        system::write_at(&self.file, &self.path, row.as_bytes(), u64::from(slot) * SLOT as u64)
     }
 
     /// Empties a slot.
     pub(crate) fn clear(&mut self, slot: u32) -> io::Result<()> {
         self.empty.push(slot);
-        self.file.write_all_at(b"\n", u64::from(slot) * SLOT as u64)
+        system::write_at(&self.file, &self.path, b"\n", u64::from(slot) * SLOT as u64)
     }
 }
 

@@ -429,7 +429,7 @@ impl Cluster {
             End::Exit(0) => TaskState::Finished,
             End::Exit(_) | End::ClustersDoing => TaskState::Failed,
             End::Refused => TaskState::Error,
-            End::Killed | End::Vanished => TaskState::Killed,
+            End::Killed | End::Vanished | End::NotStarted => TaskState::Killed,
         };
         self.update(id, state);
     }

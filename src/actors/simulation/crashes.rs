@@ -5,7 +5,7 @@ use super::disk::{Fuse, Wrong};
 use super::world::World;
 
 /// Thirty blocks with edges, failures and tries.
-fn document() -> String {
+pub(super) fn document() -> String {
     let block = |number: u32| {
         let arguments = match number % 6 {
             1 => " :retry 2".to_owned(),
@@ -54,7 +54,7 @@ fn at_every_operation_a_life_may_end() {
 }
 
 /// How many of each kind of operation there are.
-fn kinds(names: &[String]) -> String {
+pub(super) fn kinds(names: &[String]) -> String {
     let mut kinds = std::collections::BTreeMap::<&str, u32>::new();
     for name in names {
         *kinds.entry(name.split(' ').next().unwrap_or_default()).or_default() += 1;

@@ -29,6 +29,8 @@ pub(super) enum End {
     Killed,
     /// With its machine.
     Vanished,
+    /// Before it began: its machine could not start it.
+    NotStarted,
 }
 
 #[derive(Debug)]
@@ -137,6 +139,11 @@ impl Ledger {
         meant
     }
 
+    /// A launch that is accepted now is to end like this.
+    pub(super) fn is_meant(&mut self, id: &str, meant: End) {
+        self.launches.insert(id.parse().unwrap(), Truth { meant, started: None, ended: None });
+    }
+
     /// How long it runs.
     pub(super) fn runs_for(&mut self, id: &str, rng: &mut fastrand::Rng) -> Duration {
         let launch: LaunchId = id.parse().unwrap();
@@ -205,7 +212,7 @@ impl Ledger {
         match self.end(id)? {
             End::Exit(code) => Some(format!("{code}\n")),
             End::Killed => Some("143\n".to_owned()),
-            End::Refused | End::ClustersDoing | End::Vanished => None,
+            End::Refused | End::ClustersDoing | End::Vanished | End::NotStarted => None,
         }
     }
 
@@ -348,7 +355,7 @@ impl Ledger {
             .collect();
         let own = |end: &End| match (end, spec.policy.ensure) {
             (End::Exit(0), Ensure::Finishes) => false,
-            (End::Exit(_), _) => true,
+            (End::Exit(_) | End::NotStarted, _) => true,
             _ => false,
         };
         let own_failures = tries.iter().filter(|(_, end)| own(end)).count();
@@ -369,8 +376,14 @@ impl Ledger {
                     Tries::Times(tries) => own_failures > tries as usize,
                     Tries::Unlimited => false,
                 };
-                let not_again = matches!(last, Some(End::Exit(code))
-                    if !spec.policy.retry_on.is_empty() && !spec.policy.retry_on.contains(&code));
+                let not_again = match last {
+                    Some(End::Exit(code)) => {
+                        !spec.policy.retry_on.is_empty() && !spec.policy.retry_on.contains(&code)
+                    }
+                    // It has no code.
+                    Some(End::NotStarted) => !spec.policy.retry_on.is_empty(),
+                    _ => false,
+                };
                 let given_up = spec.policy.on_partition == OnPartition::Fail;
                 if !(spent || not_again || refused || given_up) {
                     wrong.push("it had tries left".to_owned());

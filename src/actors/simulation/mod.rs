@@ -6,6 +6,7 @@
 //! ```text
 //! BORGES_SEED=17 cargo test --lib simulation::replay -- --nocapture    tells that seed's whole story
 //! BORGES_SEEDS=1000 cargo test --lib simulation::seeds                  as many as that, from BORGES_FIRST on
+//! BORGES_EACH=1 cargo test --lib simulation::embedded                   the agent at every operation, not at some
 //! ```
 //!
 //! | file | |
@@ -14,11 +15,13 @@
 //! | `cluster` | agents and a master that behave as Mesos may |
 //! | `disk` | what survives, and the fuse that ends a life at a chosen moment |
 //! | `ledger` | what truly happened, and what must be true of it |
+//! | `embedded` | the same run on the embedded cluster, whose agent dies at each of its operations |
 //! | `crashes` | the same scripted run, ended at each of its operations |
 
 mod cluster;
 mod crashes;
 mod disk;
+mod embedded;
 mod ledger;
 mod world;
 

@@ -177,13 +177,7 @@ impl World {
 
     /// One life of the server.
     fn live(&mut self, fuse: &Arc<Fuse>, dies: Option<Duration>, limit: Duration) -> Over {
-        let system = actix::System::with_tokio_rt(|| {
-            tokio::runtime::Builder::new_current_thread()
-                .enable_time()
-                .start_paused(true)
-                .build()
-                .expect("a runtime")
-        });
+        let system = soon();
         let seed = self.rng.u64(..);
         system.block_on(async {
             let began = self.cluster.borrow().now;
@@ -235,6 +229,17 @@ impl World {
             }
         })
     }
+}
+
+/// A system in which nobody waits: time jumps to where something happens.
+pub(super) fn soon() -> actix::SystemRunner {
+    actix::System::with_tokio_rt(|| {
+        tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .start_paused(true)
+            .build()
+            .expect("a runtime")
+    })
 }
 
 /// The time of a life within that of the world.
@@ -408,13 +413,13 @@ impl Sandbox for Wall {
 }
 
 /// The launches of an ACCEPT, and their agents.
-fn launches(call: &Call) -> Vec<(String, String)> {
+pub(super) fn launches(call: &Call) -> Vec<(String, String)> {
     let accept = call.accept.as_ref().expect("it is one");
     let tasks = accept.operations.iter().flat_map(|o| o.launch.iter().flat_map(|l| &l.task_infos));
     tasks.map(|task| (task.task_id.value.clone(), task.agent_id.value.clone())).collect()
 }
 
-fn words(call: &Call) -> String {
+pub(super) fn words(call: &Call) -> String {
     let kind = Type::try_from(call.r#type.unwrap_or_default()).expect("a kind").as_str_name().to_lowercase();
     let about: Vec<String> = match (&call.accept, &call.acknowledge, &call.kill, &call.reconcile) {
         (Some(_), ..) => launches(call).into_iter().map(|(launch, _)| launch).collect(),

@@ -9,15 +9,15 @@
 //! The exit code is in the sandbox, as every block's.
 
 use std::ffi::OsString;
-use std::fs::{self, OpenOptions};
-use std::io::{self, Write};
+use std::fs::{self, File};
+use std::io;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use super::create;
 use crate::local::end;
 use crate::local::layout::sandbox_in;
+use crate::local::system;
 
 const CONTAINER: &str = "container";
 const STARTED: &str = "started";
@@ -50,9 +50,9 @@ impl Order {
             bytes.extend_from_slice(word);
             bytes.push(0);
         }
-        let mut file =
-            OpenOptions::new().write(true).create_new(true).mode(0o600).open(executor.join(CONTAINER))?;
-        file.write_all(&bytes)
+        let path = executor.join(CONTAINER);
+        let mut file = system::make_file(File::options().write(true).create_new(true), 0o600, &path)?;
+        system::write(&mut file, &path, &bytes)
     }
 
     /// Reads the order of a launch; `None` when it is no container's, or was not written to its end.
@@ -92,7 +92,7 @@ pub(crate) fn has_started(executor: &Path) -> bool {
 
 /// Notes that the container runs.
 pub(super) fn write_started(executor: &Path) -> io::Result<()> {
-    fs::write(executor.join(STARTED), "")
+    system::put(&executor.join(STARTED), b"")
 }
 
 /// Why a launch did not end as a block does, and the exit code that it counts as, if any.
@@ -104,10 +104,8 @@ pub(crate) fn trouble(executor: &Path) -> Option<(Option<i32>, String)> {
 
 /// Notes why a launch did not end as a block does, whole.
 pub(super) fn write_trouble(executor: &Path, code: Option<i32>, message: &str) -> io::Result<()> {
-    let unfinished = executor.join(".trouble");
     let code = code.map_or_else(|| "-".to_owned(), |code| code.to_string());
-    fs::write(&unfinished, format!("{code}\n{message}"))?;
-    fs::rename(unfinished, executor.join(TROUBLE))
+    system::put(&executor.join(TROUBLE), format!("{code}\n{message}").as_bytes())
 }
 
 #[cfg(test)]

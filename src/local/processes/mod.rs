@@ -20,17 +20,17 @@ mod trouble;
 
 use std::collections::{BTreeSet, HashMap};
 use std::ffi::OsString;
-use std::fs::{self, DirBuilder, File};
-use std::io::{self, ErrorKind, Write};
-use std::os::unix::fs::DirBuilderExt;
+use std::fs::File;
+use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Duration;
 
-use rustix::process::{Pid, Signal, getpgid, getsid, kill_process_group};
+use rustix::process::{Pid, Signal};
 
 pub(crate) use self::ends::{Ended, How};
 use self::orphans::Orphan;
+pub(crate) use self::past::never_started;
 use self::trouble::{Trouble, failed, words};
 use super::end;
 use super::exit::Exit;
@@ -39,6 +39,7 @@ use super::limits::{Group, Groups, Limits, Streams};
 use super::program::Programs;
 use super::state::{Force, Launch, Started, Stop};
 use super::stopped;
+use super::system;
 use super::table::{self, Head, Row, STARTING, Table};
 
 /// The variables that a block has from the agent where it is not given others.
@@ -105,12 +106,12 @@ enum Origin {
 }
 
 impl Processes {
-    /// Starts with no process, and a table in place of any of the same session.
-    pub(crate) fn new(layout: Layout) -> io::Result<Self> {
-        let session = getsid(None)?.as_raw_nonzero().get();
-        DirBuilder::new().recursive(true).mode(0o700).create(layout.tables())?;
+    /// Starts with no process, and a table in place of any of the same session; `groups` is where control groups can
+    /// be made.
+    pub(crate) fn new(layout: Layout, groups: Option<Groups>) -> io::Result<Self> {
+        let session = system::session()?.as_raw_nonzero().get();
+        system::make_directories(&layout.tables(), 0o700)?;
         // Before one of them is replaced by ours.
-        let groups = Groups::find().inspect_err(|why| log::warn!("memory is not enforced: {why}")).ok();
         let (orphans, mut spent) = orphans::find(&layout, groups.as_ref());
         let path = layout.tables().join(session.to_string());
         spent.retain(|table| *table != path);
@@ -191,8 +192,10 @@ impl Processes {
                 }
                 let sandbox = sandbox_in(executor);
                 // Where its output would be, for who looks there first.
-                let said = File::options().append(true).open(sandbox.join("block/stderr"));
-                let _ = said.and_then(|mut file| writeln!(file, "borges: {message}"));
+                let stderr = sandbox.join(STDERR);
+                let said = File::options().append(true).open(&stderr);
+                let words = format!("borges: {message}\n");
+                let _ = said.and_then(|mut file| system::write(&mut file, &stderr, words.as_bytes()));
                 if let Some(code) = exit
                     && let Err(error) = end::write_exit(&sandbox, Exit::Code(code))
                 {
@@ -224,16 +227,15 @@ impl Processes {
 
     /// Makes a launch's directories; false when they were made before.
     fn claim(&mut self, launch: &Launch, executor: &Path) -> io::Result<bool> {
-        let directory = DirBuilder::new();
         if self.made.as_ref() != Some(&launch.framework) {
-            fs::create_dir_all(self.layout.executors(&launch.framework))?;
+            system::make_directories(&self.layout.executors(&launch.framework), 0o777)?;
             self.made = Some(launch.framework.clone());
         }
-        let claimed = directory.create(executor).or_else(|error| match error.kind() {
+        let claimed = system::make_directory(executor).or_else(|error| match error.kind() {
             // Somebody cleaned up.
             ErrorKind::NotFound => {
-                fs::create_dir_all(self.layout.executors(&launch.framework))?;
-                directory.create(executor)
+                system::make_directories(&self.layout.executors(&launch.framework), 0o777)?;
+                system::make_directory(executor)
             }
             _ => Err(error),
         });
@@ -244,7 +246,7 @@ impl Processes {
         let mut path = executor.to_owned();
         for name in ["runs", "latest", "block"] {
             path.push(name);
-            directory.create(&path)?;
+            system::make_directory(&path)?;
         }
         Ok(true)
     }
@@ -265,7 +267,7 @@ impl Processes {
             Force::End => &[Signal::KILL],
         };
         for signal in signals {
-            if let Err(error) = kill_process_group(block.pid, *signal) {
+            if let Err(error) = system::signal_group(block.pid, *signal) {
                 log::debug!("process group {} takes no signal: {error}", block.pid.as_raw_nonzero());
             }
         }
@@ -293,5 +295,5 @@ fn written<T>(result: io::Result<T>) -> Option<T> {
 
 /// Whether a process leads a group in the session of a reaper: only a block of that one's does.
 pub(super) fn is_block(pid: Pid, session: Pid) -> bool {
-    getpgid(Some(pid)).is_ok_and(|group| group == pid) && getsid(Some(pid)).is_ok_and(|it| it == session)
+    system::leads_group(pid) && system::session_of(pid) == Some(session)
 }

@@ -3,13 +3,15 @@
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use rustix::process::{Pid, getsid};
+use rustix::process::Pid;
 
-use super::{Block, Origin, Processes, is_block, written};
+use super::{Block, Origin, Processes, is_block, never_started, written};
 use crate::local::container::notes;
 use crate::local::layout::{Layout, sandbox_in};
 use crate::local::limits::{Groups, Streams};
+use crate::local::system;
 use crate::local::table::{self, Row, STARTING};
 
 /// A block that is to be taken over.
@@ -32,7 +34,7 @@ pub(crate) enum Hold {
 
 /// The blocks that earlier agents left, and the tables that are done with once these are taken over.
 pub(super) fn find(layout: &Layout, groups: Option<&Groups>) -> (Vec<Orphan>, Vec<PathBuf>) {
-    let own = getsid(None).ok();
+    let own = system::session().ok();
     let boot = table::boot();
     let (mut found, mut spent) = (Vec::new(), Vec::new());
     let Ok(tables) = fs::read_dir(layout.tables()) else { return (found, spent) };
@@ -46,8 +48,11 @@ pub(super) fn find(layout: &Layout, groups: Option<&Groups>) -> (Vec<Orphan>, Ve
         for mut row in rows.into_values() {
             let executor = layout.executor(&row.framework, &row.launch);
             if row.pid == STARTING && here {
-                row.pid = seek(&sandbox_in(executor.clone()), session)
-                    .map_or(STARTING, |pid| pid.as_raw_nonzero().get());
+                match seek(&sandbox_in(executor.clone()), session) {
+                    Some(pid) => row.pid = pid.as_raw_nonzero().get(),
+                    None if all_are_known(session) => never_started(&executor),
+                    None => {}
+                }
             }
             let alive = here && Pid::from_raw(row.pid).is_some_and(|pid| is_block(pid, session));
             let is_container = notes::is_container(&executor);
@@ -63,7 +68,7 @@ pub(super) fn find(layout: &Layout, groups: Option<&Groups>) -> (Vec<Orphan>, Ve
             }
         }
         // Its reaper removes a table itself, unless it was killed too.
-        if !left && (!here || getsid(Some(session)).is_err()) {
+        if !left && (!here || system::session_of(session).is_none()) {
             spent.push(entry.path());
         }
     }
@@ -74,13 +79,30 @@ pub(super) fn find(layout: &Layout, groups: Option<&Groups>) -> (Vec<Orphan>, Ve
 /// The process that was started in a sandbox, by an agent that did not live to note it.
 fn seek(sandbox: &Path, session: Pid) -> Option<Pid> {
     let named = [b"MESOS_SANDBOX=", sandbox.as_os_str().as_bytes()].concat();
-    let processes = fs::read_dir("/proc").ok()?.flatten();
-    let pids = processes.filter_map(|entry| Pid::from_raw(entry.file_name().to_str()?.parse().ok()?));
-    pids.filter(|pid| is_block(*pid, session)).find(|pid| {
-        let environment = fs::read(format!("/proc/{}/environ", pid.as_raw_nonzero())).unwrap_or_default();
-        environment.split(|byte| *byte == 0).any(|variable| variable == named)
-    })
+    let is_it = |environment: &[u8]| environment.split(|byte| *byte == 0).any(|variable| variable == named);
+    let mut processes = system::environments().into_iter();
+    processes.find(|(pid, environment)| is_block(*pid, session) && is_it(environment)).map(|(pid, _)| pid)
 }
+
+/// Whether every process that is left with a reaper is some block's, or what a block has started: none has ended and
+/// is not reaped, and none is the agent's child still, just about to become a block. One of these does not stay so.
+fn all_are_known(reaper: Pid) -> bool {
+    let is_known = |(pid, environment): &(Pid, Vec<u8>)| {
+        *pid == reaper
+            || system::session_of(*pid) != Some(reaper)
+            || environment.split(|byte| *byte == 0).any(|variable| variable.starts_with(b"MESOS_SANDBOX="))
+    };
+    (0..MOST_LOOKS).any(|look| {
+        if look > 0 {
+            std::thread::sleep(BETWEEN_LOOKS);
+        }
+        system::environments().iter().all(is_known)
+    }) && system::session_of(reaper).is_some()
+}
+
+/// How often, and how long, a process may be looked for that nobody knows.
+const MOST_LOOKS: u32 = 100;
+const BETWEEN_LOOKS: Duration = Duration::from_millis(5);
 
 impl Processes {
     /// The blocks that earlier agents of this directory left running.
@@ -113,7 +135,7 @@ impl Processes {
     /// What earlier agents noted is noted by us now.
     pub(crate) fn adopted_all(&mut self) {
         for table in self.spent.drain(..) {
-            let _ = fs::remove_file(table);
+            let _ = system::remove(&table);
         }
     }
 

@@ -1,11 +1,25 @@
 //! What the disk knows of a launch.
 
+use std::path::Path;
+
 use super::{Processes, STDERR};
 use crate::local::container::notes;
 use crate::local::exit::Exit;
 use crate::local::layout::sandbox_in;
 use crate::local::state::{Past, Stop};
-use crate::local::{end, stopped};
+use crate::local::{end, stopped, system};
+
+/// Notes of a launch that was about to be started that this never came to pass: who knows that nobody can have seen it
+/// run may say so.
+pub(crate) fn never_started(executor: &Path) {
+    let sandbox = sandbox_in(executor.to_owned());
+    if !notes::is_container(executor)
+        && end::read_exit(&sandbox).is_none()
+        && let Err(error) = system::remove(&sandbox.join(STDERR))
+    {
+        log::debug!("it is not noted that {} never started: {error}", executor.display());
+    }
+}
 
 impl Processes {
     /// What the disk knows of a launch.

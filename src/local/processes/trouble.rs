@@ -1,14 +1,14 @@
 //! What can go wrong when a block is started, in words.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, ErrorKind, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::fs::File;
+use std::io::{self, ErrorKind};
 use std::path::Path;
 use std::process::Command;
 
 use rustix::process::Pid;
 
 use crate::local::state::Started;
+use crate::local::system;
 use crate::mesos::messages::task_status::Reason;
 
 /// Why a block did not start.
@@ -33,11 +33,8 @@ impl Trouble {
 }
 
 pub(super) fn spawned(command: &mut Command, program: &Path, directory: &Path) -> Result<Pid, Trouble> {
-    let error = match command.spawn() {
-        Ok(child) => match i32::try_from(child.id()).ok().and_then(Pid::from_raw) {
-            Some(pid) => return Ok(pid),
-            None => io::Error::from(ErrorKind::InvalidData),
-        },
+    let error = match system::spawn(command) {
+        Ok(pid) => return Ok(pid),
         Err(error) => error,
     };
     let (program, place) = (program.display(), directory.display());
@@ -65,10 +62,12 @@ pub(super) fn spawned(command: &mut Command, program: &Path, directory: &Path) -
 
 /// Makes a file of the sandbox, with this in it.
 pub(super) fn make(sandbox: &Path, name: &str, mode: u32, bytes: &[u8]) -> Result<File, Trouble> {
-    let options = OpenOptions::new().append(true).create_new(true).mode(mode).open(sandbox.join(name));
-    let mut file = options.map_err(|error| Trouble::of(&format!("`{name}` cannot be made"), &error))?;
+    let path = sandbox.join(name);
+    let file = system::make_file(File::options().append(true).create_new(true), mode, &path);
+    let mut file = file.map_err(|error| Trouble::of(&format!("`{name}` cannot be made"), &error))?;
     if !bytes.is_empty() {
-        file.write_all(bytes).map_err(|error| Trouble::of(&format!("`{name}` cannot be written"), &error))?;
+        system::write(&mut file, &path, bytes)
+            .map_err(|error| Trouble::of(&format!("`{name}` cannot be written"), &error))?;
     }
     Ok(file)
 }
@@ -79,7 +78,7 @@ pub(super) fn place(sandbox: &Path, path: &str, mode: u32, bytes: &[u8]) -> Resu
     if let Some((directory, _)) = path.rsplit_once('/')
         && directory != "block"
     {
-        fs::create_dir_all(sandbox.join(directory))
+        system::make_directories(&sandbox.join(directory), 0o777)
             .map_err(|error| Trouble::of(&format!("the directory `{directory}` cannot be made"), &error))?;
     }
     make(sandbox, path, mode, bytes)?;
