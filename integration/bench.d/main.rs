@@ -17,18 +17,24 @@
 //! | `parse` | 8: reading Org beside orgize and a scan of lines |
 //! | `listeners` | 9: a thousand websockets beside raw sockets |
 //! | `restart` | 12: from a kill with a hundred thousand tasks to the next launch, beside a scan |
+//! | `mesos` | 13: two hundred blocks on a real Mesos beside a client that does nothing else |
 //! | `documents` | the documents they work on |
 //! | `client` | HTTP and websockets for the benchmarks; the peers that are this program again |
 //! | `served` | the server, as the tests start it |
+//! | `cluster` | a real Mesos, likewise |
 
 mod blocks;
 mod busy;
 mod client;
+#[path = "../mesos/cluster.rs"]
+#[allow(dead_code, clippy::unwrap_used, clippy::expect_used, reason = "the tests have more use for it")]
+mod cluster;
 mod documents;
 mod durable;
 mod latency;
 mod listeners;
 mod measure;
+mod mesos;
 mod outputs;
 mod parse;
 mod posts;
@@ -46,7 +52,7 @@ use clap::Parser;
 #[derive(Parser)]
 #[command(name = "integration/bench")]
 struct Arguments {
-    /// Numbers of the benchmarks to run: 1 to 9 and 12; without any, all.
+    /// Numbers of the benchmarks to run: 1 to 9, 12 and 13; without any, all.
     benchmarks: Vec<u8>,
     /// How often each contender has its turn.
     #[arg(long, default_value_t = 5)]
@@ -66,7 +72,7 @@ struct Arguments {
 }
 
 /// The benchmarks there are.
-const BENCHMARKS: [u8; 10] = [1, 2, 3, 4, 5, 6, 7, 8, 9, 12];
+const BENCHMARKS: [u8; 11] = [1, 2, 3, 4, 5, 6, 7, 8, 9, 12, 13];
 
 /// A line of the table.
 struct Row {
@@ -121,6 +127,7 @@ fn main() -> ExitCode {
     run(8, &|| parse::measured(arguments.folder.as_deref(), arguments.rounds));
     run(9, &|| listeners::measured(arguments.rounds));
     run(12, &|| restart::measured(arguments.rounds));
+    run(13, &|| mesos::measured(arguments.rounds));
     print(&rows);
     if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS }
 }

@@ -21,7 +21,6 @@ mod recorded;
 mod scripts;
 #[path = "../served/mod.rs"]
 mod served;
-mod throughput;
 mod zookeeper;
 
 use serde_json::Value;

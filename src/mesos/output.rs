@@ -15,6 +15,7 @@ use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt;
 use futures_util::future::{FutureExt, LocalBoxFuture, ready};
 use prost::Message;
+use tokio::fs::File;
 use tokio::io::AsyncWriteExt;
 use tokio::sync::Semaphore;
 use tokio::task::{spawn_blocking, spawn_local};
@@ -43,8 +44,8 @@ struct State {
     copying: Semaphore,
 }
 
-/// The files of a sandbox that are copied.
-const KEPT: [&str; 4] = ["block/stdout", "block/stderr", "block/exit", "block/value"];
+/// The files below `block/` that are copied.
+const KEPT: [&str; 4] = ["stdout", "stderr", "exit", "value"];
 /// Launches copied at the same time.
 const AT_ONCE: usize = 4;
 /// Between tries to copy from an agent that does not answer.
@@ -264,11 +265,20 @@ impl State {
     async fn try_to_copy(&self, place: &Place) -> io::Result<()> {
         // Held for one try: an agent that is away for hours keeps nobody else waiting.
         let _turn = self.copying.acquire().await.map_err(io::Error::other)?;
+        // Most blocks write nothing, or one of these: one question tells what is worth others.
+        let written = match self.list(place, "block").await {
+            Err(SandboxError::Missing(_)) => Vec::new(),
+            listed => listed.map_err(io::Error::other)?,
+        };
         let agent = self.agents.find(&place.agent).await.map_err(io::Error::other)?;
         let part = self.copies.begin(place)?;
-        for file in KEPT {
-            match self.download(&agent, place, file).await {
-                Ok(Some(answer)) => write(answer, part.join(file.trim_start_matches("block/"))).await?,
+        for SandboxFile { name, size, .. } in written.iter().filter(|file| KEPT.contains(&&*file.name)) {
+            if *size == 0 {
+                File::create(part.join(name)).await?;
+                continue;
+            }
+            match self.download(&agent, place, name).await {
+                Ok(Some(answer)) => write(answer, part.join(name)).await?,
                 Ok(None) => {}
                 Err(error) => {
                     self.agents.forget(&place.agent);
@@ -279,9 +289,10 @@ impl State {
         self.copies.finish(place)
     }
 
-    /// A file as it is; `None` when there is none.
+    /// A file below `block/` as it is; `None` when there is none.
     async fn download(&self, agent: &Agent, place: &Place, file: &str) -> io::Result<Option<Answer>> {
-        let route = format!("/files/download?path={}", encoded(&full(place, file)));
+        let path = full(place, &format!("block/{file}"));
+        let route = format!("/files/download?path={}", encoded(&path));
         let answer = self.link.get(&agent.host, &route).send().await;
         let answer = answer.map_err(|error| io::Error::other(unanswered(&agent.host, error).to_string()))?;
         match answer.status() {
@@ -293,7 +304,7 @@ impl State {
 }
 
 async fn write(mut answer: Answer, path: PathBuf) -> io::Result<()> {
-    let mut file = tokio::fs::File::create(path).await?;
+    let mut file = File::create(path).await?;
     while let Some(piece) = answer.next().await {
         file.write_all(&piece.map_err(|error| io::Error::other(error.to_string()))?).await?;
     }

@@ -36,33 +36,30 @@ const MOST_INLINE: usize = 96 << 10;
 /// As `chmod` wants them.
 const MODE: u32 = 0o7777;
 
+/// The most that a shell gives a file that it creates.
+const CREATED: u32 = 0o666;
+
 /// Until the block can run. The sandbox is where the executor starts us, but a container need not start there.
 const BEGIN: &str = r#"cd "$MESOS_SANDBOX" || exit 126
 echo "The block's output is in block/stdout and block/stderr."
 "#;
 
 /// From the files in their places to the moment before the block: `$directory`, `$input` and the words of its
-/// command are set.
+/// command are set. Whom `/` belongs to needs no other process to be asked who it is.
 const PREPARE: &str = r#"
-box=$MESOS_SANDBOX/block path=$PATH
+box=$MESOS_SANDBOX/block path=$PATH setsid=/usr/bin/setsid
 : "${LANG:=C.UTF-8}" "${TZ:=UTC}"
-[ -n "$HOME" ] || HOME=$(eval "echo ~$(id -un)")
+[ -n "$HOME" ] || { [ -O / ] && HOME=~root; } || HOME=$(eval "echo ~$(id -un)")
 export LANG TZ HOME
 : >"$box/stdout" >"$box/stderr"
-end() {
-  PATH=$path
-  echo "$1" >"$box/.exit"
-  mv "$box/.exit" "$box/exit"
-  rm -f "$box/.group" "$box/.code"
-}
 fail() {
   echo "borges: $2" | tee -a "$box/stderr" >&2
-  end "$1"
+  echo "$1" >"$box/exit"
   exit "$1"
 }
 cd "$directory" 2>/dev/null || fail 126 "the working directory \`$directory\` does not exist"
 [ -r "$input" ] || fail 126 "\`$input\` cannot be read"
-setsid=$(command -v setsid)
+[ -x "$setsid" ] || setsid=$(command -v setsid)
 "#;
 
 /// Whether there is such a program.
@@ -74,18 +71,22 @@ esac
 
 /// Runs the block as a process. It stays in the foreground, or it would ignore SIGINT; `:` and not an empty
 /// trap, which it would inherit. A shell between keeps what the outer one says of signals out of the block's own
-/// output. The executor signals it as well as us. What it leaves behind in its process
-/// group is killed, and its end is ours: the status then tells the signal.
+/// output; it tells its id, which is the block's and its process group's, and is no leader yet, so that `setsid`
+/// needs no child. The executor signals the block as well as us. What it leaves behind in its process group is
+/// killed, and its end is ours: the status then tells the signal.
 const PROCESS: &str = r#"trap : TERM
 if [ -n "$setsid" ]; then
-  (exec "$setsid" /bin/sh -c 'echo $$ >"$0"; exec "$@"' "$box/.group" "$@" <"$input" >"$box/stdout" 2>"$box/stderr")
+  group=$(
+    read -r own rest </proc/self/stat && echo "$own"
+    exec "$setsid" "$@" <"$input" >"$box/stdout" 2>"$box/stderr"
+  )
   code=$?
-  read -r group <"$box/.group" && kill -KILL "-$group" 2>/dev/null
+  [ -z "$group" ] || kill -KILL "-$group" 2>/dev/null
 else
   (exec "$@" <"$input" >"$box/stdout" 2>"$box/stderr")
   code=$?
 fi
-end "$code"
+echo "$code" >"$box/exit"
 case $code in
   129 | 130 | 131 | 132 | 134 | 135 | 136 | 137 | 139 | 141 | 142 | 143)
     ulimit -c 0
@@ -106,7 +107,9 @@ const CONTAINER: &str = r#"trap 'kill -TERM -1; kill -CONT -1' TERM
 ) &
 while wait "$!"; code=$?; [ "$code" -gt 128 ] && kill -0 "$!" 2>/dev/null; do :; done
 [ ! -s "$box/.code" ] || read -r code <"$box/.code"
-end "$code"
+echo "$code" >"$box/exit"
+PATH=$path
+rm -f "$box/.code"
 exit "$code"
 "#;
 
@@ -187,17 +190,21 @@ fn placed(files: &[PlacedFile], launch: LaunchId, is_container: bool, shelf: &Sh
     for directory in directories {
         let _infallible = write!(placed.script, " {}", quoted(&format!("./{directory}")));
     }
-    placed.script.push('\n');
+    // A file is created with its permissions, by the mask, where it is no program: a process less.
+    placed.script.push_str("\nmask=$(umask)\n");
     let mut left = MOST_INLINE;
     for (number, file) in files.iter().enumerate() {
         let path = quoted(&format!("./{}", file.path));
         let (format, text) = printable(&file.content);
         let size = if is_container { quoted(&text).len() } else { text.len() };
-        if size <= left {
+        let mode = file.mode & MODE;
+        let is_inline = size <= left;
+        if is_inline {
             left -= size;
             placed.texts.push(text);
-            let parameter = placed.texts.len();
-            let _infallible = writeln!(placed.script, "printf {format} \"${{{parameter}}}\" >{path}");
+            let (parameter, mask) = (placed.texts.len(), CREATED & !mode);
+            let _infallible =
+                writeln!(placed.script, "umask {mask:03o}; printf {format} \"${{{parameter}}}\" >{path}");
         } else {
             placed.uris.push(Uri {
                 value: shelf.address(launch, number),
@@ -206,8 +213,11 @@ fn placed(files: &[PlacedFile], launch: LaunchId, is_container: bool, shelf: &Sh
                 ..Uri::default()
             });
         }
-        let _infallible = writeln!(placed.script, "chmod {:o} {path}", file.mode & MODE);
+        if !is_inline || mode & !CREATED != 0 {
+            let _infallible = writeln!(placed.script, "chmod {mode:o} {path}");
+        }
     }
+    placed.script.push_str("umask \"$mask\"\n");
     placed
 }
 
