@@ -189,6 +189,8 @@
 ;; emacs … -f report-included FILE...: the texts of the documents with what they include put in, as a JSON array.
 (defun report-included ()
   (require 'ox)
+  ;; Here files are read: Org 9.8 reads what is included by this.
+  (advice-remove 'org-file-contents #'ignore)
   (let ((inhibit-message t) texts)
     (dolist (file command-line-args-left)
       (with-temp-buffer
