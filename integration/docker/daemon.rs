@@ -19,7 +19,7 @@ mount -t tmpfs none /run
 busybox ip link set lo up
 while [ ! -e "$1/away" ]; do
   dockerd --host "unix://$1/socket" --pidfile "$1/pid" --data-root "$1/data" --exec-root "$1/exec" \
-    --storage-driver vfs --bridge none --iptables=false --ip6tables=false >>"$1/log" 2>&1
+    --storage-driver vfs $2 --iptables=false --ip6tables=false >>"$1/log" 2>&1
 done
 exec sleep 1000000
 "#;
@@ -30,12 +30,23 @@ pub(crate) struct Daemon {
 }
 
 impl Daemon {
+    /// One whose containers have the machine's network or none.
     pub(crate) fn start() -> Self {
+        Self::with("--bridge none")
+    }
+
+    /// One that can map ports too.
+    pub(crate) fn with_bridge() -> Self {
+        Self::with("--bip 192.168.87.1/24")
+    }
+
+    fn with(network: &str) -> Self {
         let directory = TempDir::new().unwrap();
         let house = Command::new("unshare")
             .args(["--mount", "--propagation", "private", "--net", "--pid", "--fork", "--kill-child"])
             .args(["--mount-proc", "sh", "-c", HOUSE, "house"])
             .arg(directory.path())
+            .arg(network)
             .stdin(Stdio::null())
             .spawn()
             .unwrap();

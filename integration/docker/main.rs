@@ -270,6 +270,35 @@ fn a_daemon_that_dies_is_told_of() {
     assert!(end["message"].as_str().unwrap().starts_with("exit status lost: "), "{end}");
 }
 
+/// Within its container a block listens on the port it is used to; outside it is one of the machine's.
+#[test]
+fn ports_of_a_container_are_mapped() {
+    let daemon = Daemon::with_bridge();
+    let served = Served::start(&daemon.host());
+    let run = served.submit(&block(
+        ":expose 0:80 18081:81",
+        "echo $PORT0 $PORT_80 $PORT_81; for port in 80 81; do echo on $port | nc -l -p $port; done",
+    ));
+    let task = format!("{run}.1");
+    served.wait_for_output(&task, |text| text.ends_with(" 18081\n"));
+    let told = String::from_utf8(served.output(&task, "stdout")).unwrap();
+    let [any, same, _] = told.split_whitespace().collect::<Vec<_>>()[..] else { panic!("{told}") };
+    assert_eq!(any, same);
+    for (port, within) in [(any, "on 80\n"), ("18081", "on 81\n")] {
+        wait_for("somebody answers", || {
+            let answer = Command::new("nsenter")
+                .arg(format!("--net=/proc/{}/ns/net", daemon.house()))
+                .args(["busybox", "nc", "-w", "5", "127.0.0.1", port])
+                .stdin(Stdio::null())
+                .output()
+                .unwrap();
+            answer.stdout == within.as_bytes()
+        });
+    }
+    served.wait_for(&task, "finished");
+    wait_for("no container is left", || daemon.containers().is_empty());
+}
+
 /// However `borges run` ends, it takes its containers along; even when its agent is killed.
 #[test]
 fn borges_run_leaves_no_container() {

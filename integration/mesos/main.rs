@@ -13,6 +13,7 @@ mod kills;
 mod masters;
 mod mutants;
 mod output;
+mod placement;
 #[path = "../program.rs"]
 mod program;
 #[path = "../recorder/record.rs"]

@@ -241,3 +241,6 @@ fn join(first: &mut Offer, more: Offer) {
     first.ports = joined([std::mem::take(&mut first.ports), more.ports].concat());
     first.away = first.away.or(more.away);
 }
+
+#[cfg(test)]
+mod tests;
