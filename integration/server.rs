@@ -8,6 +8,7 @@ use std::io::{BufRead, BufReader};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use futures_util::StreamExt;
 use nix::sys::signal::Signal;
@@ -154,6 +155,46 @@ fn a_post_with_a_key_can_be_repeated() {
 }
 
 /// A run that is to be killed is, whatever becomes of the server; and it is known to have been.
+/// What blocks have left is known by size and hash, also of those that ended while no server lived, or just before.
+#[test]
+fn results_are_indexed_in_whichever_life() {
+    let mut served = Served::start();
+    let run = served.submit(
+        "#+name: says\n#+begin_src sh\nprintf hello\n#+end_src\n\
+         #+name: yields\n#+begin_src python :results value\nreturn 6*7\n#+end_src\n\
+         #+name: much\n#+begin_src sh :requires says\nsleep 1\nhead -c 9000000 /dev/zero\n#+end_src\n\
+         #+name: never\n#+begin_src sh :requires fails\n#+end_src\n\
+         #+name: fails\n#+begin_src sh\necho no >&2; exit 1\n#+end_src\n",
+    );
+    for number in [1, 2, 5] {
+        served.wait_for(&format!("{run}.{number}"), if number == 5 { "failed" } else { "finished" });
+    }
+    served.signal(Signal::SIGKILL);
+    std::thread::sleep(Duration::from_millis(1500));
+    served.run();
+    served.wait_for(&format!("{run}.3"), "finished");
+    let route = format!("/org/{run}/results");
+    let results = (0..200).find_map(|_| {
+        std::thread::sleep(Duration::from_millis(50));
+        let (_, text) = served.curl(&["-H", "Accept: application/json"], &route);
+        let page: serde_json::Value = serde_json::from_str(&text).unwrap();
+        page["results"].as_array().filter(|results| results.len() == 4).cloned()
+    });
+    let results = results.expect("four were launched");
+    let hello = "2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824";
+    let files = |number: usize| results[number]["files"].clone();
+    assert_eq!(results[0]["block"], "says");
+    assert_eq!(files(0), serde_json::json!([{"path": "block/stdout", "size": 5, "sha256": hello}]));
+    assert_eq!(files(1)[0]["path"], "block/value");
+    assert_eq!(files(2), serde_json::json!([{"path": "block/stdout", "size": 9_000_000, "sha256": null}]));
+    assert_eq!((&results[3]["block"], &files(3)[0]["path"]), (&"fails".into(), &"block/stderr".into()));
+    let (status, text) = served.curl(&[], &route);
+    assert!(
+        status == 200 && text.contains(&format!("{run}.1  says (line 2)  block/stdout  5  {hello}\n")),
+        "{text}"
+    );
+}
+
 #[test]
 fn a_kill_of_a_run_outlives_the_server() {
     let mut served = Served::start();

@@ -195,6 +195,7 @@ fn each_duty_is_watched(#[case] mutant: Mutant) {
             sandbox: Rc::new(Nowhere),
             framework: FrameworkInfo { name: "mutant".to_owned(), ..FrameworkInfo::default() },
             keep: Keep::default(),
+            keeps_results: false,
             clock: Clock::system(),
         })
         .unwrap();

@@ -47,6 +47,7 @@ fn recorded<M: Master + 'static>(cluster: impl FnOnce() -> (M, Rc<dyn Sandbox>))
             ..FrameworkInfo::default()
         },
         keep: Keep::default(),
+        keeps_results: false,
         clock: Clock::system(),
     };
     let hangs = Duration::from_secs(60);

@@ -55,6 +55,7 @@ fn play(before: impl FnOnce(&mut Fake), script: impl AsyncFnOnce(&mut Fake, Engi
             sandbox: Rc::new(Nowhere),
             framework: FrameworkInfo { name: "fake".to_owned(), ..FrameworkInfo::default() },
             keep: Keep::default(),
+            keeps_results: false,
             clock: Clock::system(),
         })
         .unwrap();

@@ -51,6 +51,7 @@ fn a_run_with_success_failure_kill_and_retry() {
                 ..FrameworkInfo::default()
             },
             keep: Keep::default(),
+            keeps_results: false,
             clock: Clock::system(),
         };
         let hangs = Duration::from_secs(60);

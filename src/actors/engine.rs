@@ -24,7 +24,7 @@ use crate::clock::Clock;
 use crate::config::Keep;
 use crate::mesos::messages::{FrameworkId, FrameworkInfo};
 use crate::mesos::{Master, Sandbox};
-use crate::store::{Store, StoreError};
+use crate::store::{ResultRecord, Store, StoreError};
 use crate::task::{LaunchId, RunId, TaskId};
 
 /// What an engine is made of.
@@ -39,6 +39,8 @@ pub struct Parts {
     pub framework: FrameworkInfo,
     /// How much it keeps of ended runs.
     pub keep: Keep,
+    /// Whether it takes note of what ended tasks have left.
+    pub keeps_results: bool,
     /// Its time and chance.
     pub clock: Clock,
 }
@@ -144,7 +146,7 @@ impl Engine {
         parts: Parts,
         threads: Threads,
     ) -> Result<(Self, UnboundedReceiver<Broken>), StartFailure> {
-        let Parts { store, master, sandbox, mut framework, keep, clock } = parts;
+        let Parts { store, master, sandbox, mut framework, keep, keeps_results, clock } = parts;
         let mut contents = store.load()?;
         // An empty one was given up, for another to take its place.
         contents.framework = contents.framework.filter(|id| !id.is_empty());
@@ -180,7 +182,7 @@ impl Engine {
                 sandbox,
                 clock,
             };
-            Scheduler::new(contents, matcher, counted, keep, role, Rc::new(wires))
+            Scheduler::new(contents, matcher, counted, (keep, keeps_results), role, Rc::new(wires))
         });
         Ok((Self { scheduler, feed, keeper, counters }, breaks))
     }
@@ -239,6 +241,11 @@ impl Engine {
     /// What a run has yielded so far, for its document; `None` when there is no such run.
     pub async fn yielded(&self, run: RunId) -> Result<Option<Yielded>, EngineError> {
         Ok(self.scheduler.send(GatherYield(run)).await?)
+    }
+
+    /// What the ended tasks of a run have left, as far as that is known by now.
+    pub async fn results(&self, run: RunId) -> Result<Vec<ResultRecord>, EngineError> {
+        Ok(self.keeper.results(run).await?)
     }
 
     /// What has happened since the start.

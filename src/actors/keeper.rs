@@ -16,8 +16,8 @@ use tokio::time::timeout;
 use super::counters::Counters;
 use super::engine::Threads;
 use super::feed::{Feed, News};
-use crate::store::{Entry, Store, StoreError, TaskRecord, Write};
-use crate::task::TaskId;
+use crate::store::{Entry, ResultRecord, Store, StoreError, TaskRecord, Write};
+use crate::task::{RunId, TaskId};
 
 /// The way to the store.
 #[derive(Clone, Debug)]
@@ -39,6 +39,7 @@ pub enum Unsaved {
 enum Wish {
     Save(Save),
     Read { after: u64, read: oneshot::Sender<Result<Vec<Entry>, Unsaved>> },
+    Results { run: RunId, read: oneshot::Sender<Result<Vec<ResultRecord>, Unsaved>> },
     Recall { task: TaskId, read: oneshot::Sender<Result<Option<TaskRecord>, Unsaved>> },
 }
 
@@ -107,6 +108,13 @@ impl Keeper {
         Box::pin(async move { answer.await.unwrap_or(Err(Unsaved::Closed)) })
     }
 
+    /// What the ended tasks of a run have left, as far as that is known.
+    pub(super) fn results(&self, run: RunId) -> BoxFuture<'static, Result<Vec<ResultRecord>, Unsaved>> {
+        let (read, answer) = oneshot::channel();
+        let _closed = self.inbox.send(Wish::Results { run, read });
+        Box::pin(async move { answer.await.unwrap_or(Err(Unsaved::Closed)) })
+    }
+
     /// The task as it was saved last; `None` if it never was.
     pub(super) fn recall(&self, task: TaskId) -> BoxFuture<'static, Result<Option<TaskRecord>, Unsaved>> {
         let (read, answer) = oneshot::channel();
@@ -132,6 +140,10 @@ impl Thread {
                     Wish::Read { after, read } => {
                         let entries = self.store.entries(after).map_err(|error| Arc::new(error).into());
                         let _gone = read.send(entries);
+                    }
+                    Wish::Results { run, read } => {
+                        let results = self.store.results(run).map_err(|error| Arc::new(error).into());
+                        let _gone = read.send(results);
                     }
                     Wish::Recall { task, read } => {
                         // With what was asked to be saved before.

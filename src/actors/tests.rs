@@ -113,6 +113,7 @@ impl Store for NotingStore {
                         format!("save intent {}", short(&ids.join(" ")))
                     }
                     Write::Task(task) => format!("save {} {}", task.id.number, task.state),
+                    Write::Results(results) => format!("save {} results", results.len()),
                     Write::Framework(_) => "save framework".to_owned(),
                     Write::Forget(runs) => format!("forget {} runs", runs.len()),
                 },
@@ -127,6 +128,10 @@ impl Store for NotingStore {
 
     fn task(&self, task: crate::task::TaskId) -> Result<Option<TaskRecord>, StoreError> {
         self.disk.lock().unwrap().task(task)
+    }
+
+    fn results(&self, run: crate::task::RunId) -> Result<Vec<crate::store::ResultRecord>, StoreError> {
+        self.disk.lock().unwrap().results(run)
     }
 
     fn entries(&self, after: u64) -> Result<Vec<Entry>, StoreError> {
@@ -181,6 +186,7 @@ impl Stage {
             sandbox: Rc::new(Three),
             framework: FrameworkInfo::default(),
             keep: Keep::default(),
+            keeps_results: false,
             clock: Clock::system(),
         })
         .unwrap();

@@ -33,14 +33,15 @@ pub(super) fn check_store(arguments: &CheckStoreArguments) -> Exit {
 }
 
 fn words(checked: &Checked) -> String {
-    let Checked { runs, tasks, launches, entries, bytes, free, repaired, .. } = checked;
+    let Checked { runs, tasks, launches, results, entries, bytes, free, repaired, .. } = checked;
     let count = |count: &usize, word: &str| format!("{count} {word}{}", if *count == 1 { "" } else { "s" });
     let repaired = if *repaired { "; it was not closed, and what was half written is undone" } else { "" };
     format!(
-        "{}, {}, {}, {} of state, {} KiB, of which {} are free{repaired}",
+        "{}, {}, {}, {}, {} of state, {} KiB, of which {} are free{repaired}",
         count(runs, "run"),
         count(tasks, "task"),
         count(launches, "launch").replace("launchs", "launches"),
+        count(results, "result"),
         count(entries, "change"),
         bytes >> 10,
         free >> 10,

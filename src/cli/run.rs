@@ -110,6 +110,8 @@ async fn read_and_run(arguments: &RunArguments, input: Input) -> Result<Exit, Fa
         sandbox,
         framework: cluster::framework(&input.config, 0.0, None),
         keep: input.config.keep,
+        // It ends with the run.
+        keeps_results: false,
         clock: clock.clone(),
     };
     let mut signals = Signals::new()?;

@@ -105,6 +105,7 @@ async fn run(config: &Config, languages: Languages, new_framework: bool) -> Resu
         sandbox,
         framework: cluster::framework(config, FAILOVER, Some(format!("{base}/"))),
         keep: config.keep,
+        keeps_results: true,
         clock: clock.clone(),
     })
     .map_err(|error| error.to_string())?;

@@ -9,7 +9,7 @@ use utoipa::{Modify, OpenApi};
 
 use super::App;
 use super::query::{Query, bad};
-use super::{answer, documents, feed, files, metrics, output, page, tasks};
+use super::{answer, documents, feed, files, metrics, output, page, results, tasks};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -24,6 +24,7 @@ use super::{answer, documents, feed, files, metrics, output, page, tasks};
         documents::run,
         documents::cancel,
         documents::document,
+        results::results,
         tasks::tasks,
         tasks::task,
         tasks::kill,
@@ -113,8 +114,8 @@ fn links(path: &str, operation: Option<&str>) -> Vec<(String, RefOr<Link>)> {
         operations.iter().map(link).collect()
     };
     match (path, operation) {
-        ("/org", Some("submit")) => to(&["run", "cancel", "tasks"], "run", "$response.body#/run"),
-        ("/org", _) => to(&["run", "cancel"], "run", "$response.body#/runs/0/run"),
+        ("/org", Some("submit")) => to(&["run", "results", "cancel", "tasks"], "run", "$response.body#/run"),
+        ("/org", _) => to(&["run", "results", "cancel"], "run", "$response.body#/runs/0/run"),
         ("/tasks", _) => to(&OF_A_TASK, "task", "$response.body#/tasks/0/task"),
         _ => Vec::new(),
     }

@@ -46,6 +46,7 @@ mod page;
 mod peer;
 mod query;
 mod requests;
+mod results;
 mod sent;
 mod tails;
 mod tasks;
@@ -256,6 +257,7 @@ fn routes(config: &mut ServiceConfig) {
         .service(resource("/ws", "GET").route(web::get().to(feed::feed)))
         .service(resource(launches::ROUTE, "GET").route(web::get().to(launches::file)));
     let read_only = [
+        ("/org/{run}/results", reading().to(results::results)),
         ("/tasks", reading().to(tasks::tasks)),
         ("/tasks/{task}/stdout", reading().to(output::stdout)),
         ("/tasks/{task}/stderr", reading().to(output::stderr)),

@@ -12,11 +12,12 @@ use super::App;
 use crate::actors::Count;
 
 /// The routes that are told apart; everything else is `other`.
-pub(super) const ROUTES: [&str; 18] = [
+pub(super) const ROUTES: [&str; 19] = [
     "/org",
     "/org/",
     "/org/{run}",
     "/org/{run}/document",
+    "/org/{run}/results",
     "/tasks",
     "/tasks/{task}",
     "/tasks/{task}/stdout",

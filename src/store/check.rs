@@ -16,6 +16,8 @@ pub struct Checked {
     pub tasks: usize,
     /// Launches that may have been accepted.
     pub launches: usize,
+    /// Tasks of which it is known what they have left.
+    pub results: usize,
     /// Changes of state that can be told again.
     pub entries: usize,
     /// Bytes of the file.
@@ -38,6 +40,9 @@ pub fn check(path: &Path) -> Result<Checked, StoreError> {
     let mut checked = Checked { repaired, ..of(&contents) };
     checked.bytes = std::fs::metadata(path).map_or(0, |file| file.len());
     checked.free = store.free(checked.bytes)?;
+    for run in &contents.runs {
+        checked.results += store.results(run.id)?.len();
+    }
     let mut last = 0;
     loop {
         let entries = store.entries(last)?;
@@ -60,6 +65,9 @@ fn of(contents: &Contents) -> Checked {
     let mut faults = Vec::new();
     for task in contents.tasks.iter().map(|task| task.id).filter(|&task| !is_known(task)) {
         faults.push(format!("task {task} is in no run"));
+    }
+    for task in contents.results.iter().filter(|&&task| !is_known(task)) {
+        faults.push(format!("task {task} has left a result, and is in no run"));
     }
     let strays: BTreeSet<TaskId> =
         contents.intents.iter().map(|intent| intent.launch.task).filter(|&task| !is_known(task)).collect();

@@ -13,7 +13,10 @@ use redb::{
 
 use super::packed::{TOGETHER, pack, unpack};
 use super::record::{Meant, Named, Value};
-use super::{Contents, Entry, Intent, RunMark, RunRecord, Store, StoreError, TaskRecord, Write, launch_key};
+use super::{
+    Contents, Entry, Intent, ResultRecord, RunMark, RunRecord, Store, StoreError, TaskRecord, Write,
+    launch_key,
+};
 use crate::task::{LaunchId, RunId, TaskId};
 
 /// Run id → run.
@@ -24,6 +27,8 @@ const OLD_INTENTS: TableDefinition<[u8; 24], ()> = TableDefinition::new("intents
 const INTENTS: TableDefinition<[u8; 24], &[u8]> = TableDefinition::new("launches");
 /// Task id (as a launch id with attempt 0) → task.
 const TASKS: TableDefinition<[u8; 24], &[u8]> = TableDefinition::new("tasks");
+/// Task id (as in [`TASKS`]) → what it has left.
+const RESULTS: TableDefinition<[u8; 24], &[u8]> = TableDefinition::new("results");
 /// Run id → what is to be known of it besides.
 const MARKS: TableDefinition<[u8; 16], &[u8]> = TableDefinition::new("marks");
 /// Number of the first → entries, packed.
@@ -155,6 +160,13 @@ impl DurableStore {
                     Write::Task(task) => {
                         tasks.insert(task_key(task.id), task.to_bytes().map_err(Fault::Value)?.as_slice())?;
                     }
+                    Write::Results(results) => {
+                        let mut table = transaction.open_table(RESULTS)?;
+                        for result in results {
+                            let bytes = result.to_bytes().map_err(Fault::Value)?;
+                            table.insert(task_key(result.task), bytes.as_slice())?;
+                        }
+                    }
                     Write::Mark(run, mark) => {
                         let mut marks = transaction.open_table(MARKS)?;
                         marks.insert(run.0.as_bytes(), mark.to_bytes().map_err(Fault::Value)?.as_slice())?;
@@ -171,6 +183,7 @@ impl DurableStore {
                             let all = launches_of(run);
                             intents.retain_in(all.clone(), |_, _| false)?;
                             tasks.retain_in(all.clone(), |_, _| false)?;
+                            transaction.open_table(RESULTS)?.retain_in(all.clone(), |_, _| false)?;
                             transaction.open_table(OLD_INTENTS)?.retain_in(all, |_, ()| false)?;
                             transaction.open_table(MARKS)?.remove(run.0.as_bytes())?;
                         }
@@ -212,6 +225,11 @@ impl DurableStore {
                 contents.tasks.push(TaskRecord::from_bytes(entry?.1.value()).map_err(Fault::Value)?);
             }
         }
+        if let Some(results) = existing(transaction.open_table(RESULTS))? {
+            for entry in results.iter()? {
+                contents.results.push(launch_of(entry?.0.value()).task);
+            }
+        }
         if let Some(marks) = existing(transaction.open_table(MARKS))? {
             for entry in marks.iter()? {
                 let (run, mark) = entry?;
@@ -241,6 +259,13 @@ impl DurableStore {
         let Some(tasks) = existing(transaction.open_table(TASKS))? else { return Ok(None) };
         let stored = tasks.get(task_key(task))?;
         stored.map(|task| TaskRecord::from_bytes(task.value()).map_err(Fault::Value)).transpose()
+    }
+
+    fn read_results(&self, run: RunId) -> Result<Vec<ResultRecord>, Fault> {
+        let transaction = self.database.begin_read()?;
+        let Some(results) = existing(transaction.open_table(RESULTS))? else { return Ok(Vec::new()) };
+        let rows = results.range(launches_of(run))?;
+        rows.map(|row| ResultRecord::from_bytes(row?.1.value()).map_err(Fault::Value)).collect()
     }
 
     fn read_entries(&self, after: u64) -> Result<Vec<Entry>, Fault> {
@@ -275,6 +300,10 @@ impl Store for DurableStore {
 
     fn task(&self, task: TaskId) -> Result<Option<TaskRecord>, StoreError> {
         self.read_task(task).map_err(|fault| fault.while_being("read"))
+    }
+
+    fn results(&self, run: RunId) -> Result<Vec<ResultRecord>, StoreError> {
+        self.read_results(run).map_err(|fault| fault.while_being("read"))
     }
 
     fn entries(&self, after: u64) -> Result<Vec<Entry>, StoreError> {
@@ -375,7 +404,7 @@ mod tests {
 
     use super::super::MemoryStore;
     use super::*;
-    use crate::store::{Frame, RunEnded};
+    use crate::store::{Frame, ResultFile, RunEnded};
     use crate::task::{History, RunState, State};
 
     fn writes() -> Vec<Write> {
@@ -401,6 +430,7 @@ mod tests {
                 edges: Vec::new(),
                 recipes: crate::spec::Recipes::default(),
             })),
+            Write::Results([2, 1].map(|number| result(run.task(number))).into()),
             Write::Intents(
                 [2, 1]
                     .map(|number| Intent {
@@ -419,6 +449,11 @@ mod tests {
     }
 
     /// So many frames, and the end of a run.
+    fn result(task: TaskId) -> ResultRecord {
+        let file = ResultFile { path: "block/stdout".to_owned(), size: 5, sha256: Some([7; 32]) };
+        ResultRecord { task, attempt: 1, block: "b".into(), line: 2, index: 1, files: vec![file] }
+    }
+
     fn entries(from: u64, frames: u64) -> Vec<Entry> {
         let run = RunId(Uuid::from_u128(5));
         let frame = |seq| {
@@ -481,8 +516,15 @@ mod tests {
             }
         }
         drop(durable);
-        let contents = DurableStore::open(&path).unwrap().load().unwrap();
+        let durable = DurableStore::open(&path).unwrap();
+        let contents = durable.load().unwrap();
         assert_eq!(contents, memory.load().unwrap());
+        let run = RunId(Uuid::from_u128(5));
+        for store in [&durable as &dyn Store, &memory] {
+            assert_eq!(store.results(run).unwrap(), [1, 2].map(|number| result(run.task(number))));
+            assert_eq!(store.results(RunId(Uuid::from_u128(4))).unwrap(), []);
+        }
+        assert_eq!(contents.results, [1, 2].map(|number| run.task(number)));
         assert_eq!(
             contents.tasks.iter().map(|task| task.state).collect::<Vec<_>>(),
             [State::Running, State::Failed]
@@ -513,6 +555,8 @@ mod tests {
             let contents = store.load().unwrap();
             assert_eq!(contents.runs.iter().map(|run| run.id).collect::<Vec<_>>(), [other]);
             assert_eq!((contents.tasks, contents.intents, contents.marks), Default::default());
+            assert_eq!(contents.results, []);
+            assert_eq!(store.results(RunId(Uuid::from_u128(5))).unwrap(), []);
             assert_eq!(contents.last_entry, 504);
             assert_eq!(numbers(store, 0), [500, 501, 502, 503]);
             assert_eq!(numbers(store, 503), [504]);

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use super::packed::{TOGETHER, pack, unpack};
-use super::{Contents, Entry, Store, StoreError, TaskRecord, Write};
-use crate::task::TaskId;
+use super::{Contents, Entry, ResultRecord, Store, StoreError, TaskRecord, Write};
+use crate::task::{RunId, TaskId};
 
 /// Forgets everything when it is dropped.
 #[derive(Debug, Default)]
@@ -12,6 +12,7 @@ pub struct MemoryStore {
     contents: Contents,
     /// Packed entries, by the number of the first: a run may have a great many.
     entries: BTreeMap<u64, Vec<u8>>,
+    results: BTreeMap<TaskId, ResultRecord>,
 }
 
 #[cfg(test)]
@@ -35,6 +36,9 @@ impl Store for MemoryStore {
                     }
                 }
                 Write::Task(task) => put(&mut contents.tasks, task.clone(), |task| task.id),
+                Write::Results(results) => {
+                    self.results.extend(results.iter().map(|result| (result.task, result.clone())));
+                }
                 Write::Mark(run, mark) => put(&mut contents.marks, (*run, *mark), |(run, _)| *run),
                 Write::Entries(entries) => {
                     for entries in entries.chunks(TOGETHER) {
@@ -47,6 +51,7 @@ impl Store for MemoryStore {
                     contents.runs.retain(|run| !forgotten.contains(&run.id));
                     contents.intents.retain(|intent| !forgotten.contains(&intent.launch.task.run));
                     contents.tasks.retain(|task| !forgotten.contains(&task.id.run));
+                    self.results.retain(|task, _| !forgotten.contains(&task.run));
                     contents.marks.retain(|(run, _)| !forgotten.contains(run));
                     let last = self.entries.last_key_value().map(|(&first, _)| first);
                     let mut kept = BTreeMap::new();
@@ -65,12 +70,17 @@ impl Store for MemoryStore {
     }
 
     fn load(&self) -> Result<Contents, StoreError> {
-        Ok(self.contents.clone())
+        Ok(Contents { results: self.results.keys().copied().collect(), ..self.contents.clone() })
     }
 
     fn task(&self, task: TaskId) -> Result<Option<TaskRecord>, StoreError> {
         let tasks = &self.contents.tasks;
         Ok(tasks.binary_search_by_key(&task, |task| task.id).ok().map(|place| tasks[place].clone()))
+    }
+
+    fn results(&self, run: RunId) -> Result<Vec<ResultRecord>, StoreError> {
+        let all = self.results.range(run.task(0)..=run.task(u32::MAX));
+        Ok(all.map(|(_, result)| result.clone()).collect())
     }
 
     fn entries(&self, after: u64) -> Result<Vec<Entry>, StoreError> {

@@ -32,10 +32,10 @@ pub use check::{Checked, check};
 pub use durable::DurableStore;
 pub use entry::{Entry, Frame, RunEnded};
 pub use memory::MemoryStore;
-pub use record::{Contents, Intent, RunMark, RunRecord, TaskRecord, Write};
+pub use record::{Contents, Intent, ResultFile, ResultRecord, RunMark, RunRecord, TaskRecord, Write};
 pub use retention::{Ended, expired};
 
-use crate::task::{LaunchId, TaskId};
+use crate::task::{LaunchId, RunId, TaskId};
 
 /// Keeps what must survive.
 pub trait Store: Send {
@@ -47,6 +47,9 @@ pub trait Store: Send {
 
     /// The task as it was committed last; `None` if it never was.
     fn task(&self, task: TaskId) -> Result<Option<TaskRecord>, StoreError>;
+
+    /// What the ended tasks of a run have left, in order, as far as that is known; without reading the run.
+    fn results(&self, run: RunId) -> Result<Vec<ResultRecord>, StoreError>;
 
     /// Entries with numbers above `after`, in order: the next ones there are, some at a time; none at the end.
     fn entries(&self, after: u64) -> Result<Vec<Entry>, StoreError>;

@@ -77,6 +77,38 @@ pub enum RunMark {
     },
 }
 
+/// What a task that has ended has left.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ResultRecord {
+    /// The task.
+    pub task: TaskId,
+    /// Which of its launches.
+    pub attempt: u32,
+    /// The block's name, or `line-14`.
+    pub block: Arc<str>,
+    /// The block's line.
+    pub line: u32,
+    /// Which instance of the block.
+    pub index: u32,
+    /// What is in its sandbox.
+    pub files: Vec<ResultFile>,
+}
+
+/// A file that a task has left.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ResultFile {
+    /// Within the sandbox.
+    pub path: String,
+    /// Bytes.
+    pub size: u64,
+    /// Of what is in it; `None` for one that is too large to be handed on, or of which the beginning is gone.
+    pub sha256: Option<[u8; 32]>,
+}
+
+impl Value for ResultRecord {
+    const NAME: &'static str = "result";
+}
+
 /// Something to be made durable.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Write {
@@ -86,6 +118,8 @@ pub enum Write {
     Intents(Vec<Intent>),
     /// A task has changed.
     Task(TaskRecord),
+    /// What tasks have left that have ended.
+    Results(Vec<ResultRecord>),
     /// What is to be known of a run from now on.
     Mark(RunId, RunMark),
     /// What has happened: numbered, without a gap, also to what was saved before.
@@ -105,6 +139,8 @@ pub struct Contents {
     pub intents: Vec<Intent>,
     /// Tasks that have changed since they were accepted, in order.
     pub tasks: Vec<TaskRecord>,
+    /// Tasks of which it is known what they have left, in order.
+    pub results: Vec<TaskId>,
     /// What is to be known of runs besides, in order.
     pub marks: Vec<(RunId, RunMark)>,
     /// The number of the last entry; 0 when there is none.
@@ -263,6 +299,28 @@ mod tests {
         let told = [&[1, 20][..], b"1970-01-01T00:00:03Z", &[3, 0]].concat();
         assert_eq!(paused.to_bytes().unwrap(), bytes(2, &told));
         assert_eq!(TaskRecord::from_bytes(&bytes(2, &told)).unwrap(), paused);
+    }
+
+    /// Bytes as version 1 wrote them; they must be read for ever.
+    #[test]
+    fn an_old_result_is_read() {
+        let file = |size, sha256| ResultFile { path: "block/value".to_owned(), size, sha256 };
+        let result = ResultRecord {
+            task: RunId(Uuid::from_u128(7)).task(3),
+            attempt: 2,
+            block: "b".into(),
+            line: 14,
+            index: 1,
+            files: vec![file(5, Some([9; 32])), file(300, None)],
+        };
+        let bytes = [
+            &[1, 16, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 7, 3, 2, 1, b'b', 14, 1, 2][..],
+            &[&[11][..], b"block/value", &[5, 1], &[9; 32]].concat(),
+            &[&[11][..], b"block/value", &[172, 2, 0]].concat(),
+        ]
+        .concat();
+        assert_eq!(result.to_bytes().unwrap(), bytes);
+        assert_eq!(ResultRecord::from_bytes(&bytes).unwrap(), result);
     }
 
     #[test]

@@ -13,6 +13,7 @@
 //! | `launches` | from a round of matching to launches that are saved, then accepted |
 //! | `parcels` | what agents fetch for a launch |
 //! | `cluster` | what the cluster says |
+//! | `results` | the index of what ended tasks have left |
 //! | `retention` | forgets runs that ended long ago |
 //! | `values` | what tasks have yielded, read for those that it goes into, and for the document |
 //! | `restore` | takes up what an earlier life has left |
@@ -23,6 +24,7 @@ mod parcels;
 mod people;
 mod queries;
 mod restore;
+mod results;
 mod retention;
 mod tasks;
 mod totals;
@@ -58,6 +60,7 @@ pub(in crate::actors) use people::{
     KillRun, KillTask, Leave, ListFiles, ListWaiting, ReadOutput, SubmitDocument, Unaccepted,
 };
 pub use queries::{RunShown, TaskShown};
+use results::Index;
 pub use totals::Totals;
 pub(in crate::actors) use values::GatherYield;
 pub use values::Yielded;
@@ -92,6 +95,9 @@ pub(super) struct Scheduler {
     counters: Arc<Counters>,
     /// How much is kept of ended runs.
     keep: Keep,
+    /// Whether it is noted what ended tasks have left, and of which that is still to be done.
+    keeps_results: bool,
+    index: Index,
     /// It is looked for what is kept no longer.
     tidying: bool,
     /// The cluster has been left: nothing more is said to it.
@@ -110,7 +116,7 @@ impl Scheduler {
         contents: Contents,
         matcher: Addr<Matcher>,
         counters: Arc<Counters>,
-        keep: Keep,
+        (keep, keeps_results): (Keep, bool),
         role: String,
         wires: Rc<Wires>,
     ) -> Self {
@@ -131,6 +137,8 @@ impl Scheduler {
             rounds: None,
             counters,
             keep,
+            keeps_results,
+            index: Index::default(),
             tidying: false,
             gone: false,
             wires,
@@ -263,6 +271,7 @@ impl Actor for Scheduler {
         let contents = std::mem::take(&mut self.contents);
         self.restore(contents, ctx);
         ctx.run_interval(ROUND, Self::look_around);
+        ctx.run_interval(ROUND, Self::index_results);
         ctx.run_interval(retention::EACH, Self::tidy);
     }
 }

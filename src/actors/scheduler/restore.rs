@@ -16,7 +16,7 @@ use crate::task::{RunId, State, TaskId};
 
 impl Scheduler {
     pub(super) fn restore(&mut self, contents: Contents, ctx: &mut Context<Self>) {
-        let Contents { runs, intents, tasks, marks, framework, last_entry: _ } = contents;
+        let Contents { runs, intents, tasks, results, marks, framework, last_entry: _ } = contents;
         let marks: HashMap<RunId, RunMark> = marks.into_iter().collect();
         self.market.framework = framework;
         let mut tasks_of: HashMap<RunId, Vec<TaskRecord>> = HashMap::new();
@@ -38,6 +38,9 @@ impl Scheduler {
             }
             self.runs.insert(id, Run::restored(record, tasks, intents, marks.get(&id).copied(), now));
             self.take_up(id, ctx);
+        }
+        if self.keeps_results {
+            self.take_up_results(results);
         }
     }
 

@@ -78,6 +78,7 @@ impl Scheduler {
         });
         if state.is_final() {
             self.supervisors.remove(&id);
+            self.has_result(id);
         }
         self.pass_on(id, ctx);
     }

@@ -48,9 +48,9 @@ impl Yielded {
 }
 
 /// The most that a block may hand on to another, or into the document, bytes: what is larger belongs into a file.
-const LARGEST: u64 = 8 << 20;
+pub(super) const LARGEST: u64 = 8 << 20;
 /// How much is read at once.
-const CHUNK: usize = 1 << 20;
+pub(super) const CHUNK: usize = 1 << 20;
 
 /// What a task has left in its sandbox.
 pub(super) struct Left {

@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use tokio::sync::Notify;
 
-use crate::store::{Contents, Entry, MemoryStore, Store, StoreError, TaskRecord, Write};
-use crate::task::TaskId;
+use crate::store::{Contents, Entry, MemoryStore, ResultRecord, Store, StoreError, TaskRecord, Write};
+use crate::task::{RunId, TaskId};
 
 /// How an operation goes wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -125,6 +125,10 @@ impl Store for FusedStore {
         self.disk.store().task(task)
     }
 
+    fn results(&self, run: RunId) -> Result<Vec<ResultRecord>, StoreError> {
+        self.disk.store().results(run)
+    }
+
     fn entries(&self, after: u64) -> Result<Vec<Entry>, StoreError> {
         self.disk.store().entries(after)
     }
@@ -140,6 +144,7 @@ fn name(writes: &[Write]) -> String {
             format!("intent {}", intents.join(" "))
         }
         Write::Task(task) => format!("{} {}", task.id.number, task.state),
+        Write::Results(results) => format!("{} results", results.len()),
         Write::Mark(_, mark) => format!("{mark:?}"),
         Write::Entries(entries) => format!("{} entries", entries.len()),
         Write::Framework(_) => "framework".to_owned(),

@@ -168,6 +168,7 @@ fn play(chosen: Option<(usize, Wrong)>) -> Ended {
                 sandbox: Rc::new(sandbox),
                 framework: FrameworkInfo { capabilities, ..FrameworkInfo::default() },
                 keep: Keep::default(),
+                keeps_results: true,
                 clock: Clock::of_runtime(Timestamp::UNIX_EPOCH, 1),
             },
             Threads::One,

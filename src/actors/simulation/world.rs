@@ -193,6 +193,7 @@ impl World {
                     sandbox: Rc::new(wall),
                     framework: FrameworkInfo::default(),
                     keep: Keep::default(),
+                    keeps_results: true,
                     clock: Clock::of_runtime(started, seed),
                 },
                 Threads::One,
