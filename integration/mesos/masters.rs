@@ -152,14 +152,25 @@ fn ask_form(address: &str, framework: &str) -> (u16, String) {
     (status.parse().unwrap(), body.to_owned())
 }
 
-/// What a person reads: in the log, in `/varz`, and as the reason of a task that waits.
-fn is_told(served: &Served, task: &str, words: &str) {
+/// What a person reads: in the log, in `/varz`, and as the reason of every task that waits.
+fn is_told(served: &Served, words: &str) {
+    let runs = [served.submit(TRUE), served.submit(&TRUE.repeat(3))];
+    let tasks =
+        [(0, 1), (1, 1), (1, 2), (1, 3)].map(|(run, number): (usize, u32)| format!("{}.{number}", runs[run]));
     wait_for(&format!("`{words}` is told"), || {
-        let reason = shown(served, task)["reason"].as_str().unwrap_or_default().to_owned();
-        reason.contains(words) && served.log().contains(words)
+        let is_told =
+            |task: &String| shown(served, task)["reason"].as_str().unwrap_or_default().contains(words);
+        tasks.iter().all(is_told) && served.log().contains(words)
     });
     let cluster = cluster(served);
     assert!(cluster["trouble"].as_str().unwrap_or_default().contains(words), "{cluster}");
+    assert_eq!(number(served, "borges_cluster_connected"), Some(0.0));
+}
+
+/// One of the numbers for Prometheus.
+fn number(served: &Served, name: &str) -> Option<f64> {
+    let (_, text) = served.curl(&[], "/metrics");
+    text.lines().find_map(|line| line.strip_prefix(name)?.trim().parse().ok())
 }
 
 #[test]
@@ -167,8 +178,7 @@ fn what_is_wrong_with_the_cluster_is_told() {
     // Nobody is there.
     let address = format!("127.0.0.1:{}", free_port());
     let served = on(&address);
-    let task = format!("{}.1", served.submit(TRUE));
-    is_told(&served, &task, &format!("`{address}` cannot be reached"));
+    is_told(&served, &format!("`{address}` cannot be reached"));
 
     // A name that the master does not know; then one that it does.
     let secrets = tempfile::TempDir::new().unwrap();
@@ -189,8 +199,7 @@ fn what_is_wrong_with_the_cluster_is_told() {
         ))
     };
     let served = named("stranger");
-    let task = format!("{}.1", served.submit(TRUE));
-    is_told(&served, &task, "does not know this principal and secret");
+    is_told(&served, "does not know this principal and secret");
     let served = named("borges");
     ends_well(&served, &format!("{}.1", served.submit(TRUE)));
 
@@ -200,18 +209,25 @@ fn what_is_wrong_with_the_cluster_is_told() {
         Served::with(&format!("#+mesos_master: {}\n#+borges_role: {role}\n", mesos.master.address))
     };
     let served = role("painters");
-    let task = format!("{}.1", served.submit(TRUE));
-    is_told(&served, &task, "painters");
+    is_told(&served, "painters");
 
     // A role that is good, and gets nothing: there is no agent.
     let served = role("analysts");
-    let task = format!("{}.1", served.submit(TRUE));
-    wait_for("the reason is told", || {
-        shown(&served, &task)["reason"]
-            .as_str()
-            .unwrap_or_default()
-            .contains("no offers for role `analysts` since")
+    let tasks = [1, 2].map(|_| format!("{}.1", served.submit(TRUE)));
+    let words = "no offers for role `analysts` since";
+    wait_for("it is told everywhere", || {
+        let is_told =
+            |task: &String| shown(&served, task)["reason"].as_str().unwrap_or_default().contains(words);
+        let varz = cluster(&served)["no_offers"].as_str().unwrap_or_default().contains(words);
+        tasks.iter().all(is_told) && varz && served.log().contains(words)
     });
+    assert_eq!(number(&served, "borges_cluster_connected"), Some(1.0));
+    assert!(number(&served, "borges_offers_awaited_seconds").is_some_and(|seconds| seconds >= 10.0));
     mesos.add_agent(&[]);
-    ends_well(&served, &task);
+    for task in &tasks {
+        ends_well(&served, task);
+    }
+    assert_eq!(cluster(&served)["no_offers"], serde_json::Value::Null);
+    assert_eq!(number(&served, "borges_offers_awaited_seconds"), Some(0.0));
+    assert_eq!(served.log().matches(words).count(), 1, "once is enough");
 }

@@ -35,6 +35,8 @@ struct Cluster {
     connected: bool,
     /// Why it is not connected.
     trouble: Option<String>,
+    /// Connected, it has offered nothing for ten seconds and more, though something waits.
+    no_offers: Option<String>,
     /// The framework's id, once the cluster has given it.
     framework: Option<String>,
 }
@@ -71,6 +73,7 @@ pub(super) async fn varz(request: HttpRequest, app: web::Data<App>) -> HttpRespo
                 master: app.master.clone(),
                 connected: totals.trouble.is_none(),
                 trouble: totals.trouble,
+                no_offers: totals.no_offers.map(|(words, _)| words),
                 framework: totals.framework,
             },
             metrics: families.iter().map(|family| (family.name.to_owned(), family.json())).collect(),
@@ -124,6 +127,7 @@ fn families(app: &App, totals: &Totals) -> Vec<Family> {
         let status = if status == 0 { "other".to_owned() } else { status.to_string() };
         (vec![route.to_owned(), status], n as f64)
     });
+    let awaited = totals.no_offers.as_ref().map_or(0.0, |(_, lasts)| lasts.as_secs_f64());
     let silence = totals.silence.map(|silence| (Vec::new(), silence.as_secs_f64()));
     let connected = f64::from(u8::from(totals.trouble.is_none()));
     vec![
@@ -144,6 +148,11 @@ fn families(app: &App, totals: &Totals) -> Vec<Family> {
         counter("borges_offers_declined_total", "Offers declined.", &counters.offers_declined),
         counter("borges_offers_rescinded_total", "Offers that were taken back.", &counters.offers_rescinded),
         gauge("borges_offers_held", "Offers not answered yet.", totals.offers_held as f64),
+        gauge(
+            "borges_offers_awaited_seconds",
+            "Since the last offer, where something waits and none has come for ten seconds; otherwise 0.",
+            awaited,
+        ),
         counter("borges_status_updates_total", "Status updates, repeats included.", &counters.status_updates),
         family(Kind::Counter, "borges_calls_total", "Calls to the cluster.", &["call"], calls.collect()),
         counter("borges_connections_lost_total", "Subscriptions lost.", &counters.connections_lost),

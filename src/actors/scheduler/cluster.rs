@@ -66,6 +66,7 @@ impl Scheduler {
         self.revive_dead(ctx);
         self.remind(self.wires.clock.elapsed());
         self.trade();
+        self.tell_drought();
     }
 
     /// Supervisors that died are made again from the store: what they took in and did not tell may have been

@@ -76,6 +76,10 @@ pub(super) struct Scheduler {
     intended: HashMap<LaunchId, String>,
     /// How many tasks wait for an offer.
     waiting: usize,
+    /// Since when there are such.
+    hungry: Option<Duration>,
+    /// The drought that was told last, by its beginning.
+    drought: Option<Duration>,
     /// Where those are that constraints compare others with, as far as it is known.
     spread: Spread,
     market: Market,
@@ -126,6 +130,8 @@ impl Scheduler {
             reviving: BTreeSet::new(),
             intended: HashMap::new(),
             waiting: 0,
+            hungry: None,
+            drought: None,
             spread: Spread::default(),
             market: Market::default(),
             trouble: Some(("it has not answered yet".to_owned(), wires.clock.elapsed())),
@@ -164,6 +170,7 @@ impl Scheduler {
     /// Offers what waits to what is offered; asks for offers, or to be spared them.
     fn trade(&mut self) {
         let now = self.wires.clock.elapsed();
+        self.hungry = (self.waiting > 0).then(|| self.hungry.unwrap_or(now));
         if self.waiting > 0 {
             let offers = self.market.take_idle();
             if !offers.is_empty() {

@@ -30,6 +30,8 @@ pub struct Totals {
     pub framework: Option<String>,
     /// Why there is no subscription, when there is none.
     pub trouble: Option<String>,
+    /// That nothing is offered while something waits, in words, and for how long.
+    pub no_offers: Option<(String, Duration)>,
     /// How long ago the cluster last said something.
     pub silence: Option<Duration>,
 }
@@ -57,6 +59,7 @@ impl Handler<AddUp> for Scheduler {
             offers_held: self.market.held(),
             framework: self.market.framework.clone(),
             trouble: self.trouble.as_ref().map(|(why, _)| why.clone()),
+            no_offers: self.drought_in_words().zip(self.drought().map(|since| now.saturating_sub(since))),
             silence: counters.silence(now),
         })
     }

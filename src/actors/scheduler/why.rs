@@ -7,7 +7,34 @@ use super::Scheduler;
 use crate::offer::{Offered, Other, Recent, Since, Why};
 use crate::task::State;
 
+/// How long nothing may be offered, while something waits, before that is told to who has not asked.
+const DROUGHT: Duration = Duration::from_secs(10);
+
 impl Scheduler {
+    /// Since when nothing is offered while something waits, if that is long.
+    pub(super) fn drought(&self) -> Option<Duration> {
+        let since = self.hungry?.max(self.market.last_seen());
+        let is_long = self.wires.clock.elapsed().saturating_sub(since) >= DROUGHT;
+        (is_long && self.trouble.is_none() && self.market.held() == 0).then_some(since)
+    }
+
+    /// The same in words.
+    pub(super) fn drought_in_words(&self) -> Option<String> {
+        Some(Why::NoOffers(&self.role, self.since(self.drought()?)).to_string())
+    }
+
+    /// Says it in the log, once each time. That a cluster is full of our own is no cause for alarm.
+    pub(super) fn tell_drought(&mut self) {
+        let drought = self.drought();
+        if drought != self.drought
+            && let Some(words) = self.drought_in_words()
+        {
+            let level = if self.supervisors.is_empty() { log::Level::Warn } else { log::Level::Info };
+            log::log!(level, "{words}; {} blocks wait", self.waiting);
+        }
+        self.drought = drought;
+    }
+
     /// Since when something is so that began at that time of the clock.
     fn since(&self, began: Duration) -> Since {
         let clock = &self.wires.clock;
