@@ -16,6 +16,7 @@
 //! | `durable` | 7: POSTs that are answered when they are on the disk, beside fdatasync |
 //! | `parse` | 8: reading Org beside orgize and a scan of lines |
 //! | `listeners` | 9: a thousand websockets beside raw sockets |
+//! | `offers` | 10: a round of matching beside naive first fit |
 //! | `restart` | 12: from a kill with a hundred thousand tasks to the next launch, beside a scan |
 //! | `mesos` | 13: two hundred blocks on a real Mesos beside a client that does nothing else |
 //! | `documents` | the documents they work on |
@@ -35,6 +36,7 @@ mod latency;
 mod listeners;
 mod measure;
 mod mesos;
+mod offers;
 mod outputs;
 mod parse;
 mod posts;
@@ -52,7 +54,7 @@ use clap::Parser;
 #[derive(Parser)]
 #[command(name = "integration/bench")]
 struct Arguments {
-    /// Numbers of the benchmarks to run: 1 to 9, 12 and 13; without any, all.
+    /// Numbers of the benchmarks to run: 1 to 10, 12 and 13; without any, all.
     benchmarks: Vec<u8>,
     /// How often each contender has its turn.
     #[arg(long, default_value_t = 5)]
@@ -72,7 +74,7 @@ struct Arguments {
 }
 
 /// The benchmarks there are.
-const BENCHMARKS: [u8; 11] = [1, 2, 3, 4, 5, 6, 7, 8, 9, 12, 13];
+const BENCHMARKS: [u8; 12] = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 12, 13];
 
 /// A line of the table.
 struct Row {
@@ -126,6 +128,7 @@ fn main() -> ExitCode {
     run(7, &|| durable::measured(arguments.rounds));
     run(8, &|| parse::measured(arguments.folder.as_deref(), arguments.rounds));
     run(9, &|| listeners::measured(arguments.rounds));
+    run(10, &|| offers::measured(arguments.rounds));
     run(12, &|| restart::measured(arguments.rounds));
     run(13, &|| mesos::measured(arguments.rounds));
     print(&rows);
