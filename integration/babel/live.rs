@@ -127,6 +127,36 @@ fn what_org_changed_is_as_it_is_now() {
     }
 }
 
+/// Results with notes of failures: Emacs puts the next result in their place, and leaves nothing of them.
+#[test]
+fn notes_are_replaced_by_emacs_too() {
+    let note = ":results:\n#+attr_borges: :state failed :exit 3\n";
+    let block = |line: &str| format!("#+begin_src sh {line}\necho x\n#+end_src\n");
+    let noted = |line: &str, keyword: &str, old: &str| {
+        format!("{}\n{keyword}\n{note}{old}:end:\n\nText\n", block(line))
+    };
+    let sources = [
+        noted("", "#+RESULTS:", ""),
+        noted("", "#+RESULTS:", ": half\n: of it\n"),
+        noted(":results output file :file e.txt", "#+RESULTS:", "[[file:e.txt]]\n"),
+        noted(":cache yes", "#+RESULTS:", "#+begin_example\nhalf\n#+end_example\n"),
+        noted(":cache yes", "#+RESULTS[0123456789abcdef]:", "| a | b |\n"),
+        format!(
+            "- i\n  {}",
+            noted("", "#+RESULTS:", ": half\n").trim_end().replace('\n', "\n  ").replace("  \n", "\n") + "\n"
+        ),
+    ];
+    let never = |source: &String| {
+        let (before, rest) = source.split_once("\n\n").unwrap();
+        let (_, text) = rest.split_once(":end:\n").unwrap();
+        format!("{before}\n{text}")
+    };
+    let (noted, plain) = (emacs(&sources), emacs(&sources.each_ref().map(never)));
+    for (source, (noted, plain)) in sources.iter().zip(noted.documents.iter().zip(&plain.documents)) {
+        assert_eq!(String::from_utf8_lossy(&noted.0), String::from_utf8_lossy(&plain.0), "{source}");
+    }
+}
+
 #[test]
 fn what_is_listed_as_different_differs() {
     let list = include_str!("DIFFERENCES.org");

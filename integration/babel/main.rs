@@ -18,7 +18,7 @@ use std::process::{Command, Stdio};
 use borges::babel::{
     self, Arguments, BODY, Composed, Ended, Finished, Insertion, Languages, Outcome, Source, VALUE, Value,
 };
-use borges::org::{self, Block, Document, Target};
+use borges::org::{self, Block, Document, Hash, Target};
 
 /// The value that `reference`, a literal or the name of an element, stands for.
 fn value(document: &Document, reference: &str) -> Value {
@@ -109,7 +109,8 @@ fn yielded(document: &Document, block: &Block, directory: &Path) -> (Finished, A
         fs::write(directory.join(name), bytes).unwrap();
     }
     let cached = arguments.text(":cache").as_deref() == Some("yes");
-    let hash = cached.then(|| babel::hash(&source));
+    // What failed is run again.
+    let hash = (cached && ended.exit_code == 0).then(|| babel::hash(&source));
     (finished, arguments, hash)
 }
 
@@ -127,8 +128,9 @@ fn made(source: &[u8], directory: &Path) -> Vec<u8> {
                 language: block.language.as_deref().unwrap(),
                 posted: false,
             },
-            hash: hash.as_deref(),
+            hash: hash.as_deref().map_or(Hash::Stays, Hash::Is),
             note: None,
+            stays: false,
         })
         .collect();
     babel::write(source, &document, &outcomes).text

@@ -112,7 +112,53 @@ fn a_block_without_its_input_is_skipped_with_the_reason() {
     assert_eq!(run.states("last"), ["skipped: it requires `next` (line 7), which was skipped"], "{run:#?}");
     assert_eq!(result_of(&document, "bad"), ": half\n");
     assert_eq!(result_of(&document, "other"), ": fine\n");
-    assert!(!document.contains("#+RESULTS: next"), "{document}");
+    let note =
+        ":results:\n#+attr_borges: :state skipped :message it requires `bad` (line 2), which failed\n:end:\n";
+    assert_eq!(result_of(&document, "next"), note);
+}
+
+/// A failure keeps what was printed, and says how it ended, where Emacs finds it, and where nothing is left of it
+/// when the block is run again.
+#[test]
+fn a_failure_stands_in_the_document_until_the_next_success() {
+    let (place, served) = (Place::new(), Served::start());
+    let url = format!("http://{}", served.address);
+    let submit = || {
+        let run = place.borges(&["submit", "d.org", "--write", "--server", &url]);
+        (fs::read_to_string(place.path("d.org")).unwrap(), run.code)
+    };
+    let good = place.path("good");
+    let wait = format!("[ -e {} ] || sleep 60; echo in time", good.display());
+    let fail = format!("echo half; [ -e {} ] || exit 3", good.display());
+    let document = block("exit", "sh :cache yes", &fail)
+        + &block("late", "sh :timeout 1s", &wait)
+        + &block("next", "sh :var x=exit", "echo $x")
+        + "Text\n";
+    place.write("d.org", document.replace("Text", "#+RESULTS: next\n| old |\n\nText"));
+    let (failed, code) = submit();
+    assert_eq!(code, Some(1));
+    insta::assert_snapshot!(failed.replace(&good.display().to_string(), "GOOD"));
+    let (again, _) = submit();
+    assert_eq!(again, failed);
+    fs::write(&good, "").unwrap();
+    let (well, code) = submit();
+    assert_eq!(code, Some(0), "{well}");
+    place.write("d.org", &document);
+    assert_eq!(submit().0, well);
+
+    // Of a block that fails of itself Emacs notes nothing, nor does who wants what Emacs writes.
+    place.write("d.org", block("a", "sh", "echo half; exit 3"));
+    place.borges(&["run", "--write", "d.org"]);
+    let document = fs::read_to_string(place.path("d.org")).unwrap();
+    assert_eq!(result_of(&document, "a"), ": half\n");
+    assert_eq!(place.borges(&["run", "--check", "d.org"]).code, Some(1));
+    place.write("d.org", block("a", "sh :timeout 1s", "echo half; sleep 60"));
+    place.borges(&["run", "--write", "d.org"]);
+    let document = fs::read_to_string(place.path("d.org")).unwrap();
+    let note = ":results:\n#+attr_borges: :state failed :exit 137 :message it ran for longer than its `:timeout`\n: half\n:end:\n";
+    assert_eq!(result_of(&document, "a"), note);
+    let run = place.borges(&["run", "--check", "d.org"]);
+    assert!(!String::from_utf8_lossy(&run.stdout).contains("@@"), "{run:#?}");
 }
 
 #[test]
@@ -294,5 +340,6 @@ fn a_submitted_document_gets_its_results_too() {
     assert_eq!(run.code, Some(1), "{run:#?}");
     let document = fs::read_to_string(place.path("d.org")).unwrap();
     assert_eq!(result_of(&document, "a"), ": here\n");
-    assert_eq!(result_of(&document, "b"), ": here\n");
+    let note = ":results:\n#+attr_borges: :state failed :exit 3\n: here\n:end:\n";
+    assert_eq!(result_of(&document, "b"), note);
 }

@@ -15,6 +15,7 @@
 //! | `element`, `index` | named elements → values, and parts of them |
 //! | `inserted` | a value → the text under `#+RESULTS:` |
 //! | `written` | results into a document |
+//! | `note` | what is noted in the result of a block that did not end well |
 //! | `align` | tables in Org's notation |
 //! | `value` | what a block yields, and what a variable holds |
 //! | `read` | cells, and lists in the notation of other languages → values |
@@ -42,6 +43,7 @@ mod lisp;
 mod lisps;
 mod names;
 mod native;
+mod note;
 mod read;
 mod reference;
 mod scripts;

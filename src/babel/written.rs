@@ -2,10 +2,11 @@
 
 use std::ops::Range;
 
-use crate::org::{Document, Keep, Slots, Target};
+use crate::org::{Document, Hash, Keep, Slot, Slots, Target};
 
 use super::align;
 use super::inserted::{Insertion, NotInline};
+use super::note::{noted, renoted};
 use super::text;
 
 /// A result, and whose it is.
@@ -16,10 +17,12 @@ pub struct Outcome<'a> {
     /// Its value, and how it is written.
     pub insertion: Insertion<'a>,
     /// Emacs' hash of it, for `:cache yes`.
-    pub hash: Option<&'a str>,
-    /// What is noted above the result, of a block that ended as no block does that Emacs runs: the value of a line
-    /// `#+attr_borges:`, which Emacs leaves alone.
+    pub hash: Hash<'a>,
+    /// What is noted in the result, of a block that did not end well: the value of a line `#+attr_borges:`. Within
+    /// text there is no room for one.
     pub note: Option<&'a str>,
+    /// The block was not run: what stands there stays, and gets the note.
+    pub stays: bool,
 }
 
 /// A document with results, and those that could not be written.
@@ -30,9 +33,6 @@ pub struct Written {
     /// Results within text that cannot stand there, and why.
     pub refused: Vec<(Target, NotInline)>,
 }
-
-/// The keyword of notes.
-const NOTE: &str = "#+attr_borges:";
 
 /// Writes results into the document that was read from `source`. Each target may come once.
 pub fn write(source: &[u8], document: &Document, outcomes: &[Outcome]) -> Written {
@@ -45,6 +45,10 @@ pub fn write(source: &[u8], document: &Document, outcomes: &[Outcome]) -> Writte
             continue;
         }
         match outcome.target {
+            Target::Block(_) | Target::Call(_) if outcome.stays => {
+                edits.extend(outcome.note.and_then(|note| staying(source, &slots, outcome.target, note)));
+            }
+            Target::InlineBlock(_) | Target::InlineCall(_) if outcome.stays => {}
             Target::Block(_) | Target::Call(_) => edits.extend(below(source, &slots, outcome)),
             Target::InlineBlock(_) | Target::InlineCall(_) => match outcome.insertion.inline() {
                 Err(why) => refused.push((outcome.target, why)),
@@ -76,9 +80,14 @@ fn below(source: &[u8], slots: &Slots, outcome: &Outcome) -> Option<(Range<usize
         () if results.has("prepend") => Keep::After,
         () => Keep::Nothing,
     };
-    let hash = outcome.hash.filter(|_| keep == Keep::Nothing);
+    // What is appended to is no one run's result.
+    let note = outcome.note.filter(|_| keep == Keep::Nothing);
+    let hash = if keep == Keep::Nothing { outcome.hash } else { Hash::Stays };
     let mut slot = slots.slot(outcome.target, keep, hash)?;
     let mut lines = outcome.insertion.lines();
+    if let Some(note) = note {
+        lines = noted(&lines, note);
+    }
     let mut indent = slot.indent;
     if keep != Keep::Nothing && outcome.insertion.is_table() && !is_wrapped(outcome) {
         // A table that is next to it becomes one with it.
@@ -93,19 +102,26 @@ fn below(source: &[u8], slots: &Slots, outcome: &Outcome) -> Option<(Range<usize
     } else if keep == Keep::Before && outcome.insertion.value.is_list() {
         indent = 0;
     }
-    let mut new = slot.before;
-    if let Some(note) = outcome.note {
-        new = noted(&new, note, slots.newline());
-    }
-    new += &indented(&lines, indent);
+    let new = std::mem::take(&mut slot.before) + &indented(&lines, indent);
     let mut bytes = text::encode(&new.replace("\r\n", "\n"));
     let next = source.get(slot.old.end..).unwrap_or_default();
     let blank = !slot.after.is_empty() || next.starts_with(b"\n") || next.starts_with(b"\r\n");
-    if blank && outcome.insertion.is_example() {
+    if blank && note.is_none() && outcome.insertion.is_example() {
         bytes.pop();
     }
     bytes.extend_from_slice(if slot.after.is_empty() { b"" } else { b"\n" });
     Some((slot.old, with_newlines(bytes, slots.newline())))
+}
+
+/// The result that stands there, with a note.
+fn staying(source: &[u8], slots: &Slots, target: Target, note: &str) -> Option<(Range<usize>, Vec<u8>)> {
+    let Slot { old, before, after, indent } = slots.slot(target, Keep::Nothing, Hash::Stays)?;
+    let there = text::decode(&source[old.clone()]).replace("\r\n", "\n");
+    let open = !there.is_empty() && !there.ends_with('\n');
+    let lines = if open { there + "\n" } else { there };
+    let lines = renoted(&lines, note, &indented(".", indent).replace('.', ""));
+    let new = before + &lines + if after.is_empty() { "" } else { "\n" };
+    Some((old, with_newlines(text::encode(&new.replace("\r\n", "\n")), slots.newline())))
 }
 
 /// A result within text.
@@ -150,18 +166,6 @@ fn line_before(source: &[u8], at: usize) -> Option<Range<usize>> {
 fn line_after(source: &[u8], at: usize) -> Option<Range<usize>> {
     let rest = source.get(at..).filter(|rest| !rest.is_empty())?;
     Some(at..memchr::memchr(b'\n', rest).map_or(source.len(), |n| at + n + 1))
-}
-
-/// The keyword with a note above it; where the keyword stays as it is there is no room for one.
-fn noted(before: &str, note: &str, newline: &str) -> String {
-    match before.rfind("#+RESULTS") {
-        None => before.to_owned(),
-        Some(at) => {
-            let start = before[..at].rfind('\n').map_or(0, |n| n + 1);
-            let blanks = &before[start..at];
-            format!("{}{blanks}{NOTE} {note}{newline}{}", &before[..start], &before[start..])
-        }
-    }
 }
 
 /// Moves lines to the right, but for blank ones.
@@ -222,7 +226,13 @@ mod tests {
             .iter()
             .map(|(target, arguments)| {
                 let insertion = Insertion { value, arguments, language: "sh", posted: false };
-                Outcome { target: *target, insertion, hash, note }
+                Outcome {
+                    target: *target,
+                    insertion,
+                    hash: hash.map_or(Hash::Stays, Hash::Is),
+                    note,
+                    stays: false,
+                }
             })
             .collect();
         String::from_utf8(write(source.as_bytes(), &document, &outcomes).text).unwrap()
@@ -290,6 +300,58 @@ mod tests {
             written(&format!("  {}", b.replace("\n#", "\n  #")), &Value::Nothing, None, Some(":exit 127")),
             written(&block(":results append :wrap"), &row, None, None),
         ];
+        insta::assert_snapshot!(shown.join("===\n"));
+    }
+
+    /// With a note, and again without: not a byte is left of it.
+    #[test]
+    fn notes_come_and_go() {
+        let (b, note) = (block(""), Some(":state failed :exit 3"));
+        let item = format!("- i\n  {}- j\n", b.trim_end().replace("\n#", "\n  #") + "\n");
+        let documents = [
+            (b.clone(), "half\n".into()),
+            (format!("{b}\n#+RESULTS[a]:\n: old\n\nText\n"), Value::Nothing),
+            (format!("#+name: n\n{b}Text\n"), Value::text("x\n".repeat(10))),
+            (block(":results raw") + "Text\n", "* head\n".into()),
+            (block(":results drawer"), "x\n".into()),
+            (block(":results file"), "a.png".into()),
+            (item, "half\n".into()),
+            (b.replace('\n', "\r\n"), "half\n".into()),
+        ];
+        let mut shown = Vec::new();
+        for (source, value) in documents {
+            let first = written(&source, &value, None, note);
+            let well = written(&source, &"well\n".into(), Some("h"), None);
+            if !source.contains("raw") {
+                assert_eq!(written(&first, &"well\n".into(), Some("h"), None), well);
+            }
+            shown.push(first);
+        }
+        insta::assert_snapshot!(shown.join("===\n").replace('\r', "␍"));
+    }
+
+    /// A block that was not run: its old result stays, under the note.
+    #[test]
+    fn a_note_on_what_stays() {
+        let b = block("");
+        let (value, arguments) = (Value::Nothing, Arguments::default());
+        let insertion = Insertion { value: &value, arguments: &arguments, language: "sh", posted: false };
+        let mut shown = Vec::new();
+        for source in [
+            b.clone(),
+            format!("{b}\n#+RESULTS[a]:\n: old\n\nText\n"),
+            format!("{b}\n#+RESULTS:\n[[file:a.png]]\nText\n"),
+            format!("  {}\n  #+RESULTS:\n  | a |", b.replace("\n#", "\n  #")),
+        ] {
+            let mut text = source.into_bytes();
+            for note in [":state skipped :message once", ":state skipped :message twice"] {
+                let document = org::parse(&text, &[]);
+                let target = Target::Block(0);
+                let outcome = Outcome { target, insertion, hash: Hash::Stays, note: Some(note), stays: true };
+                text = write(&text, &document, &[outcome]).text;
+            }
+            shown.push(String::from_utf8(text).unwrap());
+        }
         insta::assert_snapshot!(shown.join("===\n"));
     }
 }

@@ -127,7 +127,7 @@ async fn read_and_run(arguments: &RunArguments, input: Input) -> Result<Exit, Fa
     if (arguments.write || arguments.check)
         && let Some(yielded) = engine.yielded(run).await?
     {
-        let returned = async |current: Bytes| Ok(yielded.document(Some(&current)));
+        let returned = async |current: Bytes| Ok(yielded.document(Some(&current), true));
         let path = &arguments.document.path;
         let done = if arguments.check { check(path, returned).await } else { rewrite(path, returned).await };
         if let Err(instead) = done {

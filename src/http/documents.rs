@@ -310,7 +310,7 @@ async fn returned(request: &HttpRequest, id: RunId, app: &App, current: Option<B
         Err(error) => return failed(request, &error),
     };
     // A long document takes a while, and others are to be heard meanwhile.
-    match web::block(move || yielded.document(current.as_deref())).await {
+    match web::block(move || yielded.document(current.as_deref(), false)).await {
         Ok(returned) => {
             let mut answer = HttpResponse::Ok();
             answer.insert_header((CONTENT_TYPE, "text/org; charset=utf-8"));

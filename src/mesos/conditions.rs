@@ -97,6 +97,11 @@ pub fn exit_code(update: &StatusUpdate, read: Option<i32>) -> Option<i32> {
     }
 }
 
+/// Whether these words say no more than how a block has ended of itself: by an exit code or a signal.
+pub fn is_own_end(words: &str) -> bool {
+    words.starts_with("Command exited with status ") || words.starts_with("Command terminated with signal ")
+}
+
 /// The exit code that an update tells in words, where no file tells it: the block was killed with all about it.
 fn told_code(update: &StatusUpdate) -> Option<i32> {
     let message = update.message.as_deref()?;

@@ -96,6 +96,6 @@ pub use places::{Place, Places};
 pub use reference::NowebCall;
 pub use report::report;
 pub use resolve::{File, Reader, Unresolved, resolve};
-pub use slot::{InlineSlot, Keep, Slot, Slots, Target};
+pub use slot::{Hash, InlineSlot, Keep, Slot, Slots, Target};
 pub use tree::{Edit, Element, Node, Tree};
 pub use trouble::{Trouble, TroubleKind};

@@ -85,12 +85,16 @@ impl<'d> Slots<'d> {
     }
 
     /// The place of the result of a block or call that stands on lines of its own. `append` and `prepend` keep the
-    /// old result; with a `hash` that is not the old one's, the keyword is written anew.
-    pub fn slot(&self, target: Target, keep: Keep, hash: Option<&str>) -> Option<Slot> {
+    /// old result; where its hash becomes another one, the keyword is written anew.
+    pub fn slot(&self, target: Target, keep: Keep, hash: Hash) -> Option<Slot> {
         let (node, name) = self.node(target)?;
-        let Some(line) = self.existing(node, name) else { return Some(self.created(node, name, hash)) };
-        if let Some(hash) = hash.filter(|hash| line.hash.as_deref() != Some(*hash)) {
-            return Some(self.renewed(line, node, name, hash));
+        let new = match hash {
+            Hash::Is(hash) => Some(hash),
+            Hash::Stays | Hash::Goes => None,
+        };
+        let Some(line) = self.existing(node, name) else { return Some(self.created(node, name, new)) };
+        if hash != Hash::Stays && line.hash.as_deref() != new {
+            return Some(self.renewed(line, node, name, new));
         }
         let indent = indentation(&self.text[line.span.clone()]).1;
         let start = line.span.end;
@@ -245,7 +249,7 @@ impl<'d> Slots<'d> {
     }
 
     /// The same place with a new keyword, for the hash is another one.
-    fn renewed(&self, line: &ResultsLine, node: usize, name: Option<&str>, hash: &str) -> Slot {
+    fn renewed(&self, line: &ResultsLine, node: usize, name: Option<&str>, hash: Option<&str>) -> Slot {
         let tree = &self.document.tree;
         let element = &tree.nodes()[line.node];
         let end = match element.element {
@@ -254,7 +258,7 @@ impl<'d> Slots<'d> {
         };
         let indent = self.indent_below(node);
         let newline = self.newline();
-        let before = format!("{}{}{newline}", blanks(indent), keyword(name, Some(hash)));
+        let before = format!("{}{}{newline}", blanks(indent), keyword(name, hash));
         Slot { old: line.span.start..end, before, after: self.space_after(end), indent }
     }
 
@@ -304,6 +308,17 @@ impl<'d> Slots<'d> {
         }
         lines
     }
+}
+
+/// What becomes of the hash of a result.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Hash<'a> {
+    /// It is this one.
+    Is(&'a str),
+    /// One that stands there stays.
+    Stays,
+    /// It has none.
+    Goes,
 }
 
 /// What of an old result stays.

@@ -26,6 +26,7 @@
 //! | `assemble` | what runs → tasks and edges |
 //! | `recipe` | how tasks are put together from code and values, and what they yield |
 //! | `returned` | results into a document |
+//! | `note` | what it notes of tasks that did not end well |
 //! | `progress` | which tasks are set free as others end |
 //! | `problem` | what is wrong, where, and what to write instead |
 
@@ -40,6 +41,7 @@ mod image;
 mod keys;
 mod named;
 mod names;
+mod note;
 mod plan;
 mod problem;
 mod progress;
@@ -53,6 +55,7 @@ mod values;
 mod verdict;
 mod wishes;
 
+pub use note::{Ending, Note, note};
 pub use plan::{Plan, Request, Skip, Variable, plan};
 pub use problem::{Problem, Severity};
 pub use progress::Progress;

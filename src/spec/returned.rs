@@ -3,9 +3,10 @@
 use std::collections::{BTreeMap, HashMap};
 
 use crate::babel::{self, Arguments, Insertion, Outcome, Value};
-use crate::org::{self, Document, Target};
+use crate::org::{self, Document, Hash, Target};
 use crate::task::{TaskSpec, place};
 
+use super::note::Note;
 use super::recipe::{Files, Recipes, Return, Values};
 
 /// What a run has come to, for its document.
@@ -19,8 +20,10 @@ pub struct Yield<'a> {
     pub values: &'a Values,
     /// The files that were read for it.
     pub files: &'a Files,
-    /// What is to be known of tasks that ended as no block does in Emacs.
-    pub notes: &'a BTreeMap<u32, String>,
+    /// What the document notes of tasks that did not end well.
+    pub notes: &'a BTreeMap<u32, Note>,
+    /// Only what Emacs would write: nothing of those that failed of themselves.
+    pub as_emacs: bool,
 }
 
 /// A document with results.
@@ -67,8 +70,16 @@ pub fn returned(original: &[u8], current: &[u8], yielded: &Yield) -> Returned {
         .map(|(target, returns, result)| Outcome {
             target: *target,
             insertion: result.insertion(returns, yielded),
-            hash: result.hash.as_deref(),
-            note: yielded.notes.get(&returns.task).map(String::as_str),
+            hash: match (&result.hash, note(returns, yielded)) {
+                // What failed is to be run again.
+                (_, Some(_)) => Hash::Goes,
+                (Some(hash), None) => Hash::Is(hash),
+                (None, None) => Hash::Stays,
+            },
+            note: note(returns, yielded)
+                .filter(|note| !yielded.as_emacs || !note.of_itself)
+                .map(|note| note.text.as_str()),
+            stays: result.stays,
         })
         .collect();
     let written = babel::write(current, there, &outcomes);
@@ -86,6 +97,8 @@ struct Result<'a> {
     arguments: &'a Arguments,
     posted: bool,
     hash: Option<String>,
+    /// The task was not run: what an earlier run has left stays.
+    stays: bool,
 }
 
 impl<'a> Result<'a> {
@@ -103,16 +116,29 @@ impl<'a> Result<'a> {
 /// What is to be written for one of the returns; `None` where there is nothing yet, or nothing is to be written.
 fn result<'a>(returns: &Return, yielded: &Yield<'a>) -> Option<Result<'a>> {
     let Yield { recipes, tasks, values, files, .. } = *yielded;
-    let own = values.get(&returns.task)?;
     let arguments = recipes.arguments(returns.arguments)?;
+    let note = note(returns, yielded);
+    let own = values.get(&returns.task).map(|own| &own.value);
     let post = recipes.post(returns.task);
-    let value = match post {
-        None => &own.value,
-        Some(post) => &values.get(&post)?.value,
+    let posted = post.and_then(|post| Some(&values.get(&post)?.value));
+    let value = match (own, post, note) {
+        (Some(own), None, _) => own,
+        (Some(_), Some(_), None) => posted?,
+        // What `:post` would have made of it, nobody knows.
+        (Some(own), Some(_), Some(_)) => posted.unwrap_or(own),
+        (None, _, Some(_)) => &Value::Nothing,
+        (None, _, None) => return None,
     };
     let spec = tasks.get(place(returns.task)?)?;
     let hash = recipes.hash(spec, values, files, arguments);
-    Some(Result { value, arguments, posted: post.is_some(), hash })
+    let stays = own.is_none() && note.is_some_and(|note| !note.ran);
+    Some(Result { value, arguments, posted: posted.is_some(), hash, stays })
+}
+
+/// What is noted of a task, and of the one that its value goes through.
+fn note<'a>(returns: &Return, yielded: &Yield<'a>) -> Option<&'a Note> {
+    let of = |number: u32| yielded.notes.get(&number);
+    of(returns.task).or_else(|| of(yielded.recipes.post(returns.task)?))
 }
 
 /// Whose result it is, for a person.
@@ -186,8 +212,14 @@ mod tests {
             values.insert(spec.number, Arc::new(finished));
         }
         let notes = BTreeMap::new();
-        let yielded =
-            Yield { recipes: &recipes, tasks: &tasks, values: &values, files: &files, notes: &notes };
+        let yielded = Yield {
+            recipes: &recipes,
+            tasks: &tasks,
+            values: &values,
+            files: &files,
+            notes: &notes,
+            as_emacs: true,
+        };
         let Returned { text, missing } = returned(original.as_bytes(), current.as_bytes(), &yielded);
         (String::from_utf8(text).unwrap(), missing)
     }

@@ -14,8 +14,9 @@ use futures_util::future::{join_all, ready};
 use super::super::run::{Run, TaskView};
 use super::Scheduler;
 use crate::babel::{Ended, VALUE};
+use crate::mesos::conditions::is_own_end;
 use crate::mesos::{Place, Sandbox, SandboxError};
-use crate::spec::{Files, Returned, Values, Yield, returned};
+use crate::spec::{Ending, Files, Note, Returned, Values, Yield, note, returned};
 use crate::store::RunRecord;
 use crate::task::{Input, RunId, State, TaskId, TaskSpec};
 
@@ -30,17 +31,18 @@ pub struct Yielded {
     record: Arc<RunRecord>,
     values: Values,
     files: Files,
-    notes: BTreeMap<u32, String>,
+    notes: BTreeMap<u32, Note>,
     lost: Vec<String>,
     troubles: Vec<String>,
 }
 
 impl Yielded {
     /// The document of the run with its results; `current` is what has become of it since, if that is known.
-    pub fn document(&self, current: Option<&[u8]>) -> Returned {
+    /// `as_emacs`: nothing is noted of blocks that failed of themselves.
+    pub fn document(&self, current: Option<&[u8]>, as_emacs: bool) -> Returned {
         let RunRecord { document, tasks, recipes, .. } = &*self.record;
         let Self { values, files, notes, lost, troubles, .. } = self;
-        let yielded = Yield { recipes, tasks, values, files, notes };
+        let yielded = Yield { recipes, tasks, values, files, notes, as_emacs };
         let mut returned = returned(document, current.unwrap_or(document), &yielded);
         returned.missing.extend(lost.iter().chain(troubles).cloned());
         returned
@@ -297,7 +299,7 @@ impl Handler<GatherYield> for Scheduler {
                 record: run.record.clone(),
                 values: run.values.clone(),
                 files: run.files.clone(),
-                notes: run.tasks().filter_map(note).collect(),
+                notes: run.tasks().filter_map(noted).collect(),
                 lost: run.lost.iter().filter_map(|(number, why)| lost(run, *number, why)).collect(),
                 troubles: run
                     .troubles
@@ -309,16 +311,15 @@ impl Handler<GatherYield> for Scheduler {
     }
 }
 
-/// What the document notes of a task that ended as none does that Emacs runs.
-fn note(TaskView { id, row, .. }: TaskView<'_>) -> Option<(u32, String)> {
-    let failed = matches!(row.state, State::Failed | State::Killed) && row.history.attempt > 0;
-    let message = row.message.as_deref().unwrap_or_default();
-    if !failed || message.starts_with("Command exited with status") {
-        return None;
-    }
-    let code = row.history.exit_code.map(|code| format!(":exit {code} ")).unwrap_or_default();
-    let words: Vec<&str> = message.split_whitespace().collect();
-    Some((id.number, format!("{code}:state {} :message {}", row.state, words.join(" "))))
+/// What the document notes of a task, by its number.
+fn noted(TaskView { id, row, .. }: TaskView<'_>) -> Option<(u32, Note)> {
+    let ending = Ending {
+        state: row.state,
+        launched: row.history.attempt > 0,
+        exit_code: row.history.exit_code,
+        why: row.message.as_deref().filter(|words| !is_own_end(words)),
+    };
+    Some((id.number, note(ending)?))
 }
 
 fn lost(run: &Run, number: u32, why: &str) -> Option<String> {
