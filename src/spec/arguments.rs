@@ -1,5 +1,7 @@
 //! A block's header arguments → what its task asks for.
 
+use std::collections::HashSet;
+
 use crate::babel::Language;
 use crate::org::{Block, Origin, Param, Position, nearest};
 use crate::task::{Ensure, Policy, Resources, Tries, Wishes};
@@ -43,9 +45,18 @@ pub(super) enum Order {
     Before,
 }
 
+/// The places of odd arguments that several blocks may have in force: what is odd about them is found out, and
+/// told, once. Those of a setupfile apart.
+pub(super) type Told = HashSet<(bool, Position)>;
+
 /// Reads the header arguments in force for `block`; what is wrong or odd with them goes to `problems`.
-pub(super) fn read(block: &Block, language: &Language, problems: &mut Vec<Problem>) -> Asked {
-    let mut reader = Reader { problems, tries: None, dockerize: None, image: None };
+pub(super) fn read(
+    block: &Block,
+    language: &Language,
+    told: &mut Told,
+    problems: &mut Vec<Problem>,
+) -> Asked {
+    let mut reader = Reader { told, problems, tries: None, dockerize: None, image: None };
     let mut asked = Asked {
         resources: Resources { milli_cpus: 1000, mem: language.mem, ..Resources::default() },
         mem_is_limit: false,
@@ -95,6 +106,7 @@ pub(super) fn read(block: &Block, language: &Language, problems: &mut Vec<Proble
 }
 
 struct Reader<'a> {
+    told: &'a mut Told,
     problems: &'a mut Vec<Problem>,
     tries: Option<Tries>,
     dockerize: Option<bool>,
@@ -204,7 +216,15 @@ impl Reader<'_> {
         self.report(param, Problem::error(param.at, text, "Close it, or take it out."));
     }
 
+    /// Whether what is odd about an argument has not been told yet.
+    fn is_news(&mut self, param: &Param) -> bool {
+        param.origin == Origin::Block || self.told.insert((param.origin == Origin::Setup, param.at))
+    }
+
     fn results(&mut self, param: &Param) {
+        if !self.is_news(param) {
+            return;
+        }
         for word in param.text.split_whitespace().filter(|word| !keys::RESULTS.contains(word)) {
             if let Some(near) = nearest(word, keys::RESULTS) {
                 let text = format!("`{word}` is no word of `:results`");
@@ -214,6 +234,9 @@ impl Reader<'_> {
     }
 
     fn unknown(&mut self, param: &Param) {
+        if !self.is_news(param) {
+            return;
+        }
         let word = param.key.split_whitespace().next().unwrap_or_default();
         let colon = format!(":{}", param.key);
         let known = |key: &str| !matches!(keys::key(key), Key::Unknown);
@@ -260,6 +283,27 @@ fn directory(text: &str) -> Result<String, Help> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::babel::Languages;
+    use crate::org;
+
+    #[test]
+    fn what_blocks_inherit_is_looked_up_and_told_once() {
+        let text = "#+property: header-args :retyr 3 :results tabel\n".to_owned()
+            + &"#+begin_src sh :cpuu 1\ntrue\n#+end_src\n".repeat(3);
+        let document = org::parse(text.as_bytes(), &[]);
+        let languages = Languages::default();
+        let (mut told, mut problems) = (Told::new(), Vec::new());
+        for block in &document.blocks {
+            let language = languages.get("sh").unwrap();
+            let _asked = read(block, &language, &mut told, &mut problems);
+        }
+        let helps: Vec<(u32, &str)> = problems.iter().map(|p| (p.at.line, p.help.as_str())).collect();
+        let own = "Did you mean `:cpu`?";
+        let (retry, table) = ((1, "Did you mean `:retry`?"), (1, "Did you mean `table`?"));
+        assert_eq!(helps.len(), 5, "{helps:?}");
+        assert!(helps.contains(&retry) && helps.contains(&table));
+        assert_eq!(helps.iter().filter(|(_, help)| *help == own).count(), 3);
+    }
 
     #[test]
     fn directories() {

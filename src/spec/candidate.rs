@@ -9,7 +9,7 @@ use crate::babel::{Language, Languages, Value};
 use crate::org::{Block, Position, nearest};
 use crate::task::Requirement;
 
-use super::arguments::{self, Asked};
+use super::arguments::{self, Asked, Told};
 use super::graph::Wait;
 use super::names::Names;
 use super::plan::Request;
@@ -114,6 +114,7 @@ pub(super) fn fate(
     block: &Block,
     languages: &Languages,
     request: &Request,
+    told: &mut Told,
     problems: &mut Vec<Problem>,
 ) -> Fate {
     let held = match verdict(block, languages, request.as_emacs) {
@@ -130,7 +131,7 @@ pub(super) fn fate(
     let Some(language) = block.language.as_deref().and_then(|name| languages.get(name)) else {
         return Fate::Skipped(Why::NoLanguage.to_string());
     };
-    let asked = Box::new(arguments::read(block, &language, problems));
+    let asked = Box::new(arguments::read(block, &language, told, problems));
     Fate::Runs { language, asked, held, body: Vec::new(), inputs: None }
 }
 

@@ -10,6 +10,7 @@ use bytes::Bytes;
 use crate::babel::{self, Languages, Reference};
 use crate::org::{self, Block, Bodies, Call, Document, Param, Position, Surroundings, Target};
 
+use super::arguments::Told;
 use super::candidate::{Candidate, Code, Fate, Given, Inputs, Whose, fate, tangled};
 use super::code;
 use super::named::{Meant, Named};
@@ -32,6 +33,8 @@ pub(super) struct Units<'d> {
     calls: HashMap<usize, usize>,
     /// Where results are written.
     pub(super) returns: Vec<Returns>,
+    /// What is odd about arguments that several of them have.
+    told: Told,
     /// Bytes of header arguments that may still be merged.
     budget: usize,
 }
@@ -57,12 +60,13 @@ impl<'d> Units<'d> {
         request: &'d Request,
         problems: &mut Vec<Problem>,
     ) -> Self {
+        let mut told = Told::new();
         let candidate = |(place, block): (usize, &'d Block)| Candidate {
             block: Whose::Document(block),
             code: Code::Block(place),
             tangled: tangled(block, languages, problems),
             this: None,
-            fate: fate(block, languages, request, problems),
+            fate: fate(block, languages, request, &mut told, problems),
         };
         let candidates: Vec<Candidate> = document.blocks.iter().enumerate().map(candidate).collect();
         let returns = candidates.iter().enumerate().map(|(place, candidate)| Returns {
@@ -80,6 +84,7 @@ impl<'d> Units<'d> {
             calls: HashMap::new(),
             returns: returns.collect(),
             candidates,
+            told,
             budget: length.saturating_mul(BUDGET.1).saturating_add(BUDGET.0),
         }
     }
@@ -252,7 +257,7 @@ impl<'d> Units<'d> {
         problems: &mut Vec<Problem>,
     ) -> usize {
         names.add(title, block.begin_line);
-        let fate = fate(&block, self.languages, self.request, problems);
+        let fate = fate(&block, self.languages, self.request, &mut self.told, problems);
         self.candidates.push(Candidate {
             block: Whose::Own(Box::new(block)),
             code,
