@@ -6,6 +6,7 @@ use std::sync::Arc;
 use actix::{Actor, Context, Handler, Message, Recipient};
 use jiff::Timestamp;
 
+use super::sabotage::{Bug, is_planted};
 use super::tell_recipient;
 use crate::offer::{self, Matching, Offer, Queue, Spread};
 use crate::task::{Demand, TaskId};
@@ -107,7 +108,9 @@ impl Handler<IsOut> for Matcher {
     type Result = ();
 
     fn handle(&mut self, IsOut { task, demand, agent }: IsOut, _: &mut Context<Self>) {
-        self.spread.place(task, &demand, &agent);
+        if !is_planted(Bug::ForgetsPeers) {
+            self.spread.place(task, &demand, &agent);
+        }
     }
 }
 
@@ -131,7 +134,9 @@ impl Handler<MatchNow> for Matcher {
         for placement in &matching.placements {
             for seat in &placement.seats {
                 if let Some(wants) = self.queue.demand(seat.task) {
-                    self.spread.place(seat.task, wants, &placement.agent.id);
+                    if !is_planted(Bug::ForgetsPeers) {
+                        self.spread.place(seat.task, wants, &placement.agent.id);
+                    }
                     served.insert(wants.clone(), &placement.agent.id);
                 }
             }

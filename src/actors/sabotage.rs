@@ -21,6 +21,8 @@ pub(super) enum Bug {
     ForgetsPauses,
     /// After a restart what was delayed waits for the whole of its pause again.
     PausesAnew,
+    /// Where a block is that others are compared with is not remembered.
+    ForgetsPeers,
 }
 
 #[cfg(not(test))]
@@ -61,7 +63,7 @@ mod planted {
     }
 
     impl Bug {
-        pub(in crate::actors) const ALL: [Self; 9] = [
+        pub(in crate::actors) const ALL: [Self; 10] = [
             Self::AcknowledgesFirst,
             Self::AcceptsUnsaved,
             Self::TakesLostForGone,
@@ -71,6 +73,7 @@ mod planted {
             Self::NeverReconciles,
             Self::ForgetsPauses,
             Self::PausesAnew,
+            Self::ForgetsPeers,
         ];
     }
 

@@ -11,7 +11,9 @@ use super::ledger::{End, Ledger};
 use crate::mesos::events::TaskState;
 use crate::mesos::messages::scheduler::call::Type;
 use crate::mesos::messages::task_status::Reason;
-use crate::mesos::messages::{AgentId, Filters, FrameworkId, Offer, OfferId, TaskId, TaskInfo, TaskStatus};
+use crate::mesos::messages::{
+    AgentId, Attribute, Filters, FrameworkId, Offer, OfferId, TaskId, TaskInfo, TaskStatus, value,
+};
 use crate::mesos::resources::Quantities;
 use crate::mesos::{Call, Event, StatusUpdate};
 
@@ -103,6 +105,7 @@ impl Cluster {
                 total: Quantities {
                     milli_cpus: 1000 * rng.u64(1..5),
                     mem_mib: 128 * rng.u64(2..9),
+                    ports: vec![(8000, 8000 + rng.u64(0..3))],
                     ..Quantities::default()
                 },
                 reach: Reach::Yes,
@@ -299,6 +302,7 @@ impl Cluster {
                 framework_id: FrameworkId { value: FRAMEWORK.to_owned() },
                 agent_id: AgentId { value: self.agents[agent].id.clone() },
                 hostname: self.agents[agent].id.clone(),
+                attributes: vec![rack(agent)],
                 resources: free.to_resources(Some("*")),
                 ..Offer::default()
             });
@@ -312,14 +316,19 @@ impl Cluster {
         match Type::try_from(call.r#type.unwrap_or_default()).unwrap() {
             Type::Accept => {
                 let accept = call.accept.unwrap();
-                let offer = &accept.offer_ids[0].value;
-                let offered = self.offers.remove(offer);
-                if let Some((agent, ..)) = offered {
+                let offered: Vec<_> =
+                    accept.offer_ids.iter().map(|offer| self.offers.remove(&offer.value)).collect();
+                let mut agents: Vec<usize> = offered.iter().flatten().map(|(agent, ..)| *agent).collect();
+                agents.dedup();
+                assert!(agents.len() <= 1, "offers of several agents are accepted together");
+                if let Some(&agent) = agents.first() {
                     self.refuse(agent, accept.filters.as_ref());
                 }
+                // One that is gone spoils all.
+                let agent = agents.first().copied().filter(|_| offered.iter().all(Option::is_some));
                 let tasks = accept.operations.into_iter().flat_map(|o| o.launch.unwrap().task_infos);
                 for task in tasks {
-                    self.accept(offered.as_ref().map(|(agent, ..)| *agent), task);
+                    self.accept(agent, task);
                 }
             }
             Type::Decline => {
@@ -411,7 +420,15 @@ impl Cluster {
             return;
         }
         let now = self.now;
+        let neighbours: Vec<String> = self
+            .launches
+            .iter()
+            .filter(|(_, other)| other.agent == agent)
+            .filter(|(_, other)| matches!(other.state, TaskState::Running | TaskState::Killing))
+            .map(|(id, _)| id.clone())
+            .collect();
         self.ledger.started(now, id);
+        self.ledger.stands_beside(id, &neighbours);
         self.update(id, TaskState::Running);
         let runs = self.ledger.runs_for(id, &mut self.rng);
         self.after(runs, Due::End(id.to_owned()));
@@ -746,6 +763,16 @@ impl Cluster {
         let id = format!("a{}", self.agents.len());
         let refused = Duration::ZERO;
         self.agents.push(Agent { id, total, reach: Reach::Yes, registered: true, refused });
+    }
+}
+
+/// The one attribute of an agent: every other one has the same.
+fn rack(agent: usize) -> Attribute {
+    Attribute {
+        name: "rack".to_owned(),
+        r#type: value::Type::Text as i32,
+        text: Some(value::Text { value: format!("r{}", agent % 2) }),
+        ..Attribute::default()
     }
 }
 

@@ -12,8 +12,8 @@ use crate::mesos::StatusUpdate;
 use crate::mesos::conditions::condition;
 use crate::store::{Contents, Entry, Frame, RunMark, RunRecord, Store, TaskRecord};
 use crate::task::{
-    Condition, Ensure, LaunchId, OnPartition, Pause, Requirement, RunId, State, TaskId, TaskSpec, Tries,
-    place,
+    Condition, Constraint, Ensure, LaunchId, OnPartition, Pause, Requirement, RunId, State, TaskId, TaskSpec,
+    Tries, place,
 };
 
 /// How a launch ends.
@@ -192,6 +192,30 @@ impl Ledger {
         }
         if let Some(truth) = self.launches.get_mut(&launch) {
             truth.started = Some(now);
+        }
+    }
+
+    /// A launch has started on an agent where these run: `hostname:UNIQUE` must hold. Who is not waited for in a
+    /// partition may be there still.
+    pub(super) fn stands_beside(&mut self, id: &str, neighbours: &[String]) {
+        let is_waited_for = |spec: &TaskSpec| spec.policy.on_partition == OnPartition::Wait;
+        let launch: LaunchId = id.parse().unwrap();
+        let mine = self.spec(launch.task);
+        let is_alone = |constraint: &Constraint| constraint.to_string() == "hostname:UNIQUE";
+        if !mine.wishes.as_ref().is_some_and(|wishes| wishes.constraints.iter().any(is_alone)) {
+            return;
+        }
+        for other in neighbours {
+            let peer: LaunchId = other.parse().unwrap();
+            let theirs = self.spec(peer.task);
+            if peer.task.run == launch.task.run
+                && peer.task != launch.task
+                && theirs.wishes == mine.wishes
+                && is_waited_for(&mine)
+                && is_waited_for(&theirs)
+            {
+                self.fault(format!("{} is to be alone, and {} is there", short(id), short(other)));
+            }
         }
     }
 

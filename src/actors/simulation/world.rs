@@ -437,6 +437,10 @@ pub(super) fn words(call: &Call) -> String {
 /// never end.
 fn document(rng: &mut fastrand::Rng) -> (String, bool) {
     let (mut text, mut has_service) = (String::new(), false);
+    // All of a document that have constraints have the same: they are compared with one another.
+    let constraint = *rng
+        .choice(&["hostname:UNIQUE", "rack:CLUSTER", "rack:GROUP_BY", "hostname:MAX_PER:2", "rack:LIKE:r."])
+        .expect("some");
     for block in 1..=rng.u32(1..8) {
         let mut arguments = String::new();
         let mut service = false;
@@ -463,6 +467,12 @@ fn document(rng: &mut fastrand::Rng) -> (String, bool) {
         match rng.u32(0..4) {
             0 => arguments += " :cpu 0.5 :mem 64",
             1 => arguments += " :cpu 1 :mem 128",
+            _ => {}
+        }
+        match rng.u32(0..8) {
+            0 => arguments += " :expose 8000",
+            1 => arguments += " :expose 0",
+            2..4 => arguments += &format!(" :constraint {constraint}"),
             _ => {}
         }
         has_service |= service;
