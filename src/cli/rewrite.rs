@@ -1,6 +1,6 @@
 //! Writes a document with its results in place of the document, whole or not at all; or compares the two.
 
-use std::fs;
+use std::fs::{self, File};
 use std::io::{self, Write};
 use std::os::unix::fs::{MetadataExt, chown};
 use std::path::Path;
@@ -77,7 +77,8 @@ fn replace(path: &Path, text: &[u8]) -> io::Result<()> {
     }
     file.as_file().sync_all()?;
     file.persist(&path)?;
-    Ok(())
+    // Without it a crash of the machine may bring back the document as it was before.
+    File::open(directory)?.sync_all()
 }
 
 #[cfg(test)]

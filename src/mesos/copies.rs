@@ -76,7 +76,10 @@ impl Copies {
     /// The copy is whole.
     pub(super) fn finish(&self, place: &Place) -> io::Result<()> {
         if let (Some(part), Some(whole)) = (self.part(place), self.path(place)) {
+            // Its files are on the disk; so must their names be, before it is forgotten that there is one to be made.
+            File::open(&part)?.sync_all()?;
             fs::rename(part, whole)?;
+            File::open(&self.directory)?.sync_all()?;
         }
         self.give_up(place);
         Ok(())
