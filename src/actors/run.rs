@@ -41,7 +41,7 @@ pub(super) struct Row {
     /// Since when it is in this state, by the clock's elapsed time.
     pub(super) since: Duration,
     /// The pause before its next launch, while it is delayed.
-    pub(super) pause: Option<Pause>,
+    pub(super) pause: Option<Box<Pause>>,
 }
 
 /// A task, looked up.
@@ -95,7 +95,7 @@ impl Run {
         let mut run = Self { mark, ..Self::new(record, now) };
         for TaskRecord { id, state, history, agent, message, pause } in tasks {
             if let Some(row) = run.row_mut(id.number) {
-                *row = Row { state, history, agent, message, since: now, pause };
+                *row = Row { state, history, agent, message, since: now, pause: pause.map(Box::new) };
             }
         }
         for Intent { launch: LaunchId { task, attempt }, agent } in intents {
@@ -202,7 +202,7 @@ impl TaskView<'_> {
             history: self.row.history,
             agent: self.row.agent.clone(),
             message: self.row.message.clone(),
-            pause: self.row.pause,
+            pause: self.row.pause.as_deref().copied(),
         }
     }
 }

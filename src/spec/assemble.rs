@@ -141,7 +141,7 @@ fn recipe(inputs: Inputs, numbers: &[u32], posts: &[Option<usize>], shared: &mut
     };
     Recipe {
         variables: inputs.variables.into_iter().map(|(name, given)| (name, input(given))).collect(),
-        stdin: inputs.stdin.map(&mut input),
+        stdin: inputs.stdin.map(&mut input).map(Box::new),
         gaps: inputs.gaps.into_iter().map(&mut input).collect(),
         post: inputs.post.map(|place| numbers[place]).filter(|&number| number > 0),
         ..Recipe::default()

@@ -37,7 +37,8 @@ pub(super) struct Recipe {
     pub(super) language: u32,
     pub(super) arguments: u32,
     pub(super) variables: Vec<(String, Input)>,
-    pub(super) stdin: Option<Input>,
+    /// Few have one, and an input is large.
+    pub(super) stdin: Option<Box<Input>>,
     /// What goes into the gaps of its code.
     pub(super) gaps: Vec<Input>,
     /// The task that makes its value what others see of it, `:post`.
@@ -214,7 +215,7 @@ impl Recipes {
         let gaps: Result<Vec<Value>, String> = recipe.gaps.iter().map(value).collect();
         Ok(Inputs {
             variables: variables?,
-            stdin: recipe.stdin.as_ref().map(value).transpose()?,
+            stdin: recipe.stdin.as_deref().map(value).transpose()?,
             gaps: gaps?,
         })
     }
@@ -274,7 +275,7 @@ impl Inputs {
 
 impl Recipe {
     fn inputs(&self) -> impl Iterator<Item = &Input> {
-        self.variables.iter().map(|(_, input)| input).chain(&self.stdin).chain(&self.gaps)
+        self.variables.iter().map(|(_, input)| input).chain(self.stdin.as_deref()).chain(&self.gaps)
     }
 }
 

@@ -74,7 +74,7 @@ impl Scheduler {
         let TaskRecord { id, state, history, agent, message, pause } = task;
         self.watch_for_silence(id.launch(history.attempt), state);
         self.set_row(id, |row| {
-            *row = Row { state, history, agent, message, since: row.since, pause };
+            *row = Row { state, history, agent, message, since: row.since, pause: pause.map(Box::new) };
         });
         if state.is_final() {
             self.supervisors.remove(&id);
