@@ -3,7 +3,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::fs;
-use std::io::{Read as _, Write as _};
+use std::io::{ErrorKind, Read as _, Write as _};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -19,7 +19,9 @@ use borges::mesos::messages::{
 use borges::mesos::parcel::{Parcel, PlacedFile};
 use borges::mesos::resources::Quantities;
 use borges::mesos::tasks::DIRECTORY_LABEL;
-use borges::mesos::{Call, Event, Master, Place, Sandbox, SandboxError, StatusUpdate, Subscription, calls};
+use borges::mesos::{
+    Call, Event, Master, MasterError, Place, Sandbox, SandboxError, StatusUpdate, Subscription, calls,
+};
 use futures_util::StreamExt;
 use nix::sys::signal::{self, Signal};
 use nix::unistd::Pid;
@@ -122,11 +124,16 @@ impl Scheduler {
         }
     }
 
-    /// The next event; `None` at the end of the connection.
+    /// The next event; `None` at the end of the connection: a killed agent that has not read all of ours resets it.
     async fn event(&mut self) -> Option<Event> {
         let events = &mut self.events.as_mut().unwrap().events;
         let event = tokio::time::timeout(HANGS, events.next()).await.expect("the agent says nothing");
-        event.map(Result::unwrap)
+        match event? {
+            Err(MasterError::Unreachable { source, .. }) if source.kind() == ErrorKind::ConnectionReset => {
+                None
+            }
+            event => Some(event.unwrap()),
+        }
     }
 
     /// Takes in the next event, without an acknowledgement.

@@ -1,8 +1,8 @@
 //! One round of placing waiting tasks on offers.
 
 use std::cmp::Reverse;
+use std::collections::binary_heap::PeekMut;
 use std::collections::{BinaryHeap, btree_set};
-use std::iter::Peekable;
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -11,7 +11,7 @@ use super::queue::{Groups, Turn};
 use super::table::Table;
 use super::window::Window;
 use super::{Agent, Queue, Spread};
-use crate::task::{Resources, TaskId};
+use crate::task::{Resources, RunId, TaskId};
 
 /// What an agent has to give to one role now: one offer of the cluster, or several that are accepted together.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -66,7 +66,8 @@ pub struct Matching {
 ///
 /// `spread` says where tasks are that constraints compare with, `now` which maintenance is near.
 pub fn match_offers(offers: &[Offer], pending: &Queue, spread: &Spread, now: Timestamp) -> Matching {
-    let mut table = Table::new(offers, spread, now);
+    let asked = pending.demands().map(|(wants, _)| wants.amounts.milli_cpus);
+    let mut table = Table::new(offers, asked, spread, now);
     let mut placed: Vec<Vec<Seat>> = vec![Vec::new(); offers.len()];
     let all = pending.demands().map(|(wants, _)| wants.amounts);
     let least = all.reduce(|a, b| a.smaller(&b)).unwrap_or_default();
@@ -80,7 +81,7 @@ pub fn match_offers(offers: &[Offer], pending: &Queue, spread: &Spread, now: Tim
         let (turn, visit) = match (fresh.peek().map(|(turn, _)| *turn), again) {
             (Some(new), again) if again.is_none_or(|again| new < again) => {
                 let Some((turn, groups)) = fresh.next() else { break };
-                visits.push(Visit::new(groups, &mut table));
+                visits.push(Visit::new(turn.run(), groups, &mut table));
                 (turn, visits.len() - 1)
             }
             (_, Some(_)) => {
@@ -111,34 +112,39 @@ pub fn match_offers(offers: &[Offer], pending: &Queue, spread: &Spread, now: Tim
 
 /// A flow during a round: its groups that may still fit, each with the tasks not placed yet.
 struct Visit<'a> {
-    /// Which walk along the offers is the group's, and its tasks.
-    groups: Vec<(usize, Peekable<btree_set::Iter<'a, TaskId>>)>,
+    run: RunId,
+    /// Which walk along the offers is the group's, and its tasks behind the oldest.
+    groups: Vec<(usize, btree_set::Iter<'a, u32>)>,
     /// The oldest task of each, and whose it is.
-    heads: BinaryHeap<Reverse<(TaskId, usize)>>,
+    heads: BinaryHeap<Reverse<(u32, usize)>>,
 }
 
 impl<'a> Visit<'a> {
-    fn new(groups: &'a Groups, table: &mut Table<'a>) -> Self {
+    fn new(run: RunId, groups: &'a Groups, table: &mut Table<'a>) -> Self {
         let mut groups: Vec<_> =
-            groups.iter().map(|(wants, tasks)| (table.walk(wants), tasks.iter().peekable())).collect();
-        let head = |(group, (_, tasks)): (usize, &mut (_, Peekable<btree_set::Iter<'a, TaskId>>))| {
-            tasks.peek().map(|&&task| Reverse((task, group)))
+            groups.iter().map(|(wants, tasks)| (table.walk(wants), tasks.iter())).collect();
+        let head = |(group, (_, tasks)): (usize, &mut (usize, btree_set::Iter<'a, u32>))| {
+            tasks.next().map(|&task| Reverse((task, group)))
         };
         let heads = groups.iter_mut().enumerate().filter_map(head).collect();
-        Self { groups, heads }
+        Self { run, groups, heads }
     }
 
     /// Places the oldest task for which there is room. Groups without are left out from then on.
     fn next(&mut self, table: &mut Table<'a>) -> Option<(usize, Seat)> {
-        while let Some(Reverse((task, group))) = self.heads.pop() {
+        while let Some(mut head) = self.heads.peek_mut() {
+            let Reverse((number, group)) = *head;
             let (walk, tasks) = &mut self.groups[group];
-            if let Some((offer, ports)) = table.place(*walk, task) {
-                tasks.next();
-                if let Some(&&next) = tasks.peek() {
-                    self.heads.push(Reverse((next, group)));
-                }
-                return Some((offer, Seat { task, ports }));
+            let task = self.run.task(number);
+            let Some((offer, ports)) = table.place(*walk, task) else {
+                PeekMut::pop(head);
+                continue;
+            };
+            match tasks.next() {
+                Some(&next) => *head = Reverse((next, group)),
+                None => drop(PeekMut::pop(head)),
             }
+            return Some((offer, Seat { task, ports }));
         }
         None
     }

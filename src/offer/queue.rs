@@ -35,14 +35,19 @@ pub(super) struct Turn {
 }
 
 impl Turn {
+    /// Whose it is.
+    pub(super) fn run(self) -> RunId {
+        self.run
+    }
+
     /// The same flow's next turn.
     pub(super) fn next(self) -> Self {
         Self { number: self.number + 1, ..self }
     }
 }
 
-/// The tasks of a flow by what they ask for.
-pub(super) type Groups = BTreeMap<Arc<Demand>, BTreeSet<TaskId>>;
+/// The tasks of a flow by what they ask for: their numbers.
+pub(super) type Groups = BTreeMap<Arc<Demand>, BTreeSet<u32>>;
 
 impl Queue {
     /// Puts a task in; one that waits already is left as it is.
@@ -59,7 +64,7 @@ impl Queue {
             .entry((task.run, priority))
             .or_insert_with(|| self.taken.get(&priority).copied().unwrap_or_default());
         let turn = Turn { priority: Reverse(priority), number, run: task.run };
-        self.flows.entry(turn).or_default().entry(wants).or_default().insert(task);
+        self.flows.entry(turn).or_default().entry(wants).or_default().insert(task.number);
     }
 
     /// Takes a task out; `false` when it does not wait.
@@ -76,7 +81,7 @@ impl Queue {
         let turn = Turn { priority: Reverse(priority), number, run: task.run };
         let Some(groups) = self.flows.get_mut(&turn) else { return true };
         if let Some(group) = groups.get_mut(&wants) {
-            group.remove(&task);
+            group.remove(&task.number);
             if group.is_empty() {
                 groups.remove(&wants);
             }
@@ -128,7 +133,9 @@ impl Queue {
 
     /// Waiting tasks that ask for `wants`, those whose turn it is first, flow by flow.
     pub fn asking_for<'a>(&'a self, wants: &'a Demand) -> impl Iterator<Item = TaskId> + 'a {
-        self.flows.values().filter_map(move |groups| groups.get(wants)).flatten().copied()
+        let numbers =
+            self.flows.iter().filter_map(move |(turn, groups)| Some((turn.run, groups.get(wants)?)));
+        numbers.flat_map(|(run, numbers)| numbers.iter().map(move |&number| run.task(number)))
     }
 
     /// The distinct demands, and how many tasks have each; in no order.

@@ -37,6 +37,8 @@ type Peers<'a> = (Option<RunId>, Option<&'a Arc<Wishes>>);
 /// A demand on its way along the offers.
 struct Walk<'a> {
     wants: &'a Demand,
+    /// Of what it wants, near at hand.
+    amounts: Resources,
     /// The first offer that may suit it still; `None` when none does.
     offer: Option<usize>,
     /// Only of a demand to which not only amounts matter; and which peers are its own.
@@ -44,10 +46,16 @@ struct Walk<'a> {
 }
 
 impl<'a> Table<'a> {
-    pub(super) fn new(offers: &'a [Offer], spread: &'a Spread, now: Timestamp) -> Self {
+    /// `asked` are the milli-cpus that will be wanted.
+    pub(super) fn new(
+        offers: &'a [Offer],
+        asked: impl Iterator<Item = u64>,
+        spread: &'a Spread,
+        now: Timestamp,
+    ) -> Self {
         Self {
             offers,
-            free: Shelf::new(offers.iter().map(|offer| offer.free).collect()),
+            free: Shelf::new(offers.iter().map(|offer| offer.free).collect(), asked),
             ports: vec![None; offers.len()],
             windows: offers.iter().any(|offer| offer.away.is_some()),
             now,
@@ -78,7 +86,7 @@ impl<'a> Table<'a> {
             let agents = with_room.map(|offer| &offer.agent);
             (Terms::new(constraints.unwrap_or_default(), &agents), self.peers_of(wants))
         });
-        self.walks.push(Walk { wants, offer: Some(0), terms });
+        self.walks.push(Walk { wants, amounts: wants.amounts, offer: Some(0), terms });
         self.place_of_walk.insert(wants, self.walks.len() - 1);
         self.walks.len() - 1
     }
@@ -86,7 +94,7 @@ impl<'a> Table<'a> {
     /// Takes what a task wants from the first offer that suits it; says which, and which ports are its own.
     pub(super) fn place(&mut self, walk: usize, task: TaskId) -> Option<(usize, Vec<u16>)> {
         let walk = &mut self.walks[walk];
-        let amounts = &walk.wants.amounts;
+        let amounts = &walk.amounts;
         let from = walk.offer.take()?;
         let Some((terms, peers)) = &walk.terms else {
             walk.offer = self.free.first(from, amounts);
