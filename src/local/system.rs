@@ -26,6 +26,15 @@ const fn about_to(_what: &str, _path: &Path) -> io::Result<()> {
 #[cfg(test)]
 use fake::about_to;
 
+/// A bug that a test plants, to see that it would be found.
+#[cfg(not(test))]
+pub(super) const fn forgets_unstarted() -> bool {
+    false
+}
+
+#[cfg(test)]
+pub(super) use fake::forgets_unstarted;
+
 /// Makes a directory, of which only the last part may be missing.
 pub(super) fn make_directory(path: &Path) -> io::Result<()> {
     about_to("mkdir", path)?;

@@ -4,7 +4,7 @@
 //! The agent is the real one, but for its sockets; so is its reaper, who sees the ends of what a dead agent leaves.
 
 use std::any::Any;
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -85,6 +85,26 @@ struct Killed;
 
 thread_local! {
     static SYSTEM: RefCell<Option<Rc<RefCell<System>>>> = const { RefCell::new(None) };
+}
+
+thread_local! {
+    static FORGETS: Cell<bool> = const { Cell::new(false) };
+}
+
+pub(super) fn forgets_unstarted() -> bool {
+    FORGETS.get()
+}
+
+/// From now on nobody on this thread notes what never started, until what is returned is dropped.
+pub(crate) fn forget_unstarted() -> impl Drop {
+    struct Planted;
+    impl Drop for Planted {
+        fn drop(&mut self) {
+            FORGETS.set(false);
+        }
+    }
+    FORGETS.set(true);
+    Planted
 }
 
 fn system() -> Option<Rc<RefCell<System>>> {

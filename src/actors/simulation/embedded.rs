@@ -23,7 +23,7 @@ use super::world::{launches, soon, words};
 use crate::clock::Clock;
 use crate::config::Keep;
 use crate::local::LocalSandbox;
-use crate::local::trial::{Happened, Machine, Wrong};
+use crate::local::trial::{Happened, Machine, Wrong, forget_unstarted};
 use crate::mesos::messages::FrameworkInfo;
 use crate::mesos::messages::framework_info::{Capability, capability};
 use crate::mesos::messages::scheduler::call::Type;
@@ -65,8 +65,6 @@ struct World {
     machine: Machine,
     ledger: Ledger,
     died: bool,
-    /// Launches of which some operation failed.
-    spoilt: bool,
 }
 
 impl World {
@@ -83,7 +81,6 @@ impl World {
                 Happened::Started(launch) => self.ledger.started(at, &launch),
                 Happened::Ended(launch, code) => self.ledger.ended(at, &launch, End::Exit(code)),
                 Happened::NotStarted(launch) => {
-                    self.spoilt = true;
                     self.ledger.ended(at, &launch, End::NotStarted);
                 }
                 Happened::AgentDied(operation) => {
@@ -154,7 +151,7 @@ fn play(chosen: Option<(usize, Wrong)>) -> Ended {
     let machine = Machine::new(chosen, fate);
     let sandbox = LocalSandbox::new(machine.directory());
     let ledger = Ledger::new(disk.clone(), Duration::ZERO);
-    let world = Rc::new(RefCell::new(World { machine, ledger, died: false, spoilt: false }));
+    let world = Rc::new(RefCell::new(World { machine, ledger, died: false }));
     let wake = Rc::new(Notify::new());
     let wall = Wall { world: world.clone(), wake: wake.clone() };
     let able = [capability::Type::PartitionAware, capability::Type::TaskKillingState];
@@ -285,6 +282,18 @@ fn at_every_operation_the_agent_may_die() {
     println!("{} points: {ways:?}", points.len());
     println!("violations: {}", wrong.len());
     assert!(wrong.is_empty(), "see above");
+}
+
+/// The control: an agent that takes what was only about to start for lost is caught.
+#[test]
+fn who_does_not_know_what_started_is_caught() {
+    let names = play(None).operations;
+    let spawn = 1 + names.iter().position(|name| name.starts_with("spawn")).expect("something is started");
+    assert_eq!(play(Some((spawn, Wrong::Dies))).faults, [""; 0]);
+    let _planted = forget_unstarted();
+    let ended = play(Some((spawn, Wrong::Dies)));
+    let fault = ended.faults.first().expect("it is caught");
+    println!("dying before operation {spawn}, `{}`: {fault}", names[spawn - 1]);
 }
 
 /// One point, with all that happens: `BORGES_POINT='883 Dies'`.

@@ -13,7 +13,8 @@ use crate::local::{end, stopped, system};
 /// run may say so.
 pub(crate) fn never_started(executor: &Path) {
     let sandbox = sandbox_in(executor.to_owned());
-    if !notes::is_container(executor)
+    if !system::forgets_unstarted()
+        && !notes::is_container(executor)
         && end::read_exit(&sandbox).is_none()
         && let Err(error) = system::remove(&sandbox.join(STDERR))
     {
