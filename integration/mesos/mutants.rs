@@ -196,6 +196,7 @@ fn each_duty_is_watched(#[case] mutant: Mutant) {
             framework: FrameworkInfo { name: "mutant".to_owned(), ..FrameworkInfo::default() },
             keep: Keep::default(),
             keeps_results: false,
+            cache: None,
             clock: Clock::system(),
         })
         .unwrap();

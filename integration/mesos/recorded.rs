@@ -48,6 +48,7 @@ fn recorded<M: Master + 'static>(cluster: impl FnOnce() -> (M, Rc<dyn Sandbox>))
         },
         keep: Keep::default(),
         keeps_results: false,
+        cache: None,
         clock: Clock::system(),
     };
     let hangs = Duration::from_secs(60);

@@ -56,6 +56,7 @@ fn play(before: impl FnOnce(&mut Fake), script: impl AsyncFnOnce(&mut Fake, Engi
             framework: FrameworkInfo { name: "fake".to_owned(), ..FrameworkInfo::default() },
             keep: Keep::default(),
             keeps_results: false,
+            cache: None,
             clock: Clock::system(),
         })
         .unwrap();
@@ -68,7 +69,13 @@ fn play(before: impl FnOnce(&mut Fake), script: impl AsyncFnOnce(&mut Fake, Engi
 pub(crate) async fn submit(engine: &Engine, document: String) -> RunId {
     let source = Bytes::from(document);
     let plan = plan(&source, &org::parse(&source, &[]), &Request::default()).unwrap();
-    let submission = Submission { title: String::new(), document: source, plan, key: None };
+    let submission = Submission {
+        title: String::new(),
+        document: source,
+        plan,
+        key: None,
+        caching: borges::spec::Caching::Asked,
+    };
     engine.submit(submission).await.unwrap().run
 }
 

@@ -52,6 +52,7 @@ fn a_run_with_success_failure_kill_and_retry() {
             },
             keep: Keep::default(),
             keeps_results: false,
+            cache: None,
             clock: Clock::system(),
         };
         let hangs = Duration::from_secs(60);

@@ -151,7 +151,13 @@ pub(crate) async fn run(parts: Parts) -> Vec<String> {
     let plan = plan(&source, &org::parse(&source, &[]), &request).unwrap();
     let (engine, _breaks) = Engine::start(parts).unwrap();
     let mut entries = engine.follow(None).entries();
-    let submission = Submission { title: "recorded.org".to_owned(), document: source, plan, key: None };
+    let submission = Submission {
+        title: "recorded.org".to_owned(),
+        document: source,
+        plan,
+        key: None,
+        caching: borges::spec::Caching::Asked,
+    };
     engine.submit(submission).await.unwrap();
     let mut ends = BTreeMap::new();
     loop {

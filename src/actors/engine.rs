@@ -24,7 +24,7 @@ use crate::clock::Clock;
 use crate::config::Keep;
 use crate::mesos::messages::{FrameworkId, FrameworkInfo};
 use crate::mesos::{Master, Sandbox};
-use crate::store::{ResultRecord, Store, StoreError};
+use crate::store::{Cache, ResultRecord, Store, StoreError};
 use crate::task::{LaunchId, RunId, TaskId};
 
 /// What an engine is made of.
@@ -41,6 +41,8 @@ pub struct Parts {
     pub keep: Keep,
     /// Whether it takes note of what ended tasks have left.
     pub keeps_results: bool,
+    /// Where results are kept beyond their runs, if they are.
+    pub cache: Option<Cache>,
     /// Its time and chance.
     pub clock: Clock,
 }
@@ -146,7 +148,7 @@ impl Engine {
         parts: Parts,
         threads: Threads,
     ) -> Result<(Self, UnboundedReceiver<Broken>), StartFailure> {
-        let Parts { store, master, sandbox, mut framework, keep, keeps_results, clock } = parts;
+        let Parts { store, master, sandbox, mut framework, keep, keeps_results, cache, clock } = parts;
         let mut contents = store.load()?;
         // An empty one was given up, for another to take its place.
         contents.framework = contents.framework.filter(|id| !id.is_empty());
@@ -182,7 +184,7 @@ impl Engine {
                 sandbox,
                 clock,
             };
-            Scheduler::new(contents, matcher, counted, (keep, keeps_results), role, Rc::new(wires))
+            Scheduler::new(contents, matcher, counted, (keep, keeps_results, cache), role, Rc::new(wires))
         });
         Ok((Self { scheduler, feed, keeper, counters }, breaks))
     }

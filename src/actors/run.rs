@@ -1,10 +1,10 @@
 //! One run as the scheduler keeps it: a row a task, the open waits, how many tasks are still open.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::spec::{Files, Progress, Values};
+use crate::spec::{Carried, Files, Progress, Values};
 use crate::store::{Intent, RunMark, RunRecord, TaskRecord};
 use crate::task::{Command, History, Input, LaunchId, Pause, RunState, State, TaskId, TaskSpec, place};
 
@@ -29,6 +29,12 @@ pub(super) struct Run {
     pub(super) files: Files,
     /// Tasks of which what follows from their end is under way: a file is being written.
     pub(super) settled: HashSet<u32>,
+    /// Tasks of which what they left is kept, or cannot be.
+    pub(super) kept: HashSet<u32>,
+    /// Results that its document carries; looked for when the first is of use.
+    pub(super) carried: Option<Arc<BTreeMap<u32, Carried>>>,
+    /// Tasks whose results stay in the document as they are.
+    pub(super) untouched: BTreeSet<u32>,
 }
 
 /// What the scheduler knows of a task.
@@ -76,6 +82,9 @@ impl Run {
             troubles: BTreeMap::new(),
             files: Files::new(),
             settled: HashSet::new(),
+            kept: HashSet::new(),
+            carried: None,
+            untouched: BTreeSet::new(),
             record,
         }
     }

@@ -187,6 +187,7 @@ impl Stage {
             framework: FrameworkInfo::default(),
             keep: Keep::default(),
             keeps_results: false,
+            cache: None,
             clock: Clock::system(),
         })
         .unwrap();
@@ -200,7 +201,13 @@ impl Stage {
     async fn submit(&self, document: &'static str) {
         let source = Bytes::from_static(document.as_bytes());
         let plan = plan(&source, &org::parse(&source, &[]), &Request::default()).unwrap();
-        let submission = Submission { title: String::new(), document: source, plan, key: None };
+        let submission = Submission {
+            title: String::new(),
+            document: source,
+            plan,
+            key: None,
+            caching: crate::spec::Caching::Asked,
+        };
         self.engine.submit(submission).await.unwrap();
     }
 

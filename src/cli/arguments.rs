@@ -87,6 +87,7 @@ pub(super) enum Command {
 /// What the blocks say goes to stdout and stderr, each block's under a line `==> NAME <==`; what becomes of
 /// them goes to stderr. Blocks start in the document's directory, as in Emacs. Ctrl-C ends them all.
 #[derive(Debug, Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch of its own")]
 pub(super) struct RunArguments {
     #[command(flatten)]
     pub(super) document: DocumentArguments,
@@ -96,6 +97,10 @@ pub(super) struct RunArguments {
     /// Compare the results with those the document carries: a diff, and exit code 1, where they differ
     #[arg(long, conflicts_with = "write")]
     pub(super) check: bool,
+    /// Run only what has not ended well before, in whatever document: what is unchanged, itself and in what goes into it,
+    /// is taken from where it was run
+    #[arg(long, conflicts_with = "check")]
+    pub(super) resume: bool,
     /// A variable's value, for this run: BLOCK.NAME=VALUE; may be repeated
     #[arg(long = "var", value_name = "BLOCK.NAME=VALUE", value_parser = variable)]
     pub(super) variables: Vec<Variable>,
@@ -112,6 +117,9 @@ pub(super) struct RunArguments {
 pub(super) struct PlanArguments {
     #[command(flatten)]
     pub(super) document: DocumentArguments,
+    /// Show what `borges run --resume` would not run again
+    #[arg(long)]
+    pub(super) resume: bool,
 }
 
 /// A document, and how to read it
@@ -153,6 +161,9 @@ pub(super) struct SubmitArguments {
     /// The same, and write the results into the document, as Emacs would
     #[arg(long, conflicts_with = "format")]
     pub(super) write: bool,
+    /// Run only what has not ended well in a run that was submitted so
+    #[arg(long)]
+    pub(super) resume: bool,
     /// Only this block, and those it requires; may be repeated
     #[arg(long = "name", value_name = "BLOCK")]
     pub(super) names: Vec<String>,

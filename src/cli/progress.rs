@@ -51,6 +51,7 @@ impl Progress {
                 }
             }
             State::Delayed => format!("{name}: ended with {end}, it is launched again{message}"),
+            State::Finished if frame.attempt == 0 => format!("{name}: finished without being run{message}"),
             State::Finished => match took {
                 Some(took) => format!("{name}: finished ({took})"),
                 None => format!("{name}: finished"),

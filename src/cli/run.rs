@@ -13,6 +13,7 @@ use super::input::{self, Input};
 use super::problems;
 use super::progress;
 use super::rewrite::{check, rewrite};
+use super::serve::state_directory;
 use super::signals::Signals;
 use super::watch::{Lost, Watch};
 use crate::actors::{Engine, EngineError, ParseDocument, Parts, Reader, StartFailure, Submission};
@@ -20,8 +21,8 @@ use crate::clock::Clock;
 use crate::config::MasterAddress;
 use crate::http;
 use crate::mesos::wrapper::Shelf;
-use crate::spec::{Plan, Severity};
-use crate::store::MemoryStore;
+use crate::spec::{Caching, Plan, Severity};
+use crate::store::{Cache, MemoryStore};
 use crate::task::Seal;
 
 /// Runs a document.
@@ -103,6 +104,13 @@ async fn read_and_run(arguments: &RunArguments, input: Input) -> Result<Exit, Fa
     let shelf = Shelf::new(bound.map(cluster::base).unwrap_or_default(), seal);
     let Cluster { master, sandbox, agent_end } =
         cluster::of(&input.config, &directory, true, None, shelf).map_err(Failure::Cluster)?;
+    // Without a home nothing is kept.
+    let cache = state_directory(&input.config).map(|data| Cache::of(&data));
+    let caching = match arguments {
+        RunArguments { check: true, .. } => Caching::Never,
+        RunArguments { resume: true, .. } => Caching::Resumed,
+        _ => Caching::AllKept,
+    };
     let parts = Parts {
         // Nobody can come back for what this run leaves behind: to save it on disk would be to wait for nothing.
         store: Box::new(MemoryStore::default()),
@@ -112,6 +120,7 @@ async fn read_and_run(arguments: &RunArguments, input: Input) -> Result<Exit, Fa
         keep: input.config.keep,
         // It ends with the run.
         keeps_results: false,
+        cache: cache.clone(),
         clock: clock.clone(),
     };
     let mut signals = Signals::new()?;
@@ -121,8 +130,10 @@ async fn read_and_run(arguments: &RunArguments, input: Input) -> Result<Exit, Fa
     }
     let entries = engine.follow(None).entries();
     let title = input.name.clone();
-    let run = engine.submit(Submission { title, document: input.written, plan, key: None }).await?.run;
-    let watch = Watch::new(Host::Here(engine.clone()), run, arguments.quiet, arguments.max_wait, clock);
+    let run =
+        engine.submit(Submission { title, document: input.written, plan, key: None, caching }).await?.run;
+    let watch =
+        Watch::new(Host::Here(engine.clone()), run, arguments.quiet, arguments.max_wait, clock.clone());
     let mut exit = watch.until_the_end(entries, breaks, &mut signals).await;
     if (arguments.write || arguments.check)
         && let Some(yielded) = engine.yielded(run).await?
@@ -133,6 +144,11 @@ async fn read_and_run(arguments: &RunArguments, input: Input) -> Result<Exit, Fa
         if let Err(instead) = done {
             exit = exit.map(|exit| if exit == Exit::Well { instead } else { exit });
         }
+    }
+    if let Some(cache) = cache
+        && let Err(error) = cache.tidy(input.config.keep.time, input.config.keep.bytes, clock.now())
+    {
+        log::warn!("kept results cannot be looked at: {error}");
     }
     // The embedded cluster ends what still runs when it no longer hears from us; only then can its directory go.
     engine.leave().await?;

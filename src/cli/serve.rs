@@ -18,7 +18,7 @@ use crate::config::{Config, MasterAddress};
 use crate::http::{self, Server};
 use crate::mesos::wrapper::Shelf;
 use crate::spec::Request;
-use crate::store::{DurableStore, Store, Write};
+use crate::store::{Cache, DurableStore, Store, Write};
 use crate::task::Seal;
 
 /// How long blocks live on after a server that does not come back, in seconds: a week.
@@ -106,6 +106,7 @@ async fn run(config: &Config, languages: Languages, new_framework: bool) -> Resu
         framework: cluster::framework(config, FAILOVER, Some(format!("{base}/"))),
         keep: config.keep,
         keeps_results: true,
+        cache: Some(Cache::of(&data)),
         clock: clock.clone(),
     })
     .map_err(|error| error.to_string())?;

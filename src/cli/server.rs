@@ -155,8 +155,11 @@ impl Server {
         &self,
         document: Bytes,
         names: &[String],
+        resume: bool,
     ) -> Result<(Scheduled, Bytes), Failure> {
-        let names: Vec<String> = names.iter().map(|name| format!("name={}", encoded(name))).collect();
+        let resume = resume.then(|| "resume=1".to_owned());
+        let names: Vec<String> =
+            names.iter().map(|name| format!("name={}", encoded(name))).chain(resume).collect();
         let route = if names.is_empty() { "/org".to_owned() } else { format!("/org?{}", names.join("&")) };
         let request =
             self.request(Method::POST, &route).timeout(ACCEPTANCE).insert_header((CONTENT_TYPE, "text/org"));

@@ -35,7 +35,7 @@ pub(super) fn submit(arguments: &SubmitArguments) -> Exit {
             Ok(server) => server,
             Err(exit) => return exit,
         };
-        let sent = server.submit(source.clone(), &arguments.names).await;
+        let sent = server.submit(source.clone(), &arguments.names, arguments.resume).await;
         let (scheduled, text) = match sent {
             Ok(sent) => sent,
             Err(failure) => return refused(&failure, &name, &source, &places),

@@ -80,7 +80,8 @@ fn of_run(run: RunId, tasks: &[TaskShown], width: Option<usize>) -> String {
             let number = task.task.rsplit('.').next().unwrap_or_default();
             let exit = task.exit_code.map(|code| code.to_string()).unwrap_or_default();
             // What a cluster says of an end that is well is nothing new.
-            let message = task.message.as_deref().filter(|_| task.state != State::Finished);
+            let message =
+                task.message.as_deref().filter(|_| task.state != State::Finished || task.attempt == 0);
             let why = task.reason.as_deref().or(message).unwrap_or_default();
             [
                 format!(".{number}"),

@@ -13,7 +13,7 @@ use super::sent::Sent;
 use super::tasks::PAGE;
 use super::{App, body};
 use crate::actors::{EngineError, ParseDocument, RunShown, Submission, Waiting};
-use crate::spec::{Plan, Problem as Wrong, Request as PlanRequest, Severity, Variable};
+use crate::spec::{Caching, Plan, Problem as Wrong, Request as PlanRequest, Severity, Variable};
 use crate::task::{RunId, State};
 
 /// The header by which a POST can safely be repeated.
@@ -99,6 +99,8 @@ pub(super) struct RunKilling {
     post, path = "/org", tag = "documents",
     description = "Runs a document: the body, raw.",
     params(
+        ("resume" = Option<u8>, Query, maximum = 1,
+         description = "1: what has ended well in a run that was submitted so is not run again, where nothing that goes into it has changed"),
         ("dry-run" = Option<u8>, Query, maximum = 1, description = "1: only says what would run"),
         ("name" = Option<Vec<String>>, Query, description = "only this block, and those it requires"),
         ("Idempotency-Key" = Option<String>, Header, pattern = "^[!-~]{1,255}$",
@@ -118,12 +120,17 @@ pub(super) struct RunKilling {
     ),
 )]
 pub(super) async fn submit(request: HttpRequest, sent: Sent, app: web::Data<App>) -> HttpResponse {
-    let query = match Query::of(&request, &["dry-run", "name", VARIABLES]) {
+    let query = match Query::of(&request, &["dry-run", "name", "resume", VARIABLES]) {
         Ok(query) => query,
         Err(wrong) => return bad(&request, &wrong),
     };
     let dry_run = match query.flag("dry-run") {
         Ok(dry_run) => dry_run,
+        Err(wrong) => return bad(&request, &wrong),
+    };
+    let caching = match query.flag("resume") {
+        Ok(true) => Caching::Resumed,
+        Ok(false) => Caching::Asked,
         Err(wrong) => return bad(&request, &wrong),
     };
     let variables = match variables(&query) {
@@ -167,7 +174,7 @@ pub(super) async fn submit(request: HttpRequest, sent: Sent, app: web::Data<App>
         return scheduled(&request, None, &plan, note.as_deref());
     }
     let shown = plan.clone();
-    let submission = Submission { title: String::new(), document, plan, key };
+    let submission = Submission { title: String::new(), document, plan, key, caching };
     match app.engine.submit(submission).await {
         Ok(accepted) => scheduled(&request, Some(accepted.run), &shown, note.as_deref()),
         Err(EngineError::KeyReused(run)) => {

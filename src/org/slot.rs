@@ -84,6 +84,19 @@ impl<'d> Slots<'d> {
         self.existing(node, name).and_then(|line| line.hash.as_deref())
     }
 
+    /// The hash of the result of `target`, and the element that is the result, if it is not empty; `None` without a hash.
+    pub fn carried(&self, target: Target) -> Option<(&str, Option<usize>)> {
+        let (node, name) = self.node(target)?;
+        let line = self.existing(node, name)?;
+        let hash = line.hash.as_deref()?;
+        let start = line.span.end;
+        if self.text[line_at(self.text, start)].trim_ascii().is_empty() {
+            return Some((hash, None));
+        }
+        let is_alone = self.document.tree.nodes()[line.node].element == Element::Keyword;
+        Some((hash, if is_alone { self.node_at(start) } else { Some(line.node) }))
+    }
+
     /// The place of the result of a block or call that stands on lines of its own. `append` and `prepend` keep the
     /// old result; where its hash becomes another one, the keyword is written anew.
     pub fn slot(&self, target: Target, keep: Keep, hash: Hash) -> Option<Slot> {

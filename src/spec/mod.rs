@@ -27,6 +27,7 @@
 //! | `recipe` | how tasks are put together from code and values, and what they yield |
 //! | `returned` | results into a document |
 //! | `note` | what it notes of tasks that did not end well |
+//! | `known` | what need not be run again |
 //! | `progress` | which tasks are set free as others end |
 //! | `problem` | what is wrong, where, and what to write instead |
 
@@ -39,6 +40,7 @@ mod garbage;
 mod graph;
 mod image;
 mod keys;
+mod known;
 mod named;
 mod names;
 mod note;
@@ -55,6 +57,7 @@ mod values;
 mod verdict;
 mod wishes;
 
+pub use known::{CARRIED, Caching, Carried, Key};
 pub use note::{Ending, Note, note};
 pub use plan::{Plan, Request, Skip, Variable, plan};
 pub use problem::{Problem, Severity};

@@ -1,6 +1,6 @@
 //! Results into a document, by the block they belong to and not by where it stood.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use crate::babel::{self, Arguments, Insertion, Outcome, Value};
 use crate::org::{self, Document, Hash, Target};
@@ -22,6 +22,8 @@ pub struct Yield<'a> {
     pub files: &'a Files,
     /// What the document notes of tasks that did not end well.
     pub notes: &'a BTreeMap<u32, Note>,
+    /// Tasks that were not run because the document carries their results: these stay as they are.
+    pub untouched: &'a BTreeSet<u32>,
     /// Only what Emacs would write: nothing of those that failed of themselves.
     pub as_emacs: bool,
 }
@@ -117,6 +119,9 @@ impl<'a> Result<'a> {
 fn result<'a>(returns: &Return, yielded: &Yield<'a>) -> Option<Result<'a>> {
     let Yield { recipes, tasks, values, files, .. } = *yielded;
     let arguments = recipes.arguments(returns.arguments)?;
+    if yielded.untouched.contains(&returns.task) && matches!(returns.target, Target::Block(_)) {
+        return None;
+    }
     let note = note(returns, yielded);
     let own = values.get(&returns.task).map(|own| &own.value);
     let post = recipes.post(returns.task);
@@ -211,13 +216,14 @@ mod tests {
             let finished = recipes.finished(spec, &values, &files, &ended).unwrap();
             values.insert(spec.number, Arc::new(finished));
         }
-        let notes = BTreeMap::new();
+        let (notes, untouched) = (BTreeMap::new(), BTreeSet::new());
         let yielded = Yield {
             recipes: &recipes,
             tasks: &tasks,
             values: &values,
             files: &files,
             notes: &notes,
+            untouched: &untouched,
             as_emacs: true,
         };
         let Returned { text, missing } = returned(original.as_bytes(), current.as_bytes(), &yielded);

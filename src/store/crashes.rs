@@ -130,6 +130,7 @@ fn script() -> Vec<Vec<Write>> {
             tasks: Vec::new(),
             edges: Vec::new(),
             recipes: crate::spec::Recipes::default(),
+            caching: crate::spec::Caching::Asked,
         }))
     };
     let task = |number, state| {

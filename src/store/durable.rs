@@ -429,6 +429,7 @@ mod tests {
                 tasks: Vec::new(),
                 edges: Vec::new(),
                 recipes: crate::spec::Recipes::default(),
+                caching: crate::spec::Caching::Asked,
             })),
             Write::Results([2, 1].map(|number| result(run.task(number))).into()),
             Write::Intents(

@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use serde::Deserialize;
 
 use super::record::RunRecord;
-use crate::spec::Recipes;
+use crate::spec::{Caching, Recipes};
 use crate::task::{Backoff, Command, Edge, Ensure, OnPartition, Policy, Resources, RunId, TaskSpec, Tries};
 
 #[derive(Deserialize)]
@@ -49,7 +49,17 @@ impl From<Run> for RunRecord {
     fn from(run: Run) -> Self {
         let Run { id, accepted, title, document, key, tasks, edges } = run;
         let tasks = tasks.into_iter().map(|task| Arc::new(task.into())).collect();
-        Self { id, accepted, title, document, key, tasks, edges, recipes: Recipes::default() }
+        Self {
+            id,
+            accepted,
+            title,
+            document,
+            key,
+            tasks,
+            edges,
+            recipes: Recipes::default(),
+            caching: Caching::Asked,
+        }
     }
 }
 

@@ -8,12 +8,14 @@
 //! | `record` | what is stored, and its bytes, version first |
 //! | `entry` | what has happened, as it is told |
 //! | `retention` | which ended runs are kept no longer (pure) |
-//! | `first`, `second` | runs as earlier versions stored them |
+//! | `first`, `second`, `third` | runs as earlier versions stored them |
+//! | `cache` | results that are kept beyond their runs |
 //! | `check` | whether a store is whole |
 //! | `packed` | entries in the bytes they are stored in |
 //! | `durable` | on disk, by redb |
 //! | `memory` | in memory, for tests and simulations |
 
+mod cache;
 mod check;
 #[cfg(test)]
 mod crashes;
@@ -25,9 +27,11 @@ mod packed;
 mod record;
 mod retention;
 mod second;
+mod third;
 
 use thiserror::Error;
 
+pub use cache::{Cache, Kept};
 pub use check::{Checked, check};
 pub use durable::DurableStore;
 pub use entry::{Entry, Frame, RunEnded};

@@ -11,8 +11,8 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::entry::Entry;
-use super::{StoreError, first, second};
-use crate::spec::Recipes;
+use super::{StoreError, first, second, third};
+use crate::spec::{Caching, Recipes};
 use crate::task::{Edge, History, LaunchId, Pause, RunId, RunState, State, TaskId, TaskSpec};
 
 /// A run, as it was accepted.
@@ -34,6 +34,8 @@ pub struct RunRecord {
     pub edges: Vec<Edge>,
     /// How its tasks are put together; in the order of their numbers.
     pub recipes: Recipes,
+    /// Which of them are not run again where a result is kept.
+    pub caching: Caching,
 }
 
 /// What has become of a task that has been launched, or that ended without.
@@ -186,12 +188,13 @@ fn damaged<V: Value>(error: &postcard::Error) -> StoreError {
 
 impl Value for RunRecord {
     const NAME: &'static str = "run";
-    const VERSION: u8 = 3;
+    const VERSION: u8 = 4;
 
     fn older(version: u8, fields: &[u8]) -> Option<postcard::Result<Self>> {
         match version {
             1 => Some(postcard::from_bytes::<first::Run>(fields).map(Self::from)),
             2 => Some(postcard::from_bytes::<second::Run>(fields).map(Self::from)),
+            3 => Some(postcard::from_bytes::<third::Run>(fields).map(Self::from)),
             _ => None,
         }
     }
@@ -321,6 +324,25 @@ mod tests {
         .concat();
         assert_eq!(result.to_bytes().unwrap(), bytes);
         assert_eq!(ResultRecord::from_bytes(&bytes).unwrap(), result);
+    }
+
+    #[test]
+    fn a_run_knew_nothing_of_results_once() {
+        let run = third::Run {
+            id: RunId(Uuid::from_u128(7)),
+            accepted: Timestamp::UNIX_EPOCH,
+            title: "a.org".to_owned(),
+            document: Bytes::from_static(b"text"),
+            key: None,
+            tasks: Vec::new(),
+            edges: Vec::new(),
+            recipes: Recipes::default(),
+        };
+        let old = [&[3][..], &postcard::to_stdvec(&run).unwrap()].concat();
+        let read = RunRecord::from_bytes(&old).unwrap();
+        assert_eq!((read.caching, &*read.title), (Caching::Asked, "a.org"));
+        let new = RunRecord { caching: Caching::Resumed, ..read };
+        assert_eq!(RunRecord::from_bytes(&new.to_bytes().unwrap()).unwrap(), new);
     }
 
     #[test]

@@ -25,6 +25,8 @@ pub enum Input {
     PauseOver,
     /// The cluster has said nothing for longer than it should.
     Silence,
+    /// What it comes to is known already: it need not be run.
+    Known,
     /// A person wants it gone.
     KillAsked,
 }
@@ -74,7 +76,9 @@ const QUEUE: &[Effect] = &[Effect::Queue, Effect::Publish];
 /// Total: also what should never happen has an answer, the one that does least harm.
 pub fn step(state: State, input: Input, history: &History, policy: &Policy) -> Step {
     use Condition as C;
-    use Input::{Approved, Deprived, KillAsked, PauseOver, Placed, Released, Silence, Stray, Unable, Update};
+    use Input::{
+        Approved, Deprived, KillAsked, Known, PauseOver, Placed, Released, Silence, Stray, Unable, Update,
+    };
     use State::{
         Blocked, Delayed, Failed, Finished, Held, Killed, Killing, Launching, Queued, Running, Skipped,
         Unreachable,
@@ -90,6 +94,7 @@ pub fn step(state: State, input: Input, history: &History, policy: &Policy) -> S
         (Blocked, Released) => to(Queued, QUEUE),
         (Held | Blocked, Deprived) => to(Skipped, SETTLE),
         (Held | Blocked | Queued | Delayed, Unable) => to(Failed, SETTLE),
+        (Queued, Known) => to(Finished, SETTLE),
         (Queued, Placed) => Step {
             next: Launching,
             history: History { attempt: history.attempt + 1, ran: std::time::Duration::ZERO, ..*history },
@@ -181,7 +186,7 @@ pub fn step(state: State, input: Input, history: &History, policy: &Policy) -> S
         | (
             Held | Blocked | Delayed | Launching | Running | Unreachable | Killing | Finished | Failed
             | Killed | Skipped,
-            Placed,
+            Placed | Known,
         )
         | (
             Held | Blocked | Queued | Launching | Running | Unreachable | Killing | Finished | Failed
@@ -235,6 +240,7 @@ impl fmt::Display for Input {
             Self::Stray(condition) => format!("stray {condition:?}").to_lowercase(),
             Self::PauseOver => "pause over".to_owned(),
             Self::Silence => "silence".to_owned(),
+            Self::Known => "known".to_owned(),
             Self::KillAsked => "kill asked".to_owned(),
         };
         f.pad(&text)
@@ -255,7 +261,7 @@ mod tests {
             .into_iter()
             .chain(Condition::ALL.map(Input::Update))
             .chain(Condition::ALL.map(Input::Stray))
-            .chain([Input::PauseOver, Input::Silence, Input::KillAsked])
+            .chain([Input::PauseOver, Input::Silence, Input::Known, Input::KillAsked])
             .collect()
     }
 

@@ -15,10 +15,12 @@
 //! | `cluster` | what the cluster says |
 //! | `results` | the index of what ended tasks have left |
 //! | `retention` | forgets runs that ended long ago |
+//! | `known` | what need not be run again, and what is kept for that |
 //! | `values` | what tasks have yielded, read for those that it goes into, and for the document |
 //! | `restore` | takes up what an earlier life has left |
 
 mod cluster;
+mod known;
 mod launches;
 mod parcels;
 mod people;
@@ -48,7 +50,7 @@ use super::supervisor::{Supervisor, Wires};
 use super::{tell, tell_recipient};
 use crate::config::Keep;
 use crate::offer::Spread;
-use crate::store::{Contents, RunRecord};
+use crate::store::{Cache, Contents, RunRecord};
 use crate::task::{LaunchId, Reminders, Rounds, RunId, State, TaskId};
 
 pub(in crate::actors) use parcels::ReadParcel;
@@ -102,6 +104,10 @@ pub(super) struct Scheduler {
     /// Whether it is noted what ended tasks have left, and of which that is still to be done.
     keeps_results: bool,
     index: Index,
+    /// Where results are kept beyond their runs, if they are.
+    cache: Option<Cache>,
+    /// When it was last looked there for what nobody asks for.
+    cache_tidied: Option<Duration>,
     /// It is looked for what is kept no longer.
     tidying: bool,
     /// The cluster has been left: nothing more is said to it.
@@ -120,7 +126,7 @@ impl Scheduler {
         contents: Contents,
         matcher: Addr<Matcher>,
         counters: Arc<Counters>,
-        (keep, keeps_results): (Keep, bool),
+        (keep, keeps_results, cache): (Keep, bool, Option<Cache>),
         role: String,
         wires: Rc<Wires>,
     ) -> Self {
@@ -145,6 +151,8 @@ impl Scheduler {
             keep,
             keeps_results,
             index: Index::default(),
+            cache,
+            cache_tidied: None,
             tidying: false,
             gone: false,
             wires,

@@ -16,7 +16,7 @@ use super::super::supervisor::{Happened, frame};
 use super::Scheduler;
 use crate::mesos::{Chunk, Place, SandboxError, SandboxFile};
 use crate::offer::Why;
-use crate::spec::Plan;
+use crate::spec::{Caching, Plan};
 use crate::store::{RunMark, RunRecord, Write};
 use crate::task::{Demand, Input, LaunchId, RunId, State, TaskId};
 
@@ -35,6 +35,8 @@ pub struct Submission {
     /// The client's own name for this submission. The same document under the same key again is the same run,
     /// and nothing is launched for it.
     pub key: Option<String>,
+    /// Which of its tasks are not run again where a result is kept.
+    pub caching: Caching,
 }
 
 /// Run this document. Answered once every task of it is on disk.
@@ -172,12 +174,14 @@ impl Handler<SubmitDocument> for Scheduler {
     type Result = ResponseActFuture<Self, Result<Accepted, Unaccepted>>;
 
     fn handle(&mut self, SubmitDocument(submission): SubmitDocument, _: &mut Context<Self>) -> Self::Result {
-        let Submission { title, document, plan, key } = submission;
+        let Submission { title, document, plan, key, caching } = submission;
         if let Some(first) = key.as_ref().and_then(|key| self.keys.get(key)) {
             let run = first.id;
             // Only some of its blocks are another wish.
-            let is_same =
-                first.document == document && first.tasks == plan.tasks && first.recipes == plan.recipes;
+            let is_same = first.document == document
+                && first.tasks == plan.tasks
+                && first.recipes == plan.recipes
+                && first.caching == caching;
             if !is_same {
                 return Box::pin(ready(Err(Unaccepted::KeyReused(run))).into_actor(self));
             }
@@ -195,6 +199,7 @@ impl Handler<SubmitDocument> for Scheduler {
             tasks: plan.tasks,
             edges: plan.edges,
             recipes: plan.recipes,
+            caching,
         });
         if let Some(key) = &record.key {
             self.keys.insert(key.clone(), record.clone());

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use actix::fut::WrapFuture;
 use actix::{ActorFutureExt, AsyncContext, Context};
+use tokio::task::spawn_blocking;
 
 use super::super::run::Run;
 use super::Scheduler;
@@ -15,12 +16,15 @@ use crate::task::RunId;
 
 /// How often it is looked for runs to be forgotten.
 pub(super) const EACH: Duration = Duration::from_secs(10);
+/// The same for kept results.
+const CACHE_EACH: Duration = Duration::from_secs(600);
 /// Runs that are measured, or forgotten, in one go: it shares the machine with what runs.
 const TOGETHER: usize = 64;
 
 impl Scheduler {
     /// Forgets what is kept no longer, if anything is.
     pub(super) fn tidy(&mut self, ctx: &mut Context<Self>) {
+        self.tidy_cache();
         if self.tidying {
             return;
         }
@@ -47,6 +51,22 @@ impl Scheduler {
                 }
             }
             this.forget_expired(ctx);
+        }));
+    }
+
+    /// Removes kept results that nobody asks for any more.
+    fn tidy_cache(&mut self) {
+        let now = self.wires.clock.elapsed();
+        let Some(cache) = self.cache.clone() else { return };
+        if self.cache_tidied.is_some_and(|last| now.saturating_sub(last) < CACHE_EACH) {
+            return;
+        }
+        self.cache_tidied = Some(now);
+        let (keep, now) = (self.keep, self.wires.clock.now());
+        drop(spawn_blocking(move || match cache.tidy(keep.time, keep.bytes, now) {
+            Ok(0) => {}
+            Ok(removed) => log::info!("{removed} kept results are removed, as `borges_keep` says"),
+            Err(error) => log::warn!("kept results cannot be looked at: {error}"),
         }));
     }
 

@@ -87,7 +87,7 @@ impl Scheduler {
     ///
     /// A file that it yields is written before anybody else goes on.
     pub(super) fn pass_on(&mut self, id: TaskId, ctx: &mut Context<Self>) {
-        if !self.settle(id, ctx) {
+        if !self.keep(id, ctx) || !self.settle(id, ctx) {
             return;
         }
         let Some(run) = self.runs.get_mut(&id.run) else { return };

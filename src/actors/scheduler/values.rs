@@ -3,7 +3,7 @@
 //!
 //! Nothing of it is stored: a sandbox and the recipe give it again, also to a later life.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use actix::fut::WrapFuture;
@@ -32,6 +32,7 @@ pub struct Yielded {
     values: Values,
     files: Files,
     notes: BTreeMap<u32, Note>,
+    untouched: BTreeSet<u32>,
     lost: Vec<String>,
     troubles: Vec<String>,
 }
@@ -41,8 +42,8 @@ impl Yielded {
     /// `as_emacs`: nothing is noted of blocks that failed of themselves.
     pub fn document(&self, current: Option<&[u8]>, as_emacs: bool) -> Returned {
         let RunRecord { document, tasks, recipes, .. } = &*self.record;
-        let Self { values, files, notes, lost, troubles, .. } = self;
-        let yielded = Yield { recipes, tasks, values, files, notes, as_emacs };
+        let Self { values, files, notes, untouched, lost, troubles, .. } = self;
+        let yielded = Yield { recipes, tasks, values, files, notes, untouched, as_emacs };
         let mut returned = returned(document, current.unwrap_or(document), &yielded);
         returned.missing.extend(lost.iter().chain(troubles).cloned());
         returned
@@ -55,9 +56,10 @@ pub(super) const LARGEST: u64 = 8 << 20;
 pub(super) const CHUNK: usize = 1 << 20;
 
 /// What a task has left in its sandbox.
+#[derive(Debug, Clone)]
 pub(super) struct Left {
-    stdout: Bytes,
-    value: Option<Bytes>,
+    pub(super) stdout: Bytes,
+    pub(super) value: Option<Bytes>,
 }
 
 /// What tasks have left, by number, or why it cannot be read.
@@ -72,7 +74,8 @@ impl Scheduler {
             let recipes = &run.record.recipes;
             let unread = run.unread(recipes.needs(id.number));
             let files = recipes.reads(id.number);
-            if unread.is_empty() && files.is_empty() {
+            let may_be_known = self.may_be_known(id);
+            if unread.is_empty() && files.is_empty() && !may_be_known {
                 ready.push(id);
                 continue;
             }
@@ -86,6 +89,7 @@ impl Scheduler {
                     Some(Ok(command)) if command.size() as u64 > 2 * LARGEST => {
                         format!("what goes into it is {} bytes: {}", command.size(), TOO_MUCH)
                     }
+                    Some(Ok(command)) if may_be_known => return this.look_up(id, &command, ctx),
                     Some(Ok(_)) => {
                         this.queue(vec![id]);
                         this.trade();
@@ -101,7 +105,7 @@ impl Scheduler {
     }
 
     /// Reads what these tasks have left, each after what goes into it, and files beside the document; then `then`.
-    fn gather(
+    pub(super) fn gather(
         &self,
         id: RunId,
         unread: Vec<u32>,
@@ -169,6 +173,10 @@ impl Scheduler {
         let Some(run) = self.runs.get_mut(&id) else { return };
         run.files.extend(files);
         for (number, left) in left {
+            let left = left.or_else(|why| run.recalled(number, self.cache.as_ref()).ok_or(why));
+            if run.values.contains_key(&number) {
+                continue;
+            }
             match run.finished(number, left) {
                 Ok(finished) => drop(run.values.insert(number, Arc::new(finished))),
                 Err(why) => drop(run.lost.insert(number, why)),
@@ -181,7 +189,11 @@ impl Scheduler {
     pub(super) fn settle(&mut self, id: TaskId, ctx: &mut Context<Self>) -> bool {
         let Some(run) = self.runs.get_mut(&id.run) else { return true };
         let Some(TaskView { row, .. }) = run.task(id.number) else { return true };
-        let over = matches!(row.state, State::Finished | State::Failed) && row.history.attempt > 0;
+        let over = match row.state {
+            State::Finished => true,
+            State::Failed => row.history.attempt > 0,
+            _ => false,
+        };
         if !over || !run.record.recipes.writes(id.number) || !run.settled.insert(id.number) {
             return true;
         }
@@ -210,7 +222,11 @@ const TOO_MUCH: &str = "hand on a file instead, by its name";
 
 impl Run {
     /// What a task that left this has yielded.
-    fn finished(&self, number: u32, left: Result<Left, String>) -> Result<crate::babel::Finished, String> {
+    pub(super) fn finished(
+        &self,
+        number: u32,
+        left: Result<Left, String>,
+    ) -> Result<crate::babel::Finished, String> {
         let left = left?;
         let TaskView { spec, row, .. } = self.task(number).ok_or("there is no such task")?;
         let ended = Ended {
@@ -231,7 +247,7 @@ impl Run {
 }
 
 /// What a task has left in its sandbox.
-async fn left(sandbox: &dyn Sandbox, place: &Place) -> Result<Left, String> {
+pub(super) async fn left(sandbox: &dyn Sandbox, place: &Place) -> Result<Left, String> {
     let value = whole(sandbox, place, VALUE).await?;
     let stdout = whole(sandbox, place, "block/stdout").await?;
     Ok(Left { stdout: stdout.unwrap_or_default(), value })
@@ -289,7 +305,9 @@ impl Handler<GatherYield> for Scheduler {
         let Some(run) = self.runs.get(&id) else {
             return Box::pin(ready(None).into_actor(self));
         };
-        let ended = run.tasks().filter(|task| task.row.state.is_final() && task.row.history.attempt > 0);
+        let ended = run.tasks().filter(|TaskView { row, .. }| {
+            row.state == State::Finished || (row.state.is_final() && row.history.attempt > 0)
+        });
         let unread = run.unread(ended.map(|task| task.id.number));
         let gathered = self.read_all(id, unread, Vec::new());
         Box::pin(gathered.into_actor(self).map(move |(left, files), this, _| {
@@ -300,6 +318,7 @@ impl Handler<GatherYield> for Scheduler {
                 values: run.values.clone(),
                 files: run.files.clone(),
                 notes: run.tasks().filter_map(noted).collect(),
+                untouched: run.untouched.clone(),
                 lost: run.lost.iter().filter_map(|(number, why)| lost(run, *number, why)).collect(),
                 troubles: run
                     .troubles

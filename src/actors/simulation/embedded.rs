@@ -166,6 +166,7 @@ fn play(chosen: Option<(usize, Wrong)>) -> Ended {
                 framework: FrameworkInfo { capabilities, ..FrameworkInfo::default() },
                 keep: Keep::default(),
                 keeps_results: true,
+                cache: None,
                 clock: Clock::of_runtime(Timestamp::UNIX_EPOCH, 1),
             },
             Threads::One,
@@ -173,7 +174,13 @@ fn play(chosen: Option<(usize, Wrong)>) -> Ended {
         .expect("the disk can be read");
         let source = Bytes::from(document());
         let plan = plan(&source, &org::parse(&source, &[]), &Request::default()).expect("a good document");
-        let submission = Submission { title: String::new(), document: source, plan, key: None };
+        let submission = Submission {
+            title: String::new(),
+            document: source,
+            plan,
+            key: None,
+            caching: crate::spec::Caching::Asked,
+        };
         let accepted = engine.submit(submission).await.expect("nothing is wrong with the disk");
         world.borrow_mut().ledger.accepted(accepted.run);
         let drive = async {

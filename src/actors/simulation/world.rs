@@ -194,6 +194,7 @@ impl World {
                     framework: FrameworkInfo::default(),
                     keep: Keep::default(),
                     keeps_results: true,
+                    cache: None,
                     clock: Clock::of_runtime(started, seed),
                 },
                 Threads::One,
@@ -300,8 +301,13 @@ async fn people(
                 let source = Bytes::from(document);
                 let plan =
                     plan(&source, &org::parse(&source, &[]), &Request::default()).expect("a good document");
-                let submission =
-                    Submission { title: String::new(), document: source, plan, key: Some(format!("k{run}")) };
+                let submission = Submission {
+                    title: String::new(),
+                    document: source,
+                    plan,
+                    key: Some(format!("k{run}")),
+                    caching: crate::spec::Caching::Asked,
+                };
                 engine.submit(submission).await.map(|accepted| {
                     runs.borrow_mut().insert(run, accepted.run);
                     cluster.borrow_mut().ledger.accepted(accepted.run);

@@ -1,0 +1,152 @@
+//! What need not be run again, and what is kept for that.
+//!
+//! A task of which this may be is looked for when all is known that goes into it: first in the document, where its result
+//! stands with its hash, then among the results that are kept. What ends well is kept before anybody hears of its end.
+
+use std::sync::Arc;
+
+use actix::fut::WrapFuture;
+use actix::{ActorFutureExt, AsyncContext, Context};
+use tokio::task::spawn_blocking;
+
+use super::super::run::{Run, TaskView};
+use super::Scheduler;
+use super::values::{Left, left};
+use crate::babel::Finished;
+use crate::spec::{CARRIED, Key};
+use crate::store::{Cache, Kept};
+use crate::task::{Command, Input, State, TaskId};
+
+impl Scheduler {
+    /// Whether it is looked for what a task comes to before it is launched.
+    pub(super) fn may_be_known(&self, id: TaskId) -> bool {
+        let Some(run) = self.runs.get(&id.run) else { return false };
+        run.task(id.number).is_some_and(|TaskView { spec, row, .. }| {
+            row.history.attempt == 0 && run.record.recipes.may_be_known(spec, run.record.caching)
+        })
+    }
+
+    /// Looks for what a task that is run by `command` comes to; what is not found is queued.
+    pub(super) fn look_up(&mut self, id: TaskId, command: &Command, ctx: &mut Context<Self>) {
+        if let Some(run) = self.runs.get_mut(&id.run)
+            && let Some(finished) = run.carried(id.number)
+        {
+            return self.know(id, finished, CARRIED.to_owned(), ctx);
+        }
+        let Some(cache) = self.cache.clone() else {
+            self.queue(vec![id]);
+            return self.trade();
+        };
+        let (key, now) = (Key::of(command), self.wires.clock.now());
+        let found = spawn_blocking(move || cache.find(&key, Some(now)));
+        ctx.spawn(found.into_actor(self).map(move |found, this, ctx| {
+            let Some(run) = this.runs.get(&id.run) else { return };
+            if run.task(id.number).is_none_or(|task| task.row.state != State::Queued) {
+                return;
+            }
+            let known = found.ok().flatten().and_then(|kept| {
+                let origin = kept.origin();
+                let finished = run.finished(id.number, Ok(Left::from(kept))).ok()?;
+                run.has_product(id.number, &finished).then_some((finished, origin))
+            });
+            match known {
+                Some((finished, origin)) => this.know(id, finished, origin, ctx),
+                None => {
+                    this.queue(vec![id]);
+                    this.trade();
+                }
+            }
+        }));
+    }
+
+    /// A task is over without having been run.
+    fn know(&mut self, id: TaskId, finished: Finished, origin: String, ctx: &mut Context<Self>) {
+        if let Some(run) = self.runs.get_mut(&id.run) {
+            run.values.insert(id.number, Arc::new(finished));
+        }
+        self.set_row(id, |row| row.message = Some(origin));
+        self.happen(id, Input::Known, ctx);
+    }
+
+    /// Keeps what a task has left that ended well, if it is one of those; `false` while that is under way: then what
+    /// follows from its end comes after it.
+    pub(super) fn keep(&mut self, id: TaskId, ctx: &mut Context<Self>) -> bool {
+        let (Some(cache), Some(run)) = (self.cache.clone(), self.runs.get_mut(&id.run)) else { return true };
+        let Some(TaskView { spec, row, .. }) = run.task(id.number) else { return true };
+        let attempt = row.history.attempt;
+        let is_kept = row.state == State::Finished && attempt > 0;
+        if !is_kept || !run.record.recipes.is_kept(spec, run.record.caching) || !run.kept.insert(id.number) {
+            return true;
+        }
+        let Some(place) = self.place_of(id.launch(attempt)) else { return true };
+        let Some(run) = self.runs.get(&id.run) else { return true };
+        // In a later life what went into it has to be read again.
+        let unread = run.unread(run.record.recipes.needs(id.number));
+        self.gather(id.run, unread, Vec::new(), ctx, move |this, ctx| {
+            let sandbox = this.wires.sandbox.clone();
+            let Some(run) = this.runs.get(&id.run) else { return };
+            let Some(TaskView { spec, .. }) = run.task(id.number) else { return };
+            let key = run.command(spec).map(|command| Key::of(&command));
+            let (block, line, at) = (spec.block.clone(), spec.line, this.wires.clock.now());
+            let kept = async move {
+                let (key, Left { stdout, value }) = (key?, left(&*sandbox, &place).await?);
+                let kept = Kept { run: id.run, block, line, at, stdout, value };
+                let kept = spawn_blocking(move || cache.keep(&key, &kept)).await;
+                kept.map_err(|error| error.to_string())?.map_err(|error| error.to_string())
+            };
+            ctx.spawn(kept.into_actor(this).map(move |kept, this, ctx| {
+                if let Err(why) = kept {
+                    log::warn!("the result of {id} is not kept: {why}");
+                }
+                this.pass_on(id, ctx);
+            }));
+        });
+        false
+    }
+}
+
+impl Run {
+    /// What the document carries for a task, if that still holds; then it stays there as it is.
+    fn carried(&mut self, number: u32) -> Option<Finished> {
+        if self.carried.is_none() {
+            self.carried = Some(Arc::new(self.record.recipes.carried(&self.record.document)));
+        }
+        let carried = self.carried.clone()?;
+        let carried = carried.get(&number)?;
+        let spec = self.task(number)?.spec;
+        if !self.record.recipes.holds(carried, spec, &self.values, &self.files) {
+            return None;
+        }
+        self.untouched.insert(number);
+        Some(carried.finished())
+    }
+
+    /// What a task came to that was not run, in a later life: found where it was found before. What the document carries
+    /// is among the values then.
+    pub(super) fn recalled(&mut self, number: u32, cache: Option<&Cache>) -> Option<Left> {
+        let TaskView { spec, row, .. } = self.task(number)?;
+        if row.state != State::Finished || row.history.attempt > 0 {
+            return None;
+        }
+        let key = self.command(spec).ok().map(|command| Key::of(&command));
+        if let Some(finished) = self.carried(number) {
+            self.values.insert(number, Arc::new(finished));
+            return None;
+        }
+        // Once, and only after a restart: the others can wait for a file.
+        cache?.find(&key?, None).map(Left::from)
+    }
+
+    /// Whether a file that the block itself has written is still there.
+    fn has_product(&self, number: u32, finished: &Finished) -> bool {
+        let Some(file) = finished.file.as_ref().filter(|file| file.bytes.is_none()) else { return true };
+        let path = self.record.recipes.product(number, &file.name);
+        path.is_none_or(|path| std::path::Path::new(&path).exists())
+    }
+}
+
+impl From<Kept> for Left {
+    fn from(Kept { stdout, value, .. }: Kept) -> Self {
+        Self { stdout, value }
+    }
+}

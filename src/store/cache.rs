@@ -1,0 +1,211 @@
+//! Results that are kept beyond their runs, by what was run: a file each, shared by all who use one state directory,
+//! servers and `borges run` alike.
+//!
+//! A file is written whole and then given its name; its end is a hash of the rest. So nobody waits for the disk: one that
+//! a crash has torn is none. What nobody has asked for as long as ended runs are kept goes, the longest unasked first.
+
+use std::fs::{self, DirBuilder, File};
+use std::io::{self, ErrorKind, Write};
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use super::record::Value;
+use crate::spec::Key;
+use crate::task::RunId;
+
+/// What a block left that ended well.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Kept {
+    /// The run it was run in.
+    pub run: RunId,
+    /// The block's name there.
+    pub block: Arc<str>,
+    /// The block's line there.
+    pub line: u32,
+    /// When it ended.
+    pub at: Timestamp,
+    /// What it printed.
+    pub stdout: Bytes,
+    /// Its value, where it left one.
+    pub value: Option<Bytes>,
+}
+
+impl Value for Kept {
+    const NAME: &'static str = "kept result";
+}
+
+impl Kept {
+    /// Where it comes from, for a person.
+    pub fn origin(&self) -> String {
+        let Self { run, block, line, at, .. } = self;
+        format!("cached from run {run} (`{block}`, line {line}, {at:.0})")
+    }
+}
+
+/// The files.
+#[derive(Debug, Clone)]
+pub struct Cache {
+    directory: PathBuf,
+}
+
+/// Bytes of the hash at a file's end.
+const HASH: usize = 32;
+
+impl Cache {
+    /// That of the state directory `data`, where it is made when something is kept.
+    pub fn of(data: &Path) -> Self {
+        Self { directory: data.join("results") }
+    }
+
+    fn path(&self, key: &Key) -> PathBuf {
+        let name = key.to_string();
+        self.directory.join(&name[..2]).join(name)
+    }
+
+    /// What is kept under `key`; what cannot be read is not there. `now`: somebody wants it, so that it stays.
+    pub fn find(&self, key: &Key, now: Option<Timestamp>) -> Option<Kept> {
+        let path = self.path(key);
+        let bytes = match fs::read(&path) {
+            Ok(bytes) => bytes,
+            Err(error) => {
+                if error.kind() != ErrorKind::NotFound {
+                    log::warn!("{}: {error}", path.display());
+                }
+                return None;
+            }
+        };
+        let (kept, hash) = bytes.split_last_chunk::<HASH>()?;
+        if *hash != <[u8; HASH]>::from(Sha256::digest(kept)) {
+            log::warn!("{}: it is torn", path.display());
+            return None;
+        }
+        if let Some(now) = now {
+            let touched = File::open(&path).and_then(|file| file.set_modified(now.into()));
+            if let Err(error) = touched {
+                log::debug!("{}: {error}", path.display());
+            }
+        }
+        // Written by a later Borges, it is none of ours.
+        Kept::from_bytes(kept).map_err(|error| log::debug!("{}: {error}", path.display())).ok()
+    }
+
+    /// Keeps this under `key`, in place of what may be there.
+    pub fn keep(&self, key: &Key, kept: &Kept) -> io::Result<()> {
+        let path = self.path(key);
+        let Some(directory) = path.parent() else { return Ok(()) };
+        DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
+        let bytes = kept.to_bytes().map_err(io::Error::other)?;
+        let mut file = tempfile::Builder::new().prefix(".new-").tempfile_in(directory)?;
+        file.write_all(&bytes)?;
+        file.write_all(&Sha256::digest(&bytes))?;
+        file.persist(&path)?;
+        Ok(())
+    }
+
+    /// Removes what nobody has asked for longer than `time`, and then, the longest unasked first, what is more than
+    /// `bytes`; how many files.
+    pub fn tidy(&self, time: Duration, bytes: u64, now: Timestamp) -> io::Result<usize> {
+        let mut files: Vec<(Timestamp, u64, PathBuf)> = Vec::new();
+        let folders = match fs::read_dir(&self.directory) {
+            Ok(folders) => folders,
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(0),
+            Err(error) => return Err(error),
+        };
+        for folder in folders {
+            for file in fs::read_dir(folder?.path())? {
+                let file = file?;
+                // Another Borges may have removed it meanwhile.
+                let Ok(metadata) = file.metadata() else { continue };
+                let at = metadata.modified().ok().and_then(|at| at.try_into().ok()).unwrap_or_default();
+                files.push((at, metadata.len(), file.path()));
+            }
+        }
+        files.sort_unstable();
+        let mut held: u64 = files.iter().map(|(_, size, _)| size).sum();
+        let mut removed = 0;
+        for (at, size, path) in files {
+            let age = Duration::try_from(now.duration_since(at)).unwrap_or_default();
+            if age <= time && held <= bytes {
+                break;
+            }
+            held -= size;
+            match fs::remove_file(path) {
+                Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
+                _ => removed += 1,
+            }
+        }
+        Ok(removed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+
+    fn kept(stdout: &'static str) -> Kept {
+        Kept {
+            run: RunId(Uuid::from_u128(7)),
+            block: "b".into(),
+            line: 2,
+            at: Timestamp::UNIX_EPOCH,
+            stdout: stdout.into(),
+            value: None,
+        }
+    }
+
+    #[test]
+    fn what_is_kept_is_found_whole_or_not_at_all() {
+        let data = tempfile::tempdir().unwrap();
+        let (cache, key, now) = (Cache::of(data.path()), Key([7; 32]), Some(Timestamp::UNIX_EPOCH));
+        assert_eq!(cache.find(&key, now), None);
+        cache.keep(&key, &kept("one")).unwrap();
+        cache.keep(&key, &kept("two")).unwrap();
+        assert_eq!(cache.find(&key, now), Some(kept("two")));
+        assert_eq!(cache.find(&Key([8; 32]), now), None);
+        let path = cache.path(&key);
+        let whole = fs::read(&path).unwrap();
+        for torn in [&whole[..0], &whole[..whole.len() - 1], &[&whole[..9], b"x", &whole[10..]].concat()] {
+            fs::write(&path, torn).unwrap();
+            assert_eq!(cache.find(&key, now), None);
+        }
+    }
+
+    /// Bytes as version 1 wrote them; they must be read for ever.
+    #[test]
+    fn an_old_result_is_read() {
+        let run = [16, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 7];
+        let bytes = [&[1][..], &run, &[1, b'b', 2, 20], b"1970-01-01T00:00:00Z", &[3], b"two", &[0]].concat();
+        assert_eq!(Kept::from_bytes(&bytes).unwrap(), kept("two"));
+    }
+
+    #[test]
+    fn what_nobody_asks_for_goes() {
+        let data = tempfile::tempdir().unwrap();
+        let cache = Cache::of(data.path());
+        let hour = |n: i64| Timestamp::from_second(n * 3600).unwrap();
+        let key = |n: i64| Key([u8::try_from(n).unwrap(); 32]);
+        for n in 1..=4 {
+            cache.keep(&key(n), &kept("x")).unwrap();
+            assert!(cache.find(&key(n), Some(hour(n))).is_some());
+        }
+        let there =
+            |cache: &Cache| (1..=4).filter(|n| cache.find(&key(*n), None).is_some()).collect::<Vec<_>>();
+        let size = fs::metadata(cache.path(&key(1))).unwrap().len();
+        let hours = |n: u64| Duration::from_secs(n * 3600);
+        assert_eq!(cache.tidy(hours(9), 4 * size, hour(5)).unwrap(), 0);
+        cache.tidy(hours(3), 4 * size, hour(5)).unwrap();
+        assert_eq!(there(&cache), [2, 3, 4]);
+        cache.find(&key(2), Some(hour(5)));
+        cache.tidy(hours(9), 2 * size, hour(5)).unwrap();
+        assert_eq!(there(&cache), [2, 4]);
+    }
+}

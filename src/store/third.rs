@@ -1,0 +1,33 @@
+//! Runs as the third version stored them: no run was told what need not be run again.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use jiff::Timestamp;
+use serde::Deserialize;
+#[cfg(test)]
+use serde::Serialize;
+
+use super::record::RunRecord;
+use crate::spec::{Caching, Recipes};
+use crate::task::{Edge, RunId, TaskSpec};
+
+#[derive(Deserialize)]
+#[cfg_attr(test, derive(Serialize))]
+pub(super) struct Run {
+    pub(super) id: RunId,
+    pub(super) accepted: Timestamp,
+    pub(super) title: String,
+    pub(super) document: Bytes,
+    pub(super) key: Option<String>,
+    pub(super) tasks: Vec<Arc<TaskSpec>>,
+    pub(super) edges: Vec<Edge>,
+    pub(super) recipes: Recipes,
+}
+
+impl From<Run> for RunRecord {
+    fn from(run: Run) -> Self {
+        let Run { id, accepted, title, document, key, tasks, edges, recipes } = run;
+        Self { id, accepted, title, document, key, tasks, edges, recipes, caching: Caching::Asked }
+    }
+}
