@@ -35,6 +35,8 @@ const OLDER: &[(&str, &[&str])] = &[
     // `COMMENTED` and the like are commented too.
     ("COMMENT and ARCHIVE", &["commented"]),
     ("keywords before COMMENT", &["commented"]),
+    // A tab goes to the next multiple of 8, and stays where it reaches over the common indentation.
+    ("a tab is 8 columns in a list", &["in", "body", "in", "body"]),
 ];
 
 /// What Emacs says of each file.

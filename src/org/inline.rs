@@ -33,11 +33,12 @@ pub(super) fn scan(text: Text<'_>, bytes: &[u8], first: u32, found: &mut Documen
         counted: (0, first),
     };
     let mut at = 0;
-    while let Some(n) = bytes[at..].iter().position(|b| b"sc=~[@{<$\\".contains(b)) {
+    while let Some(n) = bytes[at..].iter().position(|b| b"sc:=~[@{<$\\".contains(b)) {
         at += n;
         at = match bytes[at] {
             b's' => scan.block(at, found),
             b'c' => scan.call(at, found),
+            b':' => scan.plain_link(at),
             _ => scan.hidden(at),
         }
         .unwrap_or(at + 1);
@@ -47,8 +48,11 @@ pub(super) fn scan(text: Text<'_>, bytes: &[u8], first: u32, found: &mut Documen
 const BLOCK: &[u8] = b"src_";
 const CALL: &[u8] = b"call_";
 
+/// How many bytes before a place are looked at for the script that it may stand in.
+const SCRIPT: usize = 64;
+
 /// What ends what hides its contents.
-const ENDS: [&[u8]; 7] = [b"=", b"~", b"@@", b"}}}", b"$$", b"\\)", b"\\]"];
+const ENDS: [&[u8]; 9] = [b"=", b"~", b"@@", b"}}}", b"$$", b"\\)", b"\\]", b">", b"]]"];
 
 struct Scan<'a> {
     text: Text<'a>,
@@ -101,8 +105,7 @@ impl Scan<'_> {
     /// `prefix` at the beginning of a word, then a name up to one of `opens`, which a blank may not precede.
     fn named(&mut self, at: usize, prefix: &[u8], opens: [u8; 2]) -> Option<(String, usize)> {
         let start = at + self.bytes.get(at..)?.starts_with(prefix).then_some(prefix.len())?;
-        let before = decode(&self.bytes[at.saturating_sub(4)..at]).chars().next_back();
-        if before.is_some_and(|c| c.is_alphanumeric() || "$%'".contains(c)) {
+        if !self.begins_word(at) {
             return None;
         }
         let is_stop = |b: &u8| b" \t\n".contains(b) || opens.contains(b);
@@ -113,8 +116,7 @@ impl Scan<'_> {
             *stop = start + rest.iter().position(is_stop).unwrap_or(rest.len());
         }
         let stop = *stop;
-        if stop == start || self.bytes.get(stop).is_none_or(|b| !opens.contains(b)) || self.in_plain_link(at)
-        {
+        if stop == start || self.bytes.get(stop).is_none_or(|b| !opens.contains(b)) {
             return None;
         }
         Some((decode(&self.bytes[start..stop]).into_owned(), stop))
@@ -132,15 +134,47 @@ impl Scan<'_> {
         (filled(text.join(" ")), after)
     }
 
-    /// Whether what stands before `at` without a blank is the beginning of a link.
-    fn in_plain_link(&self, at: usize) -> bool {
-        let start = at.saturating_sub(200);
-        let word = &self.bytes[start..at];
-        let word = word.rsplit(|b| b" \t\n()<>[]".contains(b)).next().unwrap_or_default();
-        let Some(colon) = memchr::memchr(b':', word) else { return false };
-        let name =
-            word[..colon].rsplit(|b| !b.is_ascii_alphanumeric() && *b != b'+').next().unwrap_or_default();
-        LINKS.iter().any(|link| name.eq_ignore_ascii_case(link.as_bytes()))
+    /// Whether `at` stands in a sub- or superscript without brackets, as in `x_src`, which goes on to the next `_`.
+    fn in_script(&self, at: usize) -> bool {
+        let text = decode(&self.bytes[at.saturating_sub(SCRIPT)..at]);
+        let text = text.trim_end_matches(|c: char| c.is_alphanumeric() || ".,\\".contains(c));
+        let text = text.strip_suffix(['+', '-']).unwrap_or(text);
+        let base = text.strip_suffix(['_', '^']).and_then(|text| text.chars().next_back());
+        base.is_some_and(|c| !is_white(c))
+    }
+
+    /// Whether a word begins at `at` that is not the name of a command of LaTeX, nor a script.
+    fn begins_word(&self, at: usize) -> bool {
+        let before = decode(&self.bytes[at.saturating_sub(4)..at]).chars().next_back();
+        !before.is_some_and(|c| c.is_alphanumeric() || "$%'\\".contains(c)) && !self.in_script(at)
+    }
+
+    /// Where the link without brackets ends that has its first colon at `at`.
+    fn plain_link(&self, at: usize) -> Option<usize> {
+        let mut names = LINKS.iter().filter_map(|link| at.checked_sub(link.len()));
+        names.find(|&from| is_link(&self.bytes[from..at]) && self.begins_word(from))?;
+        let (mut to, mut end) = (at + 1, None);
+        loop {
+            let rest = &self.bytes[to..];
+            if let Some(inside) = in_round(rest, true) {
+                to += inside;
+                end = Some(to);
+            } else {
+                let plain = rest.iter().position(|b| PATH_ENDS.contains(b)).unwrap_or(rest.len());
+                // It does not end in punctuation. Its first character may be any.
+                let text = decode(&rest[..plain]);
+                let first = text.chars().next().filter(|_| to == at + 1).map_or(0, char::len_utf8);
+                let kept =
+                    text[first..].trim_end_matches(|c: char| c.is_ascii_punctuation() && !"-/".contains(c));
+                if !kept.is_empty() {
+                    end = Some(to + first + kept.len());
+                }
+                if plain == 0 {
+                    return end;
+                }
+                to += plain;
+            }
+        }
     }
 
     /// Where what hides its contents and begins at `at` ends, if it is anything of the kind.
@@ -149,23 +183,33 @@ impl Scan<'_> {
         match (rest[0], rest.get(1)?) {
             (b'=', _) => self.verbatim(at, 0),
             (b'~', _) => self.verbatim(at, 1),
-            (b'@', b'@') => self.until(at + 2, 2),
+            (b'@', b'@') => {
+                let name = rest[2..].iter().position(|b| !b.is_ascii_alphanumeric() && *b != b'-')?;
+                (name > 0 && rest[2 + name] == b':').then(|| self.until(at + 2, 2))?
+            }
             (b'{', b'{') if rest.get(2) == Some(&b'{') && rest.get(3)?.is_ascii_alphabetic() => {
-                self.until(at + 3, 3)
+                let name = rest[3..].iter().position(|b| !b.is_ascii_alphanumeric() && !b"-_".contains(b))?;
+                let end = self.until(at + 3, 3)?;
+                let bare = at + 3 + name + 3 == end;
+                let arguments = rest[3 + name] == b'(' && self.bytes[end - 4] == b')';
+                (bare || arguments).then_some(end)
             }
             (b'$', b'$') => self.until(at + 2, 4),
             (b'$', _) => self.formula(at),
             (b'\\', b'(') => self.until(at + 2, 5),
             (b'\\', b'[') => self.until(at + 2, 6),
+            (b'\\', _) => command(rest).map(|long| at + long),
             (b'[', b'[') => self.link(at),
             (b'<', b'<') => {
                 let inside = skip_while(self.bytes, at + 2 + usize::from(rest.get(2) == Some(&b'<')));
                 self.bytes[inside..].starts_with(b">>").then_some(inside + 2)
             }
             (b'<', _) => {
-                let inside = skip_while(self.bytes, at + 1);
-                let colon = memchr::memchr(b':', &self.bytes[at + 1..inside]).is_some();
-                (self.bytes.get(inside) == Some(&b'>') && colon).then_some(inside + 1)
+                let colon = LINKS
+                    .iter()
+                    .map(|link| link.len() + 1)
+                    .find(|colon| rest.get(*colon) == Some(&b':') && is_link(&rest[1..*colon]))?;
+                self.until(at + colon + 1, 7)
             }
             _ => None,
         }
@@ -211,20 +255,26 @@ impl Scan<'_> {
             return None;
         }
         let close = at + 1 + memchr::memchr(b'$', inner)?;
-        let next = self.bytes.get(close + 1).is_none_or(|b| !b.is_ascii_alphanumeric());
-        (!b" \t\n,.".contains(&self.bytes[close - 1]) && next).then_some(close + 1)
+        let next = decode(&self.bytes[close + 1..self.bytes.len().min(close + 5)]).chars().next();
+        let ends = next.is_none_or(|c| !c.is_alphanumeric() && !"$%&*+/=\\_|~".contains(c));
+        (!b" \t\n,.".contains(&self.bytes[close - 1]) && ends).then_some(close + 1)
     }
 
     /// The path of a link: what stands in its first brackets.
-    fn link(&self, at: usize) -> Option<usize> {
+    fn link(&mut self, at: usize) -> Option<usize> {
         let path = self.bytes.get(at + 2..)?;
         let mut escaped = false;
         for (n, &byte) in path.iter().enumerate() {
             match byte {
                 b'\\' => escaped = !escaped,
                 b'[' | b']' if !escaped => {
-                    let closed = byte == b']' && n > 0 && matches!(path.get(n + 1), Some(b']' | b'['));
-                    return closed.then_some(at + 2 + n + 2);
+                    let after = at + 2 + n + 2;
+                    return match path.get(n + 1) {
+                        Some(b']') if byte == b']' && n > 0 => Some(after),
+                        // What it is called may hold blocks, and has to end.
+                        Some(b'[') if byte == b']' && n > 0 => self.until(after + 1, 8).map(|_| after),
+                        _ => None,
+                    };
                 }
                 _ => escaped = false,
             }
@@ -238,6 +288,48 @@ impl Scan<'_> {
         self.counted = (at, line);
         let start = memchr::memrchr(b'\n', &self.bytes[..at]).map_or(0, |n| n + 1);
         position(&self.bytes[start..at], line, at - start)
+    }
+}
+
+fn is_link(name: &[u8]) -> bool {
+    LINKS.iter().any(|link| name.eq_ignore_ascii_case(link.as_bytes()))
+}
+
+/// What a path without brackets ends before, where no brackets in pairs do.
+const PATH_ENDS: &[u8] = b"][ \t\n()<>";
+
+/// How long the brackets are, of any kind, that `bytes` begins with and that end within the word; in them may be such
+/// brackets that hold none.
+fn in_round(bytes: &[u8], holds: bool) -> Option<usize> {
+    let mut at = usize::from(b"<([".contains(bytes.first()?));
+    if at == 0 {
+        return None;
+    }
+    loop {
+        at += bytes[at..].iter().position(|b| PATH_ENDS.contains(b))?;
+        if b"])>".contains(&bytes[at]) {
+            return Some(at + 1);
+        }
+        at += in_round(&bytes[at..], false).filter(|_| holds)?;
+    }
+}
+
+/// How long the command of LaTeX is that `bytes` begins with, with its arguments.
+fn command(bytes: &[u8]) -> Option<usize> {
+    let letters = bytes.iter().skip(1).take_while(|b| b.is_ascii_alphabetic()).count();
+    let mut at = (letters > 0).then_some(1 + letters)?;
+    at += usize::from(bytes.get(at) == Some(&b'*'));
+    loop {
+        let rest = bytes.get(at + 1..).unwrap_or_default();
+        let (inside, close) = match bytes.get(at) {
+            Some(b'[') => (rest.iter().position(|b| b"][{}\n".contains(b)), b']'),
+            Some(b'{') => (rest.iter().position(|b| b"{}\n".contains(b)), b'}'),
+            _ => return Some(at),
+        };
+        match inside.filter(|n| rest[*n] == close) {
+            Some(n) => at += n + 2,
+            None => return Some(at),
+        }
     }
 }
 
@@ -307,11 +399,39 @@ mod tests {
         insta::assert_snapshot!(found(source));
     }
 
+    #[rstest::rstest]
+    #[case::script("a_src_sh{x}", false)]
+    #[case::signed_script("a^-.src_sh{x}", false)]
+    #[case::script_after_a_bracket(")_call_f()", false)]
+    #[case::not_after_a_blank("a _src_sh{x}", true)]
+    #[case::script_in_brackets("a_{b} src_sh{x} ^{src_sh{x}}", true)]
+    #[case::script_that_another_character_ends("a_b-src_sh{x}", true)]
+    #[case::command("\\src_sh{x} \\call_f()", false)]
+    #[case::argument_of_a_command("\\foo[a]{call_f()}", false)]
+    #[case::after_a_command("\\foo{a}src_sh{x}", true)]
+    #[case::link("see http://a/:src_sh{x}", false)]
+    #[case::link_with_brackets("http://a[b](c(d))src_sh{x}", false)]
+    #[case::link_that_ends_before("http://a(b src_sh{x}", true)]
+    #[case::scheme_within_a_word("'http:src_sh{x}", true)]
+    #[case::angle_link("<http://a b\nc src_sh{x}>", false)]
+    #[case::angles_of_something_else("<a b:src_sh{x}>", true)]
+    #[case::snippet("@@a-1:src_sh{x}@@", false)]
+    #[case::snippet_without_a_name("@@ src_sh{x}@@", true)]
+    #[case::macro_("{{{a(src_sh{x})}}} {{{b}}}", false)]
+    #[case::macro_that_does_not_close("{{{a(src_sh{x}}}}", true)]
+    #[case::link_whose_name_does_not_close("[[src_sh{x}][a", true)]
+    #[case::formula("$a src_sh{x}$, a", false)]
+    #[case::no_formula("$a src_sh{x}$% $b src_sh{x}$\u{e9}", true)]
+    fn what_hides_is_what_hides_in_emacs(#[case] source: &str, #[case] shows: bool) {
+        assert_eq!(!found(source).is_empty(), shows, "{}", found(source));
+    }
+
     #[test]
     fn many_that_are_open_take_no_longer() {
-        for piece in
-            ["src_a{", "call_b(", "=a ", "~", "{{{a", "\\(", "$a ", "@@", "[[", "<<", "<a", "src_a[", "src_"]
-        {
+        for piece in [
+            "src_a{", "call_b(", "=a ", "~", "{{{a", "{{{a(", "\\(", "\\a{", "\\a[", "$a ", "@@", "@@a:",
+            "[[", "[[a][", "<<", "<a", "<http:a", "http:(", "http:(a(", "a_", "src_a[", "src_",
+        ] {
             let source = piece.repeat(200_000);
             assert_eq!(found(&source), "", "{piece}");
         }

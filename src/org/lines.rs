@@ -15,7 +15,8 @@ pub(super) const NONE: u32 = u32::MAX;
 struct Line {
     /// Where it begins, in the document.
     start: u32,
-    /// Columns before its first character that is no blank; a tab goes to the next multiple of 8.
+    /// Columns before its first character that is no blank. Unlike elsewhere, a tab is 8 of them wherever it
+    /// stands: so Org has measured lists since 9.6, to depend on nothing that is displayed.
     indent: u32,
     /// The line that would end it; for an item, its number among the items.
     link: u32,
@@ -57,7 +58,8 @@ impl Lines {
         let mut at = start;
         while at < end {
             let (content, next) = text.line(at);
-            let (blanks, indent) = indentation(content);
+            let blanks = indentation(content).0;
+            let indent = blanks + 7 * memchr::memchr_iter(b'\t', &content[..blanks]).count();
             let reading = line::read(content, blanks);
             if reading.kind == Kind::Begin(Block::Src) {
                 let after = content.get(blanks + "#+begin_src".len());
