@@ -87,6 +87,9 @@ impl Scheduler {
             let Some(run) = this.runs.get(&id.run) else { return };
             let Some(TaskView { spec, .. }) = run.task(id.number) else { return };
             let key = run.command(spec).map(|command| Key::of(&command));
+            // Of what nobody has asked for nobody needs to hear.
+            let is_asked = run.record.recipes.may_be_known(spec, run.record.caching);
+            let level = if is_asked { log::Level::Warn } else { log::Level::Debug };
             let (block, line, at) = (spec.block.clone(), spec.line, this.wires.clock.now());
             let kept = async move {
                 let (key, Left { stdout, value }) = (key?, left(&*sandbox, &place).await?);
@@ -96,7 +99,7 @@ impl Scheduler {
             };
             ctx.spawn(kept.into_actor(this).map(move |kept, this, ctx| {
                 if let Err(why) = kept {
-                    log::warn!("the result of {id} is not kept: {why}");
+                    log::log!(level, "the result of {id} is not kept: {why}");
                 }
                 this.pass_on(id, ctx);
             }));
