@@ -17,11 +17,13 @@
 //! | `parse` | 8: reading Org beside orgize and a scan of lines |
 //! | `listeners` | 9: a thousand websockets beside raw sockets |
 //! | `offers` | 10: a round of matching beside naive first fit |
+//! | `stream` | 11: what a master says, taken in and answered, beside prost and pymesos |
 //! | `restart` | 12: from a kill with a hundred thousand tasks to the next launch, beside a scan |
 //! | `mesos` | 13: two hundred blocks on a real Mesos beside a client that does nothing else |
 //! | `documents` | the documents they work on |
 //! | `client` | HTTP and websockets for the benchmarks; the peers that are this program again |
 //! | `served` | the server, as the tests start it |
+//! | `talker` | a master that only talks and counts |
 //! | `cluster` | a real Mesos, likewise |
 
 mod blocks;
@@ -43,6 +45,8 @@ mod posts;
 mod restart;
 #[path = "../served/mod.rs"]
 mod served;
+mod stream;
+mod talker;
 mod waiting;
 
 use std::path::PathBuf;
@@ -54,7 +58,7 @@ use clap::Parser;
 #[derive(Parser)]
 #[command(name = "integration/bench")]
 struct Arguments {
-    /// Numbers of the benchmarks to run: 1 to 10, 12 and 13; without any, all.
+    /// Numbers of the benchmarks to run: 1 to 13; without any, all.
     benchmarks: Vec<u8>,
     /// How often each contender has its turn.
     #[arg(long, default_value_t = 5)]
@@ -74,7 +78,7 @@ struct Arguments {
 }
 
 /// The benchmarks there are.
-const BENCHMARKS: [u8; 12] = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 12, 13];
+const BENCHMARKS: [u8; 13] = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13];
 
 /// A line of the table.
 struct Row {
@@ -129,6 +133,7 @@ fn main() -> ExitCode {
     run(8, &|| parse::measured(arguments.folder.as_deref(), arguments.rounds));
     run(9, &|| listeners::measured(arguments.rounds));
     run(10, &|| offers::measured(arguments.rounds));
+    run(11, &|| stream::measured(arguments.rounds));
     run(12, &|| restart::measured(arguments.rounds));
     run(13, &|| mesos::measured(arguments.rounds));
     print(&rows);
