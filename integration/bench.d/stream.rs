@@ -56,7 +56,7 @@ fn by_borges() -> Result<Cost, String> {
     let served = Served::with(&format!("#+mesos_master: {}\n", master.address));
     master.subscribed()?;
     let offers = spent(served.pid(), BATCHES, || master.offer_all(Spoken::Protobuf))?;
-    let document = "#+begin_src sh :cpu 0.001 :mem 1\ntrue\n#+end_src\n".repeat(TASKS);
+    let document = "#+begin_src sh :cpu 0.01 :mem 16\ntrue\n#+end_src\n".repeat(TASKS);
     let _run = Client::connect(&served.address)?.submit(&document)?;
     let launches = master.launches()?;
     let update = spent(served.pid(), UPDATES, || master.tell_all(&launches, Spoken::Protobuf))?;
