@@ -58,11 +58,11 @@ impl Talker {
         let address = listener.local_addr().map_err(said)?.to_string();
         let heard = Arc::<Heard>::default();
         let (tell, subscriptions) = mpsc::channel();
-        let hears = heard.clone();
+        let counts = heard.clone();
         // It ends with the program: a few threads that wait.
         std::thread::spawn(move || {
             for stream in listener.incoming().flatten() {
-                let (tell, heard) = (tell.clone(), hears.clone());
+                let (tell, heard) = (tell.clone(), counts.clone());
                 std::thread::spawn(move || {
                     if let Err(error) = serve(stream, &tell, &heard) {
                         eprintln!("benchmark 11: a connection ended: {error}");
@@ -141,9 +141,10 @@ fn serve(stream: TcpStream, tell: &Sender<TcpStream>, heard: &Heard) -> Result<(
             if input.read_line(&mut line).map_err(said)? == 0 {
                 return Ok(());
             }
-            let Some((name, value)) = line.trim_end().split_once(':') else {
-                if line.trim_end().is_empty() { break } else { continue }
-            };
+            if line.trim_end().is_empty() {
+                break;
+            }
+            let Some((name, value)) = line.trim_end().split_once(':') else { continue };
             match name.to_ascii_lowercase().as_str() {
                 "content-length" => length = value.trim().parse().map_err(said)?,
                 "content-type" => is_json = value.contains("json"),
@@ -159,11 +160,11 @@ fn serve(stream: TcpStream, tell: &Sender<TcpStream>, heard: &Heard) -> Result<(
             } else {
                 ("x-protobuf", subscribed_event().encode_to_vec())
             };
-            let head = format!(
+            let begin = format!(
                 "HTTP/1.1 200 OK\r\nContent-Type: application/{kind}\r\nMesos-Stream-Id: stream\r\n\
                  Transfer-Encoding: chunked\r\n\r\n"
             );
-            out.write_all(head.as_bytes()).map_err(said)?;
+            out.write_all(begin.as_bytes()).map_err(said)?;
             chunk(&mut out, &record(&first)).map_err(said)?;
             tell.send(out.try_clone().map_err(said)?).map_err(said)?;
         } else {

@@ -15,7 +15,7 @@ use futures_util::StreamExt;
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::counters::Counters;
-use super::tell_recipient;
+use super::{tell, tell_recipient};
 use crate::clock::Clock;
 use crate::mesos::answers::Ending;
 use crate::mesos::messages::{FrameworkId, FrameworkInfo, TaskInfo};
@@ -105,6 +105,17 @@ pub(super) enum Request {
     Suppress,
     /// Close the subscription, and seek none again.
     Disconnect,
+}
+
+/// A call that has not been sent.
+#[derive(Message)]
+#[rtype(result = "()")]
+struct Unsent {
+    /// What kind of call it was.
+    word: &'static str,
+    error: MasterError,
+    /// The subscription it was for.
+    epoch: u64,
 }
 
 /// An event, or the end of them, of an epoch.
@@ -315,19 +326,33 @@ impl Handler<Request> for Connection {
         self.counters.called(word);
         self.counters.launches.add(launches);
         self.counters.offers_declined.add(declined);
-        let (sent, epoch) = (self.master.call(call), self.epoch);
-        ctx.spawn(sent.into_actor(self).map(move |sent, this, ctx| {
-            let Err(error) = sent else { return };
-            if epoch != this.epoch {
-                return;
+        let (sent, epoch, connection) = (self.master.call(call), self.epoch, ctx.address());
+        // Not by the actor, which looks at all that it waits for whenever one of them comes: thousands of
+        // acknowledgements may be out at once.
+        actix::spawn(async move {
+            // With the actor its subscription has ended.
+            if let Err(error) = sent.await
+                && connection.connected()
+            {
+                tell(&connection, Unsent { word, error, epoch });
             }
-            // Most of it comes again: by the next kill, the next reconciliation. But an offer that is never answered
-            // is held for us for ever: with the subscription it ends.
-            log::warn!("{word} was not sent: {error}");
-            let holds_offers = matches!(word, "accept" | "decline") && error.is_retryable();
-            if holds_offers || matches!(error, MasterError::NotSubscribed) {
-                this.lost(&error.to_string(), ctx);
-            }
-        }));
+        });
+    }
+}
+
+impl Handler<Unsent> for Connection {
+    type Result = ();
+
+    fn handle(&mut self, Unsent { word, error, epoch }: Unsent, ctx: &mut Context<Self>) {
+        if epoch != self.epoch {
+            return;
+        }
+        // Most of it comes again: by the next kill, the next reconciliation. But an offer that is never answered
+        // is held for us for ever: with the subscription it ends.
+        log::warn!("{word} was not sent: {error}");
+        let holds_offers = matches!(word, "accept" | "decline") && error.is_retryable();
+        if holds_offers || matches!(error, MasterError::NotSubscribed) {
+            self.lost(&error.to_string(), ctx);
+        }
     }
 }
