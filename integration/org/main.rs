@@ -37,6 +37,11 @@ const OLDER: &[(&str, &[&str])] = &[
     ("keywords before COMMENT", &["commented"]),
     // A tab goes to the next multiple of 8, and stays where it reaches over the common indentation.
     ("a tab is 8 columns in a list", &["in", "body", "in", "body"]),
+    // The first headline is looked at where a headline of level 1 has none around it, and nowhere else.
+    (
+        "what the first headline sets where it is none of level 1",
+        &["params", "inherited", "params", "inherited", "params", "inherited"],
+    ),
 ];
 
 /// What Emacs says of each file.

@@ -64,6 +64,20 @@ impl Outline {
         if !archived && !may_be_commented && properties.is_empty() {
             return level;
         }
+        // Looking upward from a headline without a parent, Emacs comes to the beginning of the document, and takes
+        // what is set there for the document's, be it a headline's.
+        let properties = if at == 0 && level > 1 && !properties.is_empty() {
+            self.open.push((1, self.scopes.len()));
+            self.scopes.push(Scope {
+                parent: Some(0),
+                settings: self.scopes.len(),
+                properties,
+                ..Scope::default()
+            });
+            Vec::new()
+        } else {
+            properties
+        };
         let title = may_be_commented.then(|| decode(title).into_owned());
         let (parent, own) = (self.scope(), self.scopes.len());
         let settings = if properties.is_empty() { self.scopes[parent].settings } else { own };
