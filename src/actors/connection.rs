@@ -11,11 +11,12 @@ use actix::{
     Actor, ActorContext, ActorFutureExt, AsyncContext, Context, Handler, Message, Recipient, SpawnHandle,
     StreamHandler,
 };
-use futures_util::StreamExt;
-use tokio::sync::mpsc::UnboundedSender;
+use futures_util::future::{FutureExt, LocalBoxFuture, TryFutureExt};
+use futures_util::stream::{StreamExt, once, unfold};
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use super::counters::Counters;
-use super::{tell, tell_recipient};
+use super::tell_recipient;
 use crate::clock::Clock;
 use crate::mesos::answers::Ending;
 use crate::mesos::messages::{FrameworkId, FrameworkInfo, TaskInfo};
@@ -33,7 +34,15 @@ pub(super) struct Connection {
     phase: Phase,
     /// Attempts in a row that led to nothing.
     setbacks: u32,
+    /// Calls on their way. Thousands may be out at once, and the actor itself would look at all of them whenever one
+    /// is answered.
+    out: UnboundedSender<Sending>,
+    /// Where they are waited for, until the actor has started.
+    sending: Option<UnboundedReceiver<Sending>>,
 }
+
+/// A call on its way, and what is to be known if it does not arrive.
+type Sending = LocalBoxFuture<'static, Result<(), Unsent>>;
 
 /// Who is told what.
 pub(super) struct Ears {
@@ -108,8 +117,6 @@ pub(super) enum Request {
 }
 
 /// A call that has not been sent.
-#[derive(Message)]
-#[rtype(result = "()")]
 struct Unsent {
     /// What kind of call it was.
     word: &'static str,
@@ -140,7 +147,19 @@ impl Connection {
         clock: Clock,
         counters: Arc<Counters>,
     ) -> Self {
-        Self { master, framework, ears, clock, counters, epoch: 0, phase: Phase::Disconnected, setbacks: 0 }
+        let (out, sending) = unbounded_channel();
+        Self {
+            master,
+            framework,
+            ears,
+            clock,
+            counters,
+            epoch: 0,
+            phase: Phase::Disconnected,
+            setbacks: 0,
+            out,
+            sending: Some(sending),
+        }
     }
 
     fn subscribe(&mut self, ctx: &mut Context<Self>) {
@@ -288,6 +307,10 @@ impl Actor for Connection {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Context<Self>) {
+        if let Some(sending) = self.sending.take() {
+            let all = unfold(sending, async |mut sending| Some((sending.recv().await?, sending)));
+            ctx.add_stream(Box::pin(all.map(once).flatten_unordered(None)));
+        }
         self.subscribe(ctx);
         ctx.run_interval(Duration::from_secs(1), Self::watch);
     }
@@ -326,24 +349,16 @@ impl Handler<Request> for Connection {
         self.counters.called(word);
         self.counters.launches.add(launches);
         self.counters.offers_declined.add(declined);
-        let (sent, epoch, connection) = (self.master.call(call), self.epoch, ctx.address());
-        // Not by the actor, which looks at all that it waits for whenever one of them comes: thousands of
-        // acknowledgements may be out at once.
-        actix::spawn(async move {
-            // With the actor its subscription has ended.
-            if let Err(error) = sent.await
-                && connection.connected()
-            {
-                tell(&connection, Unsent { word, error, epoch });
-            }
-        });
+        let epoch = self.epoch;
+        let sent = self.master.call(call).map_err(move |error| Unsent { word, error, epoch });
+        // The other end is the actor's own.
+        let _ours = self.out.send(sent.boxed_local());
     }
 }
 
-impl Handler<Unsent> for Connection {
-    type Result = ();
-
-    fn handle(&mut self, Unsent { word, error, epoch }: Unsent, ctx: &mut Context<Self>) {
+impl StreamHandler<Result<(), Unsent>> for Connection {
+    fn handle(&mut self, sent: Result<(), Unsent>, ctx: &mut Context<Self>) {
+        let Err(Unsent { word, error, epoch }) = sent else { return };
         if epoch != self.epoch {
             return;
         }

@@ -2,8 +2,11 @@
 
 use std::net::TcpListener;
 use std::path::Path;
+use std::time::Duration;
+use std::{fs, io};
 
 use bytes::Bytes;
+use tempfile::TempDir;
 
 use super::arguments::RunArguments;
 use super::cluster::{self, Cluster};
@@ -153,8 +156,22 @@ async fn read_and_run(arguments: &RunArguments, input: Input) -> Result<Exit, Fa
     // The embedded cluster ends what still runs when it no longer hears from us; only then can its directory go.
     engine.leave().await?;
     agent_end.wait().await;
-    scratch.close()?;
+    clear(scratch).await?;
     Ok(exit?)
+}
+
+/// Removes the directory of a run. A copy of output that nobody waits for any more may be under way: with its
+/// directory gone it comes to nothing, and the next try meets an empty one.
+async fn clear(scratch: TempDir) -> io::Result<()> {
+    for _ in 0..20 {
+        match fs::remove_dir_all(scratch.path()) {
+            Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty => {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+            done => return done,
+        }
+    }
+    scratch.close()
 }
 
 fn announce(plan: &Plan) {

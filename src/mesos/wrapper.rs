@@ -69,21 +69,23 @@ const LOOK: &str = r#"case $1 in
 esac
 "#;
 
-/// Runs the block as a process. It stays in the foreground, or it would ignore SIGINT; `:` and not an empty
-/// trap, which it would inherit. A shell between keeps what the outer one says of signals out of the block's own
-/// output; it tells its id, which is the block's and its process group's, and is no leader yet, so that `setsid`
-/// needs no child. The executor signals the block as well as us. What it leaves behind in its process group is
-/// killed, and its end is ours: the status then tells the signal.
-const PROCESS: &str = r#"trap : TERM
+/// Runs the block as a process. It stays in the foreground, or it would ignore SIGINT; a trap that is not empty, or it
+/// would inherit that; who is told to end just before it begins does not begin. A shell between keeps what the outer
+/// one says of signals out of the block's own output; it tells its id, which is the block's and its process group's,
+/// and is no leader yet, so that `setsid` needs no child. The executor signals the block as well as us. What it leaves
+/// behind in its process group is killed, and its end is ours: the status then tells the signal.
+const PROCESS: &str = r#"borges_told=
+trap borges_told=1 TERM
 if [ -n "$setsid" ]; then
   group=$(
+    [ -z "$borges_told" ] || exit 143
     read -r own rest </proc/self/stat && echo "$own"
     exec "$setsid" "$@" <"$input" >"$box/stdout" 2>"$box/stderr"
   )
   code=$?
   [ -z "$group" ] || kill -KILL "-$group" 2>/dev/null
 else
-  (exec "$@" <"$input" >"$box/stdout" 2>"$box/stderr")
+  ([ -z "$borges_told" ] || exit 143; exec "$@" <"$input" >"$box/stdout" 2>"$box/stderr")
   code=$?
 fi
 echo "$code" >"$box/exit"
