@@ -288,7 +288,11 @@ impl Ledger {
                 attempt > launch.attempt || attempt == launch.attempt && is_over
             }
         };
-        if !is_known {
+        // A launch that was on its way when its task was killed, and is killed as it appears: nothing of it is kept.
+        let is_late = state == Some(State::Killed)
+            && attempt + 1 == launch.attempt
+            && self.disk.store().intent(launch).is_some();
+        if !is_known && !is_late {
             let name = update.state.name();
             let saved = format!("launch {attempt}, {state:?}");
             self.fault(format!("{} {name} is acknowledged, and saved is {saved}", short(&update.launch)));
