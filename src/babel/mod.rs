@@ -60,6 +60,7 @@ pub use hash::hash;
 pub use index::index;
 pub use inserted::{Insertion, NotInline};
 pub use languages::{BadLanguage, Language, Languages};
+pub use names::rows;
 pub use read::{evaluated, read, script};
 pub use reference::Reference;
 pub use value::Value;

@@ -59,6 +59,14 @@ pub(super) fn take_off(
     (taken, names)
 }
 
+/// A table's rows, or a list's items, without rules; and its header, where it may have one. `None` for what is no list.
+pub fn rows(value: &Value, has_header: bool) -> Option<(Option<Value>, Vec<Value>)> {
+    let all = value.items()?;
+    let is_headed = has_header && self::has_header(all);
+    let (header, rows) = if is_headed { (all.first(), &all[1..]) } else { (None, all) };
+    Some((header.cloned(), rows.iter().filter(|row| !row.is_rule()).cloned().collect()))
+}
+
 /// A rule after the first row, and nowhere else.
 fn has_header(rows: &[Value]) -> bool {
     rows.len() > 1 && !rows[0].is_rule() && rows[1].is_rule() && !rows[2..].iter().any(Value::is_rule)

@@ -117,7 +117,17 @@ fn table(plan: &Plan, known: &BTreeMap<u32, String>) -> String {
                 Requirement::Success => "requires",
                 Requirement::End => "after",
             };
-            notes.push(format!("{word} {}", name(edge.from).unwrap_or_default()));
+            let mut shown = format!("{word} {}", name(edge.from).unwrap_or_default());
+            // Of the tasks of one block, the first and the last.
+            let block = plan.recipes.numbers(edge.from);
+            let mut last = edge.from;
+            while let Some(next) = edges.next_if(|next| next.to == *number && block.contains(&next.from)) {
+                last = next.from;
+            }
+            if last != edge.from {
+                shown.extend([" … ", name(last).unwrap_or_default()]);
+            }
+            notes.push(shown);
         }
         let notes = notes.join(", ");
         let row = format!(

@@ -19,6 +19,8 @@ pub(super) struct Asked {
     /// `:mem` was written.
     pub(super) mem_is_limit: bool,
     pub(super) wishes: Wishes,
+    /// How many tasks the block is to be, from 1.
+    pub(super) instances: u32,
     pub(super) policy: Policy,
     pub(super) environment: Vec<(String, String)>,
     pub(super) directory: Option<String>,
@@ -61,6 +63,7 @@ pub(super) fn read(
         resources: Resources { milli_cpus: 1000, mem: language.mem, ..Resources::default() },
         mem_is_limit: false,
         wishes: Wishes::default(),
+        instances: 1,
         policy: Policy::default(),
         environment: Vec::new(),
         directory: None,
@@ -136,6 +139,8 @@ impl Reader<'_> {
             Borges::Env => self.set(&mut asked.environment, param, values::environment),
             Borges::Expose => self.set(&mut asked.wishes.ports, param, wishes::ports),
             Borges::Constraint => self.set(&mut asked.wishes.constraints, param, wishes::constraints),
+            Borges::Instances => self.set(&mut asked.instances, param, values::instances),
+            Borges::Each => {}
             Borges::Dockerize => self.dockerize = self.value(param, image::dockerize),
             Borges::Image => self.image = self.value(param, image::reference),
             Borges::Dir => asked.directory = self.value(param, directory),

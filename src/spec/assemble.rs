@@ -5,18 +5,20 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::babel::{Arguments, Language};
+use crate::babel::{Arguments, Language, Value};
 use crate::org::{Document, Param, Target};
 use crate::task::{Command, Edge, TaskSpec};
 
 use super::candidate::{Candidate, Fate, Given, Inputs};
 use super::common::{Bodies, Common};
+use super::gathered::Several;
 use super::graph::Wait;
 use super::keys;
 use super::names::Names;
 use super::plan::{Plan, Request, Skip};
 use super::problem::Problem;
 use super::recipe::{Input, Placed, Recipe, Recipes, Return};
+use super::several::{self, Each};
 use super::units::{Returns, Units};
 
 /// What a plan is made of.
@@ -37,13 +39,15 @@ pub(super) fn assemble(parts: Parts) -> Plan {
     let Units { candidates, returns, .. } = units;
     let mut plan = Plan { warnings, ..Plan::default() };
     let mut numbers = vec![0; candidates.len()];
-    for (&place, number) in order.iter().filter(|&&place| super::candidate::runs(&candidates[place])).zip(1..)
-    {
-        numbers[place] = number;
+    let counts: Vec<u32> = candidates.iter().map(several::count).collect();
+    let mut running = 0;
+    for &place in order.iter().filter(|&&place| super::candidate::runs(&candidates[place])) {
+        numbers[place] = running + 1;
+        running += counts[place];
     }
     let posts: Vec<Option<usize>> = candidates.iter().map(post).collect();
     let mut shared = Shared::default();
-    let running = numbers.iter().filter(|&&number| number > 0).count();
+    let running = running as usize;
     plan.tasks.reserve_exact(running);
     shared.recipes.tasks.reserve_exact(running);
     // A hundred thousand blocks are run by a handful of programs, and ask for much the same.
@@ -57,22 +61,24 @@ pub(super) fn assemble(parts: Parts) -> Plan {
         match fate {
             Fate::NotAsked => {}
             Fate::Skipped(reason) => plan.skipped.push(Skip { block: name, file, line, reason }),
-            Fate::Runs { language, asked, held, body, inputs } => {
-                plan.included.extend(file.map(|file| (numbers[place], file)));
+            Fate::Runs { language, asked, held, body, mut inputs } => {
+                let first = numbers[place];
+                plan.included.extend((first..first + counts[place]).filter_map(|n| Some((n, file.clone()?))));
+                let each = inputs.as_mut().and_then(|inputs| inputs.each.take());
+                let instances = asked.instances;
                 let recipe = Recipe {
                     language: shared.language(&language),
                     arguments: shared.arguments(&block.params, || arguments(&block.params)),
                     ..inputs.map(|inputs| recipe(*inputs, &numbers, &posts, &mut shared)).unwrap_or_default()
                 };
-                shared.recipes.tasks.push(recipe);
                 let (program, arguments): &(Arc<str>, Arc<[String]>) =
                     commands.entry(language.name.clone()).or_insert_with(|| {
                         let body = Command::BODY.to_owned();
                         let arguments = language.arguments.iter().cloned().chain([body]);
                         (language.program.as_str().into(), arguments.collect())
                     });
-                plan.tasks.push(Arc::new(TaskSpec {
-                    number: numbers[place],
+                let spec = TaskSpec {
+                    number: first,
                     block: name.into(),
                     line,
                     index: 1,
@@ -95,14 +101,21 @@ pub(super) fn assemble(parts: Parts) -> Plan {
                     held,
                     mem_is_limit: asked.mem_is_limit,
                     wishes: common.wishes(asked.wishes),
-                }));
+                };
+                if each.is_none() && instances == 1 {
+                    shared.recipes.tasks.push(recipe);
+                    plan.tasks.push(Arc::new(spec));
+                } else {
+                    shared.spread(each, counts[place], &recipe, &spec, &mut plan.tasks);
+                }
             }
         }
     }
-    plan.edges = waits
-        .iter()
-        .map(|wait| Edge { from: numbers[wait.from], to: numbers[wait.to], requirement: wait.requirement })
-        .collect();
+    let tasks = |place: usize| numbers[place]..numbers[place] + counts[place];
+    for &Wait { from, to, requirement, .. } in waits {
+        plan.edges
+            .extend(tasks(from).flat_map(|from| tasks(to).map(move |to| Edge { from, to, requirement })));
+    }
     // Of two edges between the same tasks the stronger, which sorts last, says it all.
     plan.edges.sort_unstable_by_key(|edge| (edge.from, edge.to, std::cmp::Reverse(edge.requirement)));
     plan.edges.dedup_by_key(|edge| (edge.from, edge.to));
@@ -127,10 +140,7 @@ fn post(candidate: &Candidate) -> Option<usize> {
 /// What goes into a task, by the numbers of tasks.
 fn recipe(inputs: Inputs, numbers: &[u32], posts: &[Option<usize>], shared: &mut Shared) -> Recipe {
     let mut input = |given: Given| match given {
-        Given::Value(value) => {
-            shared.recipes.values.push(value);
-            Input::Value(small(shared.recipes.values.len() - 1))
-        }
+        Given::Value(value) => Input::Value(shared.value(value)),
         // What a block's `:post` makes of its value is what others see of it.
         Given::Candidate { place, index } => {
             let seen = posts[place].filter(|&post| numbers[post] > 0).unwrap_or(place);
@@ -188,6 +198,63 @@ impl Shared {
         let at = self.push(of());
         self.arguments.insert(params.as_ptr(), (at, Arc::clone(params)));
         at
+    }
+
+    /// The tasks of a block that is several: all as `recipe` and `spec` have it, but for its row of what `each` has.
+    fn spread(
+        &mut self,
+        each: Option<Each>,
+        count: u32,
+        recipe: &Recipe,
+        spec: &TaskSpec,
+        tasks: &mut Vec<Arc<TaskSpec>>,
+    ) {
+        let Each { names, header, rows } = each.unwrap_or_default();
+        let mut several = Several {
+            first: spec.number,
+            count,
+            header,
+            rows: Vec::with_capacity(rows.len()),
+            title: spec.block.to_string(),
+        };
+        let mut rows = rows.into_iter();
+        for index in 1..=count {
+            let mut recipe = recipe.clone();
+            if let Some(row) = rows.next() {
+                let at = self.value(row.clone());
+                several.rows.push(at);
+                match names.as_slice() {
+                    [name] => recipe.variables.push((name.clone(), Input::Value(at))),
+                    names => {
+                        let cells = row.items().unwrap_or_default().iter().cloned();
+                        let cells =
+                            names.iter().cloned().zip(cells.map(|cell| Input::Value(self.value(cell))));
+                        recipe.variables.extend(cells);
+                    }
+                }
+            }
+            self.recipes.tasks.push(recipe);
+            // Its index is part of what is run, so it stands where that is told from what was run before.
+            let own = [("BORGES_INDEX", index), ("BORGES_INSTANCES", count)];
+            let own = own.map(|(name, number)| (name.to_owned(), number.to_string()));
+            let command = Command {
+                environment: own.into_iter().chain(spec.command.environment.iter().cloned()).collect(),
+                ..spec.command.clone()
+            };
+            tasks.push(Arc::new(TaskSpec {
+                number: spec.number + index - 1,
+                block: format!("{}:{index}", spec.block).into(),
+                index,
+                command,
+                ..spec.clone()
+            }));
+        }
+        self.recipes.several.push(several);
+    }
+
+    fn value(&mut self, value: Value) -> u32 {
+        self.recipes.values.push(value);
+        small(self.recipes.values.len() - 1)
     }
 
     fn push(&mut self, arguments: Arguments) -> u32 {

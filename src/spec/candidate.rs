@@ -14,6 +14,7 @@ use super::graph::Wait;
 use super::names::Names;
 use super::plan::Request;
 use super::problem::Problem;
+use super::several::Each;
 use super::slips;
 use super::verdict::{Verdict, Why, verdict};
 
@@ -79,6 +80,8 @@ pub(super) struct Inputs {
     pub(super) places: Vec<Position>,
     /// The candidate that its value goes through.
     pub(super) post: Option<usize>,
+    /// What makes several tasks of it.
+    pub(super) each: Option<Each>,
 }
 
 /// One thing that goes into a candidate.
@@ -96,7 +99,7 @@ pub(super) enum Given {
 
 impl Inputs {
     fn is_empty(&self) -> bool {
-        self.all().next().is_none() && self.post.is_none()
+        self.all().next().is_none() && self.post.is_none() && self.each.is_none()
     }
 
     /// Nothing takes no room.

@@ -42,6 +42,9 @@ pub(super) enum Borges {
     Env,
     Expose,
     Constraint,
+    Instances,
+    /// What it is given is read with the variables.
+    Each,
     Dockerize,
     Image,
     /// Babel's key, with Babel's meaning.
@@ -55,7 +58,7 @@ impl Borges {
     }
 }
 
-const BORGES: [(&str, Borges); 21] = [
+const BORGES: [(&str, Borges); 24] = [
     (":cpu", Borges::Cpus),
     (":cpus", Borges::Cpus),
     (":mem", Borges::Mem),
@@ -74,6 +77,9 @@ const BORGES: [(&str, Borges); 21] = [
     (":env", Borges::Env),
     (":expose", Borges::Expose),
     (":constraint", Borges::Constraint),
+    (":instances", Borges::Instances),
+    (":procs", Borges::Instances),
+    (":each", Borges::Each),
     (":dockerize", Borges::Dockerize),
     (":image", Borges::Image),
     (":dir", Borges::Dir),
@@ -179,11 +185,8 @@ pub(super) const RESULTS: [&str; 23] = [
 ];
 
 /// Keys that change what runs, and are not built yet, each with the values that ask for nothing.
-const UNBUILT: [(&str, &[&str]); 10] = [
+const UNBUILT: [(&str, &[&str]); 7] = [
     (":session", &["none"]),
-    (":instances", &["1"]),
-    (":procs", &["1"]),
-    (":each", &[]),
     (":containerizer", &[]),
     (":uri", &[]),
     (":engine", &[]),

@@ -145,7 +145,9 @@ impl Recipes {
         let slots = Slots::new(&parsed, document);
         let mut carried = BTreeMap::new();
         for returns in &self.returns {
-            let is_own = matches!(returns.target, Target::Block(_)) && self.post(returns.task).is_none();
+            let is_own = matches!(returns.target, Target::Block(_))
+                && self.post(returns.task).is_none()
+                && self.several(returns.task).is_none();
             if !is_own || !self.asks_for_cache(returns.task) {
                 continue;
             }

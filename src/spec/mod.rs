@@ -25,6 +25,8 @@
 //! | `graph` | who waits for whom; cycles |
 //! | `assemble` | what runs → tasks and edges |
 //! | `recipe` | how tasks are put together from code and values, and what they yield |
+//! | `several` | blocks that are several tasks |
+//! | `gathered` | what these have yielded, as one value |
 //! | `returned` | results into a document |
 //! | `note` | what it notes of tasks that did not end well |
 //! | `known` | what need not be run again |
@@ -37,6 +39,7 @@ mod candidate;
 mod code;
 mod common;
 mod garbage;
+mod gathered;
 mod graph;
 mod image;
 mod keys;
@@ -49,6 +52,7 @@ mod problem;
 mod progress;
 mod recipe;
 mod returned;
+mod several;
 mod shared;
 mod slips;
 mod unclosed;
@@ -62,5 +66,5 @@ pub use note::{Ending, Note, note};
 pub use plan::{Plan, Request, Skip, Variable, plan};
 pub use problem::{Problem, Severity};
 pub use progress::Progress;
-pub use recipe::{Files, Recipes, Values};
+pub use recipe::{Files, Recipes, RecipesOfOne, Values};
 pub use returned::{Returned, Yield, returned};

@@ -14,6 +14,7 @@ use super::graph::{self, Wait};
 use super::names::Names;
 use super::problem::{Problem, Severity};
 use super::recipe::Recipes;
+use super::several;
 use super::shared;
 use super::slips;
 use super::unclosed;
@@ -175,6 +176,7 @@ pub fn plan(source: &[u8], document: &Document, request: &Request) -> Result<Pla
         });
         waits.extend(in_order);
     }
+    several::bounded(candidates, &waits, &names, &mut problems);
     if let Some(circle) = graph::cycle(&waits) {
         problems.extend(graph::circle_problem(&circle, &names));
     } else if let Some(directory) = &request.directory {

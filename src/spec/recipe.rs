@@ -3,6 +3,7 @@
 //! A block is composed when it is launched: what goes into it may be the value of a block that had to run before. All
 //! that is needed for it, but these values, is stored with the run.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -12,6 +13,8 @@ use serde::{Deserialize, Serialize};
 use crate::babel::{self, Arguments, Composed, Ended, Finished, Language, Source, Value};
 use crate::org;
 use crate::task::{Command, File, TaskSpec, place};
+
+use super::gathered::{Part, Several, gathered};
 
 /// How the tasks of one run are put together.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
@@ -29,6 +32,27 @@ pub struct Recipes {
     pub(super) tasks: Vec<Recipe>,
     /// Where results are written.
     pub(super) returns: Vec<Return>,
+    /// The blocks that are several tasks, by the first of these.
+    pub(super) several: Vec<Several>,
+}
+
+/// Recipes as they were stored when a block was one task.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub struct RecipesOfOne {
+    directory: Option<String>,
+    languages: Vec<Language>,
+    arguments: Vec<Arguments>,
+    values: Vec<Value>,
+    files: Vec<Placed>,
+    tasks: Vec<Recipe>,
+    returns: Vec<Return>,
+}
+
+impl From<RecipesOfOne> for Recipes {
+    fn from(old: RecipesOfOne) -> Self {
+        let RecipesOfOne { directory, languages, arguments, values, files, tasks, returns } = old;
+        Self { directory, languages, arguments, values, files, tasks, returns, several: Vec::new() }
+    }
 }
 
 /// How one task is put together.
@@ -50,7 +74,7 @@ pub(super) struct Recipe {
 pub(super) enum Input {
     /// A value by its place among those of the run.
     Value(u32),
-    /// The value of a task, or a part of it.
+    /// The value of a task, or of the several tasks that begin with it; or a part of it.
     Task { number: u32, index: Option<String> },
     /// What a task has yielded before its `:post`, which this is an input of.
     This(u32),
@@ -87,7 +111,35 @@ impl Recipes {
             Input::Task { number, .. } | Input::This(number) => Some(*number),
             Input::Value(_) | Input::File { .. } => None,
         };
-        recipe.inputs().filter_map(of).collect()
+        recipe.inputs().filter_map(of).flat_map(|number| self.numbers(number)).collect()
+    }
+
+    /// The several tasks of which this is the first.
+    pub(super) fn several(&self, number: u32) -> Option<&Several> {
+        let at = self.several.binary_search_by_key(&number, |several| several.first).ok()?;
+        self.several.get(at)
+    }
+
+    /// This task and those that are of the same block, if it is the first of them.
+    pub fn numbers(&self, number: u32) -> std::ops::Range<u32> {
+        self.several(number).map_or(number..number.saturating_add(1), Several::numbers)
+    }
+
+    /// What the tasks have yielded that begin with this one, as far as they have; `of` tells of which value of each.
+    /// `None` as long as none has.
+    pub(super) fn yielded<'a>(
+        &'a self,
+        number: u32,
+        of: impl Fn(u32) -> Option<&'a Value>,
+    ) -> Option<Cow<'a, Value>> {
+        let Some(several) = self.several(number) else { return of(number).map(Cow::Borrowed) };
+        let arguments = self.arguments(self.recipe(number)?.arguments)?;
+        let part = |(at, number): (usize, u32)| Part {
+            row: several.rows.get(at).and_then(|&row| self.values.get(row as usize)),
+            value: of(number),
+        };
+        let parts: Vec<Part> = several.numbers().enumerate().map(part).collect();
+        gathered(several, &parts, arguments).map(Cow::Owned)
     }
 
     /// The files outside the document that this task reads from.
@@ -225,13 +277,21 @@ impl Recipes {
             Some(index) => babel::index(value, index),
             None => value.clone(),
         };
-        let of = |number: u32| values.get(&number).ok_or(format!("the value of task {number} is not there"));
+        let of = |number: u32, this: bool| {
+            if let Some(missing) = self.numbers(number).find(|number| !values.contains_key(number)) {
+                return Err(format!("the value of task {missing} is not there"));
+            }
+            let value = |number: u32| {
+                values.get(&number).map(|finished| if this { &finished.this } else { &finished.value })
+            };
+            self.yielded(number, value).ok_or(format!("the value of task {number} is not there"))
+        };
         match input {
             Input::Value(at) => {
                 self.values.get(*at as usize).cloned().ok_or("its recipe is not whole".to_owned())
             }
-            Input::Task { number, index } => Ok(part(&of(*number)?.value, index)),
-            Input::This(number) => Ok(of(*number)?.this.clone()),
+            Input::Task { number, index } => Ok(part(&*of(*number, false)?, index)),
+            Input::This(number) => Ok(of(*number, true)?.into_owned()),
             Input::File { path, name, index } => {
                 let bytes = files.get(path).ok_or(format!("`{path}` was not read"))?;
                 let found = bytes.as_ref().map_err(Clone::clone)?;

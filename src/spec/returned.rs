@@ -1,5 +1,6 @@
 //! Results into a document, by the block they belong to and not by where it stood.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use crate::babel::{self, Arguments, Insertion, Outcome, Value};
@@ -72,13 +73,15 @@ pub fn returned(original: &[u8], current: &[u8], yielded: &Yield) -> Returned {
         .map(|(target, returns, result)| Outcome {
             target: *target,
             insertion: result.insertion(returns, yielded),
-            hash: match (&result.hash, note(returns, yielded)) {
+            hash: match (&result.hash, &result.note) {
                 // What failed is to be run again.
                 (_, Some(_)) => Hash::Goes,
                 (Some(hash), None) => Hash::Is(hash),
                 (None, None) => Hash::Stays,
             },
-            note: note(returns, yielded)
+            note: result
+                .note
+                .as_ref()
                 .filter(|note| !yielded.as_emacs || !note.of_itself)
                 .map(|note| note.text.as_str()),
             stays: result.stays,
@@ -95,19 +98,20 @@ pub fn returned(original: &[u8], current: &[u8], yielded: &Yield) -> Returned {
 
 /// A result, ready to be written.
 struct Result<'a> {
-    value: &'a Value,
+    value: Cow<'a, Value>,
     arguments: &'a Arguments,
     posted: bool,
     hash: Option<String>,
+    note: Option<Note>,
     /// The task was not run: what an earlier run has left stays.
     stays: bool,
 }
 
-impl<'a> Result<'a> {
-    fn insertion(&self, returns: &Return, yielded: &Yield<'a>) -> Insertion<'a> {
+impl Result<'_> {
+    fn insertion<'a>(&'a self, returns: &Return, yielded: &Yield<'a>) -> Insertion<'a> {
         let language = yielded.recipes.languages.get(returns.language as usize);
         Insertion {
-            value: self.value,
+            value: &self.value,
             arguments: self.arguments,
             language: language.map_or("", |language| language.name.as_str()),
             posted: self.posted,
@@ -123,27 +127,46 @@ fn result<'a>(returns: &Return, yielded: &Yield<'a>) -> Option<Result<'a>> {
         return None;
     }
     let note = note(returns, yielded);
-    let own = values.get(&returns.task).map(|own| &own.value);
+    let value_of = |number: u32| recipes.yielded(number, |number| values.get(&number).map(|own| &own.value));
+    let own = value_of(returns.task);
     let post = recipes.post(returns.task);
-    let posted = post.and_then(|post| Some(&values.get(&post)?.value));
-    let value = match (own, post, note) {
+    let posted = post.and_then(value_of);
+    let is_posted = posted.is_some();
+    let stays = own.is_none() && note.as_ref().is_some_and(|note| !note.ran);
+    let value = match (own, post, &note) {
         (Some(own), None, _) => own,
         (Some(_), Some(_), None) => posted?,
         // What `:post` would have made of it, nobody knows.
         (Some(own), Some(_), Some(_)) => posted.unwrap_or(own),
-        (None, _, Some(_)) => &Value::Nothing,
+        (None, _, Some(_)) => Cow::Owned(Value::Nothing),
         (None, _, None) => return None,
     };
     let spec = tasks.get(place(returns.task)?)?;
-    let hash = recipes.hash(spec, values, files, arguments);
-    let stays = own.is_none() && note.is_some_and(|note| !note.ran);
-    Some(Result { value, arguments, posted: posted.is_some(), hash, stays })
+    // Emacs has no hash for what several tasks have yielded.
+    let hash = recipes
+        .several(returns.task)
+        .is_none()
+        .then(|| recipes.hash(spec, values, files, arguments))
+        .flatten();
+    Some(Result { value, arguments, posted: is_posted, hash, note, stays })
 }
 
-/// What is noted of a task, and of the one that its value goes through.
-fn note<'a>(returns: &Return, yielded: &Yield<'a>) -> Option<&'a Note> {
-    let of = |number: u32| yielded.notes.get(&number);
-    of(returns.task).or_else(|| of(yielded.recipes.post(returns.task)?))
+/// What is noted of a task, and of the one that its value goes through; of several tasks, of the first that did not end
+/// well.
+fn note(returns: &Return, yielded: &Yield) -> Option<Note> {
+    let recipes = yielded.recipes;
+    let of = |number: u32| {
+        let mut noted = recipes.numbers(number).filter_map(|n| Some((n, yielded.notes.get(&n)?)));
+        let (failed, note) = noted.next()?;
+        let mut note = note.clone();
+        if recipes.several(number).is_some() {
+            note.text += &format!(" :index {}", failed - number + 1);
+            // Those that have run have left something else than an earlier run.
+            note.ran |= noted.any(|(_, other)| other.ran);
+        }
+        Some(note)
+    };
+    of(returns.task).or_else(|| of(recipes.post(returns.task)?))
 }
 
 /// Whose result it is, for a person.

@@ -81,6 +81,15 @@ pub(super) fn backoff(text: &str) -> Result<Backoff, Help> {
     Ok(Backoff { first, factor, longest })
 }
 
+/// The most tasks that `:instances` makes of a block.
+const MOST_INSTANCES: u32 = 100_000;
+
+/// `:instances`, `:procs`.
+pub(super) fn instances(text: &str) -> Result<u32, Help> {
+    let number = text.parse().ok().filter(|number| (1..=MOST_INSTANCES).contains(number));
+    number.ok_or_else(|| format!("Write how many tasks the block is to be, from 1 to {MOST_INSTANCES}."))
+}
+
 /// `:ensure`.
 pub(super) fn ensure(text: &str) -> Result<Ensure, Help> {
     match text {

@@ -8,7 +8,7 @@
 //! | `record` | what is stored, and its bytes, version first |
 //! | `entry` | what has happened, as it is told |
 //! | `retention` | which ended runs are kept no longer (pure) |
-//! | `first`, `second`, `third` | runs as earlier versions stored them |
+//! | `first`, `second`, `third`, `fourth` | runs as earlier versions stored them |
 //! | `cache` | results that are kept beyond their runs |
 //! | `check` | whether a store is whole |
 //! | `packed` | entries in the bytes they are stored in |
@@ -22,6 +22,7 @@ mod crashes;
 mod durable;
 mod entry;
 mod first;
+mod fourth;
 mod memory;
 mod packed;
 mod record;

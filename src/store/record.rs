@@ -11,7 +11,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::entry::Entry;
-use super::{StoreError, first, second, third};
+use super::{StoreError, first, fourth, second, third};
 use crate::spec::{Caching, Recipes};
 use crate::task::{Edge, History, LaunchId, Pause, RunId, RunState, State, TaskId, TaskSpec};
 
@@ -188,13 +188,14 @@ fn damaged<V: Value>(error: &postcard::Error) -> StoreError {
 
 impl Value for RunRecord {
     const NAME: &'static str = "run";
-    const VERSION: u8 = 4;
+    const VERSION: u8 = 5;
 
     fn older(version: u8, fields: &[u8]) -> Option<postcard::Result<Self>> {
         match version {
             1 => Some(postcard::from_bytes::<first::Run>(fields).map(Self::from)),
             2 => Some(postcard::from_bytes::<second::Run>(fields).map(Self::from)),
             3 => Some(postcard::from_bytes::<third::Run>(fields).map(Self::from)),
+            4 => Some(postcard::from_bytes::<fourth::Run>(fields).map(Self::from)),
             _ => None,
         }
     }
@@ -273,6 +274,7 @@ mod tests {
     use uuid::Uuid;
 
     use super::*;
+    use crate::spec::RecipesOfOne;
 
     fn record() -> TaskRecord {
         let history =
@@ -336,12 +338,17 @@ mod tests {
             key: None,
             tasks: Vec::new(),
             edges: Vec::new(),
-            recipes: Recipes::default(),
+            recipes: RecipesOfOne::default(),
         };
         let old = [&[3][..], &postcard::to_stdvec(&run).unwrap()].concat();
         let read = RunRecord::from_bytes(&old).unwrap();
         assert_eq!((read.caching, &*read.title), (Caching::Asked, "a.org"));
-        let new = RunRecord { caching: Caching::Resumed, ..read };
+        let third::Run { id, accepted, title, document, key, tasks, edges, recipes } = run;
+        let caching = Caching::Resumed;
+        let run = fourth::Run { id, accepted, title, document, key, tasks, edges, recipes, caching };
+        let old = [&[4][..], &postcard::to_stdvec(&run).unwrap()].concat();
+        let new = RunRecord { caching, ..read };
+        assert_eq!(RunRecord::from_bytes(&old).unwrap(), new);
         assert_eq!(RunRecord::from_bytes(&new.to_bytes().unwrap()).unwrap(), new);
     }
 

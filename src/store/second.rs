@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use serde::Deserialize;
 
 use super::record::RunRecord;
-use crate::spec::{Caching, Recipes};
+use crate::spec::{Caching, RecipesOfOne};
 use crate::task::{Command, Edge, Policy, Resources, RunId, TaskSpec};
 
 #[derive(Deserialize)]
@@ -19,7 +19,7 @@ pub(super) struct Run {
     key: Option<String>,
     tasks: Vec<Task>,
     edges: Vec<Edge>,
-    recipes: Recipes,
+    recipes: RecipesOfOne,
 }
 
 #[derive(Deserialize)]
@@ -39,7 +39,17 @@ impl From<Run> for RunRecord {
     fn from(run: Run) -> Self {
         let Run { id, accepted, title, document, key, tasks, edges, recipes } = run;
         let tasks = tasks.into_iter().map(|task| Arc::new(task.into())).collect();
-        Self { id, accepted, title, document, key, tasks, edges, recipes, caching: Caching::Asked }
+        Self {
+            id,
+            accepted,
+            title,
+            document,
+            key,
+            tasks,
+            edges,
+            recipes: recipes.into(),
+            caching: Caching::Asked,
+        }
     }
 }
 

@@ -9,7 +9,7 @@ use serde::Deserialize;
 use serde::Serialize;
 
 use super::record::RunRecord;
-use crate::spec::{Caching, Recipes};
+use crate::spec::{Caching, RecipesOfOne};
 use crate::task::{Edge, RunId, TaskSpec};
 
 #[derive(Deserialize)]
@@ -22,12 +22,22 @@ pub(super) struct Run {
     pub(super) key: Option<String>,
     pub(super) tasks: Vec<Arc<TaskSpec>>,
     pub(super) edges: Vec<Edge>,
-    pub(super) recipes: Recipes,
+    pub(super) recipes: RecipesOfOne,
 }
 
 impl From<Run> for RunRecord {
     fn from(run: Run) -> Self {
         let Run { id, accepted, title, document, key, tasks, edges, recipes } = run;
-        Self { id, accepted, title, document, key, tasks, edges, recipes, caching: Caching::Asked }
+        Self {
+            id,
+            accepted,
+            title,
+            document,
+            key,
+            tasks,
+            edges,
+            recipes: recipes.into(),
+            caching: Caching::Asked,
+        }
     }
 }

@@ -211,3 +211,47 @@ fn results_in_code_are_waited_for() {
          #+begin_src sh :noweb yes\n<<c()>>\n#+end_src\n"
     ));
 }
+
+const SWEPT: &str = "#+name: t\n| lr | n |\n|----+---|\n| 1 | 2 |\n| 3 | 4 |\n\n#+name: none\n|---|\n\n\
+                     #+name: b\n#+begin_src sh\ntrue\n#+end_src\n";
+
+#[test]
+fn a_block_may_be_several_tasks() {
+    insta::assert_snapshot!(told(&format!(
+        "{SWEPT}#+name: sweep\n#+begin_src sh :each row=t :env A=1\ntrue\n#+end_src\n\
+         #+begin_src sh :instances 2 :after sweep\ntrue\n#+end_src\n\
+         #+name: empty\n#+begin_src sh :each row=none\ntrue\n#+end_src\n\
+         #+begin_src sh :var x=empty\ntrue\n#+end_src\n\
+         #+begin_src sh :procs 1 :var x=sweep\ntrue\n#+end_src\n#+call: sweep()\n"
+    )));
+}
+
+#[test]
+fn what_is_wrong_with_several_tasks_is_told_where_it_stands() {
+    let block = |line: &str| format!("#+begin_src sh {line}\ntrue\n#+end_src\n");
+    let lines = [
+        ":instances 0",
+        ":procs many",
+        ":each row",
+        ":each =t",
+        ":each a a=t",
+        ":each row=b",
+        ":each row=b(x=1)",
+        ":each row=nothing",
+        ":each row=\"text\"",
+        ":each a b c=t",
+        ":each row=t :instances 2",
+        ":each row=t :var row=1",
+        ":each row=t :results file :file a.png",
+    ];
+    let blocks: String = lines.into_iter().map(block).collect();
+    insta::assert_snapshot!(told(&format!("{SWEPT}{blocks}")));
+}
+
+#[test]
+fn more_tasks_than_can_be_held_are_refused() {
+    let many = "#+name: a\n#+begin_src sh :instances 3000\ntrue\n#+end_src\n\
+                #+name: b\n#+begin_src sh :instances 3000 :after a\ntrue\n#+end_src\n";
+    let block = "#+begin_src sh :instances 100000\ntrue\n#+end_src\n";
+    insta::assert_snapshot!(told(many) + &told(&block.repeat(11)));
+}
