@@ -471,3 +471,42 @@ fn every_document_is_tried() {
         }
     }
 }
+
+/// A document that is kept with its results: checked, and run again, it stays as it is.
+#[rstest]
+#[case::wells("examples/wells.org", &[("| south  |   2 |  3.02 |", "| south  |   2 |  3.12 |", "+| south | 3.11 | 2 |")])]
+#[case::sweep("examples/sweep.org", &[("| simpson   |    64 |\n\n", "| simpson   |    65 |\n\n", "+: simpson with 65 steps")])]
+#[case::runbook("examples/runbook.org", &[("root 644", "root 600", "-| passwords | ok |")])]
+#[case::report("examples/report.org", &[("| Jul   | 83 |", "| Jul   | 38 |", "+: Aug"), ("Jul", "July", "+: July")])]
+fn a_document_is_kept_with_its_results(#[case] document: &str, #[case] changes: &[(&str, &str, &str)]) {
+    let place = Place::new();
+    let name = place.copy(document);
+    let kept = fs::read_to_string(place.path(&name)).unwrap();
+    let checked = place.borges(&["run", "--check", &name]);
+    assert_eq!(checked.code, Some(0), "{checked:#?}");
+    let run = place.borges(&["run", "--write", &name]);
+    assert_eq!(run.code, Some(0), "{run:#?}");
+    assert_eq!(fs::read_to_string(place.path(&name)).unwrap(), kept);
+    for (from, to, seen) in changes {
+        assert!(kept.contains(from), "{from}");
+        place.write(&name, kept.replacen(from, to, 1));
+        let checked = place.borges(&["run", "--check", &name]);
+        assert_eq!(checked.code, Some(1), "{from} → {to}: {checked:#?}");
+        let shown = String::from_utf8_lossy(&checked.stdout);
+        assert!(shown.lines().any(|line| line.starts_with(seen)), "no `{seen}` in {shown}");
+    }
+}
+
+#[test]
+fn a_service_is_there_for_its_clients() {
+    let place = Place::new();
+    let name = place.copy("examples/clients.org");
+    let kept = fs::read_to_string(place.path(&name)).unwrap();
+    let run = place.interrupted(&["run", "--write", &name], "orbis is longer");
+    assert_eq!(run.code, Some(130), "{run:#?}");
+    assert!(
+        run.states("lengths").last().is_some_and(|last| last.starts_with("killed, exit code 143")),
+        "{run:#?}"
+    );
+    assert_eq!(fs::read_to_string(place.path(&name)).unwrap(), kept);
+}

@@ -4,6 +4,7 @@
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
+use std::time::Duration;
 
 use borges::actors::{Engine, Parts, Submission};
 use borges::mesos::messages::Offer;
@@ -134,6 +135,7 @@ test \"$BORGES_ATTEMPT\" = 3 || exit 75
 
 #+name: endless
 #+begin_src sh
+touch BEGUN
 exec sleep 1000
 #+end_src
 
@@ -142,10 +144,12 @@ exec sleep 1000
 #+end_src
 ";
 
-/// Runs the document on the cluster behind `master`; kills the task `endless` once it runs. What each block
+/// Runs the document on the cluster behind `master`; kills the task `endless` once it has begun. What each block
 /// came to, in order.
 pub(crate) async fn run(parts: Parts) -> Vec<String> {
-    let source = Bytes::from_static(DOCUMENT.as_bytes());
+    let directory = tempfile::tempdir().unwrap();
+    let begun = directory.path().join("begun");
+    let source = Bytes::from(DOCUMENT.replace("BEGUN", begun.to_str().unwrap()));
     let mut request = Request::default();
     request.languages.add("nobody no-such-interpreter").unwrap();
     let plan = plan(&source, &org::parse(&source, &[]), &request).unwrap();
@@ -163,6 +167,10 @@ pub(crate) async fn run(parts: Parts) -> Vec<String> {
     loop {
         match entries.next().await.unwrap() {
             Entry::Task(frame) if &*frame.block == "endless" && frame.state == State::Running => {
+                // It runs as soon as what runs it does.
+                while !begun.exists() {
+                    tokio::time::sleep(Duration::from_millis(5)).await;
+                }
                 assert!(engine.kill_task(frame.task).await.unwrap());
             }
             Entry::Task(frame) if frame.state.is_final() => {

@@ -44,22 +44,22 @@ const BEGIN: &str = r#"cd "$MESOS_SANDBOX" || exit 126
 echo "The block's output is in block/stdout and block/stderr."
 "#;
 
-/// From the files in their places to the moment before the block: `$directory`, `$input` and the words of its
+/// From the files in their places to the moment before the block: `$borges_directory`, `$borges_input` and the words of its
 /// command are set. Whom `/` belongs to needs no other process to be asked who it is.
 const PREPARE: &str = r#"
-box=$MESOS_SANDBOX/block path=$PATH setsid=/usr/bin/setsid
+borges_box=$MESOS_SANDBOX/block borges_path=$PATH borges_setsid=/usr/bin/setsid
 : "${LANG:=C.UTF-8}" "${TZ:=UTC}"
 [ -n "$HOME" ] || { [ -O / ] && HOME=~root; } || HOME=$(eval "echo ~$(id -un)")
 export LANG TZ HOME
-: >"$box/stdout" >"$box/stderr"
+: >"$borges_box/stdout" >"$borges_box/stderr"
 fail() {
-  echo "borges: $2" | tee -a "$box/stderr" >&2
-  echo "$1" >"$box/exit"
+  echo "borges: $2" | tee -a "$borges_box/stderr" >&2
+  echo "$1" >"$borges_box/exit"
   exit "$1"
 }
-cd "$directory" 2>/dev/null || fail 126 "the working directory \`$directory\` does not exist"
-[ -r "$input" ] || fail 126 "\`$input\` cannot be read"
-[ -x "$setsid" ] || setsid=$(command -v setsid)
+cd "$borges_directory" 2>/dev/null || fail 126 "the working directory \`$borges_directory\` does not exist"
+[ -r "$borges_input" ] || fail 126 "\`$borges_input\` cannot be read"
+[ -x "$borges_setsid" ] || borges_setsid=$(command -v setsid)
 "#;
 
 /// Whether there is such a program.
@@ -76,27 +76,27 @@ esac
 /// behind in its process group is killed, and its end is ours: the status then tells the signal.
 const PROCESS: &str = r#"borges_told=
 trap borges_told=1 TERM
-if [ -n "$setsid" ]; then
-  group=$(
+if [ -n "$borges_setsid" ]; then
+  borges_group=$(
     [ -z "$borges_told" ] || exit 143
-    read -r own rest </proc/self/stat && echo "$own"
-    exec "$setsid" "$@" <"$input" >"$box/stdout" 2>"$box/stderr"
+    read -r borges_own borges_rest </proc/self/stat && echo "$borges_own"
+    exec "$borges_setsid" "$@" <"$borges_input" >"$borges_box/stdout" 2>"$borges_box/stderr"
   )
-  code=$?
-  [ -z "$group" ] || kill -KILL "-$group" 2>/dev/null
+  borges_code=$?
+  [ -z "$borges_group" ] || kill -KILL "-$borges_group" 2>/dev/null
 else
-  ([ -z "$borges_told" ] || exit 143; exec "$@" <"$input" >"$box/stdout" 2>"$box/stderr")
-  code=$?
+  ([ -z "$borges_told" ] || exit 143; exec "$@" <"$borges_input" >"$borges_box/stdout" 2>"$borges_box/stderr")
+  borges_code=$?
 fi
-echo "$code" >"$box/exit"
-case $code in
+echo "$borges_code" >"$borges_box/exit"
+case $borges_code in
   129 | 130 | 131 | 132 | 134 | 135 | 136 | 137 | 139 | 141 | 142 | 143)
     ulimit -c 0
     trap - TERM
-    kill "-$((code - 128))" "$$"
+    kill "-$((borges_code - 128))" "$$"
     ;;
 esac
-exit "$code"
+exit "$borges_code"
 "#;
 
 /// Runs the block within a container. The first process there may signal all others, and must: nobody else
@@ -104,15 +104,15 @@ exit "$code"
 const CONTAINER: &str = r#"trap 'kill -TERM -1; kill -CONT -1' TERM
 (
   trap : TERM
-  (exec "$@" <"$input" >"$box/stdout" 2>"$box/stderr")
-  echo "$?" >"$box/.code"
+  (exec "$@" <"$borges_input" >"$borges_box/stdout" 2>"$borges_box/stderr")
+  echo "$?" >"$borges_box/.code"
 ) &
-while wait "$!"; code=$?; [ "$code" -gt 128 ] && kill -0 "$!" 2>/dev/null; do :; done
-[ ! -s "$box/.code" ] || read -r code <"$box/.code"
-echo "$code" >"$box/exit"
-PATH=$path
-rm -f "$box/.code"
-exit "$code"
+while wait "$!"; borges_code=$?; [ "$borges_code" -gt 128 ] && kill -0 "$!" 2>/dev/null; do :; done
+[ ! -s "$borges_box/.code" ] || read -r borges_code <"$borges_box/.code"
+echo "$borges_code" >"$borges_box/exit"
+PATH=$borges_path
+rm -f "$borges_box/.code"
+exit "$borges_code"
 "#;
 
 /// The task as the command executor is to have it. Files that are too large for it are put on the `shelf`.
@@ -146,7 +146,7 @@ pub(super) fn wrapped(mut task: TaskInfo, shelf: &Shelf) -> TaskInfo {
     let _infallible = writeln!(script, "set -- {}", words.join(" "));
     let directory = directory.as_deref().map_or_else(|| ".".to_owned(), quoted);
     let input = parcel.stdin.as_deref().map_or_else(|| "/dev/null".to_owned(), within);
-    let _infallible = write!(script, "directory={directory} input={input}{PREPARE}");
+    let _infallible = write!(script, "borges_directory={directory} borges_input={input}{PREPARE}");
     if let Some(path) = path {
         let _infallible = writeln!(script, "export PATH={}", quoted(&path));
     }
@@ -193,7 +193,7 @@ fn placed(files: &[PlacedFile], launch: LaunchId, is_container: bool, shelf: &Sh
         let _infallible = write!(placed.script, " {}", quoted(&format!("./{directory}")));
     }
     // A file is created with its permissions, by the mask, where it is no program: a process less.
-    placed.script.push_str("\nmask=$(umask)\n");
+    placed.script.push_str("\nborges_mask=$(umask)\n");
     let mut left = MOST_INLINE;
     for (number, file) in files.iter().enumerate() {
         let path = quoted(&format!("./{}", file.path));
@@ -219,7 +219,7 @@ fn placed(files: &[PlacedFile], launch: LaunchId, is_container: bool, shelf: &Sh
             let _infallible = writeln!(placed.script, "chmod {mode:o} {path}");
         }
     }
-    placed.script.push_str("umask \"$mask\"\n");
+    placed.script.push_str("umask \"$borges_mask\"\n");
     placed
 }
 
@@ -333,17 +333,23 @@ mod tests {
                 stdin: Some("in/text".to_owned()),
                 environment: vec![
                     ("A".into(), "two 'words'".into()),
+                    ("code".into(), "own".into()),
+                    ("input".into(), "own".into()),
+                    ("directory".into(), "own".into()),
+                    ("mask".into(), "own".into()),
                     ("PATH".into(), "/bin:/usr/bin:/x".into()),
                 ]
                 .into(),
-                ..sh("cat; echo \"$A|$PATH|$LANG|$0\"; echo wrong >&2; sleep 1000 & exit 3")
+                ..sh(
+                    "cat; echo \"$A|$PATH|$LANG|$0|$code$input$directory$mask\"; echo wrong >&2; sleep 1000 & exit 3",
+                )
             };
             let output = ran(shell, command, sandbox);
             assert_eq!(output.status.code(), Some(3), "{shell:?} {output:?}");
             assert_eq!(std::fs::read(sandbox.join("in/it's.bin")).unwrap(), bytes, "{shell:?}");
             assert_eq!(
                 read(sandbox, "block/stdout"),
-                "%s \\n é\n\ntwo 'words'|/bin:/usr/bin:/x|C.UTF-8|block/body\n",
+                "%s \\n é\n\ntwo 'words'|/bin:/usr/bin:/x|C.UTF-8|block/body|ownownownown\n",
                 "{shell:?}"
             );
             assert_eq!(read(sandbox, "block/stderr"), "wrong\n");
