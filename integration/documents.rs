@@ -477,6 +477,7 @@ fn every_document_is_tried() {
 #[case::wells("examples/wells.org", &[("| south  |   2 |  3.02 |", "| south  |   2 |  3.12 |", "+| south | 3.11 | 2 |")])]
 #[case::sweep("examples/sweep.org", &[("| simpson   |    64 |\n\n", "| simpson   |    65 |\n\n", "+: simpson with 65 steps")])]
 #[case::runbook("examples/runbook.org", &[("root 644", "root 600", "-| passwords | ok |")])]
+#[case::handed_on("integration/documents/handed-on.org", &[("rows=5", "rows=6", "+| oak 6  |  42 |")])]
 #[case::report("examples/report.org", &[("| Jul   | 83 |", "| Jul   | 38 |", "+: Aug"), ("Jul", "July", "+: July")])]
 fn a_document_is_kept_with_its_results(#[case] document: &str, #[case] changes: &[(&str, &str, &str)]) {
     let place = Place::new();

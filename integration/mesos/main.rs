@@ -8,6 +8,7 @@ mod daemon;
 mod docker;
 mod documents;
 mod fake;
+mod handed;
 mod judge;
 mod kills;
 mod masters;
