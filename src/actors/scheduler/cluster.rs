@@ -91,9 +91,13 @@ impl Scheduler {
         self.counters.supervisors_rebuilt.increment();
         log::error!("the supervisor of {id} died; it is made again");
         let Some(row) = self.task(id).map(|task| task.row) else { return };
-        // A launch is saved as an intent: of one that only begins, the task as it was saved says nothing.
-        let news = stored
-            .filter(|stored| stored.history.attempt == row.history.attempt && stored.state != row.state);
+        // A launch is saved as an intent: of one that only begins, the task as it was saved says nothing. Nor is it
+        // saved that a pause is over: who is queued since keeps its place, and is not paused again.
+        let news = stored.filter(|stored| {
+            stored.history.attempt == row.history.attempt
+                && stored.state != row.state
+                && (stored.state, row.state) != (State::Delayed, State::Queued)
+        });
         if let Some(stored) = news {
             if stored.state == State::Queued {
                 self.enqueue(vec![id], ctx);

@@ -70,8 +70,6 @@ pub(super) struct Ledger {
     uncertain: BTreeSet<TaskId>,
     /// When the server started last.
     began: Duration,
-    /// No supervisor dies in this life of the server: one that is made again may be late.
-    pub(super) bears_all: bool,
     /// The number of the last entry that was heard.
     pub(super) heard: u64,
     pub(super) ended: BTreeSet<RunId>,
@@ -90,7 +88,6 @@ impl Ledger {
             calm,
             uncertain: BTreeSet::new(),
             began: Duration::ZERO,
-            bears_all: true,
             heard: 0,
             ended: BTreeSet::new(),
         }
@@ -340,7 +337,7 @@ impl Ledger {
         if frame.time < over {
             self.fault(format!("{name} was to pause until {over}, and is queued at {}", frame.time));
         }
-        if self.bears_all && frame.time > over.max(began) + PROMPT {
+        if frame.time > over.max(began) + PROMPT {
             self.fault(format!("{name} was to pause until {over} only, and is queued at {}", frame.time));
         }
     }

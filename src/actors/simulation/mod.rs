@@ -92,6 +92,14 @@ fn replay() {
     assert!(ended.faults.is_empty(), "seed {seed}: {:#?}", ended.faults);
 }
 
+/// In these a supervisor dies while its task, whose pause is over, waits for an offer: it is not queued anew.
+#[test]
+fn who_is_queued_keeps_its_place_when_its_supervisor_dies() {
+    for seed in [7635, 7642, 8571] {
+        assert_eq!(fault(seed, None), None, "seed {seed}");
+    }
+}
+
 #[test]
 fn a_seed_repeats_itself() {
     for seed in [1, 2, 3] {

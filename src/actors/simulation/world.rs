@@ -140,7 +140,6 @@ impl World {
             // Now and then a supervisor does not bear what it hears.
             let panics = self.calm > Duration::ZERO && self.rng.u32(0..3) == 0;
             sabotage::panic_after(panics.then(|| self.rng.u32(1..60)));
-            self.cluster.borrow_mut().ledger.bears_all = !panics;
             let over = self.live(&fuse, dies, limit);
             sabotage::panic_after(None);
             fuse.blow();
