@@ -20,6 +20,7 @@
 //! | `stream` | 11: what a master says, taken in and answered, beside prost and pymesos |
 //! | `restart` | 12: from a kill with a hundred thousand tasks to the next launch, beside a scan |
 //! | `mesos` | 13: two hundred blocks on a real Mesos beside a client that does nothing else |
+//! | `handed` | 14: a value handed on, in a chain and in a fan, beside blocks without edges |
 //! | `documents` | the documents they work on |
 //! | `client` | HTTP and websockets for the benchmarks; the peers that are this program again |
 //! | `served` | the server, as the tests start it |
@@ -34,6 +35,7 @@ mod client;
 mod cluster;
 mod documents;
 mod durable;
+mod handed;
 mod latency;
 mod listeners;
 mod measure;
@@ -58,7 +60,7 @@ use clap::Parser;
 #[derive(Parser)]
 #[command(name = "integration/bench")]
 struct Arguments {
-    /// Numbers of the benchmarks to run: 1 to 13; without any, all.
+    /// Numbers of the benchmarks to run: 1 to 14; without any, all.
     benchmarks: Vec<u8>,
     /// How often each contender has its turn.
     #[arg(long, default_value_t = 5)]
@@ -78,7 +80,7 @@ struct Arguments {
 }
 
 /// The benchmarks there are.
-const BENCHMARKS: [u8; 13] = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13];
+const BENCHMARKS: [u8; 14] = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14];
 
 /// A line of the table.
 struct Row {
@@ -136,6 +138,7 @@ fn main() -> ExitCode {
     run(11, &|| stream::measured(arguments.rounds));
     run(12, &|| restart::measured(arguments.rounds));
     run(13, &|| mesos::measured(arguments.rounds));
+    run(14, &|| handed::measured(arguments.rounds));
     print(&rows);
     if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS }
 }

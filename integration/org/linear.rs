@@ -128,6 +128,25 @@ const GROWING: &[Growing] = &[
         }
         text
     }),
+    ("blocks that are given what the one before comes to", |size| {
+        let mut text = String::from("#+name: b0\n#+begin_src sh\n#+end_src\n");
+        let mut n = 1;
+        while text.len() < size {
+            let _ = writeln!(text, "#+name: b{n}\n#+begin_src sh :var x=b{}\n#+end_src", n - 1);
+            n += 1;
+        }
+        text
+    }),
+    ("blocks that are given what the first comes to", |size| {
+        let blocks = "#+begin_src sh :var x=b\n#+end_src\n".repeat(size / 35);
+        format!("#+name: b\n#+begin_src sh\n#+end_src\n{blocks}")
+    }),
+    ("rows that are tasks", |size| {
+        let rows: String = (0..size / 10).map(|n| format!("| a | {n:>3} |\n")).collect();
+        format!(
+            "#+name: t\n{rows}\n#+name: b\n#+begin_src sh :each row=t\n#+end_src\n#+begin_src sh :var x=b\n#+end_src\n"
+        )
+    }),
 ];
 
 fn deep(size: usize, line: fn(usize) -> String) -> String {
