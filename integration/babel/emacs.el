@@ -1,6 +1,7 @@
 ;;; emacs.el --- what Emacs makes of documents when it runs their blocks  -*- lexical-binding: t -*-
 
-;; emacs -Q --batch -l emacs.el -f run-documents FILE...
+;; emacs -Q --batch -l emacs.el -f run-documents FILE...   the source blocks
+;; emacs -Q --batch -l emacs.el -f run-buffers FILE...     calls and code within text, too
 ;;
 ;; Runs the source blocks of each document, first to last, in the document's directory, and saves it. Prints a JSON
 ;; object: the version of Org, and for each document the blocks, numbered from 0, that ended in an error of Emacs.
@@ -21,7 +22,8 @@
 
 (org-babel-do-load-languages
  'org-babel-load-languages
- '((emacs-lisp . t) (shell . t) (python . t) (perl . t) (ruby . t) (js . t) (awk . t) (lua . t) (sqlite . t) (R . t) (C . t)))
+ '((emacs-lisp . t) (shell . t) (python . t) (perl . t) (ruby . t) (js . t) (awk . t) (lua . t) (sqlite . t) (R . t) (C . t)
+   (sed . t)))
 
 ;; Only the blocks that were there: what they insert may look like one.
 (defun run-document (file)
@@ -37,11 +39,23 @@
       (kill-buffer))
     (vconcat (nreverse errors))))
 
-(defun run-documents ()
+;; All that runs, as a person would have it run.
+(defun run-buffer (file)
+  (let ((coding-system-for-read 'utf-8-unix) (coding-system-for-write 'utf-8-unix))
+    (with-current-buffer (find-file-noselect file)
+      (prog1 (condition-case wrong (progn (org-babel-execute-buffer) [])
+               (error (princ (format "%s: %s\n" file (error-message-string wrong)) #'external-debugging-output) [0]))
+        (save-buffer)
+        (kill-buffer)))))
+
+(defun run-each (run)
   (let* ((inhibit-message t)
-         (errors (vconcat (mapcar #'run-document command-line-args-left))))
+         (errors (vconcat (mapcar run command-line-args-left))))
     (setq command-line-args-left nil)
     (princ (json-serialize (list :org (org-version) :errors errors)))
     (terpri)))
+
+(defun run-documents () (run-each #'run-document))
+(defun run-buffers () (run-each #'run-buffer))
 
 ;;; emacs.el ends here

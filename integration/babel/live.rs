@@ -4,12 +4,14 @@
 //! [`OLDER`], and it is asserted that it differs. `ORG_LISP=org-9.8/lisp` in the environment puts another Org in its
 //! place, and then nothing of that list may differ. `BABEL_SEED` and `BABEL_DOCUMENTS` say which documents are made up.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use serde_json::Value;
 
+use super::whole::beside;
 use super::{generate, lines, made};
 
 /// Documents of which Org 9.5 makes something else than 9.8.
@@ -25,19 +27,41 @@ const OLDER: &[(&str, &str)] = &[
     ("fish has variables", "#+begin_src fish :var x=\"v\"\necho $x\n#+end_src\n"),
     ("awk has a prologue", "#+begin_src awk :prologue \"BEGIN { print 1 }\"\nBEGIN { print 2 }\n#+end_src\n"),
     ("a number is a command line too", "#+begin_src sh :cmdline 5\necho $1\n#+end_src\n"),
+    ("a list is its items", "#+name: l\n- a\n- b\n\n#+begin_src python :var x=l\nreturn x\n#+end_src\n"),
+    (
+        "rows of a list are items of several lines",
+        "#+begin_src sh :results list\necho a b\necho\n#+end_src\n",
+    ),
     ("sqlite needs no file", "#+begin_src sqlite\nselect 1, 2;\n#+end_src\n"),
 ];
 
 /// What Emacs made of some documents.
-struct Answers {
+pub(super) struct Answers {
     /// The version of Org.
-    org: String,
-    /// For each document, what it has become, and the blocks that ended in an error of Emacs.
-    documents: Vec<(Vec<u8>, Vec<usize>)>,
+    pub(super) org: String,
+    pub(super) documents: Vec<Answer>,
+    /// Its complaints.
+    pub(super) said: String,
 }
 
-/// Runs the blocks of documents in Emacs, each in a directory of its own.
-fn emacs(sources: &[String]) -> Answers {
+/// What Emacs made of a document.
+pub(super) struct Answer {
+    pub(super) document: Vec<u8>,
+    /// The files that lie beside it.
+    pub(super) files: BTreeMap<String, Vec<u8>>,
+    /// The blocks that ended in an error of Emacs.
+    pub(super) stopped: Vec<usize>,
+}
+
+/// Which documents are to be made up: the seed of the first, and how many.
+pub(super) fn seeds(count: u64) -> (u64, u64) {
+    let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse().ok());
+    // The day's seed would make a test that fails today and not tomorrow.
+    (number("BABEL_SEED").unwrap_or(1), number("BABEL_DOCUMENTS").unwrap_or(count))
+}
+
+/// Runs documents in Emacs, each in a directory of its own: `run-documents` their blocks, `run-buffers` all that runs.
+pub(super) fn emacs(sources: &[String], function: &str) -> Answers {
     let folder = tempfile::tempdir().unwrap();
     let paths: Vec<PathBuf> = (0..sources.len())
         .map(|n| {
@@ -53,7 +77,7 @@ fn emacs(sources: &[String]) -> Answers {
         .args(std::env::var_os("ORG_LISP").iter().flat_map(|lisp| ["-L".as_ref(), lisp.as_os_str()]))
         .arg("-l")
         .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("integration/babel/emacs.el"))
-        .args(["-f", "run-documents"])
+        .args(["-f", function])
         .args(&paths)
         .env_clear()
         .envs(std::env::vars().filter(|(name, _)| name == "PATH"))
@@ -66,8 +90,17 @@ fn emacs(sources: &[String]) -> Answers {
     let said: Value = serde_json::from_slice(said).unwrap();
     let errors: Vec<Vec<usize>> = serde_json::from_value(said["errors"].clone()).unwrap();
     Answers {
+        said: String::from_utf8_lossy(&output.stderr).into_owned(),
         org: said["org"].as_str().unwrap().to_owned(),
-        documents: paths.iter().map(|path| fs::read(path).unwrap()).zip(errors).collect(),
+        documents: paths
+            .iter()
+            .zip(errors)
+            .map(|(path, stopped)| Answer {
+                document: fs::read(path).unwrap(),
+                files: beside(path.parent().unwrap()),
+                stopped,
+            })
+            .collect(),
     }
 }
 
@@ -78,7 +111,7 @@ fn borges(source: &str) -> Vec<u8> {
 }
 
 /// The first lines that differ, each under the block that it belongs to.
-fn shown(emacs: &[u8], borges: &[u8]) -> String {
+pub(super) fn shown(emacs: &[u8], borges: &[u8]) -> String {
     let (emacs, borges) = (lines(emacs), lines(borges));
     let same = emacs.iter().zip(&borges).take_while(|(emacs, borges)| emacs == borges).count();
     let begin = emacs[..same].iter().rposition(|line| line.starts_with("#+begin_src")).unwrap_or(0);
@@ -95,15 +128,14 @@ fn shown(emacs: &[u8], borges: &[u8]) -> String {
 
 #[test]
 fn made_up_documents_become_what_emacs_makes_of_them() {
-    let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse().ok());
-    // The day's seed would make a test that fails today and not tomorrow.
-    let (first, count): (u64, u64) =
-        (number("BABEL_SEED").unwrap_or(1), number("BABEL_DOCUMENTS").unwrap_or(12));
+    let (first, count) = seeds(12);
     println!("documents of the seeds {first} to {}", first + count - 1);
     let sources: Vec<String> = (first..first + count).map(generate::document).collect();
-    let answers = emacs(&sources);
+    let answers = emacs(&sources, "run-documents");
     let mut wrong = String::new();
-    for (seed, (source, (expected, stopped))) in (first..).zip(sources.iter().zip(&answers.documents)) {
+    for (seed, (source, Answer { document: expected, stopped, .. })) in
+        (first..).zip(sources.iter().zip(&answers.documents))
+    {
         if !stopped.is_empty() {
             wrong += &format!("seed {seed}: Emacs stops at the blocks {stopped:?}, counted from 0\n");
             continue;
@@ -119,9 +151,9 @@ fn made_up_documents_become_what_emacs_makes_of_them() {
 #[test]
 fn what_org_changed_is_as_it_is_now() {
     let sources: Vec<String> = OLDER.iter().map(|(_, source)| (*source).to_owned()).collect();
-    let answers = emacs(&sources);
+    let answers = emacs(&sources, "run-documents");
     let older = answers.org.starts_with("9.5");
-    for ((name, source), (emacs, _)) in OLDER.iter().zip(&answers.documents) {
+    for ((name, source), Answer { document: emacs, .. }) in OLDER.iter().zip(&answers.documents) {
         let got = borges(source);
         assert_eq!(got != *emacs, older, "Org {}, {name}:\n{}", answers.org, shown(emacs, &got));
     }
@@ -151,9 +183,14 @@ fn notes_are_replaced_by_emacs_too() {
         let (_, text) = rest.split_once(":end:\n").unwrap();
         format!("{before}\n{text}")
     };
-    let (noted, plain) = (emacs(&sources), emacs(&sources.each_ref().map(never)));
+    let (noted, plain) =
+        (emacs(&sources, "run-documents"), emacs(&sources.each_ref().map(never), "run-documents"));
     for (source, (noted, plain)) in sources.iter().zip(noted.documents.iter().zip(&plain.documents)) {
-        assert_eq!(String::from_utf8_lossy(&noted.0), String::from_utf8_lossy(&plain.0), "{source}");
+        assert_eq!(
+            String::from_utf8_lossy(&noted.document),
+            String::from_utf8_lossy(&plain.document),
+            "{source}"
+        );
     }
 }
 
@@ -163,8 +200,8 @@ fn what_is_listed_as_different_differs() {
     let entries: Vec<(&str, String)> = list.split("\n* ").skip(1).map(entry).collect();
     assert!(!entries.is_empty());
     let sources: Vec<String> = entries.iter().map(|(_, source)| source.clone()).collect();
-    let answers = emacs(&sources);
-    for ((title, source), (emacs, _)) in entries.iter().zip(&answers.documents) {
+    let answers = emacs(&sources, "run-documents");
+    for ((title, source), Answer { document: emacs, .. }) in entries.iter().zip(&answers.documents) {
         let got = borges(source);
         assert_ne!(&got, emacs, "{title}: no difference");
     }

@@ -111,6 +111,23 @@ fn what_several_tasks_yield_is_gathered_in_a_table() {
     assert_eq!(result_of(&document, "shards"), ": 60\n");
 }
 
+/// What a block is given is read before it waits for an offer: until then an offer is kept, not sent away and asked for
+/// again.
+#[test]
+fn a_chain_does_not_ask_for_offers_at_each_link() {
+    let served = Served::start();
+    let links = 40;
+    let link = |n: usize| block(&format!("b{n}"), &format!("sh :var x=b{}", n - 1), "echo $((x + 1))");
+    let chain: String = (1..=links).map(link).collect();
+    let run = served.submit(&(block("b0", "sh", "echo 0") + &chain));
+    served.wait_for(&format!("{run}.{}", links + 1), "finished");
+    let (_, document) = served.curl(&[], &format!("/org/{run}.org"));
+    assert_eq!(result_of(&document, &format!("b{links}")), format!(": {links}\n"));
+    let (_, numbers) = served.curl(&[], "/metrics");
+    let revived = numbers.lines().find_map(|line| line.strip_prefix("borges_calls_total{call=\"revive\"} "));
+    assert!(revived.unwrap_or("0").parse::<usize>().unwrap() < links, "{numbers}");
+}
+
 #[test]
 fn one_of_several_that_fails_is_named_and_the_others_stay() {
     let blocks = "#+name: n\n- 1\n- 2\n- 3\n\n#+name: f\n#+begin_src sh :each x=n\n\

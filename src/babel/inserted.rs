@@ -292,21 +292,35 @@ fn list(value: &Value) -> String {
             .collect(),
         None => echo(value).split('\n').filter(|line| !line.is_empty()).map(str::to_owned).collect(),
     };
-    let text: String = items.iter().map(|item| item_text(item)).collect();
+    let mut text = String::new();
+    for item in &items {
+        if item_text(item, &mut text) {
+            break;
+        }
+    }
     format!("{}\n", text.trim_matches([' ', '\t', '\n', '\r']))
 }
 
-fn item_text(item: &str) -> String {
-    let lines: Vec<&str> = item.split('\n').collect();
-    let mut text = String::from("- ");
-    for (n, line) in lines.iter().enumerate() {
-        if n > 0 {
-            text.push_str("\n  ");
-        }
-        text.push_str(if n == 0 { line.trim_start_matches([' ', '\t']) } else { line });
+/// Writes an item; `true` where the list ends with it. Emacs writes the list down and reads it again before it writes it
+/// into the document: blank lines at an item's ends are nobody's then, and two of them end the list.
+fn item_text(item: &str, text: &mut String) -> bool {
+    let mut lines: Vec<&str> = item.split('\n').collect();
+    let end = (1..lines.len().saturating_sub(1)).find(|&n| is_blank(lines[n]) && is_blank(lines[n + 1]));
+    lines.truncate(end.unwrap_or(lines.len()));
+    while lines.len() > 1 && lines.last().is_some_and(|line| is_blank(line)) {
+        lines.pop();
     }
-    text.push('\n');
-    text
+    let begin = lines.iter().position(|line| !is_blank(line)).unwrap_or_default();
+    for (n, line) in lines[begin..].iter().enumerate() {
+        text.push_str(if n == 0 { "- " } else { "  " });
+        text.push_str(match n {
+            0 => line.trim_start_matches([' ', '\t']),
+            _ if is_blank(line) => "",
+            _ => line,
+        });
+        text.push('\n');
+    }
+    end.is_some()
 }
 
 /// Colon lines, or from ten lines on an example block.

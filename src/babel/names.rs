@@ -103,7 +103,7 @@ fn joined(rows: &mut Vec<Value>, heads: &Value, header: Value) {
         }
     }
     let width = rows.first().map_or(Some(0), |row| row.items().map(<[_]>::len));
-    if header != Value::Nothing && header.items().map(<[_]>::len) == width {
+    if header != Value::Nothing && width.is_some() && header.items().map(<[_]>::len) == width {
         rows.splice(0..0, [header, Value::rule()]);
     }
 }

@@ -33,7 +33,7 @@ mod totals;
 mod values;
 mod why;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -78,6 +78,8 @@ pub(super) struct Scheduler {
     intended: HashMap<LaunchId, String>,
     /// How many tasks wait for an offer.
     waiting: usize,
+    /// Those of them that are put together still: an offer is of no use to them yet.
+    composing: HashSet<TaskId>,
     /// Since when there are such.
     hungry: Option<Duration>,
     /// The drought that was told last, by its beginning.
@@ -136,6 +138,7 @@ impl Scheduler {
             reviving: BTreeSet::new(),
             intended: HashMap::new(),
             waiting: 0,
+            composing: HashSet::new(),
             hungry: None,
             drought: None,
             spread: Spread::default(),
@@ -178,8 +181,9 @@ impl Scheduler {
     /// Offers what waits to what is offered; asks for offers, or to be spared them.
     fn trade(&mut self) {
         let now = self.wires.clock.elapsed();
-        self.hungry = (self.waiting > 0).then(|| self.hungry.unwrap_or(now));
-        if self.waiting > 0 {
+        let waits = self.waiting > self.composing.len();
+        self.hungry = waits.then(|| self.hungry.unwrap_or(now));
+        if waits {
             let offers = self.market.take_idle();
             if !offers.is_empty() {
                 tell(&self.matcher, MatchNow { offers, now: self.wires.clock.now() });
@@ -202,6 +206,9 @@ impl Scheduler {
         if tasks.is_empty() {
             return;
         }
+        for task in &tasks {
+            self.composing.remove(task);
+        }
         self.market.hear_news();
         let asked = |task| {
             let spec = self.task(task)?.spec;
@@ -217,6 +224,7 @@ impl Scheduler {
             (false, true) => self.waiting += 1,
             (true, false) => {
                 self.waiting = self.waiting.saturating_sub(1);
+                self.composing.remove(&id);
                 // To be launched, it has left the queue already; whatever else became of it, it must now.
                 if after != State::Launching {
                     tell(&self.matcher, Dequeue(id));

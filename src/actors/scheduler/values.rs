@@ -79,6 +79,7 @@ impl Scheduler {
                 ready.push(id);
                 continue;
             }
+            self.composing.insert(id);
             self.gather(id.run, unread, files.into_iter().collect(), ctx, move |this, ctx| {
                 if this.task(id).is_none_or(|task| task.row.state != State::Queued) {
                     return;

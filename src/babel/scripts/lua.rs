@@ -37,7 +37,13 @@ pub(in crate::babel) fn compose(inside: &Inside) -> Composed {
     let code = expanded(inside);
     let code = if results.is_value() {
         let pp = if results.has("pp") { "true" } else { "false" };
-        format!("{preamble}function main()\n{}\nend\n{}", code, WRITE.replace("PP", pp))
+        // Emacs indents, and so lengthens what a text of several lines holds.
+        let lines: Vec<String> = code
+            .trim_matches([' ', '\t', '\n', '\r'])
+            .split(['\r', '\n'])
+            .map(|line| format!("\t{line}"))
+            .collect();
+        format!("{preamble}function main()\n{}\nend\n{}", lines.join("\n"), WRITE.replace("PP", pp))
     } else {
         preamble + &code
     };
