@@ -122,7 +122,10 @@ fn a_name_that_is_no_text() {
 #[case::a_session(":session main", "1:16", ":session")]
 #[case::an_image(":dockerize t :image Redis", "1:29", "no value of `:image`")]
 #[case::input(":stdin data", "1:16", "data")]
-#[case::copies(":instances 3", "1:16", ":instances")]
+#[case::copies(":instances none", "1:16", ":instances")]
+#[case::rows(":each row=nobody", "1:16", "nobody")]
+#[case::no_rows(":each row", "1:16", ":each")]
+#[case::posted(":post nobody(x=*this*)", "1:16", "nobody")]
 #[case::lisp(":dir (getenv \"HOME\")", "1:16", "Lisp")]
 fn a_bad_value(#[case] parameters: &str, #[case] at: &str, #[case] words: &str) {
     let (run, _) = measured("run", block(parameters, "echo <<x>>"));
@@ -189,6 +192,22 @@ fn a_cycle_is_named(#[case] a: &str, #[case] b: &str, #[case] c: &str) {
     assert_eq!(run.code, Some(2), "{run:#?}");
     let error = run.stderr.lines().find(|line| line.contains(": error: ")).unwrap();
     assert!(error.starts_with("bad.org:") && error.contains("`a`") && error.contains(" → "), "{run:#?}");
+}
+
+/// However they refer to each other.
+#[rstest]
+#[case::variables(":var x=b", "true", "")]
+#[case::input(":stdin b", "true", "")]
+#[case::code(":noweb yes", "<<b()>>", "")]
+#[case::calls(":var x=c", "true", "#+name: c\n#+call: b()\n")]
+fn a_cycle_of_values_is_named(#[case] parameters: &str, #[case] body: &str, #[case] call: &str) {
+    let b = format!("#+name: b\n{}", block(":var x=a", "true"));
+    let (run, _) =
+        measured("run", [format!("#+name: a\n{}", block(parameters, body)), b, call.to_owned()].concat());
+    assert_eq!(run.code, Some(2), "{run:#?}");
+    let error = run.stderr.lines().find(|line| line.contains(": error: ")).unwrap();
+    assert!(error.starts_with("bad.org:") && error.contains("`a` (line 2)"), "{run:#?}");
+    assert!(error.contains("`b` (line 6)") && error.contains(" → "), "{run:#?}");
 }
 
 #[test]

@@ -32,6 +32,7 @@ const OLDER: &[(&str, &str)] = &[
         "rows of a list are items of several lines",
         "#+begin_src sh :results list\necho a b\necho\n#+end_src\n",
     ),
+    ("a list of R is a column", "#+name: t\n| 1 | 2 |\n\n#+begin_src R :var x=t[0]\nx\n#+end_src\n"),
     ("sqlite needs no file", "#+begin_src sqlite\nselect 1, 2;\n#+end_src\n"),
 ];
 

@@ -170,7 +170,9 @@ impl Writer {
         let may = |language: &&Language| match kind {
             Number => true,
             Text => !matches!(language.name, "C" | "C++" | "awk"),
-            List | Table => language.list.is_some(),
+            // A list of R is a row to Org 9.5.
+            List => language.list.is_some() && language.name != "R",
+            Table => language.list.is_some(),
         };
         let all: Vec<&Language> = LANGUAGES.iter().filter(may).collect();
         let language = all[self.chance.usize(..all.len())];
