@@ -6,7 +6,7 @@ use super::cluster::Mesos;
 use super::program::{Place, Run};
 
 /// Documents whose blocks say the same whenever, and wherever of the two, they run.
-const DOCUMENTS: [&str; 20] = [
+const DOCUMENTS: [&str; 22] = [
     "examples/hello.org",
     "examples/capitals.org",
     "examples/diamond.org",
@@ -24,7 +24,9 @@ const DOCUMENTS: [&str; 20] = [
     "examples/sequential.org",
     "examples/skipped.org",
     "examples/streams.org",
+    "examples/sweep.org",
     "examples/timeout.org",
+    "examples/wells.org",
     "integration/documents/exit-codes.org",
     "integration/documents/leftovers.org",
 ];
