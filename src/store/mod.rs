@@ -13,6 +13,7 @@
 //! | `check` | whether a store is whole |
 //! | `packed` | entries in the bytes they are stored in |
 //! | `durable` | on disk, by redb |
+//! | `tables` | what lies where in it, and how it gets there |
 //! | `memory` | in memory, for tests and simulations |
 
 mod cache;
@@ -28,6 +29,9 @@ mod packed;
 mod record;
 mod retention;
 mod second;
+mod tables;
+#[cfg(test)]
+mod tests;
 mod third;
 
 use thiserror::Error;

@@ -1,0 +1,253 @@
+//! The tables of a store on disk: what lies where, how a batch of writes gets there, and how it is read.
+
+use redb::{Database, Durability, ReadableDatabase, ReadableTable, TableDefinition, TableError};
+
+use super::packed::{TOGETHER, pack, unpack};
+use super::record::{Meant, Named, Value};
+use super::{
+    Contents, Entry, Intent, ResultRecord, RunMark, RunRecord, StoreError, TaskRecord, Write, launch_key,
+};
+use crate::task::{LaunchId, RunId, TaskId};
+
+/// Run id → run.
+const RUNS: TableDefinition<[u8; 16], &[u8]> = TableDefinition::new("runs");
+/// Launch id → nothing: it may have been accepted. Only read: an older Borges wrote it.
+const OLD_INTENTS: TableDefinition<[u8; 24], ()> = TableDefinition::new("intents");
+/// Launch id → where: it may have been accepted.
+const INTENTS: TableDefinition<[u8; 24], &[u8]> = TableDefinition::new("launches");
+/// Task id (as a launch id with attempt 0) → task.
+const TASKS: TableDefinition<[u8; 24], &[u8]> = TableDefinition::new("tasks");
+/// Task id (as in [`TASKS`]) → what it has left.
+const RESULTS: TableDefinition<[u8; 24], &[u8]> = TableDefinition::new("results");
+/// Run id → what is to be known of it besides.
+const MARKS: TableDefinition<[u8; 16], &[u8]> = TableDefinition::new("marks");
+/// Number of the first → entries, packed.
+const ENTRIES: TableDefinition<u64, &[u8]> = TableDefinition::new("entries");
+/// Name → value, for what there is one of. Only read: an older Borges wrote it.
+const OLD_SINGLE: TableDefinition<&str, &str> = TableDefinition::new("single");
+/// Name → value, for what there is one of.
+const SINGLE: TableDefinition<&str, &[u8]> = TableDefinition::new("named");
+/// The name of the framework id among those.
+const FRAMEWORK: &str = "framework";
+
+/// Makes all of `writes` durable, or none.
+pub(super) fn write(database: &Database, writes: &[Write]) -> Result<(), Fault> {
+    let mut transaction = database.begin_write()?;
+    transaction.set_durability(Durability::Immediate)?;
+    {
+        let mut runs = transaction.open_table(RUNS)?;
+        let mut intents = transaction.open_table(INTENTS)?;
+        let mut tasks = transaction.open_table(TASKS)?;
+        let mut told = transaction.open_table(ENTRIES)?;
+        for write in writes {
+            match write {
+                Write::Run(run) => {
+                    runs.insert(run.id.0.as_bytes(), run.to_bytes().map_err(Fault::Value)?.as_slice())?;
+                }
+                Write::Intents(meant) => {
+                    for Intent { launch, agent } in meant {
+                        let meant = Meant { agent: agent.clone() }.to_bytes().map_err(Fault::Value)?;
+                        intents.insert(launch_key(*launch), meant.as_slice())?;
+                    }
+                }
+                Write::Task(task) => {
+                    tasks.insert(task_key(task.id), task.to_bytes().map_err(Fault::Value)?.as_slice())?;
+                }
+                Write::Results(results) => {
+                    let mut table = transaction.open_table(RESULTS)?;
+                    for result in results {
+                        let bytes = result.to_bytes().map_err(Fault::Value)?;
+                        table.insert(task_key(result.task), bytes.as_slice())?;
+                    }
+                }
+                Write::Mark(run, mark) => {
+                    let mut marks = transaction.open_table(MARKS)?;
+                    marks.insert(run.0.as_bytes(), mark.to_bytes().map_err(Fault::Value)?.as_slice())?;
+                }
+                Write::Entries(entries) => {
+                    for entries in entries.chunks(TOGETHER) {
+                        let first = entries.first().map_or(0, Entry::seq);
+                        told.insert(first, pack(entries).map_err(Fault::Value)?.as_slice())?;
+                    }
+                }
+                Write::Forget(forgotten) => {
+                    for &run in forgotten {
+                        runs.remove(run.0.as_bytes())?;
+                        let all = launches_of(run);
+                        intents.retain_in(all.clone(), |_, _| false)?;
+                        tasks.retain_in(all.clone(), |_, _| false)?;
+                        transaction.open_table(RESULTS)?.retain_in(all.clone(), |_, _| false)?;
+                        transaction.open_table(OLD_INTENTS)?.retain_in(all, |_, ()| false)?;
+                        transaction.open_table(MARKS)?.remove(run.0.as_bytes())?;
+                    }
+                    forget_entries(&mut told, &runs)?;
+                }
+                Write::Framework(id) => {
+                    let named = Named(id.clone()).to_bytes().map_err(Fault::Value)?;
+                    transaction.open_table(SINGLE)?.insert(FRAMEWORK, named.as_slice())?;
+                }
+            }
+        }
+    }
+    transaction.commit()?;
+    Ok(())
+}
+
+/// Everything but the entries.
+pub(super) fn read(database: &Database) -> Result<Contents, Fault> {
+    let transaction = database.begin_read()?;
+    let mut contents = Contents::default();
+    if let Some(runs) = existing(transaction.open_table(RUNS))? {
+        for entry in runs.iter()? {
+            contents.runs.push(RunRecord::from_bytes(entry?.1.value()).map_err(Fault::Value)?);
+        }
+    }
+    if let Some(intents) = existing(transaction.open_table(OLD_INTENTS))? {
+        for entry in intents.iter()? {
+            contents.intents.push(Intent { launch: launch_of(entry?.0.value()), agent: None });
+        }
+    }
+    if let Some(intents) = existing(transaction.open_table(INTENTS))? {
+        for entry in intents.iter()? {
+            let (launch, meant) = entry?;
+            let Meant { agent } = Meant::from_bytes(meant.value()).map_err(Fault::Value)?;
+            contents.intents.push(Intent { launch: launch_of(launch.value()), agent });
+        }
+    }
+    if let Some(tasks) = existing(transaction.open_table(TASKS))? {
+        for entry in tasks.iter()? {
+            contents.tasks.push(TaskRecord::from_bytes(entry?.1.value()).map_err(Fault::Value)?);
+        }
+    }
+    if let Some(results) = existing(transaction.open_table(RESULTS))? {
+        for entry in results.iter()? {
+            contents.results.push(launch_of(entry?.0.value()).task);
+        }
+    }
+    if let Some(marks) = existing(transaction.open_table(MARKS))? {
+        for entry in marks.iter()? {
+            let (run, mark) = entry?;
+            let run = RunId(uuid::Uuid::from_bytes(run.value()));
+            contents.marks.push((run, RunMark::from_bytes(mark.value()).map_err(Fault::Value)?));
+        }
+    }
+    if let Some(told) = existing(transaction.open_table(ENTRIES))?
+        && let Some((first, packed)) = told.last()?
+    {
+        let entries = unpack(first.value(), packed.value()).map_err(Fault::Value)?;
+        contents.last_entry = entries.last().map_or(0, Entry::seq);
+    }
+    if let Some(single) = existing(transaction.open_table(OLD_SINGLE))? {
+        contents.framework = single.get(FRAMEWORK)?.map(|id| id.value().to_owned());
+    }
+    if let Some(single) = existing(transaction.open_table(SINGLE))?
+        && let Some(named) = single.get(FRAMEWORK)?
+    {
+        contents.framework = Some(Named::from_bytes(named.value()).map_err(Fault::Value)?.0);
+    }
+    Ok(contents)
+}
+
+/// The task as it was written last.
+pub(super) fn read_task(database: &Database, task: TaskId) -> Result<Option<TaskRecord>, Fault> {
+    let transaction = database.begin_read()?;
+    let Some(tasks) = existing(transaction.open_table(TASKS))? else { return Ok(None) };
+    let stored = tasks.get(task_key(task))?;
+    stored.map(|task| TaskRecord::from_bytes(task.value()).map_err(Fault::Value)).transpose()
+}
+
+/// What the ended tasks of a run have left.
+pub(super) fn read_results(database: &Database, run: RunId) -> Result<Vec<ResultRecord>, Fault> {
+    let transaction = database.begin_read()?;
+    let Some(results) = existing(transaction.open_table(RESULTS))? else { return Ok(Vec::new()) };
+    let rows = results.range(launches_of(run))?;
+    rows.map(|row| ResultRecord::from_bytes(row?.1.value()).map_err(Fault::Value)).collect()
+}
+
+/// The next entries after the number `after`.
+pub(super) fn read_entries(database: &Database, after: u64) -> Result<Vec<Entry>, Fault> {
+    let transaction = database.begin_read()?;
+    let Some(told) = existing(transaction.open_table(ENTRIES))? else { return Ok(Vec::new()) };
+    let holds_next = told.range(..=after.saturating_add(1))?.next_back().transpose()?;
+    let from = holds_next.map_or(0, |(first, _)| first.value());
+    for row in told.range(from..)? {
+        let (first, packed) = row?;
+        let mut entries = unpack(first.value(), packed.value()).map_err(Fault::Value)?;
+        entries.retain(|entry| entry.seq() > after);
+        if !entries.is_empty() {
+            return Ok(entries);
+        }
+    }
+    Ok(Vec::new())
+}
+
+/// Removes the entries of which nothing is about a run there is; but for the last, whose number counts.
+fn forget_entries(
+    told: &mut redb::Table<'_, u64, &'static [u8]>,
+    runs: &redb::Table<'_, [u8; 16], &'static [u8]>,
+) -> Result<(), Fault> {
+    let last = told.last()?.map(|(first, _)| first.value());
+    let mut forgotten = Vec::new();
+    for row in told.iter()? {
+        let (first, packed) = row?;
+        let first = first.value();
+        let entries = unpack(first, packed.value()).map_err(Fault::Value)?;
+        let mut is_of_use = Some(first) == last;
+        for run in entries.chunk_by(|a, b| a.run() == b.run()).filter_map(|entries| entries.first()) {
+            is_of_use = is_of_use || runs.get(run.run().0.as_bytes())?.is_some();
+        }
+        if !is_of_use {
+            forgotten.push(first);
+        }
+    }
+    for first in forgotten {
+        told.remove(first)?;
+    }
+    Ok(())
+}
+
+/// The keys of all tasks and launches of a run.
+fn launches_of(run: RunId) -> std::ops::RangeInclusive<[u8; 24]> {
+    launch_key(run.task(0).launch(0))..=launch_key(run.task(u32::MAX).launch(u32::MAX))
+}
+
+/// `None` for a table that nothing was ever written to.
+fn existing<T>(table: Result<T, TableError>) -> Result<Option<T>, TableError> {
+    match table {
+        Ok(table) => Ok(Some(table)),
+        Err(TableError::TableDoesNotExist(_)) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+fn task_key(task: TaskId) -> [u8; 24] {
+    launch_key(task.launch(0))
+}
+
+fn launch_of(key: [u8; 24]) -> LaunchId {
+    let mut run = [0; 16];
+    run.copy_from_slice(&key[..16]);
+    let number = |at: usize| u32::from_be_bytes([key[at], key[at + 1], key[at + 2], key[at + 3]]);
+    RunId(uuid::Uuid::from_bytes(run)).task(number(16)).launch(number(20))
+}
+
+/// redb's many errors, and our own.
+pub(super) enum Fault {
+    Redb(redb::Error),
+    Value(StoreError),
+}
+
+impl Fault {
+    pub(super) fn while_being(self, doing: &'static str) -> StoreError {
+        match self {
+            Self::Redb(error) => StoreError::Failed { doing, why: error.to_string() },
+            Self::Value(error) => error,
+        }
+    }
+}
+
+impl<E: Into<redb::Error>> From<E> for Fault {
+    fn from(error: E) -> Self {
+        Self::Redb(error.into())
+    }
+}

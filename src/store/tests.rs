@@ -1,0 +1,283 @@
+//! Both stores: what they took they give back, also where an earlier Borges has left it.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use jiff::Timestamp;
+use uuid::Uuid;
+
+use super::packed::TOGETHER;
+use super::*;
+use crate::task::{History, RunState, State};
+
+fn writes() -> Vec<Write> {
+    let run = RunId(Uuid::from_u128(5));
+    let task = |number, state| {
+        Write::Task(TaskRecord {
+            id: run.task(number),
+            state,
+            history: History { attempt: 1, ..History::default() },
+            agent: None,
+            message: Some("Command exited with status 3".to_owned()),
+            pause: None,
+        })
+    };
+    vec![
+        Write::Run(Arc::new(RunRecord {
+            id: run,
+            accepted: Timestamp::UNIX_EPOCH,
+            title: "hello.org".to_owned(),
+            document: Bytes::from_static(b"#+begin_src sh\n\xff\n"),
+            key: Some("once".to_owned()),
+            tasks: Vec::new(),
+            edges: Vec::new(),
+            recipes: crate::spec::Recipes::default(),
+            caching: crate::spec::Caching::Asked,
+        })),
+        Write::Results([2, 1].map(|number| result(run.task(number))).into()),
+        Write::Intents(
+            [2, 1]
+                .map(|number| Intent {
+                    launch: run.task(number).launch(1),
+                    agent: (number == 2).then(|| "a".to_owned()),
+                })
+                .into(),
+        ),
+        task(2, State::Running),
+        task(1, State::Running),
+        task(2, State::Failed),
+        Write::Mark(run, RunMark::KillAsked),
+        Write::Mark(run, RunMark::Ended { state: RunState::Killed, at: Some(Timestamp::UNIX_EPOCH) }),
+        Write::Framework("f-0001".to_owned()),
+    ]
+}
+
+fn result(task: TaskId) -> ResultRecord {
+    let file = ResultFile { path: "block/stdout".to_owned(), size: 5, sha256: Some([7; 32]) };
+    ResultRecord { task, attempt: 1, block: "b".into(), line: 2, index: 1, files: vec![file] }
+}
+
+/// So many frames, and the end of a run.
+fn entries(from: u64, frames: u64) -> Vec<Entry> {
+    let run = RunId(Uuid::from_u128(5));
+    let frame = |seq| {
+        Entry::Task(Frame {
+            seq,
+            time: Timestamp::UNIX_EPOCH,
+            run,
+            task: run.task(1),
+            block: "a".into(),
+            line: 1,
+            index: 1,
+            attempt: 0,
+            state: State::Queued,
+            reason: None,
+            message: None,
+            agent: None,
+            exit_code: None,
+        })
+    };
+    let seq = from + frames;
+    let ended = RunEnded { seq, time: Timestamp::UNIX_EPOCH, run, state: RunState::Finished };
+    (from..seq).map(frame).chain([Entry::Run(ended)]).collect()
+}
+
+fn numbers(store: &dyn Store, after: u64) -> Vec<u64> {
+    store.entries(after).unwrap().iter().map(Entry::seq).collect()
+}
+
+#[test]
+fn entries_are_read_on_from_any_number() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut durable = DurableStore::open(&folder.path().join("store.redb")).unwrap();
+    let mut memory = MemoryStore::default();
+    for store in [&mut durable as &mut dyn Store, &mut memory] {
+        assert_eq!(numbers(store, 0), [0; 0]);
+        for writes in [entries(1, 1), entries(3, 599), entries(603, 0)] {
+            store.commit(&[Write::Entries(writes)]).unwrap();
+        }
+        assert_eq!(store.load().unwrap().last_entry, 603);
+        assert_eq!(numbers(store, 0), [1, 2]);
+        assert_eq!(numbers(store, 1), [2]);
+        assert_eq!(store.entries(2).unwrap(), entries(3, 599)[..TOGETHER]);
+        assert_eq!(numbers(store, 600), [601, 602]);
+        assert_eq!(store.entries(602).unwrap(), entries(603, 0));
+        assert_eq!(numbers(store, 603), [0; 0]);
+        assert_eq!(numbers(store, u64::MAX), [0; 0]);
+    }
+}
+
+#[test]
+fn both_stores_give_back_what_they_took() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("store.redb");
+    let mut durable = DurableStore::open(&path).unwrap();
+    let mut memory = MemoryStore::default();
+    assert_eq!(durable.load().unwrap(), Contents::default());
+    for store in [&mut durable as &mut dyn Store, &mut memory] {
+        for write in writes() {
+            store.commit(&[write]).unwrap();
+        }
+    }
+    drop(durable);
+    let durable = DurableStore::open(&path).unwrap();
+    let contents = durable.load().unwrap();
+    assert_eq!(contents, memory.load().unwrap());
+    let run = RunId(Uuid::from_u128(5));
+    for store in [&durable as &dyn Store, &memory] {
+        assert_eq!(store.results(run).unwrap(), [1, 2].map(|number| result(run.task(number))));
+        assert_eq!(store.results(RunId(Uuid::from_u128(4))).unwrap(), []);
+    }
+    assert_eq!(contents.results, [1, 2].map(|number| run.task(number)));
+    assert_eq!(
+        contents.tasks.iter().map(|task| task.state).collect::<Vec<_>>(),
+        [State::Running, State::Failed]
+    );
+}
+
+/// What is forgotten leaves nothing behind, and what stays is whole; numbers are never given twice.
+#[test]
+fn runs_are_forgotten_with_all_that_is_theirs() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut durable = DurableStore::open(&folder.path().join("store.redb")).unwrap();
+    let mut memory = MemoryStore::default();
+    let other = RunId(Uuid::from_u128(6));
+    let of_other = |entry: Entry| match entry {
+        Entry::Task(frame) => Entry::Task(Frame { run: other, task: other.task(1), ..frame }),
+        Entry::Run(ended) => Entry::Run(RunEnded { run: other, ..ended }),
+    };
+    let mixed = entries(500, 2).into_iter().chain(entries(503, 0).into_iter().map(of_other)).collect();
+    for store in [&mut durable as &mut dyn Store, &mut memory] {
+        store.commit(&writes()).unwrap();
+        let Write::Run(run) = &writes()[0] else { panic!("a run") };
+        let kept = RunRecord { id: other, ..run.as_ref().clone() };
+        store.commit(&[Write::Run(Arc::new(kept))]).unwrap();
+        store.commit(&[Write::Entries(entries(1, 498))]).unwrap();
+        store.commit(&[Write::Entries(Vec::clone(&mixed))]).unwrap();
+        store.commit(&[Write::Entries(entries(504, 0))]).unwrap();
+        store.commit(&[Write::Forget(vec![RunId(Uuid::from_u128(5))])]).unwrap();
+        let contents = store.load().unwrap();
+        assert_eq!(contents.runs.iter().map(|run| run.id).collect::<Vec<_>>(), [other]);
+        assert_eq!((contents.tasks, contents.intents, contents.marks), Default::default());
+        assert_eq!(contents.results, []);
+        assert_eq!(store.results(RunId(Uuid::from_u128(5))).unwrap(), []);
+        assert_eq!(contents.last_entry, 504);
+        assert_eq!(numbers(store, 0), [500, 501, 502, 503]);
+        assert_eq!(numbers(store, 503), [504]);
+    }
+}
+
+/// A whole store that an earlier Borges has left, unpacked.
+fn old(name: &str) -> (tempfile::TempDir, DurableStore) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("store.redb");
+    let packed = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/src/store/old")).join(name);
+    let unpacked = std::process::Command::new("gzip").arg("-dc").arg(packed).output().unwrap();
+    assert!(unpacked.status.success(), "gzip is needed");
+    std::fs::write(&path, unpacked.stdout).unwrap();
+    let store = DurableStore::open(&path).unwrap();
+    (folder, store)
+}
+
+/// A whole store as the first version left it, killed while a block ran: it must be read for ever.
+#[test]
+fn a_store_of_the_first_version_is_read() {
+    let (_folder, mut store) = old("store-1.redb.gz");
+    let contents = store.load().unwrap();
+    let blocks: Vec<_> = contents.runs[0].tasks.iter().map(|task| &*task.block).collect();
+    assert_eq!(blocks, ["well", "badly", "left-out", "service", "fits-nowhere", "line-22"]);
+    assert_eq!(contents.runs[0].key.as_deref(), Some("once"));
+    assert!(contents.runs[0].document.starts_with(b"#+TITLE: an old document"));
+    let states: Vec<_> = contents.tasks.iter().map(|task| (task.id.number, task.state)).collect();
+    let expected = [
+        (1, State::Finished),
+        (2, State::Failed),
+        (3, State::Skipped),
+        (4, State::Running),
+        (1, State::Finished),
+    ];
+    assert_eq!(states, expected);
+    assert_eq!(contents.tasks[1].history.exit_code, Some(3));
+    assert!(contents.intents.iter().all(|intent| intent.agent.is_none()));
+    assert_eq!(contents.intents.len(), 5);
+    assert_eq!(
+        contents.marks,
+        [(contents.runs[1].id, RunMark::Ended { state: RunState::Finished, at: None })]
+    );
+    assert!(contents.framework.is_some());
+    assert_eq!(store.entries(0).unwrap()[0].seq(), 1);
+    // What it says now is said in today's words.
+    store.commit(&[Write::Run(Arc::new(contents.runs[0].clone()))]).unwrap();
+    store.commit(&[Write::Forget(vec![contents.runs[0].id])]).unwrap();
+    assert_eq!(store.load().unwrap().intents.len(), 1);
+}
+
+/// What was forgotten makes the file smaller at the next start, wherever in it the rest lies.
+#[test]
+fn room_is_given_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("store.redb");
+    let size = || std::fs::metadata(&path).unwrap().len();
+    let Write::Run(run) = &writes()[0] else { panic!("a run") };
+    let run = |number: u128| {
+        let id = RunId(Uuid::from_u128(number));
+        let document = Bytes::from(vec![b'x'; 100_000]);
+        Write::Run(Arc::new(RunRecord { id, document, ..run.as_ref().clone() }))
+    };
+    let mut store = DurableStore::open(&path).unwrap();
+    for number in 1..=40 {
+        store.commit(&[run(number)]).unwrap();
+    }
+    let all: Vec<RunId> = store.load().unwrap().runs.iter().map(|run| run.id).collect();
+    drop(store);
+    let full = size();
+    let mut store = DurableStore::open(&path).unwrap();
+    assert!(size() >= full, "nothing is free yet");
+    // The last one lies where the file ends.
+    store.commit(&[Write::Forget(all[..39].to_vec())]).unwrap();
+    let kept = store.load().unwrap();
+    drop(store);
+    assert!(size() > full / 2, "of itself it stays as large: {} of {full}", size());
+    let store = DurableStore::open(&path).unwrap();
+    assert_eq!(store.load().unwrap(), kept);
+    assert!(size() < full / 4, "{} bytes of {full} for one run of 40", size());
+    drop(store);
+    assert_eq!(DurableStore::open(&path).unwrap().load().unwrap(), kept);
+}
+
+/// One of the second, when a task wished nothing of its agent but amounts.
+#[test]
+fn a_store_of_the_second_version_is_read() {
+    let (_folder, mut store) = old("store-2.redb.gz");
+    let contents = store.load().unwrap();
+    let run = &contents.runs[0];
+    let blocks: Vec<_> = run.tasks.iter().map(|task| &*task.block).collect();
+    let expected = ["well", "with-value", "badly", "left-out", "service", "fits-nowhere", "second-part"];
+    assert_eq!(blocks, expected);
+    assert!(run.tasks.iter().all(|task| task.wishes.is_none()));
+    let well = &run.tasks[0];
+    assert_eq!((well.resources.mem, well.mem_is_limit, well.policy.priority), (100, true, 2));
+    assert_eq!(run.tasks[6].command.environment[..], [("A".to_owned(), "1".to_owned())]);
+    assert_eq!(run.recipes.needs(2), [1].into(), "its value is that of another");
+    assert_eq!((run.edges.len(), contents.tasks.len()), (2, 6));
+    store.commit(&[Write::Run(Arc::new(run.clone()))]).unwrap();
+    assert_eq!(store.load().unwrap(), contents, "it is the same when it is written by today's");
+}
+
+#[test]
+fn a_store_has_one_owner() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("store.redb");
+    let _owner = DurableStore::open(&path).unwrap();
+    assert!(matches!(DurableStore::open(&path), Err(StoreError::InUse { .. })));
+}
+
+#[test]
+fn what_is_no_store_is_not_touched() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("store.redb");
+    std::fs::write(&path, "a letter").unwrap();
+    assert!(matches!(DurableStore::open(&path), Err(StoreError::Unopened { .. })));
+    assert_eq!(std::fs::read(&path).unwrap(), b"a letter");
+}
