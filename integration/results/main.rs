@@ -539,6 +539,11 @@ fn a_server_keeps_results_beyond_its_life() {
     assert_eq!(count(&place, "c"), 1);
     let (_, task) = served.curl(&["-H", "Accept: application/json"], &format!("/tasks/{second}.1"));
     assert!(task.contains(&format!("cached from run {first} (`c`, line 2")), "{task}");
+    // What would be so is told before.
+    place.write("c.org", &document);
+    let asked = ["--data-binary", &format!("@{}", place.path("c.org").display())];
+    let (_, told) = served.curl(&asked, "/org?dry-run=1");
+    assert!(told.contains(&format!("Cached 1:\n  line 2: c: cached from run {first}")), "{told}");
     served.signal(Signal::SIGKILL);
     served.run();
     assert_eq!(of(&served, &second), text);

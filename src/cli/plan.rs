@@ -4,19 +4,16 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs;
 use std::io::{self, Write};
-use std::sync::Arc;
 
 use bytes::Bytes;
 
 use super::arguments::PlanArguments;
 use super::exit::Exit;
-use super::input::Input;
 use super::serve::state_directory;
 use super::{input, problems};
-use crate::babel::{Ended, Finished};
 use crate::org;
-use crate::spec::{self, CARRIED, Caching, Files, Key, Plan, Recipes, Severity, Skip, Values};
-use crate::store::Cache;
+use crate::spec::{self, Caching, Plan, Severity, Skip};
+use crate::store::{Cache, foreseen};
 use crate::task::{Edge, Ensure, Requirement, TaskSpec, Tries, place};
 
 /// Shows the plan of a document.
@@ -30,7 +27,9 @@ pub(super) fn plan(arguments: &PlanArguments) -> Exit {
         Ok(plan) => {
             problems::show(&input.name, &input.source, &plan.warnings, Severity::Warning);
             let caching = if arguments.resume { Caching::Resumed } else { Caching::Asked };
-            let known = known(&plan, &input, caching);
+            let cache = state_directory(&input.config).map(|data| Cache::of(&data));
+            let read = |path: &str| fs::read(path).map(Bytes::from).map_err(|error| error.to_string());
+            let known = foreseen(&plan, &input.written, caching, cache.as_ref(), read);
             let _reader_gone = io::stdout().lock().write_all(table(&plan, &known).as_bytes());
             Exit::Well
         }
@@ -39,57 +38,6 @@ pub(super) fn plan(arguments: &PlanArguments) -> Exit {
             Exit::Wrong
         }
     }
-}
-
-/// The tasks that would not be run, and where their results are: as far as it can be told before anything runs. What
-/// refers to a block that would run is not among them.
-fn known(plan: &Plan, input: &Input, caching: Caching) -> BTreeMap<u32, String> {
-    let Plan { tasks, recipes, .. } = plan;
-    let cache = state_directory(&input.config).map(|data| Cache::of(&data));
-    let carried = recipes.carried(&input.written);
-    let mut known = BTreeMap::new();
-    let (mut values, mut files) = (Values::new(), Files::new());
-    let mut open: Vec<&Arc<TaskSpec>> =
-        tasks.iter().filter(|spec| recipes.may_be_known(spec, caching)).collect();
-    loop {
-        let before = open.len();
-        open.retain(|spec| {
-            if !recipes.needs(spec.number).iter().all(|number| values.contains_key(number)) {
-                return true;
-            }
-            for path in recipes.reads(spec.number) {
-                let read = fs::read(&path).map(Bytes::from).map_err(|error| error.to_string());
-                files.insert(path, read);
-            }
-            let of_document = carried.get(&spec.number);
-            let found = match of_document.filter(|carried| recipes.holds(carried, spec, &values, &files)) {
-                Some(carried) => Some((carried.finished(), CARRIED.to_owned())),
-                None => kept(spec, recipes, (&values, &files), cache.as_ref()),
-            };
-            if let Some((finished, origin)) = found {
-                values.insert(spec.number, Arc::new(finished));
-                known.insert(spec.number, origin);
-            }
-            false
-        });
-        if open.len() == before {
-            return known;
-        }
-    }
-}
-
-/// What is kept of a task.
-fn kept(
-    spec: &TaskSpec,
-    recipes: &Recipes,
-    (values, files): (&Values, &Files),
-    cache: Option<&Cache>,
-) -> Option<(Finished, String)> {
-    let key = Key::of(&recipes.command(spec, values, files).ok()?);
-    let kept = cache?.find(&key, None)?;
-    let ended = Ended { exit_code: 0, stdout: &kept.stdout, value: kept.value.as_deref() };
-    let finished = recipes.finished(spec, values, files, &ended).ok()?;
-    Some((finished, kept.origin()))
 }
 
 fn table(plan: &Plan, known: &BTreeMap<u32, String>) -> String {

@@ -125,6 +125,7 @@ async fn run(config: &Config, languages: Languages, new_framework: bool) -> Resu
         plan_request: Request { languages, ..Request::default() },
         max_document: config.max_document,
         max_blocks: config.max_blocks,
+        cache: Cache::of(&data),
         seal,
     };
     let mut breaks = breaks;

@@ -1,5 +1,7 @@
 //! `/org`: documents and the runs they became.
 
+use std::collections::BTreeMap;
+
 use actix_web::http::StatusCode;
 use actix_web::http::header::{CONTENT_TYPE, HOST};
 use actix_web::{HttpRequest, HttpResponse, web};
@@ -14,6 +16,7 @@ use super::tasks::PAGE;
 use super::{App, body};
 use crate::actors::{EngineError, ParseDocument, RunShown, Submission, Waiting};
 use crate::spec::{Caching, Plan, Problem as Wrong, Request as PlanRequest, Severity, Variable};
+use crate::store::foreseen;
 use crate::task::{RunId, State};
 
 /// The header by which a POST can safely be repeated.
@@ -171,12 +174,23 @@ pub(super) async fn submit(request: HttpRequest, sent: Sent, app: web::Data<App>
     }
     let note = received.note;
     if dry_run {
-        return scheduled(&request, None, &plan, note.as_deref());
+        let cache = app.cache.clone();
+        let foreseen = web::block(move || {
+            let read = |_: &str| Err("a server reads no files for a document".to_owned());
+            (foreseen(&plan, &document, caching, Some(&cache), read), plan)
+        });
+        return match foreseen.await {
+            Ok((known, plan)) => scheduled(&request, None, &plan, &known, note.as_deref()),
+            Err(error) => {
+                let detail = format!("Borges cannot look for results: {error}. No block was scheduled.");
+                problem(&request, StatusCode::SERVICE_UNAVAILABLE, &detail)
+            }
+        };
     }
     let shown = plan.clone();
     let submission = Submission { title: String::new(), document, plan, key, caching };
     match app.engine.submit(submission).await {
-        Ok(accepted) => scheduled(&request, Some(accepted.run), &shown, note.as_deref()),
+        Ok(accepted) => scheduled(&request, Some(accepted.run), &shown, &BTreeMap::new(), note.as_deref()),
         Err(EngineError::KeyReused(run)) => {
             let detail = format!(
                 "Under this `{KEY}` another document was submitted before, as run {run}. No block was scheduled; \
@@ -395,7 +409,14 @@ fn wrong(request: &HttpRequest, document: &[u8], problems: &[Wrong]) -> HttpResp
     located(StatusCode::BAD_REQUEST, "The document is wrong", &text, shown)
 }
 
-fn scheduled(request: &HttpRequest, run: Option<RunId>, plan: &Plan, note: Option<&str>) -> HttpResponse {
+/// What runs and what does not; `known` are the tasks that need not be run, where that was looked for.
+fn scheduled(
+    request: &HttpRequest,
+    run: Option<RunId>,
+    plan: &Plan,
+    known: &BTreeMap<u32, String>,
+    note: Option<&str>,
+) -> HttpResponse {
     if wish(request) == Wish::Json {
         let waits = |number: u32| plan.edges.iter().any(|edge| edge.to == number);
         let tasks = plan.tasks.iter().map(|task| BlockShown {
@@ -403,8 +424,12 @@ fn scheduled(request: &HttpRequest, run: Option<RunId>, plan: &Plan, note: Optio
             task: run.map(|run| run.task(task.number).to_string()),
             line: task.line,
             index: task.index,
-            state: if waits(task.number) { State::Blocked } else { State::Queued },
-            reason: None,
+            state: match known.get(&task.number) {
+                Some(_) => State::Finished,
+                None if waits(task.number) => State::Blocked,
+                None => State::Queued,
+            },
+            reason: known.get(&task.number).cloned(),
         });
         let skipped = plan.skipped.iter().map(|skip| BlockShown {
             block: skip.block.clone(),
@@ -427,6 +452,14 @@ fn scheduled(request: &HttpRequest, run: Option<RunId>, plan: &Plan, note: Optio
     let mut text = format!("Scheduled {} code blocks for execution\n", plan.tasks.len());
     if plan.tasks.is_empty() && plan.skipped.is_empty() {
         text += "The document holds no source block.\n";
+    }
+    if !known.is_empty() {
+        text += &format!("Cached {}:\n", known.len());
+        for task in &plan.tasks {
+            if let Some(origin) = known.get(&task.number) {
+                text += &format!("  line {}: {}: {origin}\n", task.line, task.block);
+            }
+        }
     }
     if !plan.skipped.is_empty() {
         text += &format!("Skipped {}:\n", plan.skipped.len());

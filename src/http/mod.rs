@@ -81,6 +81,7 @@ use crate::actors::{Engine, Reader};
 use crate::clock::Clock;
 use crate::org::Property;
 use crate::spec::Request;
+use crate::store::Cache;
 use crate::task::Seal;
 
 /// A server, ready to be started.
@@ -113,6 +114,8 @@ pub struct Server {
     pub max_document: usize,
     /// The most blocks of a document that run.
     pub max_blocks: usize,
+    /// Results that need not be made again.
+    pub cache: Cache,
     /// Signs what agents fetch.
     pub seal: Seal,
 }
@@ -129,6 +132,7 @@ struct App {
     plan_request: Request,
     max_document: usize,
     max_blocks: usize,
+    cache: Cache,
     requests: requests::Requests,
     /// `/openapi.json`.
     description: Bytes,
@@ -154,6 +158,7 @@ pub async fn serve(server: Server, listener: TcpListener) -> std::io::Result<()>
         plan_request,
         max_document,
         max_blocks,
+        cache,
         seal,
     } = server;
     let rules = Rules { token: token.hash(), open, hosts, port: address.port() };
@@ -169,6 +174,7 @@ pub async fn serve(server: Server, listener: TcpListener) -> std::io::Result<()>
         plan_request,
         max_document,
         max_blocks,
+        cache,
         requests: requests::Requests::default(),
         description: api::description().into(),
     });

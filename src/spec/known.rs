@@ -6,7 +6,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::babel::{self, Finished, Value};
+use crate::babel::{self, Ended, Finished, Value};
 use crate::org::{self, Document, Element, Slots, Target};
 use crate::task::{Command, Ensure, File, TaskSpec};
 
@@ -161,6 +161,20 @@ impl Recipes {
             }
         }
         carried
+    }
+
+    /// What a task that ended well yields, by what it left: what it printed, and its value.
+    ///
+    /// # Errors
+    /// What is missing.
+    pub fn left(
+        &self,
+        spec: &TaskSpec,
+        values: &Values,
+        files: &Files,
+        (stdout, value): (&[u8], Option<&[u8]>),
+    ) -> Result<Finished, String> {
+        self.finished(spec, values, files, &Ended { exit_code: 0, stdout, value })
     }
 
     /// Whether a carried result is still that of the task, whose inputs have to be among `values`.

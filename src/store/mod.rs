@@ -10,6 +10,7 @@
 //! | `retention` | which ended runs are kept no longer (pure) |
 //! | `first`, `second`, `third`, `fourth` | runs as earlier versions stored them |
 //! | `cache` | results that are kept beyond their runs |
+//! | `foreseen` | which tasks of a document would not be run |
 //! | `check` | whether a store is whole |
 //! | `packed` | entries in the bytes they are stored in |
 //! | `durable` | on disk, by redb |
@@ -23,6 +24,7 @@ mod crashes;
 mod durable;
 mod entry;
 mod first;
+mod foreseen;
 mod fourth;
 mod memory;
 mod packed;
@@ -40,6 +42,7 @@ pub use cache::{Cache, Kept};
 pub use check::{Checked, check};
 pub use durable::DurableStore;
 pub use entry::{Entry, Frame, RunEnded};
+pub use foreseen::foreseen;
 pub use memory::MemoryStore;
 pub use record::{Contents, Intent, ResultFile, ResultRecord, RunMark, RunRecord, TaskRecord, Write};
 pub use retention::{Ended, expired};

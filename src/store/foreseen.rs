@@ -1,0 +1,66 @@
+//! Which tasks of a document would not be run, before anything runs.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::{Cache, Kept};
+use crate::spec::{CARRIED, Caching, Files, Key, Plan, Recipes, Values};
+use crate::task::TaskSpec;
+
+/// The tasks of `plan` that would not be run, by number, each with where its result is: in `document`, as it was written, or
+/// in the cache. As far as it can be told: what refers to a block that would run is not among them. `read` reads files
+/// that the document names.
+pub fn foreseen(
+    plan: &Plan,
+    document: &[u8],
+    caching: Caching,
+    cache: Option<&Cache>,
+    read: impl Fn(&str) -> Result<Bytes, String>,
+) -> BTreeMap<u32, String> {
+    let Plan { tasks, recipes, .. } = plan;
+    let carried = recipes.carried(document);
+    let mut known = BTreeMap::new();
+    let (mut values, mut files) = (Values::new(), Files::new());
+    let mut open: Vec<&Arc<TaskSpec>> =
+        tasks.iter().filter(|spec| recipes.may_be_known(spec, caching)).collect();
+    loop {
+        let before = open.len();
+        open.retain(|spec| {
+            if !recipes.needs(spec.number).iter().all(|number| values.contains_key(number)) {
+                return true;
+            }
+            for path in recipes.reads(spec.number) {
+                let content = read(&path);
+                files.insert(path, content);
+            }
+            let of_document = carried.get(&spec.number);
+            let found = match of_document.filter(|carried| recipes.holds(carried, spec, &values, &files)) {
+                Some(carried) => Some((carried.finished(), CARRIED.to_owned())),
+                None => kept(spec, recipes, (&values, &files), cache).and_then(|kept| {
+                    let left = (&*kept.stdout, kept.value.as_deref());
+                    Some((recipes.left(spec, &values, &files, left).ok()?, kept.origin()))
+                }),
+            };
+            if let Some((finished, origin)) = found {
+                values.insert(spec.number, Arc::new(finished));
+                known.insert(spec.number, origin);
+            }
+            false
+        });
+        if open.len() == before {
+            return known;
+        }
+    }
+}
+
+/// What is kept of a task.
+fn kept(
+    spec: &TaskSpec,
+    recipes: &Recipes,
+    (values, files): (&Values, &Files),
+    cache: Option<&Cache>,
+) -> Option<Kept> {
+    cache?.find(&Key::of(&recipes.command(spec, values, files).ok()?), None)
+}
