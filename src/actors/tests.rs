@@ -139,8 +139,8 @@ impl Store for NotingStore {
     }
 }
 
-/// Every launch ended with exit code 3.
-struct Three;
+/// Every launch ended with exit code 3, and printed that. What is read is noted, and takes a moment.
+struct Three(Log);
 
 impl Sandbox for Three {
     fn read(
@@ -150,8 +150,18 @@ impl Sandbox for Three {
         _: u64,
         _: usize,
     ) -> LocalBoxFuture<'static, Result<Chunk, SandboxError>> {
-        assert_eq!(path, "block/exit");
-        ready(Ok(Chunk { from: 0, bytes: Bytes::from_static(b"3\n"), size: 2 })).boxed_local()
+        note(&self.0, format!("read {path}"));
+        let read = match path {
+            "block/exit" | "block/stdout" => {
+                Ok(Chunk { from: 0, bytes: Bytes::from_static(b"3\n"), size: 2 })
+            }
+            _ => Err(SandboxError::Missing(path.to_owned())),
+        };
+        async move {
+            tokio::task::yield_now().await;
+            read
+        }
+        .boxed_local()
     }
 
     fn list(&self, _: &Place, path: &str) -> LocalBoxFuture<'static, Result<Vec<SandboxFile>, SandboxError>> {
@@ -183,7 +193,7 @@ impl Stage {
         let (engine, breaks) = Engine::start(Parts {
             store: Box::new(store),
             master: Box::new(master),
-            sandbox: Rc::new(Three),
+            sandbox: Rc::new(Three(log.clone())),
             framework: FrameworkInfo::default(),
             keep: Keep::default(),
             keeps_results: false,
@@ -308,6 +318,31 @@ fn saved_then_accepted_and_saved_then_acknowledged_then_told() {
             let places = order.map(|line| stage.place(line));
             assert!(places.is_sorted(), "{order:?} in {:#?}", stage.lines());
         }
+    });
+}
+
+/// What it takes to hand a value on does not grow with how many it goes into.
+#[test]
+fn what_goes_into_many_is_read_once() {
+    const FAN: &str = "#+name: a\n#+begin_src sh\n#+end_src\n\
+                       #+begin_src sh :var x=a\n#+end_src\n#+begin_src sh :var x=a\n#+end_src\n\
+                       #+begin_src sh :var x=a\n#+end_src\n#+begin_src sh :var x=a\n#+end_src\n";
+    on_stage(|| async {
+        let mut stage = Stage::new().await;
+        stage.submit(FAN).await;
+        stage.offer();
+        let launch = launches(&stage.call(Type::Accept).await).remove(0);
+        stage.update(&launch, TaskState::Running);
+        stage.update(&launch, TaskState::Finished);
+        stage.hear_all(&[(2, "queued"), (3, "queued"), (4, "queued"), (5, "queued")]).await;
+        stage.offer();
+        let mut launched = 0;
+        while launched < 4 {
+            launched += launches(&stage.call(Type::Accept).await).len();
+        }
+        let lines = stage.lines();
+        let read = lines.iter().filter(|line| *line == "read block/stdout").count();
+        assert_eq!(read, 1, "{lines:#?}");
     });
 }
 

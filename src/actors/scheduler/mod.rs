@@ -66,6 +66,7 @@ use results::Index;
 pub use totals::Totals;
 pub(in crate::actors) use values::GatherYield;
 pub use values::Yielded;
+use values::{Then, Wanted};
 
 /// Brings tasks and offers together.
 pub(super) struct Scheduler {
@@ -80,6 +81,8 @@ pub(super) struct Scheduler {
     waiting: usize,
     /// Those of them that are put together still: an offer is of no use to them yet.
     composing: HashSet<TaskId>,
+    /// What is being read of what tasks have left, and what is to be done then.
+    gathering: HashMap<Wanted, Vec<Then>>,
     /// Since when there are such.
     hungry: Option<Duration>,
     /// The drought that was told last, by its beginning.
@@ -139,6 +142,7 @@ impl Scheduler {
             intended: HashMap::new(),
             waiting: 0,
             composing: HashSet::new(),
+            gathering: HashMap::new(),
             hungry: None,
             drought: None,
             spread: Spread::default(),

@@ -62,6 +62,11 @@ pub(super) struct Left {
     pub(super) value: Option<Bytes>,
 }
 
+/// Tasks of a run, and files, that are being read.
+pub(super) type Wanted = (RunId, Vec<u32>, Vec<String>);
+/// What is to be done then.
+pub(super) type Then = Box<dyn FnOnce(&mut Scheduler, &mut Context<Scheduler>)>;
+
 /// What tasks have left, by number, or why it cannot be read.
 pub(super) type AllLeft = Vec<(u32, Result<Left, String>)>;
 
@@ -106,18 +111,30 @@ impl Scheduler {
     }
 
     /// Reads what these tasks have left, each after what goes into it, and files beside the document; then `then`.
+    ///
+    /// What is being read already is not read once more: a value may go into thousands of blocks, all of which are free
+    /// to go at the same moment.
     pub(super) fn gather(
-        &self,
+        &mut self,
         id: RunId,
         unread: Vec<u32>,
         files: Vec<String>,
         ctx: &mut Context<Self>,
         then: impl FnOnce(&mut Self, &mut Context<Self>) + 'static,
     ) {
+        let wanted = (id, unread, files);
+        let waiting = self.gathering.entry(wanted.clone()).or_default();
+        waiting.push(Box::new(then));
+        if waiting.len() > 1 {
+            return;
+        }
+        let (id, unread, files) = wanted.clone();
         let gathered = self.read_all(id, unread, files);
         ctx.spawn(gathered.into_actor(self).map(move |(left, files), this, ctx| {
             this.learn(id, left, files);
-            then(this, ctx);
+            for then in this.gathering.remove(&wanted).unwrap_or_default() {
+                then(this, ctx);
+            }
         }));
     }
 
