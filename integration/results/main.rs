@@ -128,6 +128,24 @@ fn a_chain_does_not_ask_for_offers_at_each_link() {
     assert!(revived.unwrap_or("0").parse::<usize>().unwrap() < links, "{numbers}");
 }
 
+/// The examples that are kept with their results: a server comes to the same bytes.
+#[test]
+fn kept_documents_come_back_from_a_server_as_they_are() {
+    let served = Served::start();
+    // With as many tasks; one of `clients` is a service, which runs on.
+    for (name, tasks) in [("wells", 5), ("sweep", 12), ("runbook", 6), ("report", 4), ("clients", 4)] {
+        let path = format!("{}/examples/{name}.org", env!("CARGO_MANIFEST_DIR"));
+        let kept = fs::read_to_string(path).unwrap();
+        let run = served.submit(&kept);
+        for number in 1..=tasks {
+            if (name, number) != ("clients", 1) {
+                served.wait_for(&format!("{run}.{number}"), "finished");
+            }
+        }
+        assert_eq!(served.curl(&[], &format!("/org/{run}.org")), (200, kept), "{name}");
+    }
+}
+
 #[test]
 fn one_of_several_that_fails_is_named_and_the_others_stay() {
     let blocks = "#+name: n\n- 1\n- 2\n- 3\n\n#+name: f\n#+begin_src sh :each x=n\n\
