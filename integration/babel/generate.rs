@@ -214,8 +214,13 @@ impl Writer {
 
     /// A block that yields its variable.
     fn variable(&mut self, language: &Language, line: &mut String) -> String {
-        let reference =
-            self.pick(&["numbers", "headed", "7", "\"two words\"", "headed[1,0]", "numbers[0,-1]"]);
+        // Lua shows where a table lies in memory.
+        let all: &[&str] = if language.name == "lua" {
+            &["7", "\"two words\"", "headed[1,0]"]
+        } else {
+            &["numbers", "headed", "7", "\"two words\"", "headed[1,0]", "numbers[0,-1]"]
+        };
+        let reference = self.pick(all);
         let _ = write!(line, " :var x={reference}");
         let name = if language.name == "perl" { "$x" } else { "x" };
         format!("{}{name}{}", language.value.0, language.value.1)

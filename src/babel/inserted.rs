@@ -73,7 +73,10 @@ impl Insertion<'_> {
             value if value.is_list() => value.shown() + "\n",
             value => value.shown(),
         };
-        self.wrapped(&text, &results, is_table)
+        // A text of several lines in a cell tears the table: what comes after its first line is none of it.
+        let rows: usize = text.split_inclusive('\n').take(align::table_lines(&text)).map(str::len).sum();
+        let (inner, rest) = text.split_at(if is_table && rows > 0 { rows } else { text.len() });
+        self.wrapped(inner, &results, is_table) + rest
     }
 
     /// Whether the lines are those of a table, which one that stands there already goes together with.

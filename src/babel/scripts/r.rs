@@ -45,7 +45,9 @@ pub(in crate::babel) fn collect(inside: &Inside, ended: &Ended) -> Value {
     }
     let raw = ended.written();
     if results.is_scalar() {
-        return Value::text(raw.trim_end_matches('\n'));
+        // Emacs wants rows, to put a rule under the names.
+        let rows = if named(inside).0 { "Could not parse R result" } else { raw.trim_end_matches('\n') };
+        return Value::text(rows);
     }
     let value = import::table(&raw, Separator::Tab);
     match (named(inside).0, value) {
