@@ -311,6 +311,7 @@ fn borges_run_leaves_no_container() {
             .current_dir(place.path())
             .env("DOCKER_HOST", daemon.host())
             .env("TMPDIR", place.path())
+            .env("XDG_STATE_HOME", place.path())
             .stdin(Stdio::null())
             .stdout(fs::File::create(place.path().join("out")).unwrap())
             .stderr(Stdio::null())
@@ -332,6 +333,7 @@ fn borges_run_leaves_no_container() {
         .args(["run", "-q", "b.org"])
         .current_dir(place.path())
         .env("DOCKER_HOST", daemon.host())
+        .env("XDG_STATE_HOME", place.path())
         .output()
         .unwrap();
     assert_eq!((run.status.code(), run.stdout), (Some(1), b"==> a <==\nhello\n".to_vec()));

@@ -166,6 +166,7 @@ fn instructions(command: &[&str], path: &Path) -> f64 {
         .arg(env!("CARGO_BIN_EXE_borges"))
         .args(command)
         .arg(path)
+        .env("XDG_STATE_HOME", path.with_extension("state"))
         .output()
         .expect("`valgrind` is missing: apt-get install valgrind");
     let said = String::from_utf8_lossy(&output.stderr);
