@@ -8,8 +8,8 @@ use bytes::Bytes;
 use jiff::Timestamp;
 use serde::Deserialize;
 
-use super::record::RunRecord;
-use crate::spec::{Caching, Recipes};
+use super::third;
+use crate::spec::RecipesOfOne;
 use crate::task::{Backoff, Command, Edge, Ensure, OnPartition, Policy, Resources, RunId, TaskSpec, Tries};
 
 #[derive(Deserialize)]
@@ -45,21 +45,11 @@ struct Terms {
     on_partition: OnPartition,
 }
 
-impl From<Run> for RunRecord {
+impl From<Run> for third::Run {
     fn from(run: Run) -> Self {
         let Run { id, accepted, title, document, key, tasks, edges } = run;
         let tasks = tasks.into_iter().map(|task| Arc::new(task.into())).collect();
-        Self {
-            id,
-            accepted,
-            title,
-            document,
-            key,
-            tasks,
-            edges,
-            recipes: Recipes::default(),
-            caching: Caching::Asked,
-        }
+        Self { id, accepted, title, document, key, tasks, edges, recipes: RecipesOfOne::default() }
     }
 }
 

@@ -1,34 +1,31 @@
 //! Runs as the fourth version stored them: a block was one task.
 
-use std::sync::Arc;
-
-use bytes::Bytes;
-use jiff::Timestamp;
 use serde::Deserialize;
 #[cfg(test)]
 use serde::Serialize;
 
 use super::record::RunRecord;
-use crate::spec::{Caching, RecipesOfOne};
-use crate::task::{Edge, RunId, TaskSpec};
+use super::third;
+use crate::spec::Caching;
 
+/// What the third version stored, and which tasks are not run again: a record's fields stand one after another.
 #[derive(Deserialize)]
 #[cfg_attr(test, derive(Serialize))]
 pub(super) struct Run {
-    pub(super) id: RunId,
-    pub(super) accepted: Timestamp,
-    pub(super) title: String,
-    pub(super) document: Bytes,
-    pub(super) key: Option<String>,
-    pub(super) tasks: Vec<Arc<TaskSpec>>,
-    pub(super) edges: Vec<Edge>,
-    pub(super) recipes: RecipesOfOne,
+    pub(super) third: third::Run,
     pub(super) caching: Caching,
 }
 
 impl From<Run> for RunRecord {
-    fn from(run: Run) -> Self {
-        let Run { id, accepted, title, document, key, tasks, edges, recipes, caching } = run;
+    fn from(Run { third, caching }: Run) -> Self {
+        let third::Run { id, accepted, title, document, key, tasks, edges, recipes } = third;
         Self { id, accepted, title, document, key, tasks, edges, recipes: recipes.into(), caching }
+    }
+}
+
+/// No run was told what need not be run again.
+impl From<third::Run> for Run {
+    fn from(third: third::Run) -> Self {
+        Self { third, caching: Caching::Asked }
     }
 }

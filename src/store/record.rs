@@ -191,13 +191,15 @@ impl Value for RunRecord {
     const VERSION: u8 = 5;
 
     fn older(version: u8, fields: &[u8]) -> Option<postcard::Result<Self>> {
-        match version {
-            1 => Some(postcard::from_bytes::<first::Run>(fields).map(Self::from)),
-            2 => Some(postcard::from_bytes::<second::Run>(fields).map(Self::from)),
-            3 => Some(postcard::from_bytes::<third::Run>(fields).map(Self::from)),
-            4 => Some(postcard::from_bytes::<fourth::Run>(fields).map(Self::from)),
-            _ => None,
-        }
+        // Each version knows the one after it, and the last of them what a run is now.
+        let fourth: postcard::Result<fourth::Run> = match version {
+            1 => postcard::from_bytes::<first::Run>(fields).map(|run| third::Run::from(run).into()),
+            2 => postcard::from_bytes::<second::Run>(fields).map(|run| third::Run::from(run).into()),
+            3 => postcard::from_bytes::<third::Run>(fields).map(Into::into),
+            4 => postcard::from_bytes(fields),
+            _ => return None,
+        };
+        Some(fourth.map(Self::from))
     }
 }
 
@@ -343,9 +345,8 @@ mod tests {
         let old = [&[3][..], &postcard::to_stdvec(&run).unwrap()].concat();
         let read = RunRecord::from_bytes(&old).unwrap();
         assert_eq!((read.caching, &*read.title), (Caching::Asked, "a.org"));
-        let third::Run { id, accepted, title, document, key, tasks, edges, recipes } = run;
         let caching = Caching::Resumed;
-        let run = fourth::Run { id, accepted, title, document, key, tasks, edges, recipes, caching };
+        let run = fourth::Run { third: run, caching };
         let old = [&[4][..], &postcard::to_stdvec(&run).unwrap()].concat();
         let new = RunRecord { caching, ..read };
         assert_eq!(RunRecord::from_bytes(&old).unwrap(), new);

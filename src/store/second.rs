@@ -6,24 +6,23 @@ use bytes::Bytes;
 use jiff::Timestamp;
 use serde::Deserialize;
 
-use super::record::RunRecord;
-use crate::spec::{Caching, RecipesOfOne};
+use crate::spec::RecipesOfOne;
 use crate::task::{Command, Edge, Policy, Resources, RunId, TaskSpec};
 
 #[derive(Deserialize)]
 pub(super) struct Run {
-    id: RunId,
-    accepted: Timestamp,
-    title: String,
-    document: Bytes,
-    key: Option<String>,
-    tasks: Vec<Task>,
-    edges: Vec<Edge>,
-    recipes: RecipesOfOne,
+    pub(super) id: RunId,
+    pub(super) accepted: Timestamp,
+    pub(super) title: String,
+    pub(super) document: Bytes,
+    pub(super) key: Option<String>,
+    pub(super) tasks: Vec<Task>,
+    pub(super) edges: Vec<Edge>,
+    pub(super) recipes: RecipesOfOne,
 }
 
 #[derive(Deserialize)]
-struct Task {
+pub(super) struct Task {
     number: u32,
     block: Arc<str>,
     line: u32,
@@ -33,24 +32,6 @@ struct Task {
     policy: Arc<Policy>,
     held: bool,
     mem_is_limit: bool,
-}
-
-impl From<Run> for RunRecord {
-    fn from(run: Run) -> Self {
-        let Run { id, accepted, title, document, key, tasks, edges, recipes } = run;
-        let tasks = tasks.into_iter().map(|task| Arc::new(task.into())).collect();
-        Self {
-            id,
-            accepted,
-            title,
-            document,
-            key,
-            tasks,
-            edges,
-            recipes: recipes.into(),
-            caching: Caching::Asked,
-        }
-    }
 }
 
 impl From<Task> for TaskSpec {

@@ -8,8 +8,8 @@ use serde::Deserialize;
 #[cfg(test)]
 use serde::Serialize;
 
-use super::record::RunRecord;
-use crate::spec::{Caching, RecipesOfOne};
+use super::second;
+use crate::spec::RecipesOfOne;
 use crate::task::{Edge, RunId, TaskSpec};
 
 #[derive(Deserialize)]
@@ -25,19 +25,11 @@ pub(super) struct Run {
     pub(super) recipes: RecipesOfOne,
 }
 
-impl From<Run> for RunRecord {
-    fn from(run: Run) -> Self {
-        let Run { id, accepted, title, document, key, tasks, edges, recipes } = run;
-        Self {
-            id,
-            accepted,
-            title,
-            document,
-            key,
-            tasks,
-            edges,
-            recipes: recipes.into(),
-            caching: Caching::Asked,
-        }
+/// No task wished anything of its agent but amounts.
+impl From<second::Run> for Run {
+    fn from(run: second::Run) -> Self {
+        let second::Run { id, accepted, title, document, key, tasks, edges, recipes } = run;
+        let tasks = tasks.into_iter().map(|task| Arc::new(task.into())).collect();
+        Self { id, accepted, title, document, key, tasks, edges, recipes }
     }
 }
