@@ -1,6 +1,6 @@
 //! Which tasks of a document would not be run, before anything runs.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -23,36 +23,46 @@ pub fn foreseen(
     let carried = recipes.carried(document);
     let mut known = BTreeMap::new();
     let (mut values, mut files) = (Values::new(), Files::new());
-    let mut open: Vec<&Arc<TaskSpec>> =
-        tasks.iter().filter(|spec| recipes.may_be_known(spec, caching)).collect();
-    loop {
-        let before = open.len();
-        open.retain(|spec| {
-            if !recipes.needs(spec.number).iter().all(|number| values.contains_key(number)) {
-                return true;
-            }
-            for path in recipes.reads(spec.number) {
-                let content = read(&path);
-                files.insert(path, content);
-            }
-            let of_document = carried.get(&spec.number);
-            let found = match of_document.filter(|carried| recipes.holds(carried, spec, &values, &files)) {
-                Some(carried) => Some((carried.finished(), CARRIED.to_owned())),
-                None => kept(spec, recipes, (&values, &files), cache).and_then(|kept| {
-                    let left = (&*kept.stdout, kept.value.as_deref());
-                    Some((recipes.left(spec, &values, &files, left).ok()?, kept.origin()))
-                }),
-            };
-            if let Some((finished, origin)) = found {
-                values.insert(spec.number, Arc::new(finished));
-                known.insert(spec.number, origin);
-            }
-            false
-        });
-        if open.len() == before {
-            return known;
+    // Each is looked for once: when all that goes into it is known.
+    let mut ready: Vec<&Arc<TaskSpec>> = Vec::new();
+    let mut waiting: HashMap<u32, Vec<&Arc<TaskSpec>>> = HashMap::new();
+    let mut missing: HashMap<u32, usize> = HashMap::new();
+    for spec in tasks.iter().filter(|spec| recipes.may_be_known(spec, caching)) {
+        let needs = recipes.needs(spec.number);
+        if needs.is_empty() {
+            ready.push(spec);
+        }
+        missing.insert(spec.number, needs.len());
+        for needed in needs {
+            waiting.entry(needed).or_default().push(spec);
         }
     }
+    while let Some(spec) = ready.pop() {
+        for path in recipes.reads(spec.number) {
+            let content = read(&path);
+            files.insert(path, content);
+        }
+        let of_document = carried.get(&spec.number);
+        let found = match of_document.filter(|carried| recipes.holds(carried, spec, &values, &files)) {
+            Some(carried) => Some((carried.finished(), CARRIED.to_owned())),
+            None => kept(spec, recipes, (&values, &files), cache).and_then(|kept| {
+                let left = (&*kept.stdout, kept.value.as_deref());
+                Some((recipes.left(spec, &values, &files, left).ok()?, kept.origin()))
+            }),
+        };
+        let Some((finished, origin)) = found else { continue };
+        values.insert(spec.number, Arc::new(finished));
+        known.insert(spec.number, origin);
+        for waits in waiting.remove(&spec.number).unwrap_or_default() {
+            if let Some(missing) = missing.get_mut(&waits.number) {
+                *missing -= 1;
+                if *missing == 0 {
+                    ready.push(waits);
+                }
+            }
+        }
+    }
+    known
 }
 
 /// What is kept of a task.
