@@ -86,6 +86,11 @@ impl Arguments {
         Results { words }
     }
 
+    /// The name of the file that holds the value, if one is to.
+    pub fn file(&self) -> Option<String> {
+        self.text(":file").filter(|_| self.results().has("file"))
+    }
+
     /// All of them, in order.
     pub(super) fn pairs(&self) -> &[(String, Value)] {
         &self.pairs

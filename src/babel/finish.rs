@@ -29,7 +29,7 @@ pub struct Product {
 /// What becomes of a block's value, [`super::collect`]; `:post` comes after it.
 pub fn finish(value: Value, arguments: &Arguments) -> Finished {
     let results = arguments.results();
-    let Some(name) = arguments.text(":file").filter(|_| results.has("file")) else {
+    let Some(name) = arguments.file() else {
         let value = match value {
             // A name that was printed ends before its line does.
             Value::Text(name) if results.has("file") => Value::text(name.trim_end_matches('\n')),
@@ -57,7 +57,7 @@ fn file(value: &Value, arguments: &Arguments) -> String {
 }
 
 /// The link to a file, `org-babel-result-to-file`.
-pub(super) fn link(name: &str, arguments: &Arguments) -> String {
+pub fn link(name: &str, arguments: &Arguments) -> String {
     let description = match arguments.get(":file-desc") {
         None => None,
         Some(Value::Nothing) => Some(name.to_owned()),

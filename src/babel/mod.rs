@@ -55,7 +55,7 @@ mod written;
 pub use arguments::{Arguments, Results};
 pub use compose::{BODY, Composed, Ended, File, Source, VALUE, collect, compose};
 pub use element::element;
-pub use finish::{Finished, Product, finish};
+pub use finish::{Finished, Product, finish, link};
 pub use hash::hash;
 pub use index::index;
 pub use inserted::{Insertion, NotInline};

@@ -99,6 +99,7 @@ async fn run(config: &Config, languages: Languages, new_framework: bool) -> Resu
     let base = cluster::base(address);
     let shelf = Shelf::new(base.clone(), seal);
     let Cluster { master, sandbox, .. } = cluster::of(config, &data, false, open_files, shelf)?;
+    let cache = Cache::of(&data);
     let (engine, breaks) = Engine::start(Parts {
         store: Box::new(store),
         master,
@@ -106,7 +107,7 @@ async fn run(config: &Config, languages: Languages, new_framework: bool) -> Resu
         framework: cluster::framework(config, FAILOVER, Some(format!("{base}/"))),
         keep: config.keep,
         keeps_results: true,
-        cache: Some(Cache::of(&data)),
+        cache: Some(cache.clone()),
         clock: clock.clone(),
     })
     .map_err(|error| error.to_string())?;
@@ -125,7 +126,7 @@ async fn run(config: &Config, languages: Languages, new_framework: bool) -> Resu
         plan_request: Request { languages, ..Request::default() },
         max_document: config.max_document,
         max_blocks: config.max_blocks,
-        cache: Cache::of(&data),
+        cache,
         seal,
     };
     let mut breaks = breaks;

@@ -44,8 +44,8 @@ const BEGIN: &str = r#"cd "$MESOS_SANDBOX" || exit 126
 echo "The block's output is in block/stdout and block/stderr."
 "#;
 
-/// From the files in their places to the moment before the block: `$borges_directory`, `$borges_input` and the words of its
-/// command are set. Whom `/` belongs to needs no other process to be asked who it is.
+/// From the files in their places to the moment before the block: `$borges_directory`, `$borges_input` and the words of
+/// its command are set. Whom `/` belongs to needs no other process to be asked who it is.
 const PREPARE: &str = r#"
 borges_box=$MESOS_SANDBOX/block borges_path=$PATH borges_setsid=/usr/bin/setsid
 : "${LANG:=C.UTF-8}" "${TZ:=UTC}"

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::babel::{Arguments, Value};
+use crate::babel::{self, Arguments, Value};
 
 /// A block that is several tasks.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -52,7 +52,7 @@ pub(super) fn gathered(several: &Several, parts: &[Part], arguments: &Arguments)
     }
     let link = |value: &Value| match value {
         Value::Text(name) if results.has("file") && !name.is_empty() => {
-            Value::text(format!("[[file:{}]]", name.trim_end_matches('\n')))
+            Value::text(babel::link(name.trim_end_matches('\n'), arguments))
         }
         other => other.clone(),
     };
@@ -126,7 +126,6 @@ mod tests {
     use rstest::rstest;
 
     use super::*;
-    use crate::babel;
     use crate::org;
 
     fn table(results: &str, header: &str, given: &str, yielded: &str) -> String {

@@ -18,6 +18,7 @@
 //! | `slips` | lines that were most likely meant otherwise |
 //! | `candidate` | blocks and calls, and what is to be done with each |
 //! | `units` | what runs beside the blocks themselves; what goes into each |
+//! | `fingerprint` | by what two calls of a block are the same |
 //! | `named` | what else a document calls by a name |
 //! | `shared` | files that blocks hand to each other |
 //! | `garbage` | bytes that are no text |
@@ -38,6 +39,7 @@ mod assemble;
 mod candidate;
 mod code;
 mod common;
+mod fingerprint;
 mod garbage;
 mod gathered;
 mod graph;

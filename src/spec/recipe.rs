@@ -239,8 +239,7 @@ impl Recipes {
     /// Whether what a task yields is to be a file on this machine.
     pub fn writes(&self, number: u32) -> bool {
         let arguments = || self.arguments(self.recipe(number)?.arguments);
-        self.directory.is_some()
-            && arguments().is_some_and(|arguments| arguments.has(":file") && arguments.results().has("file"))
+        self.directory.is_some() && arguments().is_some_and(|arguments| arguments.file().is_some())
     }
 
     /// The task that the value of this one goes through before anybody else sees it.

@@ -1,6 +1,6 @@
 //! Blocks that are several tasks: `:instances`, `:each`.
 
-use crate::babel::{self, Value};
+use crate::babel::{self, Arguments, Value};
 use crate::org::{Param, Position};
 
 use super::candidate::{Candidate, Fate};
@@ -107,13 +107,21 @@ pub(super) fn check(candidate: &Candidate, problems: &mut Vec<Problem>) {
             wrong(param(":each"), text, "Give the row another name.");
         }
     }
-    let is_file =
-        param(":results").is_some_and(|results| results.text.split_whitespace().any(|word| word == "file"));
-    if let Some(file) = param(":file").filter(|file| is_file && !file.text.is_empty()) {
-        let text = format!("each of the block's tasks would write `{}`", file.text);
+    if let Some(file) = Arguments::of(&candidate.block.params).file() {
+        let text = format!("each of the block's tasks would write `{file}`");
         let help = "Leave `:file` out: let the block write a file that `$BORGES_INDEX` is in the name of, and print that name.";
-        wrong(Some(file), text, help);
+        wrong(param(":file"), text, help);
     }
+}
+
+/// A block that comes to no task is skipped.
+pub(super) fn skip_without_rows(candidate: &mut Candidate) {
+    if count(candidate) > 0 {
+        return;
+    }
+    let each = candidate.block.params.iter().rfind(|param| param.key == ":each");
+    let text = each.map_or("", |param| param.text.as_str());
+    candidate.fate = Fate::Skipped(format!("`:each {text}` has no rows"));
 }
 
 /// Whether the tasks and their waits can be held; what is too much goes to `problems`.

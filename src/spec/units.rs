@@ -2,8 +2,7 @@
 //!
 //! Each is a candidate like a block. What is called twice in the same way is one candidate: it runs once a run.
 
-use std::cmp::Ordering;
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -14,6 +13,7 @@ use crate::org::{self, Block, Bodies, Call, Document, Param, Position, Surroundi
 use super::arguments::Told;
 use super::candidate::{Candidate, Code, Fate, Given, Inputs, Whose, fate, tangled};
 use super::code;
+use super::fingerprint::fingerprint;
 use super::named::{Meant, Named};
 use super::names::Names;
 use super::plan::{Request, Variable};
@@ -293,7 +293,6 @@ impl<'d> Units<'d> {
         };
         let (params, this) = (Arc::clone(&block.params), *this);
         let mut read = Inputs::default();
-        let mut no_rows = None;
         for param in params.iter() {
             match param.key.as_str() {
                 ":var" => {
@@ -315,12 +314,7 @@ impl<'d> Units<'d> {
                         _ => None,
                     };
                 }
-                ":each" => {
-                    read.each = self.each(param, &params, names, problems);
-                    if read.each.as_ref().is_some_and(|each| each.rows.is_empty()) {
-                        no_rows = Some(format!("`:each {}` has no rows", param.text));
-                    }
-                }
+                ":each" => read.each = self.each(param, &params, names, problems),
                 _ => {}
             }
         }
@@ -339,9 +333,7 @@ impl<'d> Units<'d> {
             (*body, *inputs) = (code, read.kept());
         }
         several::check(candidate, problems);
-        if let Some(reason) = no_rows {
-            candidate.fate = Fate::Skipped(reason);
-        }
+        several::skip_without_rows(candidate);
     }
 
     /// The rows that make several tasks of a block, where `param` is its `:each`.
@@ -352,39 +344,30 @@ impl<'d> Units<'d> {
         names: &mut Names<'_>,
         problems: &mut Vec<Problem>,
     ) -> Option<Each> {
-        let mut wrong =
-            |text: String, help: &str| problems.push(Problem::error(param.at, text, help).of(param));
+        const TABLE: &str = "Name a table or a list of the document.";
         let shown = format!(":each {}", param.text);
-        let (variables, table) = match Each::split(&param.text) {
-            Ok(split) => split,
-            Err(help) => {
-                wrong(format!("`{shown}` does not say of which table"), &help);
-                return None;
-            }
+        let wrong = |text: String, help: &str| Problem::error(param.at, text, help).of(param);
+        let each = match Each::split(&param.text) {
+            Err(help) => Err(wrong(format!("`{shown}` does not say of which table"), &help)),
+            Ok((_, table)) if names.is_block(Reference::read(table.trim()).name) => Err(wrong(
+                format!("`{shown}` is of a block, whose rows nobody knows before it has run"),
+                TABLE,
+            )),
+            Ok((variables, table)) => match self.refer(table, param, None, names, problems)? {
+                Given::Value(value) => {
+                    let colnames = params.iter().rfind(|param| param.key == ":colnames");
+                    let has_header = colnames.is_none_or(|param| param.text != "no");
+                    Each::of(variables, &value, has_header).map_err(|why| {
+                        let help = "Name a table or a list of the document, such as one below `#+name:`.";
+                        wrong(format!("`{shown}`: {why}"), help)
+                    })
+                }
+                Given::Candidate { .. } | Given::This(_) | Given::File { .. } => {
+                    Err(wrong(format!("the rows of `{shown}` are not known before the document runs"), TABLE))
+                }
+            },
         };
-        if names.is_block(Reference::read(table.trim()).name) {
-            let text = format!("`{shown}` is of a block, whose rows nobody knows before it has run");
-            wrong(text, "Name a table or a list of the document.");
-            return None;
-        }
-        let value = match self.refer(table, param, None, names, problems)? {
-            Given::Value(value) => value,
-            Given::Candidate { .. } | Given::This(_) | Given::File { .. } => {
-                let text = format!("the rows of `{shown}` are not known before the document runs");
-                problems.push(
-                    Problem::error(param.at, text, "Name a table or a list of the document.").of(param),
-                );
-                return None;
-            }
-        };
-        let has_header =
-            params.iter().rfind(|param| param.key == ":colnames").is_none_or(|param| param.text != "no");
-        Each::of(variables, &value, has_header)
-            .map_err(|why| {
-                let help = "Name a table or a list of the document, such as one below `#+name:`.";
-                problems.push(Problem::error(param.at, format!("`{shown}`: {why}"), help).of(param));
-            })
-            .ok()
+        each.map_err(|problem| problems.push(problem)).ok()
     }
 
     /// What the text of a header argument stands for: itself, or what it refers to.
@@ -512,31 +495,4 @@ impl<'d> Units<'d> {
 /// Switched off, with all that is under its heading.
 fn is_off(around: &Surroundings) -> bool {
     around.commented || around.archived
-}
-
-/// Header arguments that change nothing of what a block does, but only what becomes of its result.
-const AFTERWARDS: [&str; 4] = [":exports", ":wrap", ":cache", ":file-desc"];
-/// Such words of `:results`.
-const HANDLED: [&str; 5] = ["replace", "silent", "none", "append", "prepend"];
-
-/// What of header arguments makes one run of a block differ from another. Their order counts for variables alone: what
-/// is merged once more stands in another.
-fn fingerprint(params: &[Param]) -> String {
-    let mut lines: Vec<(bool, String)> = Vec::with_capacity(params.len());
-    for param in params.iter().filter(|param| !AFTERWARDS.contains(&param.key.as_str())) {
-        let mut line = format!("{} {}\n", param.key, param.text);
-        if param.key == ":results" {
-            let words: BTreeSet<&str> =
-                param.text.split_whitespace().filter(|word| !HANDLED.contains(word)).collect();
-            if words.is_empty() {
-                continue;
-            }
-            line = words.into_iter().fold(":results".to_owned(), |line, word| line + " " + word) + "\n";
-        }
-        lines.push((param.key == ":var", line));
-    }
-    lines.sort_by(|(is_variable, line), (is_other, other)| {
-        is_variable.cmp(is_other).then_with(|| if *is_variable { Ordering::Equal } else { line.cmp(other) })
-    });
-    lines.into_iter().map(|(_, line)| line).collect()
 }

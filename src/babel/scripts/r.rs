@@ -44,13 +44,14 @@ pub(in crate::babel) fn collect(inside: &Inside, ended: &Ended) -> Value {
         return Value::text(ended.printed());
     }
     let raw = ended.written();
+    let (has_names, _) = named(inside);
     if results.is_scalar() {
         // Emacs wants rows, to put a rule under the names.
-        let rows = if named(inside).0 { "Could not parse R result" } else { raw.trim_end_matches('\n') };
-        return Value::text(rows);
+        let text = if has_names { "Could not parse R result" } else { raw.trim_end_matches('\n') };
+        return Value::text(text);
     }
     let value = import::table(&raw, Separator::Tab);
-    match (named(inside).0, value) {
+    match (has_names, value) {
         (true, Value::List(mut rows)) => {
             rows.insert(1, Value::rule());
             Value::List(rows)
