@@ -11,7 +11,6 @@ use std::process::Command;
 
 use serde_json::Value;
 
-use super::whole::beside;
 use super::{generate, lines, made};
 
 /// Documents of which Org 9.5 makes something else than 9.8.
@@ -61,6 +60,24 @@ pub(super) fn seeds(count: u64) -> (u64, u64) {
     (number("BABEL_SEED").unwrap_or(1), number("BABEL_DOCUMENTS").unwrap_or(count))
 }
 
+/// Gives a command nothing of the environment but the `PATH`, and this home.
+pub(super) fn bare<'a>(command: &'a mut Command, home: &Path) -> &'a mut Command {
+    command
+        .env_clear()
+        .envs(std::env::vars().filter(|(name, _)| name == "PATH"))
+        .env("HOME", home)
+        .envs([("LANG", "C.UTF-8"), ("TZ", "UTC")])
+}
+
+/// The files beside a document, by name.
+pub(super) fn beside(directory: &Path) -> BTreeMap<String, Vec<u8>> {
+    let files = fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path());
+    let files = files.filter(|path| path.extension().is_some_and(|extension| extension == "txt"));
+    files
+        .map(|path| (path.file_name().unwrap().to_string_lossy().into_owned(), fs::read(path).unwrap()))
+        .collect()
+}
+
 /// Runs documents in Emacs, each in a directory of its own: `run-documents` their blocks, `run-buffers` all that runs.
 pub(super) fn emacs(sources: &[String], function: &str) -> Answers {
     let folder = tempfile::tempdir().unwrap();
@@ -73,16 +90,13 @@ pub(super) fn emacs(sources: &[String], function: &str) -> Answers {
             path
         })
         .collect();
-    let output = Command::new("emacs")
+    let output = bare(&mut Command::new("emacs"), folder.path())
         .args(["-Q", "--batch"])
         .args(std::env::var_os("ORG_LISP").iter().flat_map(|lisp| ["-L".as_ref(), lisp.as_os_str()]))
         .arg("-l")
         .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("integration/babel/emacs.el"))
         .args(["-f", function])
         .args(&paths)
-        .env_clear()
-        .envs(std::env::vars().filter(|(name, _)| name == "PATH"))
-        .envs([("HOME", folder.path().to_str().unwrap()), ("LANG", "C.UTF-8"), ("TZ", "UTC")])
         .output()
         .expect("`emacs` is missing: apt-get install emacs-nox");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));

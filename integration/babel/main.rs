@@ -4,7 +4,8 @@
 //! languages Emacs does not run so, was written by hand. Blocks are composed, run in a sandbox, and their results
 //! written: every byte must be as it is there. No scheduler has a part in this.
 //!
-//! `live` runs Emacs and Borges on documents made up from a seed, `whole` does so by `borges run --write`; `DIFFERENCES.org` lists where Borges goes its own way.
+//! `live` runs Emacs and Borges on documents made up from a seed, `whole` does so by `borges run --write`;
+//! `DIFFERENCES.org` lists where Borges goes its own way.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test")]
 
 mod generate;

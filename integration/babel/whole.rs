@@ -7,12 +7,11 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs;
-use std::path::Path;
 use std::process::Command;
 
 use fastrand::Rng;
 
-use super::live::{self, emacs, shown};
+use super::live::{self, bare, beside, emacs, shown};
 
 /// What a name stands for, as far as it matters for who refers to it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -335,28 +334,15 @@ fn borges(source: &str) -> (Vec<u8>, BTreeMap<String, Vec<u8>>, String) {
     let state = tempfile::tempdir().unwrap();
     let path = directory.path().join("made.org");
     fs::write(&path, source).unwrap();
-    let output = Command::new(env!("CARGO_BIN_EXE_borges"))
+    let output = bare(&mut Command::new(env!("CARGO_BIN_EXE_borges")), state.path())
         .args(["run", "--write", "made.org"])
         .current_dir(directory.path())
-        .env_clear()
-        .envs(std::env::vars().filter(|(name, _)| name == "PATH"))
         .env("XDG_STATE_HOME", state.path())
-        .env("HOME", state.path())
-        .envs([("LANG", "C.UTF-8"), ("TZ", "UTC")])
         .output()
         .unwrap();
     let told = String::from_utf8_lossy(&output.stderr).into_owned();
     let told = if output.status.success() { String::new() } else { told };
     (fs::read(&path).unwrap(), beside(directory.path()), told)
-}
-
-/// The files beside a document, by name.
-pub(super) fn beside(directory: &Path) -> BTreeMap<String, Vec<u8>> {
-    let files = fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path());
-    let files = files.filter(|path| path.extension().is_some_and(|extension| extension == "txt"));
-    files
-        .map(|path| (path.file_name().unwrap().to_string_lossy().into_owned(), fs::read(path).unwrap()))
-        .collect()
 }
 
 #[test]

@@ -39,7 +39,7 @@ pub(crate) fn measured(blocks: usize, rounds: usize) -> Result<Vec<Row>, String>
     for number in 1..=rounds.max(1) {
         eprintln!("benchmark 1, round {number} of {}", rounds.max(1));
         done.push(Round {
-            borges: borges(dir.path(), &document, &setup, blocks)?,
+            borges: ran(dir.path(), &document, Some(&setup), blocks)?,
             bare: spawned(blocks, &["/bin/sh", "-c", "true"])?,
             xargs: xargs(&lines)?,
             bare_true: spawned(blocks, &["/bin/true"])?,
@@ -84,16 +84,19 @@ fn rows(blocks: usize, rounds: &[Round]) -> Vec<Row> {
 }
 
 /// The real thing, as a person calls it; its own state is thrown away with the folder.
-fn borges(dir: &Path, document: &Path, setup: &Path, blocks: usize) -> Result<Cost, String> {
+pub(crate) fn ran(dir: &Path, document: &Path, setup: Option<&Path>, blocks: usize) -> Result<Cost, String> {
     let said = dir.join("said");
     let file = fs::File::create(&said).map_err(|error| error.to_string())?;
     let mut command = Command::new(env!("CARGO_BIN_EXE_borges"));
-    command.arg("run").arg(document).arg("-f").arg(setup);
+    command.arg("run").arg(document);
+    if let Some(setup) = setup {
+        command.arg("-f").arg(setup);
+    }
     command.env("XDG_STATE_HOME", dir).stdin(Stdio::null()).stdout(Stdio::null()).stderr(file);
     let cost = tree(&mut command)?;
     let said = fs::read_to_string(&said).map_err(|error| error.to_string())?;
     let summary = said.lines().last().unwrap_or_default();
-    if cost.status.success() && summary.starts_with(&format!("{blocks} finished")) {
+    if cost.status.success() && summary == format!("{blocks} finished") {
         Ok(cost)
     } else {
         Err(format!("`borges run` ended with {} and said last: {summary}", cost.status))

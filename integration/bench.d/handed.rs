@@ -6,9 +6,9 @@
 use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
-use std::process::{Command, Stdio};
 
-use crate::measure::{Spread, tree};
+use crate::blocks::ran;
+use crate::measure::Spread;
 use crate::{Row, said};
 
 /// How blocks stand to each other.
@@ -33,7 +33,7 @@ pub(crate) fn measured(rounds: usize) -> Result<Vec<Row>, String> {
         for round in 1..=rounds.max(1) {
             eprintln!("benchmark 14, {name}, round {round} of {}", rounds.max(1));
             for (taken, count) in taken.iter_mut().zip(counts) {
-                taken.push([ran(dir.path(), shape, count, true)?, ran(dir.path(), shape, count, false)?]);
+                taken.push([cost(dir.path(), shape, count, true)?, cost(dir.path(), shape, count, false)?]);
             }
         }
         let mut before: Option<f64> = None;
@@ -63,21 +63,10 @@ pub(crate) fn measured(rounds: usize) -> Result<Vec<Row>, String> {
 }
 
 /// Seconds of CPU that a run takes.
-fn ran(dir: &Path, shape: Shape, edges: usize, handed: bool) -> Result<f64, String> {
-    let (path, heard) = (dir.join("values.org"), dir.join("said"));
+fn cost(dir: &Path, shape: Shape, edges: usize, handed: bool) -> Result<f64, String> {
+    let path = dir.join("values.org");
     fs::write(&path, document(shape, edges, handed)).map_err(said)?;
-    let file = fs::File::create(&heard).map_err(said)?;
-    let mut command = Command::new(env!("CARGO_BIN_EXE_borges"));
-    command.arg("run").arg(&path).env("XDG_STATE_HOME", dir);
-    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(file);
-    let cost = tree(&mut command)?;
-    let heard = fs::read_to_string(&heard).map_err(said)?;
-    let summary = heard.lines().last().unwrap_or_default();
-    if cost.status.success() && summary == format!("{} finished", edges + 1) {
-        Ok(cost.cpu.as_secs_f64())
-    } else {
-        Err(format!("`borges run` ended with {} and said last: {summary}", cost.status))
-    }
+    Ok(ran(dir, &path, None, edges + 1)?.cpu.as_secs_f64())
 }
 
 /// A block, and as many more as there are edges. Each fails where it is not given what it should be.

@@ -119,24 +119,8 @@ const GROWING: &[Growing] = &[
         }
         text
     }),
-    ("blocks that wait for the one before", |size| {
-        let mut text = String::from("#+name: b0\n#+begin_src sh\n#+end_src\n");
-        let mut n = 1;
-        while text.len() < size {
-            let _ = writeln!(text, "#+name: b{n}\n#+begin_src sh :requires b{}\n#+end_src", n - 1);
-            n += 1;
-        }
-        text
-    }),
-    ("blocks that are given what the one before comes to", |size| {
-        let mut text = String::from("#+name: b0\n#+begin_src sh\n#+end_src\n");
-        let mut n = 1;
-        while text.len() < size {
-            let _ = writeln!(text, "#+name: b{n}\n#+begin_src sh :var x=b{}\n#+end_src", n - 1);
-            n += 1;
-        }
-        text
-    }),
+    ("blocks that wait for the one before", |size| chain(size, ":requires ")),
+    ("blocks that are given what the one before comes to", |size| chain(size, ":var x=")),
     ("blocks that are given what the first comes to", |size| {
         let blocks = "#+begin_src sh :var x=b\n#+end_src\n".repeat(size / 35);
         format!("#+name: b\n#+begin_src sh\n#+end_src\n{blocks}")
@@ -148,6 +132,17 @@ const GROWING: &[Growing] = &[
         )
     }),
 ];
+
+/// Blocks, each of which refers by `argument` to the one before.
+fn chain(size: usize, argument: &str) -> String {
+    let mut text = String::from("#+name: b0\n#+begin_src sh\n#+end_src\n");
+    let mut n = 1;
+    while text.len() < size {
+        let _ = writeln!(text, "#+name: b{n}\n#+begin_src sh {argument}b{}\n#+end_src", n - 1);
+        n += 1;
+    }
+    text
+}
 
 fn deep(size: usize, line: fn(usize) -> String) -> String {
     let mut text = String::new();
