@@ -12,7 +12,7 @@ use borges::mesos::messages::{AgentId, CommandInfo, FrameworkInfo, TaskId, TaskI
 use borges::mesos::resources::{Offered, Quantities};
 use borges::mesos::wrapper::Shelf;
 use borges::mesos::{Event, Master, calls};
-use borges::task::Seal;
+use borges::task::UrlSigner;
 use futures_util::StreamExt;
 
 use crate::client::Client;
@@ -47,7 +47,7 @@ pub(crate) fn measured(rounds: usize) -> Result<Vec<Row>, String> {
 fn bare(mesos: &Mesos) -> Result<f64, String> {
     actix::System::new().block_on(async {
         let address = Address::read(&mesos.master.address).map_err(said)?;
-        let mut master = HttpMaster::new(address, None, Shelf::new("", Seal::of(b"")));
+        let mut master = HttpMaster::new(address, None, Shelf::new("", UrlSigner::new(b"")));
         let framework = FrameworkInfo {
             user: "root".to_owned(),
             name: "bare".to_owned(),

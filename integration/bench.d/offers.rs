@@ -8,7 +8,7 @@ use std::hint::black_box;
 use std::sync::Arc;
 
 use borges::offer::{Agent, Offer, Queue, Spread as Peers, match_offers};
-use borges::task::{Constraint, Demand, Field, Operator, Resources, RunId, TaskId, Wishes};
+use borges::task::{Constraint, Field, Operator, Requirements, ResourceRequest, Resources, RunId, TaskId};
 use jiff::Timestamp;
 use uuid::Uuid;
 
@@ -136,7 +136,7 @@ fn timed<T>(work: impl FnOnce() -> T) -> Result<(f64, T), String> {
     Ok((cpu_of_this()?.saturating_sub(before).as_secs_f64() * 1000.0, made))
 }
 
-fn made(case: &Case) -> (Vec<Offer>, Vec<(TaskId, Demand)>) {
+fn made(case: &Case) -> (Vec<Offer>, Vec<(TaskId, ResourceRequest)>) {
     let mut numbers = Numbers(0x9E37_79B9_7F4A_7C15);
     let offers: Vec<Offer> = (0..10_000 * case.times)
         .map(|number| {
@@ -161,9 +161,9 @@ fn made(case: &Case) -> (Vec<Offer>, Vec<(TaskId, Demand)>) {
             }
         })
         .collect();
-    let shapes: Vec<Demand> = (0..case.shapes)
+    let shapes: Vec<ResourceRequest> = (0..case.shapes)
         .map(|number| {
-            let amounts = Resources {
+            let resources = Resources {
                 milli_cpus: 10 * numbers.from(10, 300),
                 mem: 16 * numbers.from(4, 512),
                 ..Resources::default()
@@ -172,15 +172,19 @@ fn made(case: &Case) -> (Vec<Offer>, Vec<(TaskId, Demand)>) {
             let constraints =
                 vec![Constraint { field: rack, operator: Operator::Like(format!("r[{}-9]", number % 10)) }];
             let is_picky = case.constraints && number % 10 == 0;
-            let wishes = is_picky.then(|| Arc::new(Wishes { constraints, ..Wishes::default() }));
-            Demand { amounts, wishes, ..Demand::default() }
+            let requirements =
+                is_picky.then(|| Arc::new(Requirements { constraints, ..Requirements::default() }));
+            ResourceRequest { resources, requirements, ..ResourceRequest::default() }
         })
         .collect();
     let run = |number: usize| RunId(Uuid::from_u128(1 + number as u128));
     let mut tasks = Vec::new();
     if case.in_front {
         let amounts = Resources { mem: u64::MAX, ..Resources::default() };
-        tasks.push((RunId(Uuid::nil()).task(1), Demand { amounts, ..Demand::default() }));
+        tasks.push((
+            RunId(Uuid::nil()).task(1),
+            ResourceRequest { resources: amounts, ..ResourceRequest::default() },
+        ));
     }
     for number in 0..100_000 * case.times {
         let task = run(number % case.documents).task(u32::try_from(number / case.documents).unwrap_or(0) + 1);
@@ -192,12 +196,12 @@ fn made(case: &Case) -> (Vec<Offer>, Vec<(TaskId, Demand)>) {
 }
 
 /// Each task in its order onto the first offer that still holds it; how many were placed.
-fn naive(offers: &[Offer], tasks: &[(TaskId, Demand)]) -> usize {
+fn naive(offers: &[Offer], tasks: &[(TaskId, ResourceRequest)]) -> usize {
     let mut free: Vec<Resources> = offers.iter().map(|offer| offer.free).collect();
     let mut placed = 0;
-    for (_, Demand { amounts, .. }) in tasks {
-        if let Some(free) = free.iter_mut().find(|free| free.hold(amounts))
-            && let Some(rest) = free.checked_sub(amounts)
+    for (_, ResourceRequest { resources, .. }) in tasks {
+        if let Some(free) = free.iter_mut().find(|free| free.contains(resources))
+            && let Some(rest) = free.checked_sub(resources)
         {
             *free = rest;
             placed += 1;

@@ -15,7 +15,7 @@ use borges::mesos::messages::{AgentId, FrameworkInfo, OfferId};
 use borges::mesos::wrapper::Shelf;
 use borges::mesos::{Call, Master, MasterError, Subscription, calls};
 use borges::store::MemoryStore;
-use borges::task::Seal;
+use borges::task::UrlSigner;
 use bytes::Bytes;
 use futures_util::future::{FutureExt, LocalBoxFuture, join_all, ready};
 use rstest::rstest;
@@ -188,7 +188,7 @@ fn each_duty_is_watched(#[case] mutant: Mutant) {
     let mut fake = Fake::start();
     let wrong = actix::System::new().block_on(async {
         let address = Address::read(&fake.address).unwrap();
-        let master = HttpMaster::new(address, None, Shelf::new("", Seal::of(b"")));
+        let master = HttpMaster::new(address, None, Shelf::new("", UrlSigner::new(b"")));
         let (engine, _breaks) = Engine::start(Parts {
             store: Box::new(MemoryStore::default()),
             master: Box::new(Mutated { master, mutant, last: Rc::default() }),

@@ -18,7 +18,7 @@ use borges::mesos::output::AgentSandbox;
 use borges::mesos::wrapper::Shelf;
 use borges::mesos::{Master, Sandbox};
 use borges::store::MemoryStore;
-use borges::task::Seal;
+use borges::task::UrlSigner;
 
 use super::cluster::Mesos;
 use super::record::{Record, Recorder, run};
@@ -99,7 +99,7 @@ fn the_same_is_said_here_and_there() {
 
     let mesos = Mesos::start();
     let (mut there, said) = recorded(|| {
-        let shelf = Shelf::new("http://127.0.0.1:1", Seal::of(b""));
+        let shelf = Shelf::new("http://127.0.0.1:1", UrlSigner::new(b""));
         let master = HttpMaster::new(Address::read(&mesos.master.address).unwrap(), None, shelf);
         let sandbox = AgentSandbox::new(master.leader(), None, directory.path().join("outputs"));
         (master, Rc::new(sandbox))

@@ -18,7 +18,7 @@ use borges::mesos::{Call, Chunk, Place, Sandbox, SandboxError, SandboxFile};
 use borges::org;
 use borges::spec::{Request, plan};
 use borges::store::MemoryStore;
-use borges::task::{Condition, RunId, Seal, State};
+use borges::task::{Condition, RunId, State, UrlSigner};
 use bytes::Bytes;
 use futures_util::future::{FutureExt, LocalBoxFuture, ready};
 
@@ -51,7 +51,7 @@ fn play(before: impl FnOnce(&mut Fake), script: impl AsyncFnOnce(&mut Fake, Engi
         let address = Address::read(&fake.address).unwrap();
         let (engine, _breaks) = Engine::start(Parts {
             store: Box::new(MemoryStore::default()),
-            master: Box::new(HttpMaster::new(address, None, Shelf::new("", Seal::of(b"")))),
+            master: Box::new(HttpMaster::new(address, None, Shelf::new("", UrlSigner::new(b"")))),
             sandbox: Rc::new(Nowhere),
             framework: FrameworkInfo { name: "fake".to_owned(), ..FrameworkInfo::default() },
             keep: Keep::default(),
@@ -153,7 +153,7 @@ fn every_state_and_reason_is_acknowledged_and_understood() {
                     Condition::Starting | Condition::Killing => task.state == State::Launching,
                     Condition::Running => task.state == State::Running,
                     Condition::Finished => task.state == State::Finished,
-                    Condition::Failed | Condition::Refused => task.state == State::Failed,
+                    Condition::Failed | Condition::Rejected => task.state == State::Failed,
                     Condition::Killed | Condition::Gone => {
                         matches!(task.state, State::Queued | State::Delayed | State::Launching)
                     }

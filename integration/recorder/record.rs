@@ -173,7 +173,7 @@ pub(crate) async fn run(parts: Parts) -> Vec<String> {
                 }
                 assert!(engine.kill_task(frame.task).await.unwrap());
             }
-            Entry::Task(frame) if frame.state.is_final() => {
+            Entry::Task(frame) if frame.state.is_terminal() => {
                 let end = format!("{}: {}, exit code {:?}", frame.block, frame.state, frame.exit_code);
                 ends.insert(frame.task.number, end);
             }

@@ -137,7 +137,7 @@ const FIRST_SILENCE: Duration = Duration::from_secs(45);
 const MISSED_BEATS: u32 = 3;
 /// Between attempts to subscribe.
 const RECONNECT: Backoff =
-    Backoff { first: Duration::from_millis(500), factor: 2.0, longest: Duration::from_secs(15) };
+    Backoff { initial: Duration::from_millis(500), factor: 2.0, max: Duration::from_secs(15) };
 
 impl Connection {
     pub(super) fn new(
@@ -188,7 +188,7 @@ impl Connection {
         // Whatever still comes of the old stream is of an old epoch now.
         self.epoch += 1;
         self.setbacks = self.setbacks.saturating_add(1);
-        let pause = RECONNECT.pause(self.setbacks, self.clock.chance());
+        let pause = RECONNECT.delay(self.setbacks, self.clock.chance());
         log::warn!("{reason}; trying again in {:.1} s", pause.as_secs_f64());
         tell_recipient(&self.ears.lost, ConnectionLost { reason: reason.to_owned() });
         ctx.run_later(pause, Self::subscribe);

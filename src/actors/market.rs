@@ -237,7 +237,7 @@ impl Held {
 /// Another offer of the same agent to the same role can be accepted with the first.
 fn join(first: &mut Offer, more: Offer) {
     first.ids.extend(more.ids);
-    first.free = first.free.plus(&more.free);
+    first.free = first.free.saturating_add(&more.free);
     first.ports = joined([std::mem::take(&mut first.ports), more.ports].concat());
     first.away = first.away.or(more.away);
 }

@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use super::sabotage::{Bug, is_planted};
 use super::tell_recipient;
 use crate::offer::{self, Matching, Offer, Queue, Spread};
-use crate::task::{Demand, TaskId};
+use crate::task::{ResourceRequest, TaskId};
 
 /// Holds the tasks that wait for offers.
 #[derive(Debug)]
@@ -29,7 +29,7 @@ pub(super) struct Enqueue(pub(super) Vec<Asked>);
 #[derive(Debug)]
 pub(super) struct Asked {
     pub(super) task: TaskId,
-    pub(super) wants: Demand,
+    pub(super) wants: ResourceRequest,
     pub(super) priority: i32,
 }
 
@@ -43,7 +43,7 @@ pub(super) struct Dequeue(pub(super) TaskId);
 #[rtype(result = "()")]
 pub(super) struct IsOut {
     pub(super) task: TaskId,
-    pub(super) demand: Demand,
+    pub(super) demand: ResourceRequest,
     pub(super) agent: String,
 }
 
@@ -130,7 +130,7 @@ impl Handler<MatchNow> for Matcher {
             self.spread.see(&offer.agent);
         }
         let matching = offer::match_offers(&offers, &self.queue, &self.spread, now);
-        let mut served: BTreeMap<Arc<Demand>, &str> = BTreeMap::new();
+        let mut served: BTreeMap<Arc<ResourceRequest>, &str> = BTreeMap::new();
         for placement in &matching.placements {
             for seat in &placement.seats {
                 if let Some(wants) = self.queue.demand(seat.task) {

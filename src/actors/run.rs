@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use crate::spec::{Carried, Files, Progress, Values};
 use crate::store::{Intent, RunMark, RunRecord, TaskRecord};
-use crate::task::{Command, History, Input, LaunchId, Pause, RunState, State, TaskId, TaskSpec, place};
+use crate::task::{
+    BackoffTimer, Command, History, Input, LaunchId, RunState, State, TaskId, TaskSpec, index_of,
+};
 
 /// A run.
 #[derive(Debug)]
@@ -47,7 +49,7 @@ pub(super) struct Row {
     /// Since when it is in this state, by the clock's elapsed time.
     pub(super) since: Duration,
     /// The pause before its next launch, while it is delayed.
-    pub(super) pause: Option<Box<Pause>>,
+    pub(super) pause: Option<Box<BackoffTimer>>,
 }
 
 /// A task, looked up.
@@ -63,7 +65,7 @@ impl Run {
     pub(super) fn new(record: Arc<RunRecord>, now: Duration) -> Self {
         let progress = Progress::new(record.tasks.len(), &record.edges);
         let row = |spec: &Arc<TaskSpec>| {
-            let state = match (spec.held, progress.is_free(spec.number)) {
+            let state = match (spec.requires_approval, progress.is_free(spec.number)) {
                 (true, _) => State::Held,
                 (false, true) => State::Queued,
                 (false, false) => State::Blocked,
@@ -110,7 +112,7 @@ impl Run {
         for Intent { launch: LaunchId { task, attempt }, agent } in intents {
             if let Some(row) = run.row_mut(task.number)
                 && row.history.attempt < attempt
-                && !row.state.is_final()
+                && !row.state.is_terminal()
             {
                 row.state = State::Launching;
                 row.history.attempt = attempt;
@@ -121,7 +123,7 @@ impl Run {
     }
 
     pub(super) fn task(&self, number: u32) -> Option<TaskView<'_>> {
-        let place = place(number)?;
+        let place = index_of(number)?;
         Some(TaskView {
             id: self.record.id.task(number),
             spec: self.record.tasks.get(place)?,
@@ -138,7 +140,7 @@ impl Run {
     }
 
     pub(super) fn row_mut(&mut self, number: u32) -> Option<&mut Row> {
-        self.rows.get_mut(place(number)?)
+        self.rows.get_mut(index_of(number)?)
     }
 
     /// The tasks whose values have to be read before those of `numbers` can be told, themselves included, each after
@@ -178,7 +180,7 @@ impl Run {
     pub(super) fn passed_on(&mut self, number: u32) -> Vec<(u32, Input)> {
         let Some(task) = self.task(number) else { return Vec::new() };
         let (state, ensure) = (task.row.state, task.spec.policy.ensure);
-        if state.is_final() {
+        if state.is_terminal() {
             self.open = self.open.saturating_sub(1);
         }
         self.progress.changed(number, state, ensure)

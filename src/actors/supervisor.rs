@@ -25,7 +25,7 @@ use crate::clock::Clock;
 use crate::mesos::conditions::{condition, ended, exit_code, is_unheard_of, words};
 use crate::mesos::{Place, Sandbox, StatusUpdate};
 use crate::store::{Entry, Frame, RunRecord, TaskRecord, Write};
-use crate::task::{Condition, Effect, History, Input, LaunchId, Pause, State, TaskId, TaskSpec, step};
+use crate::task::{BackoffTimer, Condition, Effect, History, Input, LaunchId, State, TaskId, TaskSpec, step};
 
 /// Watches over one task.
 pub(super) struct Supervisor {
@@ -103,7 +103,7 @@ impl Supervisor {
     /// save, so what happens to a task keeps its order.
     fn take(&mut self, input: Input, update: Option<Box<StatusUpdate>>) -> ResponseActFuture<Self, ()> {
         let ran = self.running_since.map(|since| self.wires.clock.elapsed().saturating_sub(since));
-        let history = History { ran: ran.unwrap_or_default(), ..self.task.history };
+        let history = History { runtime: ran.unwrap_or_default(), ..self.task.history };
         let before = self.task.state;
         sabotage::may_panic();
         let step = match input {
@@ -113,7 +113,7 @@ impl Supervisor {
             Input::Update(Condition::Gone) if is_planted(Bug::ChargesForTheCluster) => {
                 step(before, Input::Update(Condition::Failed), &history, &self.spec.policy)
             }
-            Input::Silence | Input::Update(Condition::Running)
+            Input::StatusTimeout | Input::Update(Condition::Running)
                 if before == State::Killing && is_planted(Bug::KillsOnce) =>
             {
                 return Box::pin(ready(()).into_actor(self));
@@ -128,11 +128,11 @@ impl Supervisor {
         self.task.state = step.next;
         self.task.history = step.history;
         self.task.pause = self.task.pause.filter(|_| step.next == State::Delayed);
-        if step.effects.contains(&Effect::Pause) {
+        if step.effects.contains(&Effect::StartBackoff) {
             // Drawn before it is saved: a later life waits for what is left of it, and no longer.
             let clock = &self.wires.clock;
-            let whole = self.spec.policy.backoff.pause(step.history.setbacks, clock.chance());
-            self.task.pause = Some(Pause::new(whole, clock.now()));
+            let whole = self.spec.policy.backoff.delay(step.history.early_exits, clock.chance());
+            self.task.pause = Some(BackoffTimer::new(whole, clock.now()));
         }
         if step.next == State::Running && before != State::Running {
             self.running_since = self.running_since.or(Some(self.wires.clock.elapsed()));
@@ -142,14 +142,14 @@ impl Supervisor {
         if step.effects.contains(&Effect::Publish) {
             told.push(frame(&self.run, &self.spec, &self.task, &self.wires.clock));
         }
-        let saved: BoxFuture<'static, Result<Option<News>, Unsaved>> = if step.effects.contains(&Effect::Save)
-        {
-            let write = Write::Task(self.task.clone());
-            Box::pin(self.wires.keeper.save(vec![write], told).map_ok(Some))
-        } else {
-            self.wires.keeper.tell(told);
-            Box::pin(ready(Ok(None)))
-        };
+        let saved: BoxFuture<'static, Result<Option<News>, Unsaved>> =
+            if step.effects.contains(&Effect::Persist) {
+                let write = Write::Task(self.task.clone());
+                Box::pin(self.wires.keeper.save(vec![write], told).map_ok(Some))
+            } else {
+                self.wires.keeper.tell(told);
+                Box::pin(ready(Ok(None)))
+            };
         let rest = saved.into_actor(self).map(move |saved, this, ctx| {
             let news = match saved {
                 Ok(news) => news,
@@ -167,7 +167,7 @@ impl Supervisor {
                 this.perform(effect, update.as_deref(), ctx);
             }
             drop(news);
-            if this.task.state.is_final() {
+            if this.task.state.is_terminal() {
                 ctx.stop();
             }
         });
@@ -178,9 +178,9 @@ impl Supervisor {
         let wires = &self.wires;
         match effect {
             // Done before: everything else waits for it.
-            Effect::Save => {}
-            Effect::Queue => tell_recipient(&wires.queue, TaskQueued(self.task.id)),
-            Effect::Pause => self.wait(ctx),
+            Effect::Persist => {}
+            Effect::Enqueue => tell_recipient(&wires.queue, TaskQueued(self.task.id)),
+            Effect::StartBackoff => self.wait(ctx),
             Effect::Kill => {
                 // A copy nobody wants names itself; it need not be the current launch.
                 let named = update.map(|update| update.launch.clone());
@@ -202,8 +202,8 @@ impl Supervisor {
 
     /// Waits until what is left of the pause is over.
     fn wait(&self, ctx: &mut Context<Self>) {
-        let left = self.task.pause.map_or(Duration::ZERO, |pause| pause.left(self.wires.clock.now()));
-        ctx.notify_later(Happened(Input::PauseOver), left);
+        let left = self.task.pause.map_or(Duration::ZERO, |pause| pause.remaining(self.wires.clock.now()));
+        ctx.notify_later(Happened(Input::BackoffElapsed), left);
     }
 
     /// Where the current launch is, or was.
@@ -229,7 +229,7 @@ impl Actor for Supervisor {
             self.task.pause = None;
         }
         if let Some(pause) = self.task.pause.filter(|_| is_planted(Bug::PausesAnew)) {
-            self.task.pause = Some(Pause::new(pause.whole, self.wires.clock.now()));
+            self.task.pause = Some(BackoffTimer::new(pause.total, self.wires.clock.now()));
         }
         if self.task.state == State::Delayed {
             self.wait(ctx);
@@ -267,14 +267,14 @@ impl Handler<StatusUpdated> for Supervisor {
             condition => condition,
         };
         if launch.attempt != self.task.history.attempt {
-            return AtomicResponse::new(self.take(Input::Stray(condition), Some(update)));
+            return AtomicResponse::new(self.take(Input::StaleUpdate(condition), Some(update)));
         }
-        if !self.task.state.is_final() {
+        if !self.task.state.is_terminal() {
             self.task.message = words(&update, &self.spec.resources);
             self.task.agent = update.agent.clone().or_else(|| self.task.agent.take());
         }
         if matches!(condition, Condition::Finished | Condition::Failed | Condition::Killed)
-            && !self.task.state.is_final()
+            && !self.task.state.is_terminal()
             && let Some(place) = self.place()
         {
             self.wires.sandbox.keep(&place);
@@ -297,7 +297,7 @@ impl Handler<StatusUpdated> for Supervisor {
             | Condition::Running
             | Condition::Killing
             | Condition::Finished
-            | Condition::Refused
+            | Condition::Rejected
             | Condition::Gone
             | Condition::Lost => self.take(Input::Update(condition), Some(update)),
         };

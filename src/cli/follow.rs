@@ -142,7 +142,7 @@ impl Ear {
 /// What was told before the socket was opened may come again, and older than what is known.
 fn is_news(known: Option<(u32, State)>, now: (u32, State)) -> bool {
     let Some((attempt, state)) = known else { return true };
-    if state.is_final() || now.0 < attempt {
+    if state.is_terminal() || now.0 < attempt {
         return false;
     }
     // Within a launch it is launching once, and nothing that comes before it follows.

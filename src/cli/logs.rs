@@ -59,7 +59,7 @@ async fn read(server: &Server, arguments: &LogsArguments) -> Result<Exit, Failur
             }
         }
         let task = patiently(|| server.task(arguments.task)).await?;
-        let over = task.state.is_final() || task.state == State::Delayed || task.attempt > attempt;
+        let over = task.state.is_terminal() || task.state == State::Delayed || task.attempt > attempt;
         if over && attempt > 0 {
             pass_on(server, launch, stream, offset).await?;
         }

@@ -14,7 +14,7 @@ use super::{input, problems};
 use crate::org;
 use crate::spec::{self, Caching, Plan, Severity, Skip};
 use crate::store::{Cache, foreseen};
-use crate::task::{Edge, Ensure, Requirement, TaskSpec, Tries, place};
+use crate::task::{DependencyKind, Edge, Ensure, RetryLimit, TaskSpec, index_of};
 
 /// Shows the plan of a document.
 pub(super) fn plan(arguments: &PlanArguments) -> Exit {
@@ -42,7 +42,7 @@ pub(super) fn plan(arguments: &PlanArguments) -> Exit {
 
 fn table(plan: &Plan, known: &BTreeMap<u32, String>) -> String {
     let mut text = String::new();
-    let name = |number: u32| plan.tasks.get(place(number)?).map(|task| &*task.block);
+    let name = |number: u32| plan.tasks.get(index_of(number)?).map(|task| &*task.block);
     let widest = |names: &mut dyn Iterator<Item = usize>| names.max().unwrap_or_default();
     let width = widest(&mut plan.tasks.iter().map(|task| task.block.chars().count())).min(32);
     let amounts = widest(&mut plan.tasks.iter().map(|task| task.resources.to_string().len()));
@@ -62,8 +62,8 @@ fn table(plan: &Plan, known: &BTreeMap<u32, String>) -> String {
         notes.extend(known.get(number).cloned());
         while let Some(edge) = edges.next_if(|edge| edge.to == *number) {
             let word = match edge.requirement {
-                Requirement::Success => "requires",
-                Requirement::End => "after",
+                DependencyKind::Succeeded => "requires",
+                DependencyKind::Completed => "after",
             };
             let mut shown = format!("{word} {}", name(edge.from).unwrap_or_default());
             // Of the tasks of one block, the first and the last.
@@ -105,7 +105,7 @@ fn notes(task: &TaskSpec) -> Vec<String> {
     if let Some(image) = &task.command.image {
         notes.push(format!("in {image}"));
     }
-    if let Some(wishes) = &task.wishes {
+    if let Some(wishes) = &task.requirements {
         notes.extend(wishes.ports.iter().map(|port| format!("listens on {port}")));
         notes.extend(wishes.constraints.iter().map(|constraint| format!("where {constraint}")));
     }
@@ -114,9 +114,9 @@ fn notes(task: &TaskSpec) -> Vec<String> {
         notes.push("keeps running".to_owned());
     }
     match policy.retry {
-        Tries::Times(0) | Tries::Unlimited => {}
-        Tries::Times(1) => notes.push("retried once".to_owned()),
-        Tries::Times(times) => notes.push(format!("retried {times} times")),
+        RetryLimit::Limited(0) | RetryLimit::Unlimited => {}
+        RetryLimit::Limited(1) => notes.push("retried once".to_owned()),
+        RetryLimit::Limited(times) => notes.push(format!("retried {times} times")),
     }
     if let Some(timeout) = policy.timeout {
         notes.push(format!("ends after {timeout:?}"));

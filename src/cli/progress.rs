@@ -20,7 +20,7 @@ impl Progress {
     /// The line for a change; `None` for those a person does not wait for.
     pub(super) fn line(&mut self, frame: &Frame) -> Option<String> {
         let before = self.last.insert(frame.task.number, frame.state);
-        if frame.state.is_final() {
+        if frame.state.is_terminal() {
             *self.ends.entry(frame.state).or_default() += 1;
         }
         let name = &frame.block;

@@ -26,7 +26,7 @@ use crate::http;
 use crate::mesos::wrapper::Shelf;
 use crate::spec::{Caching, Plan, Severity};
 use crate::store::{Cache, MemoryStore};
-use crate::task::Seal;
+use crate::task::UrlSigner;
 
 /// Runs a document.
 pub(super) fn run(arguments: &RunArguments) -> Exit {
@@ -103,7 +103,7 @@ async fn read_and_run(arguments: &RunArguments, input: Input) -> Result<Exit, Fa
     let bound = listener.as_ref().map(TcpListener::local_addr).transpose()?;
     let mut secret = [0; 32];
     getrandom::fill(&mut secret).map_err(std::io::Error::from)?;
-    let seal = Seal::of(&secret);
+    let seal = UrlSigner::new(&secret);
     let shelf = Shelf::new(bound.map(cluster::base).unwrap_or_default(), seal);
     let Cluster { master, sandbox, agent_end } =
         cluster::of(&input.config, &directory, true, None, shelf).map_err(Failure::Cluster)?;

@@ -19,7 +19,7 @@ use crate::http::{self, Server};
 use crate::mesos::wrapper::Shelf;
 use crate::spec::Request;
 use crate::store::{Cache, DurableStore, Store, Write};
-use crate::task::Seal;
+use crate::task::UrlSigner;
 
 /// How long blocks live on after a server that does not come back, in seconds: a week.
 const FAILOVER: f64 = 7.0 * 24.0 * 3600.0;
@@ -95,7 +95,7 @@ async fn run(config: &Config, languages: Languages, new_framework: bool) -> Resu
     }
     let clock = Clock::system();
     let open_files = open_as_many_as_may_be();
-    let seal = Seal::of(token.secret().as_bytes());
+    let seal = UrlSigner::new(token.secret().as_bytes());
     let base = cluster::base(address);
     let shelf = Shelf::new(base.clone(), seal);
     let Cluster { master, sandbox, .. } = cluster::of(config, &data, false, open_files, shelf)?;

@@ -11,12 +11,12 @@ use actix_web::{App, HttpRequest, HttpResponse, HttpServer, web};
 use super::answer::{failed, missing, problem};
 use super::query::{Query, bad};
 use crate::actors::Engine;
-use crate::task::{LaunchId, Seal};
+use crate::task::{LaunchId, UrlSigner};
 
 /// What this route needs to know.
 pub(super) struct Files {
     pub(super) engine: Engine,
-    pub(super) seal: Seal,
+    pub(super) seal: UrlSigner,
 }
 
 /// What this route's paths begin with.
@@ -38,7 +38,7 @@ pub(super) async fn file(
     let (launch, number) = path.into_inner();
     let Ok(launch) = launch.parse::<LaunchId>() else { return missing(&request, "such a launch") };
     let signature = query.all("seal").pop().unwrap_or_default();
-    if !files.seal.holds(launch, number, &signature) {
+    if !files.seal.verify(launch, number, &signature) {
         return problem(&request, StatusCode::FORBIDDEN, "This address is not signed for this file.");
     }
     match files.engine.file(launch, number).await {
@@ -52,7 +52,7 @@ pub(super) async fn file(
 ///
 /// # Errors
 /// What the system says when the listener cannot be used.
-pub fn serve_files(engine: Engine, seal: Seal, listener: TcpListener) -> std::io::Result<()> {
+pub fn serve_files(engine: Engine, seal: UrlSigner, listener: TcpListener) -> std::io::Result<()> {
     let files = web::Data::new(Files { engine, seal });
     let server =
         HttpServer::new(move || App::new().app_data(files.clone()).route(ROUTE, web::get().to(file)))

@@ -82,7 +82,7 @@ use crate::clock::Clock;
 use crate::org::Property;
 use crate::spec::Request;
 use crate::store::Cache;
-use crate::task::Seal;
+use crate::task::UrlSigner;
 
 /// A server, ready to be started.
 pub struct Server {
@@ -117,7 +117,7 @@ pub struct Server {
     /// Results that need not be made again.
     pub cache: Cache,
     /// Signs what agents fetch.
-    pub seal: Seal,
+    pub seal: UrlSigner,
 }
 
 /// What every route may know.

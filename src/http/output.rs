@@ -218,7 +218,7 @@ impl Follower {
                 continue;
             }
             let is_over =
-                if self.goes_on { task.state.is_final() } else { !is_last || !may_write(task.state) };
+                if self.goes_on { task.state.is_terminal() } else { !is_last || !may_write(task.state) };
             if is_over {
                 return Ok(None);
             }

@@ -77,7 +77,7 @@ impl Tails {
                 None
             }
             State::Delayed | State::Queued | State::Finished | State::Failed | State::Killed => {
-                if state.is_final() {
+                if state.is_terminal() {
                     self.heard.remove(&task);
                 } else {
                     self.heard.insert(task, Tail { is_over: true, ..tail });

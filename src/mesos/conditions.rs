@@ -19,7 +19,7 @@ pub fn condition(update: &StatusUpdate) -> Condition {
         TaskState::Failed if is_clusters_doing(update.reason) => Condition::Gone,
         TaskState::Failed => Condition::Failed,
         TaskState::Killed => Condition::Killed,
-        TaskState::Error => Condition::Refused,
+        TaskState::Error => Condition::Rejected,
         TaskState::Dropped | TaskState::Gone => Condition::Gone,
         // The operator's word is as good as the machine's.
         TaskState::GoneByOperator => Condition::Gone,

@@ -49,8 +49,7 @@ const KEPT: [&str; 4] = ["stdout", "stderr", "exit", "value"];
 /// Launches copied at the same time.
 const AT_ONCE: usize = 4;
 /// Between tries to copy from an agent that does not answer.
-const RETRY: Backoff =
-    Backoff { first: Duration::from_secs(1), factor: 2.0, longest: Duration::from_secs(60) };
+const RETRY: Backoff = Backoff { initial: Duration::from_secs(1), factor: 2.0, max: Duration::from_secs(60) };
 /// How often that is tried: for about a day.
 const TRIES: u32 = 1440;
 /// The most bytes of an answer: a piece is at most 16 pages of an agent, a directory may be long.
@@ -254,7 +253,7 @@ impl State {
                     self.copies.give_up(place);
                 }
                 Err(error) => {
-                    let pause = RETRY.pause(tried, 0.5);
+                    let pause = RETRY.delay(tried, 0.5);
                     log::debug!("the output of {} is not copied yet: {error}", place.executor);
                     tokio::time::sleep(pause).await;
                 }

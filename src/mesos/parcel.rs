@@ -102,10 +102,10 @@ pub fn is_inside(path: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::task::File;
+    use crate::task::InputFile;
 
     fn with(path: &str) -> Command {
-        let file = File { path: path.to_owned(), mode: 0o644, bytes: Bytes::from_static(b"a\tb\n\xff") };
+        let file = InputFile { path: path.to_owned(), mode: 0o644, bytes: Bytes::from_static(b"a\tb\n\xff") };
         Command { body: Bytes::from_static(b"cat"), files: vec![file], ..Command::default() }
     }
 

@@ -46,7 +46,7 @@ pub fn info(
     let label = |key: &str, value: Option<String>| Label { key: key.to_owned(), value };
     let labels: Vec<Label> = [
         command.directory.as_ref().map(|directory| label(DIRECTORY_LABEL, Some(directory.to_string()))),
-        spec.mem_is_limit.then(|| label(LIMITED_LABEL, None)),
+        spec.enforce_memory.then(|| label(LIMITED_LABEL, None)),
         (spec.policy.ensure == Ensure::KeepsRunning).then(|| label(SERVICE_LABEL, None)),
     ]
     .into_iter()

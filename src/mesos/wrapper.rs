@@ -9,18 +9,18 @@ use std::fmt::Write;
 use super::messages::{CommandInfo, Environment, TaskInfo, command_info::Uri};
 use super::parcel::{Parcel, PlacedFile};
 use super::tasks::DIRECTORY_LABEL;
-use crate::task::{LaunchId, Seal};
+use crate::task::{LaunchId, UrlSigner};
 
 /// Where agents fetch the files that are too large to be sent along with a launch.
 #[derive(Debug, Clone)]
 pub struct Shelf {
     base: String,
-    seal: Seal,
+    seal: UrlSigner,
 }
 
 impl Shelf {
     /// Files at addresses below `base` (`http://HOST:PORT`), signed by `seal`.
-    pub fn new(base: impl Into<String>, seal: Seal) -> Self {
+    pub fn new(base: impl Into<String>, seal: UrlSigner) -> Self {
         Self { base: base.into(), seal }
     }
 
@@ -264,10 +264,10 @@ mod tests {
     use super::super::tasks;
     use super::*;
     use crate::offer::Agent;
-    use crate::task::{Command, File, Policy, Resources, RunId, TaskSpec};
+    use crate::task::{Command, InputFile, Policy, Resources, RunId, TaskSpec};
 
     fn shelf() -> Shelf {
-        Shelf::new("http://10.0.0.1:8888", Seal::of(b"secret"))
+        Shelf::new("http://10.0.0.1:8888", UrlSigner::new(b"secret"))
     }
 
     fn task(command: Command) -> TaskInfo {
@@ -279,9 +279,9 @@ mod tests {
             command,
             resources: Resources::default(),
             policy: Policy::default().into(),
-            held: false,
-            mem_is_limit: false,
-            wishes: None,
+            requires_approval: false,
+            enforce_memory: false,
+            requirements: None,
         };
         tasks::info(RunId(Uuid::from_u128(1)).task(1).launch(1), &spec, &Agent::default(), &[], Vec::new())
     }
@@ -320,7 +320,7 @@ mod tests {
             let directory = tempfile::tempdir().unwrap();
             let sandbox = directory.path();
             let bytes: Vec<u8> = (0..=255).collect();
-            let file = |path: &str, mode, bytes: &[u8]| File {
+            let file = |path: &str, mode, bytes: &[u8]| InputFile {
                 path: path.to_owned(),
                 mode,
                 bytes: Bytes::copy_from_slice(bytes),

@@ -66,11 +66,11 @@ pub struct Matching {
 ///
 /// `spread` says where tasks are that constraints compare with, `now` which maintenance is near.
 pub fn match_offers(offers: &[Offer], pending: &Queue, spread: &Spread, now: Timestamp) -> Matching {
-    let asked = pending.demands().map(|(wants, _)| wants.amounts.milli_cpus);
+    let asked = pending.demands().map(|(wants, _)| wants.resources.milli_cpus);
     let mut table = Table::new(offers, asked, spread, now);
     let mut placed: Vec<Vec<Seat>> = vec![Vec::new(); offers.len()];
-    let all = pending.demands().map(|(wants, _)| wants.amounts);
-    let least = all.reduce(|a, b| a.smaller(&b)).unwrap_or_default();
+    let all = pending.demands().map(|(wants, _)| wants.resources);
+    let least = all.reduce(|a, b| a.elementwise_min(&b)).unwrap_or_default();
 
     // Flows that were visited come again with their next turn, beside those that were not.
     let mut fresh = pending.flows().peekable();

@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
-use crate::task::{Demand, RunId, TaskId};
+use crate::task::{ResourceRequest, RunId, TaskId};
 
 /// Waiting tasks, by whose turn it is.
 ///
@@ -19,9 +19,9 @@ pub struct Queue {
     flows: BTreeMap<Turn, Groups>,
     /// The turns that flows wait for, by run and priority.
     turns: HashMap<(RunId, i32), u64>,
-    waiting: HashMap<TaskId, (Arc<Demand>, i32)>,
+    waiting: HashMap<TaskId, (Arc<ResourceRequest>, i32)>,
     /// How many tasks ask for the same.
-    demands: HashMap<Arc<Demand>, usize>,
+    demands: HashMap<Arc<ResourceRequest>, usize>,
     /// The last turn that was taken with each priority: a flow that begins to wait is as if it had come then.
     taken: HashMap<i32, u64>,
 }
@@ -47,11 +47,11 @@ impl Turn {
 }
 
 /// The tasks of a flow by what they ask for: their numbers.
-pub(super) type Groups = BTreeMap<Arc<Demand>, BTreeSet<u32>>;
+pub(super) type Groups = BTreeMap<Arc<ResourceRequest>, BTreeSet<u32>>;
 
 impl Queue {
     /// Puts a task in; one that waits already is left as it is.
-    pub fn push(&mut self, task: TaskId, wants: Demand, priority: i32) {
+    pub fn push(&mut self, task: TaskId, wants: ResourceRequest, priority: i32) {
         if self.waiting.contains_key(&task) {
             return;
         }
@@ -132,19 +132,19 @@ impl Queue {
     }
 
     /// Waiting tasks that ask for `wants`, those whose turn it is first, flow by flow.
-    pub fn asking_for<'a>(&'a self, wants: &'a Demand) -> impl Iterator<Item = TaskId> + 'a {
+    pub fn asking_for<'a>(&'a self, wants: &'a ResourceRequest) -> impl Iterator<Item = TaskId> + 'a {
         let numbers =
             self.flows.iter().filter_map(move |(turn, groups)| Some((turn.run, groups.get(wants)?)));
         numbers.flat_map(|(run, numbers)| numbers.iter().map(move |&number| run.task(number)))
     }
 
     /// The distinct demands, and how many tasks have each; in no order.
-    pub fn demands(&self) -> impl Iterator<Item = (&Arc<Demand>, usize)> + '_ {
+    pub fn demands(&self) -> impl Iterator<Item = (&Arc<ResourceRequest>, usize)> + '_ {
         self.demands.iter().map(|(wants, &tasks)| (wants, tasks))
     }
 
     /// What a waiting task asks for.
-    pub fn demand(&self, task: TaskId) -> Option<&Arc<Demand>> {
+    pub fn demand(&self, task: TaskId) -> Option<&Arc<ResourceRequest>> {
         self.waiting.get(&task).map(|(wants, _)| wants)
     }
 }
@@ -160,8 +160,8 @@ mod tests {
 
     const ONE: Resources = Resources { milli_cpus: 1000, mem: 32, disk: 0, gpus: 0 };
 
-    fn demand(amounts: Resources) -> Demand {
-        Demand { amounts, ..Demand::default() }
+    fn demand(resources: Resources) -> ResourceRequest {
+        ResourceRequest { resources, ..ResourceRequest::default() }
     }
 
     /// The tasks that are placed where so much is offered.

@@ -10,7 +10,7 @@ use super::ports;
 use super::reason::{Kind, Reason};
 use super::terms::{Refusal, Tallies, Terms};
 use super::{Agent, Offer, Spread};
-use crate::task::{Constraint, Demand, Port, Resources};
+use crate::task::{Constraint, Port, ResourceRequest, Resources};
 
 /// Offers, to tell why something fitted none.
 #[derive(Debug, Clone)]
@@ -24,7 +24,7 @@ pub struct Recent<'a> {
     spread: &'a Spread,
     now: Timestamp,
     /// What was told before: what asks for the same waits for the same reason.
-    told: RefCell<HashMap<Demand, Reason>>,
+    told: RefCell<HashMap<ResourceRequest, Reason>>,
 }
 
 /// How many values are shown of those that do not do.
@@ -45,7 +45,7 @@ impl<'a> Recent<'a> {
     }
 
     /// Why `wants` fits none; [`Reason::Outrun`] when it does fit one.
-    pub fn reason(&self, wants: &Demand) -> Reason {
+    pub fn reason(&self, wants: &ResourceRequest) -> Reason {
         if let Some(told) = self.told.borrow().get(wants) {
             return told.clone();
         }
@@ -54,16 +54,16 @@ impl<'a> Recent<'a> {
         reason
     }
 
-    fn reckoned(&self, wants: &Demand) -> Reason {
+    fn reckoned(&self, wants: &ResourceRequest) -> Reason {
         if self.offers.is_empty() {
             return Reason::NoOffers;
         }
-        if wants.wishes.is_none() && !self.windows {
-            return of_amounts(&wants.amounts, &self.offers, self.largest)
+        if wants.requirements.is_none() && !self.windows {
+            return of_amounts(&wants.resources, &self.offers, self.largest)
                 .unwrap_or_else(|| of_the_rest(wants, &[], &self.offers));
         }
-        let constraints = wants.wishes.as_ref().map_or(&[][..], |wishes| &wishes.constraints);
-        let terms = Terms::new(constraints, &with_room(&self.offers, &wants.amounts));
+        let constraints = wants.requirements.as_ref().map_or(&[][..], |wishes| &wishes.constraints);
+        let terms = Terms::new(constraints, &with_room(&self.offers, &wants.resources));
         let peers = Tallies::new(constraints, &self.spread.peers(wants));
         let refusals: Vec<_> = self.offers.iter().map(|offer| terms.refuse(&offer.agent, &peers)).collect();
         let passed: Vec<&Offer> = self
@@ -76,13 +76,14 @@ impl<'a> Recent<'a> {
         if passed.is_empty() {
             return self.of_refusals(&refusals, &terms, &peers);
         }
-        let stays = |offer: &&Offer| !offer.away.is_some_and(|it| it.begins_before(wants.lasts, self.now));
+        let stays =
+            |offer: &&Offer| !offer.away.is_some_and(|it| it.begins_before(wants.max_runtime, self.now));
         let staying: Vec<&Offer> = passed.iter().copied().filter(stays).collect();
         if staying.is_empty() {
             return Reason::Away { offers: passed.len() };
         }
-        let ports = wants.wishes.as_ref().map_or(&[][..], |wishes| &wishes.ports);
-        of_amounts(&wants.amounts, &staying, most(&staying))
+        let ports = wants.requirements.as_ref().map_or(&[][..], |wishes| &wishes.ports);
+        of_amounts(&wants.resources, &staying, most(&staying))
             .or_else(|| of_ports(ports, &staying))
             .unwrap_or_else(|| of_the_rest(wants, ports, &staying))
     }
@@ -116,7 +117,7 @@ impl<'a> Recent<'a> {
 }
 
 fn most(offers: &[&Offer]) -> Resources {
-    offers.iter().fold(Resources::default(), |most, offer| most.larger(&offer.free))
+    offers.iter().fold(Resources::default(), |most, offer| most.elementwise_max(&offer.free))
 }
 
 /// The agents of offers that hold these amounts.
@@ -124,7 +125,7 @@ fn with_room<'a>(
     offers: &'a [&Offer],
     amounts: &'a Resources,
 ) -> impl Iterator<Item = &'a Arc<Agent>> + Clone {
-    offers.iter().filter(|offer| offer.free.hold(amounts)).map(|offer| &offer.agent)
+    offers.iter().filter(|offer| offer.free.contains(amounts)).map(|offer| &offer.agent)
 }
 
 fn of_amounts(wants: &Resources, offers: &[&Offer], largest: Resources) -> Option<Reason> {
@@ -144,9 +145,9 @@ fn of_ports(ports: &[Port], offers: &[&Offer]) -> Option<Reason> {
 }
 
 /// Each thing by itself is there.
-fn of_the_rest(wants: &Demand, ports: &[Port], offers: &[&Offer]) -> Reason {
+fn of_the_rest(wants: &ResourceRequest, ports: &[Port], offers: &[&Offer]) -> Reason {
     let fits = |offer: &&Offer| {
-        offer.free.hold(&wants.amounts)
+        offer.free.contains(&wants.resources)
             && (ports.is_empty() || ports::take(&mut offer.ports.clone(), ports, 0).is_some())
     };
     if offers.iter().any(fits) { Reason::Outrun } else { Reason::NotTogether { offers: offers.len() } }

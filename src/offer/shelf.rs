@@ -51,8 +51,8 @@ impl Shelf {
             let row = first + skipped;
             at = at.max(row * ROW);
             let end = self.end(row);
-            if self.most[row].hold(wants) {
-                if let Some(found) = self.free[at..end].iter().position(|free| free.hold(wants)) {
+            if self.most[row].contains(wants) {
+                if let Some(found) = self.free[at..end].iter().position(|free| free.contains(wants)) {
                     return Some(at + found);
                 }
                 self.reckon(row);
@@ -76,7 +76,7 @@ impl Shelf {
         let mut most = Resources::default();
         let mut mem = [0; LEVELS];
         for (free, &level) in self.free[places.clone()].iter().zip(&self.level[places]) {
-            most = most.larger(free);
+            most = most.elementwise_max(free);
             mem[level] = free.mem.max(mem[level]);
         }
         self.most[row] = most;
@@ -120,7 +120,7 @@ mod tests {
         ) {
             let mut shelf = Shelf::new(free.clone(), wants.iter().map(|(wants, _)| wants.milli_cpus));
             for (wants, from) in &wants {
-                let held = |(at, free): (usize, &Resources)| at >= *from && free.hold(wants);
+                let held = |(at, free): (usize, &Resources)| at >= *from && free.contains(wants);
                 let first = free.iter().enumerate().position(held);
                 prop_assert_eq!(shelf.first(*from, wants), first);
                 if let Some(at) = first {

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::Agent;
-use crate::task::{Demand, RunId, TaskId, Wishes};
+use crate::task::{Requirements, ResourceRequest, RunId, TaskId};
 
 /// A task that is compared with others.
 #[derive(Debug, Clone, PartialEq)]
@@ -25,7 +25,7 @@ pub struct Spread {
     group_of: HashMap<TaskId, Group>,
 }
 
-type Group = (RunId, Arc<Wishes>);
+type Group = (RunId, Arc<Requirements>);
 
 impl Spread {
     /// An agent is as this offer of it says.
@@ -40,7 +40,7 @@ impl Spread {
     }
 
     /// A task is out on an agent; one that no constraint compares is not remembered.
-    pub fn place(&mut self, task: TaskId, demand: &Demand, agent: &str) {
+    pub fn place(&mut self, task: TaskId, demand: &ResourceRequest, agent: &str) {
         let Some(group) = group(demand) else { return };
         self.groups.entry(group.clone()).or_default().insert(task, agent.to_owned());
         self.group_of.insert(task, group);
@@ -58,15 +58,15 @@ impl Spread {
     }
 
     /// The peers of tasks with this demand.
-    pub fn peers(&self, demand: &Demand) -> Vec<Peer> {
+    pub fn peers(&self, demand: &ResourceRequest) -> Vec<Peer> {
         let peer = |agent: &String| self.agents.get(agent).cloned().map_or(Peer::Unknown, Peer::Known);
         let tasks = group(demand).and_then(|group| self.groups.get(&group));
         tasks.into_iter().flat_map(HashMap::values).map(peer).collect()
     }
 }
 
-fn group(demand: &Demand) -> Option<Group> {
-    Some((demand.peers?, demand.wishes.clone()?))
+fn group(demand: &ResourceRequest) -> Option<Group> {
+    Some((demand.constraint_group?, demand.requirements.clone()?))
 }
 
 #[cfg(test)]
@@ -78,10 +78,14 @@ mod tests {
     #[test]
     fn peers_are_of_one_run_and_one_wish() {
         let (run, other) = (RunId(Uuid::from_u128(1)), RunId(Uuid::from_u128(2)));
-        let demand = |run| Demand { wishes: Some(Arc::default()), peers: Some(run), ..Demand::default() };
+        let demand = |run| ResourceRequest {
+            requirements: Some(Arc::default()),
+            constraint_group: Some(run),
+            ..ResourceRequest::default()
+        };
         let mut spread = Spread::default();
         spread.place(run.task(1), &demand(run), "a");
-        spread.place(run.task(2), &Demand::default(), "a");
+        spread.place(run.task(2), &ResourceRequest::default(), "a");
         spread.place(other.task(1), &demand(other), "a");
         assert_eq!(spread.peers(&demand(run)), [Peer::Unknown]);
         let agent = Arc::new(Agent { id: "a".to_owned(), ..Agent::default() });
@@ -90,6 +94,6 @@ mod tests {
         spread.leave(run.task(1));
         spread.leave(run.task(2));
         assert_eq!(spread.peers(&demand(run)), []);
-        assert_eq!(spread.peers(&Demand::default()), []);
+        assert_eq!(spread.peers(&ResourceRequest::default()), []);
     }
 }

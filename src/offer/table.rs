@@ -10,7 +10,7 @@ use super::ports::{self, Ranges};
 use super::shelf::Shelf;
 use super::terms::{Tallies, Terms};
 use super::{Offer, Spread};
-use crate::task::{Demand, Port, Resources, RunId, TaskId, Wishes};
+use crate::task::{Port, Requirements, ResourceRequest, Resources, RunId, TaskId};
 
 /// The offers of a round.
 pub(super) struct Table<'a> {
@@ -23,7 +23,7 @@ pub(super) struct Table<'a> {
     now: Timestamp,
     spread: &'a Spread,
     walks: Vec<Walk<'a>>,
-    place_of_walk: HashMap<&'a Arc<Demand>, usize>,
+    place_of_walk: HashMap<&'a Arc<ResourceRequest>, usize>,
     /// Where the tasks are that constraints compare; by who is compared with whom.
     peers: Vec<Tallies>,
     place_of_peers: HashMap<Peers<'a>, usize>,
@@ -32,11 +32,11 @@ pub(super) struct Table<'a> {
 }
 
 /// Those who are compared: tasks of one run, where it is compared at all, with the same wishes.
-type Peers<'a> = (Option<RunId>, Option<&'a Arc<Wishes>>);
+type Peers<'a> = (Option<RunId>, Option<&'a Arc<Requirements>>);
 
 /// A demand on its way along the offers.
 struct Walk<'a> {
-    wants: &'a Demand,
+    wants: &'a ResourceRequest,
     /// Of what it wants, near at hand.
     amounts: Resources,
     /// The first offer that may suit it still; `None` when none does.
@@ -75,18 +75,18 @@ impl<'a> Table<'a> {
     }
 
     /// The walk of a demand, which all its tasks make together.
-    pub(super) fn walk(&mut self, wants: &'a Arc<Demand>) -> usize {
+    pub(super) fn walk(&mut self, wants: &'a Arc<ResourceRequest>) -> usize {
         if let Some(&walk) = self.place_of_walk.get(wants) {
             return walk;
         }
-        let constraints = wants.wishes.as_ref().map(|wishes| wishes.constraints.as_slice());
+        let constraints = wants.requirements.as_ref().map(|wishes| wishes.constraints.as_slice());
         let is_picky = constraints.is_some() || self.windows;
         let terms = is_picky.then(|| {
-            let with_room = self.offers.iter().filter(|offer| offer.free.hold(&wants.amounts));
+            let with_room = self.offers.iter().filter(|offer| offer.free.contains(&wants.resources));
             let agents = with_room.map(|offer| &offer.agent);
             (Terms::new(constraints.unwrap_or_default(), &agents), self.peers_of(wants))
         });
-        self.walks.push(Walk { wants, amounts: wants.amounts, offer: Some(0), terms });
+        self.walks.push(Walk { wants, amounts: wants.resources, offer: Some(0), terms });
         self.place_of_walk.insert(wants, self.walks.len() - 1);
         self.walks.len() - 1
     }
@@ -101,12 +101,12 @@ impl<'a> Table<'a> {
             return walk.offer.filter(|&at| self.free.take(at, amounts)).map(|at| (at, Vec::new()));
         };
         let peers = &mut self.peers[*peers];
-        let wanted = walk.wants.wishes.as_ref().map_or(&[][..], |wishes| &wishes.ports);
+        let wanted = walk.wants.requirements.as_ref().map_or(&[][..], |wishes| &wishes.ports);
         let mut at = if terms.may_relent() { 0 } else { from };
         loop {
             at = self.free.first(at, amounts)?;
             let Offer { agent, away, ports, .. } = &self.offers[at];
-            let is_away = away.is_some_and(|away| away.begins_before(walk.wants.lasts, self.now));
+            let is_away = away.is_some_and(|away| away.begins_before(walk.wants.max_runtime, self.now));
             if !is_away
                 && terms.refuse(agent, peers).is_none()
                 && let Some(taken) = take_ports(&mut self.ports[at], ports, wanted, task)
@@ -120,12 +120,12 @@ impl<'a> Table<'a> {
         }
     }
 
-    /// Which of `peers` are a demand's own.
-    fn peers_of(&mut self, wants: &'a Demand) -> usize {
-        match self.place_of_peers.entry((wants.peers, wants.wishes.as_ref())) {
+    /// Which of `constraint_group` are a demand's own.
+    fn peers_of(&mut self, wants: &'a ResourceRequest) -> usize {
+        match self.place_of_peers.entry((wants.constraint_group, wants.requirements.as_ref())) {
             Entry::Occupied(known) => *known.get(),
             Entry::Vacant(place) => {
-                let constraints = wants.wishes.as_ref().map_or(&[][..], |wishes| &wishes.constraints);
+                let constraints = wants.requirements.as_ref().map_or(&[][..], |wishes| &wishes.constraints);
                 self.peers.push(Tallies::new(constraints, &self.spread.peers(wants)));
                 *place.insert(self.peers.len() - 1)
             }

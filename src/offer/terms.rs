@@ -121,7 +121,7 @@ impl Tallies {
 
 impl Tally {
     fn add(&mut self, constraint: &Constraint, peer: &Peer) {
-        if !constraint.operator.compares() {
+        if !constraint.operator.is_relational() {
             return;
         }
         match peer {

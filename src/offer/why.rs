@@ -7,7 +7,7 @@ use jiff::Timestamp;
 
 use super::reason::Reason;
 use super::recent::Recent;
-use crate::task::{Demand, State};
+use crate::task::{ResourceRequest, State};
 
 /// Offers that count for a reason are at most so old.
 pub const WINDOW: Duration = Duration::from_secs(60);
@@ -77,7 +77,7 @@ pub enum Why<'a> {
 
 impl<'a> Why<'a> {
     /// Why what asks for `wants` has no offer.
-    pub fn queued(wants: &Demand, offered: &Offered<'a>) -> Self {
+    pub fn queued(wants: &ResourceRequest, offered: &Offered<'a>) -> Self {
         if let Some((trouble, since)) = offered.trouble {
             Self::OutOfReach(trouble, since)
         } else if offered.recent.is_empty() {
@@ -142,15 +142,18 @@ mod tests {
         Since { at: now - Duration::from_secs(seconds), ago: Duration::from_secs(seconds) }
     }
 
-    fn amount(milli_cpus: u64, mem: u64) -> Demand {
-        Demand { amounts: Resources { milli_cpus, mem, ..Resources::default() }, ..Demand::default() }
+    fn amount(milli_cpus: u64, mem: u64) -> ResourceRequest {
+        ResourceRequest {
+            resources: Resources { milli_cpus, mem, ..Resources::default() },
+            ..ResourceRequest::default()
+        }
     }
 
     fn offer(milli_cpus: u64, mem: u64) -> Offer {
         Offer {
             ids: Vec::new(),
             agent: Arc::default(),
-            free: amount(milli_cpus, mem).amounts,
+            free: amount(milli_cpus, mem).resources,
             ports: Vec::new(),
             away: None,
         }

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use crate::babel::Language;
 use crate::org::{Block, Origin, Param, Position, nearest};
-use crate::task::{Ensure, Policy, Resources, Tries, Wishes};
+use crate::task::{Ensure, Policy, Requirements, Resources, RetryLimit};
 
 use super::image;
 use super::keys::{self, Borges, Key};
@@ -18,7 +18,7 @@ pub(super) struct Asked {
     pub(super) resources: Resources,
     /// `:mem` was written.
     pub(super) mem_is_limit: bool,
-    pub(super) wishes: Wishes,
+    pub(super) wishes: Requirements,
     /// How many tasks the block is to be, from 1.
     pub(super) instances: u32,
     pub(super) policy: Policy,
@@ -62,7 +62,7 @@ pub(super) fn read(
     let mut asked = Asked {
         resources: Resources { milli_cpus: 1000, mem: language.mem, ..Resources::default() },
         mem_is_limit: false,
-        wishes: Wishes::default(),
+        wishes: Requirements::default(),
         instances: 1,
         policy: Policy::default(),
         environment: Vec::new(),
@@ -92,9 +92,9 @@ pub(super) fn read(
         }
     }
     asked.policy.retry = reader.tries.unwrap_or(match asked.policy.ensure {
-        Ensure::Finishes => Tries::default(),
+        Ensure::Finishes => RetryLimit::default(),
         // A service is launched again however often it ends.
-        Ensure::KeepsRunning => Tries::Unlimited,
+        Ensure::KeepsRunning => RetryLimit::Unlimited,
     });
     let (dockerize, named) = (reader.dockerize, reader.image.take());
     asked.image = image::choose(block, dockerize, named, language.image.as_deref(), |param, problem| {
@@ -111,7 +111,7 @@ pub(super) fn read(
 struct Reader<'a> {
     told: &'a mut Told,
     problems: &'a mut Vec<Problem>,
-    tries: Option<Tries>,
+    tries: Option<RetryLimit>,
     dockerize: Option<bool>,
     image: Option<String>,
 }
@@ -190,7 +190,7 @@ impl Reader<'_> {
     }
 
     /// Only a container's ports can be others than the machine's.
-    fn unmapped(&mut self, block: &Block, wishes: &Wishes) {
+    fn unmapped(&mut self, block: &Block, wishes: &Requirements) {
         let param = block.params.iter().rfind(|param| param.key == ":expose");
         if let (Some(port), Some(param)) = (wishes::mapped(&wishes.ports), param) {
             let text = format!("`:expose {port}` maps a port of a container, and the block runs in none");

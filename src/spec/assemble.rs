@@ -61,7 +61,7 @@ pub(super) fn assemble(parts: Parts) -> Plan {
         match fate {
             Fate::NotAsked => {}
             Fate::Skipped(reason) => plan.skipped.push(Skip { block: name, file, line, reason }),
-            Fate::Runs { language, asked, held, body, mut inputs } => {
+            Fate::Runs { language, asked, held: requires_approval, body, mut inputs } => {
                 let first = numbers[place];
                 plan.included.extend((first..first + counts[place]).filter_map(|n| Some((n, file.clone()?))));
                 let each = inputs.as_mut().and_then(|inputs| inputs.each.take());
@@ -98,9 +98,9 @@ pub(super) fn assemble(parts: Parts) -> Plan {
                     },
                     resources: asked.resources,
                     policy: common.policy(asked.policy),
-                    held,
-                    mem_is_limit: asked.mem_is_limit,
-                    wishes: common.wishes(asked.wishes),
+                    requires_approval,
+                    enforce_memory: asked.mem_is_limit,
+                    requirements: common.wishes(asked.wishes),
                 };
                 if each.is_none() && instances == 1 {
                     shared.recipes.tasks.push(recipe);

@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use crate::babel::{Language, Languages, Value};
 use crate::org::{Block, Position, nearest};
-use crate::task::Requirement;
+use crate::task::DependencyKind;
 
 use super::arguments::{self, Asked, Told};
 use super::graph::Wait;
@@ -200,7 +200,7 @@ pub(super) fn choose(
     while let Some(place) = open.pop() {
         if !std::mem::replace(&mut chosen[place], true) {
             let needed =
-                waits.iter().filter(|wait| wait.to == place && wait.requirement == Requirement::Success);
+                waits.iter().filter(|wait| wait.to == place && wait.requirement == DependencyKind::Succeeded);
             open.extend(needed.map(|wait| wait.from));
         }
     }
@@ -214,7 +214,7 @@ pub(super) fn choose(
 /// A block that requires one that does not run cannot run either.
 pub(super) fn skip_the_deprived(candidates: &mut [Candidate], names: &Names, waits: &[Wait]) {
     let mut needed_by = vec![Vec::new(); candidates.len()];
-    for wait in waits.iter().filter(|wait| wait.requirement == Requirement::Success) {
+    for wait in waits.iter().filter(|wait| wait.requirement == DependencyKind::Succeeded) {
         needed_by[wait.from].push(wait.to);
     }
     let mut open: Vec<usize> =

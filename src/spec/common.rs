@@ -6,13 +6,13 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::candidate::Fate;
-use crate::task::{Policy, Wishes};
+use crate::task::{Policy, Requirements};
 
 /// Policies, environments and names that tasks share.
 #[derive(Default)]
 pub(super) struct Common {
     policies: Vec<Arc<Policy>>,
-    wishes: BTreeSet<Arc<Wishes>>,
+    wishes: BTreeSet<Arc<Requirements>>,
     environments: BTreeSet<Arc<[(String, String)]>>,
     texts: BTreeSet<Arc<str>>,
 }
@@ -31,8 +31,8 @@ impl Common {
     }
 
     /// Nothing for who wishes nothing.
-    pub(super) fn wishes(&mut self, wishes: Wishes) -> Option<Arc<Wishes>> {
-        if wishes == Wishes::default() {
+    pub(super) fn wishes(&mut self, wishes: Requirements) -> Option<Arc<Requirements>> {
+        if wishes == Requirements::default() {
             return None;
         }
         let kept = self.wishes.get(&wishes).cloned();

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use crate::org::Position;
-use crate::task::Requirement;
+use crate::task::DependencyKind;
 
 use super::candidate::{Candidate, Fate, Given, Inputs};
 use super::names::Names;
@@ -16,7 +16,7 @@ pub(super) struct Wait {
     pub(super) from: usize,
     /// The one that waits.
     pub(super) to: usize,
-    pub(super) requirement: Requirement,
+    pub(super) requirement: DependencyKind,
     /// Where the document says so.
     pub(super) at: Position,
 }
@@ -30,7 +30,7 @@ pub(super) fn waits(place: usize, candidate: &Candidate, inputs: &Inputs, all: &
     let stdin = inputs.stdin.iter().map(|given| (given, at(":stdin")));
     let mut waits = Vec::new();
     for (given, at) in variables.chain(stdin).chain(gaps) {
-        let wait = |from: usize| Wait { from, to: place, requirement: Requirement::Success, at };
+        let wait = |from: usize| Wait { from, to: place, requirement: DependencyKind::Succeeded, at };
         match given {
             Given::Candidate { place: from, .. } => {
                 waits.push(wait(*from));
@@ -114,7 +114,7 @@ mod tests {
         let wait = |(line, &(from, to)): (u32, &(usize, usize))| Wait {
             from,
             to,
-            requirement: Requirement::End,
+            requirement: DependencyKind::Completed,
             at: Position { line, column: 1 },
         };
         (1..).zip(pairs).map(wait).collect()

@@ -8,7 +8,7 @@ use sha2::{Digest, Sha256};
 
 use crate::babel::{self, Ended, Finished, Value};
 use crate::org::{self, Document, Element, Slots, Target};
-use crate::task::{Command, Ensure, File, TaskSpec};
+use crate::task::{Command, Ensure, InputFile, TaskSpec};
 
 use super::recipe::{Files, Recipes, Values};
 
@@ -52,7 +52,7 @@ impl Key {
         hash.text(directory.as_deref());
         hash.text(image.as_deref());
         hash.bytes(body);
-        hash.list(files.iter(), |hash, File { path, mode, bytes }| {
+        hash.list(files.iter(), |hash, InputFile { path, mode, bytes }| {
             hash.text(Some(path));
             hash.bytes(&mode.to_le_bytes());
             hash.bytes(bytes);
@@ -187,7 +187,7 @@ impl Recipes {
 
 /// A service yields nothing; what waits for approval is meant to be seen by a person each time.
 fn can_be_kept(spec: &TaskSpec) -> bool {
-    spec.policy.ensure == Ensure::Finishes && !spec.held
+    spec.policy.ensure == Ensure::Finishes && !spec.requires_approval
 }
 
 /// What an element below `#+RESULTS:` comes to.

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::org::{Block, Place, Places, Position, nearest};
-use crate::task::Requirement;
+use crate::task::DependencyKind;
 
 use super::arguments::{Order, Reference};
 use super::graph::Wait;
@@ -148,10 +148,14 @@ impl<'a> Names<'a> {
             match self.find(name) {
                 Ok(other) => waits.push(match order {
                     Order::Requires => {
-                        Wait { from: other, to: place, requirement: Requirement::Success, at: *at }
+                        Wait { from: other, to: place, requirement: DependencyKind::Succeeded, at: *at }
                     }
-                    Order::After => Wait { from: other, to: place, requirement: Requirement::End, at: *at },
-                    Order::Before => Wait { from: place, to: other, requirement: Requirement::End, at: *at },
+                    Order::After => {
+                        Wait { from: other, to: place, requirement: DependencyKind::Completed, at: *at }
+                    }
+                    Order::Before => {
+                        Wait { from: place, to: other, requirement: DependencyKind::Completed, at: *at }
+                    }
                 }),
                 Err((text, help)) => problems.push(Problem::error(*at, text, help)),
             }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::babel::{self, Languages};
 use crate::org::{self, Bodies, Document, Keyword, Places, Position};
-use crate::task::{Edge, Requirement, TaskSpec};
+use crate::task::{DependencyKind, Edge, TaskSpec};
 
 use super::assemble::{Parts, assemble, placed};
 use super::candidate::{Fate, choose, runs, skip_the_deprived};
@@ -171,7 +171,7 @@ pub fn plan(source: &[u8], document: &Document, request: &Request) -> Result<Pla
         let in_order = running.windows(2).map(|pair| Wait {
             from: pair[0],
             to: pair[1],
-            requirement: Requirement::Success,
+            requirement: DependencyKind::Succeeded,
             at,
         });
         waits.extend(in_order);

@@ -1,6 +1,6 @@
 //! How far a run is: which waiting tasks are set free, or can never run, as others end.
 
-use crate::task::{Edge, Ensure, Input, Requirement, State, place};
+use crate::task::{DependencyKind, Edge, Ensure, Input, State, index_of};
 
 /// The open waits of one run.
 #[derive(Debug, Clone, Default)]
@@ -28,12 +28,12 @@ impl Progress {
 
     /// Whether the task waits for no other.
     pub fn is_free(&self, number: u32) -> bool {
-        place(number).and_then(|place| self.open.get(place)).is_none_or(|&open| open == 0)
+        index_of(number).and_then(|place| self.open.get(place)).is_none_or(|&open| open == 0)
     }
 
     /// A task is in a new state: what happens to those that wait for it.
     ///
-    /// Each is told once: [`Input::Released`] when its last wait is over, [`Input::Deprived`] when what it
+    /// Each is told once: [`Input::DependenciesMet`] when its last wait is over, [`Input::DependencyFailed`] when what it
     /// needs did not come.
     pub fn changed(&mut self, number: u32, state: State, ensure: Ensure) -> Vec<(u32, Input)> {
         let Some(reached) = reached(state, ensure) else { return Vec::new() };
@@ -49,18 +49,18 @@ impl Progress {
             }
             match (reached, requirement) {
                 (Reached::Success, _)
-                | (Reached::Failure, Requirement::End)
-                | (Reached::Service, Requirement::Success) => {
+                | (Reached::Failure, DependencyKind::Completed)
+                | (Reached::Service, DependencyKind::Succeeded) => {
                     self.edges[at].1 = true;
                     if let Some(open) = self.open_of(to) {
                         *open -= 1;
                         if *open == 0 {
-                            told.push((to, Input::Released));
+                            told.push((to, Input::DependenciesMet));
                         }
                     }
                 }
-                (Reached::Failure, Requirement::Success) => told.push((to, Input::Deprived)),
-                (Reached::Service, Requirement::End) => {}
+                (Reached::Failure, DependencyKind::Succeeded) => told.push((to, Input::DependencyFailed)),
+                (Reached::Service, DependencyKind::Completed) => {}
             }
         }
         told
@@ -72,7 +72,7 @@ impl Progress {
     }
 
     fn open_of(&mut self, number: u32) -> Option<&mut u32> {
-        self.open.get_mut(place(number)?)
+        self.open.get_mut(index_of(number)?)
     }
 }
 
@@ -108,32 +108,34 @@ fn reached(state: State, ensure: Ensure) -> Option<Reached> {
 mod tests {
     use super::*;
 
-    fn edge(from: u32, to: u32, requirement: Requirement) -> Edge {
+    fn edge(from: u32, to: u32, requirement: DependencyKind) -> Edge {
         Edge { from, to, requirement }
     }
 
     #[test]
     fn waits_end_once_and_for_all() {
-        use Requirement::{End, Success};
-        let mut run =
-            Progress::new(4, &[edge(1, 3, Success), edge(2, 3, End), edge(1, 4, End), edge(2, 4, Success)]);
+        use DependencyKind::{Completed, Succeeded};
+        let mut run = Progress::new(
+            4,
+            &[edge(1, 3, Succeeded), edge(2, 3, Completed), edge(1, 4, Completed), edge(2, 4, Succeeded)],
+        );
         assert!(run.is_free(1) && run.is_free(2) && !run.is_free(3));
         assert_eq!(run.changed(1, State::Running, Ensure::Finishes), []);
         assert_eq!(run.changed(1, State::Finished, Ensure::Finishes), []);
         assert_eq!(run.waits_for(3).collect::<Vec<_>>(), [2]);
         assert_eq!(
             run.changed(2, State::Failed, Ensure::Finishes),
-            [(3, Input::Released), (4, Input::Deprived)]
+            [(3, Input::DependenciesMet), (4, Input::DependencyFailed)]
         );
         assert!(run.is_free(3));
     }
 
     #[test]
     fn who_needs_a_service_starts_when_it_runs_and_not_again() {
-        use Requirement::{End, Success};
-        let mut run = Progress::new(3, &[edge(1, 2, Success), edge(1, 3, End)]);
-        assert_eq!(run.changed(1, State::Running, Ensure::KeepsRunning), [(2, Input::Released)]);
+        use DependencyKind::{Completed, Succeeded};
+        let mut run = Progress::new(3, &[edge(1, 2, Succeeded), edge(1, 3, Completed)]);
+        assert_eq!(run.changed(1, State::Running, Ensure::KeepsRunning), [(2, Input::DependenciesMet)]);
         assert_eq!(run.changed(1, State::Running, Ensure::KeepsRunning), []);
-        assert_eq!(run.changed(1, State::Killed, Ensure::KeepsRunning), [(3, Input::Released)]);
+        assert_eq!(run.changed(1, State::Killed, Ensure::KeepsRunning), [(3, Input::DependenciesMet)]);
     }
 }

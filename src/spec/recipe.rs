@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::babel::{self, Arguments, Composed, Ended, Finished, Language, Source, Value};
 use crate::org;
-use crate::task::{Command, File, TaskSpec, place};
+use crate::task::{Command, InputFile, TaskSpec, index_of};
 
 use super::gathered::{Part, Several, gathered};
 
@@ -173,7 +173,7 @@ impl Recipes {
             ..spec.command.clone()
         };
         command.files = self.files.iter().map(Placed::file).collect();
-        command.files.extend(files.into_iter().map(|file| File {
+        command.files.extend(files.into_iter().map(|file| InputFile {
             path: file.path,
             mode: file.mode,
             bytes: file.bytes.into(),
@@ -248,7 +248,7 @@ impl Recipes {
     }
 
     pub(super) fn recipe(&self, number: u32) -> Option<&Recipe> {
-        self.tasks.get(place(number)?)
+        self.tasks.get(index_of(number)?)
     }
 
     fn language(&self, recipe: &Recipe) -> Option<&Language> {
@@ -339,8 +339,8 @@ impl Recipe {
 }
 
 impl Placed {
-    fn file(&self) -> File {
-        File { path: self.path.clone(), mode: self.mode, bytes: self.bytes.clone() }
+    fn file(&self) -> InputFile {
+        InputFile { path: self.path.clone(), mode: self.mode, bytes: self.bytes.clone() }
     }
 }
 
@@ -364,5 +364,5 @@ fn make_directory(command: &mut Command, base: Option<&str>) {
     command.arguments = words.into();
     let script = "mkdir -p \"$1\" && cd \"$1\" && shift && exec \"$@\"\n";
     let path = MAKE_DIRECTORY.to_owned();
-    command.files.push(File { path, mode: 0o755, bytes: Bytes::from_static(script.as_bytes()) });
+    command.files.push(InputFile { path, mode: 0o755, bytes: Bytes::from_static(script.as_bytes()) });
 }

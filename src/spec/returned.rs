@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use crate::babel::{self, Arguments, Insertion, Outcome, Value};
 use crate::org::{self, Document, Hash, Target};
-use crate::task::{TaskSpec, place};
+use crate::task::{TaskSpec, index_of};
 
 use super::note::Note;
 use super::recipe::{Files, Recipes, Return, Values};
@@ -141,7 +141,7 @@ fn result<'a>(returns: &Return, yielded: &Yield<'a>) -> Option<Result<'a>> {
         (None, _, Some(_)) => Cow::Owned(Value::Nothing),
         (None, _, None) => return None,
     };
-    let spec = tasks.get(place(returns.task)?)?;
+    let spec = tasks.get(index_of(returns.task)?)?;
     // Emacs has no hash for what several tasks have yielded.
     let hash = recipes
         .several(returns.task)
@@ -171,7 +171,7 @@ fn note(returns: &Return, yielded: &Yield) -> Option<Note> {
 
 /// Whose result it is, for a person.
 fn told(returns: &Return, yielded: &Yield) -> String {
-    match place(returns.task).and_then(|place| yielded.tasks.get(place)) {
+    match index_of(returns.task).and_then(|place| yielded.tasks.get(place)) {
         Some(spec) => format!("{}: line {}", spec.block, spec.line),
         None => "a block".to_owned(),
     }

@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 
 use crate::org::{Block, Position};
-use crate::task::Requirement;
+use crate::task::DependencyKind;
 
 use super::candidate::{Candidate, Fate, Given};
 use super::graph::Wait;
@@ -32,7 +32,7 @@ pub(super) fn waits(candidates: &[Candidate], order: &[usize], directory: &str) 
         let own = headers(candidate, directory);
         let mut wait = |from: usize| {
             if from != place {
-                waits.push(Wait { from, to: place, requirement: Requirement::End, at });
+                waits.push(Wait { from, to: place, requirement: DependencyKind::Completed, at });
             }
         };
         for word in words(body) {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use jiff::SignedDuration;
 
-use crate::task::{Backoff, Ensure, OnPartition, Tries, amount};
+use crate::task::{Backoff, Ensure, OnPartition, RetryLimit, amount};
 
 /// What to write instead.
 pub(super) type Help = String;
@@ -29,9 +29,9 @@ pub(super) fn whole(text: &str) -> Result<u64, Help> {
 }
 
 /// `:retry`.
-pub(super) fn tries(text: &str) -> Result<Tries, Help> {
+pub(super) fn tries(text: &str) -> Result<RetryLimit, Help> {
     text.parse()
-        .map(Tries::Times)
+        .map(RetryLimit::Limited)
         .map_err(|_| "Write how many tries follow the first, such as `3`.".to_owned())
 }
 
@@ -61,7 +61,7 @@ pub(super) fn duration(text: &str) -> Result<Duration, Help> {
 pub(super) fn backoff(text: &str) -> Result<Backoff, Help> {
     let help = "Write the first pause, then, if you like, the factor and the longest: `5s` or `5s 2 10m`.";
     let mut words = text.split_whitespace();
-    let first = duration(words.next().ok_or(help)?).map_err(|_| help)?;
+    let initial = duration(words.next().ok_or(help)?).map_err(|_| help)?;
     let default = Backoff::default();
     let factor = match words.next() {
         Some(word) => amount::decimal(word)
@@ -69,16 +69,16 @@ pub(super) fn backoff(text: &str) -> Result<Backoff, Help> {
             .ok_or(help)?,
         None => 1150,
     };
-    let longest = match words.next() {
+    let max = match words.next() {
         Some(word) => duration(word).map_err(|_| help)?,
-        None => default.longest.max(first),
+        None => default.max.max(initial),
     };
-    if words.next().is_some() || longest < first {
+    if words.next().is_some() || max < initial {
         return Err(help.to_owned());
     }
     #[expect(clippy::cast_precision_loss, reason = "at most a million")]
     let factor = factor as f64 / 1000.0;
-    Ok(Backoff { first, factor, longest })
+    Ok(Backoff { initial, factor, max })
 }
 
 /// The most tasks that `:instances` makes of a block.
@@ -179,12 +179,12 @@ mod tests {
 
     #[test]
     fn backoffs() {
-        assert_eq!(backoff("5s").unwrap().first, Duration::from_secs(5));
+        assert_eq!(backoff("5s").unwrap().initial, Duration::from_secs(5));
         assert_eq!(
             backoff("100ms 2 1s"),
-            Ok(Backoff { first: Duration::from_millis(100), factor: 2.0, longest: Duration::from_secs(1) })
+            Ok(Backoff { initial: Duration::from_millis(100), factor: 2.0, max: Duration::from_secs(1) })
         );
-        assert_eq!(backoff("10m").unwrap().longest, Duration::from_secs(600));
+        assert_eq!(backoff("10m").unwrap().max, Duration::from_secs(600));
         for wrong in ["", "soon", "5s 0.5", "5s 2 1s", "5s 2 10m more"] {
             assert!(backoff(wrong).is_err(), "{wrong}");
         }
@@ -214,7 +214,7 @@ mod tests {
     fn codes_and_tries() {
         assert_eq!(exit_codes("75, 111"), Ok(vec![75, 111]));
         assert!(["", "0", "256", "x"].map(exit_codes).iter().all(Result::is_err));
-        assert_eq!(tries("3"), Ok(Tries::Times(3)));
+        assert_eq!(tries("3"), Ok(RetryLimit::Limited(3)));
         assert!(["", "-1", "many", "1.5"].map(tries).iter().all(Result::is_err));
     }
 }

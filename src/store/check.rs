@@ -5,7 +5,7 @@ use std::path::Path;
 
 use super::durable::DurableStore;
 use super::{Contents, Store, StoreError};
-use crate::task::{RunId, TaskId, place};
+use crate::task::{RunId, TaskId, index_of};
 
 /// What a store holds, and what is wrong with it.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -60,7 +60,7 @@ pub fn check(path: &Path) -> Result<Checked, StoreError> {
 fn of(contents: &Contents) -> Checked {
     let runs: BTreeMap<RunId, usize> = contents.runs.iter().map(|run| (run.id, run.tasks.len())).collect();
     let is_known = |task: TaskId| {
-        runs.get(&task.run).is_some_and(|&tasks| place(task.number).is_some_and(|place| place < tasks))
+        runs.get(&task.run).is_some_and(|&tasks| index_of(task.number).is_some_and(|place| place < tasks))
     };
     let mut faults = Vec::new();
     for task in contents.tasks.iter().map(|task| task.id).filter(|&task| !is_known(task)) {

@@ -10,7 +10,9 @@ use serde::Deserialize;
 
 use super::third;
 use crate::spec::RecipesOfOne;
-use crate::task::{Backoff, Command, Edge, Ensure, OnPartition, Policy, Resources, RunId, TaskSpec, Tries};
+use crate::task::{
+    Backoff, Command, Edge, Ensure, OnPartition, Policy, Resources, RetryLimit, RunId, TaskSpec,
+};
 
 #[derive(Deserialize)]
 pub(super) struct Run {
@@ -38,7 +40,7 @@ struct Task {
 #[derive(Deserialize)]
 struct Terms {
     ensure: Ensure,
-    retry: Tries,
+    retry: RetryLimit,
     retry_on: Vec<i32>,
     backoff: Backoff,
     timeout: Option<Duration>,
@@ -55,7 +57,7 @@ impl From<Run> for third::Run {
 
 impl From<Task> for TaskSpec {
     fn from(task: Task) -> Self {
-        let Task { number, block, line, index, command, resources, policy, held } = task;
+        let Task { number, block, line, index, command, resources, policy, held: requires_approval } = task;
         let Terms { ensure, retry, retry_on, backoff, timeout, on_partition } = policy;
         let policy = Policy { ensure, retry, retry_on, backoff, timeout, on_partition, priority: 0 }.into();
         Self {
@@ -66,9 +68,9 @@ impl From<Task> for TaskSpec {
             command,
             resources,
             policy,
-            held,
-            mem_is_limit: false,
-            wishes: None,
+            requires_approval,
+            enforce_memory: false,
+            requirements: None,
         }
     }
 }

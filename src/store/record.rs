@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use super::entry::Entry;
 use super::{StoreError, first, fourth, second, third};
 use crate::spec::{Caching, Recipes};
-use crate::task::{Edge, History, LaunchId, Pause, RunId, RunState, State, TaskId, TaskSpec};
+use crate::task::{BackoffTimer, Edge, History, LaunchId, RunId, RunState, State, TaskId, TaskSpec};
 
 /// A run, as it was accepted.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -52,7 +52,7 @@ pub struct TaskRecord {
     /// What the cluster said of it last, in words.
     pub message: Option<String>,
     /// The pause before its next launch, of one that is delayed.
-    pub pause: Option<Pause>,
+    pub pause: Option<BackoffTimer>,
 }
 
 /// A launch that may have been accepted.
@@ -280,7 +280,7 @@ mod tests {
 
     fn record() -> TaskRecord {
         let history =
-            History { attempt: 2, failures: 1, setbacks: 1, exit_code: Some(143), ..History::default() };
+            History { attempt: 2, failures: 1, early_exits: 1, exit_code: Some(143), ..History::default() };
         TaskRecord {
             id: RunId(Uuid::from_u128(7)).task(3),
             state: State::Killed,
@@ -301,7 +301,7 @@ mod tests {
         };
         assert_eq!(TaskRecord::from_bytes(&bytes(1, &[])).unwrap(), record());
         assert_eq!(record().to_bytes().unwrap(), bytes(2, &[0]));
-        let pause = Pause::new(std::time::Duration::from_secs(3), Timestamp::UNIX_EPOCH);
+        let pause = BackoffTimer::new(std::time::Duration::from_secs(3), Timestamp::UNIX_EPOCH);
         let paused = TaskRecord { pause: Some(pause), ..record() };
         let told = [&[1, 20][..], b"1970-01-01T00:00:03Z", &[3, 0]].concat();
         assert_eq!(paused.to_bytes().unwrap(), bytes(2, &told));

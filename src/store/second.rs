@@ -36,7 +36,28 @@ pub(super) struct Task {
 
 impl From<Task> for TaskSpec {
     fn from(task: Task) -> Self {
-        let Task { number, block, line, index, command, resources, policy, held, mem_is_limit } = task;
-        Self { number, block, line, index, command, resources, policy, held, mem_is_limit, wishes: None }
+        let Task {
+            number,
+            block,
+            line,
+            index,
+            command,
+            resources,
+            policy,
+            held: requires_approval,
+            mem_is_limit: enforce_memory,
+        } = task;
+        Self {
+            number,
+            block,
+            line,
+            index,
+            command,
+            resources,
+            policy,
+            requires_approval,
+            enforce_memory,
+            requirements: None,
+        }
     }
 }

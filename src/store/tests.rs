@@ -255,9 +255,9 @@ fn a_store_of_the_second_version_is_read() {
     let blocks: Vec<_> = run.tasks.iter().map(|task| &*task.block).collect();
     let expected = ["well", "with-value", "badly", "left-out", "service", "fits-nowhere", "second-part"];
     assert_eq!(blocks, expected);
-    assert!(run.tasks.iter().all(|task| task.wishes.is_none()));
+    assert!(run.tasks.iter().all(|task| task.requirements.is_none()));
     let well = &run.tasks[0];
-    assert_eq!((well.resources.mem, well.mem_is_limit, well.policy.priority), (100, true, 2));
+    assert_eq!((well.resources.mem, well.enforce_memory, well.policy.priority), (100, true, 2));
     assert_eq!(run.tasks[6].command.environment[..], [("A".to_owned(), "1".to_owned())]);
     assert_eq!(run.recipes.needs(2), [1].into(), "its value is that of another");
     assert_eq!((run.edges.len(), contents.tasks.len()), (2, 6));

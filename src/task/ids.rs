@@ -35,7 +35,7 @@ pub struct LaunchId {
 /// The text is no id of this kind.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error("`{text}` is not {wanted}")]
-pub struct BadId {
+pub struct ParseIdError {
     text: String,
     wanted: &'static str,
 }
@@ -73,37 +73,37 @@ impl fmt::Display for LaunchId {
 }
 
 impl FromStr for RunId {
-    type Err = BadId;
-    fn from_str(text: &str) -> Result<Self, BadId> {
+    type Err = ParseIdError;
+    fn from_str(text: &str) -> Result<Self, ParseIdError> {
         // Only the spelling we print: other spellings of a uuid would name one run twice.
         Uuid::try_parse(text)
             .ok()
             .map(Self)
             .filter(|run| run.to_string() == text)
-            .ok_or_else(|| BadId { text: text.into(), wanted: "a run's id" })
+            .ok_or_else(|| ParseIdError { text: text.into(), wanted: "a run's id" })
     }
 }
 
 impl FromStr for TaskId {
-    type Err = BadId;
-    fn from_str(text: &str) -> Result<Self, BadId> {
+    type Err = ParseIdError;
+    fn from_str(text: &str) -> Result<Self, ParseIdError> {
         text.split_once('.')
             .and_then(|(run, number)| Some(run.parse::<RunId>().ok()?.task(counted(number)?)))
-            .ok_or_else(|| BadId { text: text.into(), wanted: "a task's id (RUN.N)" })
+            .ok_or_else(|| ParseIdError { text: text.into(), wanted: "a task's id (RUN.N)" })
     }
 }
 
 impl FromStr for LaunchId {
-    type Err = BadId;
-    fn from_str(text: &str) -> Result<Self, BadId> {
+    type Err = ParseIdError;
+    fn from_str(text: &str) -> Result<Self, ParseIdError> {
         text.rsplit_once('.')
             .and_then(|(task, attempt)| Some(task.parse::<TaskId>().ok()?.launch(counted(attempt)?)))
-            .ok_or_else(|| BadId { text: text.into(), wanted: "a launch's id (RUN.N.K)" })
+            .ok_or_else(|| ParseIdError { text: text.into(), wanted: "a launch's id (RUN.N.K)" })
     }
 }
 
 /// Where the task of this number, from 1, stands in a list of its run's tasks.
-pub fn place(number: u32) -> Option<usize> {
+pub fn index_of(number: u32) -> Option<usize> {
     usize::try_from(number).ok()?.checked_sub(1)
 }
 

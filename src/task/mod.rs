@@ -1,36 +1,36 @@
 //! What a task is, and how it changes.
 //!
 //! A *task* is one instance of a block in one run; a *launch* is one try of it. This room is pure: it
-//! knows no cluster, no document, no clock. Policy is [`step`], a total function; the shells carry out
+//! knows no cluster, no document, no clock. Policy is [`step()`], a total function; the shells carry out
 //! the effects it names.
 //!
 //! | file | |
 //! |---|---|
 //! | `amount` | cpus and memory as people write them |
-//! | `demand` | what a task asks of the agent it runs on: amounts, ports, constraints |
+//! | `resource_request` | what a task asks of the agent it runs on: amounts, ports, constraints |
 //! | `ids` | the names of runs, tasks and launches |
-//! | `seal` | signatures of launches' files |
+//! | `url_signer` | signatures of launches' files |
 //! | `spec` | what a task asks for |
 //! | `policy` | what is done when a launch ends |
 //! | `state` | where a task stands; what a cluster says of a launch |
-//! | `step` | state × input → state, effects |
-//! | `reminders` | what is said to a cluster until it is answered |
+//! | `state_machine` | state × input → state, effects |
+//! | `unanswered` | what is said to a cluster until it is answered |
 
 pub mod amount;
-mod demand;
 mod ids;
 mod policy;
-mod reminders;
-mod seal;
+mod resource_request;
 mod spec;
 mod state;
-mod step;
+mod state_machine;
+mod unanswered;
+mod url_signer;
 
-pub use demand::{Constraint, Demand, Field, Operator, Port, Wishes};
-pub use ids::{BadId, LaunchId, RunId, TaskId, place};
-pub use policy::{Backoff, Ensure, OnPartition, Pause, Policy, Tries};
-pub use reminders::{Reminders, Round, Rounds};
-pub use seal::Seal;
-pub use spec::{Command, Edge, File, Requirement, Resources, TaskSpec};
+pub use ids::{LaunchId, ParseIdError, RunId, TaskId, index_of};
+pub use policy::{Backoff, BackoffTimer, Ensure, OnPartition, Policy, RetryLimit};
+pub use resource_request::{Constraint, Field, Operator, Port, Requirements, ResourceRequest};
+pub use spec::{Command, DependencyKind, Edge, InputFile, Resources, TaskSpec};
 pub use state::{Condition, History, RunState, State};
-pub use step::{Effect, Input, Step, step};
+pub use state_machine::{Effect, Input, Step, step};
+pub use unanswered::{ReconcileSchedule, Reconciliation, Unanswered};
+pub use url_signer::UrlSigner;

@@ -11,7 +11,7 @@ pub struct Policy {
     /// `:ensure`.
     pub ensure: Ensure,
     /// `:retry`: tries after the first.
-    pub retry: Tries,
+    pub retry: RetryLimit,
     /// `:retry-on`: only these exit codes are tried again; empty means all.
     pub retry_on: Vec<i32>,
     /// `:backoff`.
@@ -36,16 +36,16 @@ pub enum Ensure {
 
 /// How many failures are followed by another launch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Tries {
+pub enum RetryLimit {
     /// So many.
-    Times(u32),
+    Limited(u32),
     /// All.
     Unlimited,
 }
 
-impl Default for Tries {
+impl Default for RetryLimit {
     fn default() -> Self {
-        Self::Times(0)
+        Self::Limited(0)
     }
 }
 
@@ -65,55 +65,55 @@ pub enum OnPartition {
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Backoff {
     /// The first pause.
-    pub first: Duration,
+    pub initial: Duration,
     /// By what each pause exceeds the one before it; 1 or more.
     pub factor: f64,
     /// The longest pause.
-    pub longest: Duration,
+    pub max: Duration,
 }
 
 impl Default for Backoff {
     fn default() -> Self {
-        Self { first: Duration::from_secs(1), factor: 1.15, longest: Duration::from_secs(300) }
+        Self { initial: Duration::from_secs(1), factor: 1.15, max: Duration::from_secs(300) }
     }
 }
 
 impl Backoff {
     /// The pause after `setbacks` launches in a row that ended early (from 1), with up to a tenth more by
     /// `chance` (0 to 1), so that blocks that fail together do not come back together.
-    pub fn pause(&self, setbacks: u32, chance: f64) -> Duration {
+    pub fn delay(&self, setbacks: u32, chance: f64) -> Duration {
         let exponent = i32::try_from(setbacks.saturating_sub(1)).unwrap_or(i32::MAX);
-        let seconds = self.first.as_secs_f64() * self.factor.powi(exponent);
-        let longest = self.longest.as_secs_f64();
+        let seconds = self.initial.as_secs_f64() * self.factor.powi(exponent);
+        let longest = self.max.as_secs_f64();
         // `min` also catches the infinity that a large exponent gives.
         Duration::from_secs_f64(seconds.min(longest) * (1.0 + chance.clamp(0.0, 1.0) / 10.0))
     }
 
     /// How long a launch must have run for its end not to count as early.
-    pub fn healthy(&self) -> Duration {
-        self.longest
+    pub fn reset_after(&self) -> Duration {
+        self.max
     }
 }
 
 /// A pause that has begun, as it is kept: who starts anew waits for the rest of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Pause {
+pub struct BackoffTimer {
     /// The time of day at which it is over.
-    pub over: Timestamp,
+    pub deadline: Timestamp,
     /// How long it is, from its beginning.
-    pub whole: Duration,
+    pub total: Duration,
 }
 
-impl Pause {
+impl BackoffTimer {
     /// One that begins now.
-    pub fn new(whole: Duration, now: Timestamp) -> Self {
-        Self { over: now.saturating_add(whole).unwrap_or(Timestamp::MAX), whole }
+    pub fn new(total: Duration, now: Timestamp) -> Self {
+        Self { deadline: now.saturating_add(total).unwrap_or(Timestamp::MAX), total }
     }
 
     /// What is left of it. The time of day can be set: backwards, that makes no pause longer than it was; forwards, it
     /// ends it.
-    pub fn left(&self, now: Timestamp) -> Duration {
-        Duration::try_from(self.over.duration_since(now)).unwrap_or_default().min(self.whole)
+    pub fn remaining(&self, now: Timestamp) -> Duration {
+        Duration::try_from(self.deadline.duration_since(now)).unwrap_or_default().min(self.total)
     }
 }
 
@@ -124,26 +124,26 @@ mod tests {
     #[test]
     fn a_pause_is_never_longer_than_it_was() {
         let at = |second| Timestamp::from_second(second).unwrap();
-        let pause = Pause::new(Duration::from_secs(20), at(1000));
+        let pause = BackoffTimer::new(Duration::from_secs(20), at(1000));
         let left = [-1_000_000, 0, 999, 1000, 1005, 1019, 1020, 1021, 1_000_000]
-            .map(|second| pause.left(at(second)).as_secs());
+            .map(|second| pause.remaining(at(second)).as_secs());
         assert_eq!(left, [20, 20, 20, 20, 15, 1, 0, 0, 0]);
-        let endless = Pause::new(Duration::MAX, at(0));
-        assert_eq!((endless.over, endless.left(Timestamp::MAX)), (Timestamp::MAX, Duration::ZERO));
+        let endless = BackoffTimer::new(Duration::MAX, at(0));
+        assert_eq!((endless.deadline, endless.remaining(Timestamp::MAX)), (Timestamp::MAX, Duration::ZERO));
     }
 
     #[test]
     fn pauses_grow_up_to_the_longest() {
         let backoff = Backoff::default();
         let pauses: Vec<_> =
-            [1, 2, 3, 10, 41, 42, 1000, u32::MAX].map(|n| backoff.pause(n, 0.0).as_millis()).to_vec();
+            [1, 2, 3, 10, 41, 42, 1000, u32::MAX].map(|n| backoff.delay(n, 0.0).as_millis()).to_vec();
         assert_eq!(pauses, [1000, 1150, 1322, 3517, 267_863, 300_000, 300_000, 300_000]);
     }
 
     #[test]
     fn chance_adds_a_tenth_at_most() {
         let backoff = Backoff::default();
-        assert_eq!(backoff.pause(1, 1.0).as_millis(), 1100);
-        assert_eq!(backoff.pause(u32::MAX, 7.0).as_millis(), 330_000);
+        assert_eq!(backoff.delay(1, 1.0).as_millis(), 1100);
+        assert_eq!(backoff.delay(u32::MAX, 7.0).as_millis(), 330_000);
     }
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use super::{Policy, Wishes};
+use super::{Policy, Requirements};
 
 /// One task of a run, as its document asks for it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -26,11 +26,11 @@ pub struct TaskSpec {
     /// What is done when a launch of it ends; nearly all tasks of a run share one.
     pub policy: Arc<Policy>,
     /// Waits for a person's approval before its first launch.
-    pub held: bool,
+    pub requires_approval: bool,
     /// Its memory is a limit to be enforced, not only an amount to reckon with: the document asks for so much.
-    pub mem_is_limit: bool,
+    pub enforce_memory: bool,
     /// What it asks of its agent beside amounts; nothing for most.
-    pub wishes: Option<Arc<Wishes>>,
+    pub requirements: Option<Arc<Requirements>>,
 }
 
 /// A program and its input.
@@ -51,7 +51,7 @@ pub struct Command {
     /// Files that lie in its sandbox beside the body before it starts. They are put together for each launch, and
     /// not stored.
     #[serde(skip)]
-    pub files: Vec<File>,
+    pub files: Vec<InputFile>,
     /// The file it reads as its standard input, seen from the sandbox; `None` is an empty input. As `files`, of a
     /// launch only.
     #[serde(skip)]
@@ -60,7 +60,7 @@ pub struct Command {
 
 /// A file that is put into a sandbox.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct File {
+pub struct InputFile {
     /// Where it lies, seen from the sandbox: relative, without `..`.
     pub path: String,
     /// Its permissions: `0o644`, or `0o755` for a program.
@@ -94,7 +94,7 @@ pub struct Resources {
 
 impl Resources {
     /// Whether `self` leaves room for `wanted` in every kind.
-    pub fn hold(&self, wanted: &Self) -> bool {
+    pub fn contains(&self, wanted: &Self) -> bool {
         self.milli_cpus >= wanted.milli_cpus
             && self.mem >= wanted.mem
             && self.disk >= wanted.disk
@@ -113,7 +113,7 @@ impl Resources {
 
     /// The smaller of the two in each kind.
     #[must_use]
-    pub fn smaller(&self, other: &Self) -> Self {
+    pub fn elementwise_min(&self, other: &Self) -> Self {
         Self {
             milli_cpus: self.milli_cpus.min(other.milli_cpus),
             mem: self.mem.min(other.mem),
@@ -124,7 +124,7 @@ impl Resources {
 
     /// Both together.
     #[must_use]
-    pub fn plus(&self, other: &Self) -> Self {
+    pub fn saturating_add(&self, other: &Self) -> Self {
         Self {
             milli_cpus: self.milli_cpus.saturating_add(other.milli_cpus),
             mem: self.mem.saturating_add(other.mem),
@@ -135,7 +135,7 @@ impl Resources {
 
     /// The larger of the two in each kind.
     #[must_use]
-    pub fn larger(&self, other: &Self) -> Self {
+    pub fn elementwise_max(&self, other: &Self) -> Self {
         Self {
             milli_cpus: self.milli_cpus.max(other.milli_cpus),
             mem: self.mem.max(other.mem),
@@ -176,16 +176,16 @@ pub struct Edge {
     /// Number of the task that waits.
     pub to: u32,
     /// What it waits for.
-    pub requirement: Requirement,
+    pub requirement: DependencyKind,
 }
 
 /// What a waiting task needs of the task it waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub enum Requirement {
+pub enum DependencyKind {
     /// Its end, whatever it is.
-    End,
+    Completed,
     /// Its success; for a service, that it runs. Without it the waiting task is skipped.
-    Success,
+    Succeeded,
 }
 
 #[cfg(test)]
@@ -204,7 +204,7 @@ mod tests {
     fn nothing_is_taken_that_is_not_there() {
         let little = Resources { milli_cpus: 500, mem: 64, ..Resources::default() };
         let much = Resources { milli_cpus: 250, mem: 65, ..Resources::default() };
-        assert!(!little.hold(&much));
+        assert!(!little.contains(&much));
         assert_eq!(little.checked_sub(&much), None);
         assert_eq!(little.checked_sub(&little), Some(Resources::default()));
     }

@@ -54,12 +54,12 @@ impl State {
     ];
 
     /// Nothing more happens to a task in this state.
-    pub fn is_final(self) -> bool {
+    pub fn is_terminal(self) -> bool {
         matches!(self, Self::Finished | Self::Failed | Self::Killed | Self::Skipped)
     }
 
     /// A launch of a task in this state may be known to a cluster.
-    pub fn is_out(self) -> bool {
+    pub fn is_active(self) -> bool {
         matches!(self, Self::Launching | Self::Running | Self::Unreachable | Self::Killing)
     }
 }
@@ -125,7 +125,7 @@ pub enum Condition {
     /// Ended because it was killed on our request.
     Killed,
     /// The request itself is wrong: trying again gives the same.
-    Refused,
+    Rejected,
     /// Ended, or never started, by the cluster's doing: not the block's fault.
     Gone,
     /// May or may not run: nobody can tell now.
@@ -141,7 +141,7 @@ impl Condition {
         Self::Finished,
         Self::Failed,
         Self::Killed,
-        Self::Refused,
+        Self::Rejected,
         Self::Gone,
         Self::Lost,
     ];
@@ -160,9 +160,9 @@ pub struct History {
     /// Tries the block has used up by its own failures.
     pub failures: u32,
     /// Launches in a row, up to now, that ended before they had run a healthy while.
-    pub setbacks: u32,
+    pub early_exits: u32,
     /// Exit code of the last launch that ended: the block's, or 128 + signal.
     pub exit_code: Option<i32>,
     /// How long the current launch has run.
-    pub ran: Duration,
+    pub runtime: Duration,
 }

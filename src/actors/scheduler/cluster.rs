@@ -14,7 +14,7 @@ use crate::mesos::conditions::condition;
 use crate::mesos::messages::InverseOffer;
 use crate::mesos::{Event, StatusUpdate};
 use crate::store::{RunMark, TaskRecord, Write};
-use crate::task::{Condition, Input, LaunchId, Round, Rounds, State, TaskId};
+use crate::task::{Condition, Input, LaunchId, ReconcileSchedule, Reconciliation, State, TaskId};
 
 /// When the cluster asks again for an agent that is not given back.
 const ASKED_AGAIN: Duration = Duration::from_secs(60);
@@ -27,7 +27,7 @@ impl Scheduler {
         if let Some(launch) = launch {
             // That nobody knows is no answer.
             if condition(&update) != Condition::Lost {
-                self.questions.forget(launch);
+                self.questions.cancel(launch);
             }
         }
         if let Some(launch) = launch
@@ -54,9 +54,9 @@ impl Scheduler {
         }
         // Whatever was asked or said before went to a master that may be gone.
         let now = self.wires.clock.elapsed();
-        self.rounds = Some(Rounds::subscribed(now));
+        self.rounds = Some(ReconcileSchedule::subscribed(now));
         self.ask_about_all(now);
-        self.kills.hurry(now);
+        self.kills.expire_all(now);
         self.remind(now);
         self.trade();
     }
@@ -106,16 +106,16 @@ impl Scheduler {
         }
         let Some(row) = self.task(id).map(|task| task.row) else { return };
         let (state, launch) = (row.state, id.launch(row.history.attempt));
-        if state.is_out() {
+        if state.is_active() {
             self.supervise(id);
             self.watch_for_silence(launch, state);
-            self.questions.renew(launch, self.wires.clock.elapsed());
+            self.questions.restart(launch, self.wires.clock.elapsed());
         } else if state == State::Delayed {
             self.supervise(id);
         }
         // It may have died of just that.
         if self.runs.get(&id.run).is_some_and(|run| run.mark == Some(RunMark::KillAsked)) {
-            self.happen(id, Input::KillAsked, ctx);
+            self.happen(id, Input::KillRequested, ctx);
         }
         self.trade();
     }
@@ -125,8 +125,8 @@ impl Scheduler {
         let Some(rounds) = &mut self.rounds else { return };
         let clock = self.wires.clock.clone();
         match rounds.due(now, clock.chance()) {
-            Some(Round::Explicit) => self.ask_about_all(now),
-            Some(Round::Implicit) => self.ask(Request::Reconcile(Vec::new())),
+            Some(Reconciliation::Explicit) => self.ask_about_all(now),
+            Some(Reconciliation::Implicit) => self.ask(Request::Reconcile(Vec::new())),
             None => {}
         }
         let asked: Vec<_> = self
@@ -140,7 +140,7 @@ impl Scheduler {
         }
         for launch in self.kills.due(now, || clock.chance()) {
             if let Some(supervisor) = self.supervisors.get(&launch.task) {
-                tell(supervisor, Happened(Input::Silence));
+                tell(supervisor, Happened(Input::StatusTimeout));
             }
         }
     }
@@ -151,11 +151,11 @@ impl Scheduler {
             .supervisors
             .keys()
             .filter_map(|&id| self.task(id))
-            .filter(|task| task.row.state.is_out())
+            .filter(|task| task.row.state.is_active())
             .map(|task| task.id.launch(task.row.history.attempt))
             .collect();
         for launch in out {
-            self.questions.renew(launch, now);
+            self.questions.restart(launch, now);
         }
     }
 
@@ -163,7 +163,7 @@ impl Scheduler {
     fn wanted_back(&self, epoch: u64, offers: Vec<InverseOffer>) {
         let ours = |agent: &str| {
             let mut tasks = self.supervisors.keys().filter_map(|&id| self.task(id));
-            tasks.any(|task| task.row.state.is_out() && task.row.agent.as_deref() == Some(agent))
+            tasks.any(|task| task.row.state.is_active() && task.row.agent.as_deref() == Some(agent))
         };
         let is_busy = |offer: &InverseOffer| offer.agent_id.as_ref().is_none_or(|agent| ours(&agent.value));
         let (busy, free): (Vec<_>, Vec<_>) = offers.into_iter().partition(is_busy);
@@ -193,8 +193,8 @@ impl Scheduler {
             | State::Failed
             | State::Killed
             | State::Skipped => {
-                self.questions.forget(launch);
-                self.kills.forget(launch);
+                self.questions.cancel(launch);
+                self.kills.cancel(launch);
             }
         }
     }

@@ -65,7 +65,7 @@ impl Scheduler {
             run.values.insert(id.number, Arc::new(finished));
         }
         self.set_row(id, |row| row.message = Some(origin));
-        self.happen(id, Input::Known, ctx);
+        self.happen(id, Input::CacheHit, ctx);
     }
 
     /// Keeps what a task has left that ended well, if it is one of those; `false` while that is under way: then what

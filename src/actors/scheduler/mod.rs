@@ -51,7 +51,7 @@ use super::{tell, tell_recipient};
 use crate::config::Keep;
 use crate::offer::Spread;
 use crate::store::{Cache, Contents, RunRecord};
-use crate::task::{LaunchId, Reminders, Rounds, RunId, State, TaskId};
+use crate::task::{LaunchId, ReconcileSchedule, RunId, State, TaskId, Unanswered};
 
 pub(in crate::actors) use parcels::ReadParcel;
 pub(in crate::actors) use queries::{ListRunning, ListRuns, ListTasks, ShowRun, ShowTask};
@@ -98,11 +98,11 @@ pub(super) struct Scheduler {
     /// What was submitted under a key of the client's.
     keys: HashMap<String, Arc<RunRecord>>,
     /// Launches that are asked about until the cluster answers.
-    questions: Reminders,
+    questions: Unanswered,
     /// Launches that are killed until they have ended.
-    kills: Reminders,
+    kills: Unanswered,
     /// When everything is asked about; `None` without a subscription.
-    rounds: Option<Rounds>,
+    rounds: Option<ReconcileSchedule>,
     counters: Arc<Counters>,
     /// How much is kept of ended runs.
     keep: Keep,
@@ -151,8 +151,8 @@ impl Scheduler {
             role,
             matcher,
             keys: HashMap::new(),
-            questions: Reminders::default(),
-            kills: Reminders::default(),
+            questions: Unanswered::default(),
+            kills: Unanswered::default(),
             rounds: None,
             counters,
             keep,
@@ -249,7 +249,7 @@ impl Scheduler {
             row.since = now;
         }
         self.count_waiting(id, before, after);
-        if before.is_out() != after.is_out() {
+        if before.is_active() != after.is_active() {
             self.see_where(id);
         }
     }
@@ -257,11 +257,11 @@ impl Scheduler {
     /// Notes where a task is, if constraints compare others with it.
     pub(super) fn see_where(&mut self, id: TaskId) {
         let Some(run) = self.runs.get(&id.run) else { return };
-        let Some(TaskView { spec, row, .. }) = run.task(id.number).filter(|task| task.spec.has_peers())
+        let Some(TaskView { spec, row, .. }) = run.task(id.number).filter(|task| task.spec.is_grouped())
         else {
             return;
         };
-        match row.agent.as_deref().filter(|_| row.state.is_out()) {
+        match row.agent.as_deref().filter(|_| row.state.is_active()) {
             Some(agent) => {
                 let (demand, agent) = (spec.demand(id.run), agent.to_owned());
                 self.spread.place(id, &demand, &agent);

@@ -27,7 +27,7 @@ impl Handler<ReadParcel> for Scheduler {
         Box::pin(read.into_actor(self).map(move |(left, files), this, _| {
             this.learn(id.run, left, files);
             let row = this.task(id)?.row;
-            let is_under_way = row.history.attempt <= launch.attempt && !row.state.is_final();
+            let is_under_way = row.history.attempt <= launch.attempt && !row.state.is_terminal();
             let mut files = Parcel::of(&this.composed(id)?.command).files;
             (is_under_way && number < files.len()).then(|| files.swap_remove(number).content)
         }))

@@ -18,7 +18,7 @@ use crate::mesos::{Chunk, Place, SandboxError, SandboxFile};
 use crate::offer::Why;
 use crate::spec::{Caching, Plan};
 use crate::store::{RunMark, RunRecord, Write};
-use crate::task::{Demand, Input, LaunchId, RunId, State, TaskId};
+use crate::task::{Input, LaunchId, ResourceRequest, RunId, State, TaskId};
 
 /// From a submission that cannot be saved to the end of all: time for its answer.
 const LAST_WORDS: Duration = Duration::from_millis(500);
@@ -237,10 +237,10 @@ impl Handler<KillTask> for Scheduler {
         }
         if let Some(supervisor) = self.supervisors.get(&id) {
             // It answers when it has saved; one that dies meanwhile has not.
-            let asked = supervisor.send(Happened(Input::KillAsked));
+            let asked = supervisor.send(Happened(Input::KillRequested));
             return Box::pin(asked.map(|asked| asked.map(|()| true).map_err(|_| Unsaved::Closed)));
         }
-        self.happen(id, Input::KillAsked, ctx);
+        self.happen(id, Input::KillRequested, ctx);
         // Saves keep their order: when this one is answered, so is what came of it.
         let saved = self.wires.keeper.save(Vec::new(), Vec::new());
         Box::pin(saved.map(|saved| saved.map(|_| true)))
@@ -272,9 +272,9 @@ impl Scheduler {
     pub(super) fn kill_open(&mut self, id: RunId, ctx: &mut Context<Self>) {
         let Some(run) = self.runs.get(&id) else { return };
         let open: Vec<TaskId> =
-            run.tasks().filter(|task| !task.row.state.is_final()).map(|task| task.id).collect();
+            run.tasks().filter(|task| !task.row.state.is_terminal()).map(|task| task.id).collect();
         for task in open {
-            self.happen(task, Input::KillAsked, ctx);
+            self.happen(task, Input::KillRequested, ctx);
         }
     }
 }
@@ -331,7 +331,7 @@ impl Handler<ListWaiting> for Scheduler {
         let Some(run) = self.runs.get(&id) else { return Vec::new() };
         let offered = self.offered();
         // What asks for the same waits for the same reason.
-        let mut groups: HashMap<Demand, Waiting> = HashMap::new();
+        let mut groups: HashMap<ResourceRequest, Waiting> = HashMap::new();
         for TaskView { spec, row, .. } in run.tasks().filter(|task| task.row.state == State::Queued) {
             let waited = now.saturating_sub(row.since);
             let group = groups.entry(spec.demand(id)).or_insert_with_key(|demand| Waiting {

@@ -100,7 +100,7 @@ impl Scheduler {
             accepted: run.record.accepted,
             state: run.state(),
             tasks: run.record.tasks.len(),
-            ended: run.tasks().filter(|task| task.row.state.is_final()).count(),
+            ended: run.tasks().filter(|task| task.row.state.is_terminal()).count(),
         }
     }
 

@@ -41,7 +41,7 @@ impl Scheduler {
     pub(super) fn take_up_results(&mut self, known: Vec<TaskId>) {
         let known: BTreeSet<TaskId> = known.into_iter().collect();
         let runs = self.runs.values();
-        let ended = runs.flat_map(super::super::run::Run::tasks).filter(|task| task.row.state.is_final());
+        let ended = runs.flat_map(super::super::run::Run::tasks).filter(|task| task.row.state.is_terminal());
         let open = ended.filter(|task| task.row.history.attempt > 0 && !known.contains(&task.id));
         self.index.open = open.map(|task| task.id).collect();
         self.index.open.make_contiguous().sort_unstable();

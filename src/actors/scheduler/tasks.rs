@@ -31,7 +31,7 @@ impl Scheduler {
         if step.effects.contains(&Effect::Publish) {
             told.push(frame(&run.record, task.spec, &record, &self.wires.clock));
         }
-        if step.effects.contains(&Effect::Save) {
+        if step.effects.contains(&Effect::Persist) {
             self.save(vec![Write::Task(record)], told, ctx, move |this, ctx| {
                 this.perform(id, step.effects, ctx);
             });
@@ -60,8 +60,8 @@ impl Scheduler {
         for effect in effects {
             match effect {
                 // Done before, or of no meaning before a first launch.
-                Effect::Save | Effect::Pause | Effect::Kill | Effect::Reconcile => {}
-                Effect::Queue => self.enqueue(vec![id], ctx),
+                Effect::Persist | Effect::StartBackoff | Effect::Kill | Effect::Reconcile => {}
+                Effect::Enqueue => self.enqueue(vec![id], ctx),
                 // Who follows hears of it: it was saved as news.
                 Effect::Publish => self.pass_on(id, ctx),
             }
@@ -76,7 +76,7 @@ impl Scheduler {
         self.set_row(id, |row| {
             *row = Row { state, history, agent, message, since: row.since, pause: pause.map(Box::new) };
         });
-        if state.is_final() {
+        if state.is_terminal() {
             self.supervisors.remove(&id);
             self.has_result(id);
         }
@@ -101,7 +101,7 @@ impl Scheduler {
         });
         for (number, input) in told {
             let waiting = id.run.task(number);
-            if input == Input::Deprived {
+            if input == Input::DependencyFailed {
                 self.set_row(waiting, |row| row.message.clone_from(&why));
             }
             self.happen(waiting, input, ctx);

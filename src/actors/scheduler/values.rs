@@ -104,7 +104,7 @@ impl Scheduler {
                     None => return,
                 };
                 this.set_row(id, |row| row.message = Some(why));
-                this.happen(id, Input::Unable, ctx);
+                this.happen(id, Input::InputUnavailable, ctx);
             });
         }
         self.queue(ready);
@@ -324,7 +324,7 @@ impl Handler<GatherYield> for Scheduler {
             return Box::pin(ready(None).into_actor(self));
         };
         let ended = run.tasks().filter(|TaskView { row, .. }| {
-            row.state == State::Finished || (row.state.is_final() && row.history.attempt > 0)
+            row.state == State::Finished || (row.state.is_terminal() && row.history.attempt > 0)
         });
         let unread = run.unread(ended.map(|task| task.id.number));
         let gathered = self.read_all(id, unread, Vec::new());

@@ -71,8 +71,10 @@ impl Scheduler {
             ),
             State::Held => Why::Approval,
             State::Delayed => {
-                let left =
-                    row.pause.as_ref().map_or(Duration::ZERO, |pause| pause.left(self.wires.clock.now()));
+                let left = row
+                    .pause
+                    .as_ref()
+                    .map_or(Duration::ZERO, |pause| pause.remaining(self.wires.clock.now()));
                 Why::BacksOff { left, launch: row.history.attempt, exit_code: row.history.exit_code }
             }
             State::Launching => Why::Unheard(agent, self.since(row.since)),

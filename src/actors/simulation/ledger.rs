@@ -12,8 +12,8 @@ use crate::mesos::StatusUpdate;
 use crate::mesos::conditions::condition;
 use crate::store::{Contents, Entry, Frame, RunMark, RunRecord, Store, TaskRecord};
 use crate::task::{
-    Condition, Constraint, Ensure, LaunchId, OnPartition, Pause, Requirement, RunId, State, TaskId, TaskSpec,
-    Tries, place,
+    BackoffTimer, Condition, Constraint, DependencyKind, Ensure, LaunchId, OnPartition, RetryLimit, RunId,
+    State, TaskId, TaskSpec, index_of,
 };
 
 /// How a launch ends.
@@ -117,7 +117,7 @@ impl Ledger {
     }
 
     fn spec(&mut self, task: TaskId) -> Arc<TaskSpec> {
-        self.run(task.run).tasks[place(task.number).unwrap()].clone()
+        self.run(task.run).tasks[index_of(task.number).unwrap()].clone()
     }
 
     fn record(&self, task: TaskId) -> Option<TaskRecord> {
@@ -182,9 +182,9 @@ impl Ledger {
             let ensure = self.spec(from).policy.ensure;
             let state = self.record(from).map(|task| task.state);
             let met = match (edge.requirement, ensure) {
-                (Requirement::End, _) => state.is_some_and(State::is_final),
-                (Requirement::Success, Ensure::Finishes) => state == Some(State::Finished),
-                (Requirement::Success, Ensure::KeepsRunning) => state.is_some(),
+                (DependencyKind::Completed, _) => state.is_some_and(State::is_terminal),
+                (DependencyKind::Succeeded, Ensure::Finishes) => state == Some(State::Finished),
+                (DependencyKind::Succeeded, Ensure::KeepsRunning) => state.is_some(),
             };
             if !met {
                 self.fault(format!("{} starts while {} is {state:?}", short(id), edge.from));
@@ -202,7 +202,7 @@ impl Ledger {
         let launch: LaunchId = id.parse().unwrap();
         let mine = self.spec(launch.task);
         let is_alone = |constraint: &Constraint| constraint.to_string() == "hostname:UNIQUE";
-        if !mine.wishes.as_ref().is_some_and(|wishes| wishes.constraints.iter().any(is_alone)) {
+        if !mine.requirements.as_ref().is_some_and(|wishes| wishes.constraints.iter().any(is_alone)) {
             return;
         }
         for other in neighbours {
@@ -210,7 +210,7 @@ impl Ledger {
             let theirs = self.spec(peer.task);
             if peer.task.run == launch.task.run
                 && peer.task != launch.task
-                && theirs.wishes == mine.wishes
+                && theirs.requirements == mine.requirements
                 && is_waited_for(&mine)
                 && is_waited_for(&theirs)
             {
@@ -281,10 +281,11 @@ impl Ledger {
             Condition::Finished
             | Condition::Failed
             | Condition::Killed
-            | Condition::Refused
+            | Condition::Rejected
             | Condition::Gone => {
-                let is_over = state
-                    .is_some_and(|state| state.is_final() || matches!(state, State::Queued | State::Delayed));
+                let is_over = state.is_some_and(|state| {
+                    state.is_terminal() || matches!(state, State::Queued | State::Delayed)
+                });
                 attempt > launch.attempt || attempt == launch.attempt && is_over
             }
         };
@@ -329,16 +330,16 @@ impl Ledger {
         else {
             return;
         };
-        let Some(Pause { over, .. }) = task.pause else {
+        let Some(BackoffTimer { deadline, .. }) = task.pause else {
             return self.fault(format!("{} is delayed, and nobody knows for how long", task.id));
         };
         let name = short(&task.id.launch(frame.attempt).to_string()).to_owned();
         let began = Timestamp::UNIX_EPOCH.saturating_add(self.began).unwrap();
-        if frame.time < over {
-            self.fault(format!("{name} was to pause until {over}, and is queued at {}", frame.time));
+        if frame.time < deadline {
+            self.fault(format!("{name} was to pause until {deadline}, and is queued at {}", frame.time));
         }
-        if frame.time > over.max(began) + PROMPT {
-            self.fault(format!("{name} was to pause until {over} only, and is queued at {}", frame.time));
+        if frame.time > deadline.max(began) + PROMPT {
+            self.fault(format!("{name} was to pause until {deadline} only, and is queued at {}", frame.time));
         }
     }
 
@@ -401,8 +402,8 @@ impl Ledger {
             }
             State::Failed => {
                 let spent = match spec.policy.retry {
-                    Tries::Times(tries) => own_failures > tries as usize,
-                    Tries::Unlimited => false,
+                    RetryLimit::Limited(tries) => own_failures > tries as usize,
+                    RetryLimit::Unlimited => false,
                 };
                 let not_again = match last {
                     Some(End::Exit(code)) => {

@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use super::super::{Reason, Recent};
 use super::*;
-use crate::task::{Constraint, Demand, Field, Operator, Port, RunId, Wishes};
+use crate::task::{Constraint, Field, Operator, Port, Requirements, ResourceRequest, RunId};
 
 fn run() -> RunId {
     RunId(Uuid::from_u128(1))
@@ -19,8 +19,8 @@ fn amounts(milli_cpus: u64, mem: u64) -> Resources {
     Resources { milli_cpus, mem, ..Resources::default() }
 }
 
-fn demand(milli_cpus: u64, mem: u64) -> Demand {
-    Demand { amounts: amounts(milli_cpus, mem), ..Demand::default() }
+fn demand(milli_cpus: u64, mem: u64) -> ResourceRequest {
+    ResourceRequest { resources: amounts(milli_cpus, mem), ..ResourceRequest::default() }
 }
 
 fn offers(sizes: &[(u64, u64)]) -> Vec<Offer> {
@@ -34,7 +34,7 @@ fn offers(sizes: &[(u64, u64)]) -> Vec<Offer> {
     sizes.iter().enumerate().map(named).collect()
 }
 
-fn queue(demands: &[Demand]) -> Queue {
+fn queue(demands: &[ResourceRequest]) -> Queue {
     let mut queue = Queue::default();
     for (number, demand) in (1..).zip(demands) {
         queue.push(run().task(number), demand.clone(), 0);
@@ -56,7 +56,7 @@ fn unmatched(
     queue: &Queue,
     matching: &Matching,
     out: &Spread,
-) -> Vec<(Arc<Demand>, Reason)> {
+) -> Vec<(Arc<ResourceRequest>, Reason)> {
     let (mut left, mut spread) = (queue.clone(), out.clone());
     for Placement { agent, seats, .. } in &matching.placements {
         for seat in seats {
@@ -87,7 +87,7 @@ fn written(table: &mut String, name: &str, offers: &[Offer], queue: &Queue, out:
         writeln!(table, "  declined {:?}", matching.declined).unwrap();
     }
     for (wants, reason) in unmatched(offers, queue, matching, out) {
-        writeln!(table, "  waits: {} ({reason})", wants.amounts).unwrap();
+        writeln!(table, "  waits: {} ({reason})", wants.resources).unwrap();
     }
 }
 
@@ -126,24 +126,31 @@ fn racks() -> Vec<Offer> {
     offers
 }
 
-fn wishing(wishes: Wishes) -> Demand {
-    Demand { wishes: Some(Arc::new(wishes)), peers: Some(run()), ..demand(1000, 64) }
+fn wishing(wishes: Requirements) -> ResourceRequest {
+    ResourceRequest {
+        requirements: Some(Arc::new(wishes)),
+        constraint_group: Some(run()),
+        ..demand(1000, 64)
+    }
 }
 
-fn constrained(field: Field, operator: Operator) -> Demand {
-    wishing(Wishes { constraints: vec![Constraint { field, operator }], ..Wishes::default() })
+fn constrained(field: Field, operator: Operator) -> ResourceRequest {
+    wishing(Requirements { constraints: vec![Constraint { field, operator }], ..Requirements::default() })
 }
 
-fn listening(ports: &[u16]) -> Demand {
+fn listening(ports: &[u16]) -> ResourceRequest {
     let ports = ports.iter().map(|&host| Port { host, container: 0 }).collect();
-    wishing(Wishes { ports, ..Wishes::default() })
+    wishing(Requirements { ports, ..Requirements::default() })
 }
 
 /// What is asked beside amounts: (what it shows, demands).
 #[test]
 fn wishes() {
     let rack = || Field::Attribute("rack".to_owned());
-    let lasting = |hours: u64| Demand { lasts: Some(Duration::from_secs(hours * 3600)), ..demand(2000, 64) };
+    let lasting = |hours: u64| ResourceRequest {
+        max_runtime: Some(Duration::from_secs(hours * 3600)),
+        ..demand(2000, 64)
+    };
     let cases = [
         ("each on its own host", vec![constrained(Field::Hostname, Operator::Unique); 4]),
         ("each in its own rack", vec![constrained(rack(), Operator::Unique); 3]),
@@ -207,7 +214,7 @@ prop_compose! {
 
 prop_compose! {
     /// Of all kinds of demands; with few values, so that tasks get into each other's way.
-    fn any_demand()(size in size(), ports in prop::collection::vec(0u16..4, 0..3), kind in 0..8) -> Demand {
+    fn any_demand()(size in size(), ports in prop::collection::vec(0u16..4, 0..3), kind in 0..8) -> ResourceRequest {
         let rack = || Field::Attribute("rack".to_owned());
         let (field, operator) = match kind {
             0 => (Field::Hostname, Operator::Unique),
@@ -219,7 +226,7 @@ prop_compose! {
         };
         let ports = ports.into_iter().map(|host| Port { host, container: 0 }).collect();
         let constraints = vec![Constraint { field, operator }];
-        Demand { amounts: amounts(size.0, size.1), ..wishing(Wishes { ports, constraints }) }
+        ResourceRequest { resources: amounts(size.0, size.1), ..wishing(Requirements { ports, constraints }) }
     }
 }
 
@@ -242,7 +249,7 @@ proptest! {
                 prop_assert!(reasons.iter().any(|(unmatched, _)| unmatched == wants));
                 for offer in &offers {
                     prop_assert!(
-                        !left(offer, &queue, &matching).hold(&wants.amounts),
+                        !left(offer, &queue, &matching).contains(&wants.resources),
                         "task {} would still fit {:?}", number, offer.ids
                     );
                 }
@@ -271,7 +278,7 @@ proptest! {
             ports.dedup();
             prop_assert_eq!(ports.len(), all, "each port once");
             let unique: Vec<_> = placement.seats.iter().filter_map(|seat| {
-                let wishes = queue.demand(seat.task)?.wishes.as_ref()?;
+                let wishes = queue.demand(seat.task)?.requirements.as_ref()?;
                 wishes.constraints.iter().any(|it| it.operator == Operator::Unique).then_some(wishes)
             }).collect();
             prop_assert_eq!(unique.iter().collect::<HashSet<_>>().len(), unique.len(), "unique on its host");
@@ -301,6 +308,6 @@ fn sound(offers: &[Offer], queue: &Queue, matching: &Matching) -> Result<HashSet
 fn left(offer: &Offer, queue: &Queue, matching: &Matching) -> Resources {
     let taken = matching.placements.iter().filter(|placement| placement.offers == offer.ids);
     taken.flat_map(|placement| &placement.seats).fold(offer.free, |free, seat| {
-        free.checked_sub(&queue.demand(seat.task).unwrap().amounts).expect("never more than offered")
+        free.checked_sub(&queue.demand(seat.task).unwrap().resources).expect("never more than offered")
     })
 }

@@ -17,7 +17,8 @@ fn told_of(source: &[u8], request: &Request) -> String {
     match plan(source, &org::parse(source, &[]), request) {
         Ok(plan) => {
             for task in &plan.tasks {
-                let TaskSpec { number, block, line, command, resources, policy, held, .. } = &**task;
+                let TaskSpec { number, block, line, command, resources, policy, requires_approval, .. } =
+                    &**task;
                 write!(text, "{number} {block} (line {line}): {}", command.program).unwrap();
                 write!(text, " {}; {resources}", command.arguments.join(" ")).unwrap();
                 if let Some(directory) = &command.directory {
@@ -29,7 +30,7 @@ fn told_of(source: &[u8], request: &Request) -> String {
                 if **policy != crate::task::Policy::default() {
                     write!(text, "; {policy:?}").unwrap();
                 }
-                writeln!(text, "{}", if *held { "; held" } else { "" }).unwrap();
+                writeln!(text, "{}", if *requires_approval { "; held" } else { "" }).unwrap();
             }
             for Edge { from, to, requirement } in &plan.edges {
                 writeln!(text, "{to} waits for {from}: {requirement:?}").unwrap();

@@ -11,20 +11,20 @@ use super::{Resources, RunId, TaskSpec};
 
 /// All that decides which offers take a task. Tasks with equal demands are alike to the matcher.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
-pub struct Demand {
+pub struct ResourceRequest {
     /// How much of everything.
-    pub amounts: Resources,
+    pub resources: Resources,
     /// After which time it has ended, if it said so.
-    pub lasts: Option<Duration>,
+    pub max_runtime: Option<Duration>,
     /// What it asks beside amounts; nothing for most.
-    pub wishes: Option<Arc<Wishes>>,
+    pub requirements: Option<Arc<Requirements>>,
     /// Its run, where a constraint compares it with tasks of that run.
-    pub peers: Option<RunId>,
+    pub constraint_group: Option<RunId>,
 }
 
 /// What a task asks of an agent beside amounts.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
-pub struct Wishes {
+pub struct Requirements {
     /// `:expose`, in the order written.
     pub ports: Vec<Port>,
     /// `:constraint`, in the order written; all must hold.
@@ -88,30 +88,31 @@ pub enum Operator {
 
 impl TaskSpec {
     /// What a task of `run` with this spec asks of an agent.
-    pub fn demand(&self, run: RunId) -> Demand {
-        Demand {
-            amounts: self.resources,
-            lasts: self.policy.timeout,
-            wishes: self.wishes.clone(),
-            peers: self.has_peers().then_some(run),
+    pub fn demand(&self, run: RunId) -> ResourceRequest {
+        ResourceRequest {
+            resources: self.resources,
+            max_runtime: self.policy.timeout,
+            requirements: self.requirements.clone(),
+            constraint_group: self.is_grouped().then_some(run),
         }
     }
 
     /// Whether where it may run depends on where others do.
-    pub fn has_peers(&self) -> bool {
-        let compares = |wishes: &Arc<Wishes>| wishes.constraints.iter().any(|it| it.operator.compares());
-        self.wishes.as_ref().is_some_and(compares)
+    pub fn is_grouped(&self) -> bool {
+        let compares =
+            |wishes: &Arc<Requirements>| wishes.constraints.iter().any(|it| it.operator.is_relational());
+        self.requirements.as_ref().is_some_and(compares)
     }
 
     /// The ports it listens on.
     pub fn ports(&self) -> &[Port] {
-        self.wishes.as_ref().map_or(&[], |wishes| &wishes.ports)
+        self.requirements.as_ref().map_or(&[], |wishes| &wishes.ports)
     }
 }
 
 impl Operator {
     /// Whether it compares a task with its peers.
-    pub fn compares(&self) -> bool {
+    pub fn is_relational(&self) -> bool {
         match self {
             Self::Unique | Self::Cluster(None) | Self::GroupBy(_) | Self::MaxPer(_) => true,
             Self::Cluster(Some(_)) | Self::Like(_) | Self::Unlike(_) | Self::Is(_) => false,

@@ -12,41 +12,41 @@ use super::{Backoff, LaunchId};
 
 /// Launches about which something is said until it is answered.
 #[derive(Debug, Default)]
-pub struct Reminders {
-    open: BTreeMap<LaunchId, Reminder>,
+pub struct Unanswered {
+    open: BTreeMap<LaunchId, ResendTimer>,
 }
 
 #[derive(Debug, Clone, Copy)]
-struct Reminder {
+struct ResendTimer {
     due: Duration,
     /// How often it was said.
     said: u32,
 }
 
 /// Between two sayings of the same: long enough for an answer, short enough for who waits.
-const AGAIN: Backoff =
-    Backoff { first: Duration::from_secs(5), factor: 2.0, longest: Duration::from_secs(60) };
+const RESEND_BACKOFF: Backoff =
+    Backoff { initial: Duration::from_secs(5), factor: 2.0, max: Duration::from_secs(60) };
 
-impl Reminders {
+impl Unanswered {
     /// Something is to be said about `launch` at `due`, unless it is said already.
     pub fn add(&mut self, launch: LaunchId, due: Duration) {
-        self.open.entry(launch).or_insert(Reminder { due, said: 0 });
+        self.open.entry(launch).or_insert(ResendTimer { due, said: 0 });
     }
 
     /// Something is to be said about `launch` at once, and the pauses begin anew.
-    pub fn renew(&mut self, launch: LaunchId, now: Duration) {
-        self.open.insert(launch, Reminder { due: now, said: 0 });
+    pub fn restart(&mut self, launch: LaunchId, now: Duration) {
+        self.open.insert(launch, ResendTimer { due: now, said: 0 });
     }
 
     /// It was answered, or is of no interest any more.
-    pub fn forget(&mut self, launch: LaunchId) {
+    pub fn cancel(&mut self, launch: LaunchId) {
         self.open.remove(&launch);
     }
 
     /// Everything is to be said at once: what was said before went to somebody who is gone.
-    pub fn hurry(&mut self, now: Duration) {
+    pub fn expire_all(&mut self, now: Duration) {
         for reminder in self.open.values_mut() {
-            *reminder = Reminder { due: now, said: 0 };
+            *reminder = ResendTimer { due: now, said: 0 };
         }
     }
 
@@ -55,7 +55,7 @@ impl Reminders {
         let due = self.open.iter_mut().filter(|(_, reminder)| reminder.due <= now);
         due.map(|(&launch, reminder)| {
             reminder.said = reminder.said.saturating_add(1);
-            reminder.due = now.saturating_add(AGAIN.pause(reminder.said, chance()));
+            reminder.due = now.saturating_add(RESEND_BACKOFF.delay(reminder.said, chance()));
             launch
         })
         .collect()
@@ -74,7 +74,7 @@ impl Reminders {
 
 /// When everything is asked about, whether there is cause or not.
 #[derive(Debug, Clone, Copy)]
-pub struct Rounds {
+pub struct ReconcileSchedule {
     /// What we know is asked about.
     explicit: Duration,
     /// The cluster is asked for what it knows.
@@ -83,14 +83,14 @@ pub struct Rounds {
 
 /// What a round asks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Round {
+pub enum Reconciliation {
     /// What has become of each launch of ours that has not ended?
     Explicit,
     /// Which launches of ours are there? What nobody here knows of is found by it.
     Implicit,
 }
 
-impl Rounds {
+impl ReconcileSchedule {
     /// Between two rounds of a kind. Source: Mesos, "Reconciliation": every 15 minutes.
     const PERIOD: Duration = Duration::from_mins(15);
     /// From a subscription to its first implicit round: what was asked explicitly is answered by then.
@@ -102,14 +102,14 @@ impl Rounds {
     }
 
     /// The round that is due, one at a time; `chance` (0 to 1) spreads those of many schedulers.
-    pub fn due(&mut self, now: Duration, chance: f64) -> Option<Round> {
+    pub fn due(&mut self, now: Duration, chance: f64) -> Option<Reconciliation> {
         let next = now + Self::PERIOD.mul_f64(1.0 + chance.clamp(0.0, 1.0) / 10.0);
         if self.explicit <= now {
             self.explicit = next;
-            Some(Round::Explicit)
+            Some(Reconciliation::Explicit)
         } else if self.implicit <= now {
             self.implicit = next;
-            Some(Round::Implicit)
+            Some(Reconciliation::Implicit)
         } else {
             None
         }
@@ -133,19 +133,19 @@ mod tests {
     /// launch 2 after a while; at 100 s there is a new subscription.
     #[test]
     fn table() {
-        let mut reminders = Reminders::default();
-        let mut rounds = Rounds::subscribed(Duration::ZERO);
+        let mut reminders = Unanswered::default();
+        let mut rounds = ReconcileSchedule::subscribed(Duration::ZERO);
         reminders.add(launch(1), Duration::from_secs(10));
-        reminders.renew(launch(2), Duration::ZERO);
+        reminders.restart(launch(2), Duration::ZERO);
         let mut table = String::new();
         for second in 0..1800 {
             let now = Duration::from_secs(second);
             match second {
-                7 => reminders.forget(launch(2)),
+                7 => reminders.cancel(launch(2)),
                 8 => reminders.add(launch(1), now),
                 100 => {
-                    reminders.hurry(now);
-                    rounds = Rounds::subscribed(now);
+                    reminders.expire_all(now);
+                    rounds = ReconcileSchedule::subscribed(now);
                 }
                 _ => {}
             }
@@ -183,9 +183,9 @@ mod tests {
 
     #[test]
     fn what_is_answered_is_not_said_again() {
-        let mut reminders = Reminders::default();
-        reminders.renew(launch(1), Duration::ZERO);
-        reminders.forget(launch(1));
+        let mut reminders = Unanswered::default();
+        reminders.restart(launch(1), Duration::ZERO);
+        reminders.cancel(launch(1));
         assert!(reminders.is_empty());
         assert_eq!(reminders.due(Duration::MAX, || 1.0), []);
     }

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{Condition, Ensure, History, OnPartition, Policy, State, Tries};
+use super::{Condition, Ensure, History, OnPartition, Policy, RetryLimit, State};
 
 /// What can happen to a task.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -10,36 +10,36 @@ pub enum Input {
     /// A person approved it.
     Approved,
     /// Every block it waits for is where it must be.
-    Released,
+    DependenciesMet,
     /// A block it needs did not succeed.
-    Deprived,
+    DependencyFailed,
     /// What goes into it cannot be had, though the blocks it comes from have ended well.
-    Unable,
+    InputUnavailable,
     /// An offer was accepted for its next launch; that launch was saved before.
     Placed,
     /// The cluster said something of its current launch.
     Update(Condition),
     /// The cluster said something of an earlier launch.
-    Stray(Condition),
+    StaleUpdate(Condition),
     /// The pause before another launch is over.
-    PauseOver,
+    BackoffElapsed,
     /// The cluster has said nothing for longer than it should.
-    Silence,
+    StatusTimeout,
     /// What it comes to is known already: it need not be run.
-    Known,
+    CacheHit,
     /// A person wants it gone.
-    KillAsked,
+    KillRequested,
 }
 
 /// What a shell has to do about it; carried out in order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Effect {
     /// Make the new state durable; what follows waits for it.
-    Save,
+    Persist,
     /// Put it into the queue for offers.
-    Queue,
-    /// Wait `Backoff::pause(setbacks)`, then [`Input::PauseOver`]; when that is over is saved along with the state.
-    Pause,
+    Enqueue,
+    /// Wait `Backoff::pause(setbacks)`, then [`Input::BackoffElapsed`]; when that is over is saved along with the state.
+    StartBackoff,
     /// Ask the cluster to kill the launch this is about.
     Kill,
     /// Ask the cluster what it knows of the launch.
@@ -61,15 +61,15 @@ pub struct Step {
 
 /// What another launch costs the block.
 #[derive(Clone, Copy)]
-enum Cost {
+enum RetryCost {
     /// The block failed: one of its tries.
-    OneTry,
+    CountsAttempt,
     /// The cluster failed: nothing.
     Nothing,
 }
 
-const SETTLE: &[Effect] = &[Effect::Save, Effect::Publish];
-const QUEUE: &[Effect] = &[Effect::Queue, Effect::Publish];
+const SETTLE: &[Effect] = &[Effect::Persist, Effect::Publish];
+const QUEUE: &[Effect] = &[Effect::Enqueue, Effect::Publish];
 
 /// What follows when `input` happens to a task in `state`.
 ///
@@ -77,7 +77,8 @@ const QUEUE: &[Effect] = &[Effect::Queue, Effect::Publish];
 pub fn step(state: State, input: Input, history: &History, policy: &Policy) -> Step {
     use Condition as C;
     use Input::{
-        Approved, Deprived, KillAsked, Known, PauseOver, Placed, Released, Silence, Stray, Unable, Update,
+        Approved, BackoffElapsed, CacheHit, DependenciesMet, DependencyFailed, InputUnavailable,
+        KillRequested, Placed, StaleUpdate, StatusTimeout, Update,
     };
     use State::{
         Blocked, Delayed, Failed, Finished, Held, Killed, Killing, Launching, Queued, Running, Skipped,
@@ -86,22 +87,22 @@ pub fn step(state: State, input: Input, history: &History, policy: &Policy) -> S
 
     let to = |next, effects| Step { next, history: *history, effects };
     let stay = |effects| Step { next: state, history: *history, effects };
-    let again = |cost| again(history, policy, cost);
+    let again = |cost| relaunch(history, policy, cost);
 
     match (state, input) {
         // Before a launch.
         (Held, Approved) => to(Blocked, SETTLE),
-        (Blocked, Released) => to(Queued, QUEUE),
-        (Held | Blocked, Deprived) => to(Skipped, SETTLE),
-        (Held | Blocked | Queued | Delayed, Unable) => to(Failed, SETTLE),
-        (Queued, Known) => to(Finished, SETTLE),
+        (Blocked, DependenciesMet) => to(Queued, QUEUE),
+        (Held | Blocked, DependencyFailed) => to(Skipped, SETTLE),
+        (Held | Blocked | Queued | Delayed, InputUnavailable) => to(Failed, SETTLE),
+        (Queued, CacheHit) => to(Finished, SETTLE),
         (Queued, Placed) => Step {
             next: Launching,
-            history: History { attempt: history.attempt + 1, ran: std::time::Duration::ZERO, ..*history },
+            history: History { attempt: history.attempt + 1, runtime: std::time::Duration::ZERO, ..*history },
             effects: &[Effect::Publish],
         },
-        (Delayed, PauseOver) => to(Queued, QUEUE),
-        (Held | Blocked | Queued | Delayed, KillAsked) => to(Killed, SETTLE),
+        (Delayed, BackoffElapsed) => to(Queued, QUEUE),
+        (Held | Blocked | Queued | Delayed, KillRequested) => to(Killed, SETTLE),
 
         // The current launch lives.
         (Launching, Update(C::Starting))
@@ -110,41 +111,41 @@ pub fn step(state: State, input: Input, history: &History, policy: &Policy) -> S
         | (Killing, Update(C::Killing)) => stay(&[]),
         (Launching | Unreachable, Update(C::Running)) => to(Running, SETTLE),
         (Unreachable, Update(C::Starting)) => to(Launching, SETTLE),
-        (Launching | Running | Unreachable, KillAsked) => {
-            to(Killing, &[Effect::Save, Effect::Kill, Effect::Publish])
+        (Launching | Running | Unreachable, KillRequested) => {
+            to(Killing, &[Effect::Persist, Effect::Kill, Effect::Publish])
         }
         // Kills are lost on the way; they are said again until the launch has ended.
-        (Killing, KillAsked | Silence | Update(C::Starting | C::Running)) => stay(&[Effect::Kill]),
+        (Killing, KillRequested | StatusTimeout | Update(C::Starting | C::Running)) => stay(&[Effect::Kill]),
 
         // The current launch has ended.
         (Launching | Running | Unreachable, Update(C::Finished)) => match policy.ensure {
             Ensure::Finishes => succeeded(history),
             Ensure::KeepsRunning => {
-                self::again(&History { exit_code: Some(0), ..*history }, policy, Cost::OneTry)
+                self::relaunch(&History { exit_code: Some(0), ..*history }, policy, RetryCost::CountsAttempt)
             }
         },
         (Launching | Running | Unreachable, Update(C::Failed)) => {
             if worth_another_try(history, policy) {
-                again(Cost::OneTry)
+                again(RetryCost::CountsAttempt)
             } else {
                 to(Failed, SETTLE)
             }
         }
         // A kill nobody asked for here: an operator, or a machine that is drained.
-        (Launching | Running | Unreachable, Update(C::Killed | C::Gone)) => again(Cost::Nothing),
-        (Launching | Running | Unreachable, Update(C::Refused)) => to(Failed, SETTLE),
+        (Launching | Running | Unreachable, Update(C::Killed | C::Gone)) => again(RetryCost::Nothing),
+        (Launching | Running | Unreachable, Update(C::Rejected)) => to(Failed, SETTLE),
         (Killing, Update(C::Finished)) => succeeded(history),
-        (Killing, Update(C::Failed | C::Killed | C::Refused | C::Gone)) => to(Killed, SETTLE),
+        (Killing, Update(C::Failed | C::Killed | C::Rejected | C::Gone)) => to(Killed, SETTLE),
 
         // Nobody can tell whether the current launch lives: lost is not gone.
         (Launching | Running, Update(C::Lost)) => match policy.on_partition {
-            OnPartition::Wait => to(Unreachable, &[Effect::Save, Effect::Reconcile, Effect::Publish]),
-            OnPartition::Replace => again(Cost::Nothing),
+            OnPartition::Wait => to(Unreachable, &[Effect::Persist, Effect::Reconcile, Effect::Publish]),
+            OnPartition::Replace => again(RetryCost::Nothing),
             OnPartition::Fail => to(Failed, SETTLE),
         },
         // Lost is an answer: to ask again at once would be to ask as fast as it is answered.
         (Unreachable | Killing, Update(C::Lost)) => stay(&[]),
-        (Launching | Unreachable, Silence) => stay(&[Effect::Reconcile]),
+        (Launching | Unreachable, StatusTimeout) => stay(&[Effect::Reconcile]),
 
         // A copy nobody wants.
         (
@@ -154,18 +155,18 @@ pub fn step(state: State, input: Input, history: &History, policy: &Policy) -> S
         | (
             Held | Blocked | Queued | Delayed | Launching | Running | Unreachable | Killing | Finished
             | Failed | Killed | Skipped,
-            Stray(C::Starting | C::Running),
+            StaleUpdate(C::Starting | C::Running),
         ) => stay(&[Effect::Kill]),
 
         // Said again, too late, or of no consequence.
         (
             Held | Blocked | Queued | Delayed | Finished | Failed | Killed | Skipped,
-            Update(C::Killing | C::Finished | C::Failed | C::Killed | C::Refused | C::Gone | C::Lost),
+            Update(C::Killing | C::Finished | C::Failed | C::Killed | C::Rejected | C::Gone | C::Lost),
         )
         | (
             Held | Blocked | Queued | Delayed | Launching | Running | Unreachable | Killing | Finished
             | Failed | Killed | Skipped,
-            Stray(C::Killing | C::Finished | C::Failed | C::Killed | C::Refused | C::Gone | C::Lost),
+            StaleUpdate(C::Killing | C::Finished | C::Failed | C::Killed | C::Rejected | C::Gone | C::Lost),
         )
         | (
             Blocked | Queued | Delayed | Launching | Running | Unreachable | Killing | Finished | Failed
@@ -175,26 +176,32 @@ pub fn step(state: State, input: Input, history: &History, policy: &Policy) -> S
         | (
             Held | Queued | Delayed | Launching | Running | Unreachable | Killing | Finished | Failed
             | Killed | Skipped,
-            Released,
+            DependenciesMet,
         )
         | (
             Queued | Delayed | Launching | Running | Unreachable | Killing | Finished | Failed | Killed
             | Skipped,
-            Deprived,
+            DependencyFailed,
         )
-        | (Launching | Running | Unreachable | Killing | Finished | Failed | Killed | Skipped, Unable)
+        | (
+            Launching | Running | Unreachable | Killing | Finished | Failed | Killed | Skipped,
+            InputUnavailable,
+        )
         | (
             Held | Blocked | Delayed | Launching | Running | Unreachable | Killing | Finished | Failed
             | Killed | Skipped,
-            Placed | Known,
+            Placed | CacheHit,
         )
         | (
             Held | Blocked | Queued | Launching | Running | Unreachable | Killing | Finished | Failed
             | Killed | Skipped,
-            PauseOver,
+            BackoffElapsed,
         )
-        | (Held | Blocked | Queued | Delayed | Running | Finished | Failed | Killed | Skipped, Silence)
-        | (Finished | Failed | Killed | Skipped, KillAsked) => stay(&[]),
+        | (
+            Held | Blocked | Queued | Delayed | Running | Finished | Failed | Killed | Skipped,
+            StatusTimeout,
+        )
+        | (Finished | Failed | Killed | Skipped, KillRequested) => stay(&[]),
     }
 }
 
@@ -207,23 +214,27 @@ fn worth_another_try(history: &History, policy: &Policy) -> bool {
 }
 
 /// The current launch is over, and the task is not.
-fn again(history: &History, policy: &Policy, cost: Cost) -> Step {
-    let free_of_setbacks = history.setbacks == 0 || history.ran >= policy.backoff.healthy();
-    let setbacks = if free_of_setbacks { 1 } else { history.setbacks.saturating_add(1) };
+fn relaunch(history: &History, policy: &Policy, cost: RetryCost) -> Step {
+    let free_of_setbacks = history.early_exits == 0 || history.runtime >= policy.backoff.reset_after();
+    let early_exits = if free_of_setbacks { 1 } else { history.early_exits.saturating_add(1) };
     let failures = match cost {
-        Cost::OneTry => history.failures.saturating_add(1),
-        Cost::Nothing => history.failures,
+        RetryCost::CountsAttempt => history.failures.saturating_add(1),
+        RetryCost::Nothing => history.failures,
     };
-    let history = History { failures, setbacks, ..*history };
+    let history = History { failures, early_exits, ..*history };
     let spent = match policy.retry {
-        Tries::Times(tries) => failures > tries,
-        Tries::Unlimited => false,
+        RetryLimit::Limited(tries) => failures > tries,
+        RetryLimit::Unlimited => false,
     };
     let (next, effects): (_, &'static [Effect]) = match cost {
-        Cost::OneTry if spent => (State::Failed, SETTLE),
+        RetryCost::CountsAttempt if spent => (State::Failed, SETTLE),
         // The cluster's first failure is made good at once; a cluster that fails again and again is given time.
-        Cost::Nothing if free_of_setbacks => (State::Queued, &[Effect::Save, Effect::Queue, Effect::Publish]),
-        Cost::OneTry | Cost::Nothing => (State::Delayed, &[Effect::Save, Effect::Pause, Effect::Publish]),
+        RetryCost::Nothing if free_of_setbacks => {
+            (State::Queued, &[Effect::Persist, Effect::Enqueue, Effect::Publish])
+        }
+        RetryCost::CountsAttempt | RetryCost::Nothing => {
+            (State::Delayed, &[Effect::Persist, Effect::StartBackoff, Effect::Publish])
+        }
     };
     Step { next, history, effects }
 }
@@ -232,16 +243,16 @@ impl fmt::Display for Input {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let text = match self {
             Self::Approved => "approved".to_owned(),
-            Self::Released => "released".to_owned(),
-            Self::Deprived => "deprived".to_owned(),
-            Self::Unable => "unable".to_owned(),
+            Self::DependenciesMet => "released".to_owned(),
+            Self::DependencyFailed => "deprived".to_owned(),
+            Self::InputUnavailable => "unable".to_owned(),
             Self::Placed => "placed".to_owned(),
             Self::Update(condition) => format!("update {condition:?}").to_lowercase(),
-            Self::Stray(condition) => format!("stray {condition:?}").to_lowercase(),
-            Self::PauseOver => "pause over".to_owned(),
-            Self::Silence => "silence".to_owned(),
-            Self::Known => "known".to_owned(),
-            Self::KillAsked => "kill asked".to_owned(),
+            Self::StaleUpdate(condition) => format!("stray {condition:?}").to_lowercase(),
+            Self::BackoffElapsed => "pause over".to_owned(),
+            Self::StatusTimeout => "silence".to_owned(),
+            Self::CacheHit => "known".to_owned(),
+            Self::KillRequested => "kill asked".to_owned(),
         };
         f.pad(&text)
     }
@@ -257,12 +268,18 @@ mod tests {
     use super::*;
 
     fn inputs() -> Vec<Input> {
-        [Input::Approved, Input::Released, Input::Deprived, Input::Unable, Input::Placed]
-            .into_iter()
-            .chain(Condition::ALL.map(Input::Update))
-            .chain(Condition::ALL.map(Input::Stray))
-            .chain([Input::PauseOver, Input::Silence, Input::Known, Input::KillAsked])
-            .collect()
+        [
+            Input::Approved,
+            Input::DependenciesMet,
+            Input::DependencyFailed,
+            Input::InputUnavailable,
+            Input::Placed,
+        ]
+        .into_iter()
+        .chain(Condition::ALL.map(Input::Update))
+        .chain(Condition::ALL.map(Input::StaleUpdate))
+        .chain([Input::BackoffElapsed, Input::StatusTimeout, Input::CacheHit, Input::KillRequested])
+        .collect()
     }
 
     fn arrow(step: &Step) -> String {
@@ -294,13 +311,13 @@ mod tests {
     /// What header arguments change: the ends of a launch, under each policy.
     #[test]
     fn policies() {
-        let retry = Policy { retry: Tries::Times(1), ..Policy::default() };
+        let retry = Policy { retry: RetryLimit::Limited(1), ..Policy::default() };
         let policies = [
             (":retry 1, first failure", retry.clone(), History::default()),
             (
                 ":retry 1, second failure",
                 retry.clone(),
-                History { failures: 1, setbacks: 1, ..History::default() },
+                History { failures: 1, early_exits: 1, ..History::default() },
             ),
             (
                 ":retry 1 :retry-on 75, exit code 1",
@@ -314,8 +331,8 @@ mod tests {
             ),
             (
                 ":ensure it-keeps-running",
-                Policy { ensure: Ensure::KeepsRunning, retry: Tries::Unlimited, ..Policy::default() },
-                History { failures: 1000, setbacks: 1000, ..History::default() },
+                Policy { ensure: Ensure::KeepsRunning, retry: RetryLimit::Unlimited, ..Policy::default() },
+                History { failures: 1000, early_exits: 1000, ..History::default() },
             ),
             (
                 ":on-partition replace",
@@ -330,7 +347,7 @@ mod tests {
             (
                 "the cluster fails a second time",
                 Policy::default(),
-                History { setbacks: 1, ..History::default() },
+                History { early_exits: 1, ..History::default() },
             ),
         ];
         let mut table = String::new();
@@ -348,10 +365,10 @@ mod tests {
 
     #[test]
     fn a_healthy_while_forgets_setbacks() {
-        let policy = Policy { retry: Tries::Unlimited, ..Policy::default() };
+        let policy = Policy { retry: RetryLimit::Unlimited, ..Policy::default() };
         let ended = |ran| {
-            let history = History { setbacks: 9, ran: Duration::from_secs(ran), ..History::default() };
-            step(State::Running, Input::Update(Condition::Failed), &history, &policy).history.setbacks
+            let history = History { early_exits: 9, runtime: Duration::from_secs(ran), ..History::default() };
+            step(State::Running, Input::Update(Condition::Failed), &history, &policy).history.early_exits
         };
         assert_eq!((ended(299), ended(300)), (10, 1));
     }
@@ -363,7 +380,7 @@ mod tests {
     fn any_policy() -> impl Strategy<Value = Policy> {
         (
             prop::sample::select(vec![Ensure::Finishes, Ensure::KeepsRunning]),
-            prop::sample::select(vec![Tries::Times(0), Tries::Times(2), Tries::Unlimited]),
+            prop::sample::select(vec![RetryLimit::Limited(0), RetryLimit::Limited(2), RetryLimit::Unlimited]),
             prop::sample::select(vec![OnPartition::Wait, OnPartition::Replace, OnPartition::Fail]),
         )
             .prop_map(|(ensure, retry, on_partition)| Policy {
@@ -383,15 +400,15 @@ mod tests {
             let mut history = History::default();
             for input in inputs {
                 let step = step(state, input, &history, &policy);
-                if state.is_final() {
+                if state.is_terminal() {
                     prop_assert_eq!(step.next, state);
                 }
-                if let Tries::Times(tries) = policy.retry {
+                if let RetryLimit::Limited(tries) = policy.retry {
                     prop_assert!(step.history.failures <= tries + 1);
                 }
                 prop_assert!(step.history.attempt - history.attempt <= u32::from(input == Input::Placed));
-                let saved = step.effects.iter().position(|&effect| effect == Effect::Save);
-                if step.next != state && (step.next.is_final() || step.next == State::Running) {
+                let saved = step.effects.iter().position(|&effect| effect == Effect::Persist);
+                if step.next != state && (step.next.is_terminal() || step.next == State::Running) {
                     prop_assert_eq!(saved, Some(0));
                 }
                 if let Some(place) = saved {

@@ -9,14 +9,14 @@ use super::LaunchId;
 
 /// Signs the addresses of launches' files (HMAC with SHA-256).
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub struct Seal([u8; BLOCK]);
+pub struct UrlSigner([u8; BLOCK]);
 
 /// What SHA-256 works on at once, bytes.
 const BLOCK: usize = 64;
 
-impl Seal {
+impl UrlSigner {
     /// Made of a secret of any length; the secret cannot be had from it, nor from what it signs.
-    pub fn of(secret: &[u8]) -> Self {
+    pub fn new(secret: &[u8]) -> Self {
         let mut key = [0; BLOCK];
         key[..32]
             .copy_from_slice(&Sha256::new().chain_update("borges files\0").chain_update(secret).finalize());
@@ -33,12 +33,12 @@ impl Seal {
     }
 
     /// Whether `signature` is that of this file. Takes the same time for every wrong one.
-    pub fn holds(&self, launch: LaunchId, file: usize, signature: &str) -> bool {
+    pub fn verify(&self, launch: LaunchId, file: usize, signature: &str) -> bool {
         self.sign(launch, file).as_bytes().ct_eq(signature.as_bytes()).into()
     }
 }
 
-impl fmt::Debug for Seal {
+impl fmt::Debug for UrlSigner {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Seal")
     }
@@ -53,12 +53,12 @@ mod tests {
 
     #[test]
     fn a_signature_opens_one_file() {
-        let seal = Seal::of(b"secret");
+        let seal = UrlSigner::new(b"secret");
         let launch = RunId(Uuid::from_u128(7)).task(1).launch(2);
         let signature = seal.sign(launch, 0);
         assert_eq!(signature.len(), 64);
-        assert!(seal.holds(launch, 0, &signature));
-        assert!(!seal.holds(launch, 1, &signature) && !seal.holds(launch.task.launch(3), 0, &signature));
-        assert!(!Seal::of(b"other").holds(launch, 0, &signature) && !seal.holds(launch, 0, ""));
+        assert!(seal.verify(launch, 0, &signature));
+        assert!(!seal.verify(launch, 1, &signature) && !seal.verify(launch.task.launch(3), 0, &signature));
+        assert!(!UrlSigner::new(b"other").verify(launch, 0, &signature) && !seal.verify(launch, 0, ""));
     }
 }
