@@ -7,7 +7,7 @@
 use std::hint::black_box;
 use std::sync::Arc;
 
-use borges::offer::{Agent, Offer, Queue, Spread as Peers, match_offers};
+use borges::placement::{Agent, Offer, PeerLocations as Peers, Queue, match_offers};
 use borges::task::{Constraint, Field, Operator, Requirements, ResourceRequest, Resources, RunId, TaskId};
 use jiff::Timestamp;
 use uuid::Uuid;
@@ -86,10 +86,10 @@ pub(crate) fn measured(rounds: usize) -> Result<Vec<Row>, String> {
             let (taken, matching) =
                 timed(|| match_offers(&offers, &queue, &Peers::default(), Timestamp::UNIX_EPOCH))?;
             ours.push(taken);
-            let seats = || matching.placements.iter().flat_map(|placement| &placement.seats);
+            let seats = || matching.placements.iter().flat_map(|placement| &placement.assignments);
             placed = seats().count();
             let mut rest = queue.clone();
-            let (taken, ()) = timed(|| rest.placed(seats().map(|seat| seat.task)))?;
+            let (taken, ()) = timed(|| rest.mark_placed(seats().map(|seat| seat.task)))?;
             letting_go.push(taken);
             // With ten times both it is a hundred times as slow, and of constraints it knows nothing.
             if case.times == 1 && !case.constraints {
@@ -157,7 +157,7 @@ fn made(case: &Case) -> (Vec<Offer>, Vec<(TaskId, ResourceRequest)>) {
                 agent: Arc::new(agent),
                 free,
                 ports: vec![(31_000, 32_000)],
-                away: None,
+                maintenance: None,
             }
         })
         .collect();

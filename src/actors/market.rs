@@ -11,7 +11,7 @@ use super::connection::Request;
 use crate::mesos::messages;
 use crate::mesos::resources::{Offered, joined};
 use crate::mesos::{offers, tasks};
-use crate::offer::{Agent, Offer, WINDOW, Window};
+use crate::placement::{Agent, MaintenanceWindow, Offer, WINDOW};
 use crate::task::Resources;
 
 /// Offers, and our appetite.
@@ -42,7 +42,7 @@ pub(super) struct Market {
 pub(super) struct Held {
     agent: Arc<Agent>,
     role: String,
-    away: Option<Window>,
+    away: Option<MaintenanceWindow>,
     pub(super) resources: Offered,
     since: Duration,
     /// The matcher has it.
@@ -230,7 +230,7 @@ impl Held {
     fn offer(&self, ids: Vec<String>) -> Offer {
         let all = self.resources.quantities();
         let free = tasks::resources(&all);
-        Offer { ids, agent: self.agent.clone(), free, ports: all.ports, away: self.away }
+        Offer { ids, agent: self.agent.clone(), free, ports: all.ports, maintenance: self.away }
     }
 }
 
@@ -239,7 +239,7 @@ fn join(first: &mut Offer, more: Offer) {
     first.ids.extend(more.ids);
     first.free = first.free.saturating_add(&more.free);
     first.ports = joined([std::mem::take(&mut first.ports), more.ports].concat());
-    first.away = first.away.or(more.away);
+    first.maintenance = first.maintenance.or(more.maintenance);
 }
 
 #[cfg(test)]

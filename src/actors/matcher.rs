@@ -8,7 +8,7 @@ use jiff::Timestamp;
 
 use super::sabotage::{Bug, is_planted};
 use super::tell_recipient;
-use crate::offer::{self, Matching, Offer, Queue, Spread};
+use crate::placement::{self, MatchResult, Offer, PeerLocations, Queue};
 use crate::task::{ResourceRequest, TaskId};
 
 /// Holds the tasks that wait for offers.
@@ -16,7 +16,7 @@ use crate::task::{ResourceRequest, TaskId};
 pub(super) struct Matcher {
     queue: Queue,
     /// Where those are that constraints compare others with, as far as it was decided.
-    spread: Spread,
+    spread: PeerLocations,
     scheduler: Recipient<Matched>,
 }
 
@@ -65,7 +65,7 @@ pub(super) struct MatchNow {
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
 pub(super) struct Matched {
-    pub(super) matching: Matching,
+    pub(super) matching: MatchResult,
     /// The tasks that will be placed next where the same is asked for, and the agent that served it last: their
     /// launches may be saved ahead.
     pub(super) ahead: Vec<(TaskId, String)>,
@@ -76,7 +76,7 @@ const AHEAD: usize = 64;
 
 impl Matcher {
     pub(super) fn new(scheduler: Recipient<Matched>) -> Self {
-        Self { queue: Queue::default(), spread: Spread::default(), scheduler }
+        Self { queue: Queue::default(), spread: PeerLocations::default(), scheduler }
     }
 }
 
@@ -89,7 +89,7 @@ impl Handler<Enqueue> for Matcher {
 
     fn handle(&mut self, Enqueue(tasks): Enqueue, _: &mut Context<Self>) {
         for Asked { task, wants, priority } in tasks {
-            self.spread.leave(task);
+            self.spread.remove(task);
             self.queue.push(task, wants, priority);
         }
     }
@@ -100,7 +100,7 @@ impl Handler<Dequeue> for Matcher {
 
     fn handle(&mut self, Dequeue(task): Dequeue, _: &mut Context<Self>) {
         self.queue.remove(task);
-        self.spread.leave(task);
+        self.spread.remove(task);
     }
 }
 
@@ -109,7 +109,7 @@ impl Handler<IsOut> for Matcher {
 
     fn handle(&mut self, IsOut { task, demand, agent }: IsOut, _: &mut Context<Self>) {
         if !is_planted(Bug::ForgetsPeers) {
-            self.spread.place(task, &demand, &agent);
+            self.spread.insert(task, &demand, &agent);
         }
     }
 }
@@ -118,7 +118,7 @@ impl Handler<CameBack> for Matcher {
     type Result = ();
 
     fn handle(&mut self, CameBack(task): CameBack, _: &mut Context<Self>) {
-        self.spread.leave(task);
+        self.spread.remove(task);
     }
 }
 
@@ -127,25 +127,25 @@ impl Handler<MatchNow> for Matcher {
 
     fn handle(&mut self, MatchNow { offers, now }: MatchNow, _: &mut Context<Self>) {
         for offer in &offers {
-            self.spread.see(&offer.agent);
+            self.spread.update_agent(&offer.agent);
         }
-        let matching = offer::match_offers(&offers, &self.queue, &self.spread, now);
+        let matching = placement::match_offers(&offers, &self.queue, &self.spread, now);
         let mut served: BTreeMap<Arc<ResourceRequest>, &str> = BTreeMap::new();
         for placement in &matching.placements {
-            for seat in &placement.seats {
+            for seat in &placement.assignments {
                 if let Some(wants) = self.queue.demand(seat.task) {
                     if !is_planted(Bug::ForgetsPeers) {
-                        self.spread.place(seat.task, wants, &placement.agent.id);
+                        self.spread.insert(seat.task, wants, &placement.agent.id);
                     }
                     served.insert(wants.clone(), &placement.agent.id);
                 }
             }
         }
-        let placed = matching.placements.iter().flat_map(|placement| &placement.seats);
-        self.queue.placed(placed.map(|seat| seat.task));
+        let placed = matching.placements.iter().flat_map(|placement| &placement.assignments);
+        self.queue.mark_placed(placed.map(|seat| seat.task));
         let mut ahead = Vec::new();
         for (wants, agent) in &served {
-            ahead.extend(self.queue.asking_for(wants).take(AHEAD).map(|task| (task, (*agent).to_owned())));
+            ahead.extend(self.queue.with_request(wants).take(AHEAD).map(|task| (task, (*agent).to_owned())));
         }
         tell_recipient(&self.scheduler, Matched { matching, ahead });
     }

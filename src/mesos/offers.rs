@@ -6,7 +6,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::messages::{Offer, Unavailability};
 use super::resources::attribute_text;
-use crate::offer::{Agent, Window};
+use crate::placement::{Agent, MaintenanceWindow};
 
 /// The agent an offer is of.
 pub fn agent(offer: &Offer) -> Agent {
@@ -30,10 +30,10 @@ pub fn role(offer: &Offer) -> &str {
 }
 
 /// When an agent will be away.
-pub fn window(unavailability: &Unavailability) -> Window {
+pub fn window(unavailability: &Unavailability) -> MaintenanceWindow {
     let from = Timestamp::from_nanosecond(unavailability.start.nanoseconds.into()).unwrap_or(Timestamp::MAX);
     let lasts = unavailability.duration.as_ref().map(|lasts| SignedDuration::from_nanos(lasts.nanoseconds));
-    Window { from, until: lasts.map(|lasts| from.saturating_add(lasts).unwrap_or(Timestamp::MAX)) }
+    MaintenanceWindow { from, until: lasts.map(|lasts| from.saturating_add(lasts).unwrap_or(Timestamp::MAX)) }
 }
 
 #[cfg(test)]
@@ -80,7 +80,7 @@ mod tests {
         let start = TimeInfo { nanoseconds: 5_000_000_000 };
         let window = |duration| window(&Unavailability { start, duration });
         let second = |second| Timestamp::from_second(second).unwrap();
-        assert_eq!(window(None), Window { from: second(5), until: None });
+        assert_eq!(window(None), MaintenanceWindow { from: second(5), until: None });
         let lasts = DurationInfo { nanoseconds: 2_000_000_000 };
         assert_eq!(window(Some(lasts)).until, Some(second(7)));
         let ever = DurationInfo { nanoseconds: i64::MAX };

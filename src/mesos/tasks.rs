@@ -8,7 +8,7 @@ use super::messages::{
 };
 use super::parcel::Parcel;
 use super::resources::{Quantities, joined};
-use crate::offer::Agent;
+use crate::placement::Agent;
 use crate::task::{Ensure, LaunchId, Port, Resources, TaskSpec};
 
 /// The label of a task that names its working directory.

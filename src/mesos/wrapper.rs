@@ -263,7 +263,7 @@ mod tests {
 
     use super::super::tasks;
     use super::*;
-    use crate::offer::Agent;
+    use crate::placement::Agent;
     use crate::task::{Command, InputFile, Policy, Resources, RunId, TaskSpec};
 
     fn shelf() -> Shelf {

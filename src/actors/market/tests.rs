@@ -59,7 +59,7 @@ fn offers_of_one_agent_to_one_role_are_one() {
             ("3".to_owned(), "a", 1000, &[(81, 81)]),
         ]
     );
-    assert!(taken[0].away.is_some() && taken[1].away.is_none());
+    assert!(taken[0].maintenance.is_some() && taken[1].maintenance.is_none());
     assert_eq!(market.take_idle(), [], "the matcher has them");
     assert_eq!(market.recent(SECOND).count(), 5);
     assert_eq!(market.recent(SECOND + WINDOW + SECOND).count(), 0);

@@ -212,7 +212,7 @@ impl Handler<EventReceived> for Scheduler {
                     let id = offer.id.value.clone();
                     if let Some((agent, free)) = self.market.add(offer, epoch, now) {
                         log::info!("[ {id} ] Received offer with {free}");
-                        self.spread.see(&agent);
+                        self.spread.update_agent(&agent);
                     }
                 }
                 self.trade();

@@ -10,7 +10,7 @@ use super::super::tell;
 use super::Scheduler;
 use crate::mesos::resources::Offered;
 use crate::mesos::tasks;
-use crate::offer::{Placement, Seat};
+use crate::placement::{Assignment, Placement};
 use crate::store::{Intent, Write};
 use crate::task::{LaunchId, State, TaskId, TaskSpec};
 
@@ -44,21 +44,21 @@ impl Scheduler {
     /// Launches `placement` on its offers. What is not to be launched any more is left out; what cannot be
     /// because an offer is gone goes back into the queue.
     pub(super) fn accept(&mut self, placement: Placement) {
-        let Placement { offers, agent, seats } = placement;
+        let Placement { offers, agent, assignments } = placement;
         let held: Vec<_> =
             offers.into_iter().filter_map(|id| Some((self.market.remove(&id)?.resources, id))).collect();
         let (resources, offers): (Vec<Offered>, Vec<String>) = held.into_iter().unzip();
         if offers.is_empty() {
-            let tasks = seats.into_iter().map(|seat| seat.task);
+            let tasks = assignments.into_iter().map(|seat| seat.task);
             let still = tasks.filter(|&id| self.next_launch(id).is_some()).collect();
             self.queue(still);
             return;
         }
         let Some(framework) = self.market.framework.clone() else { return };
         let mut offered = Offered::together(resources);
-        let mut infos = Vec::with_capacity(seats.len());
+        let mut infos = Vec::with_capacity(assignments.len());
         let mut size = 0;
-        for Seat { task: id, ports } in seats {
+        for Assignment { task: id, ports } in assignments {
             let Some(launch) = self.next_launch(id) else { continue };
             let Some(task) = self.task(id) else { continue };
             let Some(resources) = offered.take(&tasks::quantities(&task.spec.resources, &ports)) else {
@@ -152,8 +152,8 @@ impl Handler<Matched> for Scheduler {
             self.ask(decline);
         }
         let placements = matching.placements;
-        let placed = placements.iter().flat_map(|Placement { agent, seats, .. }| {
-            seats.iter().map(|seat| (seat.task, agent.id.as_str()))
+        let placed = placements.iter().flat_map(|Placement { agent, assignments, .. }| {
+            assignments.iter().map(|seat| (seat.task, agent.id.as_str()))
         });
         let mut intents: Vec<Intent> = placed.filter_map(|(task, agent)| self.unsaved(task, agent)).collect();
         // What was foreseen for another agent before is left as it is: either may turn out wrong.

@@ -49,7 +49,7 @@ use super::run::{Row, Run, TaskView};
 use super::supervisor::{Supervisor, Wires};
 use super::{tell, tell_recipient};
 use crate::config::Keep;
-use crate::offer::Spread;
+use crate::placement::PeerLocations;
 use crate::store::{Cache, Contents, RunRecord};
 use crate::task::{LaunchId, ReconcileSchedule, RunId, State, TaskId, Unanswered};
 
@@ -88,7 +88,7 @@ pub(super) struct Scheduler {
     /// The drought that was told last, by its beginning.
     drought: Option<Duration>,
     /// Where those are that constraints compare others with, as far as it is known.
-    spread: Spread,
+    spread: PeerLocations,
     market: Market,
     /// Why there is no subscription, when there is none, and since when.
     trouble: Option<(String, Duration)>,
@@ -145,7 +145,7 @@ impl Scheduler {
             gathering: HashMap::new(),
             hungry: None,
             drought: None,
-            spread: Spread::default(),
+            spread: PeerLocations::default(),
             market: Market::default(),
             trouble: Some(("it has not answered yet".to_owned(), wires.clock.elapsed())),
             role,
@@ -264,12 +264,12 @@ impl Scheduler {
         match row.agent.as_deref().filter(|_| row.state.is_active()) {
             Some(agent) => {
                 let (demand, agent) = (spec.demand(id.run), agent.to_owned());
-                self.spread.place(id, &demand, &agent);
+                self.spread.insert(id, &demand, &agent);
                 // The matcher has decided it, unless it was in an earlier life.
                 tell(&self.matcher, IsOut { task: id, demand, agent });
             }
             None => {
-                self.spread.leave(id);
+                self.spread.remove(id);
                 tell(&self.matcher, CameBack(id));
             }
         }

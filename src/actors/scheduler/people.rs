@@ -15,7 +15,7 @@ use super::super::run::{Run, TaskView};
 use super::super::supervisor::{Happened, frame};
 use super::Scheduler;
 use crate::mesos::{Chunk, Place, SandboxError, SandboxFile};
-use crate::offer::Why;
+use crate::placement::PendingReason;
 use crate::spec::{Caching, Plan};
 use crate::store::{RunMark, RunRecord, Write};
 use crate::task::{Input, LaunchId, ResourceRequest, RunId, State, TaskId};
@@ -339,7 +339,7 @@ impl Handler<ListWaiting> for Scheduler {
                 line: spec.line,
                 waited,
                 tasks: 0,
-                reason: Why::queued(demand, &offered).to_string(),
+                reason: PendingReason::queued(demand, &offered).to_string(),
             });
             group.tasks += 1;
             if waited > group.waited {

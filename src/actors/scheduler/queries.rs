@@ -7,7 +7,7 @@ use utoipa::ToSchema;
 
 use super::super::run::{Run, TaskView};
 use super::Scheduler;
-use crate::offer::Offered;
+use crate::placement::OfferHistory;
 use crate::task::{RunId, RunState, State, TaskId};
 
 /// Which runs are there? Newest first, those before `before`, at most `limit`.
@@ -104,7 +104,7 @@ impl Scheduler {
         }
     }
 
-    fn show_task(&self, run: &Run, task: TaskView<'_>, offered: &Offered<'_>) -> TaskShown {
+    fn show_task(&self, run: &Run, task: TaskView<'_>, offered: &OfferHistory<'_>) -> TaskShown {
         let TaskView { id, spec, row } = task;
         TaskShown {
             task: id.to_string(),

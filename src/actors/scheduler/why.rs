@@ -1,10 +1,10 @@
-//! Why tasks wait: what is known is put together here, and `offer::Why` says it.
+//! Why tasks wait: what is known is put together here, and `offer::PendingReason` says it.
 
 use std::time::Duration;
 
 use super::super::run::{Run, TaskView};
 use super::Scheduler;
-use crate::offer::{Offered, Other, Recent, Since, Why};
+use crate::placement::{Dependency, OfferHistory, PendingReason, RecentOffers, Since};
 use crate::task::State;
 
 /// How long nothing may be offered, while something waits, before that is told to who has not asked.
@@ -20,7 +20,7 @@ impl Scheduler {
 
     /// The same in words.
     pub(super) fn drought_in_words(&self) -> Option<String> {
-        Some(Why::NoOffers(&self.role, self.since(self.drought()?)).to_string())
+        Some(PendingReason::NoOffers(&self.role, self.since(self.drought()?)).to_string())
     }
 
     /// Says it in the log, once each time. That a cluster is full of our own is no cause for alarm.
@@ -44,42 +44,46 @@ impl Scheduler {
     }
 
     /// What the cluster has offered of late.
-    pub(super) fn offered(&self) -> Offered<'_> {
+    pub(super) fn offered(&self) -> OfferHistory<'_> {
         let trouble = self.trouble.as_ref().map(|(why, since)| (why.as_str(), self.since(*since)));
         let clock = &self.wires.clock;
-        let recent = Recent::new(self.market.recent(clock.elapsed()), &self.spread, clock.now());
-        Offered { trouble, role: &self.role, recent, last: self.since(self.market.last_seen()) }
+        let recent = RecentOffers::new(self.market.recent(clock.elapsed()), &self.spread, clock.now());
+        OfferHistory { trouble, role: &self.role, recent, last: self.since(self.market.last_seen()) }
     }
 
     /// Why a task does not run; `None` for one that runs, or has ended.
-    pub(super) fn why(&self, run: &Run, task: TaskView<'_>, offered: &Offered<'_>) -> Option<String> {
+    pub(super) fn why(&self, run: &Run, task: TaskView<'_>, offered: &OfferHistory<'_>) -> Option<String> {
         let TaskView { id, spec, row } = task;
         let agent = row.agent.as_deref().unwrap_or("?");
         let why = match row.state {
             State::Queued => {
-                return Some(format!("line {}, {}", spec.line, Why::queued(&spec.demand(id.run), offered)));
+                return Some(format!(
+                    "line {}, {}",
+                    spec.line,
+                    PendingReason::queued(&spec.demand(id.run), offered)
+                ));
             }
-            State::Blocked => Why::Blocks(
+            State::Blocked => PendingReason::Dependencies(
                 run.waits_for(id.number)
                     .filter_map(|number| run.task(number))
-                    .map(|other| Other {
+                    .map(|other| Dependency {
                         block: &other.spec.block,
                         line: other.spec.line,
                         state: other.row.state,
                     })
                     .collect(),
             ),
-            State::Held => Why::Approval,
+            State::Held => PendingReason::Approval,
             State::Delayed => {
                 let left = row
                     .pause
                     .as_ref()
                     .map_or(Duration::ZERO, |pause| pause.remaining(self.wires.clock.now()));
-                Why::BacksOff { left, launch: row.history.attempt, exit_code: row.history.exit_code }
+                PendingReason::Backoff { left, launch: row.history.attempt, exit_code: row.history.exit_code }
             }
-            State::Launching => Why::Unheard(agent, self.since(row.since)),
-            State::Unreachable => Why::Unreached(agent, self.since(row.since)),
-            State::Killing => Why::Ending(self.since(row.since)),
+            State::Launching => PendingReason::AwaitingStatus(agent, self.since(row.since)),
+            State::Unreachable => PendingReason::AgentUnreachable(agent, self.since(row.since)),
+            State::Killing => PendingReason::Killing(self.since(row.since)),
             State::Running | State::Finished | State::Failed | State::Killed | State::Skipped => return None,
         };
         Some(why.to_string())

@@ -17,7 +17,7 @@ const LAST: u64 = 65_535;
 ///
 /// `seed` decides where among them the search for any port begins, so that strangers on one machine, who do not
 /// know of each other, seldom choose the same.
-pub(super) fn take(free: &mut Ranges, wanted: &[Port], seed: u64) -> Option<Vec<u16>> {
+pub(super) fn allocate(free: &mut Ranges, wanted: &[Port], seed: u64) -> Option<Vec<u16>> {
     let mut left = free.clone();
     let mut taken = vec![0; wanted.len()];
     // What is named first: it must not go to who takes any.
@@ -35,7 +35,7 @@ pub(super) fn take(free: &mut Ranges, wanted: &[Port], seed: u64) -> Option<Vec<
 }
 
 /// Whether a port is free.
-pub(super) fn has(free: &Ranges, port: u16) -> bool {
+pub(super) fn contains(free: &Ranges, port: u16) -> bool {
     free.iter().any(|&(begin, end)| (begin..=end).contains(&u64::from(port)))
 }
 
@@ -71,7 +71,7 @@ mod tests {
     fn taken(free: &[(u64, u64)], wanted: &[u16], seed: u64) -> (Option<Vec<u16>>, Ranges) {
         let mut free = free.to_vec();
         let wanted: Vec<Port> = wanted.iter().map(|&host| Port { host, container: 0 }).collect();
-        (take(&mut free, &wanted, seed), free)
+        (allocate(&mut free, &wanted, seed), free)
     }
 
     #[test]
@@ -95,6 +95,6 @@ mod tests {
     #[test]
     fn free_ports_are_counted() {
         assert_eq!((count(&vec![(1, 3), (9, 9)]), count(&vec![])), (4, 0));
-        assert!(has(&vec![(1, 3)], 3) && !has(&vec![(1, 3)], 4));
+        assert!(contains(&vec![(1, 3)], 3) && !contains(&vec![(1, 3)], 4));
     }
 }

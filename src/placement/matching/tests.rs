@@ -7,7 +7,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 use uuid::Uuid;
 
-use super::super::{Reason, Recent};
+use super::super::{PlacementFailure, RecentOffers};
 use super::*;
 use crate::task::{Constraint, Field, Operator, Port, Requirements, ResourceRequest, RunId};
 
@@ -29,7 +29,7 @@ fn offers(sizes: &[(u64, u64)]) -> Vec<Offer> {
         agent: Arc::new(Agent { id: format!("a{}", at + 1), ..Agent::default() }),
         free: amounts(cpus, mem),
         ports: Vec::new(),
-        away: None,
+        maintenance: None,
     };
     sizes.iter().enumerate().map(named).collect()
 }
@@ -46,40 +46,40 @@ fn sized(sizes: &[(u64, u64)]) -> Queue {
     queue(&sizes.iter().map(|&(cpus, mem)| demand(cpus, mem)).collect::<Vec<_>>())
 }
 
-fn matched(offers: &[Offer], queue: &Queue) -> Matching {
-    match_offers(offers, queue, &Spread::default(), Timestamp::UNIX_EPOCH)
+fn matched(offers: &[Offer], queue: &Queue) -> MatchResult {
+    match_offers(offers, queue, &PeerLocations::default(), Timestamp::UNIX_EPOCH)
 }
 
 /// Each demand of which some task was not placed, and why.
 fn unmatched(
     offers: &[Offer],
     queue: &Queue,
-    matching: &Matching,
-    out: &Spread,
-) -> Vec<(Arc<ResourceRequest>, Reason)> {
+    matching: &MatchResult,
+    out: &PeerLocations,
+) -> Vec<(Arc<ResourceRequest>, PlacementFailure)> {
     let (mut left, mut spread) = (queue.clone(), out.clone());
-    for Placement { agent, seats, .. } in &matching.placements {
-        for seat in seats {
-            spread.place(seat.task, queue.demand(seat.task).unwrap(), &agent.id);
+    for Placement { agent, assignments, .. } in &matching.placements {
+        for seat in assignments {
+            spread.insert(seat.task, queue.demand(seat.task).unwrap(), &agent.id);
             left.remove(seat.task);
         }
     }
     for offer in offers {
-        spread.see(&offer.agent);
+        spread.update_agent(&offer.agent);
     }
-    let recent = Recent::new(offers, &spread, Timestamp::UNIX_EPOCH);
+    let recent = RecentOffers::new(offers, &spread, Timestamp::UNIX_EPOCH);
     let mut all: Vec<_> = left.demands().map(|(wants, _)| (wants.clone(), recent.reason(wants))).collect();
     all.sort_unstable_by_key(|(wants, _)| wants.clone());
     all
 }
 
-fn written(table: &mut String, name: &str, offers: &[Offer], queue: &Queue, out: &Spread) {
+fn written(table: &mut String, name: &str, offers: &[Offer], queue: &Queue, out: &PeerLocations) {
     let matching = &match_offers(offers, queue, out, Timestamp::UNIX_EPOCH);
     writeln!(table, "{name}").unwrap();
-    for Placement { offers, seats, .. } in &matching.placements {
-        let tasks: Vec<_> = seats.iter().map(|seat| seat.task.number).collect();
+    for Placement { offers, assignments, .. } in &matching.placements {
+        let tasks: Vec<_> = assignments.iter().map(|seat| seat.task.number).collect();
         write!(table, "  {} takes {tasks:?}", offers.join("+")).unwrap();
-        let ports: Vec<_> = seats.iter().flat_map(|seat| &seat.ports).collect();
+        let ports: Vec<_> = assignments.iter().flat_map(|seat| &seat.ports).collect();
         writeln!(table, "{}", if ports.is_empty() { String::new() } else { format!(" on {ports:?}") })
             .unwrap();
     }
@@ -107,7 +107,7 @@ fn table() {
     ];
     let mut table = String::new();
     for (name, sizes, demands) in cases {
-        written(&mut table, name, &offers(sizes), &sized(demands), &Spread::default());
+        written(&mut table, name, &offers(sizes), &sized(demands), &PeerLocations::default());
     }
     insta::assert_snapshot!(table);
 }
@@ -122,7 +122,8 @@ fn racks() -> Vec<Offer> {
         offer.agent = Arc::new(Agent { hostname, attributes, ..Agent::clone(&offer.agent) });
         offer.ports = vec![(80, 89)];
     }
-    offers[2].away = Some(Window { from: Timestamp::from_second(7200).unwrap(), until: None });
+    offers[2].maintenance =
+        Some(MaintenanceWindow { from: Timestamp::from_second(7200).unwrap(), until: None });
     offers
 }
 
@@ -171,10 +172,10 @@ fn wishes() {
     ];
     let mut table = String::new();
     for (name, demands) in cases {
-        written(&mut table, name, &racks(), &queue(&demands), &Spread::default());
+        written(&mut table, name, &racks(), &queue(&demands), &PeerLocations::default());
     }
     let alone = &racks()[2..];
-    written(&mut table, "maintenance everywhere", alone, &queue(&[lasting(3)]), &Spread::default());
+    written(&mut table, "maintenance everywhere", alone, &queue(&[lasting(3)]), &PeerLocations::default());
     insta::assert_snapshot!(table);
 }
 
@@ -182,10 +183,10 @@ fn wishes() {
 #[test]
 fn who_is_out_is_compared_too() {
     let wants = constrained(Field::Hostname, Operator::Unique);
-    let mut spread = Spread::default();
-    spread.place(run().task(7), &wants, "a1");
-    spread.place(run().task(8), &wants, "away");
-    let round = |spread: &Spread| {
+    let mut spread = PeerLocations::default();
+    spread.insert(run().task(7), &wants, "a1");
+    spread.insert(run().task(8), &wants, "away");
+    let round = |spread: &PeerLocations| {
         let mut table = String::new();
         let queue = queue(&[wants.clone(), wants.clone()]);
         written(&mut table, "round", &racks(), &queue, spread);
@@ -196,9 +197,9 @@ fn who_is_out_is_compared_too() {
       declined ["o1", "o2", "o3"]
       waits: cpu 1, mem 64 (:constraint hostname:UNIQUE: another is on an agent that has offered nothing yet)
     "#);
-    spread.leave(run().task(8));
+    spread.remove(run().task(8));
     for offer in racks() {
-        spread.see(&offer.agent);
+        spread.update_agent(&offer.agent);
     }
     insta::assert_snapshot!(round(&spread), @r#"
     round
@@ -239,7 +240,7 @@ proptest! {
         let (offers, queue) = (offers(&sizes), sized(&demands));
         let matching = matched(&offers, &queue);
         let placed = sound(&offers, &queue, &matching)?;
-        let reasons = unmatched(&offers, &queue, &matching, &Spread::default());
+        let reasons = unmatched(&offers, &queue, &matching, &PeerLocations::default());
 
         // Whoever waits has a reason, and could not have been added to what is left.
         for number in 1..=u32::try_from(demands.len()).unwrap() {
@@ -272,12 +273,12 @@ proptest! {
         let matching = matched(&offers, &queue);
         sound(&offers, &queue, &matching)?;
         for placement in &matching.placements {
-            let mut ports: Vec<_> = placement.seats.iter().flat_map(|seat| &seat.ports).collect();
+            let mut ports: Vec<_> = placement.assignments.iter().flat_map(|seat| &seat.ports).collect();
             let all = ports.len();
             ports.sort_unstable();
             ports.dedup();
             prop_assert_eq!(ports.len(), all, "each port once");
-            let unique: Vec<_> = placement.seats.iter().filter_map(|seat| {
+            let unique: Vec<_> = placement.assignments.iter().filter_map(|seat| {
                 let wishes = queue.demand(seat.task)?.requirements.as_ref()?;
                 wishes.constraints.iter().any(|it| it.operator == Operator::Unique).then_some(wishes)
             }).collect();
@@ -287,14 +288,14 @@ proptest! {
 }
 
 /// What holds of every round; gives the tasks that were placed.
-fn sound(offers: &[Offer], queue: &Queue, matching: &Matching) -> Result<HashSet<TaskId>, TestCaseError> {
+fn sound(offers: &[Offer], queue: &Queue, matching: &MatchResult) -> Result<HashSet<TaskId>, TestCaseError> {
     let taken = matching.placements.iter().flat_map(|placement| placement.offers.clone());
     let mut answered: Vec<_> = taken.chain(matching.declined.clone()).collect();
     answered.sort();
     let mut given: Vec<_> = offers.iter().flat_map(|offer| offer.ids.clone()).collect();
     given.sort();
     prop_assert_eq!(answered, given, "each offer is answered once");
-    let seats = || matching.placements.iter().flat_map(|placement| &placement.seats);
+    let seats = || matching.placements.iter().flat_map(|placement| &placement.assignments);
     let placed: HashSet<TaskId> = seats().map(|seat| seat.task).collect();
     prop_assert_eq!(placed.len(), seats().count(), "no task twice");
     for offer in offers {
@@ -305,9 +306,9 @@ fn sound(offers: &[Offer], queue: &Queue, matching: &Matching) -> Result<HashSet
 }
 
 /// What a round leaves of an offer, which is never less than nothing.
-fn left(offer: &Offer, queue: &Queue, matching: &Matching) -> Resources {
+fn left(offer: &Offer, queue: &Queue, matching: &MatchResult) -> Resources {
     let taken = matching.placements.iter().filter(|placement| placement.offers == offer.ids);
-    taken.flat_map(|placement| &placement.seats).fold(offer.free, |free, seat| {
+    taken.flat_map(|placement| &placement.assignments).fold(offer.free, |free, seat| {
         free.checked_sub(&queue.demand(seat.task).unwrap().resources).expect("never more than offered")
     })
 }

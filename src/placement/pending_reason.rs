@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::reason::Reason;
-use super::recent::Recent;
+use super::reason::PlacementFailure;
+use super::recent_offers::RecentOffers;
 use crate::task::{ResourceRequest, State};
 
 /// Offers that count for a reason are at most so old.
@@ -23,20 +23,20 @@ pub struct Since {
 
 /// What is known of what a cluster has offered.
 #[derive(Debug, Clone)]
-pub struct Offered<'a> {
+pub struct OfferHistory<'a> {
     /// Why there is no subscription, and since when; `None` where there is one.
     pub trouble: Option<(&'a str, Since)>,
     /// Whose resources are asked for.
     pub role: &'a str,
     /// The offers of the last [`WINDOW`].
-    pub recent: Recent<'a>,
+    pub recent: RecentOffers<'a>,
     /// When the last one came, or, without any, when the subscription began.
     pub last: Since,
 }
 
 /// Another block that is waited for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Other<'a> {
+pub struct Dependency<'a> {
     /// Its name.
     pub block: &'a str,
     /// Its line.
@@ -47,19 +47,19 @@ pub struct Other<'a> {
 
 /// Why a task does not run yet.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Why<'a> {
+pub enum PendingReason<'a> {
     /// There is no cluster.
-    OutOfReach(&'a str, Since),
+    ClusterUnreachable(&'a str, Since),
     /// Nothing was offered of late.
     NoOffers(&'a str, Since),
     /// What was offered did not do.
-    Offers(Reason),
+    NoFittingOffer(PlacementFailure),
     /// It waits for others.
-    Blocks(Vec<Other<'a>>),
+    Dependencies(Vec<Dependency<'a>>),
     /// It waits for a person.
     Approval,
     /// The pause before another launch.
-    BacksOff {
+    Backoff {
         /// What is left of it.
         left: Duration,
         /// The launch that ended.
@@ -68,22 +68,22 @@ pub enum Why<'a> {
         exit_code: Option<i32>,
     },
     /// It was accepted, and nothing was heard of it yet.
-    Unheard(&'a str, Since),
+    AwaitingStatus(&'a str, Since),
     /// Nobody can tell whether it runs.
-    Unreached(&'a str, Since),
+    AgentUnreachable(&'a str, Since),
     /// It is to end.
-    Ending(Since),
+    Killing(Since),
 }
 
-impl<'a> Why<'a> {
+impl<'a> PendingReason<'a> {
     /// Why what asks for `wants` has no offer.
-    pub fn queued(wants: &ResourceRequest, offered: &Offered<'a>) -> Self {
+    pub fn queued(wants: &ResourceRequest, offered: &OfferHistory<'a>) -> Self {
         if let Some((trouble, since)) = offered.trouble {
-            Self::OutOfReach(trouble, since)
+            Self::ClusterUnreachable(trouble, since)
         } else if offered.recent.is_empty() {
             Self::NoOffers(offered.role, offered.last)
         } else {
-            Self::Offers(offered.recent.reason(wants))
+            Self::NoFittingOffer(offered.recent.reason(wants))
         }
     }
 }
@@ -94,36 +94,36 @@ impl fmt::Display for Since {
     }
 }
 
-impl fmt::Display for Why<'_> {
+impl fmt::Display for PendingReason<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::OutOfReach(trouble, since) => {
+            Self::ClusterUnreachable(trouble, since) => {
                 write!(f, "the cluster is out of reach since {since}: {trouble}")
             }
             Self::NoOffers(role, since) => write!(f, "no offers for role `{role}` since {since}"),
-            Self::Offers(reason) => reason.fmt(f),
-            Self::Blocks(others) => {
+            Self::NoFittingOffer(reason) => reason.fmt(f),
+            Self::Dependencies(others) => {
                 f.write_str("waits for block ")?;
-                for (place, Other { block, line, state }) in others.iter().enumerate() {
+                for (place, Dependency { block, line, state }) in others.iter().enumerate() {
                     let comma = if place > 0 { ", " } else { "" };
                     write!(f, "{comma}`{block}` (line {line}, {state})")?;
                 }
                 Ok(())
             }
             Self::Approval => f.write_str("waits for approval"),
-            Self::BacksOff { left, launch, exit_code } => {
+            Self::Backoff { left, launch, exit_code } => {
                 // The second that is begun counts.
                 let seconds = left.as_millis().div_ceil(1000);
                 write!(f, "backs off for {seconds} s more: launch {launch} ended")?;
                 exit_code.map_or(Ok(()), |code| write!(f, " with exit code {code}"))
             }
-            Self::Unheard(agent, since) => {
+            Self::AwaitingStatus(agent, since) => {
                 write!(f, "agent `{agent}` was asked to start it at {since}, and has not answered yet")
             }
-            Self::Unreached(agent, since) => {
+            Self::AgentUnreachable(agent, since) => {
                 write!(f, "agent `{agent}` is out of reach since {since}: it may run there still")
             }
-            Self::Ending(since) => write!(f, "was told to end at {since}"),
+            Self::Killing(since) => write!(f, "was told to end at {since}"),
         }
     }
 }
@@ -133,7 +133,7 @@ mod tests {
     use std::fmt::Write;
     use std::sync::Arc;
 
-    use super::super::{Offer, Spread};
+    use super::super::{Offer, PeerLocations};
     use super::*;
     use crate::task::Resources;
 
@@ -155,40 +155,40 @@ mod tests {
             agent: Arc::default(),
             free: amount(milli_cpus, mem).resources,
             ports: Vec::new(),
-            away: None,
+            maintenance: None,
         }
     }
 
-    fn offered<'a>(recent: &'a [Offer], spread: &'a Spread) -> Offered<'a> {
-        let recent = Recent::new(recent, spread, Timestamp::UNIX_EPOCH);
-        Offered { trouble: None, role: "x", recent, last: since(95) }
+    fn offered<'a>(recent: &'a [Offer], spread: &'a PeerLocations) -> OfferHistory<'a> {
+        let recent = RecentOffers::new(recent, spread, Timestamp::UNIX_EPOCH);
+        OfferHistory { trouble: None, role: "x", recent, last: since(95) }
     }
 
     #[test]
     fn table() {
         let seven = [2812, 100, 64, 64, 64, 64, 64].map(|mem| offer(4000, mem));
         let two = [offer(4000, 32), offer(100, 4096)];
-        let spread = Spread::default();
+        let spread = PeerLocations::default();
         let offered = |recent| offered(recent, &spread);
-        let lost = Offered { trouble: Some(("`m:5050` does not answer", since(70))), ..offered(&seven) };
-        let fetch = Other { block: "fetch", line: 3, state: State::Running };
-        let clean = Other { block: "clean", line: 9, state: State::Blocked };
+        let lost = OfferHistory { trouble: Some(("`m:5050` does not answer", since(70))), ..offered(&seven) };
+        let fetch = Dependency { block: "fetch", line: 3, state: State::Running };
+        let clean = Dependency { block: "clean", line: 9, state: State::Blocked };
         let left = Duration::from_millis(11_001);
-        let cases: [Why<'_>; 14] = [
-            Why::queued(&amount(1000, 4096), &offered(&seven)),
-            Why::queued(&amount(1000, 4096), &offered(&seven[..1])),
-            Why::queued(&amount(4500, 64), &offered(&seven)),
-            Why::queued(&amount(1000, 64), &offered(&seven)),
-            Why::queued(&amount(1000, 64), &offered(&two)),
-            Why::queued(&amount(1000, 64), &offered(&[])),
-            Why::queued(&amount(1000, 64), &lost),
-            Why::Blocks(vec![fetch]),
-            Why::Blocks(vec![fetch, clean]),
-            Why::Approval,
-            Why::BacksOff { left, launch: 2, exit_code: Some(3) },
-            Why::BacksOff { left: Duration::ZERO, launch: 1, exit_code: None },
-            Why::Unheard("a1", since(4)),
-            Why::Unreached("a1", since(300)),
+        let cases: [PendingReason<'_>; 14] = [
+            PendingReason::queued(&amount(1000, 4096), &offered(&seven)),
+            PendingReason::queued(&amount(1000, 4096), &offered(&seven[..1])),
+            PendingReason::queued(&amount(4500, 64), &offered(&seven)),
+            PendingReason::queued(&amount(1000, 64), &offered(&seven)),
+            PendingReason::queued(&amount(1000, 64), &offered(&two)),
+            PendingReason::queued(&amount(1000, 64), &offered(&[])),
+            PendingReason::queued(&amount(1000, 64), &lost),
+            PendingReason::Dependencies(vec![fetch]),
+            PendingReason::Dependencies(vec![fetch, clean]),
+            PendingReason::Approval,
+            PendingReason::Backoff { left, launch: 2, exit_code: Some(3) },
+            PendingReason::Backoff { left: Duration::ZERO, launch: 1, exit_code: None },
+            PendingReason::AwaitingStatus("a1", since(4)),
+            PendingReason::AgentUnreachable("a1", since(300)),
         ];
         let mut table = String::new();
         for why in cases {
@@ -210,6 +210,9 @@ mod tests {
         agent `a1` was asked to start it at 2026-11-26T07:12:07Z (4 s), and has not answered yet
         agent `a1` is out of reach since 2026-11-26T07:07:11Z (300 s): it may run there still
         ");
-        assert_eq!(Why::Ending(since(4)).to_string(), "was told to end at 2026-11-26T07:12:07Z (4 s)");
+        assert_eq!(
+            PendingReason::Killing(since(4)).to_string(),
+            "was told to end at 2026-11-26T07:12:07Z (4 s)"
+        );
     }
 }

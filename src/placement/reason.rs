@@ -10,11 +10,11 @@ use crate::task::{Constraint, Resources};
 ///
 /// Where there were offers, how many they were: of all of them for a constraint, then of those that passed it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Reason {
+pub enum PlacementFailure {
     /// There was no offer at all.
     NoOffers,
     /// No agent meets a constraint.
-    Unmet {
+    ConstraintUnmet {
         /// The one that most agents fail, of those each fails first.
         constraint: Constraint,
         /// Some of what the agents have instead.
@@ -25,54 +25,54 @@ pub enum Reason {
         offers: usize,
     },
     /// A peer is on an agent of which nothing is known since the start.
-    Blind {
+    PeerLocationUnknown {
         /// What it is compared by.
         constraint: Constraint,
     },
     /// Each agent will be away before the block would end.
-    Away {
+    MaintenancePlanned {
         /// How many offers there were.
         offers: usize,
     },
     /// More of one kind is asked for than any offer had.
-    TooMuch {
+    InsufficientResource {
         /// The kind that lacks most clearly: the first of cpu, mem, disk, gpus.
-        kind: Kind,
+        kind: ResourceKind,
         /// Asked for: milli-cpus, MiB, or whole GPUs.
-        wants: u64,
+        requested: u64,
         /// The most that an offer had.
         largest: u64,
         /// How many offers there were.
         offers: usize,
     },
     /// A port that is named is free nowhere.
-    NoPort {
+    PortTaken {
         /// The port.
         port: u16,
         /// How many offers there were.
         offers: usize,
     },
     /// More ports are asked for than any offer had.
-    FewPorts {
+    InsufficientPorts {
         /// How many are asked for.
-        wants: usize,
+        requested: usize,
         /// The most that an offer had.
         most: u64,
         /// How many offers there were.
         offers: usize,
     },
     /// Each kind was there, but not all in one offer.
-    NotTogether {
+    Fragmented {
         /// How many offers there were.
         offers: usize,
     },
     /// It would have fitted, but older tasks came first.
-    Outrun,
+    Outranked,
 }
 
 /// A kind of resource, named as the header argument that asks for it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub enum Kind {
+pub enum ResourceKind {
     /// `:cpu`, in thousandths.
     Cpu,
     /// `:mem`, in MiB.
@@ -83,7 +83,7 @@ pub enum Kind {
     Gpus,
 }
 
-impl Kind {
+impl ResourceKind {
     /// Every kind.
     pub const ALL: [Self; 4] = [Self::Cpu, Self::Mem, Self::Disk, Self::Gpus];
 
@@ -115,7 +115,7 @@ impl Kind {
     }
 }
 
-impl fmt::Display for Kind {
+impl fmt::Display for ResourceKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Cpu => ":cpu",
@@ -126,12 +126,12 @@ impl fmt::Display for Kind {
     }
 }
 
-impl fmt::Display for Reason {
+impl fmt::Display for PlacementFailure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NoOffers => f.write_str("the cluster offers nothing now"),
-            Self::Unmet { constraint, have, taken, offers } => {
-                write!(f, ":constraint {constraint}: {}", No("met by", *offers))?;
+            Self::ConstraintUnmet { constraint, have, taken, offers } => {
+                write!(f, ":constraint {constraint}: {}", NoneOf("met by", *offers))?;
                 if have.is_empty() {
                     write!(f, "; no agent has `{}`", constraint.field)?;
                 } else {
@@ -139,41 +139,41 @@ impl fmt::Display for Reason {
                 }
                 if taken.is_empty() { Ok(()) } else { write!(f, "; others are on {}", taken.join(", ")) }
             }
-            Self::Blind { constraint } => {
+            Self::PeerLocationUnknown { constraint } => {
                 write!(f, ":constraint {constraint}: another is on an agent that has offered nothing yet")
             }
-            Self::Away { offers } => {
+            Self::MaintenancePlanned { offers } => {
                 match offers {
                     1 => f.write_str("the agent")?,
                     _ => write!(f, "each of {offers} agents")?,
                 }
                 f.write_str(" goes into maintenance before the block would end, which `:timeout` would tell")
             }
-            Self::TooMuch { kind, wants, largest, offers } => {
-                write!(f, "{kind} {}: {} {}", kind.asked(*wants), Most(*offers), kind.had(*largest))
+            Self::InsufficientResource { kind, requested, largest, offers } => {
+                write!(f, "{kind} {}: {} {}", kind.asked(*requested), LargestOf(*offers), kind.had(*largest))
             }
-            Self::NoPort { port, offers } => write!(f, ":expose {port}: {}", No("free in", *offers)),
-            Self::FewPorts { wants, most, offers } => {
-                write!(f, ":expose: {wants} ports, {} {most}", Most(*offers))
+            Self::PortTaken { port, offers } => write!(f, ":expose {port}: {}", NoneOf("free in", *offers)),
+            Self::InsufficientPorts { requested: wants, most, offers } => {
+                write!(f, ":expose: {wants} ports, {} {most}", LargestOf(*offers))
             }
-            Self::NotTogether { offers: 1 } => {
+            Self::Fragmented { offers: 1 } => {
                 f.write_str("the one offer in the last 60 s had not all that is asked for at once")
             }
-            Self::NotTogether { offers } => {
+            Self::Fragmented { offers } => {
                 write!(f, "none of {offers} offers in the last 60 s had all that is asked for at once")
             }
-            Self::Outrun => f.write_str("it would fit: others came first"),
+            Self::Outranked => f.write_str("it would fit: others came first"),
         }
     }
 }
 
 /// That no offer is what it should be: `met by`, `free in`.
-struct No(&'static str, usize);
+struct NoneOf(&'static str, usize);
 
 /// What the largest of so many offers had.
-struct Most(usize);
+struct LargestOf(usize);
 
-impl fmt::Display for No {
+impl fmt::Display for NoneOf {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self(what, 1) => write!(f, "not {what} the one offer in the last 60 s"),
@@ -182,7 +182,7 @@ impl fmt::Display for No {
     }
 }
 
-impl fmt::Display for Most {
+impl fmt::Display for LargestOf {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0 {
             1 => f.write_str("the one offer in the last 60 s had"),

@@ -17,7 +17,7 @@ pub enum Peer {
 
 /// Tasks that are out on agents and have peers: those of their run that ask for the same.
 #[derive(Debug, Default, Clone)]
-pub struct Spread {
+pub struct PeerLocations {
     /// By agent id, as last offered.
     agents: HashMap<String, Arc<Agent>>,
     /// The agents of the tasks of each group.
@@ -27,9 +27,9 @@ pub struct Spread {
 
 type Group = (RunId, Arc<Requirements>);
 
-impl Spread {
+impl PeerLocations {
     /// An agent is as this offer of it says.
-    pub fn see(&mut self, agent: &Arc<Agent>) {
+    pub fn update_agent(&mut self, agent: &Arc<Agent>) {
         match self.agents.get_mut(&agent.id) {
             Some(known) if known == agent => {}
             Some(known) => *known = agent.clone(),
@@ -40,14 +40,14 @@ impl Spread {
     }
 
     /// A task is out on an agent; one that no constraint compares is not remembered.
-    pub fn place(&mut self, task: TaskId, demand: &ResourceRequest, agent: &str) {
+    pub fn insert(&mut self, task: TaskId, demand: &ResourceRequest, agent: &str) {
         let Some(group) = group(demand) else { return };
         self.groups.entry(group.clone()).or_default().insert(task, agent.to_owned());
         self.group_of.insert(task, group);
     }
 
     /// A task is out no longer.
-    pub fn leave(&mut self, task: TaskId) {
+    pub fn remove(&mut self, task: TaskId) {
         let Some(group) = self.group_of.remove(&task) else { return };
         if let Some(tasks) = self.groups.get_mut(&group) {
             tasks.remove(&task);
@@ -83,16 +83,16 @@ mod tests {
             constraint_group: Some(run),
             ..ResourceRequest::default()
         };
-        let mut spread = Spread::default();
-        spread.place(run.task(1), &demand(run), "a");
-        spread.place(run.task(2), &ResourceRequest::default(), "a");
-        spread.place(other.task(1), &demand(other), "a");
+        let mut spread = PeerLocations::default();
+        spread.insert(run.task(1), &demand(run), "a");
+        spread.insert(run.task(2), &ResourceRequest::default(), "a");
+        spread.insert(other.task(1), &demand(other), "a");
         assert_eq!(spread.peers(&demand(run)), [Peer::Unknown]);
         let agent = Arc::new(Agent { id: "a".to_owned(), ..Agent::default() });
-        spread.see(&agent);
+        spread.update_agent(&agent);
         assert_eq!(spread.peers(&demand(run)), [Peer::Known(agent)]);
-        spread.leave(run.task(1));
-        spread.leave(run.task(2));
+        spread.remove(run.task(1));
+        spread.remove(run.task(2));
         assert_eq!(spread.peers(&demand(run)), []);
         assert_eq!(spread.peers(&ResourceRequest::default()), []);
     }

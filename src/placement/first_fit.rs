@@ -8,7 +8,7 @@ use crate::task::Resources;
 /// both. So the memory is known by how many cpus go with it. What a row promises is reckoned when it was found to have
 /// promised too much: places only shrink, so it never promises too little.
 #[derive(Debug, Clone)]
-pub(super) struct Shelf {
+pub(super) struct FirstFitIndex {
     free: Vec<Resources>,
     /// The level of each place: the highest for which it has the cpus.
     level: Vec<usize>,
@@ -21,11 +21,11 @@ pub(super) struct Shelf {
 }
 
 /// Places in a row.
-const ROW: usize = 64;
+const ROW_LEN: usize = 64;
 /// How finely cpus are told apart: a step for each thirty-second of the distinct wishes.
 const LEVELS: usize = 32;
 
-impl Shelf {
+impl FirstFitIndex {
     /// `asked` are the milli-cpus that will be wanted.
     pub(super) fn new(free: Vec<Resources>, asked: impl Iterator<Item = u64>) -> Self {
         let mut asked: Vec<u64> = asked.collect();
@@ -33,29 +33,29 @@ impl Shelf {
         asked.dedup();
         let step = |level: usize| asked.get(level * asked.len() / LEVELS).copied().unwrap_or(0);
         let levels = std::array::from_fn(|level| if level == 0 { 0 } else { step(level) });
-        let rows = free.len().div_ceil(ROW);
+        let rows = free.len().div_ceil(ROW_LEN);
         let level = free.iter().map(|free| level_of(&levels, free.milli_cpus)).collect();
         let most = vec![Resources::default(); rows];
         let mut shelf = Self { free, level, levels, most, mem: vec![vec![0; rows]; LEVELS] };
-        (0..rows).for_each(|row| shelf.reckon(row));
+        (0..rows).for_each(|row| shelf.recompute_row(row));
         shelf
     }
 
     /// The first place from `from` on that holds `wants`.
-    pub(super) fn first(&mut self, from: usize, wants: &Resources) -> Option<usize> {
+    pub(super) fn find_first(&mut self, from: usize, wants: &Resources) -> Option<usize> {
         let level = level_of(&self.levels, wants.milli_cpus);
         let mut at = from;
         while at < self.free.len() {
-            let first = at / ROW;
+            let first = at / ROW_LEN;
             let skipped = self.mem[level][first..].iter().position(|mem| *mem >= wants.mem)?;
             let row = first + skipped;
-            at = at.max(row * ROW);
+            at = at.max(row * ROW_LEN);
             let end = self.end(row);
             if self.most[row].contains(wants) {
                 if let Some(found) = self.free[at..end].iter().position(|free| free.contains(wants)) {
                     return Some(at + found);
                 }
-                self.reckon(row);
+                self.recompute_row(row);
             }
             at = end;
         }
@@ -63,7 +63,7 @@ impl Shelf {
     }
 
     /// Takes `wants` from a place; `false`, and nothing taken, when there is less.
-    pub(super) fn take(&mut self, at: usize, wants: &Resources) -> bool {
+    pub(super) fn allocate(&mut self, at: usize, wants: &Resources) -> bool {
         let Some(rest) = self.free.get(at).and_then(|free| free.checked_sub(wants)) else { return false };
         self.free[at] = rest;
         self.level[at] = level_of(&self.levels, rest.milli_cpus);
@@ -71,8 +71,8 @@ impl Shelf {
     }
 
     /// What a row may hold at best.
-    fn reckon(&mut self, row: usize) {
-        let places = row * ROW..self.end(row);
+    fn recompute_row(&mut self, row: usize) {
+        let places = row * ROW_LEN..self.end(row);
         let mut most = Resources::default();
         let mut mem = [0; LEVELS];
         for (free, &level) in self.free[places.clone()].iter().zip(&self.level[places]) {
@@ -88,7 +88,7 @@ impl Shelf {
     }
 
     fn end(&self, row: usize) -> usize {
-        self.free.len().min((row + 1) * ROW)
+        self.free.len().min((row + 1) * ROW_LEN)
     }
 }
 
@@ -118,13 +118,13 @@ mod tests {
             mut free in prop::collection::vec(amounts(40), 0..300),
             wants in prop::collection::vec((amounts(12), 0..320usize), 0..120),
         ) {
-            let mut shelf = Shelf::new(free.clone(), wants.iter().map(|(wants, _)| wants.milli_cpus));
+            let mut shelf = FirstFitIndex::new(free.clone(), wants.iter().map(|(wants, _)| wants.milli_cpus));
             for (wants, from) in &wants {
                 let held = |(at, free): (usize, &Resources)| at >= *from && free.contains(wants);
                 let first = free.iter().enumerate().position(held);
-                prop_assert_eq!(shelf.first(*from, wants), first);
+                prop_assert_eq!(shelf.find_first(*from, wants), first);
                 if let Some(at) = first {
-                    prop_assert!(shelf.take(at, wants));
+                    prop_assert!(shelf.allocate(at, wants));
                     free[at] = free[at].checked_sub(wants).unwrap();
                 }
             }
@@ -134,10 +134,10 @@ mod tests {
     #[test]
     fn what_is_not_there_is_not_taken() {
         let one = Resources { milli_cpus: 1000, mem: 64, ..Resources::default() };
-        let mut shelf = Shelf::new(vec![one], [1000].into_iter());
+        let mut shelf = FirstFitIndex::new(vec![one], [1000].into_iter());
         let two = Resources { milli_cpus: 2000, ..one };
-        assert!(!shelf.take(0, &two) && !shelf.take(1, &one));
-        assert_eq!((shelf.first(0, &two), shelf.first(0, &one)), (None, Some(0)));
-        assert!(shelf.take(0, &one) && shelf.first(0, &one).is_none());
+        assert!(!shelf.allocate(0, &two) && !shelf.allocate(1, &one));
+        assert_eq!((shelf.find_first(0, &two), shelf.find_first(0, &one)), (None, Some(0)));
+        assert!(shelf.allocate(0, &one) && shelf.find_first(0, &one).is_none());
     }
 }

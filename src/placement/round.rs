@@ -6,26 +6,26 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
+use super::constraints::{ConstraintChecker, PeerCounts};
+use super::first_fit::FirstFitIndex;
 use super::ports::{self, Ranges};
-use super::shelf::Shelf;
-use super::terms::{Tallies, Terms};
-use super::{Offer, Spread};
+use super::{Offer, PeerLocations};
 use crate::task::{Port, Requirements, ResourceRequest, Resources, RunId, TaskId};
 
 /// The offers of a round.
-pub(super) struct Table<'a> {
+pub(super) struct MatchRound<'a> {
     offers: &'a [Offer],
-    free: Shelf,
+    free: FirstFitIndex,
     /// Of those of which some were taken.
     ports: Vec<Option<Ranges>>,
     /// Some agent will be away for maintenance.
     windows: bool,
     now: Timestamp,
-    spread: &'a Spread,
-    walks: Vec<Walk<'a>>,
+    spread: &'a PeerLocations,
+    walks: Vec<OfferCursor<'a>>,
     place_of_walk: HashMap<&'a Arc<ResourceRequest>, usize>,
     /// Where the tasks are that constraints compare; by who is compared with whom.
-    peers: Vec<Tallies>,
+    peers: Vec<PeerCounts>,
     place_of_peers: HashMap<Peers<'a>, usize>,
     /// The first offer that may have room for anything.
     room: usize,
@@ -35,29 +35,29 @@ pub(super) struct Table<'a> {
 type Peers<'a> = (Option<RunId>, Option<&'a Arc<Requirements>>);
 
 /// A demand on its way along the offers.
-struct Walk<'a> {
+struct OfferCursor<'a> {
     wants: &'a ResourceRequest,
     /// Of what it wants, near at hand.
     amounts: Resources,
     /// The first offer that may suit it still; `None` when none does.
     offer: Option<usize>,
     /// Only of a demand to which not only amounts matter; and which peers are its own.
-    terms: Option<(Terms<'a>, usize)>,
+    terms: Option<(ConstraintChecker<'a>, usize)>,
 }
 
-impl<'a> Table<'a> {
+impl<'a> MatchRound<'a> {
     /// `asked` are the milli-cpus that will be wanted.
     pub(super) fn new(
         offers: &'a [Offer],
         asked: impl Iterator<Item = u64>,
-        spread: &'a Spread,
+        spread: &'a PeerLocations,
         now: Timestamp,
     ) -> Self {
         Self {
             offers,
-            free: Shelf::new(offers.iter().map(|offer| offer.free).collect(), asked),
+            free: FirstFitIndex::new(offers.iter().map(|offer| offer.free).collect(), asked),
             ports: vec![None; offers.len()],
-            windows: offers.iter().any(|offer| offer.away.is_some()),
+            windows: offers.iter().any(|offer| offer.maintenance.is_some()),
             now,
             spread,
             walks: Vec::new(),
@@ -70,7 +70,7 @@ impl<'a> Table<'a> {
 
     /// Whether some offer has room for these amounts; once not, never again.
     pub(super) fn has_room(&mut self, least: &Resources) -> bool {
-        self.room = self.free.first(self.room, least).unwrap_or(self.offers.len());
+        self.room = self.free.find_first(self.room, least).unwrap_or(self.offers.len());
         self.room < self.offers.len()
     }
 
@@ -84,9 +84,9 @@ impl<'a> Table<'a> {
         let terms = is_picky.then(|| {
             let with_room = self.offers.iter().filter(|offer| offer.free.contains(&wants.resources));
             let agents = with_room.map(|offer| &offer.agent);
-            (Terms::new(constraints.unwrap_or_default(), &agents), self.peers_of(wants))
+            (ConstraintChecker::new(constraints.unwrap_or_default(), &agents), self.peers_of(wants))
         });
-        self.walks.push(Walk { wants, amounts: wants.resources, offer: Some(0), terms });
+        self.walks.push(OfferCursor { wants, amounts: wants.resources, offer: Some(0), terms });
         self.place_of_walk.insert(wants, self.walks.len() - 1);
         self.walks.len() - 1
     }
@@ -97,20 +97,21 @@ impl<'a> Table<'a> {
         let amounts = &walk.amounts;
         let from = walk.offer.take()?;
         let Some((terms, peers)) = &walk.terms else {
-            walk.offer = self.free.first(from, amounts);
-            return walk.offer.filter(|&at| self.free.take(at, amounts)).map(|at| (at, Vec::new()));
+            walk.offer = self.free.find_first(from, amounts);
+            return walk.offer.filter(|&at| self.free.allocate(at, amounts)).map(|at| (at, Vec::new()));
         };
         let peers = &mut self.peers[*peers];
         let wanted = walk.wants.requirements.as_ref().map_or(&[][..], |wishes| &wishes.ports);
-        let mut at = if terms.may_relent() { 0 } else { from };
+        let mut at = if terms.may_become_feasible() { 0 } else { from };
         loop {
-            at = self.free.first(at, amounts)?;
-            let Offer { agent, away, ports, .. } = &self.offers[at];
-            let is_away = away.is_some_and(|away| away.begins_before(walk.wants.max_runtime, self.now));
+            at = self.free.find_first(at, amounts)?;
+            let Offer { agent, maintenance, ports, .. } = &self.offers[at];
+            let is_away =
+                maintenance.is_some_and(|away| away.starts_before(walk.wants.max_runtime, self.now));
             if !is_away
-                && terms.refuse(agent, peers).is_none()
+                && terms.check(agent, peers).is_none()
                 && let Some(taken) = take_ports(&mut self.ports[at], ports, wanted, task)
-                && self.free.take(at, amounts)
+                && self.free.allocate(at, amounts)
             {
                 terms.place(agent, peers);
                 walk.offer = Some(at);
@@ -126,7 +127,7 @@ impl<'a> Table<'a> {
             Entry::Occupied(known) => *known.get(),
             Entry::Vacant(place) => {
                 let constraints = wants.requirements.as_ref().map_or(&[][..], |wishes| &wishes.constraints);
-                self.peers.push(Tallies::new(constraints, &self.spread.peers(wants)));
+                self.peers.push(PeerCounts::new(constraints, &self.spread.peers(wants)));
                 *place.insert(self.peers.len() - 1)
             }
         }
@@ -138,7 +139,7 @@ fn take_ports(left: &mut Option<Ranges>, all: &Ranges, wanted: &[Port], task: Ta
     if wanted.is_empty() {
         return Some(Vec::new());
     }
-    ports::take(left.get_or_insert_with(|| all.clone()), wanted, seed(task))
+    ports::allocate(left.get_or_insert_with(|| all.clone()), wanted, seed(task))
 }
 
 /// Where a task's search for any port begins: two strangers on one machine should seldom begin alike.

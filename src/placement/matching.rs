@@ -7,10 +7,10 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use super::queue::{Groups, Turn};
-use super::table::Table;
-use super::window::Window;
-use super::{Agent, Queue, Spread};
+use super::maintenance::MaintenanceWindow;
+use super::queue::{ServiceOrder, TasksByRequest};
+use super::round::MatchRound;
+use super::{Agent, PeerLocations, Queue};
 use crate::task::{Resources, RunId, TaskId};
 
 /// What an agent has to give to one role now: one offer of the cluster, or several that are accepted together.
@@ -25,7 +25,7 @@ pub struct Offer {
     /// Free ports: sorted ranges, both ends included.
     pub ports: Vec<(u64, u64)>,
     /// When the agent will be away for maintenance.
-    pub away: Option<Window>,
+    pub maintenance: Option<MaintenanceWindow>,
 }
 
 /// Tasks that go to one agent.
@@ -36,12 +36,12 @@ pub struct Placement {
     /// The agent.
     pub agent: Arc<Agent>,
     /// The tasks, in the order they were placed; together they fit.
-    pub seats: Vec<Seat>,
+    pub assignments: Vec<Assignment>,
 }
 
 /// A task that is placed.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Seat {
+pub struct Assignment {
     /// The task.
     pub task: TaskId,
     /// The agent's ports that are its own, one for each it asked for.
@@ -50,7 +50,7 @@ pub struct Seat {
 
 /// The outcome of a round: each offer is in `placements` or in `declined`, exactly once.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Matching {
+pub struct MatchResult {
     /// Offers that took tasks, in the order they came.
     pub placements: Vec<Placement>,
     /// Ids of the offers that took none, in the order they came.
@@ -65,16 +65,21 @@ pub struct Matching {
 /// demands × offers at most, and ends when nothing that waits could fit any more.
 ///
 /// `spread` says where tasks are that constraints compare with, `now` which maintenance is near.
-pub fn match_offers(offers: &[Offer], pending: &Queue, spread: &Spread, now: Timestamp) -> Matching {
+pub fn match_offers(
+    offers: &[Offer],
+    pending: &Queue,
+    spread: &PeerLocations,
+    now: Timestamp,
+) -> MatchResult {
     let asked = pending.demands().map(|(wants, _)| wants.resources.milli_cpus);
-    let mut table = Table::new(offers, asked, spread, now);
-    let mut placed: Vec<Vec<Seat>> = vec![Vec::new(); offers.len()];
+    let mut table = MatchRound::new(offers, asked, spread, now);
+    let mut placed: Vec<Vec<Assignment>> = vec![Vec::new(); offers.len()];
     let all = pending.demands().map(|(wants, _)| wants.resources);
     let least = all.reduce(|a, b| a.elementwise_min(&b)).unwrap_or_default();
 
     // Flows that were visited come again with their next turn, beside those that were not.
     let mut fresh = pending.flows().peekable();
-    let mut visited: BinaryHeap<Reverse<(Turn, usize)>> = BinaryHeap::new();
+    let mut visited: BinaryHeap<Reverse<(ServiceOrder, usize)>> = BinaryHeap::new();
     let mut visits: Vec<Visit<'_>> = Vec::new();
     loop {
         let again = visited.peek().map(|Reverse((turn, _))| *turn);
@@ -98,13 +103,13 @@ pub fn match_offers(offers: &[Offer], pending: &Queue, spread: &Spread, now: Tim
         }
     }
 
-    let mut matching = Matching::default();
-    for (offer, seats) in offers.iter().zip(placed) {
-        if seats.is_empty() {
+    let mut matching = MatchResult::default();
+    for (offer, assignments) in offers.iter().zip(placed) {
+        if assignments.is_empty() {
             matching.declined.extend(offer.ids.iter().cloned());
         } else {
             let (offers, agent) = (offer.ids.clone(), offer.agent.clone());
-            matching.placements.push(Placement { offers, agent, seats });
+            matching.placements.push(Placement { offers, agent, assignments });
         }
     }
     matching
@@ -120,7 +125,7 @@ struct Visit<'a> {
 }
 
 impl<'a> Visit<'a> {
-    fn new(run: RunId, groups: &'a Groups, table: &mut Table<'a>) -> Self {
+    fn new(run: RunId, groups: &'a TasksByRequest, table: &mut MatchRound<'a>) -> Self {
         let mut groups: Vec<_> =
             groups.iter().map(|(wants, tasks)| (table.walk(wants), tasks.iter())).collect();
         let head = |(group, (_, tasks)): (usize, &mut (usize, btree_set::Iter<'a, u32>))| {
@@ -131,7 +136,7 @@ impl<'a> Visit<'a> {
     }
 
     /// Places the oldest task for which there is room. Groups without are left out from then on.
-    fn next(&mut self, table: &mut Table<'a>) -> Option<(usize, Seat)> {
+    fn next(&mut self, table: &mut MatchRound<'a>) -> Option<(usize, Assignment)> {
         while let Some(mut head) = self.heads.peek_mut() {
             let Reverse((number, group)) = *head;
             let (walk, tasks) = &mut self.groups[group];
@@ -144,7 +149,7 @@ impl<'a> Visit<'a> {
                 Some(&next) => *head = Reverse((next, group)),
                 None => drop(PeekMut::pop(head)),
             }
-            return Some((offer, Seat { task, ports }));
+            return Some((offer, Assignment { task, ports }));
         }
         None
     }

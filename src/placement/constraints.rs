@@ -9,7 +9,7 @@ use super::{Agent, Peer};
 use crate::task::{Constraint, Operator};
 
 /// The constraints of a demand during one round.
-pub(super) struct Terms<'a>(Vec<Term<'a>>);
+pub(super) struct ConstraintChecker<'a>(Vec<Term<'a>>);
 
 /// One of them.
 struct Term<'a> {
@@ -21,11 +21,11 @@ struct Term<'a> {
 }
 
 /// Where the peers of a demand are, by constraint: common to all demands whose tasks are peers.
-pub(super) struct Tallies(Vec<Tally>);
+pub(super) struct PeerCounts(Vec<PeerCount>);
 
 /// How many peers have each value of one field.
 #[derive(Debug, Default)]
-struct Tally {
+struct PeerCount {
     peers: BTreeMap<String, u32>,
     /// Some peer's value is not known.
     blind: bool,
@@ -33,14 +33,14 @@ struct Tally {
 
 /// Why an agent is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Refusal<'a> {
+pub(super) enum Mismatch<'a> {
     /// It does not meet this one.
     Unmet(&'a Constraint),
     /// Where some peer is must be known for this one, and is not.
     Blind(&'a Constraint),
 }
 
-impl<'a> Terms<'a> {
+impl<'a> ConstraintChecker<'a> {
     /// `constraints` of a demand for which these agents have room.
     pub(super) fn new<'b>(
         constraints: &'a [Constraint],
@@ -58,30 +58,30 @@ impl<'a> Terms<'a> {
     }
 
     /// The first constraint that keeps a task off this agent.
-    pub(super) fn refuse(&self, agent: &Agent, tallies: &Tallies) -> Option<Refusal<'a>> {
+    pub(super) fn check(&self, agent: &Agent, tallies: &PeerCounts) -> Option<Mismatch<'a>> {
         self.0.iter().zip(&tallies.0).find_map(|(term, tally)| {
             if tally.blind {
-                return Some(Refusal::Blind(term.constraint));
+                return Some(Mismatch::Blind(term.constraint));
             }
             let value = agent.value(&term.constraint.field);
-            (!term.holds(value, tally)).then_some(Refusal::Unmet(term.constraint))
+            (!term.holds(value, tally)).then_some(Mismatch::Unmet(term.constraint))
         })
     }
 
     /// A task goes to this agent.
-    pub(super) fn place(&self, agent: &Arc<Agent>, tallies: &mut Tallies) {
+    pub(super) fn place(&self, agent: &Arc<Agent>, tallies: &mut PeerCounts) {
         for (term, tally) in self.0.iter().zip(&mut tallies.0) {
             tally.add(term.constraint, &Peer::Known(agent.clone()));
         }
     }
 
     /// Whether an agent that is refused now may be taken later in the round.
-    pub(super) fn may_relent(&self) -> bool {
+    pub(super) fn may_become_feasible(&self) -> bool {
         self.0.iter().any(|term| matches!(term.constraint.operator, Operator::GroupBy(_)))
     }
 
     /// The values that peers have for the field of a constraint.
-    pub(super) fn taken(&self, constraint: &Constraint, tallies: &Tallies) -> Vec<String> {
+    pub(super) fn taken(&self, constraint: &Constraint, tallies: &PeerCounts) -> Vec<String> {
         let both = self.0.iter().zip(&tallies.0);
         let tally = both.filter(|(term, _)| term.constraint == constraint).map(|(_, tally)| tally);
         tally.flat_map(|tally| tally.peers.keys().cloned()).collect()
@@ -89,7 +89,7 @@ impl<'a> Terms<'a> {
 }
 
 impl Term<'_> {
-    fn holds(&self, value: Option<&str>, tally: &Tally) -> bool {
+    fn holds(&self, value: Option<&str>, tally: &PeerCount) -> bool {
         let Some(value) = value else { return matches!(self.constraint.operator, Operator::Unlike(_)) };
         let matches = || self.pattern.as_ref().is_some_and(|pattern| pattern.is_match(value));
         match &self.constraint.operator {
@@ -105,11 +105,11 @@ impl Term<'_> {
     }
 }
 
-impl Tallies {
+impl PeerCounts {
     /// Of these peers, by constraint.
     pub(super) fn new(constraints: &[Constraint], peers: &[Peer]) -> Self {
         let tally = |constraint: &Constraint| {
-            let mut tally = Tally::default();
+            let mut tally = PeerCount::default();
             for peer in peers {
                 tally.add(constraint, peer);
             }
@@ -119,7 +119,7 @@ impl Tallies {
     }
 }
 
-impl Tally {
+impl PeerCount {
     fn add(&mut self, constraint: &Constraint, peer: &Peer) {
         if !constraint.operator.is_relational() {
             return;
@@ -193,10 +193,12 @@ mod tests {
                 let known: Vec<_> = peers.iter().map(|rack| Peer::Known(agent(rack))).collect();
                 let agents: Vec<_> = racks.into_iter().map(agent).collect();
                 let constraints = std::slice::from_ref(&constraint);
-                let (terms, tallies) =
-                    (Terms::new(constraints, &agents.iter()), Tallies::new(constraints, &known));
+                let (terms, tallies) = (
+                    ConstraintChecker::new(constraints, &agents.iter()),
+                    PeerCounts::new(constraints, &known),
+                );
                 let mark = |agent: &Arc<Agent>| {
-                    if terms.refuse(agent, &tallies).is_none() { 'x' } else { '.' }
+                    if terms.check(agent, &tallies).is_none() { 'x' } else { '.' }
                 };
                 let marks: String = agents.iter().map(mark).collect();
                 write!(table, " {:>4} {marks}", peers.concat()).unwrap();
@@ -212,8 +214,8 @@ mod tests {
             let constraint = Constraint { field: Field::Hostname, operator };
             let agents = [agent("1")];
             let constraints = std::slice::from_ref(&constraint);
-            let terms = Terms::new(constraints, &agents.iter());
-            terms.refuse(&agents[0], &Tallies::new(constraints, &[Peer::Unknown])).is_some()
+            let terms = ConstraintChecker::new(constraints, &agents.iter());
+            terms.check(&agents[0], &PeerCounts::new(constraints, &[Peer::Unknown])).is_some()
         };
         assert!(refused(Operator::Unique));
         assert!(!refused(Operator::Is("h1".to_owned())));

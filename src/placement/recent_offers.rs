@@ -6,36 +6,40 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
+use super::constraints::{ConstraintChecker, Mismatch, PeerCounts};
 use super::ports;
-use super::reason::{Kind, Reason};
-use super::terms::{Refusal, Tallies, Terms};
-use super::{Agent, Offer, Spread};
+use super::reason::{PlacementFailure, ResourceKind};
+use super::{Agent, Offer, PeerLocations};
 use crate::task::{Constraint, Port, ResourceRequest, Resources};
 
 /// Offers, to tell why something fitted none.
 #[derive(Debug, Clone)]
-pub struct Recent<'a> {
+pub struct RecentOffers<'a> {
     offers: Vec<&'a Offer>,
     /// The most of each kind.
     largest: Resources,
     /// Some agent will be away for maintenance.
     windows: bool,
     /// Where the tasks are that constraints compare others with.
-    spread: &'a Spread,
+    spread: &'a PeerLocations,
     now: Timestamp,
     /// What was told before: what asks for the same waits for the same reason.
-    told: RefCell<HashMap<ResourceRequest, Reason>>,
+    told: RefCell<HashMap<ResourceRequest, PlacementFailure>>,
 }
 
 /// How many values are shown of those that do not do.
 const SHOWN: usize = 3;
 
-impl<'a> Recent<'a> {
+impl<'a> RecentOffers<'a> {
     /// These offers; `spread` says where tasks are that constraints compare with, `now` which maintenance is near.
-    pub fn new(offers: impl IntoIterator<Item = &'a Offer>, spread: &'a Spread, now: Timestamp) -> Self {
+    pub fn new(
+        offers: impl IntoIterator<Item = &'a Offer>,
+        spread: &'a PeerLocations,
+        now: Timestamp,
+    ) -> Self {
         let offers: Vec<&Offer> = offers.into_iter().collect();
         let largest = most(&offers);
-        let windows = offers.iter().any(|offer| offer.away.is_some());
+        let windows = offers.iter().any(|offer| offer.maintenance.is_some());
         Self { offers, largest, windows, spread, now, told: RefCell::default() }
     }
 
@@ -44,8 +48,8 @@ impl<'a> Recent<'a> {
         self.offers.is_empty()
     }
 
-    /// Why `wants` fits none; [`Reason::Outrun`] when it does fit one.
-    pub fn reason(&self, wants: &ResourceRequest) -> Reason {
+    /// Why `requested` fits none; [`PlacementFailure::Outranked`] when it does fit one.
+    pub fn reason(&self, wants: &ResourceRequest) -> PlacementFailure {
         if let Some(told) = self.told.borrow().get(wants) {
             return told.clone();
         }
@@ -54,18 +58,18 @@ impl<'a> Recent<'a> {
         reason
     }
 
-    fn reckoned(&self, wants: &ResourceRequest) -> Reason {
+    fn reckoned(&self, wants: &ResourceRequest) -> PlacementFailure {
         if self.offers.is_empty() {
-            return Reason::NoOffers;
+            return PlacementFailure::NoOffers;
         }
         if wants.requirements.is_none() && !self.windows {
             return of_amounts(&wants.resources, &self.offers, self.largest)
                 .unwrap_or_else(|| of_the_rest(wants, &[], &self.offers));
         }
         let constraints = wants.requirements.as_ref().map_or(&[][..], |wishes| &wishes.constraints);
-        let terms = Terms::new(constraints, &with_room(&self.offers, &wants.resources));
-        let peers = Tallies::new(constraints, &self.spread.peers(wants));
-        let refusals: Vec<_> = self.offers.iter().map(|offer| terms.refuse(&offer.agent, &peers)).collect();
+        let terms = ConstraintChecker::new(constraints, &with_room(&self.offers, &wants.resources));
+        let peers = PeerCounts::new(constraints, &self.spread.peers(wants));
+        let refusals: Vec<_> = self.offers.iter().map(|offer| terms.check(&offer.agent, &peers)).collect();
         let passed: Vec<&Offer> = self
             .offers
             .iter()
@@ -76,11 +80,12 @@ impl<'a> Recent<'a> {
         if passed.is_empty() {
             return self.of_refusals(&refusals, &terms, &peers);
         }
-        let stays =
-            |offer: &&Offer| !offer.away.is_some_and(|it| it.begins_before(wants.max_runtime, self.now));
+        let stays = |offer: &&Offer| {
+            !offer.maintenance.is_some_and(|it| it.starts_before(wants.max_runtime, self.now))
+        };
         let staying: Vec<&Offer> = passed.iter().copied().filter(stays).collect();
         if staying.is_empty() {
-            return Reason::Away { offers: passed.len() };
+            return PlacementFailure::MaintenancePlanned { offers: passed.len() };
         }
         let ports = wants.requirements.as_ref().map_or(&[][..], |wishes| &wishes.ports);
         of_amounts(&wants.resources, &staying, most(&staying))
@@ -88,8 +93,13 @@ impl<'a> Recent<'a> {
             .unwrap_or_else(|| of_the_rest(wants, ports, &staying))
     }
 
-    fn of_refusals(&self, refusals: &[Option<Refusal<'_>>], terms: &Terms<'_>, peers: &Tallies) -> Reason {
-        let mut counts: Vec<(usize, Refusal<'_>)> = Vec::new();
+    fn of_refusals(
+        &self,
+        refusals: &[Option<Mismatch<'_>>],
+        terms: &ConstraintChecker<'_>,
+        peers: &PeerCounts,
+    ) -> PlacementFailure {
+        let mut counts: Vec<(usize, Mismatch<'_>)> = Vec::new();
         for &refusal in refusals.iter().flatten() {
             match counts.iter_mut().find(|(_, counted)| *counted == refusal) {
                 Some((count, _)) => *count += 1,
@@ -98,8 +108,10 @@ impl<'a> Recent<'a> {
         }
         // Of equals the last is chosen: turned round, it is the one that refused first.
         match counts.into_iter().rev().max_by_key(|(count, _)| *count) {
-            Some((_, Refusal::Blind(constraint))) => Reason::Blind { constraint: constraint.clone() },
-            Some((_, Refusal::Unmet(constraint))) => {
+            Some((_, Mismatch::Blind(constraint))) => {
+                PlacementFailure::PeerLocationUnknown { constraint: constraint.clone() }
+            }
+            Some((_, Mismatch::Unmet(constraint))) => {
                 let value = |agent: &Agent| agent.value(&constraint.field).map(str::to_owned);
                 let mut have: Vec<String> =
                     self.offers.iter().filter_map(|offer| value(&offer.agent)).collect();
@@ -109,9 +121,9 @@ impl<'a> Recent<'a> {
                 let mut taken = terms.taken(constraint, peers);
                 taken.truncate(SHOWN);
                 let constraint = Constraint::clone(constraint);
-                Reason::Unmet { constraint, have, taken, offers: self.offers.len() }
+                PlacementFailure::ConstraintUnmet { constraint, have, taken, offers: self.offers.len() }
             }
-            None => Reason::NoOffers,
+            None => PlacementFailure::NoOffers,
         }
     }
 }
@@ -128,27 +140,31 @@ fn with_room<'a>(
     offers.iter().filter(|offer| offer.free.contains(amounts)).map(|offer| &offer.agent)
 }
 
-fn of_amounts(wants: &Resources, offers: &[&Offer], largest: Resources) -> Option<Reason> {
-    let kind = Kind::ALL.into_iter().find(|kind| kind.of(wants) > kind.of(&largest))?;
-    let (wants, largest) = (kind.of(wants), kind.of(&largest));
-    Some(Reason::TooMuch { kind, wants, largest, offers: offers.len() })
+fn of_amounts(wants: &Resources, offers: &[&Offer], largest: Resources) -> Option<PlacementFailure> {
+    let kind = ResourceKind::ALL.into_iter().find(|kind| kind.of(wants) > kind.of(&largest))?;
+    let (requested, largest) = (kind.of(wants), kind.of(&largest));
+    Some(PlacementFailure::InsufficientResource { kind, requested, largest, offers: offers.len() })
 }
 
-fn of_ports(ports: &[Port], offers: &[&Offer]) -> Option<Reason> {
-    let is_free = |port: u16| offers.iter().any(|offer| ports::has(&offer.ports, port));
+fn of_ports(ports: &[Port], offers: &[&Offer]) -> Option<PlacementFailure> {
+    let is_free = |port: u16| offers.iter().any(|offer| ports::contains(&offer.ports, port));
     if let Some(port) = ports.iter().find(|port| port.host != 0 && !is_free(port.host)) {
-        return Some(Reason::NoPort { port: port.host, offers: offers.len() });
+        return Some(PlacementFailure::PortTaken { port: port.host, offers: offers.len() });
     }
     let most = offers.iter().map(|offer| ports::count(&offer.ports)).max().unwrap_or(0);
     let few = u64::try_from(ports.len()).unwrap_or(u64::MAX) > most;
-    few.then_some(Reason::FewPorts { wants: ports.len(), most, offers: offers.len() })
+    few.then_some(PlacementFailure::InsufficientPorts { requested: ports.len(), most, offers: offers.len() })
 }
 
 /// Each thing by itself is there.
-fn of_the_rest(wants: &ResourceRequest, ports: &[Port], offers: &[&Offer]) -> Reason {
+fn of_the_rest(wants: &ResourceRequest, ports: &[Port], offers: &[&Offer]) -> PlacementFailure {
     let fits = |offer: &&Offer| {
         offer.free.contains(&wants.resources)
-            && (ports.is_empty() || ports::take(&mut offer.ports.clone(), ports, 0).is_some())
+            && (ports.is_empty() || ports::allocate(&mut offer.ports.clone(), ports, 0).is_some())
     };
-    if offers.iter().any(fits) { Reason::Outrun } else { Reason::NotTogether { offers: offers.len() } }
+    if offers.iter().any(fits) {
+        PlacementFailure::Outranked
+    } else {
+        PlacementFailure::Fragmented { offers: offers.len() }
+    }
 }

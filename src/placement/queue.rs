@@ -16,7 +16,7 @@ use crate::task::{ResourceRequest, RunId, TaskId};
 /// thousand tasks ask for a handful of distinct things.
 #[derive(Debug, Default, Clone)]
 pub struct Queue {
-    flows: BTreeMap<Turn, Groups>,
+    flows: BTreeMap<ServiceOrder, TasksByRequest>,
     /// The turns that flows wait for, by run and priority.
     turns: HashMap<(RunId, i32), u64>,
     waiting: HashMap<TaskId, (Arc<ResourceRequest>, i32)>,
@@ -28,13 +28,13 @@ pub struct Queue {
 
 /// When a flow is served: in the order of these.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Turn {
+pub(super) struct ServiceOrder {
     priority: Reverse<i32>,
     number: u64,
     run: RunId,
 }
 
-impl Turn {
+impl ServiceOrder {
     /// Whose it is.
     pub(super) fn run(self) -> RunId {
         self.run
@@ -47,7 +47,7 @@ impl Turn {
 }
 
 /// The tasks of a flow by what they ask for: their numbers.
-pub(super) type Groups = BTreeMap<Arc<ResourceRequest>, BTreeSet<u32>>;
+pub(super) type TasksByRequest = BTreeMap<Arc<ResourceRequest>, BTreeSet<u32>>;
 
 impl Queue {
     /// Puts a task in; one that waits already is left as it is.
@@ -63,7 +63,7 @@ impl Queue {
             .turns
             .entry((task.run, priority))
             .or_insert_with(|| self.taken.get(&priority).copied().unwrap_or_default());
-        let turn = Turn { priority: Reverse(priority), number, run: task.run };
+        let turn = ServiceOrder { priority: Reverse(priority), number, run: task.run };
         self.flows.entry(turn).or_default().entry(wants).or_default().insert(task.number);
     }
 
@@ -78,7 +78,7 @@ impl Queue {
         }
         let flow = (task.run, priority);
         let Some(&number) = self.turns.get(&flow) else { return true };
-        let turn = Turn { priority: Reverse(priority), number, run: task.run };
+        let turn = ServiceOrder { priority: Reverse(priority), number, run: task.run };
         let Some(groups) = self.flows.get_mut(&turn) else { return true };
         if let Some(group) = groups.get_mut(&wants) {
             group.remove(&task.number);
@@ -94,7 +94,7 @@ impl Queue {
     }
 
     /// These tasks were placed: they wait no longer, and their flows have had as many turns.
-    pub fn placed(&mut self, tasks: impl IntoIterator<Item = TaskId>) {
+    pub fn mark_placed(&mut self, tasks: impl IntoIterator<Item = TaskId>) {
         let mut had: BTreeMap<(RunId, i32), (u64, u64)> = BTreeMap::new();
         for task in tasks {
             let Some(&(_, priority)) = self.waiting.get(&task) else { continue };
@@ -109,7 +109,7 @@ impl Queue {
             let Some(turn) = self.turns.get_mut(&(run, priority)) else { continue };
             // Nobody saves up turns: who could not use one for long does not have all that follow.
             *turn = (number + turns).max(*taken);
-            let at = |number| Turn { priority: Reverse(priority), number, run };
+            let at = |number| ServiceOrder { priority: Reverse(priority), number, run };
             if let Some(groups) = self.flows.remove(&at(number)) {
                 self.flows.insert(at(*turn), groups);
             }
@@ -127,12 +127,12 @@ impl Queue {
     }
 
     /// The flows in the order of their turns.
-    pub(super) fn flows(&self) -> impl Iterator<Item = (Turn, &Groups)> {
+    pub(super) fn flows(&self) -> impl Iterator<Item = (ServiceOrder, &TasksByRequest)> {
         self.flows.iter().map(|(&turn, groups)| (turn, groups))
     }
 
     /// Waiting tasks that ask for `wants`, those whose turn it is first, flow by flow.
-    pub fn asking_for<'a>(&'a self, wants: &'a ResourceRequest) -> impl Iterator<Item = TaskId> + 'a {
+    pub fn with_request<'a>(&'a self, wants: &'a ResourceRequest) -> impl Iterator<Item = TaskId> + 'a {
         let numbers =
             self.flows.iter().filter_map(move |(turn, groups)| Some((turn.run, groups.get(wants)?)));
         numbers.flat_map(|(run, numbers)| numbers.iter().map(move |&number| run.task(number)))
@@ -154,7 +154,7 @@ mod tests {
     use jiff::Timestamp;
     use uuid::Uuid;
 
-    use super::super::{Offer, Spread, match_offers};
+    use super::super::{Offer, PeerLocations, match_offers};
     use super::*;
     use crate::task::Resources;
 
@@ -166,9 +166,10 @@ mod tests {
 
     /// The tasks that are placed where so much is offered.
     fn placed(free: Resources, queue: &Queue) -> Vec<TaskId> {
-        let offer = Offer { ids: Vec::new(), agent: Arc::default(), free, ports: Vec::new(), away: None };
-        let round = match_offers(&[offer], queue, &Spread::default(), Timestamp::UNIX_EPOCH);
-        round.placements.iter().flat_map(|placement| &placement.seats).map(|seat| seat.task).collect()
+        let offer =
+            Offer { ids: Vec::new(), agent: Arc::default(), free, ports: Vec::new(), maintenance: None };
+        let round = match_offers(&[offer], queue, &PeerLocations::default(), Timestamp::UNIX_EPOCH);
+        round.placements.iter().flat_map(|placement| &placement.assignments).map(|seat| seat.task).collect()
     }
 
     fn run(number: u128) -> RunId {
@@ -181,7 +182,7 @@ mod tests {
         for _ in 0..count {
             let placed = placed(ONE, queue);
             order.extend(placed.iter().map(|t| format!("{}.{}", t.run.0.as_u128(), t.number)));
-            queue.placed(placed);
+            queue.mark_placed(placed);
         }
         order.join(" ")
     }
