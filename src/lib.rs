@@ -23,11 +23,11 @@
 // The parser that pest makes without `std` names it.
 extern crate alloc;
 
-pub mod actors;
 pub mod babel;
 pub mod cli;
 pub mod clock;
 pub mod config;
+pub mod engine;
 pub mod http;
 pub mod local;
 pub mod mesos;

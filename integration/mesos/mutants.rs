@@ -4,9 +4,9 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::Duration;
 
-use borges::actors::{Engine, Parts};
 use borges::clock::Clock;
 use borges::config::Keep;
+use borges::engine::{Engine, EngineParts};
 use borges::mesos::address::Address;
 use borges::mesos::events::TaskState;
 use borges::mesos::http::HttpMaster;
@@ -189,7 +189,7 @@ fn each_duty_is_watched(#[case] mutant: Mutant) {
     let wrong = actix::System::new().block_on(async {
         let address = Address::read(&fake.address).unwrap();
         let master = HttpMaster::new(address, None, Shelf::new("", UrlSigner::new(b"")));
-        let (engine, _breaks) = Engine::start(Parts {
+        let (engine, _breaks) = Engine::start(EngineParts {
             store: Box::new(MemoryStore::default()),
             master: Box::new(Mutated { master, mutant, last: Rc::default() }),
             sandbox: Rc::new(Nowhere),
@@ -201,7 +201,7 @@ fn each_duty_is_watched(#[case] mutant: Mutant) {
         })
         .unwrap();
         let wrong = life(&mut fake, &engine).await;
-        engine.leave().await.unwrap();
+        engine.disconnect().await.unwrap();
         wrong
     });
     println!("{mutant:?}: {wrong:?}");

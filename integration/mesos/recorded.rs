@@ -6,9 +6,9 @@ use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Duration;
 
-use borges::actors::Parts;
 use borges::clock::Clock;
 use borges::config::Keep;
+use borges::engine::EngineParts;
 use borges::local::{AgentOptions, Client, LocalSandbox};
 use borges::mesos::address::Address;
 use borges::mesos::http::HttpMaster;
@@ -31,7 +31,7 @@ fn recorded<M: Master + 'static>(cluster: impl FnOnce() -> (M, Rc<dyn Sandbox>))
     let (master, sandbox) = system.block_on(async { cluster() });
     let record = Rc::new(RefCell::new(Record::default()));
     let capability = |kind: capability::Type| Capability { r#type: Some(kind as i32) };
-    let parts = Parts {
+    let parts = EngineParts {
         store: Box::new(MemoryStore::default()),
         master: Box::new(Recorder { master, record: record.clone() }),
         sandbox,

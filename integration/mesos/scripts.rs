@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use std::time::Duration;
 
-use borges::actors::{Engine, Parts, Submission, TaskShown};
 use borges::clock::Clock;
 use borges::config::Keep;
+use borges::engine::{Engine, EngineParts, Submission, TaskSummary};
 use borges::mesos::address::Address;
 use borges::mesos::conditions::condition;
 use borges::mesos::events::{StatusUpdate, TaskState};
@@ -49,7 +49,7 @@ fn play(before: impl FnOnce(&mut Fake), script: impl AsyncFnOnce(&mut Fake, Engi
     before(&mut fake);
     actix::System::new().block_on(async {
         let address = Address::read(&fake.address).unwrap();
-        let (engine, _breaks) = Engine::start(Parts {
+        let (engine, _breaks) = Engine::start(EngineParts {
             store: Box::new(MemoryStore::default()),
             master: Box::new(HttpMaster::new(address, None, Shelf::new("", UrlSigner::new(b"")))),
             sandbox: Rc::new(Nowhere),
@@ -61,7 +61,7 @@ fn play(before: impl FnOnce(&mut Fake), script: impl AsyncFnOnce(&mut Fake, Engi
         })
         .unwrap();
         script(&mut fake, engine.clone()).await;
-        engine.leave().await.unwrap();
+        engine.disconnect().await.unwrap();
     });
     assert_eq!(fake.faults(), [""; 0]);
 }
@@ -91,7 +91,7 @@ fn launches(call: &Call) -> Vec<String> {
 }
 
 /// Waits until the tasks of a run are as wanted.
-async fn wait_until(engine: &Engine, run: RunId, what: &str, holds: impl Fn(&[TaskShown]) -> bool) {
+async fn wait_until(engine: &Engine, run: RunId, what: &str, holds: impl Fn(&[TaskSummary]) -> bool) {
     let mut last = Vec::new();
     for _ in 0..600 {
         last = engine.tasks(Some(run), None, 20_000).await.unwrap();

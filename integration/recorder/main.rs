@@ -12,9 +12,9 @@ use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Duration;
 
-use borges::actors::Parts;
 use borges::clock::Clock;
 use borges::config::Keep;
+use borges::engine::EngineParts;
 use borges::local::{AgentOptions, Client, LocalSandbox};
 use borges::mesos::messages::FrameworkInfo;
 use borges::mesos::messages::framework_info::{Capability, capability};
@@ -37,7 +37,7 @@ fn a_run_with_success_failure_kill_and_retry() {
     let ends = system.block_on(async {
         let client = Client::new(options, PathBuf::from(env!("CARGO_BIN_EXE_borges")));
         let agent_end = client.agent_end();
-        let parts = Parts {
+        let parts = EngineParts {
             store: Box::new(DurableStore::open(&directory.path().join("store.redb")).unwrap()),
             master: Box::new(Recorder { master: client, record: record.clone() }),
             sandbox: Rc::new(LocalSandbox::new(directory.path())),

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::Duration;
 
-use borges::actors::{Engine, Parts, Submission};
+use borges::engine::{Engine, EngineParts, Submission};
 use borges::mesos::messages::Offer;
 use borges::mesos::messages::scheduler::call::Type;
 use borges::mesos::{Call, Event, Master, MasterError, Subscription};
@@ -146,7 +146,7 @@ exec sleep 1000
 
 /// Runs the document on the cluster behind `master`; kills the task `endless` once it has begun. What each block
 /// came to, in order.
-pub(crate) async fn run(parts: Parts) -> Vec<String> {
+pub(crate) async fn run(parts: EngineParts) -> Vec<String> {
     let directory = tempfile::tempdir().unwrap();
     let begun = directory.path().join("begun");
     let source = Bytes::from(DOCUMENT.replace("BEGUN", begun.to_str().unwrap()));
@@ -185,6 +185,6 @@ pub(crate) async fn run(parts: Parts) -> Vec<String> {
         }
     }
     // What is still on its way: the last acknowledgement was sent before the last end was told.
-    engine.leave().await.unwrap();
+    engine.disconnect().await.unwrap();
     ends.into_values().collect()
 }

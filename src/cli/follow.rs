@@ -13,7 +13,7 @@ use tokio::time::timeout;
 
 use super::host::patiently;
 use super::server::{Failure, RunTold, Server};
-use crate::actors::{Broken, TaskShown};
+use crate::engine::{FatalError, TaskSummary};
 use crate::store::{Entry, Frame, RunEnded};
 use crate::task::{RunId, RunState, State, TaskId};
 
@@ -26,7 +26,7 @@ const SILENCE: Duration = Duration::from_secs(20);
 pub(super) fn follow(
     server: &Server,
     run: RunId,
-) -> (impl Stream<Item = Entry> + Unpin + use<>, UnboundedReceiver<Broken>) {
+) -> (impl Stream<Item = Entry> + Unpin + use<>, UnboundedReceiver<FatalError>) {
     let (to, mut entries) = mpsc::unbounded_channel();
     let (broken, breaks) = mpsc::unbounded_channel();
     let server = server.clone();
@@ -38,7 +38,7 @@ pub(super) fn follow(
                 Ok(true) => return broken.closed().await,
                 Ok(false) => {}
                 Err(failure) => {
-                    let _nobody = broken.send(Broken { reason: failure.to_string() });
+                    let _nobody = broken.send(FatalError { reason: failure.to_string() });
                     return;
                 }
             }
@@ -158,8 +158,8 @@ fn run_state(name: &str) -> Option<RunState> {
 
 impl Told {
     /// How a task stands, as if it had been told just now.
-    fn of(task: &TaskShown) -> Self {
-        let TaskShown {
+    fn of(task: &TaskSummary) -> Self {
+        let TaskSummary {
             task: id,
             run,
             block,

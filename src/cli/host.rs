@@ -7,7 +7,7 @@ use std::time::Duration;
 use futures_util::future::join_all;
 
 use super::server::{Failure as ServerFailure, Server};
-use crate::actors::{Engine, EngineError, Piece, Waiting};
+use crate::engine::{Engine, EngineError, FileRead, WaitingGroup};
 use crate::task::{LaunchId, RunId};
 
 /// Who runs the blocks.
@@ -38,7 +38,7 @@ impl Host {
         launch: LaunchId,
         streams: &[(&'static str, u64)],
         length: usize,
-    ) -> Result<Vec<Piece>, Unanswered> {
+    ) -> Result<Vec<FileRead>, Unanswered> {
         match self {
             Self::Here(engine) => {
                 let file = |stream: &str| Arc::<str>::from(format!("block/{stream}"));
@@ -56,7 +56,7 @@ impl Host {
     }
 
     /// What of a run waits, and why.
-    pub(super) async fn waiting(&self, run: RunId) -> Result<Vec<Waiting>, Unanswered> {
+    pub(super) async fn waiting(&self, run: RunId) -> Result<Vec<WaitingGroup>, Unanswered> {
         match self {
             Self::Here(engine) => Ok(engine.waiting(run).await?),
             Self::There(server) => Ok(patiently(|| server.run(run)).await?.waiting),

@@ -8,7 +8,7 @@ use super::exit::Exit;
 use super::host::patiently;
 use super::server::{Failure, PIECE, Server};
 use super::signals::Signals;
-use crate::actors::Piece;
+use crate::engine::FileRead;
 use crate::task::{LaunchId, State};
 
 /// Behind the end of any file.
@@ -84,7 +84,7 @@ async fn pass_on(server: &Server, launch: LaunchId, stream: &str, mut offset: u6
     }
     loop {
         match patiently(|| server.output(launch, stream, offset, PIECE)).await? {
-            Piece::Bytes { from, bytes, .. } if !bytes.is_empty() => offset = say(offset, from, &bytes),
+            FileRead::Bytes { from, bytes, .. } if !bytes.is_empty() => offset = say(offset, from, &bytes),
             _ => return Ok(()),
         }
     }

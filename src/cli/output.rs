@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::io::{self, Write};
 
 use super::host::{Host, Unanswered};
-use crate::actors::Piece;
+use crate::engine::FileRead;
 use crate::task::LaunchId;
 
 /// One of a block's two streams.
@@ -60,17 +60,17 @@ impl Output {
             let mut more = Vec::new();
             for (stream, piece) in open.into_iter().zip(pieces) {
                 match piece {
-                    Piece::Missing => {}
-                    Piece::Bytes { bytes, .. } if bytes.is_empty() => {}
-                    Piece::Bytes { from, bytes, .. } => {
+                    FileRead::NotFound => {}
+                    FileRead::Bytes { bytes, .. } if bytes.is_empty() => {}
+                    FileRead::Bytes { from, bytes, .. } => {
                         self.skip(launch, name, stream, from);
                         self.say(launch, name, stream, &bytes);
                         if bytes.len() == CHUNK {
                             more.push(stream);
                         }
                     }
-                    Piece::Directory => {}
-                    Piece::Unreadable(why) | Piece::BadPath(why) => {
+                    FileRead::Directory => {}
+                    FileRead::Unreadable(why) | FileRead::BadPath(why) => {
                         self.note(&format!("{name}: what it wrote cannot be read: {why}"));
                     }
                 }

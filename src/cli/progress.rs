@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 
-use crate::actors::Waiting;
+use crate::engine::WaitingGroup;
 use crate::store::Frame;
 use crate::task::State;
 
@@ -90,7 +90,7 @@ pub(super) fn announce(scheduled: usize, skipped: &[(String, &str, &str)]) {
 }
 
 /// The line for tasks that wait.
-pub(super) fn waits(Waiting { block, line, tasks, reason, .. }: &Waiting) -> String {
+pub(super) fn waits(WaitingGroup { block, line, tasks, reason, .. }: &WaitingGroup) -> String {
     match tasks {
         0 | 1 => format!("{block}: waits: line {line}, {reason}"),
         tasks => format!("{block}: waits, and {} more: line {line}, {reason}", tasks - 1),
@@ -105,7 +105,7 @@ mod tests {
 
     #[test]
     fn waits_name_who_has_waited_longest() {
-        let waiting = |tasks| Waiting {
+        let waiting = |tasks| WaitingGroup {
             block: "fetch".into(),
             line: 14,
             waited: Duration::from_secs(3),

@@ -19,9 +19,9 @@ use super::rewrite::{check, rewrite};
 use super::serve::state_directory;
 use super::signals::Signals;
 use super::watch::{Lost, Watch};
-use crate::actors::{Engine, EngineError, ParseDocument, Parts, Reader, StartFailure, Submission};
 use crate::clock::Clock;
 use crate::config::MasterAddress;
+use crate::engine::{Engine, EngineError, EngineParts, ParseDocument, ParserPool, StartError, Submission};
 use crate::http;
 use crate::mesos::wrapper::Shelf;
 use crate::spec::{Caching, Plan, Severity};
@@ -58,7 +58,7 @@ enum Failure {
     #[error(transparent)]
     Engine(#[from] EngineError),
     #[error(transparent)]
-    Start(#[from] StartFailure),
+    Start(#[from] StartError),
     #[error("{0}")]
     Io(#[from] std::io::Error),
     #[error("{0}")]
@@ -73,7 +73,7 @@ async fn read_and_run(arguments: &RunArguments, input: Input) -> Result<Exit, Fa
         defaults: input.config.header_args.clone(),
         request: input.request.clone(),
     };
-    let plan = match Reader::start().read(document).await?.plan {
+    let plan = match ParserPool::start().read(document).await?.plan {
         Ok(plan) => plan,
         Err(found) => {
             problems::show(&input.name, &input.source, &found, Severity::Error);
@@ -114,7 +114,7 @@ async fn read_and_run(arguments: &RunArguments, input: Input) -> Result<Exit, Fa
         RunArguments { resume: true, .. } => Caching::Resumed,
         _ => Caching::AllKept,
     };
-    let parts = Parts {
+    let parts = EngineParts {
         // Nobody can come back for what this run leaves behind: to save it on disk would be to wait for nothing.
         store: Box::new(MemoryStore::default()),
         master,
@@ -139,7 +139,7 @@ async fn read_and_run(arguments: &RunArguments, input: Input) -> Result<Exit, Fa
         Watch::new(Host::Here(engine.clone()), run, arguments.quiet, arguments.max_wait, clock.clone());
     let mut exit = watch.until_the_end(entries, breaks, &mut signals).await;
     if (arguments.write || arguments.check)
-        && let Some(yielded) = engine.yielded(run).await?
+        && let Some(yielded) = engine.run_outputs(run).await?
     {
         let returned = async |current: Bytes| Ok(yielded.document(Some(&current), true));
         let path = &arguments.document.path;
@@ -154,7 +154,7 @@ async fn read_and_run(arguments: &RunArguments, input: Input) -> Result<Exit, Fa
         log::warn!("kept results cannot be looked at: {error}");
     }
     // The embedded cluster ends what still runs when it no longer hears from us; only then can its directory go.
-    engine.leave().await?;
+    engine.disconnect().await?;
     agent_end.wait().await;
     clear(scratch).await?;
     Ok(exit?)

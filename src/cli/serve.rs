@@ -11,10 +11,10 @@ use super::arguments::ServeArguments;
 use super::cluster::{self, Cluster};
 use super::exit::Exit;
 use super::input;
-use crate::actors::{Engine, Parts, Reader};
 use crate::babel::Languages;
 use crate::clock::Clock;
 use crate::config::{Config, MasterAddress};
+use crate::engine::{Engine, EngineParts, ParserPool};
 use crate::http::{self, Server};
 use crate::mesos::wrapper::Shelf;
 use crate::spec::Request;
@@ -100,7 +100,7 @@ async fn run(config: &Config, languages: Languages, new_framework: bool) -> Resu
     let shelf = Shelf::new(base.clone(), seal);
     let Cluster { master, sandbox, .. } = cluster::of(config, &data, false, open_files, shelf)?;
     let cache = Cache::of(&data);
-    let (engine, breaks) = Engine::start(Parts {
+    let (engine, breaks) = Engine::start(EngineParts {
         store: Box::new(store),
         master,
         sandbox,
@@ -113,7 +113,7 @@ async fn run(config: &Config, languages: Languages, new_framework: bool) -> Resu
     .map_err(|error| error.to_string())?;
     let server = Server {
         engine: engine.clone(),
-        reader: Reader::start(),
+        reader: ParserPool::start(),
         clock: clock.clone(),
         address,
         master: config.master.to_string(),
@@ -134,7 +134,7 @@ async fn run(config: &Config, languages: Languages, new_framework: bool) -> Resu
         ended = http::serve(server, listener) => ended.map_err(said("the server failed".to_owned())),
         broken = breaks.recv() => Err(broken.map_or_else(|| "the scheduler has stopped".to_owned(), |b| b.reason)),
     };
-    engine.leave().await.map_err(|error| error.to_string())?;
+    engine.disconnect().await.map_err(|error| error.to_string())?;
     ended
 }
 

@@ -15,7 +15,7 @@ use serde::de::DeserializeOwned;
 
 use super::address::{self, Address};
 use super::exit::Exit;
-use crate::actors::{Piece, RunShown, TaskShown, Waiting};
+use crate::engine::{FileRead, RunSummary, TaskSummary, WaitingGroup};
 use crate::http::BEGINS_AT;
 use crate::org::Position;
 use crate::spec::Problem;
@@ -89,13 +89,13 @@ pub(super) struct BlockTold {
 /// A run, and what of it waits.
 #[derive(Debug)]
 pub(super) struct RunTold {
-    pub(super) run: RunShown,
-    pub(super) waiting: Vec<Waiting>,
+    pub(super) run: RunSummary,
+    pub(super) waiting: Vec<WaitingGroup>,
 }
 
 #[derive(Deserialize)]
 struct TaskPage {
-    tasks: Vec<TaskShown>,
+    tasks: Vec<TaskSummary>,
     next: Option<String>,
 }
 
@@ -195,7 +195,7 @@ impl Server {
     }
 
     /// How a task stands.
-    pub(super) async fn task(&self, task: TaskId) -> Result<TaskShown, Failure> {
+    pub(super) async fn task(&self, task: TaskId) -> Result<TaskSummary, Failure> {
         self.get(&format!("/tasks/{task}")).await
     }
 
@@ -216,18 +216,19 @@ impl Server {
         }
         let told: serde_json::Value = self.get(&format!("/org/{run}")).await?;
         let waits: Waits = self.known(serde_json::from_value(told.clone()))?;
-        let waiting = waits.waiting.into_iter().map(|Wait { block, line, seconds, tasks, reason }| Waiting {
-            block: block.into(),
-            line,
-            waited: Duration::try_from_secs_f64(seconds).unwrap_or_default(),
-            tasks,
-            reason,
-        });
+        let waiting =
+            waits.waiting.into_iter().map(|Wait { block, line, seconds, tasks, reason }| WaitingGroup {
+                block: block.into(),
+                line,
+                waited: Duration::try_from_secs_f64(seconds).unwrap_or_default(),
+                tasks,
+                reason,
+            });
         Ok(RunTold { run: self.known(serde_json::from_value(told))?, waiting: waiting.collect() })
     }
 
     /// All tasks, or those of a run.
-    pub(super) async fn tasks(&self, run: Option<RunId>) -> Result<Vec<TaskShown>, Failure> {
+    pub(super) async fn tasks(&self, run: Option<RunId>) -> Result<Vec<TaskSummary>, Failure> {
         let mut all = Vec::new();
         let mut after: Option<String> = None;
         loop {
@@ -254,7 +255,7 @@ impl Server {
         stream: &str,
         offset: u64,
         length: usize,
-    ) -> Result<Piece, Failure> {
+    ) -> Result<FileRead, Failure> {
         let LaunchId { task, attempt } = launch;
         let length = length.min(PIECE);
         let route = format!("/tasks/{task}/{stream}?attempt={attempt}&offset={offset}&limit={length}");
@@ -262,7 +263,7 @@ impl Server {
         let from = begins_at(&sent).unwrap_or(offset);
         let bytes = self.plain(sent).await?;
         let size = from + bytes.len() as u64;
-        Ok(Piece::Bytes { from, bytes, size })
+        Ok(FileRead::Bytes { from, bytes, size })
     }
 
     /// What a launch writes to a stream, from `offset` on, until it ends; `each` is handed the pieces, and where they

@@ -6,7 +6,7 @@ use std::io::{self, IsTerminal, Write};
 use super::arguments::{Format, TasksArguments};
 use super::exit::Exit;
 use super::server::{Failure, Server};
-use crate::actors::TaskShown;
+use crate::engine::TaskSummary;
 use crate::task::{RunId, State};
 
 /// Shows the tasks of all runs, or of one.
@@ -52,7 +52,7 @@ const HEADS: [&str; 7] = ["TASK", "BLOCK", "LINE", "STATE", "TRIES", "EXIT", "RE
 const BLOCK: usize = 24;
 
 /// A table a run, as wide as it needs to be, at most `width`.
-fn table(tasks: &[TaskShown], width: Option<usize>) -> String {
+fn table(tasks: &[TaskSummary], width: Option<usize>) -> String {
     let mut text = String::new();
     for run in tasks.chunk_by(|a, b| a.run == b.run) {
         let gap = if text.is_empty() { "" } else { "\n" };
@@ -63,16 +63,16 @@ fn table(tasks: &[TaskShown], width: Option<usize>) -> String {
 }
 
 /// Each task that does not run yet, and why, in full.
-fn reasons(tasks: &[TaskShown]) -> String {
+fn reasons(tasks: &[TaskSummary]) -> String {
     let waits = tasks.iter().filter_map(|task| {
-        let TaskShown { task: id, block, state, seconds, .. } = task;
+        let TaskSummary { task: id, block, state, seconds, .. } = task;
         Some(format!("{id}  {block}: {state} for {seconds} s: {}\n", task.reason.as_ref()?))
     });
     let text: String = waits.collect();
     if text.is_empty() { "Nothing waits.\n".to_owned() } else { text }
 }
 
-fn of_run(run: RunId, tasks: &[TaskShown], width: Option<usize>) -> String {
+fn of_run(run: RunId, tasks: &[TaskSummary], width: Option<usize>) -> String {
     let cell = |text: &str| text.to_owned();
     let rows: Vec<[String; 7]> = tasks
         .iter()
@@ -129,9 +129,9 @@ mod tests {
 
     use super::*;
 
-    fn task(run: u128, number: u32, block: &str, state: State, reason: Option<&str>) -> TaskShown {
+    fn task(run: u128, number: u32, block: &str, state: State, reason: Option<&str>) -> TaskSummary {
         let run = RunId(Uuid::from_u128(run));
-        TaskShown {
+        TaskSummary {
             task: run.task(number).to_string(),
             run,
             block: block.to_owned(),

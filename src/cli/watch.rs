@@ -14,8 +14,8 @@ use super::host::{Host, Unanswered};
 use super::output::Output;
 use super::progress::{self, Progress};
 use super::signals::Signals;
-use crate::actors::Broken;
 use crate::clock::Clock;
+use crate::engine::FatalError;
 use crate::store::{Entry, Frame};
 use crate::task::{LaunchId, RunId, RunState, State};
 
@@ -82,7 +82,7 @@ impl Watch {
     pub(super) async fn until_the_end(
         mut self,
         mut entries: impl Stream<Item = Entry> + Unpin,
-        mut breaks: UnboundedReceiver<Broken>,
+        mut breaks: UnboundedReceiver<FatalError>,
         signals: &mut Signals,
     ) -> Result<Exit, Lost> {
         let mut ticks = interval(match self.host {

@@ -14,7 +14,7 @@ use super::query::{Query, bad};
 use super::sent::Sent;
 use super::tasks::PAGE;
 use super::{App, body};
-use crate::actors::{EngineError, ParseDocument, RunShown, Submission, Waiting};
+use crate::engine::{EngineError, ParseDocument, RunSummary, Submission, WaitingGroup};
 use crate::spec::{Caching, Plan, Problem as Wrong, Request as PlanRequest, Severity, Variable};
 use crate::store::foreseen;
 use crate::task::{RunId, State};
@@ -55,7 +55,7 @@ struct Scheduled {
 /// Runs, and where to go on.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct RunPage {
-    runs: Vec<RunShown>,
+    runs: Vec<RunSummary>,
     /// What to ask for, as `after`, to see more; `null` where there is no more.
     #[schema(value_type = Option<String>, format = "uuid")]
     next: Option<RunId>,
@@ -65,7 +65,7 @@ pub(super) struct RunPage {
 #[derive(Debug, Serialize, ToSchema)]
 struct RunNow {
     #[serde(flatten)]
-    run: RunShown,
+    run: RunSummary,
     /// Tasks that wait for the cluster, those with the same reason together.
     waiting: Vec<WaitShown>,
 }
@@ -83,8 +83,8 @@ struct WaitShown {
     reason: String,
 }
 
-impl From<Waiting> for WaitShown {
-    fn from(Waiting { block, line, waited, tasks, reason }: Waiting) -> Self {
+impl From<WaitingGroup> for WaitShown {
+    fn from(WaitingGroup { block, line, waited, tasks, reason }: WaitingGroup) -> Self {
         Self { block: block.to_string(), line, seconds: waited.as_secs_f64(), tasks, reason }
     }
 }
@@ -191,7 +191,7 @@ pub(super) async fn submit(request: HttpRequest, sent: Sent, app: web::Data<App>
     let submission = Submission { title: String::new(), document, plan, key, caching };
     match app.engine.submit(submission).await {
         Ok(accepted) => scheduled(&request, Some(accepted.run), &shown, &BTreeMap::new(), note.as_deref()),
-        Err(EngineError::KeyReused(run)) => {
+        Err(EngineError::IdempotencyConflict(run)) => {
             let detail = format!(
                 "Under this `{KEY}` another document was submitted before, as run {run}. No block was scheduled; \
                  take a new key for a new document."
@@ -325,7 +325,7 @@ pub(super) async fn document(
 
 /// The document of a run with the results there are; of `current`, if that is what has become of it.
 async fn returned(request: &HttpRequest, id: RunId, app: &App, current: Option<Bytes>) -> HttpResponse {
-    let yielded = match app.engine.yielded(id).await {
+    let yielded = match app.engine.run_outputs(id).await {
         Ok(Some(yielded)) => yielded,
         Ok(None) => return missing(request, &format!("run `{id}`")),
         Err(error) => return failed(request, &error),
@@ -374,8 +374,8 @@ pub(super) async fn cancel(request: HttpRequest, id: web::Path<String>, app: web
     }
 }
 
-fn line(run: &RunShown) -> String {
-    let RunShown { run, state, tasks, ended, accepted, .. } = run;
+fn line(run: &RunSummary) -> String {
+    let RunSummary { run, state, tasks, ended, accepted, .. } = run;
     format!("{run}  {state}  {ended} of {tasks} ended  {accepted}\n")
 }
 

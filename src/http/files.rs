@@ -15,7 +15,7 @@ use super::answer::{answer, failed, missing, problem};
 use super::output::{CHUNK, attempt, launch};
 use super::query::{Query, bad};
 use super::tasks::find;
-use crate::actors::{Directory, Engine, EngineError, Piece};
+use crate::engine::{DirectoryRead, Engine, EngineError, FileRead};
 use crate::task::LaunchId;
 
 /// What a directory holds.
@@ -89,19 +89,21 @@ pub(super) async fn file(
     }
     let read = app.engine.read_output(launch, vec![(path.clone(), 0)], CHUNK).await;
     match read.map(|mut pieces| pieces.pop()) {
-        Ok(Some(Piece::Bytes { from, .. })) if from > 0 => unreadable(&request, &given_back(&path, from)),
-        Ok(Some(Piece::Bytes { bytes, size, .. })) => whole(&request, &app.engine, launch, path, bytes, size),
-        Ok(Some(Piece::Directory)) => directory(&request, &app.engine, launch, path).await,
-        Ok(Some(Piece::Missing) | None) => absent(&request, launch, &path),
-        Ok(Some(Piece::BadPath(why))) => bad(&request, &format!("{why}.")),
-        Ok(Some(Piece::Unreadable(why))) => unreadable(&request, &why),
+        Ok(Some(FileRead::Bytes { from, .. })) if from > 0 => unreadable(&request, &given_back(&path, from)),
+        Ok(Some(FileRead::Bytes { bytes, size, .. })) => {
+            whole(&request, &app.engine, launch, path, bytes, size)
+        }
+        Ok(Some(FileRead::Directory)) => directory(&request, &app.engine, launch, path).await,
+        Ok(Some(FileRead::NotFound) | None) => absent(&request, launch, &path),
+        Ok(Some(FileRead::BadPath(why))) => bad(&request, &format!("{why}.")),
+        Ok(Some(FileRead::Unreadable(why))) => unreadable(&request, &why),
         Err(error) => failed(&request, &error),
     }
 }
 
 async fn directory(request: &HttpRequest, engine: &Engine, launch: LaunchId, path: Arc<str>) -> HttpResponse {
-    match engine.files(launch, path.clone()).await {
-        Ok(Directory::Files(found)) => {
+    match engine.list_files(launch, path.clone()).await {
+        Ok(DirectoryRead::Files(found)) => {
             let files: Vec<FileShown> = found
                 .into_iter()
                 .map(|file| FileShown { name: file.name, size: file.size, kind: file.kind.name() })
@@ -109,9 +111,9 @@ async fn directory(request: &HttpRequest, engine: &Engine, launch: LaunchId, pat
             let listing = Listing { files };
             answer(request, &listing, || listing.files.iter().map(line).collect())
         }
-        Ok(Directory::Missing) => absent(request, launch, &path),
-        Ok(Directory::BadPath(why)) => bad(request, &format!("{why}.")),
-        Ok(Directory::Unreadable(why)) => unreadable(request, &why),
+        Ok(DirectoryRead::NotFound) => absent(request, launch, &path),
+        Ok(DirectoryRead::BadPath(why)) => bad(request, &format!("{why}.")),
+        Ok(DirectoryRead::Unreadable(why)) => unreadable(request, &why),
         Err(error) => failed(request, &error),
     }
 }
@@ -169,7 +171,7 @@ fn whole(
                 Some(first) => first,
                 None if at >= size => Bytes::new(),
                 None => match engine.read_output(launch, vec![(path, at)], CHUNK).await?.pop() {
-                    Some(Piece::Bytes { from, bytes, .. }) if from == at => bytes,
+                    Some(FileRead::Bytes { from, bytes, .. }) if from == at => bytes,
                     _ => Bytes::new(),
                 },
             };

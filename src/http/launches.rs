@@ -10,7 +10,7 @@ use actix_web::{App, HttpRequest, HttpResponse, HttpServer, web};
 
 use super::answer::{failed, missing, problem};
 use super::query::{Query, bad};
-use crate::actors::Engine;
+use crate::engine::Engine;
 use crate::task::{LaunchId, UrlSigner};
 
 /// What this route needs to know.
@@ -41,7 +41,7 @@ pub(super) async fn file(
     if !files.seal.verify(launch, number, &signature) {
         return problem(&request, StatusCode::FORBIDDEN, "This address is not signed for this file.");
     }
-    match files.engine.file(launch, number).await {
+    match files.engine.payload_file(launch, number).await {
         Ok(Some(bytes)) => HttpResponse::Ok().content_type("application/octet-stream").body(bytes),
         Ok(None) => missing(&request, "such a launch under way"),
         Err(error) => failed(&request, &error),

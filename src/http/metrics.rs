@@ -12,7 +12,7 @@ use utoipa::ToSchema;
 use super::App;
 use super::answer::{failed, plain};
 use super::query::{Query, bad};
-use crate::actors::{CALLS, Count, EngineError, Totals};
+use crate::engine::{CALL_NAMES, Counter, EngineError, Stats};
 
 /// What `/varz` answers.
 #[derive(Debug, Serialize, ToSchema)]
@@ -104,25 +104,27 @@ pub(super) async fn metrics(request: HttpRequest, app: web::Data<App>) -> HttpRe
     }
 }
 
-async fn now(app: &App) -> Result<(Totals, Vec<Family>), EngineError> {
+async fn now(app: &App) -> Result<(Stats, Vec<Family>), EngineError> {
     let totals = app.engine.totals().await?;
     let families = families(app, &totals);
     Ok((totals, families))
 }
 
 #[expect(clippy::cast_precision_loss, reason = "nothing is counted beyond 2^53")]
-fn families(app: &App, totals: &Totals) -> Vec<Family> {
+fn families(app: &App, totals: &Stats) -> Vec<Family> {
     let one = |value: f64| vec![(Vec::new(), value)];
     let family = |kind, name, help, labels, samples| Family { name, help, kind, labels, samples };
     let gauge = |name, help, value| family(Kind::Gauge, name, help, &[][..], one(value));
-    let counter = |name, help, count: &Count| family(Kind::Counter, name, help, &[], one(count.get() as f64));
+    let counter =
+        |name, help, count: &Counter| family(Kind::Counter, name, help, &[], one(count.get() as f64));
     let by = |label: String, n: usize| (vec![label], n as f64);
     let counters = app.engine.counters();
-    let reads = app.reader.reads();
+    let reads = app.reader.counters();
     let version = vec![(vec![env!("CARGO_PKG_VERSION").to_owned()], 1.0)];
     let runs = totals.runs.iter().map(|(state, n)| by(state.to_string(), *n)).collect();
     let tasks = totals.tasks.iter().map(|(state, n)| by(state.to_string(), *n)).collect();
-    let calls = CALLS.iter().zip(&counters.calls).map(|(call, n)| (vec![(*call).to_owned()], n.get() as f64));
+    let calls =
+        CALL_NAMES.iter().zip(&counters.calls).map(|(call, n)| (vec![(*call).to_owned()], n.get() as f64));
     let requests = app.requests.answered().map(|(route, status, n)| {
         let status = if status == 0 { "other".to_owned() } else { status.to_string() };
         (vec![route.to_owned(), status], n as f64)

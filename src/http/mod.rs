@@ -77,8 +77,8 @@ pub use output::BEGINS_AT;
 pub use peer::socket_owner;
 pub use token::{Token, TokenError, TokenHash};
 
-use crate::actors::{Engine, Reader};
 use crate::clock::Clock;
+use crate::engine::{Engine, ParserPool};
 use crate::org::Property;
 use crate::spec::Request;
 use crate::store::Cache;
@@ -89,7 +89,7 @@ pub struct Server {
     /// Runs documents.
     pub engine: Engine,
     /// Reads documents.
-    pub reader: Reader,
+    pub reader: ParserPool,
     /// Tells the time.
     pub clock: Clock,
     /// Where it listens.
@@ -123,7 +123,7 @@ pub struct Server {
 /// What every route may know.
 struct App {
     engine: Engine,
-    reader: Reader,
+    reader: ParserPool,
     clock: Clock,
     address: String,
     master: String,

@@ -12,7 +12,7 @@ use super::App;
 use super::answer::{failed, missing};
 use super::query::{Query, bad};
 use super::tasks::find;
-use crate::actors::{Engine, EngineError, Piece, TaskShown};
+use crate::engine::{Engine, EngineError, FileRead, TaskSummary};
 use crate::task::{LaunchId, State, TaskId};
 
 /// Bytes read at once.
@@ -89,7 +89,7 @@ pub(super) fn attempt(query: &Query) -> Result<Option<u32>, String> {
 }
 
 /// The launch meant: the last one, or the one asked for, if there was such a one.
-pub(super) fn launch(task: TaskId, shown: &TaskShown, attempt: Option<u32>) -> Option<LaunchId> {
+pub(super) fn launch(task: TaskId, shown: &TaskSummary, attempt: Option<u32>) -> Option<LaunchId> {
     let attempt = attempt.unwrap_or(shown.attempt);
     (attempt <= shown.attempt).then(|| task.launch(attempt))
 }
@@ -173,7 +173,9 @@ impl Follower {
     /// Begins where there is something, when what comes before is not kept any more.
     async fn pass_over(&mut self) -> Result<(), EngineError> {
         let files = vec![(self.file.clone(), self.offset)];
-        if let Some(Piece::Bytes { from, .. }) = self.engine.read_output(self.launch, files, 1).await?.pop() {
+        if let Some(FileRead::Bytes { from, .. }) =
+            self.engine.read_output(self.launch, files, 1).await?.pop()
+        {
             self.offset = from;
         }
         Ok(())
@@ -191,21 +193,21 @@ impl Follower {
             let files = vec![(self.file.clone(), self.offset)];
             let mut read = self.engine.read_output(self.launch, files, length).await?;
             match read.pop() {
-                Some(Piece::Bytes { from, .. }) if from > self.offset => {
+                Some(FileRead::Bytes { from, .. }) if from > self.offset => {
                     let gone = from - self.offset;
                     self.offset = from;
                     // Who reckons with places comes again, and is told by the head of the answer.
                     let note = format!("[{gone} bytes are not kept any more]\n");
                     return Ok(self.tells_gaps.then(|| note.into()));
                 }
-                Some(Piece::Bytes { bytes, .. }) if !bytes.is_empty() => {
+                Some(FileRead::Bytes { bytes, .. }) if !bytes.is_empty() => {
                     self.offset += bytes.len() as u64;
                     self.left -= bytes.len() as u64;
                     return Ok(Some(bytes));
                 }
-                Some(Piece::Bytes { .. } | Piece::Missing) | None => {}
-                Some(Piece::Directory) => return Ok(None),
-                Some(Piece::Unreadable(why) | Piece::BadPath(why)) => {
+                Some(FileRead::Bytes { .. } | FileRead::NotFound) | None => {}
+                Some(FileRead::Directory) => return Ok(None),
+                Some(FileRead::Unreadable(why) | FileRead::BadPath(why)) => {
                     log::warn!("{}: {why}", self.launch);
                     return Ok(None);
                 }

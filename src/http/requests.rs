@@ -9,7 +9,7 @@ use actix_web::middleware::Next;
 use actix_web::{Error, web};
 
 use super::App;
-use crate::actors::Count;
+use crate::engine::Counter;
 
 /// The routes that are told apart; everything else is `other`.
 pub(super) const ROUTES: [&str; 19] = [
@@ -39,7 +39,7 @@ const STATUSES: [u16; 13] = [101, 200, 400, 401, 403, 404, 405, 413, 421, 422, 5
 /// How many requests there were.
 #[derive(Debug, Default)]
 pub(super) struct Requests {
-    answered: [[Count; STATUSES.len()]; ROUTES.len()],
+    answered: [[Counter; STATUSES.len()]; ROUTES.len()],
     websockets: Arc<AtomicUsize>,
 }
 

@@ -8,7 +8,7 @@ use bytes::BytesMut;
 use serde::Serialize;
 
 use super::telling::{Topic, frame};
-use crate::actors::{Engine, EngineError, Piece};
+use crate::engine::{Engine, EngineError, FileRead};
 use crate::store::Frame;
 use crate::task::{LaunchId, State, TaskId};
 
@@ -129,7 +129,7 @@ impl Tails {
                 frame(&Said { task, attempt, stream, offset, text }, frames);
             };
             match piece {
-                Piece::Bytes { from, bytes, .. } => {
+                FileRead::Bytes { from, bytes, .. } => {
                     if from > *offset {
                         let (task, attempt) = (launch.task.to_string(), launch.attempt);
                         frame(
@@ -146,12 +146,12 @@ impl Tails {
                         more |= is_full;
                     }
                 }
-                Piece::Missing => {}
-                Piece::Unreadable(why) | Piece::BadPath(why) if *is_over => {
+                FileRead::NotFound => {}
+                FileRead::Unreadable(why) | FileRead::BadPath(why) if *is_over => {
                     say(*offset, &format!("[what it wrote from here on cannot be read: {why}]"), frames);
                 }
                 // It is asked for again.
-                Piece::Unreadable(_) | Piece::BadPath(_) | Piece::Directory => {}
+                FileRead::Unreadable(_) | FileRead::BadPath(_) | FileRead::Directory => {}
             }
         }
         Ok(more)

@@ -7,13 +7,13 @@ use utoipa::ToSchema;
 use super::App;
 use super::answer::{answer, failed, missing};
 use super::query::{Query, bad};
-use crate::actors::{Engine, EngineError, TaskShown};
+use crate::engine::{Engine, EngineError, TaskSummary};
 use crate::task::{RunId, TaskId};
 
 /// Tasks, and where to go on.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct TaskPage {
-    tasks: Vec<TaskShown>,
+    tasks: Vec<TaskSummary>,
     /// What to ask for, as `after`, to see more; `null` where there is no more.
     next: Option<String>,
 }
@@ -92,7 +92,7 @@ async fn page(
     get, path = "/tasks/{task}", tag = "tasks",
     description = "How a task stands.",
     params(("task" = String, Path)),
-    responses((status = 200, description = "The task", content((TaskShown = "application/json"), (String = "text/plain"))),
+    responses((status = 200, description = "The task", content((TaskSummary = "application/json"), (String = "text/plain"))),
               (status = 404, description = "")),
 )]
 pub(super) async fn task(request: HttpRequest, id: web::Path<String>, app: web::Data<App>) -> HttpResponse {
@@ -130,13 +130,13 @@ pub(super) async fn kill(request: HttpRequest, id: web::Path<String>, app: web::
     }
 }
 
-pub(super) async fn find(id: &str, engine: &Engine) -> Result<Option<(TaskId, TaskShown)>, EngineError> {
+pub(super) async fn find(id: &str, engine: &Engine) -> Result<Option<(TaskId, TaskSummary)>, EngineError> {
     let Ok(task) = id.parse::<TaskId>() else { return Ok(None) };
     Ok(engine.task(task).await?.map(|shown| (task, shown)))
 }
 
-fn line(task: &TaskShown) -> String {
-    let TaskShown { task: id, block, line, state, attempt, exit_code, reason, message, .. } = task;
+fn line(task: &TaskSummary) -> String {
+    let TaskSummary { task: id, block, line, state, attempt, exit_code, reason, message, .. } = task;
     let code = exit_code.map(|code| format!("  exit code {code}")).unwrap_or_default();
     let why = reason.as_ref().or(message.as_ref()).map(|why| format!("  {why}")).unwrap_or_default();
     format!("{id}  {block}  line {line}  {state}  launch {attempt}{code}{why}\n")

@@ -14,8 +14,8 @@ use tokio::sync::oneshot;
 use tokio::time::{Interval, MissedTickBehavior, interval};
 
 use super::tails::{Tail, Tails};
-use crate::actors::{Engine, EngineError, Excerpt, Follower, Next, Unsaved};
 use crate::clock::Clock;
+use crate::engine::{BatchTail, Delivery, Engine, EngineError, EventSubscriber, PersistError};
 use crate::store::Entry;
 use crate::task::{RunId, TaskId};
 
@@ -65,7 +65,7 @@ const LISTEN: Duration = Duration::from_millis(100);
 
 /// Tells one client.
 pub(super) struct Telling {
-    follower: Follower,
+    follower: EventSubscriber,
     clock: Clock,
     topic: Topic,
     tails: Option<Tails>,
@@ -148,9 +148,9 @@ impl Telling {
             },
         };
         Ok(match next {
-            Some(Next::Entries(excerpt)) => return self.pass_on(&excerpt).await,
-            Some(Next::Gap { from, to }) => gap(from, to, "what happened between is not kept any more"),
-            Some(Next::Ahead { after, last }) => {
+            Some(Delivery::Entries(excerpt)) => return self.pass_on(&excerpt).await,
+            Some(Delivery::Gap { from, to }) => gap(from, to, "what happened between is not kept any more"),
+            Some(Delivery::SequenceInFuture { after, last }) => {
                 let why = format!("nothing has had a number above {last} here: this is another store");
                 gap(last + 1, after, &why)
             }
@@ -161,7 +161,7 @@ impl Telling {
         })
     }
 
-    async fn pass_on(&mut self, excerpt: &Excerpt) -> Result<Step, Broken> {
+    async fn pass_on(&mut self, excerpt: &BatchTail) -> Result<Step, Broken> {
         if let Some(reason) = self.too_late(excerpt) {
             return Ok(Step::Close(reason));
         }
@@ -199,7 +199,7 @@ impl Telling {
     }
 
     /// Why a client that kept up, and no longer does, has to come again.
-    fn too_late(&self, excerpt: &Excerpt) -> Option<CloseReason> {
+    fn too_late(&self, excerpt: &BatchTail) -> Option<CloseReason> {
         let entry = excerpt.entries().first()?;
         let late = self.clock.now().duration_since(entry.time());
         let is_late = Duration::try_from(late).is_ok_and(|late| late > LATE);
@@ -228,7 +228,7 @@ fn gap(from: u64, to: u64, reason: &str) -> Step {
 #[derive(Debug, thiserror::Error)]
 enum Broken {
     #[error(transparent)]
-    Past(#[from] Unsaved),
+    Past(#[from] PersistError),
     #[error(transparent)]
     Output(#[from] EngineError),
 }

@@ -8,7 +8,7 @@ use crate::task::{Condition, Resources};
 
 /// What the cluster says of a launch by this update.
 ///
-/// Lost is not gone: only what is known never to have started, or to have ended, is [`Condition::Gone`].
+/// Lost is not gone: only what is known never to have started, or to have ended, is [`Condition::Stopped`].
 /// Source: Mesos, "Task State Reasons", and the comments of `TaskState`.
 pub fn condition(update: &StatusUpdate) -> Condition {
     match update.state {

@@ -66,7 +66,7 @@ pub(super) enum Fate {
         inputs: Option<Box<Inputs>>,
     },
     Skipped(String),
-    /// `Request::names` leaves it out.
+    /// `ClusterCall::names` leaves it out.
     NotAsked,
 }
 

@@ -53,7 +53,7 @@ impl fmt::Display for Why {
     }
 }
 
-/// What becomes of `block`; `as_emacs` is [`super::Request::as_emacs`].
+/// What becomes of `block`; `as_emacs` is [`super::ClusterCall::as_emacs`].
 pub(super) fn verdict(block: &Block, languages: &Languages, as_emacs: bool) -> Verdict {
     let skipped = Verdict::Skipped;
     if block.commented {

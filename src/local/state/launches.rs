@@ -97,7 +97,7 @@ impl Agent {
         self.end_if_empty(out);
     }
 
-    /// The report on an [`Action::Recall`]: the answer to a scheduler that asked.
+    /// The report on an [`Action::ReadTask`]: the answer to a scheduler that asked.
     pub(crate) fn recalled(
         &mut self,
         framework: &str,

@@ -1,0 +1,233 @@
+//! The master: what it offers, what it does about calls, what it knows of launches and agents.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use super::super::oracle::End;
+use super::{Agent, Cluster, FRAMEWORK, Launch, Reachability, SimEvent, seconds};
+use crate::mesos::events::TaskState;
+use crate::mesos::messages::scheduler::call::Type;
+use crate::mesos::messages::task_status::Reason;
+use crate::mesos::messages::{AgentId, Attribute, Filters, FrameworkId, Offer, OfferId, TaskInfo, value};
+use crate::mesos::resources::Quantities;
+use crate::mesos::{Call, Event};
+
+impl Cluster {
+    pub(super) fn free(&self, agent: usize) -> Quantities {
+        let mut free = self.agents[agent].total.clone();
+        for launch in self.launches.values().filter(|l| l.agent == agent && !l.state.is_terminal()) {
+            free.subtract(&launch.held);
+        }
+        for (at, offered, _) in self.offers.values() {
+            if *at == agent {
+                free.subtract(offered);
+            }
+        }
+        free
+    }
+
+    pub(super) fn send_offers(&mut self) {
+        self.after(Duration::from_secs(1), SimEvent::Trade);
+        if !self.master_up || self.stream.is_none() || self.suppressed {
+            return;
+        }
+        let old = self.now.saturating_sub(Duration::from_secs(30));
+        let stale: Vec<String> =
+            self.offers.iter().filter(|(_, (.., since))| *since < old).map(|(id, _)| id.clone()).collect();
+        for offer in stale {
+            self.offers.remove(&offer);
+            self.say(Event::Rescind(offer));
+        }
+        let mut offers = Vec::new();
+        for agent in 0..self.agents.len() {
+            let Agent { reach, registered, refused, .. } = self.agents[agent];
+            let ready = reach == Reachability::Yes && registered && refused <= self.now;
+            let free = self.free(agent);
+            if !ready || free.milli_cpus < 100 || free.mem_mib < 32 {
+                continue;
+            }
+            let id = format!("o{}", self.number());
+            self.offers.insert(id.clone(), (agent, free.clone(), self.now));
+            offers.push(Offer {
+                id: OfferId { value: id },
+                framework_id: FrameworkId { value: FRAMEWORK.to_owned() },
+                agent_id: AgentId { value: self.agents[agent].id.clone() },
+                hostname: self.agents[agent].id.clone(),
+                attributes: vec![rack(agent)],
+                resources: free.to_resources(Some("*")),
+                ..Offer::default()
+            });
+        }
+        if !offers.is_empty() {
+            self.say(Event::Offers(offers));
+        }
+    }
+
+    pub(super) fn handle_call(&mut self, call: Call) {
+        match Type::try_from(call.r#type.unwrap_or_default()).unwrap() {
+            Type::Accept => {
+                let accept = call.accept.unwrap();
+                let offered: Vec<_> =
+                    accept.offer_ids.iter().map(|offer| self.offers.remove(&offer.value)).collect();
+                let mut agents: Vec<usize> = offered.iter().flatten().map(|(agent, ..)| *agent).collect();
+                agents.dedup();
+                assert!(agents.len() <= 1, "offers of several agents are accepted together");
+                if let Some(&agent) = agents.first() {
+                    self.filter(agent, accept.filters.as_ref());
+                }
+                // One that is gone spoils all.
+                let agent = agents.first().copied().filter(|_| offered.iter().all(Option::is_some));
+                let tasks = accept.operations.into_iter().flat_map(|o| o.launch.unwrap().task_infos);
+                for task in tasks {
+                    self.accept(agent, task);
+                }
+            }
+            Type::Decline => {
+                let decline = call.decline.unwrap();
+                for offer in &decline.offer_ids {
+                    if let Some((agent, ..)) = self.offers.remove(&offer.value) {
+                        self.filter(agent, decline.filters.as_ref());
+                    }
+                }
+            }
+            Type::Acknowledge => {
+                let acknowledged = call.acknowledge.unwrap();
+                let number = String::from_utf8(acknowledged.uuid.to_vec()).unwrap().parse::<u64>().unwrap();
+                if let Some(launch) = self.launches.get_mut(&acknowledged.task_id.value)
+                    && launch.unacknowledged.front().is_some_and(|(_, first)| *first == number)
+                {
+                    launch.unacknowledged.pop_front();
+                    let next = launch.unacknowledged.front().map(|(_, number)| *number);
+                    if let Some(next) = next {
+                        self.resend(&acknowledged.task_id.value, next);
+                    }
+                }
+            }
+            Type::Kill => {
+                let kill = call.kill.unwrap();
+                self.kill(&kill.task_id.value, kill.agent_id.map(|agent| agent.value));
+            }
+            Type::Reconcile => {
+                let tasks = call.reconcile.unwrap().tasks;
+                if tasks.is_empty() {
+                    let known: Vec<String> = self.known.iter().cloned().collect();
+                    for launch in known {
+                        self.tell_latest(&launch, Some(Reason::Reconciliation));
+                    }
+                }
+                for task in tasks {
+                    self.reconcile(&task.task_id.value, task.agent_id.map(|agent| agent.value));
+                }
+            }
+            Type::Suppress => self.suppressed = true,
+            Type::Revive => {
+                self.suppressed = false;
+                self.forget_refusals();
+            }
+            other => panic!("nobody sends {other:?}"),
+        }
+    }
+
+    /// What is left of an agent is not offered for as long as the filter says: without one, 5 s.
+    pub(super) fn filter(&mut self, agent: usize, filters: Option<&Filters>) {
+        let seconds = filters.and_then(|filters| filters.refuse_seconds).unwrap_or(5.0);
+        self.agents[agent].refused = self.now + Duration::from_secs_f64(seconds);
+    }
+
+    pub(super) fn forget_refusals(&mut self) {
+        self.agents.iter_mut().for_each(|agent| agent.refused = Duration::ZERO);
+    }
+
+    pub(super) fn accept(&mut self, agent: Option<usize>, task: TaskInfo) {
+        let id = task.task_id.value;
+        let reachable = agent.filter(|agent| self.agents[*agent].reach == Reachability::Yes);
+        let Some(agent) = reachable.filter(|_| !self.chance(0.03)) else {
+            self.unacknowledged_update(&id, TaskState::Dropped, Some(Reason::InvalidOffers), None);
+            return;
+        };
+        let held = Quantities::of(&task.resources);
+        assert!(self.free(agent).contains(&held), "{id} holds more than there is");
+        let end = self.ledger.end_of(&id, &mut self.rng);
+        let before = self.launches.insert(
+            id.clone(),
+            Launch { agent, held, state: TaskState::Staging, end, unacknowledged: VecDeque::new() },
+        );
+        assert!(before.is_none(), "the launch {id} is used twice");
+        self.known.insert(id.clone());
+        let pause = seconds(&mut self.rng, 0.0..2.0);
+        self.after(pause, SimEvent::Start(id));
+    }
+
+    /// What a master answers about one launch. Source: Mesos, "Reconciliation".
+    pub(super) fn reconcile(&mut self, id: &str, agent: Option<String>) {
+        let reason = Some(Reason::Reconciliation);
+        if self.known.contains(id) {
+            self.tell_latest(id, reason);
+            return;
+        }
+        let named = agent.and_then(|name| self.agents.iter().position(|agent| agent.id == name));
+        let Some(named) = named else {
+            self.unacknowledged_update(id, TaskState::Unknown, reason, None);
+            return;
+        };
+        let state = match self.agents[named].reach {
+            Reachability::Yes if self.agents[named].registered => TaskState::Gone,
+            Reachability::No { told: true } => TaskState::Unreachable,
+            Reachability::Gone { told: true } => TaskState::GoneByOperator,
+            Reachability::Yes | Reachability::No { .. } | Reachability::Gone { .. } => return,
+        };
+        let agent = Some(self.agents[named].id.clone());
+        self.unacknowledged_update(id, state, reason, agent);
+    }
+
+    pub(super) fn tell_latest(&mut self, id: &str, reason: Option<Reason>) {
+        let Some(launch) = self.launches.get(id) else { return };
+        let agent = launch.agent;
+        let state = match self.agents[agent].reach {
+            Reachability::Yes => launch.state,
+            // Until it is told, the master believes what it knew.
+            Reachability::No { told: false } | Reachability::Gone { told: false } => return,
+            Reachability::No { told: true } => TaskState::Unreachable,
+            Reachability::Gone { told: true } => TaskState::GoneByOperator,
+        };
+        let reason = match (state, self.ledger.end(id)) {
+            (TaskState::Failed, Some(End::InfraFailure)) => Some(Reason::AgentRestarted),
+            _ => reason,
+        };
+        let agent = Some(self.agents[agent].id.clone());
+        self.unacknowledged_update(id, state, reason, agent);
+    }
+
+    /// The agent tells the master what it has.
+    pub(super) fn registers(&mut self, agent: usize) {
+        if self.agents[agent].reach != Reachability::Yes {
+            return;
+        }
+        if !self.master_up {
+            self.after(Duration::from_secs(1), SimEvent::Registers(agent));
+            return;
+        }
+        self.agents[agent].registered = true;
+        for id in self.on(agent) {
+            self.known.insert(id.clone());
+            self.tell_latest(&id, Some(Reason::AgentReregistered));
+        }
+        let ended: Vec<String> = self
+            .launches
+            .iter()
+            .filter(|(_, launch)| launch.agent == agent && !launch.unacknowledged.is_empty())
+            .map(|(id, _)| id.clone())
+            .collect();
+        self.known.extend(ended);
+    }
+}
+
+/// The one attribute of an agent: every other one has the same.
+fn rack(agent: usize) -> Attribute {
+    Attribute {
+        name: "rack".to_owned(),
+        r#type: value::Type::Text as i32,
+        text: Some(value::Text { value: format!("r{}", agent % 2) }),
+        ..Attribute::default()
+    }
+}
