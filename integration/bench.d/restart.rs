@@ -6,7 +6,7 @@ use std::os::unix::fs::MetadataExt;
 use std::process::Stdio;
 
 use borges::clock::Clock;
-use borges::store::{DurableStore, Store};
+use borges::store::{RedbStore, Store};
 use nix::sys::signal::Signal;
 
 use crate::client::Client;
@@ -67,7 +67,7 @@ fn turn() -> Result<Turn, String> {
     let copy = served.path("copy.redb");
     fs::copy(&store, &copy).map_err(said)?;
     let clock = Clock::system();
-    let rows = DurableStore::open(&copy).and_then(|store| store.load()).map_err(said)?;
+    let rows = RedbStore::open(&copy).and_then(|store| store.load()).map_err(said)?;
     let scan = clock.elapsed().as_secs_f64();
     if rows.runs.iter().map(|run| run.tasks.len()).sum::<usize>() != TASKS {
         return Err("the store does not hold what was accepted".to_owned());

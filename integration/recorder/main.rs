@@ -18,7 +18,7 @@ use borges::engine::EngineParts;
 use borges::local::{AgentOptions, Client, LocalSandbox};
 use borges::mesos::messages::FrameworkInfo;
 use borges::mesos::messages::framework_info::{Capability, capability};
-use borges::store::DurableStore;
+use borges::store::RedbStore;
 use record::{Record, Recorder, run};
 
 #[test]
@@ -38,7 +38,7 @@ fn a_run_with_success_failure_kill_and_retry() {
         let client = Client::new(options, PathBuf::from(env!("CARGO_BIN_EXE_borges")));
         let agent_end = client.agent_end();
         let parts = EngineParts {
-            store: Box::new(DurableStore::open(&directory.path().join("store.redb")).unwrap()),
+            store: Box::new(RedbStore::open(&directory.path().join("store.redb")).unwrap()),
             master: Box::new(Recorder { master: client, record: record.clone() }),
             sandbox: Rc::new(LocalSandbox::new(directory.path())),
             framework: FrameworkInfo {

@@ -12,7 +12,7 @@ use borges::mesos::messages::scheduler::call::Type;
 use borges::mesos::{Call, Event, Master, MasterError, Subscription};
 use borges::org;
 use borges::spec::{Request, plan};
-use borges::store::Entry;
+use borges::store::LoggedEvent;
 use borges::task::{RunState, State};
 use bytes::Bytes;
 use futures_util::StreamExt;
@@ -166,19 +166,19 @@ pub(crate) async fn run(parts: EngineParts) -> Vec<String> {
     let mut ends = BTreeMap::new();
     loop {
         match entries.next().await.unwrap() {
-            Entry::Task(frame) if &*frame.block == "endless" && frame.state == State::Running => {
+            Event::Task(frame) if &*frame.block == "endless" && frame.state == State::Running => {
                 // It runs as soon as what runs it does.
                 while !begun.exists() {
                     tokio::time::sleep(Duration::from_millis(5)).await;
                 }
                 assert!(engine.kill_task(frame.task).await.unwrap());
             }
-            Entry::Task(frame) if frame.state.is_terminal() => {
+            Event::Task(frame) if frame.state.is_terminal() => {
                 let end = format!("{}: {}, exit code {:?}", frame.block, frame.state, frame.exit_code);
                 ends.insert(frame.task.number, end);
             }
-            Entry::Task(_) => {}
-            Entry::Run(ended) => {
+            Event::Task(_) => {}
+            Event::Run(ended) => {
                 assert_eq!(ended.state, RunState::Failed);
                 break;
             }

@@ -55,7 +55,7 @@ impl Arguments {
         self.inline
     }
 
-    /// The value of `key`, which begins with a colon; [`Value::Nothing`] where the key stands alone.
+    /// The value of `key`, which begins with a colon; [`VersionedRecord::Nothing`] where the key stands alone.
     pub fn get(&self, key: &str) -> Option<&Value> {
         self.pairs.iter().find(|(name, _)| name == key).map(|(_, value)| value)
     }

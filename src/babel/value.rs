@@ -26,7 +26,7 @@ pub enum Value {
     Text(String),
     /// A word that is no text: `t`, `hline`, or what is left of something that was torn apart.
     Symbol(String),
-    /// A list that is not empty; see [`Value::list`].
+    /// A list that is not empty; see [`VersionedRecord::list`].
     List(Vec<Value>),
     /// A list with something else than an end behind it, as `(a . b)`.
     Dotted(Vec<Value>, Box<Value>),
@@ -35,7 +35,7 @@ pub enum Value {
 }
 
 impl Value {
-    /// A list of these; [`Value::Nothing`] for none.
+    /// A list of these; [`VersionedRecord::Nothing`] for none.
     pub fn list(items: Vec<Self>) -> Self {
         if items.is_empty() { Self::Nothing } else { Self::List(items) }
     }

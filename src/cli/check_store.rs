@@ -4,7 +4,7 @@ use super::arguments::CheckStoreArguments;
 use super::exit::Exit;
 use super::input;
 use super::serve::state_directory;
-use crate::store::{Checked, check};
+use crate::store::{CheckReport, check};
 
 /// Looks at all of the store, without a server.
 pub(super) fn check_store(arguments: &CheckStoreArguments) -> Exit {
@@ -32,8 +32,8 @@ pub(super) fn check_store(arguments: &CheckStoreArguments) -> Exit {
     }
 }
 
-fn words(checked: &Checked) -> String {
-    let Checked { runs, tasks, launches, results, entries, bytes, free, repaired, .. } = checked;
+fn words(checked: &CheckReport) -> String {
+    let CheckReport { runs, tasks, launches, results, entries, bytes, free, repaired, .. } = checked;
     let count = |count: &usize, word: &str| format!("{count} {word}{}", if *count == 1 { "" } else { "s" });
     let repaired = if *repaired { "; it was not closed, and what was half written is undone" } else { "" };
     format!(

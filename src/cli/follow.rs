@@ -14,7 +14,7 @@ use tokio::time::timeout;
 use super::host::patiently;
 use super::server::{Failure, RunTold, Server};
 use crate::engine::{FatalError, TaskSummary};
-use crate::store::{Entry, Frame, RunEnded};
+use crate::store::{LoggedEvent, RunEnded, TaskEvent};
 use crate::task::{RunId, RunState, State, TaskId};
 
 /// How long a server that pings may be silent.
@@ -26,7 +26,7 @@ const SILENCE: Duration = Duration::from_secs(20);
 pub(super) fn follow(
     server: &Server,
     run: RunId,
-) -> (impl Stream<Item = Entry> + Unpin + use<>, UnboundedReceiver<FatalError>) {
+) -> (impl Stream<Item = LoggedEvent> + Unpin + use<>, UnboundedReceiver<FatalError>) {
     let (to, mut entries) = mpsc::unbounded_channel();
     let (broken, breaks) = mpsc::unbounded_channel();
     let server = server.clone();
@@ -51,7 +51,7 @@ pub(super) fn follow(
 struct Ear {
     run: RunId,
     known: HashMap<u32, (u32, State)>,
-    to: UnboundedSender<Entry>,
+    to: UnboundedSender<LoggedEvent>,
 }
 
 /// What the websocket says: a change of a task, or the end of the run.
@@ -128,12 +128,12 @@ impl Ear {
         let now = (frame.attempt, frame.state);
         if is_news(self.known.get(&frame.task.number).copied(), now) {
             self.known.insert(frame.task.number, now);
-            let _nobody = self.to.send(Entry::Task(frame));
+            let _nobody = self.to.send(LoggedEvent::Task(frame));
         }
     }
 
     fn ended(&mut self, state: RunState, time: Timestamp) {
-        let _nobody = self.to.send(Entry::Run(RunEnded { seq: 0, time, run: self.run, state }));
+        let _nobody = self.to.send(LoggedEvent::Run(RunEnded { seq: 0, time, run: self.run, state }));
     }
 }
 
@@ -190,7 +190,7 @@ impl Told {
         }
     }
 
-    fn frame(self) -> Option<Frame> {
+    fn frame(self) -> Option<TaskEvent> {
         let Self {
             seq,
             time,
@@ -209,7 +209,7 @@ impl Told {
         let task: TaskId = task?.parse().ok()?;
         let state = *State::ALL.iter().find(|known| known.to_string() == state)?;
         let block = block.into();
-        Some(Frame {
+        Some(TaskEvent {
             seq,
             time,
             run,

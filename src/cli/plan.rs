@@ -13,7 +13,7 @@ use super::serve::state_directory;
 use super::{input, problems};
 use crate::org;
 use crate::spec::{self, Caching, Plan, Severity, Skip};
-use crate::store::{Cache, foreseen};
+use crate::store::{Cache, predict_cache_hits};
 use crate::task::{DependencyKind, Edge, Ensure, RetryLimit, TaskSpec, index_of};
 
 /// Shows the plan of a document.
@@ -27,9 +27,9 @@ pub(super) fn plan(arguments: &PlanArguments) -> Exit {
         Ok(plan) => {
             problems::show(&input.name, &input.source, &plan.warnings, Severity::Warning);
             let caching = if arguments.resume { Caching::Resumed } else { Caching::Asked };
-            let cache = state_directory(&input.config).map(|data| Cache::of(&data));
+            let cache = state_directory(&input.config).map(|data| Cache::new(&data));
             let read = |path: &str| fs::read(path).map(Bytes::from).map_err(|error| error.to_string());
-            let known = foreseen(&plan, &input.written, caching, cache.as_ref(), read);
+            let known = predict_cache_hits(&plan, &input.written, caching, cache.as_ref(), read);
             let _reader_gone = io::stdout().lock().write_all(table(&plan, &known).as_bytes());
             Exit::Well
         }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 
 use crate::engine::WaitingGroup;
-use crate::store::Frame;
+use crate::store::TaskEvent;
 use crate::task::State;
 
 /// Turns changes of state into lines.
@@ -18,7 +18,7 @@ pub(super) struct Progress {
 
 impl Progress {
     /// The line for a change; `None` for those a person does not wait for.
-    pub(super) fn line(&mut self, frame: &Frame) -> Option<String> {
+    pub(super) fn line(&mut self, frame: &TaskEvent) -> Option<String> {
         let before = self.last.insert(frame.task.number, frame.state);
         if frame.state.is_terminal() {
             *self.ends.entry(frame.state).or_default() += 1;

@@ -108,7 +108,7 @@ async fn read_and_run(arguments: &RunArguments, input: Input) -> Result<Exit, Fa
     let Cluster { master, sandbox, agent_end } =
         cluster::of(&input.config, &directory, true, None, shelf).map_err(Failure::Cluster)?;
     // Without a home nothing is kept.
-    let cache = state_directory(&input.config).map(|data| Cache::of(&data));
+    let cache = state_directory(&input.config).map(|data| Cache::new(&data));
     let caching = match arguments {
         RunArguments { check: true, .. } => Caching::Never,
         RunArguments { resume: true, .. } => Caching::Resumed,
@@ -149,7 +149,7 @@ async fn read_and_run(arguments: &RunArguments, input: Input) -> Result<Exit, Fa
         }
     }
     if let Some(cache) = cache
-        && let Err(error) = cache.tidy(input.config.keep.time, input.config.keep.bytes, clock.now())
+        && let Err(error) = cache.evict(input.config.keep.time, input.config.keep.bytes, clock.now())
     {
         log::warn!("kept results cannot be looked at: {error}");
     }

@@ -18,7 +18,7 @@ use crate::engine::{Engine, EngineParts, ParserPool};
 use crate::http::{self, Server};
 use crate::mesos::wrapper::Shelf;
 use crate::spec::Request;
-use crate::store::{Cache, DurableStore, Store, Write};
+use crate::store::{Cache, RedbStore, Store, WriteOp};
 use crate::task::UrlSigner;
 
 /// How long blocks live on after a server that does not come back, in seconds: a week.
@@ -66,9 +66,9 @@ async fn run(config: &Config, languages: Languages, new_framework: bool) -> Resu
         .map_err(said(format!("the state directory `{}` cannot be made", data.display())))?;
     let data = data.canonicalize().map_err(said(format!("`{}` cannot be found", data.display())))?;
     // First of all: a second server on the same state ends here, before it takes the port or starts a cluster.
-    let mut store = DurableStore::open(&data.join("store.redb")).map_err(|error| error.to_string())?;
+    let mut store = RedbStore::open(&data.join("store.redb")).map_err(|error| error.to_string())?;
     if new_framework {
-        store.commit(&[Write::Framework(String::new())]).map_err(|error| error.to_string())?;
+        store.commit(&[WriteOp::Framework(String::new())]).map_err(|error| error.to_string())?;
         log::warn!("the framework id is given up; the cluster gives another one");
     }
     let listener = TcpListener::bind((config.bind, config.port)).map_err(said(format!(
@@ -99,7 +99,7 @@ async fn run(config: &Config, languages: Languages, new_framework: bool) -> Resu
     let base = cluster::base(address);
     let shelf = Shelf::new(base.clone(), seal);
     let Cluster { master, sandbox, .. } = cluster::of(config, &data, false, open_files, shelf)?;
-    let cache = Cache::of(&data);
+    let cache = Cache::new(&data);
     let (engine, breaks) = Engine::start(EngineParts {
         store: Box::new(store),
         master,

@@ -16,7 +16,7 @@ use super::progress::{self, Progress};
 use super::signals::Signals;
 use crate::clock::Clock;
 use crate::engine::FatalError;
-use crate::store::{Entry, Frame};
+use crate::store::{LoggedEvent, TaskEvent};
 use crate::task::{LaunchId, RunId, RunState, State};
 
 /// How often running blocks are listened to, and waiting ones asked why.
@@ -81,7 +81,7 @@ impl Watch {
     /// Watches until the run has ended; `entries` is what happens to it, `breaks` what ends that for good.
     pub(super) async fn until_the_end(
         mut self,
-        mut entries: impl Stream<Item = Entry> + Unpin,
+        mut entries: impl Stream<Item = LoggedEvent> + Unpin,
         mut breaks: UnboundedReceiver<FatalError>,
         signals: &mut Signals,
     ) -> Result<Exit, Lost> {
@@ -93,8 +93,8 @@ impl Watch {
         let state = loop {
             tokio::select! {
                 entry = entries.next() => match entry {
-                    Some(Entry::Task(frame)) => self.changed(&frame).await?,
-                    Some(Entry::Run(ended)) => break ended.state,
+                    Some(LoggedEvent::Task(frame)) => self.changed(&frame).await?,
+                    Some(LoggedEvent::Run(ended)) => break ended.state,
                     None => return Err(Lost::Broken("the scheduler has stopped".to_owned())),
                 },
                 broken = breaks.recv() => {
@@ -132,7 +132,7 @@ impl Watch {
         }))
     }
 
-    async fn changed(&mut self, frame: &Frame) -> Result<(), Unanswered> {
+    async fn changed(&mut self, frame: &TaskEvent) -> Result<(), Unanswered> {
         let number = frame.task.number;
         let over = match frame.state {
             State::Running | State::Launching | State::Unreachable | State::Killing => false,

@@ -12,7 +12,7 @@ use futures_util::stream::unfold;
 use tokio::sync::watch;
 
 use super::store_writer::{PersistError, StoreHandle};
-use crate::store::Entry;
+use crate::store::LoggedEvent;
 
 /// Entries the ring holds, at least; up to twice as many where they come in large batches.
 const RING: usize = 16_384;
@@ -37,7 +37,7 @@ struct Ring {
     /// The number of the last entry that was told.
     last_published: u64,
     /// Saved, and not to be told before those with lower numbers; by the first number.
-    out_of_order: BTreeMap<u64, Vec<Entry>>,
+    out_of_order: BTreeMap<u64, Vec<LoggedEvent>>,
     batches: VecDeque<Arc<Batch>>,
     /// How many these are.
     held: usize,
@@ -48,7 +48,7 @@ struct Ring {
 /// Consecutive entries that became known together.
 #[derive(Debug)]
 struct Batch {
-    entries: Vec<Entry>,
+    entries: Vec<LoggedEvent>,
     encoded: OnceLock<Encoded>,
 }
 
@@ -64,7 +64,7 @@ struct Encoded {
 #[derive(Debug)]
 pub(super) struct CommittedEvents {
     feed: EventLog,
-    entries: Vec<Entry>,
+    entries: Vec<LoggedEvent>,
 }
 
 /// Follows what happens.
@@ -134,7 +134,7 @@ impl EventLog {
     }
 
     /// Takes note of numbered entries, which are saved: they come next, and are to be told.
-    pub(super) fn commit(&self, entries: Vec<Entry>) -> CommittedEvents {
+    pub(super) fn commit(&self, entries: Vec<LoggedEvent>) -> CommittedEvents {
         if let Some(last) = entries.last() {
             self.ring().last_numbered = last.seq();
         }
@@ -155,8 +155,8 @@ impl EventLog {
         self.0.told.send_modify(|_| {});
     }
 
-    fn publish(&self, entries: Vec<Entry>) {
-        let Some(first) = entries.first().map(Entry::seq) else { return };
+    fn publish(&self, entries: Vec<LoggedEvent>) {
+        let Some(first) = entries.first().map(LoggedEvent::seq) else { return };
         let told = {
             let mut ring = self.ring();
             ring.out_of_order.insert(first, entries);
@@ -179,7 +179,7 @@ impl Ring {
         // hundred thousand blocks nothing is held twice.
         let mut told = told.into_iter();
         while told.len() > 0 {
-            let entries: Vec<Entry> = told.by_ref().take(BATCH).collect();
+            let entries: Vec<LoggedEvent> = told.by_ref().take(BATCH).collect();
             self.held += entries.len();
             self.batches.push_back(Arc::new(Batch::new(entries)));
             while self.held > RING
@@ -218,19 +218,19 @@ enum Lookup {
 }
 
 impl Batch {
-    fn new(entries: Vec<Entry>) -> Self {
+    fn new(entries: Vec<LoggedEvent>) -> Self {
         Self { entries, encoded: OnceLock::new() }
     }
 
     fn first(&self) -> u64 {
-        self.entries.first().map_or(0, Entry::seq)
+        self.entries.first().map_or(0, LoggedEvent::seq)
     }
 
     fn last(&self) -> u64 {
-        self.entries.last().map_or(0, Entry::seq)
+        self.entries.last().map_or(0, LoggedEvent::seq)
     }
 
-    fn encoded(&self, encode: impl Fn(&Entry, &mut BytesMut)) -> &Encoded {
+    fn encoded(&self, encode: impl Fn(&LoggedEvent, &mut BytesMut)) -> &Encoded {
         self.encoded.get_or_init(|| {
             let mut bytes = BytesMut::new();
             let end = |entry| {
@@ -245,13 +245,13 @@ impl Batch {
 
 impl BatchTail {
     /// The entries, in order.
-    pub fn entries(&self) -> &[Entry] {
+    pub fn entries(&self) -> &[LoggedEvent] {
         self.batch.entries.get(self.skip..).unwrap_or_default()
     }
 
     /// All of them in the bytes that `encode` makes of each. The work is done once for all followers, so all
     /// must encode alike.
-    pub fn encoded(&self, encode: impl Fn(&Entry, &mut BytesMut)) -> Bytes {
+    pub fn encoded(&self, encode: impl Fn(&LoggedEvent, &mut BytesMut)) -> Bytes {
         let Encoded { bytes, ends } = self.batch.encoded(encode);
         let start = self.skip.checked_sub(1).and_then(|before| ends.get(before)).copied().unwrap_or_default();
         bytes.slice(start..)
@@ -303,8 +303,8 @@ impl EventSubscriber {
     }
 
     /// The entries one by one, to the end of all or until the past cannot be read.
-    pub fn entries(self) -> impl Stream<Item = Entry> + Unpin {
-        let next = |(mut follower, mut rest): (Self, std::vec::IntoIter<Entry>)| async move {
+    pub fn entries(self) -> impl Stream<Item = LoggedEvent> + Unpin {
+        let next = |(mut follower, mut rest): (Self, std::vec::IntoIter<LoggedEvent>)| async move {
             loop {
                 if let Some(entry) = rest.next() {
                     return Some((entry, (follower, rest)));
@@ -329,9 +329,9 @@ mod tests {
     use crate::task::{RunId, RunState};
 
     /// Something to tell, without a number.
-    fn entries(count: usize) -> Vec<Entry> {
+    fn entries(count: usize) -> Vec<LoggedEvent> {
         let (run, time) = (RunId(Uuid::from_u128(1)), Timestamp::UNIX_EPOCH);
-        vec![Entry::Run(RunEnded { seq: 0, time, run, state: RunState::Finished }); count]
+        vec![LoggedEvent::Run(RunEnded { seq: 0, time, run, state: RunState::Finished }); count]
     }
 
     fn start() -> (EventLog, StoreHandle) {
@@ -348,7 +348,9 @@ mod tests {
         let mut heard = Vec::new();
         while heard.last().is_none_or(|&number| number < last) {
             match follower.next().await.unwrap() {
-                Some(Delivery::Entries(excerpt)) => heard.extend(excerpt.entries().iter().map(Entry::seq)),
+                Some(Delivery::Entries(excerpt)) => {
+                    heard.extend(excerpt.entries().iter().map(LoggedEvent::seq))
+                }
                 other => panic!("{other:?}"),
             }
         }
@@ -388,8 +390,8 @@ mod tests {
     async fn what_is_missing_is_said() {
         let (mut store, feed) = (MemoryStore::default(), EventLog::after(9));
         let mut kept = entries(2);
-        kept.iter_mut().zip(8..).for_each(|(entry, number)| entry.number(number));
-        crate::store::Store::commit(&mut store, &[crate::store::Write::Entries(kept)]).unwrap();
+        kept.iter_mut().zip(8..).for_each(|(entry, number)| entry.set_seq(number));
+        crate::store::Store::commit(&mut store, &[crate::store::WriteOp::Entries(kept)]).unwrap();
         let keeper =
             StoreHandle::start(Box::new(store), feed.clone(), Arc::default(), Threading::Dedicated).unwrap();
         let mut old = feed.follow(Some(3), keeper.clone());
@@ -408,7 +410,7 @@ mod tests {
         let (feed, keeper) = start();
         let (mut one, mut other) = (feed.follow(None, keeper.clone()), feed.follow(Some(0), keeper.clone()));
         drop(keeper.save(Vec::new(), entries(3)).await.unwrap());
-        let text = |entry: &Entry, out: &mut BytesMut| {
+        let text = |entry: &LoggedEvent, out: &mut BytesMut| {
             out.extend_from_slice(format!("<{}>", entry.seq()).as_bytes());
         };
         let Ok(Some(Delivery::Entries(whole))) = one.next().await else { panic!() };

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::spec::{Carried, Files, Progress, Values};
-use crate::store::{Intent, RunMark, RunRecord, TaskRecord};
+use crate::store::{LaunchIntent, RunMarker, RunRecord, TaskRecord};
 use crate::task::{
     BackoffTimer, Command, History, Input, LaunchId, RunState, State, TaskId, TaskSpec, index_of,
 };
@@ -18,7 +18,7 @@ pub(super) struct Run {
     progress: Progress,
     open: usize,
     /// What is to be known of it besides.
-    pub(super) mark: Option<RunMark>,
+    pub(super) mark: Option<RunMarker>,
     /// What its sandboxes and its document take, bytes; known some time after its end.
     pub(super) bytes: Option<u64>,
     /// What its tasks have yielded, as far as anybody has asked.
@@ -106,8 +106,8 @@ impl Run {
     pub(super) fn restored(
         record: Arc<RunRecord>,
         tasks: impl IntoIterator<Item = TaskRecord>,
-        intents: impl IntoIterator<Item = Intent>,
-        mark: Option<RunMark>,
+        intents: impl IntoIterator<Item = LaunchIntent>,
+        mark: Option<RunMarker>,
         now: Duration,
     ) -> Self {
         let mut run = Self { mark, ..Self::new(record, now) };
@@ -116,7 +116,7 @@ impl Run {
                 *row = TaskEntry { state, history, agent, message, since: now, pause: pause.map(Box::new) };
             }
         }
-        for Intent { launch: LaunchId { task, attempt }, agent } in intents {
+        for LaunchIntent { launch: LaunchId { task, attempt }, agent } in intents {
             if let Some(row) = run.row_mut(task.number)
                 && row.history.attempt < attempt
                 && !row.state.is_terminal()
@@ -202,9 +202,9 @@ impl Run {
     pub(super) fn state(&self) -> RunState {
         let failed = |row: &TaskEntry| matches!(row.state, State::Failed | State::Killed);
         match self.mark {
-            Some(RunMark::Ended { state, .. }) => state,
+            Some(RunMarker::Ended { state, .. }) => state,
             _ if !self.is_done() => RunState::Running,
-            Some(RunMark::KillAsked) => RunState::Killed,
+            Some(RunMarker::KillRequested) => RunState::Killed,
             None if self.rows.iter().any(failed) => RunState::Failed,
             None => RunState::Finished,
         }

@@ -16,7 +16,7 @@ use tokio::time::timeout;
 use super::counters::Counters;
 use super::engine::Threading;
 use super::event_log::{CommittedEvents, EventLog};
-use crate::store::{Entry, ResultRecord, Store, StoreError, TaskRecord, Write};
+use crate::store::{LoggedEvent, ResultRecord, Store, StoreError, TaskRecord, WriteOp};
 use crate::task::{RunId, TaskId};
 
 /// The way to the store.
@@ -38,14 +38,14 @@ pub enum PersistError {
 
 enum Command {
     Save(Save),
-    Read { after: u64, read: oneshot::Sender<Result<Vec<Entry>, PersistError>> },
+    Read { after: u64, read: oneshot::Sender<Result<Vec<LoggedEvent>, PersistError>> },
     Results { run: RunId, read: oneshot::Sender<Result<Vec<ResultRecord>, PersistError>> },
     ReadTask { task: TaskId, read: oneshot::Sender<Result<Option<TaskRecord>, PersistError>> },
 }
 
 struct Save {
-    writes: Vec<Write>,
-    entries: Vec<Entry>,
+    writes: Vec<WriteOp>,
+    entries: Vec<LoggedEvent>,
     done: oneshot::Sender<Result<CommittedEvents, PersistError>>,
 }
 
@@ -84,8 +84,8 @@ impl StoreHandle {
     /// They are on their way when this returns: saves keep the order in which they were asked for.
     pub(super) fn save(
         &self,
-        writes: Vec<Write>,
-        entries: Vec<Entry>,
+        writes: Vec<WriteOp>,
+        entries: Vec<LoggedEvent>,
     ) -> BoxFuture<'static, Result<CommittedEvents, PersistError>> {
         let (done, answer) = oneshot::channel();
         // A thread that has ended drops `done`, and that is the answer.
@@ -94,7 +94,7 @@ impl StoreHandle {
     }
 
     /// Saves what has happened where nothing waits for it to be saved; it is told then.
-    pub(super) fn append_events(&self, entries: Vec<Entry>) {
+    pub(super) fn append_events(&self, entries: Vec<LoggedEvent>) {
         if entries.is_empty() {
             return;
         }
@@ -102,7 +102,7 @@ impl StoreHandle {
     }
 
     /// Some of the entries after number `after`, in order; none at the end.
-    pub(super) fn entries(&self, after: u64) -> BoxFuture<'static, Result<Vec<Entry>, PersistError>> {
+    pub(super) fn entries(&self, after: u64) -> BoxFuture<'static, Result<Vec<LoggedEvent>, PersistError>> {
         let (read, answer) = oneshot::channel();
         let _closed = self.inbox.send(Command::Read { after, read });
         Box::pin(async move { answer.await.unwrap_or(Err(PersistError::Closed)) })
@@ -178,13 +178,13 @@ impl StoreThread {
             writes.append(&mut save.writes);
             for entry in &mut save.entries {
                 number += 1;
-                entry.number(number);
+                entry.set_seq(number);
             }
             entries.extend(save.entries.iter().cloned());
             waiting.push((save.entries, save.done));
         }
         if !entries.is_empty() {
-            writes.push(Write::Entries(entries));
+            writes.push(WriteOp::Entries(entries));
         }
         // A commit that fails gives no numbers: they stay free.
         let result = if writes.is_empty() { Ok(()) } else { self.store.commit(&writes).map_err(Arc::new) };

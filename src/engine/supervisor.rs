@@ -24,7 +24,7 @@ use super::tell_recipient;
 use crate::clock::Clock;
 use crate::mesos::conditions::{condition, ended, exit_code, is_unheard_of, words};
 use crate::mesos::{Place, Sandbox, StatusUpdate};
-use crate::store::{Entry, Frame, RunRecord, TaskRecord, Write};
+use crate::store::{LoggedEvent, RunRecord, TaskEvent, TaskRecord, WriteOp};
 use crate::task::{BackoffTimer, Condition, Effect, History, Input, LaunchId, State, TaskId, TaskSpec, step};
 
 /// Watches over one task.
@@ -144,7 +144,7 @@ impl Supervisor {
         }
         let saved: BoxFuture<'static, Result<Option<CommittedEvents>, PersistError>> =
             if step.effects.contains(&Effect::Persist) {
-                let write = Write::Task(self.task.clone());
+                let write = WriteOp::Task(self.task.clone());
                 Box::pin(self.wires.keeper.save(vec![write], told).map_ok(Some))
             } else {
                 self.wires.keeper.append_events(told);
@@ -306,8 +306,8 @@ impl Handler<StatusUpdated> for Supervisor {
 }
 
 /// What the feed says of a task.
-pub(super) fn task_event(run: &RunRecord, spec: &TaskSpec, task: &TaskRecord, clock: &Clock) -> Entry {
-    Entry::Task(Frame {
+pub(super) fn task_event(run: &RunRecord, spec: &TaskSpec, task: &TaskRecord, clock: &Clock) -> LoggedEvent {
+    LoggedEvent::Task(TaskEvent {
         seq: 0,
         time: clock.now(),
         run: run.id,

@@ -24,7 +24,7 @@ use crate::mesos::{
 };
 use crate::org;
 use crate::spec::{Request, plan};
-use crate::store::{Contents, Entry, MemoryStore, Store, StoreError, TaskRecord, Write};
+use crate::store::{LoggedEvent, MemoryStore, Snapshot, Store, StoreError, TaskRecord, WriteOp};
 use crate::task::RunState;
 
 type Log = Arc<Mutex<Vec<String>>>;
@@ -97,32 +97,32 @@ struct RecordingStore {
 }
 
 impl Store for RecordingStore {
-    fn commit(&mut self, writes: &[Write]) -> Result<(), StoreError> {
-        if self.full && writes.iter().any(|write| matches!(write, Write::Task(_))) {
-            return Err(StoreError::Failed { doing: "written", why: "no space left on device".to_owned() });
+    fn commit(&mut self, writes: &[WriteOp]) -> Result<(), StoreError> {
+        if self.full && writes.iter().any(|write| matches!(write, WriteOp::Task(_))) {
+            return Err(StoreError::Io { doing: "written", why: "no space left on device".to_owned() });
         }
         for write in writes {
             note(
                 &self.log,
                 match write {
-                    Write::Mark(_, mark) => format!("save {mark:?}"),
-                    Write::Entries(_) => continue,
-                    Write::Run(_) => "save run".to_owned(),
-                    Write::Intents(intents) => {
+                    WriteOp::MarkRun(_, mark) => format!("save {mark:?}"),
+                    WriteOp::Entries(_) => continue,
+                    WriteOp::Run(_) => "save run".to_owned(),
+                    WriteOp::Intents(intents) => {
                         let ids: Vec<_> = intents.iter().map(|intent| intent.launch.to_string()).collect();
                         format!("save intent {}", short(&ids.join(" ")))
                     }
-                    Write::Task(task) => format!("save {} {}", task.id.number, task.state),
-                    Write::Results(results) => format!("save {} results", results.len()),
-                    Write::Framework(_) => "save framework".to_owned(),
-                    Write::Forget(runs) => format!("forget {} runs", runs.len()),
+                    WriteOp::Task(task) => format!("save {} {}", task.id.number, task.state),
+                    WriteOp::Results(results) => format!("save {} results", results.len()),
+                    WriteOp::Framework(_) => "save framework".to_owned(),
+                    WriteOp::DeleteRuns(runs) => format!("forget {} runs", runs.len()),
                 },
             );
         }
         self.disk.lock().unwrap().commit(writes)
     }
 
-    fn load(&self) -> Result<Contents, StoreError> {
+    fn load(&self) -> Result<Snapshot, StoreError> {
         self.disk.lock().unwrap().load()
     }
 
@@ -134,7 +134,7 @@ impl Store for RecordingStore {
         self.disk.lock().unwrap().results(run)
     }
 
-    fn entries(&self, after: u64) -> Result<Vec<Entry>, StoreError> {
+    fn entries(&self, after: u64) -> Result<Vec<LoggedEvent>, StoreError> {
         self.disk.lock().unwrap().entries(after)
     }
 }
@@ -173,7 +173,7 @@ struct TestEnv {
     log: Log,
     stream: Rc<RefCell<Option<UnboundedSender<Event>>>>,
     calls: UnboundedReceiver<Call>,
-    entries: LocalBoxStream<'static, Entry>,
+    entries: LocalBoxStream<'static, LoggedEvent>,
     breaks: UnboundedReceiver<FatalError>,
     engine: Engine,
     offers: u32,
@@ -270,12 +270,12 @@ impl TestEnv {
         let mut wanted = wanted.to_vec();
         while !wanted.is_empty() {
             match self.entries.next().await.unwrap() {
-                Entry::Task(frame) => {
+                LoggedEvent::Task(frame) => {
                     note(&self.log, format!("told {} {}", frame.task.number, frame.state));
                     let heard = (frame.task.number, frame.state.to_string());
                     wanted.retain(|(number, state)| (*number, *state) != (heard.0, heard.1.as_str()));
                 }
-                Entry::Run(ended) => note(&self.log, format!("told the run {:?}", ended.state)),
+                LoggedEvent::Run(ended) => note(&self.log, format!("told the run {:?}", ended.state)),
             }
         }
     }
@@ -441,7 +441,7 @@ fn a_kill_reaches_what_runs_and_what_waits() {
         assert_eq!(stage.call(Type::Kill).await.kill.unwrap().task_id.value, launch);
         stage.update(&launch, TaskState::Killed);
         stage.hear(1, "killed").await;
-        let Some(Entry::Run(ended)) = stage.entries.next().await else { panic!("the run's end") };
+        let Some(LoggedEvent::Run(ended)) = stage.entries.next().await else { panic!("the run's end") };
         assert_eq!(ended.state, RunState::Killed);
         assert!(stage.lines().contains(&"told 2 killed".to_owned()));
     });

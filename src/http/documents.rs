@@ -16,7 +16,7 @@ use super::tasks::PAGE;
 use super::{App, body};
 use crate::engine::{EngineError, ParseDocument, RunSummary, Submission, WaitingGroup};
 use crate::spec::{Caching, Plan, Problem as Wrong, Request as PlanRequest, Severity, Variable};
-use crate::store::foreseen;
+use crate::store::predict_cache_hits;
 use crate::task::{RunId, State};
 
 /// The header by which a POST can safely be repeated.
@@ -177,7 +177,7 @@ pub(super) async fn submit(request: HttpRequest, sent: Sent, app: web::Data<App>
         let cache = app.cache.clone();
         let foreseen = web::block(move || {
             let read = |_: &str| Err("a server reads no files for a document".to_owned());
-            (foreseen(&plan, &document, caching, Some(&cache), read), plan)
+            (predict_cache_hits(&plan, &document, caching, Some(&cache), read), plan)
         });
         return match foreseen.await {
             Ok((known, plan)) => scheduled(&request, None, &plan, &known, note.as_deref()),

@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use super::telling::{Topic, frame};
 use crate::engine::{Engine, EngineError, FileRead};
-use crate::store::Frame;
+use crate::store::TaskEvent;
 use crate::task::{LaunchId, State, TaskId};
 
 /// Bytes read at once of a stream.
@@ -65,8 +65,8 @@ impl Tails {
     }
 
     /// Takes note of a task's new state. When its launch has ended, what is left of it has to be said first.
-    pub(super) fn changed(&mut self, change: &Frame) -> Option<Tail> {
-        let Frame { task, attempt, state, .. } = *change;
+    pub(super) fn changed(&mut self, change: &TaskEvent) -> Option<Tail> {
+        let TaskEvent { task, attempt, state, .. } = *change;
         let launch = (attempt > 0).then(|| task.launch(attempt))?;
         let known = self.heard.get(&task).copied().filter(|tail| tail.launch == launch);
         let tail = known.unwrap_or(Tail { launch, offsets: [0; 2], is_over: false });

@@ -16,7 +16,7 @@ use tokio::time::{Interval, MissedTickBehavior, interval};
 use super::tails::{Tail, Tails};
 use crate::clock::Clock;
 use crate::engine::{BatchTail, Delivery, Engine, EngineError, EventSubscriber, PersistError};
-use crate::store::Entry;
+use crate::store::LoggedEvent;
 use crate::task::{RunId, TaskId};
 
 /// What a client wants to hear of.
@@ -31,12 +31,12 @@ pub(super) enum Topic {
 }
 
 impl Topic {
-    fn has(self, entry: &Entry) -> bool {
+    fn has(self, entry: &LoggedEvent) -> bool {
         match (self, entry) {
             (Self::All, _) => true,
             (Self::Run(run), entry) => entry.run() == run,
-            (Self::Task(task), Entry::Task(frame)) => frame.task == task,
-            (Self::Task(task), Entry::Run(ended)) => ended.run == task.run,
+            (Self::Task(task), LoggedEvent::Task(frame)) => frame.task == task,
+            (Self::Task(task), LoggedEvent::Run(ended)) => ended.run == task.run,
         }
     }
 
@@ -73,9 +73,9 @@ pub(super) struct Telling {
     /// It has heard what was new at the time: from then on it has to keep up.
     has_caught_up: bool,
     /// Entries still to be passed on.
-    rest: IntoIter<Entry>,
+    rest: IntoIter<LoggedEvent>,
     /// An entry that tells the end of a launch, and what is to be said of that before.
-    ending: Option<(Tail, Entry)>,
+    ending: Option<(Tail, LoggedEvent)>,
 }
 
 /// What is next for the client.
@@ -187,7 +187,7 @@ impl Telling {
             self.ending = None;
         }
         for entry in self.rest.by_ref() {
-            if let (Some(tails), Entry::Task(change)) = (&mut self.tails, &entry)
+            if let (Some(tails), LoggedEvent::Task(change)) = (&mut self.tails, &entry)
                 && let Some(tail) = tails.changed(change)
             {
                 self.ending = Some((tail, entry));

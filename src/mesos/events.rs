@@ -1,4 +1,4 @@
-//! A generated event → [`Event`], checked once.
+//! A generated event → [`LoggedEvent`], checked once.
 //!
 //! What a newer master may send and we do not know (types, states, reasons) is kept as its number, never an
 //! error. What no master may send (an update without a task) is a [`MalformedEvent`].

@@ -3,13 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use super::durable::DurableStore;
-use super::{Contents, Store, StoreError};
+use super::redb_store::RedbStore;
+use super::{Snapshot, Store, StoreError};
 use crate::task::{RunId, TaskId, index_of};
 
 /// What a store holds, and what is wrong with it.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Checked {
+pub struct CheckReport {
     /// Runs in it.
     pub runs: usize,
     /// Tasks of these, as their documents ask for them.
@@ -34,12 +34,12 @@ pub struct Checked {
 ///
 /// # Errors
 /// When it cannot be read at all.
-pub fn check(path: &Path) -> Result<Checked, StoreError> {
-    let (store, repaired) = DurableStore::open_whole(path)?;
+pub fn check(path: &Path) -> Result<CheckReport, StoreError> {
+    let (store, repaired) = RedbStore::open_and_check(path)?;
     let contents = store.load()?;
-    let mut checked = Checked { repaired, ..of(&contents) };
+    let mut checked = CheckReport { repaired, ..of(&contents) };
     checked.bytes = std::fs::metadata(path).map_or(0, |file| file.len());
-    checked.free = store.free(checked.bytes)?;
+    checked.free = store.free_bytes(checked.bytes)?;
     for run in &contents.runs {
         checked.results += store.results(run.id)?.len();
     }
@@ -57,7 +57,7 @@ pub fn check(path: &Path) -> Result<Checked, StoreError> {
 }
 
 /// What the rows say of one another.
-fn of(contents: &Contents) -> Checked {
+fn of(contents: &Snapshot) -> CheckReport {
     let runs: BTreeMap<RunId, usize> = contents.runs.iter().map(|run| (run.id, run.tasks.len())).collect();
     let is_known = |task: TaskId| {
         runs.get(&task.run).is_some_and(|&tasks| index_of(task.number).is_some_and(|place| place < tasks))
@@ -81,11 +81,11 @@ fn of(contents: &Contents) -> Checked {
             faults.push(format!("the tasks of run {} are not numbered from 1", run.id));
         }
     }
-    Checked {
+    CheckReport {
         runs: contents.runs.len(),
         tasks: contents.runs.iter().map(|run| run.tasks.len()).sum(),
         launches: contents.intents.len(),
         faults,
-        ..Checked::default()
+        ..CheckReport::default()
     }
 }

@@ -33,12 +33,12 @@ struct Task {
     index: u32,
     command: Command,
     resources: Resources,
-    policy: Terms,
+    policy: PolicyV1,
     held: bool,
 }
 
 #[derive(Deserialize)]
-struct Terms {
+struct PolicyV1 {
     ensure: Ensure,
     retry: RetryLimit,
     retry_on: Vec<i32>,
@@ -58,7 +58,7 @@ impl From<Run> for third::Run {
 impl From<Task> for TaskSpec {
     fn from(task: Task) -> Self {
         let Task { number, block, line, index, command, resources, policy, held: requires_approval } = task;
-        let Terms { ensure, retry, retry_on, backoff, timeout, on_partition } = policy;
+        let PolicyV1 { ensure, retry, retry_on, backoff, timeout, on_partition } = policy;
         let policy = Policy { ensure, retry, retry_on, backoff, timeout, on_partition, priority: 0 }.into();
         Self {
             number,

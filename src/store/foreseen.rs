@@ -5,14 +5,14 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::{Cache, Kept};
+use super::{Cache, CachedResult};
 use crate::spec::{CARRIED, Caching, Files, Key, Plan, Recipes, Values};
 use crate::task::TaskSpec;
 
 /// The tasks of `plan` that would not be run, by number, each with where its result is: in `document`, as it was written, or
 /// in the cache. As far as it can be told: what refers to a block that would run is not among them. `read` reads files
 /// that the document names.
-pub fn foreseen(
+pub fn predict_cache_hits(
     plan: &Plan,
     document: &[u8],
     caching: Caching,
@@ -71,6 +71,6 @@ fn kept(
     recipes: &Recipes,
     (values, files): (&Values, &Files),
     cache: Option<&Cache>,
-) -> Option<Kept> {
-    cache?.find(&Key::of(&recipes.command(spec, values, files).ok()?), None)
+) -> Option<CachedResult> {
+    cache?.get(&Key::of(&recipes.command(spec, values, files).ok()?), None)
 }

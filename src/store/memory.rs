@@ -2,14 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use super::packed::{TOGETHER, pack, unpack};
-use super::{Contents, Entry, ResultRecord, Store, StoreError, TaskRecord, Write};
+use super::event_codec::{BATCH_LEN, pack, unpack};
+use super::{LoggedEvent, ResultRecord, Snapshot, Store, StoreError, TaskRecord, WriteOp};
 use crate::task::{RunId, TaskId};
 
 /// Forgets everything when it is dropped.
 #[derive(Debug, Default)]
 pub struct MemoryStore {
-    contents: Contents,
+    contents: Snapshot,
     /// Packed entries, by the number of the first: a run may have a great many.
     entries: BTreeMap<u64, Vec<u8>>,
     results: BTreeMap<TaskId, ResultRecord>,
@@ -18,36 +18,36 @@ pub struct MemoryStore {
 #[cfg(test)]
 impl MemoryStore {
     /// What is stored of a launch that may have been accepted.
-    pub(crate) fn intent(&self, launch: crate::task::LaunchId) -> Option<&super::Intent> {
+    pub(crate) fn intent(&self, launch: crate::task::LaunchId) -> Option<&super::LaunchIntent> {
         let intents = &self.contents.intents;
         intents.binary_search_by_key(&launch, |intent| intent.launch).ok().map(|place| &intents[place])
     }
 }
 
 impl Store for MemoryStore {
-    fn commit(&mut self, writes: &[Write]) -> Result<(), StoreError> {
+    fn commit(&mut self, writes: &[WriteOp]) -> Result<(), StoreError> {
         let contents = &mut self.contents;
         for write in writes {
             match write {
-                Write::Run(run) => put(&mut contents.runs, run.as_ref().clone(), |run| run.id),
-                Write::Intents(intents) => {
+                WriteOp::Run(run) => put(&mut contents.runs, run.as_ref().clone(), |run| run.id),
+                WriteOp::Intents(intents) => {
                     for intent in intents {
                         put(&mut contents.intents, intent.clone(), |intent| intent.launch);
                     }
                 }
-                Write::Task(task) => put(&mut contents.tasks, task.clone(), |task| task.id),
-                Write::Results(results) => {
+                WriteOp::Task(task) => put(&mut contents.tasks, task.clone(), |task| task.id),
+                WriteOp::Results(results) => {
                     self.results.extend(results.iter().map(|result| (result.task, result.clone())));
                 }
-                Write::Mark(run, mark) => put(&mut contents.marks, (*run, *mark), |(run, _)| *run),
-                Write::Entries(entries) => {
-                    for entries in entries.chunks(TOGETHER) {
+                WriteOp::MarkRun(run, mark) => put(&mut contents.marks, (*run, *mark), |(run, _)| *run),
+                WriteOp::Entries(entries) => {
+                    for entries in entries.chunks(BATCH_LEN) {
                         let (Some(first), Some(last)) = (entries.first(), entries.last()) else { continue };
                         self.entries.insert(first.seq(), pack(entries)?);
                         contents.last_entry = last.seq();
                     }
                 }
-                Write::Forget(forgotten) => {
+                WriteOp::DeleteRuns(forgotten) => {
                     contents.runs.retain(|run| !forgotten.contains(&run.id));
                     contents.intents.retain(|intent| !forgotten.contains(&intent.launch.task.run));
                     contents.tasks.retain(|task| !forgotten.contains(&task.id.run));
@@ -56,21 +56,22 @@ impl Store for MemoryStore {
                     let last = self.entries.last_key_value().map(|(&first, _)| first);
                     let mut kept = BTreeMap::new();
                     for (&first, packed) in &self.entries {
-                        let is_of_use = |entry: &Entry| contents.runs.iter().any(|run| run.id == entry.run());
+                        let is_of_use =
+                            |entry: &LoggedEvent| contents.runs.iter().any(|run| run.id == entry.run());
                         if Some(first) == last || unpack(first, packed)?.iter().any(is_of_use) {
                             kept.insert(first, packed.clone());
                         }
                     }
                     self.entries = kept;
                 }
-                Write::Framework(id) => contents.framework = Some(id.clone()),
+                WriteOp::Framework(id) => contents.framework = Some(id.clone()),
             }
         }
         Ok(())
     }
 
-    fn load(&self) -> Result<Contents, StoreError> {
-        Ok(Contents { results: self.results.keys().copied().collect(), ..self.contents.clone() })
+    fn load(&self) -> Result<Snapshot, StoreError> {
+        Ok(Snapshot { results: self.results.keys().copied().collect(), ..self.contents.clone() })
     }
 
     fn task(&self, task: TaskId) -> Result<Option<TaskRecord>, StoreError> {
@@ -83,7 +84,7 @@ impl Store for MemoryStore {
         Ok(all.map(|(_, result)| result.clone()).collect())
     }
 
-    fn entries(&self, after: u64) -> Result<Vec<Entry>, StoreError> {
+    fn entries(&self, after: u64) -> Result<Vec<LoggedEvent>, StoreError> {
         let from = self.entries.range(..=after.saturating_add(1)).next_back().map_or(0, |(&first, _)| first);
         for (&first, packed) in self.entries.range(from..) {
             let mut entries = unpack(first, packed)?;

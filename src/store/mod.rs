@@ -1,34 +1,34 @@
 //! What must survive: runs, launches that were meant, what became of tasks.
 //!
-//! A narrow wall: batches of [`Write`]s go in, each wholly or not at all; [`Contents`] come out at a start.
+//! A narrow wall: batches of [`WriteOp`]s go in, each wholly or not at all; [`Snapshot`] come out at a start.
 //! The room knows nothing of who saves, nor when.
 //!
 //! | file | |
 //! |---|---|
 //! | `record` | what is stored, and its bytes, version first |
-//! | `entry` | what has happened, as it is told |
+//! | `event` | what has happened, as it is told |
 //! | `retention` | which ended runs are kept no longer (pure) |
 //! | `first`, `second`, `third`, `fourth` | runs as earlier versions stored them |
-//! | `cache` | results that are kept beyond their runs |
+//! | `result_cache` | results that are kept beyond their runs |
 //! | `foreseen` | which tasks of a document would not be run |
 //! | `check` | whether a store is whole |
-//! | `packed` | entries in the bytes they are stored in |
-//! | `durable` | on disk, by redb |
+//! | `event_codec` | entries in the bytes they are stored in |
+//! | `redb_store` | on disk, by redb |
 //! | `tables` | what lies where in it, and how it gets there |
 //! | `memory` | in memory, for tests and simulations |
 
-mod cache;
 mod check;
 #[cfg(test)]
-mod crashes;
-mod durable;
-mod entry;
+mod crash_consistency_tests;
+mod event;
+mod event_codec;
 mod first;
 mod foreseen;
 mod fourth;
 mod memory;
-mod packed;
 mod record;
+mod redb_store;
+mod result_cache;
 mod retention;
 mod second;
 mod tables;
@@ -38,24 +38,26 @@ mod third;
 
 use thiserror::Error;
 
-pub use cache::{Cache, Kept};
-pub use check::{Checked, check};
-pub use durable::DurableStore;
-pub use entry::{Entry, Frame, RunEnded};
-pub use foreseen::foreseen;
+pub use check::{CheckReport, check};
+pub use event::{LoggedEvent, RunEnded, TaskEvent};
+pub use foreseen::predict_cache_hits;
 pub use memory::MemoryStore;
-pub use record::{Contents, Intent, ResultFile, ResultRecord, RunMark, RunRecord, TaskRecord, Write};
-pub use retention::{Ended, expired};
+pub use record::{
+    LaunchIntent, ResultFile, ResultRecord, RunMarker, RunRecord, Snapshot, TaskRecord, WriteOp,
+};
+pub use redb_store::RedbStore;
+pub use result_cache::{Cache, CachedResult};
+pub use retention::{EndedRun, expired};
 
 use crate::task::{LaunchId, RunId, TaskId};
 
 /// Keeps what must survive.
 pub trait Store: Send {
     /// Makes all of `writes` durable, or none; when it returns well, they survive a crash.
-    fn commit(&mut self, writes: &[Write]) -> Result<(), StoreError>;
+    fn commit(&mut self, writes: &[WriteOp]) -> Result<(), StoreError>;
 
     /// Everything that was committed, but the entries.
-    fn load(&self) -> Result<Contents, StoreError>;
+    fn load(&self) -> Result<Snapshot, StoreError>;
 
     /// The task as it was committed last; `None` if it never was.
     fn task(&self, task: TaskId) -> Result<Option<TaskRecord>, StoreError>;
@@ -64,7 +66,7 @@ pub trait Store: Send {
     fn results(&self, run: RunId) -> Result<Vec<ResultRecord>, StoreError>;
 
     /// Entries with numbers above `after`, in order: the next ones there are, some at a time; none at the end.
-    fn entries(&self, after: u64) -> Result<Vec<Entry>, StoreError>;
+    fn entries(&self, after: u64) -> Result<Vec<LoggedEvent>, StoreError>;
 }
 
 /// Why something could not be saved or read.
@@ -78,7 +80,7 @@ pub enum StoreError {
     },
     /// The file cannot be opened.
     #[error("the store `{path}` cannot be opened: {why}")]
-    Unopened {
+    CannotOpen {
         /// The store's file.
         path: String,
         /// What the file system, or the database, says.
@@ -86,7 +88,7 @@ pub enum StoreError {
     },
     /// Reading or writing failed: a full disk, a broken one.
     #[error("the store cannot be {doing}: {why}")]
-    Failed {
+    Io {
         /// `read` or `written`.
         doing: &'static str,
         /// What the file system, or the database, says.
@@ -94,7 +96,7 @@ pub enum StoreError {
     },
     /// A value was written by a later Borges.
     #[error("the store holds a {what} of version {version}, which this Borges cannot read; use a newer one")]
-    Newer {
+    UnsupportedVersion {
         /// What the value is.
         what: &'static str,
         /// The version it has.
@@ -102,7 +104,7 @@ pub enum StoreError {
     },
     /// A value cannot be read.
     #[error("the store holds a {what} that cannot be read: {why}")]
-    Damaged {
+    Corrupt {
         /// What the value is.
         what: &'static str,
         /// How it is damaged.

@@ -1,7 +1,7 @@
 //! What is stored, and its bytes.
 //!
 //! Each value is one byte of version and the fields by postcard, which knows no names: a field is added by
-//! a new version, and the old one stays readable ([`Value::older`]; `old/` holds whole stores of each).
+//! a new version, and the old one stays readable ([`VersionedRecord::migrate`]; `old/` holds whole stores of each).
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use super::entry::Entry;
+use super::event::LoggedEvent;
 use super::{StoreError, first, fourth, second, third};
 use crate::spec::{Caching, Recipes};
 use crate::task::{BackoffTimer, Edge, History, LaunchId, RunId, RunState, State, TaskId, TaskSpec};
@@ -57,7 +57,7 @@ pub struct TaskRecord {
 
 /// A launch that may have been accepted.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Intent {
+pub struct LaunchIntent {
     /// The launch.
     pub launch: LaunchId,
     /// The agent it was meant for: a cluster that has forgotten a launch can say of a known agent that it is not
@@ -67,9 +67,9 @@ pub struct Intent {
 
 /// What is to be known of a run besides its tasks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub enum RunMark {
+pub enum RunMarker {
     /// A person wants it ended as a whole.
-    KillAsked,
+    KillRequested,
     /// It has ended, and that was told.
     Ended {
         /// How.
@@ -107,44 +107,44 @@ pub struct ResultFile {
     pub sha256: Option<[u8; 32]>,
 }
 
-impl Value for ResultRecord {
+impl VersionedRecord for ResultRecord {
     const NAME: &'static str = "result";
 }
 
 /// Something to be made durable.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Write {
+pub enum WriteOp {
     /// A run was accepted.
     Run(Arc<RunRecord>),
     /// These launches may be accepted from now on, each on its agent.
-    Intents(Vec<Intent>),
+    Intents(Vec<LaunchIntent>),
     /// A task has changed.
     Task(TaskRecord),
     /// What tasks have left that have ended.
     Results(Vec<ResultRecord>),
     /// What is to be known of a run from now on.
-    Mark(RunId, RunMark),
+    MarkRun(RunId, RunMarker),
     /// What has happened: numbered, without a gap, also to what was saved before.
-    Entries(Vec<Entry>),
+    Entries(Vec<LoggedEvent>),
     /// The cluster gave us this framework id.
     Framework(String),
     /// These runs are kept no longer, nor what has happened in them.
-    Forget(Vec<RunId>),
+    DeleteRuns(Vec<RunId>),
 }
 
 /// All that is stored.
 #[derive(Debug, Clone, PartialEq, Default)]
-pub struct Contents {
+pub struct Snapshot {
     /// Runs, oldest first.
     pub runs: Vec<RunRecord>,
     /// Launches that may have been accepted, in order.
-    pub intents: Vec<Intent>,
+    pub intents: Vec<LaunchIntent>,
     /// Tasks that have changed since they were accepted, in order.
     pub tasks: Vec<TaskRecord>,
     /// Tasks of which it is known what they have left, in order.
     pub results: Vec<TaskId>,
     /// What is to be known of runs besides, in order.
-    pub marks: Vec<(RunId, RunMark)>,
+    pub marks: Vec<(RunId, RunMarker)>,
     /// The number of the last entry; 0 when there is none.
     pub last_entry: u64,
     /// The framework id.
@@ -152,14 +152,14 @@ pub struct Contents {
 }
 
 /// A kind of value.
-pub(super) trait Value: Serialize + DeserializeOwned {
+pub(super) trait VersionedRecord: Serialize + DeserializeOwned {
     /// As in "the store holds a … that cannot be read".
     const NAME: &'static str;
     /// The version that is written.
     const VERSION: u8 = 1;
 
     /// What an earlier version has written; `None` for a version there never was.
-    fn older(_version: u8, _fields: &[u8]) -> Option<postcard::Result<Self>> {
+    fn migrate(_version: u8, _fields: &[u8]) -> Option<postcard::Result<Self>> {
         None
     }
 
@@ -171,26 +171,27 @@ pub(super) trait Value: Serialize + DeserializeOwned {
     /// Reads any version there has been.
     fn from_bytes(bytes: &[u8]) -> Result<Self, StoreError> {
         let Some((&version, fields)) = bytes.split_first() else {
-            return Err(StoreError::Damaged { what: Self::NAME, why: "it is empty".to_owned() });
+            return Err(StoreError::Corrupt { what: Self::NAME, why: "it is empty".to_owned() });
         };
         let read = if version == Self::VERSION {
             postcard::from_bytes(fields)
         } else {
-            Self::older(version, fields).ok_or(StoreError::Newer { what: Self::NAME, version })?
+            Self::migrate(version, fields)
+                .ok_or(StoreError::UnsupportedVersion { what: Self::NAME, version })?
         };
         read.map_err(|error| damaged::<Self>(&error))
     }
 }
 
-fn damaged<V: Value>(error: &postcard::Error) -> StoreError {
-    StoreError::Damaged { what: V::NAME, why: error.to_string() }
+fn damaged<V: VersionedRecord>(error: &postcard::Error) -> StoreError {
+    StoreError::Corrupt { what: V::NAME, why: error.to_string() }
 }
 
-impl Value for RunRecord {
+impl VersionedRecord for RunRecord {
     const NAME: &'static str = "run";
     const VERSION: u8 = 5;
 
-    fn older(version: u8, fields: &[u8]) -> Option<postcard::Result<Self>> {
+    fn migrate(version: u8, fields: &[u8]) -> Option<postcard::Result<Self>> {
         // Each version knows the one after it, and the last of them what a run is now.
         let fourth: postcard::Result<fourth::Run> = match version {
             1 => postcard::from_bytes::<first::Run>(fields).map(|run| third::Run::from(run).into()),
@@ -205,38 +206,38 @@ impl Value for RunRecord {
 
 /// What is stored of an intent, by its launch.
 #[derive(Debug, Serialize, Deserialize)]
-pub(super) struct Meant {
+pub(super) struct StoredIntent {
     pub(super) agent: Option<String>,
 }
 
 /// Something there is one of.
 #[derive(Debug, Serialize, Deserialize)]
-pub(super) struct Named(pub(super) String);
+pub(super) struct StoredString(pub(super) String);
 
-impl Value for Named {
+impl VersionedRecord for StoredString {
     const NAME: &'static str = "framework's id";
 }
 
-impl Value for Meant {
+impl VersionedRecord for StoredIntent {
     const NAME: &'static str = "intent to launch";
 }
 
 /// As version 1 had it: without the time of the end.
 #[derive(Deserialize)]
-enum RunMark1 {
+enum RunMarkerV1 {
     KillAsked,
     Ended(RunState),
 }
 
-impl Value for RunMark {
+impl VersionedRecord for RunMarker {
     const NAME: &'static str = "mark of a run";
     const VERSION: u8 = 2;
 
-    fn older(version: u8, fields: &[u8]) -> Option<postcard::Result<Self>> {
+    fn migrate(version: u8, fields: &[u8]) -> Option<postcard::Result<Self>> {
         (version == 1).then(|| {
             postcard::from_bytes(fields).map(|old| match old {
-                RunMark1::KillAsked => Self::KillAsked,
-                RunMark1::Ended(state) => Self::Ended { state, at: None },
+                RunMarkerV1::KillAsked => Self::KillRequested,
+                RunMarkerV1::Ended(state) => Self::Ended { state, at: None },
             })
         })
     }
@@ -244,7 +245,7 @@ impl Value for RunMark {
 
 /// As version 1 had it: nobody knew how long a pause was to be.
 #[derive(Deserialize)]
-struct TaskRecord1 {
+struct TaskRecordV1 {
     id: TaskId,
     state: State,
     history: History,
@@ -252,14 +253,14 @@ struct TaskRecord1 {
     message: Option<String>,
 }
 
-impl Value for TaskRecord {
+impl VersionedRecord for TaskRecord {
     const NAME: &'static str = "task";
     const VERSION: u8 = 2;
 
-    fn older(version: u8, fields: &[u8]) -> Option<postcard::Result<Self>> {
+    fn migrate(version: u8, fields: &[u8]) -> Option<postcard::Result<Self>> {
         (version == 1).then(|| {
             let old = postcard::from_bytes(fields);
-            old.map(|TaskRecord1 { id, state, history, agent, message }| Self {
+            old.map(|TaskRecordV1 { id, state, history, agent, message }| Self {
                 id,
                 state,
                 history,
@@ -355,12 +356,12 @@ mod tests {
 
     #[test]
     fn the_mark_of_a_run_had_no_time_once() {
-        let ended = RunMark::Ended { state: RunState::Killed, at: None };
-        assert_eq!(RunMark::from_bytes(&[1, 1, 3]).unwrap(), ended);
-        assert_eq!(RunMark::from_bytes(&[1, 0]).unwrap(), RunMark::KillAsked);
-        let ended = RunMark::Ended { state: RunState::Killed, at: Some(Timestamp::UNIX_EPOCH) };
+        let ended = RunMarker::Ended { state: RunState::Killed, at: None };
+        assert_eq!(RunMarker::from_bytes(&[1, 1, 3]).unwrap(), ended);
+        assert_eq!(RunMarker::from_bytes(&[1, 0]).unwrap(), RunMarker::KillRequested);
+        let ended = RunMarker::Ended { state: RunState::Killed, at: Some(Timestamp::UNIX_EPOCH) };
         let bytes = ended.to_bytes().unwrap();
-        assert_eq!((bytes[0], RunMark::from_bytes(&bytes).unwrap()), (2, ended));
+        assert_eq!((bytes[0], RunMarker::from_bytes(&bytes).unwrap()), (2, ended));
     }
 
     #[test]

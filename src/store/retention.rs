@@ -8,7 +8,7 @@ use crate::task::RunId;
 
 /// A run that has ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Ended {
+pub struct EndedRun {
     /// Its id.
     pub run: RunId,
     /// When it ended.
@@ -21,11 +21,11 @@ pub struct Ended {
 /// many as are needed for the rest to have no more than `bytes` in all.
 ///
 /// `now` may be earlier than an end, where a clock was set back: nothing is too old then.
-pub fn expired(mut ended: Vec<Ended>, time: Duration, bytes: u64, now: Timestamp) -> Vec<RunId> {
+pub fn expired(mut ended: Vec<EndedRun>, time: Duration, bytes: u64, now: Timestamp) -> Vec<RunId> {
     ended.sort_unstable_by_key(|ended| (ended.at, ended.run));
     let mut held: u64 = ended.iter().fold(0, |sum, ended| sum.saturating_add(ended.bytes));
     let mut forgotten = Vec::new();
-    for Ended { run, at, bytes: size } in ended {
+    for EndedRun { run, at, bytes: size } in ended {
         let age = Duration::try_from(now.duration_since(at)).unwrap_or_default();
         if age <= time && held <= bytes {
             break;
@@ -47,7 +47,7 @@ mod tests {
         let at = |hour: i64| Timestamp::from_second(hour * 3600).unwrap();
         let ended = runs
             .iter()
-            .map(|&(hour, bytes)| Ended {
+            .map(|&(hour, bytes)| EndedRun {
                 run: RunId(Uuid::from_u128(u128::try_from(hour).unwrap())),
                 at: at(hour),
                 bytes,

@@ -2,10 +2,11 @@
 
 use redb::{Database, Durability, ReadableDatabase, ReadableTable, TableDefinition, TableError};
 
-use super::packed::{TOGETHER, pack, unpack};
-use super::record::{Meant, Named, Value};
+use super::event_codec::{BATCH_LEN, pack, unpack};
+use super::record::{StoredIntent, StoredString, VersionedRecord};
 use super::{
-    Contents, Entry, Intent, ResultRecord, RunMark, RunRecord, StoreError, TaskRecord, Write, launch_key,
+    LaunchIntent, LoggedEvent, ResultRecord, RunMarker, RunRecord, Snapshot, StoreError, TaskRecord, WriteOp,
+    launch_key,
 };
 use crate::task::{LaunchId, RunId, TaskId};
 
@@ -31,7 +32,7 @@ const SINGLE: TableDefinition<&str, &[u8]> = TableDefinition::new("named");
 const FRAMEWORK: &str = "framework";
 
 /// Makes all of `writes` durable, or none.
-pub(super) fn write(database: &Database, writes: &[Write]) -> Result<(), Fault> {
+pub(super) fn write(database: &Database, writes: &[WriteOp]) -> Result<(), AccessError> {
     let mut transaction = database.begin_write()?;
     transaction.set_durability(Durability::Immediate)?;
     {
@@ -41,36 +42,39 @@ pub(super) fn write(database: &Database, writes: &[Write]) -> Result<(), Fault> 
         let mut told = transaction.open_table(ENTRIES)?;
         for write in writes {
             match write {
-                Write::Run(run) => {
-                    runs.insert(run.id.0.as_bytes(), run.to_bytes().map_err(Fault::Value)?.as_slice())?;
+                WriteOp::Run(run) => {
+                    runs.insert(run.id.0.as_bytes(), run.to_bytes().map_err(AccessError::Value)?.as_slice())?;
                 }
-                Write::Intents(meant) => {
-                    for Intent { launch, agent } in meant {
-                        let meant = Meant { agent: agent.clone() }.to_bytes().map_err(Fault::Value)?;
+                WriteOp::Intents(meant) => {
+                    for LaunchIntent { launch, agent } in meant {
+                        let meant =
+                            StoredIntent { agent: agent.clone() }.to_bytes().map_err(AccessError::Value)?;
                         intents.insert(launch_key(*launch), meant.as_slice())?;
                     }
                 }
-                Write::Task(task) => {
-                    tasks.insert(task_key(task.id), task.to_bytes().map_err(Fault::Value)?.as_slice())?;
+                WriteOp::Task(task) => {
+                    tasks
+                        .insert(task_key(task.id), task.to_bytes().map_err(AccessError::Value)?.as_slice())?;
                 }
-                Write::Results(results) => {
+                WriteOp::Results(results) => {
                     let mut table = transaction.open_table(RESULTS)?;
                     for result in results {
-                        let bytes = result.to_bytes().map_err(Fault::Value)?;
+                        let bytes = result.to_bytes().map_err(AccessError::Value)?;
                         table.insert(task_key(result.task), bytes.as_slice())?;
                     }
                 }
-                Write::Mark(run, mark) => {
+                WriteOp::MarkRun(run, mark) => {
                     let mut marks = transaction.open_table(MARKS)?;
-                    marks.insert(run.0.as_bytes(), mark.to_bytes().map_err(Fault::Value)?.as_slice())?;
+                    marks
+                        .insert(run.0.as_bytes(), mark.to_bytes().map_err(AccessError::Value)?.as_slice())?;
                 }
-                Write::Entries(entries) => {
-                    for entries in entries.chunks(TOGETHER) {
-                        let first = entries.first().map_or(0, Entry::seq);
-                        told.insert(first, pack(entries).map_err(Fault::Value)?.as_slice())?;
+                WriteOp::Entries(entries) => {
+                    for entries in entries.chunks(BATCH_LEN) {
+                        let first = entries.first().map_or(0, LoggedEvent::seq);
+                        told.insert(first, pack(entries).map_err(AccessError::Value)?.as_slice())?;
                     }
                 }
-                Write::Forget(forgotten) => {
+                WriteOp::DeleteRuns(forgotten) => {
                     for &run in forgotten {
                         runs.remove(run.0.as_bytes())?;
                         let all = launches_of(run);
@@ -82,8 +86,8 @@ pub(super) fn write(database: &Database, writes: &[Write]) -> Result<(), Fault> 
                     }
                     forget_entries(&mut told, &runs)?;
                 }
-                Write::Framework(id) => {
-                    let named = Named(id.clone()).to_bytes().map_err(Fault::Value)?;
+                WriteOp::Framework(id) => {
+                    let named = StoredString(id.clone()).to_bytes().map_err(AccessError::Value)?;
                     transaction.open_table(SINGLE)?.insert(FRAMEWORK, named.as_slice())?;
                 }
             }
@@ -94,29 +98,30 @@ pub(super) fn write(database: &Database, writes: &[Write]) -> Result<(), Fault> 
 }
 
 /// Everything but the entries.
-pub(super) fn read(database: &Database) -> Result<Contents, Fault> {
+pub(super) fn read(database: &Database) -> Result<Snapshot, AccessError> {
     let transaction = database.begin_read()?;
-    let mut contents = Contents::default();
+    let mut contents = Snapshot::default();
     if let Some(runs) = existing(transaction.open_table(RUNS))? {
         for entry in runs.iter()? {
-            contents.runs.push(RunRecord::from_bytes(entry?.1.value()).map_err(Fault::Value)?);
+            contents.runs.push(RunRecord::from_bytes(entry?.1.value()).map_err(AccessError::Value)?);
         }
     }
     if let Some(intents) = existing(transaction.open_table(OLD_INTENTS))? {
         for entry in intents.iter()? {
-            contents.intents.push(Intent { launch: launch_of(entry?.0.value()), agent: None });
+            contents.intents.push(LaunchIntent { launch: launch_of(entry?.0.value()), agent: None });
         }
     }
     if let Some(intents) = existing(transaction.open_table(INTENTS))? {
         for entry in intents.iter()? {
             let (launch, meant) = entry?;
-            let Meant { agent } = Meant::from_bytes(meant.value()).map_err(Fault::Value)?;
-            contents.intents.push(Intent { launch: launch_of(launch.value()), agent });
+            let StoredIntent { agent } =
+                StoredIntent::from_bytes(meant.value()).map_err(AccessError::Value)?;
+            contents.intents.push(LaunchIntent { launch: launch_of(launch.value()), agent });
         }
     }
     if let Some(tasks) = existing(transaction.open_table(TASKS))? {
         for entry in tasks.iter()? {
-            contents.tasks.push(TaskRecord::from_bytes(entry?.1.value()).map_err(Fault::Value)?);
+            contents.tasks.push(TaskRecord::from_bytes(entry?.1.value()).map_err(AccessError::Value)?);
         }
     }
     if let Some(results) = existing(transaction.open_table(RESULTS))? {
@@ -128,14 +133,14 @@ pub(super) fn read(database: &Database) -> Result<Contents, Fault> {
         for entry in marks.iter()? {
             let (run, mark) = entry?;
             let run = RunId(uuid::Uuid::from_bytes(run.value()));
-            contents.marks.push((run, RunMark::from_bytes(mark.value()).map_err(Fault::Value)?));
+            contents.marks.push((run, RunMarker::from_bytes(mark.value()).map_err(AccessError::Value)?));
         }
     }
     if let Some(told) = existing(transaction.open_table(ENTRIES))?
         && let Some((first, packed)) = told.last()?
     {
-        let entries = unpack(first.value(), packed.value()).map_err(Fault::Value)?;
-        contents.last_entry = entries.last().map_or(0, Entry::seq);
+        let entries = unpack(first.value(), packed.value()).map_err(AccessError::Value)?;
+        contents.last_entry = entries.last().map_or(0, LoggedEvent::seq);
     }
     if let Some(single) = existing(transaction.open_table(OLD_SINGLE))? {
         contents.framework = single.get(FRAMEWORK)?.map(|id| id.value().to_owned());
@@ -143,36 +148,36 @@ pub(super) fn read(database: &Database) -> Result<Contents, Fault> {
     if let Some(single) = existing(transaction.open_table(SINGLE))?
         && let Some(named) = single.get(FRAMEWORK)?
     {
-        contents.framework = Some(Named::from_bytes(named.value()).map_err(Fault::Value)?.0);
+        contents.framework = Some(StoredString::from_bytes(named.value()).map_err(AccessError::Value)?.0);
     }
     Ok(contents)
 }
 
 /// The task as it was written last.
-pub(super) fn read_task(database: &Database, task: TaskId) -> Result<Option<TaskRecord>, Fault> {
+pub(super) fn read_task(database: &Database, task: TaskId) -> Result<Option<TaskRecord>, AccessError> {
     let transaction = database.begin_read()?;
     let Some(tasks) = existing(transaction.open_table(TASKS))? else { return Ok(None) };
     let stored = tasks.get(task_key(task))?;
-    stored.map(|task| TaskRecord::from_bytes(task.value()).map_err(Fault::Value)).transpose()
+    stored.map(|task| TaskRecord::from_bytes(task.value()).map_err(AccessError::Value)).transpose()
 }
 
 /// What the ended tasks of a run have left.
-pub(super) fn read_results(database: &Database, run: RunId) -> Result<Vec<ResultRecord>, Fault> {
+pub(super) fn read_results(database: &Database, run: RunId) -> Result<Vec<ResultRecord>, AccessError> {
     let transaction = database.begin_read()?;
     let Some(results) = existing(transaction.open_table(RESULTS))? else { return Ok(Vec::new()) };
     let rows = results.range(launches_of(run))?;
-    rows.map(|row| ResultRecord::from_bytes(row?.1.value()).map_err(Fault::Value)).collect()
+    rows.map(|row| ResultRecord::from_bytes(row?.1.value()).map_err(AccessError::Value)).collect()
 }
 
 /// The next entries after the number `after`.
-pub(super) fn read_entries(database: &Database, after: u64) -> Result<Vec<Entry>, Fault> {
+pub(super) fn read_entries(database: &Database, after: u64) -> Result<Vec<LoggedEvent>, AccessError> {
     let transaction = database.begin_read()?;
     let Some(told) = existing(transaction.open_table(ENTRIES))? else { return Ok(Vec::new()) };
     let holds_next = told.range(..=after.saturating_add(1))?.next_back().transpose()?;
     let from = holds_next.map_or(0, |(first, _)| first.value());
     for row in told.range(from..)? {
         let (first, packed) = row?;
-        let mut entries = unpack(first.value(), packed.value()).map_err(Fault::Value)?;
+        let mut entries = unpack(first.value(), packed.value()).map_err(AccessError::Value)?;
         entries.retain(|entry| entry.seq() > after);
         if !entries.is_empty() {
             return Ok(entries);
@@ -185,13 +190,13 @@ pub(super) fn read_entries(database: &Database, after: u64) -> Result<Vec<Entry>
 fn forget_entries(
     told: &mut redb::Table<'_, u64, &'static [u8]>,
     runs: &redb::Table<'_, [u8; 16], &'static [u8]>,
-) -> Result<(), Fault> {
+) -> Result<(), AccessError> {
     let last = told.last()?.map(|(first, _)| first.value());
     let mut forgotten = Vec::new();
     for row in told.iter()? {
         let (first, packed) = row?;
         let first = first.value();
-        let entries = unpack(first, packed.value()).map_err(Fault::Value)?;
+        let entries = unpack(first, packed.value()).map_err(AccessError::Value)?;
         let mut is_of_use = Some(first) == last;
         for run in entries.chunk_by(|a, b| a.run() == b.run()).filter_map(|entries| entries.first()) {
             is_of_use = is_of_use || runs.get(run.run().0.as_bytes())?.is_some();
@@ -212,11 +217,11 @@ fn launches_of(run: RunId) -> std::ops::RangeInclusive<[u8; 24]> {
 }
 
 /// `None` for a table that nothing was ever written to.
-fn existing<T>(table: Result<T, TableError>) -> Result<Option<T>, TableError> {
+fn existing<T>(table: Result<T, TableError>) -> Result<Option<T>, AccessError> {
     match table {
         Ok(table) => Ok(Some(table)),
         Err(TableError::TableDoesNotExist(_)) => Ok(None),
-        Err(error) => Err(error),
+        Err(error) => Err(error.into()),
     }
 }
 
@@ -232,21 +237,21 @@ fn launch_of(key: [u8; 24]) -> LaunchId {
 }
 
 /// redb's many errors, and our own.
-pub(super) enum Fault {
+pub(super) enum AccessError {
     Redb(redb::Error),
     Value(StoreError),
 }
 
-impl Fault {
-    pub(super) fn while_being(self, doing: &'static str) -> StoreError {
+impl AccessError {
+    pub(super) fn context(self, doing: &'static str) -> StoreError {
         match self {
-            Self::Redb(error) => StoreError::Failed { doing, why: error.to_string() },
+            Self::Redb(error) => StoreError::Io { doing, why: error.to_string() },
             Self::Value(error) => error,
         }
     }
 }
 
-impl<E: Into<redb::Error>> From<E> for Fault {
+impl<E: Into<redb::Error>> From<E> for AccessError {
     fn from(error: E) -> Self {
         Self::Redb(error.into())
     }

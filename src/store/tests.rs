@@ -7,14 +7,14 @@ use bytes::Bytes;
 use jiff::Timestamp;
 use uuid::Uuid;
 
-use super::packed::TOGETHER;
+use super::event_codec::BATCH_LEN;
 use super::*;
 use crate::task::{History, RunState, State};
 
-fn writes() -> Vec<Write> {
+fn writes() -> Vec<WriteOp> {
     let run = RunId(Uuid::from_u128(5));
     let task = |number, state| {
-        Write::Task(TaskRecord {
+        WriteOp::Task(TaskRecord {
             id: run.task(number),
             state,
             history: History { attempt: 1, ..History::default() },
@@ -24,7 +24,7 @@ fn writes() -> Vec<Write> {
         })
     };
     vec![
-        Write::Run(Arc::new(RunRecord {
+        WriteOp::Run(Arc::new(RunRecord {
             id: run,
             accepted: Timestamp::UNIX_EPOCH,
             title: "hello.org".to_owned(),
@@ -35,10 +35,10 @@ fn writes() -> Vec<Write> {
             recipes: crate::spec::Recipes::default(),
             caching: crate::spec::Caching::Asked,
         })),
-        Write::Results([2, 1].map(|number| result(run.task(number))).into()),
-        Write::Intents(
+        WriteOp::Results([2, 1].map(|number| result(run.task(number))).into()),
+        WriteOp::Intents(
             [2, 1]
-                .map(|number| Intent {
+                .map(|number| LaunchIntent {
                     launch: run.task(number).launch(1),
                     agent: (number == 2).then(|| "a".to_owned()),
                 })
@@ -47,9 +47,9 @@ fn writes() -> Vec<Write> {
         task(2, State::Running),
         task(1, State::Running),
         task(2, State::Failed),
-        Write::Mark(run, RunMark::KillAsked),
-        Write::Mark(run, RunMark::Ended { state: RunState::Killed, at: Some(Timestamp::UNIX_EPOCH) }),
-        Write::Framework("f-0001".to_owned()),
+        WriteOp::MarkRun(run, RunMarker::KillRequested),
+        WriteOp::MarkRun(run, RunMarker::Ended { state: RunState::Killed, at: Some(Timestamp::UNIX_EPOCH) }),
+        WriteOp::Framework("f-0001".to_owned()),
     ]
 }
 
@@ -59,10 +59,10 @@ fn result(task: TaskId) -> ResultRecord {
 }
 
 /// So many frames, and the end of a run.
-fn entries(from: u64, frames: u64) -> Vec<Entry> {
+fn entries(from: u64, frames: u64) -> Vec<LoggedEvent> {
     let run = RunId(Uuid::from_u128(5));
     let frame = |seq| {
-        Entry::Task(Frame {
+        LoggedEvent::Task(TaskEvent {
             seq,
             time: Timestamp::UNIX_EPOCH,
             run,
@@ -80,27 +80,27 @@ fn entries(from: u64, frames: u64) -> Vec<Entry> {
     };
     let seq = from + frames;
     let ended = RunEnded { seq, time: Timestamp::UNIX_EPOCH, run, state: RunState::Finished };
-    (from..seq).map(frame).chain([Entry::Run(ended)]).collect()
+    (from..seq).map(frame).chain([LoggedEvent::Run(ended)]).collect()
 }
 
 fn numbers(store: &dyn Store, after: u64) -> Vec<u64> {
-    store.entries(after).unwrap().iter().map(Entry::seq).collect()
+    store.entries(after).unwrap().iter().map(LoggedEvent::seq).collect()
 }
 
 #[test]
 fn entries_are_read_on_from_any_number() {
     let folder = tempfile::tempdir().unwrap();
-    let mut durable = DurableStore::open(&folder.path().join("store.redb")).unwrap();
+    let mut durable = RedbStore::open(&folder.path().join("store.redb")).unwrap();
     let mut memory = MemoryStore::default();
     for store in [&mut durable as &mut dyn Store, &mut memory] {
         assert_eq!(numbers(store, 0), [0; 0]);
         for writes in [entries(1, 1), entries(3, 599), entries(603, 0)] {
-            store.commit(&[Write::Entries(writes)]).unwrap();
+            store.commit(&[WriteOp::Entries(writes)]).unwrap();
         }
         assert_eq!(store.load().unwrap().last_entry, 603);
         assert_eq!(numbers(store, 0), [1, 2]);
         assert_eq!(numbers(store, 1), [2]);
-        assert_eq!(store.entries(2).unwrap(), entries(3, 599)[..TOGETHER]);
+        assert_eq!(store.entries(2).unwrap(), entries(3, 599)[..BATCH_LEN]);
         assert_eq!(numbers(store, 600), [601, 602]);
         assert_eq!(store.entries(602).unwrap(), entries(603, 0));
         assert_eq!(numbers(store, 603), [0; 0]);
@@ -112,16 +112,16 @@ fn entries_are_read_on_from_any_number() {
 fn both_stores_give_back_what_they_took() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("store.redb");
-    let mut durable = DurableStore::open(&path).unwrap();
+    let mut durable = RedbStore::open(&path).unwrap();
     let mut memory = MemoryStore::default();
-    assert_eq!(durable.load().unwrap(), Contents::default());
+    assert_eq!(durable.load().unwrap(), Snapshot::default());
     for store in [&mut durable as &mut dyn Store, &mut memory] {
         for write in writes() {
             store.commit(&[write]).unwrap();
         }
     }
     drop(durable);
-    let durable = DurableStore::open(&path).unwrap();
+    let durable = RedbStore::open(&path).unwrap();
     let contents = durable.load().unwrap();
     assert_eq!(contents, memory.load().unwrap());
     let run = RunId(Uuid::from_u128(5));
@@ -140,23 +140,23 @@ fn both_stores_give_back_what_they_took() {
 #[test]
 fn runs_are_forgotten_with_all_that_is_theirs() {
     let folder = tempfile::tempdir().unwrap();
-    let mut durable = DurableStore::open(&folder.path().join("store.redb")).unwrap();
+    let mut durable = RedbStore::open(&folder.path().join("store.redb")).unwrap();
     let mut memory = MemoryStore::default();
     let other = RunId(Uuid::from_u128(6));
-    let of_other = |entry: Entry| match entry {
-        Entry::Task(frame) => Entry::Task(Frame { run: other, task: other.task(1), ..frame }),
-        Entry::Run(ended) => Entry::Run(RunEnded { run: other, ..ended }),
+    let of_other = |entry: LoggedEvent| match entry {
+        LoggedEvent::Task(frame) => LoggedEvent::Task(TaskEvent { run: other, task: other.task(1), ..frame }),
+        LoggedEvent::Run(ended) => LoggedEvent::Run(RunEnded { run: other, ..ended }),
     };
     let mixed = entries(500, 2).into_iter().chain(entries(503, 0).into_iter().map(of_other)).collect();
     for store in [&mut durable as &mut dyn Store, &mut memory] {
         store.commit(&writes()).unwrap();
-        let Write::Run(run) = &writes()[0] else { panic!("a run") };
+        let WriteOp::Run(run) = &writes()[0] else { panic!("a run") };
         let kept = RunRecord { id: other, ..run.as_ref().clone() };
-        store.commit(&[Write::Run(Arc::new(kept))]).unwrap();
-        store.commit(&[Write::Entries(entries(1, 498))]).unwrap();
-        store.commit(&[Write::Entries(Vec::clone(&mixed))]).unwrap();
-        store.commit(&[Write::Entries(entries(504, 0))]).unwrap();
-        store.commit(&[Write::Forget(vec![RunId(Uuid::from_u128(5))])]).unwrap();
+        store.commit(&[WriteOp::Run(Arc::new(kept))]).unwrap();
+        store.commit(&[WriteOp::Entries(entries(1, 498))]).unwrap();
+        store.commit(&[WriteOp::Entries(Vec::clone(&mixed))]).unwrap();
+        store.commit(&[WriteOp::Entries(entries(504, 0))]).unwrap();
+        store.commit(&[WriteOp::DeleteRuns(vec![RunId(Uuid::from_u128(5))])]).unwrap();
         let contents = store.load().unwrap();
         assert_eq!(contents.runs.iter().map(|run| run.id).collect::<Vec<_>>(), [other]);
         assert_eq!((contents.tasks, contents.intents, contents.marks), Default::default());
@@ -169,14 +169,14 @@ fn runs_are_forgotten_with_all_that_is_theirs() {
 }
 
 /// A whole store that an earlier Borges has left, unpacked.
-fn old(name: &str) -> (tempfile::TempDir, DurableStore) {
+fn old(name: &str) -> (tempfile::TempDir, RedbStore) {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("store.redb");
     let packed = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/src/store/old")).join(name);
     let unpacked = std::process::Command::new("gzip").arg("-dc").arg(packed).output().unwrap();
     assert!(unpacked.status.success(), "gzip is needed");
     std::fs::write(&path, unpacked.stdout).unwrap();
-    let store = DurableStore::open(&path).unwrap();
+    let store = RedbStore::open(&path).unwrap();
     (folder, store)
 }
 
@@ -203,13 +203,13 @@ fn a_store_of_the_first_version_is_read() {
     assert_eq!(contents.intents.len(), 5);
     assert_eq!(
         contents.marks,
-        [(contents.runs[1].id, RunMark::Ended { state: RunState::Finished, at: None })]
+        [(contents.runs[1].id, RunMarker::Ended { state: RunState::Finished, at: None })]
     );
     assert!(contents.framework.is_some());
     assert_eq!(store.entries(0).unwrap()[0].seq(), 1);
     // What it says now is said in today's words.
-    store.commit(&[Write::Run(Arc::new(contents.runs[0].clone()))]).unwrap();
-    store.commit(&[Write::Forget(vec![contents.runs[0].id])]).unwrap();
+    store.commit(&[WriteOp::Run(Arc::new(contents.runs[0].clone()))]).unwrap();
+    store.commit(&[WriteOp::DeleteRuns(vec![contents.runs[0].id])]).unwrap();
     assert_eq!(store.load().unwrap().intents.len(), 1);
 }
 
@@ -219,31 +219,31 @@ fn room_is_given_back() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("store.redb");
     let size = || std::fs::metadata(&path).unwrap().len();
-    let Write::Run(run) = &writes()[0] else { panic!("a run") };
+    let WriteOp::Run(run) = &writes()[0] else { panic!("a run") };
     let run = |number: u128| {
         let id = RunId(Uuid::from_u128(number));
         let document = Bytes::from(vec![b'x'; 100_000]);
-        Write::Run(Arc::new(RunRecord { id, document, ..run.as_ref().clone() }))
+        WriteOp::Run(Arc::new(RunRecord { id, document, ..run.as_ref().clone() }))
     };
-    let mut store = DurableStore::open(&path).unwrap();
+    let mut store = RedbStore::open(&path).unwrap();
     for number in 1..=40 {
         store.commit(&[run(number)]).unwrap();
     }
     let all: Vec<RunId> = store.load().unwrap().runs.iter().map(|run| run.id).collect();
     drop(store);
     let full = size();
-    let mut store = DurableStore::open(&path).unwrap();
+    let mut store = RedbStore::open(&path).unwrap();
     assert!(size() >= full, "nothing is free yet");
     // The last one lies where the file ends.
-    store.commit(&[Write::Forget(all[..39].to_vec())]).unwrap();
+    store.commit(&[WriteOp::DeleteRuns(all[..39].to_vec())]).unwrap();
     let kept = store.load().unwrap();
     drop(store);
     assert!(size() > full / 2, "of itself it stays as large: {} of {full}", size());
-    let store = DurableStore::open(&path).unwrap();
+    let store = RedbStore::open(&path).unwrap();
     assert_eq!(store.load().unwrap(), kept);
     assert!(size() < full / 4, "{} bytes of {full} for one run of 40", size());
     drop(store);
-    assert_eq!(DurableStore::open(&path).unwrap().load().unwrap(), kept);
+    assert_eq!(RedbStore::open(&path).unwrap().load().unwrap(), kept);
 }
 
 /// One of the second, when a task wished nothing of its agent but amounts.
@@ -261,7 +261,7 @@ fn a_store_of_the_second_version_is_read() {
     assert_eq!(run.tasks[6].command.environment[..], [("A".to_owned(), "1".to_owned())]);
     assert_eq!(run.recipes.needs(2), [1].into(), "its value is that of another");
     assert_eq!((run.edges.len(), contents.tasks.len()), (2, 6));
-    store.commit(&[Write::Run(Arc::new(run.clone()))]).unwrap();
+    store.commit(&[WriteOp::Run(Arc::new(run.clone()))]).unwrap();
     assert_eq!(store.load().unwrap(), contents, "it is the same when it is written by today's");
 }
 
@@ -269,8 +269,8 @@ fn a_store_of_the_second_version_is_read() {
 fn a_store_has_one_owner() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("store.redb");
-    let _owner = DurableStore::open(&path).unwrap();
-    assert!(matches!(DurableStore::open(&path), Err(StoreError::InUse { .. })));
+    let _owner = RedbStore::open(&path).unwrap();
+    assert!(matches!(RedbStore::open(&path), Err(StoreError::InUse { .. })));
 }
 
 #[test]
@@ -278,6 +278,6 @@ fn what_is_no_store_is_not_touched() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("store.redb");
     std::fs::write(&path, "a letter").unwrap();
-    assert!(matches!(DurableStore::open(&path), Err(StoreError::Unopened { .. })));
+    assert!(matches!(RedbStore::open(&path), Err(StoreError::CannotOpen { .. })));
     assert_eq!(std::fs::read(&path).unwrap(), b"a letter");
 }

@@ -14,7 +14,7 @@ use super::Scheduler;
 use super::task_outputs::{SandboxOutput, read_sandbox_output};
 use crate::babel::Finished;
 use crate::spec::{CARRIED, Key};
-use crate::store::{Cache, Kept};
+use crate::store::{Cache, CachedResult};
 use crate::task::{Command, Input, State, TaskId};
 
 impl Scheduler {
@@ -38,7 +38,7 @@ impl Scheduler {
             return self.match_or_request_offers();
         };
         let (key, now) = (Key::of(command), self.deps.clock.now());
-        let found = spawn_blocking(move || cache.find(&key, Some(now)));
+        let found = spawn_blocking(move || cache.get(&key, Some(now)));
         ctx.spawn(found.into_actor(self).map(move |found, this, ctx| {
             let Some(run) = this.runs.get(&id.run) else { return };
             if run.task(id.number).is_none_or(|task| task.row.state != State::Queued) {
@@ -103,8 +103,8 @@ impl Scheduler {
             let kept = async move {
                 let (key, SandboxOutput { stdout, value }) =
                     (key?, read_sandbox_output(&*sandbox, &place).await?);
-                let kept = Kept { run: id.run, block, line, at, stdout, value };
-                let kept = spawn_blocking(move || cache.keep(&key, &kept)).await;
+                let kept = CachedResult { run: id.run, block, line, at, stdout, value };
+                let kept = spawn_blocking(move || cache.insert(&key, &kept)).await;
                 kept.map_err(|error| error.to_string())?.map_err(|error| error.to_string())
             };
             ctx.spawn(kept.into_actor(this).map(move |kept, this, ctx| {
@@ -147,7 +147,7 @@ impl Run {
             return None;
         }
         // Once, and only after a restart: the others can wait for a file.
-        cache?.find(&key?, None).map(SandboxOutput::from)
+        cache?.get(&key?, None).map(SandboxOutput::from)
     }
 
     /// Whether a file that the block itself has written is still there.
@@ -158,8 +158,8 @@ impl Run {
     }
 }
 
-impl From<Kept> for SandboxOutput {
-    fn from(Kept { stdout, value, .. }: Kept) -> Self {
+impl From<CachedResult> for SandboxOutput {
+    fn from(CachedResult { stdout, value, .. }: CachedResult) -> Self {
         Self { stdout, value }
     }
 }

@@ -13,7 +13,7 @@ use super::Scheduler;
 use crate::mesos::conditions::condition;
 use crate::mesos::messages::InverseOffer;
 use crate::mesos::{Event, StatusUpdate};
-use crate::store::{RunMark, TaskRecord, Write};
+use crate::store::{RunMarker, TaskRecord, WriteOp};
 use crate::task::{Condition, Input, LaunchId, ReconcileSchedule, Reconciliation, State, TaskId};
 
 /// When the cluster asks again for an agent that is not given back.
@@ -53,7 +53,7 @@ impl Scheduler {
         self.market.subscribed(epoch, framework.clone(), self.deps.clock.elapsed());
         log::info!("Framework registered with id {framework}{}", if is_new { "" } else { ", again" });
         if is_new {
-            self.save(vec![Write::Framework(framework)], Vec::new(), ctx, |_, _| {});
+            self.save(vec![WriteOp::Framework(framework)], Vec::new(), ctx, |_, _| {});
         }
         // Whatever was asked or said before went to a master that may be gone.
         let now = self.deps.clock.elapsed();
@@ -117,7 +117,7 @@ impl Scheduler {
             self.supervisor_of(id);
         }
         // It may have died of just that.
-        if self.runs.get(&id.run).is_some_and(|run| run.mark == Some(RunMark::KillAsked)) {
+        if self.runs.get(&id.run).is_some_and(|run| run.mark == Some(RunMarker::KillRequested)) {
             self.apply(id, Input::KillRequested, ctx);
         }
         self.match_or_request_offers();

@@ -17,7 +17,7 @@ use super::Scheduler;
 use crate::mesos::{Chunk, Place, SandboxError, SandboxFile};
 use crate::placement::PendingReason;
 use crate::spec::{Caching, Plan};
-use crate::store::{RunMark, RunRecord, Write};
+use crate::store::{RunMarker, RunRecord, WriteOp};
 use crate::task::{Input, LaunchId, ResourceRequest, RunId, State, TaskId};
 
 /// From a submission that cannot be saved to the end of all: time for its answer.
@@ -210,7 +210,7 @@ impl Handler<SubmitDocument> for Scheduler {
             .tasks()
             .map(|task| task_event(&record, task.spec, &task.record(), &self.deps.clock))
             .collect();
-        let saved = self.deps.keeper.save(vec![Write::Run(record)], told);
+        let saved = self.deps.keeper.save(vec![WriteOp::Run(record)], told);
         Box::pin(saved.into_actor(self).map(move |saved, this, ctx| {
             let _news = saved.map_err(|unsaved| {
                 // Who asked is answered first.
@@ -260,8 +260,8 @@ impl Handler<KillRun> for Scheduler {
         if run.is_done() {
             return Box::pin(ready(Ok(true)).into_actor(self));
         }
-        run.mark = Some(RunMark::KillAsked);
-        let saved = self.deps.keeper.save(vec![Write::Mark(id, RunMark::KillAsked)], Vec::new());
+        run.mark = Some(RunMarker::KillRequested);
+        let saved = self.deps.keeper.save(vec![WriteOp::MarkRun(id, RunMarker::KillRequested)], Vec::new());
         Box::pin(saved.into_actor(self).map(move |saved, this, ctx| {
             saved?;
             this.kill_active_tasks(id, ctx);

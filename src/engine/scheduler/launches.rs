@@ -11,7 +11,7 @@ use super::Scheduler;
 use crate::mesos::resources::Offered;
 use crate::mesos::tasks;
 use crate::placement::{Assignment, Placement};
-use crate::store::{Intent, Write};
+use crate::store::{LaunchIntent, WriteOp};
 use crate::task::{LaunchId, State, TaskId, TaskSpec};
 
 /// How many launches must be unsaved ahead before they are saved without need.
@@ -98,22 +98,22 @@ impl Scheduler {
     }
 
     /// The task's next launch on `agent`, if it is still to be saved as one that may be accepted.
-    fn missing_intent(&self, task: TaskId, agent: &str) -> Option<Intent> {
+    fn missing_intent(&self, task: TaskId, agent: &str) -> Option<LaunchIntent> {
         let launch = self.next_launch(task)?;
         let is_saved = self.persisted_intents.get(&launch).is_some_and(|meant| meant == agent);
-        (!is_saved).then(|| Intent { launch, agent: Some(agent.to_owned()) })
+        (!is_saved).then(|| LaunchIntent { launch, agent: Some(agent.to_owned()) })
     }
 
     /// Saves what may be accepted from then on, then does `then`.
     fn persist_intents(
         &mut self,
-        intents: Vec<Intent>,
+        intents: Vec<LaunchIntent>,
         ctx: &mut Context<Self>,
         then: impl FnOnce(&mut Self) + 'static,
     ) {
-        let saved = vec![Write::Intents(intents.clone())];
+        let saved = vec![WriteOp::Intents(intents.clone())];
         self.save(saved, Vec::new(), ctx, |this, _| {
-            for Intent { launch, agent } in intents {
+            for LaunchIntent { launch, agent } in intents {
                 this.persisted_intents.insert(launch, agent.unwrap_or_default());
             }
             then(this);
@@ -155,10 +155,10 @@ impl Handler<MatchFinished> for Scheduler {
         let placed = placements.iter().flat_map(|Placement { agent, assignments, .. }| {
             assignments.iter().map(|seat| (seat.task, agent.id.as_str()))
         });
-        let mut intents: Vec<Intent> =
+        let mut intents: Vec<LaunchIntent> =
             placed.filter_map(|(task, agent)| self.missing_intent(task, agent)).collect();
         // What was foreseen for another agent before is left as it is: either may turn out wrong.
-        let foreseen: Vec<Intent> = likely_next
+        let foreseen: Vec<LaunchIntent> = likely_next
             .iter()
             .filter_map(|(task, agent)| self.missing_intent(*task, agent))
             .filter(|intent| !self.persisted_intents.contains_key(&intent.launch))

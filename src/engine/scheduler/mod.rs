@@ -50,7 +50,7 @@ use super::supervisor::{Deps, Supervisor};
 use super::{tell, tell_recipient};
 use crate::config::Keep;
 use crate::placement::PeerLocations;
-use crate::store::{Cache, Contents, RunRecord};
+use crate::store::{Cache, RunRecord, Snapshot};
 use crate::task::{LaunchId, ReconcileSchedule, RunId, State, TaskId, Unanswered};
 
 pub(in crate::engine) use payloads::ReadPayloadFile;
@@ -119,7 +119,7 @@ pub(super) struct Scheduler {
     disconnecting: bool,
     deps: Rc<Deps>,
     /// What an earlier life has left, until it is taken up.
-    contents: Contents,
+    contents: Snapshot,
 }
 
 /// How often supervisors are looked after.
@@ -128,7 +128,7 @@ const TICK: Duration = Duration::from_secs(1);
 impl Scheduler {
     /// With what an earlier life has left.
     pub(super) fn new(
-        contents: Contents,
+        contents: Snapshot,
         matcher: Addr<Matcher>,
         counters: Arc<Counters>,
         (keep, keeps_results, cache): (Keep, bool, Option<Cache>),

@@ -11,19 +11,19 @@ use actix::Context;
 use super::super::failpoints::{Failpoint, is_enabled};
 use super::super::run::Run;
 use super::Scheduler;
-use crate::store::{Contents, Intent, RunMark, TaskRecord};
+use crate::store::{LaunchIntent, RunMarker, Snapshot, TaskRecord};
 use crate::task::{RunId, State, TaskId};
 
 impl Scheduler {
-    pub(super) fn recover(&mut self, contents: Contents, ctx: &mut Context<Self>) {
-        let Contents { runs, intents, tasks, results, marks, framework, last_entry: _ } = contents;
-        let marks: HashMap<RunId, RunMark> = marks.into_iter().collect();
+    pub(super) fn recover(&mut self, contents: Snapshot, ctx: &mut Context<Self>) {
+        let Snapshot { runs, intents, tasks, results, marks, framework, last_entry: _ } = contents;
+        let marks: HashMap<RunId, RunMarker> = marks.into_iter().collect();
         self.market.framework = framework;
         let mut tasks_of: HashMap<RunId, Vec<TaskRecord>> = HashMap::new();
         for task in tasks {
             tasks_of.entry(task.id.run).or_default().push(task);
         }
-        let mut intents_of: HashMap<RunId, Vec<Intent>> = HashMap::new();
+        let mut intents_of: HashMap<RunId, Vec<LaunchIntent>> = HashMap::new();
         for intent in intents.into_iter().filter(|_| !is_enabled(Failpoint::SkipIntentReconcile)) {
             intents_of.entry(intent.launch.task.run).or_default().push(intent);
         }
@@ -76,7 +76,7 @@ impl Scheduler {
         for (number, input) in told {
             self.apply(id.task(number), input, ctx);
         }
-        if self.runs.get(&id).is_some_and(|run| run.mark == Some(RunMark::KillAsked)) {
+        if self.runs.get(&id).is_some_and(|run| run.mark == Some(RunMarker::KillRequested)) {
             self.kill_active_tasks(id, ctx);
         }
         // The last task's end was saved, the run's perhaps not.

@@ -16,7 +16,7 @@ use super::Scheduler;
 use super::task_outputs::{MAX_VALUE_BYTES, READ_CHUNK};
 use crate::babel::VALUE;
 use crate::mesos::{Place, Sandbox, SandboxError};
-use crate::store::{ResultFile, ResultRecord, Write};
+use crate::store::{ResultFile, ResultRecord, WriteOp};
 use crate::task::TaskId;
 
 /// What blocks leave.
@@ -91,7 +91,7 @@ impl Scheduler {
                 this.index.not_before = this.deps.clock.elapsed() + AGAIN;
                 this.index.open.extend(unread);
             }
-            this.save(vec![Write::Results(found)], Vec::new(), ctx, |this, ctx| {
+            this.save(vec![WriteOp::Results(found)], Vec::new(), ctx, |this, ctx| {
                 this.index.busy = false;
                 if this.index.open.len() >= TOGETHER {
                     this.index_results(ctx);

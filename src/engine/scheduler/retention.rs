@@ -11,7 +11,7 @@ use tokio::task::spawn_blocking;
 use super::super::run::Run;
 use super::Scheduler;
 use crate::mesos::Place;
-use crate::store::{Ended, RunMark, Write, expired};
+use crate::store::{EndedRun, RunMarker, WriteOp, expired};
 use crate::task::RunId;
 
 /// How often it is looked for runs to be forgotten.
@@ -63,7 +63,7 @@ impl Scheduler {
         }
         self.cache_tidied = Some(now);
         let (keep, now) = (self.keep, self.deps.clock.now());
-        drop(spawn_blocking(move || match cache.tidy(keep.time, keep.bytes, now) {
+        drop(spawn_blocking(move || match cache.evict(keep.time, keep.bytes, now) {
             Ok(0) => {}
             Ok(removed) => log::info!("{removed} kept results are removed, as `borges_keep` says"),
             Err(error) => log::warn!("kept results cannot be looked at: {error}"),
@@ -72,7 +72,7 @@ impl Scheduler {
 
     fn forget_expired(&mut self, ctx: &mut Context<Self>) {
         let ended = |run: &Run| {
-            Some(Ended { run: run.record.id, at: ended_at(run)?, bytes: run.bytes.unwrap_or_default() })
+            Some(EndedRun { run: run.record.id, at: ended_at(run)?, bytes: run.bytes.unwrap_or_default() })
         };
         let ended = self.runs.values().filter_map(ended).collect();
         let mut forgotten = expired(ended, self.keep.time, self.keep.bytes, self.deps.clock.now());
@@ -92,7 +92,7 @@ impl Scheduler {
                 return;
             }
             log::info!("{} ended runs are forgotten, as `borges_keep` says", forgotten.len());
-            this.save(vec![Write::Forget(forgotten.clone())], Vec::new(), ctx, move |this, _| {
+            this.save(vec![WriteOp::DeleteRuns(forgotten.clone())], Vec::new(), ctx, move |this, _| {
                 for id in forgotten {
                     let Some(run) = this.runs.remove(&id) else { continue };
                     if let Some(key) = &run.record.key
@@ -126,7 +126,7 @@ impl Scheduler {
 /// When a run ended, and nothing more happens to it; `None` for a live one.
 fn ended_at(run: &Run) -> Option<jiff::Timestamp> {
     match run.mark {
-        Some(RunMark::Ended { at, .. }) if run.is_done() => Some(at.unwrap_or(run.record.accepted)),
+        Some(RunMarker::Ended { at, .. }) if run.is_done() => Some(at.unwrap_or(run.record.accepted)),
         _ => None,
     }
 }

@@ -7,7 +7,7 @@ use super::super::run::{TaskEntry, TaskView};
 use super::super::supervisor::{TaskChanged, TaskInput, TaskQueued, task_event};
 use super::super::tell;
 use super::Scheduler;
-use crate::store::{Entry, RunEnded, RunMark, TaskRecord, Write};
+use crate::store::{LoggedEvent, RunEnded, RunMarker, TaskRecord, WriteOp};
 use crate::task::{Effect, Input, RunId, RunState, State, TaskId, step};
 
 impl Scheduler {
@@ -32,7 +32,7 @@ impl Scheduler {
             told.push(task_event(&run.record, task.spec, &record, &self.deps.clock));
         }
         if step.effects.contains(&Effect::Persist) {
-            self.save(vec![Write::Task(record)], told, ctx, move |this, ctx| {
+            self.save(vec![WriteOp::Task(record)], told, ctx, move |this, ctx| {
                 this.perform(id, step.effects, ctx);
             });
         } else {
@@ -44,8 +44,8 @@ impl Scheduler {
     /// Saves, then does `then`, then tells.
     pub(super) fn save(
         &self,
-        writes: Vec<Write>,
-        told: Vec<Entry>,
+        writes: Vec<WriteOp>,
+        told: Vec<LoggedEvent>,
         ctx: &mut Context<Self>,
         then: impl FnOnce(&mut Self, &mut Context<Self>) + 'static,
     ) {
@@ -112,14 +112,14 @@ impl Scheduler {
     pub(super) fn finish_run_if_done(&mut self, id: RunId, ctx: &mut Context<Self>) {
         let Some(run) = self.runs.get_mut(&id) else { return };
         let state = run.state();
-        if state == RunState::Running || matches!(run.mark, Some(RunMark::Ended { .. })) {
+        if state == RunState::Running || matches!(run.mark, Some(RunMarker::Ended { .. })) {
             return;
         }
         let now = self.deps.clock.now();
-        let mark = RunMark::Ended { state, at: Some(now) };
+        let mark = RunMarker::Ended { state, at: Some(now) };
         run.mark = Some(mark);
-        let ended = Entry::Run(RunEnded { seq: 0, time: now, run: id, state });
-        self.save(vec![Write::Mark(id, mark)], vec![ended], ctx, |_, _| {});
+        let ended = LoggedEvent::Run(RunEnded { seq: 0, time: now, run: id, state });
+        self.save(vec![WriteOp::MarkRun(id, mark)], vec![ended], ctx, |_, _| {});
     }
 }
 

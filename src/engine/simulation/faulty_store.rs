@@ -5,7 +5,9 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use tokio::sync::Notify;
 
-use crate::store::{Contents, Entry, MemoryStore, ResultRecord, Store, StoreError, TaskRecord, Write};
+use crate::store::{
+    LoggedEvent, MemoryStore, ResultRecord, Snapshot, Store, StoreError, TaskRecord, WriteOp,
+};
 use crate::task::{RunId, TaskId};
 
 /// How an operation goes wrong.
@@ -105,8 +107,8 @@ pub(super) struct FaultyStore {
 }
 
 impl Store for FaultyStore {
-    fn commit(&mut self, writes: &[Write]) -> Result<(), StoreError> {
-        let failed = || StoreError::Failed { doing: "written", why: "no space left on device".to_owned() };
+    fn commit(&mut self, writes: &[WriteOp]) -> Result<(), StoreError> {
+        let failed = || StoreError::Io { doing: "written", why: "no space left on device".to_owned() };
         match self.fuse.hit(|| name(writes)) {
             OpOutcome::Done => self.disk.store().commit(writes),
             OpOutcome::AppliedThenCrashed => {
@@ -117,7 +119,7 @@ impl Store for FaultyStore {
         }
     }
 
-    fn load(&self) -> Result<Contents, StoreError> {
+    fn load(&self) -> Result<Snapshot, StoreError> {
         self.disk.store().load()
     }
 
@@ -129,26 +131,26 @@ impl Store for FaultyStore {
         self.disk.store().results(run)
     }
 
-    fn entries(&self, after: u64) -> Result<Vec<Entry>, StoreError> {
+    fn entries(&self, after: u64) -> Result<Vec<LoggedEvent>, StoreError> {
         self.disk.store().entries(after)
     }
 }
 
 /// What a commit is for, in words.
-fn name(writes: &[Write]) -> String {
-    let of = |write: &Write| match write {
-        Write::Run(_) => "run".to_owned(),
-        Write::Intents(intents) => {
+fn name(writes: &[WriteOp]) -> String {
+    let of = |write: &WriteOp| match write {
+        WriteOp::Run(_) => "run".to_owned(),
+        WriteOp::Intents(intents) => {
             let launch = |launch: crate::task::LaunchId| format!("{}.{}", launch.task.number, launch.attempt);
             let intents: Vec<_> = intents.iter().map(|intent| launch(intent.launch)).collect();
             format!("intent {}", intents.join(" "))
         }
-        Write::Task(task) => format!("{} {}", task.id.number, task.state),
-        Write::Results(results) => format!("{} results", results.len()),
-        Write::Mark(_, mark) => format!("{mark:?}"),
-        Write::Entries(entries) => format!("{} entries", entries.len()),
-        Write::Framework(_) => "framework".to_owned(),
-        Write::Forget(runs) => format!("forget {} runs", runs.len()),
+        WriteOp::Task(task) => format!("{} {}", task.id.number, task.state),
+        WriteOp::Results(results) => format!("{} results", results.len()),
+        WriteOp::MarkRun(_, mark) => format!("{mark:?}"),
+        WriteOp::Entries(entries) => format!("{} entries", entries.len()),
+        WriteOp::Framework(_) => "framework".to_owned(),
+        WriteOp::DeleteRuns(runs) => format!("forget {} runs", runs.len()),
     };
     format!("save {}", writes.iter().map(of).collect::<Vec<_>>().join(", "))
 }

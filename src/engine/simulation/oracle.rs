@@ -10,7 +10,7 @@ use super::cluster::short_id;
 use super::faulty_store::Disk;
 use crate::mesos::StatusUpdate;
 use crate::mesos::conditions::condition;
-use crate::store::{Contents, Entry, Frame, RunMark, RunRecord, Store, TaskRecord};
+use crate::store::{LoggedEvent, RunMarker, RunRecord, Snapshot, Store, TaskEvent, TaskRecord};
 use crate::task::{
     BackoffTimer, Condition, Constraint, DependencyKind, Ensure, LaunchId, OnPartition, RetryLimit, RunId,
     State, TaskId, TaskSpec, index_of,
@@ -102,7 +102,7 @@ impl Oracle {
         self.faults.push(words);
     }
 
-    fn contents(&self) -> Contents {
+    fn contents(&self) -> Snapshot {
         self.disk.store().load().unwrap()
     }
 
@@ -301,7 +301,7 @@ impl Oracle {
     }
 
     /// A follower hears this.
-    pub(super) fn on_event(&mut self, entry: &Entry) {
+    pub(super) fn on_event(&mut self, entry: &LoggedEvent) {
         let saved = self.disk.store().entries(entry.seq() - 1).unwrap().into_iter().next();
         if saved.as_ref() != Some(entry) {
             self.fault(format!("told is {entry:?}, saved is {saved:?}"));
@@ -311,9 +311,9 @@ impl Oracle {
         }
         self.heard = entry.seq();
         match entry {
-            Entry::Run(ended) => drop(self.ended.insert(ended.run)),
-            Entry::Task(frame) if frame.state == State::Queued => self.resumes(frame),
-            Entry::Task(_) => {}
+            LoggedEvent::Run(ended) => drop(self.ended.insert(ended.run)),
+            LoggedEvent::Task(frame) if frame.state == State::Queued => self.resumes(frame),
+            LoggedEvent::Task(_) => {}
         }
     }
 
@@ -323,7 +323,7 @@ impl Oracle {
     }
 
     /// A task waits for an offer: if it was delayed, the pause that was saved is over, and has just been so.
-    fn resumes(&mut self, frame: &Frame) {
+    fn resumes(&mut self, frame: &TaskEvent) {
         let Some(task) = self
             .record(frame.task)
             .filter(|task| task.state == State::Delayed && task.history.attempt == frame.attempt)
@@ -351,7 +351,7 @@ impl Oracle {
             self.fault(format!("run {lost} was accepted, and is lost"));
         }
         for (run, mark) in contents.marks {
-            if matches!(mark, RunMark::Ended { .. }) {
+            if matches!(mark, RunMarker::Ended { .. }) {
                 self.ended.insert(run);
             }
         }

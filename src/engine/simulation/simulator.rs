@@ -279,7 +279,7 @@ async fn drive(cluster: Rc<RefCell<Cluster>>, wake: Rc<Notify>, time: Time, calm
 }
 
 async fn hear(
-    mut entries: impl futures_util::Stream<Item = crate::store::Entry> + Unpin,
+    mut entries: impl futures_util::Stream<Item = crate::store::LoggedEvent> + Unpin,
     cluster: Rc<RefCell<Cluster>>,
 ) {
     while let Some(entry) = entries.next().await {

@@ -9,8 +9,11 @@ use jiff::Timestamp;
 use redb::StorageBackend;
 use uuid::Uuid;
 
-use super::durable::DurableStore;
-use super::{Contents, Entry, Intent, MemoryStore, RunEnded, RunMark, RunRecord, Store, TaskRecord, Write};
+use super::redb_store::RedbStore;
+use super::{
+    LaunchIntent, LoggedEvent, MemoryStore, RunEnded, RunMarker, RunRecord, Snapshot, Store, TaskRecord,
+    WriteOp,
+};
 use crate::task::{History, RunId, RunState, State};
 
 /// A file in memory of which only what was synced is certain to survive.
@@ -118,10 +121,10 @@ impl StorageBackend for File {
 }
 
 /// Commits as a run of some blocks makes them, and another run's, which is forgotten.
-fn script() -> Vec<Vec<Write>> {
+fn script() -> Vec<Vec<WriteOp>> {
     let run = |number: u128| RunId(Uuid::from_u128(number));
     let accepted = |number| {
-        Write::Run(Arc::new(RunRecord {
+        WriteOp::Run(Arc::new(RunRecord {
             id: run(number),
             accepted: Timestamp::UNIX_EPOCH,
             title: String::new(),
@@ -134,7 +137,7 @@ fn script() -> Vec<Vec<Write>> {
         }))
     };
     let task = |number, state| {
-        Write::Task(TaskRecord {
+        WriteOp::Task(TaskRecord {
             id: run(2).task(number),
             state,
             history: History { attempt: 1, ..History::default() },
@@ -145,25 +148,25 @@ fn script() -> Vec<Vec<Write>> {
     };
     let told = |seq| {
         let ended = RunEnded { seq, time: Timestamp::UNIX_EPOCH, run: run(2), state: RunState::Finished };
-        Write::Entries(vec![Entry::Run(ended)])
+        WriteOp::Entries(vec![LoggedEvent::Run(ended)])
     };
     let mut script =
-        vec![vec![accepted(1), told(1)], vec![Write::Framework("f".to_owned())], vec![accepted(2)]];
+        vec![vec![accepted(1), told(1)], vec![WriteOp::Framework("f".to_owned())], vec![accepted(2)]];
     for number in 1..=6 {
         let launch = run(2).task(number).launch(1);
-        script.push(vec![Write::Intents(vec![Intent { launch, agent: Some("a".to_owned()) }])]);
+        script.push(vec![WriteOp::Intents(vec![LaunchIntent { launch, agent: Some("a".to_owned()) }])]);
         let seq = u64::from(number) * 2;
         script.push(vec![task(number, State::Running), told(seq)]);
         script.push(vec![task(number, State::Finished), told(seq + 1)]);
     }
-    let ended = RunMark::Ended { state: RunState::Finished, at: Some(Timestamp::UNIX_EPOCH) };
-    script.push(vec![Write::Mark(run(2), ended), told(14)]);
-    script.push(vec![Write::Forget(vec![run(1)])]);
+    let ended = RunMarker::Ended { state: RunState::Finished, at: Some(Timestamp::UNIX_EPOCH) };
+    script.push(vec![WriteOp::MarkRun(run(2), ended), told(14)]);
+    script.push(vec![WriteOp::DeleteRuns(vec![run(1)])]);
     script
 }
 
 /// What a store holds after each number of commits.
-fn expected(script: &[Vec<Write>]) -> Vec<Contents> {
+fn expected(script: &[Vec<WriteOp>]) -> Vec<Snapshot> {
     let mut store = MemoryStore::default();
     let mut contents = vec![store.load().unwrap()];
     for writes in script {
@@ -174,8 +177,8 @@ fn expected(script: &[Vec<Write>]) -> Vec<Contents> {
 }
 
 /// Commits the script to a new store in `file`; how many commits were answered well.
-fn commit(file: &File, script: &[Vec<Write>]) -> usize {
-    let Ok(mut store) = DurableStore::within(file.clone()) else { return 0 };
+fn commit(file: &File, script: &[Vec<WriteOp>]) -> usize {
+    let Ok(mut store) = RedbStore::with_backend(file.clone()) else { return 0 };
     script.iter().take_while(|writes| store.commit(writes).is_ok()).count()
 }
 
@@ -183,20 +186,22 @@ fn commit(file: &File, script: &[Vec<Write>]) -> usize {
 #[test]
 fn a_store_that_is_made_smaller_may_be_killed_at_it() {
     let accepted = |number: u128| {
-        let Write::Run(run) = &script()[0][0] else { panic!("a run") };
+        let WriteOp::Run(run) = &script()[0][0] else { panic!("a run") };
         let document = Bytes::from(vec![b'x'; 40_000]);
         let id = RunId(Uuid::from_u128(number));
-        Write::Run(Arc::new(RunRecord { id, document, ..run.as_ref().clone() }))
+        WriteOp::Run(Arc::new(RunRecord { id, document, ..run.as_ref().clone() }))
     };
     let large = File::default();
-    let mut store = DurableStore::within(large.clone()).unwrap();
+    let mut store = RedbStore::with_backend(large.clone()).unwrap();
     for number in 10..30 {
         store.commit(&[accepted(number)]).unwrap();
     }
     for writes in script() {
         store.commit(&writes).unwrap();
     }
-    store.commit(&[Write::Forget((10..29).map(|number| RunId(Uuid::from_u128(number))).collect())]).unwrap();
+    store
+        .commit(&[WriteOp::DeleteRuns((10..29).map(|number| RunId(Uuid::from_u128(number))).collect())])
+        .unwrap();
     let held = store.load().unwrap();
     drop(store);
     let bytes = large.0.lock().unwrap().now.clone();
@@ -204,8 +209,8 @@ fn a_store_that_is_made_smaller_may_be_killed_at_it() {
         let bits = Bits { now: bytes.clone(), synced: bytes.clone(), dies_at, fails_at, ..Bits::default() };
         let file = File(Arc::new(Mutex::new(bits)));
         // Who opens it may be disturbed by it, too.
-        if let Ok(mut store) = DurableStore::within(file.clone()) {
-            let _told = store.give_back(bytes.len() as u64);
+        if let Ok(mut store) = RedbStore::with_backend(file.clone()) {
+            let _told = store.compact(bytes.len() as u64);
         }
         file
     };
@@ -220,7 +225,7 @@ fn a_store_that_is_made_smaller_may_be_killed_at_it() {
             let bytes = file.0.lock().unwrap().survive(&mut fastrand::Rng::with_seed(at * 4 + chance));
             let survived =
                 File(Arc::new(Mutex::new(Bits { now: bytes.clone(), synced: bytes, ..Bits::default() })));
-            let contents = DurableStore::within(survived).and_then(|store| store.load());
+            let contents = RedbStore::with_backend(survived).and_then(|store| store.load());
             assert_eq!(contents.unwrap(), held, "operation {at}, chance {chance}");
         }
     }
@@ -253,7 +258,7 @@ fn at_every_operation_the_disk_may_fail() {
             let bytes = file.0.lock().unwrap().survive(&mut rng);
             *survived.0.lock().unwrap() = Bits { now: bytes.clone(), synced: bytes, ..Bits::default() };
             points += 1;
-            match DurableStore::within(survived) {
+            match RedbStore::with_backend(survived) {
                 Ok(store) => {
                     let contents = store.load().unwrap();
                     let is_before = contents == expected[answered];

@@ -9,8 +9,8 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use redb::{Database, DatabaseError};
 
-use super::tables::{self, Fault};
-use super::{Contents, Entry, ResultRecord, Store, StoreError, TaskRecord, Write};
+use super::tables::{self, AccessError};
+use super::{LoggedEvent, ResultRecord, Snapshot, Store, StoreError, TaskRecord, WriteOp};
 use crate::task::{RunId, TaskId};
 
 /// Pages kept in memory, bytes: what is written is seldom read again.
@@ -24,24 +24,24 @@ const WORTH_IT: u64 = 64 << 10;
 
 /// A store in a file.
 #[derive(Debug)]
-pub struct DurableStore {
+pub struct RedbStore {
     database: Database,
 }
 
-impl DurableStore {
+impl RedbStore {
     /// Opens the store in the file `path`; makes it where there is none. Where most of it is free, it is made smaller.
     pub fn open(path: &Path) -> Result<Self, StoreError> {
         // Of a file that was cut to nothing all is lost: that must not pass for a beginning.
         if std::fs::metadata(path).is_ok_and(|file| file.len() == 0) {
             let why = "it is empty; if nothing of it is missed, remove it".to_owned();
-            return Err(StoreError::Unopened { path: path.display().to_string(), why });
+            return Err(StoreError::CannotOpen { path: path.display().to_string(), why });
         }
         let is_new = !path.exists();
         let open = || Database::builder().set_cache_size(CACHE).create(path);
         let mut store = Self { database: opened(path, open)? };
         if is_new {
             // What is committed is of no use in a file that a crash has left without a name.
-            let unnamed = |error: io::Error| StoreError::Unopened {
+            let unnamed = |error: io::Error| StoreError::CannotOpen {
                 path: path.display().to_string(),
                 why: format!("its directory cannot be saved: {error}"),
             };
@@ -51,7 +51,7 @@ impl DurableStore {
         }
         let size = || std::fs::metadata(path).map_or(0, |file| file.len());
         let before = size();
-        match store.give_back(before) {
+        match store.compact(before) {
             Ok(false) => {}
             Ok(true) => log::info!("the store was {} MiB, and is {} MiB now", before >> 20, size() >> 20),
             Err(error) => {
@@ -67,12 +67,12 @@ impl DurableStore {
     /// Makes a file of `size` bytes smaller where that is worth the while.
     ///
     /// redb cuts off what is free at a file's end, but what lies there stays where it is.
-    pub(super) fn give_back(&mut self, size: u64) -> Result<bool, StoreError> {
-        let free = self.free(size)?;
+    pub(super) fn compact(&mut self, size: u64) -> Result<bool, StoreError> {
+        let free = self.free_bytes(size)?;
         if free < WORTH_IT || free < size / 2 {
             return Ok(false);
         }
-        let failed = |why| StoreError::Failed { doing: "written", why };
+        let failed = |why| StoreError::Io { doing: "written", why };
         match catch_unwind(AssertUnwindSafe(|| self.database.compact())) {
             Ok(compacted) => compacted.map_err(|error| failed(error.to_string())),
             Err(_) => Err(failed("it is damaged".to_owned())),
@@ -80,17 +80,17 @@ impl DurableStore {
     }
 
     /// How many bytes of a file of `size` are free.
-    pub(super) fn free(&self, size: u64) -> Result<u64, StoreError> {
-        let free = || -> Result<u64, Fault> {
+    pub(super) fn free_bytes(&self, size: u64) -> Result<u64, StoreError> {
+        let free = || -> Result<u64, AccessError> {
             let stats = self.database.begin_write()?.stats()?;
             Ok(size.saturating_sub(stats.allocated_pages().saturating_mul(stats.page_size() as u64)))
         };
-        free().map_err(|fault| fault.while_being("read"))
+        free().map_err(|fault| fault.context("read"))
     }
 
     /// Opens the store in the file `path`, which must be there, and looks at all of it; `true` when it had not been
     /// closed, and was repaired.
-    pub(super) fn open_whole(path: &Path) -> Result<(Self, bool), StoreError> {
+    pub(super) fn open_and_check(path: &Path) -> Result<(Self, bool), StoreError> {
         let repaired = Arc::new(AtomicBool::new(false));
         let seen = repaired.clone();
         let mut builder = Database::builder();
@@ -105,36 +105,36 @@ impl DurableStore {
 
     /// A store in something that stands in for a file.
     #[cfg(test)]
-    pub(super) fn within(backend: impl redb::StorageBackend) -> Result<Self, StoreError> {
+    pub(super) fn with_backend(backend: impl redb::StorageBackend) -> Result<Self, StoreError> {
         let path = Path::new("a file in memory");
         let open = || Database::builder().set_cache_size(CACHE).create_with_backend(backend);
         Ok(Self { database: opened(path, open)? })
     }
 }
 
-impl Store for DurableStore {
-    fn commit(&mut self, writes: &[Write]) -> Result<(), StoreError> {
-        tables::write(&self.database, writes).map_err(|fault| fault.while_being("written"))
+impl Store for RedbStore {
+    fn commit(&mut self, writes: &[WriteOp]) -> Result<(), StoreError> {
+        tables::write(&self.database, writes).map_err(|fault| fault.context("written"))
     }
 
-    fn load(&self) -> Result<Contents, StoreError> {
+    fn load(&self) -> Result<Snapshot, StoreError> {
         let damaged =
-            |_| Err(Fault::Value(StoreError::Damaged { what: "page", why: "it is torn".to_owned() }));
+            |_| Err(AccessError::Value(StoreError::Corrupt { what: "page", why: "it is torn".to_owned() }));
         catch_unwind(AssertUnwindSafe(|| tables::read(&self.database)))
             .unwrap_or_else(damaged)
-            .map_err(|fault| fault.while_being("read"))
+            .map_err(|fault| fault.context("read"))
     }
 
     fn task(&self, task: TaskId) -> Result<Option<TaskRecord>, StoreError> {
-        tables::read_task(&self.database, task).map_err(|fault| fault.while_being("read"))
+        tables::read_task(&self.database, task).map_err(|fault| fault.context("read"))
     }
 
     fn results(&self, run: RunId) -> Result<Vec<ResultRecord>, StoreError> {
-        tables::read_results(&self.database, run).map_err(|fault| fault.while_being("read"))
+        tables::read_results(&self.database, run).map_err(|fault| fault.context("read"))
     }
 
-    fn entries(&self, after: u64) -> Result<Vec<Entry>, StoreError> {
-        tables::read_entries(&self.database, after).map_err(|fault| fault.while_being("read"))
+    fn entries(&self, after: u64) -> Result<Vec<LoggedEvent>, StoreError> {
+        tables::read_entries(&self.database, after).map_err(|fault| fault.context("read"))
     }
 }
 
@@ -147,7 +147,7 @@ fn opened(
     match catch_unwind(AssertUnwindSafe(open)) {
         Ok(Ok(database)) => Ok(database),
         Ok(Err(DatabaseError::DatabaseAlreadyOpen)) => Err(StoreError::InUse { path: shown() }),
-        Ok(Err(error)) => Err(StoreError::Unopened { path: shown(), why: error.to_string() }),
-        Err(_) => Err(StoreError::Unopened { path: shown(), why: "it is damaged".to_owned() }),
+        Ok(Err(error)) => Err(StoreError::CannotOpen { path: shown(), why: error.to_string() }),
+        Err(_) => Err(StoreError::CannotOpen { path: shown(), why: "it is damaged".to_owned() }),
     }
 }

@@ -6,16 +6,16 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::StoreError;
-use super::entry::{Entry, Frame, RunEnded};
-use super::record::Value;
+use super::event::{LoggedEvent, RunEnded, TaskEvent};
+use super::record::VersionedRecord;
 use crate::task::{RunId, RunState, State};
 
 /// Entries that are stored together, at most.
-pub(super) const TOGETHER: usize = 256;
+pub(super) const BATCH_LEN: usize = 256;
 
 /// Consecutive entries.
 #[derive(Debug, Default, Serialize, Deserialize)]
-struct Packed {
+struct EventBatch {
     /// When the first happened, nanoseconds since 1970.
     began: i128,
     runs: Vec<RunId>,
@@ -29,11 +29,11 @@ struct PackedEntry {
     after: i64,
     /// Which of the runs.
     run: usize,
-    what: What,
+    what: PackedKind,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
-enum What {
+enum PackedKind {
     Task {
         number: u32,
         block: Arc<str>,
@@ -50,17 +50,18 @@ enum What {
     Run(RunState),
 }
 
-impl Value for Packed {
+impl VersionedRecord for EventBatch {
     const NAME: &'static str = "piece of the feed";
 }
 
 /// Consecutive entries as bytes; their numbers are not among them.
-pub(super) fn pack(entries: &[Entry]) -> Result<Vec<u8>, StoreError> {
+pub(super) fn pack(entries: &[LoggedEvent]) -> Result<Vec<u8>, StoreError> {
     let began = entries.first().map_or(0, |entry| entry.time().as_nanosecond());
-    let mut packed = Packed { began, entries: Vec::with_capacity(entries.len()), ..Packed::default() };
+    let mut packed =
+        EventBatch { began, entries: Vec::with_capacity(entries.len()), ..EventBatch::default() };
     for entry in entries {
         let what = match entry {
-            Entry::Task(frame) => What::Task {
+            LoggedEvent::Task(frame) => PackedKind::Task {
                 number: frame.task.number,
                 block: frame.block.clone(),
                 line: frame.line,
@@ -72,7 +73,7 @@ pub(super) fn pack(entries: &[Entry]) -> Result<Vec<u8>, StoreError> {
                 agent: frame.agent.as_ref().map(|agent| place_of(&mut packed.agents, agent)),
                 exit_code: frame.exit_code,
             },
-            Entry::Run(ended) => What::Run(ended.state),
+            LoggedEvent::Run(ended) => PackedKind::Run(ended.state),
         };
         let after = entry.time().as_nanosecond() - began;
         packed.entries.push(PackedEntry {
@@ -85,21 +86,32 @@ pub(super) fn pack(entries: &[Entry]) -> Result<Vec<u8>, StoreError> {
 }
 
 /// The entries again; the first has the number `first`.
-pub(super) fn unpack(first: u64, bytes: &[u8]) -> Result<Vec<Entry>, StoreError> {
-    let Packed { began, runs, agents, entries } = Packed::from_bytes(bytes)?;
-    let damaged = |why: &str| StoreError::Damaged { what: Packed::NAME, why: why.to_owned() };
+pub(super) fn unpack(first: u64, bytes: &[u8]) -> Result<Vec<LoggedEvent>, StoreError> {
+    let EventBatch { began, runs, agents, entries } = EventBatch::from_bytes(bytes)?;
+    let damaged = |why: &str| StoreError::Corrupt { what: EventBatch::NAME, why: why.to_owned() };
     let entry = |(seq, PackedEntry { after, run, what }): (u64, PackedEntry)| {
         let run = *runs.get(run).ok_or_else(|| damaged("it names a run that is not in it"))?;
         let time =
             Timestamp::from_nanosecond(began + i128::from(after)).map_err(|_| damaged("its time is none"))?;
         Ok(match what {
-            What::Run(state) => Entry::Run(RunEnded { seq, time, run, state }),
-            What::Task { number, block, line, index, attempt, state, reason, message, agent, exit_code } => {
+            PackedKind::Run(state) => LoggedEvent::Run(RunEnded { seq, time, run, state }),
+            PackedKind::Task {
+                number,
+                block,
+                line,
+                index,
+                attempt,
+                state,
+                reason,
+                message,
+                agent,
+                exit_code,
+            } => {
                 let agent = agent
                     .map(|agent| agents.get(agent).cloned())
                     .map(|agent| agent.ok_or_else(|| damaged("it names an agent that is not in it")))
                     .transpose()?;
-                Entry::Task(Frame {
+                LoggedEvent::Task(TaskEvent {
                     seq,
                     time,
                     run,
@@ -134,10 +146,10 @@ mod tests {
 
     use super::*;
 
-    fn entries() -> Vec<Entry> {
+    fn entries() -> Vec<LoggedEvent> {
         let (ours, other) = (RunId(Uuid::from_u128(7)), RunId(Uuid::from_u128(8)));
         let task = |seq, run: RunId, time: i128, agent: Option<&str>| {
-            Entry::Task(Frame {
+            LoggedEvent::Task(TaskEvent {
                 seq,
                 time: Timestamp::from_nanosecond(1_700_000_000_000_000_000 + time).unwrap(),
                 run,
@@ -158,7 +170,7 @@ mod tests {
             task(41, ours, 0, Some("a")),
             task(42, other, 7_123, Some("b")),
             task(43, ours, -5_000_000_001, None),
-            Entry::Run(ended),
+            LoggedEvent::Run(ended),
         ]
     }
 
@@ -171,9 +183,9 @@ mod tests {
 
     #[test]
     fn an_entry_costs_little_beside_its_names() {
-        let many: Vec<Entry> = std::iter::repeat_n(entries().remove(0), TOGETHER).collect();
+        let many: Vec<LoggedEvent> = std::iter::repeat_n(entries().remove(0), BATCH_LEN).collect();
         let bytes = pack(&many).unwrap();
-        assert!(bytes.len() < TOGETHER * 48, "{} bytes", bytes.len());
+        assert!(bytes.len() < BATCH_LEN * 48, "{} bytes", bytes.len());
     }
 
     #[test]

@@ -16,13 +16,13 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::record::Value;
+use super::record::VersionedRecord;
 use crate::spec::Key;
 use crate::task::RunId;
 
 /// What a block left that ended well.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Kept {
+pub struct CachedResult {
     /// The run it was run in.
     pub run: RunId,
     /// The block's name there.
@@ -37,11 +37,11 @@ pub struct Kept {
     pub value: Option<Bytes>,
 }
 
-impl Value for Kept {
+impl VersionedRecord for CachedResult {
     const NAME: &'static str = "kept result";
 }
 
-impl Kept {
+impl CachedResult {
     /// Where it comes from, for a person.
     pub fn origin(&self) -> String {
         let Self { run, block, line, at, .. } = self;
@@ -56,11 +56,11 @@ pub struct Cache {
 }
 
 /// Bytes of the hash at a file's end.
-const HASH: usize = 32;
+const HASH_LEN: usize = 32;
 
 impl Cache {
     /// That of the state directory `data`, where it is made when something is kept.
-    pub fn of(data: &Path) -> Self {
+    pub fn new(data: &Path) -> Self {
         Self { directory: data.join("results") }
     }
 
@@ -70,7 +70,7 @@ impl Cache {
     }
 
     /// What is kept under `key`; what cannot be read is not there. `now`: somebody wants it, so that it stays.
-    pub fn find(&self, key: &Key, now: Option<Timestamp>) -> Option<Kept> {
+    pub fn get(&self, key: &Key, now: Option<Timestamp>) -> Option<CachedResult> {
         let path = self.path(key);
         let bytes = match fs::read(&path) {
             Ok(bytes) => bytes,
@@ -81,8 +81,8 @@ impl Cache {
                 return None;
             }
         };
-        let (kept, hash) = bytes.split_last_chunk::<HASH>()?;
-        if *hash != <[u8; HASH]>::from(Sha256::digest(kept)) {
+        let (kept, hash) = bytes.split_last_chunk::<HASH_LEN>()?;
+        if *hash != <[u8; HASH_LEN]>::from(Sha256::digest(kept)) {
             log::warn!("{}: it is torn", path.display());
             return None;
         }
@@ -93,11 +93,11 @@ impl Cache {
             }
         }
         // Written by a later Borges, it is none of ours.
-        Kept::from_bytes(kept).map_err(|error| log::debug!("{}: {error}", path.display())).ok()
+        CachedResult::from_bytes(kept).map_err(|error| log::debug!("{}: {error}", path.display())).ok()
     }
 
     /// Keeps this under `key`, in place of what may be there.
-    pub fn keep(&self, key: &Key, kept: &Kept) -> io::Result<()> {
+    pub fn insert(&self, key: &Key, kept: &CachedResult) -> io::Result<()> {
         let path = self.path(key);
         let Some(directory) = path.parent() else { return Ok(()) };
         DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
@@ -111,7 +111,7 @@ impl Cache {
 
     /// Removes what nobody has asked for longer than `time`, and then, the longest unasked first, what is more than
     /// `bytes`; how many files.
-    pub fn tidy(&self, time: Duration, bytes: u64, now: Timestamp) -> io::Result<usize> {
+    pub fn evict(&self, time: Duration, bytes: u64, now: Timestamp) -> io::Result<usize> {
         let mut files: Vec<(Timestamp, u64, PathBuf)> = Vec::new();
         let folders = match fs::read_dir(&self.directory) {
             Ok(folders) => folders,
@@ -151,8 +151,8 @@ mod tests {
 
     use super::*;
 
-    fn kept(stdout: &'static str) -> Kept {
-        Kept {
+    fn kept(stdout: &'static str) -> CachedResult {
+        CachedResult {
             run: RunId(Uuid::from_u128(7)),
             block: "b".into(),
             line: 2,
@@ -165,17 +165,17 @@ mod tests {
     #[test]
     fn what_is_kept_is_found_whole_or_not_at_all() {
         let data = tempfile::tempdir().unwrap();
-        let (cache, key, now) = (Cache::of(data.path()), Key([7; 32]), Some(Timestamp::UNIX_EPOCH));
-        assert_eq!(cache.find(&key, now), None);
-        cache.keep(&key, &kept("one")).unwrap();
-        cache.keep(&key, &kept("two")).unwrap();
-        assert_eq!(cache.find(&key, now), Some(kept("two")));
-        assert_eq!(cache.find(&Key([8; 32]), now), None);
+        let (cache, key, now) = (Cache::new(data.path()), Key([7; 32]), Some(Timestamp::UNIX_EPOCH));
+        assert_eq!(cache.get(&key, now), None);
+        cache.insert(&key, &kept("one")).unwrap();
+        cache.insert(&key, &kept("two")).unwrap();
+        assert_eq!(cache.get(&key, now), Some(kept("two")));
+        assert_eq!(cache.get(&Key([8; 32]), now), None);
         let path = cache.path(&key);
         let whole = fs::read(&path).unwrap();
         for torn in [&whole[..0], &whole[..whole.len() - 1], &[&whole[..9], b"x", &whole[10..]].concat()] {
             fs::write(&path, torn).unwrap();
-            assert_eq!(cache.find(&key, now), None);
+            assert_eq!(cache.get(&key, now), None);
         }
     }
 
@@ -184,28 +184,28 @@ mod tests {
     fn an_old_result_is_read() {
         let run = [16, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 7];
         let bytes = [&[1][..], &run, &[1, b'b', 2, 20], b"1970-01-01T00:00:00Z", &[3], b"two", &[0]].concat();
-        assert_eq!(Kept::from_bytes(&bytes).unwrap(), kept("two"));
+        assert_eq!(CachedResult::from_bytes(&bytes).unwrap(), kept("two"));
     }
 
     #[test]
     fn what_nobody_asks_for_goes() {
         let data = tempfile::tempdir().unwrap();
-        let cache = Cache::of(data.path());
+        let cache = Cache::new(data.path());
         let hour = |n: i64| Timestamp::from_second(n * 3600).unwrap();
         let key = |n: i64| Key([u8::try_from(n).unwrap(); 32]);
         for n in 1..=4 {
-            cache.keep(&key(n), &kept("x")).unwrap();
-            assert!(cache.find(&key(n), Some(hour(n))).is_some());
+            cache.insert(&key(n), &kept("x")).unwrap();
+            assert!(cache.get(&key(n), Some(hour(n))).is_some());
         }
         let there =
-            |cache: &Cache| (1..=4).filter(|n| cache.find(&key(*n), None).is_some()).collect::<Vec<_>>();
+            |cache: &Cache| (1..=4).filter(|n| cache.get(&key(*n), None).is_some()).collect::<Vec<_>>();
         let size = fs::metadata(cache.path(&key(1))).unwrap().len();
         let hours = |n: u64| Duration::from_secs(n * 3600);
-        assert_eq!(cache.tidy(hours(9), 4 * size, hour(5)).unwrap(), 0);
-        cache.tidy(hours(3), 4 * size, hour(5)).unwrap();
+        assert_eq!(cache.evict(hours(9), 4 * size, hour(5)).unwrap(), 0);
+        cache.evict(hours(3), 4 * size, hour(5)).unwrap();
         assert_eq!(there(&cache), [2, 3, 4]);
-        cache.find(&key(2), Some(hour(5)));
-        cache.tidy(hours(9), 2 * size, hour(5)).unwrap();
+        cache.get(&key(2), Some(hour(5)));
+        cache.evict(hours(9), 2 * size, hour(5)).unwrap();
         assert_eq!(there(&cache), [2, 4]);
     }
 }

@@ -10,16 +10,16 @@ use crate::task::{RunId, RunState, State, TaskId};
 /// Something that happened, numbered.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(untagged)]
-pub enum Entry {
+pub enum LoggedEvent {
     /// A task is in a new state.
-    Task(Frame),
+    Task(TaskEvent),
     /// A run has ended.
     Run(RunEnded),
 }
 
 /// A change of a task's state.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Frame {
+pub struct TaskEvent {
     /// Counts all that has happened on this store, from 1; 0 until it is saved.
     pub seq: u64,
     /// When it happened.
@@ -52,7 +52,7 @@ pub struct Frame {
 /// A run has ended.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct RunEnded {
-    /// As [`Frame::seq`].
+    /// As [`TaskEvent::seq`].
     pub seq: u64,
     /// When it ended.
     pub time: Timestamp,
@@ -62,7 +62,7 @@ pub struct RunEnded {
     pub state: RunState,
 }
 
-impl Entry {
+impl LoggedEvent {
     /// Its number.
     pub fn seq(&self) -> u64 {
         match self {
@@ -88,7 +88,7 @@ impl Entry {
     }
 
     /// Gives it its number.
-    pub fn number(&mut self, number: u64) {
+    pub fn set_seq(&mut self, number: u64) {
         match self {
             Self::Task(frame) => frame.seq = number,
             Self::Run(ended) => ended.seq = number,
