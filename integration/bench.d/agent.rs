@@ -12,7 +12,7 @@ use std::time::Duration;
 use borges::clock::Clock;
 use borges::local::{AGENT_ID, AgentOptions, Client};
 use borges::mesos::messages::{AgentId, CommandInfo, FrameworkInfo, TaskId, TaskInfo};
-use borges::mesos::parcel::Parcel;
+use borges::mesos::payload::TaskPayload;
 use borges::mesos::resources::Quantities;
 use borges::mesos::{Event, Master, calls};
 use futures_util::StreamExt;
@@ -105,7 +105,7 @@ fn task(number: usize) -> TaskInfo {
             arguments: vec!["true".into(), "block/body".into()],
             ..CommandInfo::default()
         }),
-        data: Some(Parcel::body("true\n").to_bytes()),
+        data: Some(TaskPayload::body("true\n").to_bytes()),
         ..TaskInfo::default()
     }
 }

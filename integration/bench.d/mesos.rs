@@ -9,8 +9,8 @@ use borges::mesos::events::TaskState;
 use borges::mesos::http::HttpMaster;
 use borges::mesos::messages::framework_info::{Capability, capability};
 use borges::mesos::messages::{AgentId, CommandInfo, FrameworkInfo, TaskId, TaskInfo};
-use borges::mesos::resources::{Offered, Quantities};
-use borges::mesos::wrapper::Shelf;
+use borges::mesos::resources::{OfferedResources, Quantities};
+use borges::mesos::wrapper::FetchUrls;
 use borges::mesos::{Event, Master, calls};
 use borges::task::UrlSigner;
 use futures_util::StreamExt;
@@ -47,7 +47,7 @@ pub(crate) fn measured(rounds: usize) -> Result<Vec<Row>, String> {
 fn bare(mesos: &Mesos) -> Result<f64, String> {
     actix::System::new().block_on(async {
         let address = Address::read(&mesos.master.address).map_err(said)?;
-        let mut master = HttpMaster::new(address, None, Shelf::new("", UrlSigner::new(b"")));
+        let mut master = HttpMaster::new(address, None, FetchUrls::new("", UrlSigner::new(b"")));
         let framework = FrameworkInfo {
             user: "root".to_owned(),
             name: "bare".to_owned(),
@@ -66,11 +66,11 @@ fn bare(mesos: &Mesos) -> Result<f64, String> {
                 Event::Subscribed { framework, .. } => id = framework,
                 Event::Offers(offers) => {
                     for offer in offers {
-                        let mut free = Offered::new(offer.resources.clone());
+                        let mut free = OfferedResources::new(offer.resources.clone());
                         let want = Quantities { milli_cpus: 200, mem_mib: 56, ..Quantities::default() };
                         let mut tasks = Vec::new();
                         while launched < TASKS
-                            && let Some(resources) = free.take(&want)
+                            && let Some(resources) = free.allocate(&want)
                         {
                             launched += 1;
                             tasks.push(TaskInfo {

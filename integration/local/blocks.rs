@@ -8,8 +8,8 @@ use borges::local::{AGENT_ID, AgentOptions};
 use borges::mesos::events::TaskState;
 use borges::mesos::messages::task_status::Reason as R;
 use borges::mesos::messages::{CommandInfo, Environment, Label, Labels, TaskInfo, environment::Variable};
-use borges::mesos::parcel::{Parcel, PlacedFile};
-use borges::mesos::tasks::DIRECTORY_LABEL;
+use borges::mesos::payload::{PayloadFile, TaskPayload};
+use borges::mesos::task_info::DIRECTORY_LABEL;
 use borges::mesos::{SandboxError, calls};
 
 use super::scheduler::{HANGS, Scheduler, options, reason, runs, sh, throw_away, wait_for};
@@ -140,9 +140,9 @@ async fn what_is_sent_along_lies_in_the_sandbox_and_is_read() {
     let (directory, options) = throw_away();
     let mut scheduler = Scheduler::open(options).await;
     let sent = |id: &str, body: &str, path: &str, mode, content: &str| {
-        let mut parcel = Parcel::body(body.to_owned());
+        let mut parcel = TaskPayload::body(body.to_owned());
         let content = content.as_bytes().to_vec().into();
-        parcel.files.push(PlacedFile { path: path.into(), mode, content });
+        parcel.files.push(PayloadFile { path: path.into(), mode, content });
         parcel.stdin = Some(path.into());
         TaskInfo { data: Some(parcel.to_bytes()), ..sh(id, "") }
     };

@@ -11,10 +11,11 @@ use borges::mesos::events::{Reason, TaskState};
 use borges::mesos::messages::framework_info::{Capability, capability};
 use borges::mesos::messages::task_status::Reason as R;
 use borges::mesos::messages::{AgentId, CommandInfo, FrameworkId, FrameworkInfo, Offer, TaskId, TaskInfo};
-use borges::mesos::parcel::Parcel;
+use borges::mesos::payload::TaskPayload;
 use borges::mesos::resources::Quantities;
 use borges::mesos::{
-    Call, Event, Master, MasterError, Place, Sandbox, SandboxError, StatusUpdate, Subscription, calls,
+    Call, Event, Master, MasterError, Sandbox, SandboxError, SandboxLocation, StatusUpdate, Subscription,
+    calls,
 };
 use futures_util::StreamExt;
 use nix::sys::signal::{self, Signal};
@@ -192,8 +193,8 @@ impl Scheduler {
         self.until(&id, end).await
     }
 
-    pub(crate) fn place(&self, launch: &str) -> Place {
-        Place { agent: AGENT_ID.into(), framework: self.framework.clone(), executor: launch.into() }
+    pub(crate) fn place(&self, launch: &str) -> SandboxLocation {
+        SandboxLocation { agent: AGENT_ID.into(), framework: self.framework.clone(), executor: launch.into() }
     }
 
     pub(crate) fn sandbox(&self, launch: &str) -> PathBuf {
@@ -225,7 +226,7 @@ pub(crate) fn sh(id: &str, body: &str) -> TaskInfo {
             arguments: vec!["sh".into(), "block/body".into()],
             ..CommandInfo::default()
         }),
-        data: Some(Parcel::body(body.to_owned()).to_bytes()),
+        data: Some(TaskPayload::body(body.to_owned()).to_bytes()),
         ..TaskInfo::default()
     }
 }

@@ -12,7 +12,7 @@ use borges::mesos::events::TaskState;
 use borges::mesos::http::HttpMaster;
 use borges::mesos::messages::scheduler::call::Type;
 use borges::mesos::messages::{AgentId, FrameworkInfo, OfferId};
-use borges::mesos::wrapper::Shelf;
+use borges::mesos::wrapper::FetchUrls;
 use borges::mesos::{Call, Master, MasterError, Subscription, calls};
 use borges::store::MemoryStore;
 use borges::task::UrlSigner;
@@ -188,7 +188,7 @@ fn each_duty_is_watched(#[case] mutant: Mutant) {
     let mut fake = Fake::start();
     let wrong = actix::System::new().block_on(async {
         let address = Address::read(&fake.address).unwrap();
-        let master = HttpMaster::new(address, None, Shelf::new("", UrlSigner::new(b"")));
+        let master = HttpMaster::new(address, None, FetchUrls::new("", UrlSigner::new(b"")));
         let (engine, _breaks) = Engine::start(EngineParts {
             store: Box::new(MemoryStore::default()),
             master: Box::new(Mutated { master, mutant, last: Rc::default() }),

@@ -11,11 +11,11 @@ use borges::config::Keep;
 use borges::engine::EngineParts;
 use borges::local::{AgentOptions, Client, LocalSandbox};
 use borges::mesos::address::Address;
+use borges::mesos::agent_sandbox::AgentSandbox;
 use borges::mesos::http::HttpMaster;
 use borges::mesos::messages::FrameworkInfo;
 use borges::mesos::messages::framework_info::{Capability, capability};
-use borges::mesos::output::AgentSandbox;
-use borges::mesos::wrapper::Shelf;
+use borges::mesos::wrapper::FetchUrls;
 use borges::mesos::{Master, Sandbox};
 use borges::store::MemoryStore;
 use borges::task::UrlSigner;
@@ -99,7 +99,7 @@ fn the_same_is_said_here_and_there() {
 
     let mesos = Mesos::start();
     let (mut there, said) = recorded(|| {
-        let shelf = Shelf::new("http://127.0.0.1:1", UrlSigner::new(b""));
+        let shelf = FetchUrls::new("http://127.0.0.1:1", UrlSigner::new(b""));
         let master = HttpMaster::new(Address::read(&mesos.master.address).unwrap(), None, shelf);
         let sandbox = AgentSandbox::new(master.leader(), None, directory.path().join("outputs"));
         (master, Rc::new(sandbox))

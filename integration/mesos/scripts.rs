@@ -8,13 +8,13 @@ use borges::clock::Clock;
 use borges::config::Keep;
 use borges::engine::{Engine, EngineParts, Submission, TaskSummary};
 use borges::mesos::address::Address;
-use borges::mesos::conditions::condition;
 use borges::mesos::events::{StatusUpdate, TaskState};
 use borges::mesos::http::HttpMaster;
 use borges::mesos::messages::scheduler::{Event, call, event};
 use borges::mesos::messages::{FrameworkInfo, OfferId, TaskId, TaskStatus, task_status};
-use borges::mesos::wrapper::Shelf;
-use borges::mesos::{Call, Chunk, Place, Sandbox, SandboxError, SandboxFile};
+use borges::mesos::status::condition;
+use borges::mesos::wrapper::FetchUrls;
+use borges::mesos::{Call, Chunk, Sandbox, SandboxError, SandboxFile, SandboxLocation};
 use borges::org;
 use borges::spec::{Request, plan};
 use borges::store::MemoryStore;
@@ -30,7 +30,7 @@ pub(crate) struct Nowhere;
 impl Sandbox for Nowhere {
     fn read(
         &self,
-        _: &Place,
+        _: &SandboxLocation,
         path: &str,
         _: u64,
         _: usize,
@@ -38,7 +38,11 @@ impl Sandbox for Nowhere {
         ready(Err(SandboxError::Missing(path.to_owned()))).boxed_local()
     }
 
-    fn list(&self, _: &Place, path: &str) -> LocalBoxFuture<'static, Result<Vec<SandboxFile>, SandboxError>> {
+    fn list(
+        &self,
+        _: &SandboxLocation,
+        path: &str,
+    ) -> LocalBoxFuture<'static, Result<Vec<SandboxFile>, SandboxError>> {
         ready(Err(SandboxError::Missing(path.to_owned()))).boxed_local()
     }
 }
@@ -51,7 +55,7 @@ fn play(before: impl FnOnce(&mut Fake), script: impl AsyncFnOnce(&mut Fake, Engi
         let address = Address::read(&fake.address).unwrap();
         let (engine, _breaks) = Engine::start(EngineParts {
             store: Box::new(MemoryStore::default()),
-            master: Box::new(HttpMaster::new(address, None, Shelf::new("", UrlSigner::new(b"")))),
+            master: Box::new(HttpMaster::new(address, None, FetchUrls::new("", UrlSigner::new(b"")))),
             sandbox: Rc::new(Nowhere),
             framework: FrameworkInfo { name: "fake".to_owned(), ..FrameworkInfo::default() },
             keep: Keep::default(),

@@ -166,19 +166,19 @@ pub(crate) async fn run(parts: EngineParts) -> Vec<String> {
     let mut ends = BTreeMap::new();
     loop {
         match entries.next().await.unwrap() {
-            Event::Task(frame) if &*frame.block == "endless" && frame.state == State::Running => {
+            LoggedEvent::Task(frame) if &*frame.block == "endless" && frame.state == State::Running => {
                 // It runs as soon as what runs it does.
                 while !begun.exists() {
                     tokio::time::sleep(Duration::from_millis(5)).await;
                 }
                 assert!(engine.kill_task(frame.task).await.unwrap());
             }
-            Event::Task(frame) if frame.state.is_terminal() => {
+            LoggedEvent::Task(frame) if frame.state.is_terminal() => {
                 let end = format!("{}: {}, exit code {:?}", frame.block, frame.state, frame.exit_code);
                 ends.insert(frame.task.number, end);
             }
-            Event::Task(_) => {}
-            Event::Run(ended) => {
+            LoggedEvent::Task(_) => {}
+            LoggedEvent::Run(ended) => {
                 assert_eq!(ended.state, RunState::Failed);
                 break;
             }

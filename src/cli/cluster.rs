@@ -11,13 +11,13 @@ use std::{env, io};
 use crate::config::{Config, MasterAddress};
 use crate::local::{self, AgentEnd, AgentOptions, Client, LocalSandbox};
 use crate::mesos::address::Address;
+use crate::mesos::agent_sandbox::AgentSandbox;
 use crate::mesos::credential::Credential;
 use crate::mesos::http::HttpMaster;
 use crate::mesos::messages::framework_info::{Capability, capability};
 use crate::mesos::messages::{FrameworkInfo, Label, Labels};
-use crate::mesos::output::AgentSandbox;
-use crate::mesos::tasks::MAX_OUTPUT_LABEL;
-use crate::mesos::wrapper::Shelf;
+use crate::mesos::task_info::MAX_OUTPUT_LABEL;
+use crate::mesos::wrapper::FetchUrls;
 use crate::mesos::{Master, Sandbox};
 
 /// A cluster, ready to be spoken to.
@@ -48,7 +48,7 @@ pub(super) fn of(
     directory: &Path,
     end_with_us: bool,
     open_files: Option<u64>,
-    shelf: Shelf,
+    shelf: FetchUrls,
 ) -> Result<Cluster, String> {
     match &config.master {
         MasterAddress::Local => embedded(config, directory, end_with_us, open_files),
@@ -56,12 +56,12 @@ pub(super) fn of(
     }
 }
 
-fn mesos(config: &Config, address: &str, directory: &Path, shelf: Shelf) -> Result<Cluster, String> {
+fn mesos(config: &Config, address: &str, directory: &Path, shelf: FetchUrls) -> Result<Cluster, String> {
     let credential = credential(config)?;
     let master = HttpMaster::new(Address::read(address)?, credential.clone(), shelf);
     let copies = directory.join("outputs");
     let sandbox = AgentSandbox::new(master.leader(), credential, copies.clone());
-    sandbox.take_up().map_err(|error| format!("{}: {error}", copies.display()))?;
+    sandbox.resume_copies().map_err(|error| format!("{}: {error}", copies.display()))?;
     Ok(Cluster { master: Box::new(master), sandbox: Rc::new(sandbox), agent_end: AgentEnd::default() })
 }
 

@@ -23,7 +23,7 @@ use crate::clock::Clock;
 use crate::config::MasterAddress;
 use crate::engine::{Engine, EngineError, EngineParts, ParseDocument, ParserPool, StartError, Submission};
 use crate::http;
-use crate::mesos::wrapper::Shelf;
+use crate::mesos::wrapper::FetchUrls;
 use crate::spec::{Caching, Plan, Severity};
 use crate::store::{Cache, MemoryStore};
 use crate::task::UrlSigner;
@@ -104,7 +104,7 @@ async fn read_and_run(arguments: &RunArguments, input: Input) -> Result<Exit, Fa
     let mut secret = [0; 32];
     getrandom::fill(&mut secret).map_err(std::io::Error::from)?;
     let seal = UrlSigner::new(&secret);
-    let shelf = Shelf::new(bound.map(cluster::base).unwrap_or_default(), seal);
+    let shelf = FetchUrls::new(bound.map(cluster::base).unwrap_or_default(), seal);
     let Cluster { master, sandbox, agent_end } =
         cluster::of(&input.config, &directory, true, None, shelf).map_err(Failure::Cluster)?;
     // Without a home nothing is kept.

@@ -16,7 +16,7 @@ use crate::clock::Clock;
 use crate::config::{Config, MasterAddress};
 use crate::engine::{Engine, EngineParts, ParserPool};
 use crate::http::{self, Server};
-use crate::mesos::wrapper::Shelf;
+use crate::mesos::wrapper::FetchUrls;
 use crate::spec::Request;
 use crate::store::{Cache, RedbStore, Store, WriteOp};
 use crate::task::UrlSigner;
@@ -97,7 +97,7 @@ async fn run(config: &Config, languages: Languages, new_framework: bool) -> Resu
     let open_files = open_as_many_as_may_be();
     let seal = UrlSigner::new(token.secret().as_bytes());
     let base = cluster::base(address);
-    let shelf = Shelf::new(base.clone(), seal);
+    let shelf = FetchUrls::new(base.clone(), seal);
     let Cluster { master, sandbox, .. } = cluster::of(config, &data, false, open_files, shelf)?;
     let cache = Cache::new(&data);
     let (engine, breaks) = Engine::start(EngineParts {

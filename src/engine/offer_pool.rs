@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use super::subscription::ClusterCall;
 use crate::mesos::messages;
-use crate::mesos::resources::{Offered, joined};
-use crate::mesos::{offers, tasks};
+use crate::mesos::resources::{OfferedResources, normalize_ranges};
+use crate::mesos::{offers, task_info};
 use crate::placement::{Agent, MaintenanceWindow, Offer, WINDOW};
 use crate::task::Resources;
 
@@ -43,7 +43,7 @@ pub(super) struct HeldOffer {
     agent: Arc<Agent>,
     role: String,
     away: Option<MaintenanceWindow>,
-    pub(super) resources: Offered,
+    pub(super) resources: OfferedResources,
     since: Duration,
     /// The matcher has it.
     matching: bool,
@@ -113,8 +113,8 @@ impl OfferPool {
         let held = HeldOffer {
             agent: Arc::new(offers::agent(&offer)),
             role: offers::role(&offer).to_owned(),
-            away: offer.unavailability.as_ref().map(offers::window),
-            resources: Offered::new(offer.resources),
+            away: offer.unavailability.as_ref().map(offers::maintenance_window),
+            resources: OfferedResources::new(offer.resources),
             since: now,
             matching: false,
         };
@@ -230,7 +230,7 @@ impl HeldOffer {
     /// As the matcher sees it.
     fn offer(&self, ids: Vec<String>) -> Offer {
         let all = self.resources.quantities();
-        let free = tasks::resources(&all);
+        let free = task_info::resources(&all);
         Offer { ids, agent: self.agent.clone(), free, ports: all.ports, maintenance: self.away }
     }
 }
@@ -239,7 +239,7 @@ impl HeldOffer {
 fn join(first: &mut Offer, more: Offer) {
     first.ids.extend(more.ids);
     first.free = first.free.saturating_add(&more.free);
-    first.ports = joined([std::mem::take(&mut first.ports), more.ports].concat());
+    first.ports = normalize_ranges([std::mem::take(&mut first.ports), more.ports].concat());
     first.maintenance = first.maintenance.or(more.maintenance);
 }
 

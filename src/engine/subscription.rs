@@ -18,8 +18,8 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use super::counters::Counters;
 use super::tell_recipient;
 use crate::clock::Clock;
-use crate::mesos::answers::Ending;
 use crate::mesos::messages::{FrameworkId, FrameworkInfo, TaskInfo};
+use crate::mesos::responses::SubscriptionError;
 use crate::mesos::{Call, Event, Master, MasterError, StatusUpdate, calls};
 use crate::task::{Backoff, LaunchId};
 
@@ -225,15 +225,15 @@ impl Connection {
                 }
             }
             Event::Error(words) => {
-                let ending = Ending::of(words);
-                let reason = ending.sentence(words);
+                let ending = SubscriptionError::of(words);
+                let reason = ending.message(words);
                 match ending {
                     // To come back would be to fight, or to ask for what is gone.
-                    Ending::Replaced | Ending::Removed => {
+                    SubscriptionError::Replaced | SubscriptionError::Removed => {
                         let _nobody = self.ears.broken.send(FatalError { reason });
                         ctx.stop();
                     }
-                    Ending::Other => self.on_disconnect(&reason, ctx),
+                    SubscriptionError::Other => self.on_disconnect(&reason, ctx),
                 }
                 return;
             }

@@ -22,8 +22,8 @@ use super::store_writer::{PersistError, StoreHandle};
 use super::subscription::{ClusterCall, FatalError};
 use super::tell_recipient;
 use crate::clock::Clock;
-use crate::mesos::conditions::{condition, ended, exit_code, is_unheard_of, words};
-use crate::mesos::{Place, Sandbox, StatusUpdate};
+use crate::mesos::status::{condition, condition_after_exit, describe, exit_code, is_unknown_launch};
+use crate::mesos::{Sandbox, SandboxLocation, StatusUpdate};
 use crate::store::{LoggedEvent, RunRecord, TaskEvent, TaskRecord, WriteOp};
 use crate::task::{BackoffTimer, Condition, Effect, History, Input, LaunchId, State, TaskId, TaskSpec, step};
 
@@ -207,9 +207,13 @@ impl Supervisor {
     }
 
     /// Where the current launch is, or was.
-    fn place(&self) -> Option<Place> {
+    fn place(&self) -> Option<SandboxLocation> {
         let agent = self.task.agent.clone()?;
-        Some(Place { agent, framework: self.framework.clone(), executor: self.launch().to_string() })
+        Some(SandboxLocation {
+            agent,
+            framework: self.framework.clone(),
+            executor: self.launch().to_string(),
+        })
     }
 
     /// The exit code of the current launch, where the sandbox has one.
@@ -263,14 +267,14 @@ impl Handler<StatusUpdated> for Supervisor {
     fn handle(&mut self, message: StatusUpdated, _: &mut Context<Self>) -> Self::Result {
         let StatusUpdated { launch, update } = message;
         let condition = match condition(&update) {
-            Condition::Lost if self.task.agent.is_none() && is_unheard_of(&update) => Condition::Gone,
+            Condition::Lost if self.task.agent.is_none() && is_unknown_launch(&update) => Condition::Gone,
             condition => condition,
         };
         if launch.attempt != self.task.history.attempt {
             return AtomicResponse::new(self.apply(Input::StaleUpdate(condition), Some(update)));
         }
         if !self.task.state.is_terminal() {
-            self.task.message = words(&update, &self.spec.resources);
+            self.task.message = describe(&update, &self.spec.resources);
             self.task.agent = update.agent.clone().or_else(|| self.task.agent.take());
         }
         if matches!(condition, Condition::Finished | Condition::Failed | Condition::Killed)
@@ -286,7 +290,7 @@ impl Handler<StatusUpdated> for Supervisor {
                 Box::pin(read.then(move |code, this: &mut Self, _| {
                     let code = exit_code(&update, code);
                     this.task.history.exit_code = code;
-                    let condition = ended(&update, code);
+                    let condition = condition_after_exit(&update, code);
                     if condition == Condition::Finished {
                         this.task.message = None;
                     }

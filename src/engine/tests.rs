@@ -20,7 +20,8 @@ use crate::mesos::messages::scheduler::call::Type;
 use crate::mesos::messages::{AgentId, FrameworkId, FrameworkInfo, Offer, OfferId, TaskId, TaskStatus};
 use crate::mesos::resources::Quantities;
 use crate::mesos::{
-    Call, Chunk, Event, Master, MasterError, Place, Sandbox, SandboxError, SandboxFile, Subscription,
+    Call, Chunk, Event, Master, MasterError, Sandbox, SandboxError, SandboxFile, SandboxLocation,
+    Subscription,
 };
 use crate::org;
 use crate::spec::{Request, plan};
@@ -145,7 +146,7 @@ struct FixedExitSandbox(Log);
 impl Sandbox for FixedExitSandbox {
     fn read(
         &self,
-        _: &Place,
+        _: &SandboxLocation,
         path: &str,
         _: u64,
         _: usize,
@@ -153,7 +154,7 @@ impl Sandbox for FixedExitSandbox {
         note(&self.0, format!("read {path}"));
         let read = match path {
             "block/exit" | "block/stdout" => {
-                Ok(Chunk { from: 0, bytes: Bytes::from_static(b"3\n"), size: 2 })
+                Ok(Chunk { offset: 0, bytes: Bytes::from_static(b"3\n"), size: 2 })
             }
             _ => Err(SandboxError::Missing(path.to_owned())),
         };
@@ -164,7 +165,11 @@ impl Sandbox for FixedExitSandbox {
         .boxed_local()
     }
 
-    fn list(&self, _: &Place, path: &str) -> LocalBoxFuture<'static, Result<Vec<SandboxFile>, SandboxError>> {
+    fn list(
+        &self,
+        _: &SandboxLocation,
+        path: &str,
+    ) -> LocalBoxFuture<'static, Result<Vec<SandboxFile>, SandboxError>> {
         ready(Err(SandboxError::Missing(path.to_owned()))).boxed_local()
     }
 }

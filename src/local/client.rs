@@ -182,8 +182,8 @@ impl Line {
                 buffer.reserve(64 << 10);
             }
             match stream.try_read_buf(buffer) {
-                Ok(0) if self.decoder.left_over() > 0 => {
-                    return Poll::Ready(Err(MasterError::Cut(self.decoder.left_over())));
+                Ok(0) if self.decoder.pending_len() > 0 => {
+                    return Poll::Ready(Err(MasterError::StreamEnded(self.decoder.pending_len())));
                 }
                 Ok(0) => return Poll::Ready(Ok(false)),
                 Ok(_) => {}

@@ -13,7 +13,7 @@ use tokio::task::spawn_blocking;
 
 use super::layout::{Layout, is_name};
 use super::limits::Stream;
-use crate::mesos::master::{Chunk, FileKind, Place, Sandbox, SandboxError, SandboxFile};
+use crate::mesos::master::{Chunk, FileKind, Sandbox, SandboxError, SandboxFile, SandboxLocation};
 
 /// Reads the sandboxes of the agent in one directory, with or without an agent.
 #[derive(Debug, Clone)]
@@ -28,13 +28,13 @@ impl LocalSandbox {
     }
 
     /// Where a launch's sandbox lies; `None` when the ids are none.
-    pub fn path(&self, place: &Place) -> Option<PathBuf> {
+    pub fn path(&self, place: &SandboxLocation) -> Option<PathBuf> {
         let good = is_name(&place.framework) && is_name(&place.executor);
         good.then(|| self.layout.sandbox(&place.framework, &place.executor))
     }
 
     /// Removes all that is left of a launch that has ended. That there is nothing is no error.
-    pub fn remove(&self, place: &Place) -> io::Result<()> {
+    pub fn remove(&self, place: &SandboxLocation) -> io::Result<()> {
         if self.path(place).is_none() {
             return Ok(());
         }
@@ -45,7 +45,7 @@ impl LocalSandbox {
     }
 
     /// Opens `path` of a launch's sandbox: nothing outside it, by whatever links, and without waiting.
-    fn open(&self, place: &Place, path: &str) -> Result<(File, Metadata), SandboxError> {
+    fn open(&self, place: &SandboxLocation, path: &str) -> Result<(File, Metadata), SandboxError> {
         let bad = || SandboxError::BadPath(path.to_owned());
         let plain = |component: Component| matches!(component, Component::Normal(_) | Component::CurDir);
         let good = Path::new(path).components().all(plain) && !path.contains('\0');
@@ -61,7 +61,13 @@ impl LocalSandbox {
         Ok((file, metadata))
     }
 
-    fn chunk(&self, place: &Place, path: &str, offset: u64, length: usize) -> Result<Chunk, SandboxError> {
+    fn chunk(
+        &self,
+        place: &SandboxLocation,
+        path: &str,
+        offset: u64,
+        length: usize,
+    ) -> Result<Chunk, SandboxError> {
         let (file, metadata) = self.open(place, path)?;
         if metadata.is_dir() {
             return Err(SandboxError::Directory(path.to_owned()));
@@ -77,7 +83,7 @@ impl LocalSandbox {
             .map_err(|source| SandboxError::Unreadable { path: path.to_owned(), source })
     }
 
-    fn files(&self, place: &Place, path: &str) -> Result<Vec<SandboxFile>, SandboxError> {
+    fn files(&self, place: &SandboxLocation, path: &str) -> Result<Vec<SandboxFile>, SandboxError> {
         let (directory, metadata) = self.open(place, if path.is_empty() { "." } else { path })?;
         if !metadata.is_dir() {
             return Err(SandboxError::BadPath(path.to_owned()));
@@ -90,7 +96,7 @@ impl Sandbox for LocalSandbox {
     /// Reads at once: the bytes are in the page cache, and a thread would cost more.
     fn read(
         &self,
-        place: &Place,
+        place: &SandboxLocation,
         path: &str,
         offset: u64,
         length: usize,
@@ -100,20 +106,20 @@ impl Sandbox for LocalSandbox {
 
     fn list(
         &self,
-        place: &Place,
+        place: &SandboxLocation,
         path: &str,
     ) -> LocalBoxFuture<'static, Result<Vec<SandboxFile>, SandboxError>> {
         ready(self.files(place, path)).boxed_local()
     }
 
     /// On a thread that may wait: there may be a great many files.
-    fn size(&self, places: Vec<Place>) -> LocalBoxFuture<'static, u64> {
+    fn size(&self, places: Vec<SandboxLocation>) -> LocalBoxFuture<'static, u64> {
         let layout = self.layout.clone();
         let measure = move || places.iter().map(|place| bytes_in(&executor(&layout, place))).sum();
         spawn_blocking(measure).map(Result::unwrap_or_default).boxed_local()
     }
 
-    fn discard(&self, places: Vec<Place>) -> LocalBoxFuture<'static, io::Result<()>> {
+    fn discard(&self, places: Vec<SandboxLocation>) -> LocalBoxFuture<'static, io::Result<()>> {
         let this = self.clone();
         let discard = move || places.iter().try_for_each(|place| this.remove(place));
         spawn_blocking(discard)
@@ -122,7 +128,7 @@ impl Sandbox for LocalSandbox {
     }
 }
 
-fn executor(layout: &Layout, place: &Place) -> PathBuf {
+fn executor(layout: &Layout, place: &SandboxLocation) -> PathBuf {
     layout.executor(&place.framework, &place.executor)
 }
 
@@ -209,7 +215,7 @@ fn read(file: &File, size: u64, offset: u64, length: usize) -> io::Result<Chunk>
         }
     }
     bytes.truncate(read);
-    Ok(Chunk { from: offset, bytes: Bytes::from(bytes), size })
+    Ok(Chunk { offset, bytes: Bytes::from(bytes), size })
 }
 
 #[cfg(test)]
@@ -217,10 +223,11 @@ mod tests {
     use super::*;
 
     /// A sandbox with a block's files in it, and a way to read them.
-    fn place() -> (tempfile::TempDir, LocalSandbox, Place, PathBuf) {
+    fn place() -> (tempfile::TempDir, LocalSandbox, SandboxLocation, PathBuf) {
         let directory = tempfile::tempdir().unwrap();
         let sandbox = LocalSandbox::new(directory.path());
-        let place = Place { agent: "local".into(), framework: "f".into(), executor: "r.1.1".into() };
+        let place =
+            SandboxLocation { agent: "local".into(), framework: "f".into(), executor: "r.1.1".into() };
         let root = sandbox.path(&place).unwrap();
         std::fs::create_dir_all(root.join("block")).unwrap();
         std::fs::write(root.join("block/stdout"), "0123456789").unwrap();
@@ -274,11 +281,11 @@ mod tests {
         for offset in [0, 5, hole] {
             assert_eq!(
                 chunk("block/stdout", offset),
-                Chunk { from: hole, bytes: "kep".into(), size: hole + 4 }
+                Chunk { offset: hole, bytes: "kep".into(), size: hole + 4 }
             );
         }
         assert_eq!(chunk("block/stdout", hole + 1).bytes, "ept");
-        assert_eq!(chunk("block/other", 5), Chunk { from: 5, bytes: "\0\0\0".into(), size: hole + 4 });
+        assert_eq!(chunk("block/other", 5), Chunk { offset: 5, bytes: "\0\0\0".into(), size: hole + 4 });
     }
 
     #[test]

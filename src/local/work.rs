@@ -4,9 +4,9 @@ use super::container::Image;
 use super::layout::is_name;
 use super::limits::{Limits, Output};
 use crate::mesos::messages::{TaskInfo, environment::variable};
-use crate::mesos::parcel::Parcel;
+use crate::mesos::payload::TaskPayload;
 use crate::mesos::resources::Quantities;
-use crate::mesos::tasks::{DIRECTORY_LABEL, LIMITED_LABEL, SERVICE_LABEL};
+use crate::mesos::task_info::{DIRECTORY_LABEL, ENFORCE_MEMORY_LABEL, SERVICE_LABEL};
 use crate::task::Command;
 
 /// Where a block's text lies in its sandbox; an argument that is this word means that file.
@@ -26,7 +26,7 @@ pub(crate) struct Work {
     /// What it runs in; without one, this machine itself.
     pub(crate) image: Option<Image>,
     /// What lies in the sandbox before it starts, and what it reads.
-    pub(crate) parcel: Parcel,
+    pub(crate) parcel: TaskPayload,
     /// What it holds of the agent.
     pub(crate) held: Quantities,
     pub(crate) limits: Limits,
@@ -78,7 +78,7 @@ impl Work {
         let labels = task.labels.map(|labels| labels.labels).unwrap_or_default();
         let has = |name: &str| labels.iter().any(|label| label.key == name);
         let limits = Limits {
-            memory: has(LIMITED_LABEL).then_some(held.mem_mib),
+            memory: has(ENFORCE_MEMORY_LABEL).then_some(held.mem_mib),
             output: if has(SERVICE_LABEL) { Output::Last } else { output },
         };
         let directory =
@@ -86,7 +86,7 @@ impl Work {
         if directory.as_ref().is_some_and(|directory| directory.contains('\0')) {
             return Err("the task's working directory has a NUL in it".to_owned());
         }
-        let parcel = task.data.map(Parcel::open).transpose()?.unwrap_or_default();
+        let parcel = task.data.map(TaskPayload::from_bytes).transpose()?.unwrap_or_default();
         Ok(Self { program, arguments, environment, directory, image, parcel, held, limits })
     }
 }
@@ -148,14 +148,14 @@ mod tests {
         let label = Label { key: DIRECTORY_LABEL.into(), value: Some("/home".into()) };
         let described = TaskInfo {
             labels: Some(Labels { labels: vec![label] }),
-            data: Some(Parcel::body("true").to_bytes()),
+            data: Some(TaskPayload::body("true").to_bytes()),
             ..task("t", CommandInfo { environment, ..run("sh") })
         };
         let work = Work::of(described, Output::Whole(7)).unwrap();
         assert_eq!(work.limits, Limits { memory: None, output: Output::Whole(7) });
         assert_eq!(work.environment, [("A".into(), "1".into()), ("A".into(), "2=3".into())]);
         assert_eq!(work.directory.as_deref(), Some("/home"));
-        assert_eq!(work.parcel, Parcel::body("true"));
+        assert_eq!(work.parcel, TaskPayload::body("true"));
     }
 
     #[test]
@@ -168,8 +168,8 @@ mod tests {
             Work::of(task, Output::Whole(7)).unwrap().limits.to_string()
         };
         assert_eq!(limits(&[]), "whole 7");
-        assert_eq!(limits(&[LIMITED_LABEL]), "memory 64 whole 7");
-        assert_eq!(limits(&[LIMITED_LABEL, SERVICE_LABEL]), "memory 64 last 20971520");
+        assert_eq!(limits(&[ENFORCE_MEMORY_LABEL]), "memory 64 whole 7");
+        assert_eq!(limits(&[ENFORCE_MEMORY_LABEL, SERVICE_LABEL]), "memory 64 last 20971520");
     }
 
     #[test]

@@ -14,16 +14,16 @@ use futures_util::stream::{StreamExt, unfold};
 use prost::Message;
 
 use super::address::Address;
-use super::answers::{Meaning, meaning};
 use super::credential::Credential;
-use super::detect;
 use super::events::Event;
-use super::link::{Answer, Link, unanswered, words};
+use super::http_client::{Body, HttpClient, body_text, transport_error};
 use super::master::{Master, MasterError, Subscription};
+use super::master_detector;
 use super::messages::scheduler::{Call, Event as Wire, call};
 use super::outbox::Outbox;
 use super::recordio::Decoder;
-use super::wrapper::{Shelf, wrapped};
+use super::responses::{ResponseKind, classify};
+use super::wrapper::{FetchUrls, wrap};
 
 /// A cluster of Apache Mesos.
 pub struct HttpMaster {
@@ -32,8 +32,8 @@ pub struct HttpMaster {
 
 struct State {
     address: Address,
-    link: Link,
-    shelf: Shelf,
+    link: HttpClient,
+    shelf: FetchUrls,
     /// Who led when it was last heard of.
     leader: Leader,
     outbox: RefCell<Option<Outbox>>,
@@ -65,10 +65,10 @@ const HOPS: usize = 5;
 
 impl HttpMaster {
     /// A client of the masters at `address`. Files too large for a launch are fetched by agents from `shelf`.
-    pub fn new(address: Address, credential: Option<Credential>, shelf: Shelf) -> Self {
+    pub fn new(address: Address, credential: Option<Credential>, shelf: FetchUrls) -> Self {
         let state = State {
             address,
-            link: Link::new(credential),
+            link: HttpClient::new(credential),
             shelf,
             leader: Leader::default(),
             outbox: RefCell::default(),
@@ -102,7 +102,9 @@ impl Master for HttpMaster {
 impl State {
     async fn subscribe(&self, call: &Call) -> Result<Subscription, MasterError> {
         let unready = |message| MasterError::NotReady { master: self.address.to_string(), message };
-        let masters = detect::masters(&self.address, self.leader.get().as_deref()).await.map_err(unready)?;
+        let masters = master_detector::candidates(&self.address, self.leader.get().as_deref())
+            .await
+            .map_err(unready)?;
         let mut failure = None;
         for host in masters {
             match self.subscribe_at(host, call).await {
@@ -124,23 +126,23 @@ impl State {
         for _ in 0..HOPS {
             let request = self.link.post(&host, PATH);
             let answer =
-                request.send_body(message.clone()).await.map_err(|error| unanswered(&host, error))?;
+                request.send_body(message.clone()).await.map_err(|error| transport_error(&host, error))?;
             let status = answer.status().as_u16();
             let header = |name: &str| Some(answer.headers().get(name)?.to_str().ok()?.to_owned());
             let (location, stream_id) = (header("location"), header(STREAM_ID));
             if status == 200 {
                 let Some(stream_id) = stream_id else {
                     let message = format!("it gives no `{STREAM_ID}`: it is no Mesos master of version 1");
-                    return Err(MasterError::Refused { master: host, message });
+                    return Err(MasterError::Rejected { master: host, message });
                 };
                 self.leader.set(&host);
                 *self.outbox.borrow_mut() = Some(Outbox::open(self.link.clone(), host, stream_id));
                 return Ok(Subscription { events: events(answer).boxed_local() });
             }
-            let said = words(answer).await;
-            match meaning(status, location.as_deref(), &said) {
-                Meaning::Elsewhere(leader) => host = leader,
-                meaning => return Err(refusal(host, status, &meaning, said)),
+            let said = body_text(answer).await;
+            match classify(status, location.as_deref(), &said) {
+                ResponseKind::Redirect(leader) => host = leader,
+                meaning => return Err(to_error(host, status, &meaning, said)),
             }
         }
         let message = format!("masters named each other as the leader {HOPS} times");
@@ -152,7 +154,7 @@ impl State {
         if let Some(call::Accept { operations, .. }) = &mut call.accept {
             for launch in operations.iter_mut().filter_map(|operation| operation.launch.as_mut()) {
                 let tasks = std::mem::take(&mut launch.task_infos);
-                launch.task_infos = tasks.into_iter().map(|task| wrapped(task, &self.shelf)).collect();
+                launch.task_infos = tasks.into_iter().map(|task| wrap(task, &self.shelf)).collect();
             }
         }
         call
@@ -160,27 +162,27 @@ impl State {
 }
 
 /// The error that an answer comes to.
-pub(super) fn refusal(master: String, status: u16, meaning: &Meaning, said: String) -> MasterError {
+pub(super) fn to_error(master: String, status: u16, meaning: &ResponseKind, said: String) -> MasterError {
     let message = if said.is_empty() { format!("it answers {status}") } else { said };
     match meaning {
-        Meaning::NotSubscribed => MasterError::NotSubscribed,
-        Meaning::NotReady | Meaning::Elsewhere(_) => MasterError::NotReady { master, message },
-        Meaning::Stale => MasterError::Stale { message },
-        Meaning::Unauthorised => MasterError::Refused {
+        ResponseKind::NotSubscribed => MasterError::NotSubscribed,
+        ResponseKind::NotReady | ResponseKind::Redirect(_) => MasterError::NotReady { master, message },
+        ResponseKind::StaleStream => MasterError::StaleStream { message },
+        ResponseKind::Unauthorised => MasterError::Rejected {
             master,
             message: "it does not know this principal and secret (`borges_principal`, `borges_secret_file`)"
                 .to_owned(),
         },
-        Meaning::NoMaster => {
-            MasterError::Refused { master, message: format!("it is no Mesos master: it answers {status}") }
+        ResponseKind::NoMaster => {
+            MasterError::Rejected { master, message: format!("it is no Mesos master: it answers {status}") }
         }
-        Meaning::Taken | Meaning::Refused => MasterError::Refused { master, message },
+        ResponseKind::Accepted | ResponseKind::Rejected => MasterError::Rejected { master, message },
     }
 }
 
 /// The events of a stream; an error is the last.
-fn events(answer: Answer) -> impl Stream<Item = Result<Event, MasterError>> {
-    let reading = Reading { answer, decoder: Decoder::default(), over: false };
+fn events(answer: Body) -> impl Stream<Item = Result<Event, MasterError>> {
+    let reading = EventReader { answer, decoder: Decoder::default(), over: false };
     unfold(reading, |mut reading| async move {
         if reading.over {
             return None;
@@ -191,13 +193,13 @@ fn events(answer: Answer) -> impl Stream<Item = Result<Event, MasterError>> {
     })
 }
 
-struct Reading<S> {
+struct EventReader<S> {
     answer: S,
     decoder: Decoder,
     over: bool,
 }
 
-impl<S, E> Reading<S>
+impl<S, E> EventReader<S>
 where
     S: Stream<Item = Result<bytes::Bytes, E>> + Unpin,
     E: std::fmt::Display,
@@ -217,8 +219,8 @@ where
                     });
                 }
                 // A connection that is cut looks just like one that ends.
-                None if self.decoder.left_over() > 0 => {
-                    return Err(MasterError::Cut(self.decoder.left_over()));
+                None if self.decoder.pending_len() > 0 => {
+                    return Err(MasterError::StreamEnded(self.decoder.pending_len()));
                 }
                 None => return Ok(None),
             }

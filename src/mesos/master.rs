@@ -47,7 +47,7 @@ pub enum MasterError {
     },
     /// No answer in time.
     #[error("`{master}` does not answer")]
-    Silent {
+    Timeout {
         /// Whom we called.
         master: String,
     },
@@ -64,13 +64,13 @@ pub enum MasterError {
     NotSubscribed,
     /// A call was sent in a subscription that is no longer ours; its stream has told, or will.
     #[error("the subscription is no longer ours: {message}")]
-    Stale {
+    StaleStream {
         /// The master's own words.
         message: String,
     },
     /// The call is wrong, or forbidden (400, 401, 406, 415).
     #[error("`{master}` refuses the call: {message}")]
-    Refused {
+    Rejected {
         /// Whom we called.
         master: String,
         /// Its own words.
@@ -87,7 +87,7 @@ pub enum MasterError {
     Event(#[from] MalformedEvent),
     /// The stream ended within a record.
     #[error("the stream of events was cut, with {0} bytes left over")]
-    Cut(usize),
+    StreamEnded(usize),
 }
 
 impl MasterError {
@@ -95,14 +95,14 @@ impl MasterError {
     pub fn is_retryable(&self) -> bool {
         match self {
             Self::Unreachable { .. }
-            | Self::Silent { .. }
+            | Self::Timeout { .. }
             | Self::NotReady { .. }
             | Self::NotSubscribed
             | Self::Record(_)
             | Self::Message(_)
             | Self::Event(_)
-            | Self::Cut(_) => true,
-            Self::Refused { .. } | Self::Stale { .. } => false,
+            | Self::StreamEnded(_) => true,
+            Self::Rejected { .. } | Self::StaleStream { .. } => false,
         }
     }
 }
@@ -114,7 +114,7 @@ pub trait Sandbox {
     /// At or behind the end the chunk is empty: there may be more later.
     fn read(
         &self,
-        place: &Place,
+        place: &SandboxLocation,
         path: &str,
         offset: u64,
         length: usize,
@@ -124,22 +124,22 @@ pub trait Sandbox {
     /// sandbox itself.
     fn list(
         &self,
-        place: &Place,
+        place: &SandboxLocation,
         path: &str,
     ) -> LocalBoxFuture<'static, Result<Vec<SandboxFile>, SandboxError>>;
 
     /// The launch has ended: what it has written must be readable from now on, whatever the cluster does with its
     /// sandbox. Where that is nobody's but ours, nothing is to be done.
-    fn keep(&self, _place: &Place) {}
+    fn keep(&self, _place: &SandboxLocation) {}
 
     /// How many bytes of our disk these sandboxes take in all, or what is kept of them.
-    fn size(&self, _places: Vec<Place>) -> LocalBoxFuture<'static, u64> {
+    fn size(&self, _places: Vec<SandboxLocation>) -> LocalBoxFuture<'static, u64> {
         Box::pin(ready(0))
     }
 
     /// Removes from our disk these sandboxes, or what is kept of them: their launches have ended, and nobody will ask
     /// for them again. That one is not there is no error.
-    fn discard(&self, _places: Vec<Place>) -> LocalBoxFuture<'static, io::Result<()>> {
+    fn discard(&self, _places: Vec<SandboxLocation>) -> LocalBoxFuture<'static, io::Result<()>> {
         Box::pin(ready(Ok(())))
     }
 }
@@ -182,7 +182,7 @@ impl FileKind {
 
 /// Where a launch ran.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Place {
+pub struct SandboxLocation {
     /// The agent's id.
     pub agent: String,
     /// The framework's id.
@@ -195,7 +195,7 @@ pub struct Place {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Chunk {
     /// Where the bytes begin: at the offset asked for, or behind it, when what lay between is not kept any more.
-    pub from: u64,
+    pub offset: u64,
     /// The bytes from there on.
     pub bytes: Bytes,
     /// How many bytes the file had when it was read.

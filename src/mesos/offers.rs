@@ -30,7 +30,7 @@ pub fn role(offer: &Offer) -> &str {
 }
 
 /// When an agent will be away.
-pub fn window(unavailability: &Unavailability) -> MaintenanceWindow {
+pub fn maintenance_window(unavailability: &Unavailability) -> MaintenanceWindow {
     let from = Timestamp::from_nanosecond(unavailability.start.nanoseconds.into()).unwrap_or(Timestamp::MAX);
     let lasts = unavailability.duration.as_ref().map(|lasts| SignedDuration::from_nanos(lasts.nanoseconds));
     MaintenanceWindow { from, until: lasts.map(|lasts| from.saturating_add(lasts).unwrap_or(Timestamp::MAX)) }
@@ -78,7 +78,7 @@ mod tests {
     #[test]
     fn a_window_has_an_end_where_it_says_so() {
         let start = TimeInfo { nanoseconds: 5_000_000_000 };
-        let window = |duration| window(&Unavailability { start, duration });
+        let window = |duration| maintenance_window(&Unavailability { start, duration });
         let second = |second| Timestamp::from_second(second).unwrap();
         assert_eq!(window(None), MaintenanceWindow { from: second(5), until: None });
         let lasts = DurationInfo { nanoseconds: 2_000_000_000 };

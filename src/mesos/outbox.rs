@@ -11,11 +11,11 @@ use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
 use tokio::sync::oneshot;
 use tokio::task::{JoinHandle, spawn_local};
 
-use super::answers::{Meaning, meaning};
-use super::http::{PATH, STREAM_ID, refusal};
-use super::link::{Link, is_broken_under, unanswered, words};
+use super::http::{PATH, STREAM_ID, to_error};
+use super::http_client::{HttpClient, body_text, is_connection_reset, transport_error};
 use super::master::MasterError;
 use super::messages::scheduler::{Call, call::Type};
+use super::responses::{ResponseKind, classify};
 
 /// Takes calls, and sends them. What is not sent when it is dropped never is.
 pub(super) struct Outbox {
@@ -29,7 +29,7 @@ struct Queued {
 }
 
 struct Sender {
-    link: Link,
+    link: HttpClient,
     host: String,
     stream_id: String,
 }
@@ -39,7 +39,7 @@ const SIDE_BY_SIDE: usize = 8;
 
 impl Outbox {
     /// For calls to `host`, in the subscription `stream_id`.
-    pub(super) fn open(link: Link, host: String, stream_id: String) -> Self {
+    pub(super) fn open(link: HttpClient, host: String, stream_id: String) -> Self {
         let (queue, queued) = mpsc::unbounded_channel();
         let worker = spawn_local(work(Sender { link, host, stream_id }, queued));
         Self { queue, worker }
@@ -90,17 +90,17 @@ impl Sender {
                 self.link.post(&self.host, PATH).insert_header((STREAM_ID, self.stream_id.as_str()));
             let answer = match request.send_body(message.clone()).await {
                 // The other side had just closed an idle connection: on a new one it goes through.
-                Err(error) if may_repeat && is_broken_under(&error) => {
+                Err(error) if may_repeat && is_connection_reset(&error) => {
                     may_repeat = false;
                     continue;
                 }
-                answer => answer.map_err(|error| unanswered(&self.host, error))?,
+                answer => answer.map_err(|error| transport_error(&self.host, error))?,
             };
             let status = answer.status().as_u16();
-            let said = if status == 202 { String::new() } else { words(answer).await };
-            return match meaning(status, None, &said) {
-                Meaning::Taken => Ok(()),
-                meaning => Err(refusal(self.host.clone(), status, &meaning, said)),
+            let said = if status == 202 { String::new() } else { body_text(answer).await };
+            return match classify(status, None, &said) {
+                ResponseKind::Accepted => Ok(()),
+                meaning => Err(to_error(self.host.clone(), status, &meaning, said)),
             };
         }
     }

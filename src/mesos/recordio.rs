@@ -9,7 +9,7 @@ use prost::Message;
 ///
 /// The largest honest records are offers of a whole cluster (some 6 MiB for 10,000 agents) and launches with
 /// their bodies.
-pub const MAX_RECORD: usize = 64 << 20;
+pub const MAX_RECORD_LEN: usize = 64 << 20;
 
 /// More digits than this are no length.
 const MAX_DIGITS: usize = 19;
@@ -45,7 +45,7 @@ pub struct Decoder {
 
 impl Default for Decoder {
     fn default() -> Self {
-        Self::new(MAX_RECORD)
+        Self::new(MAX_RECORD_LEN)
     }
 }
 
@@ -114,7 +114,7 @@ impl Decoder {
 
     /// Bytes of a record that has begun and not ended: anything but nought at the stream's end means that it
     /// was cut.
-    pub fn left_over(&self) -> usize {
+    pub fn pending_len(&self) -> usize {
         self.buffer.len() + usize::from(self.length.is_some())
     }
 }
@@ -197,11 +197,11 @@ mod tests {
     #[test]
     fn a_cut_stream_has_bytes_left_over() {
         let mut decoder = Decoder::default();
-        assert_eq!(decoder.left_over(), 0);
+        assert_eq!(decoder.pending_len(), 0);
         for (chunk, left) in [("3", 1), ("\n", 1), ("ab", 3), ("c", 0)] {
             decoder.push(chunk.as_bytes());
             let _ = decoder.next_record().unwrap();
-            assert_eq!(decoder.left_over(), left, "after {chunk:?}");
+            assert_eq!(decoder.pending_len(), left, "after {chunk:?}");
         }
     }
 
@@ -225,7 +225,7 @@ mod tests {
                 seen.extend(all(&mut decoder)?);
             }
             prop_assert_eq!(seen, records);
-            prop_assert_eq!(decoder.left_over(), 0);
+            prop_assert_eq!(decoder.pending_len(), 0);
         }
 
         #[test]

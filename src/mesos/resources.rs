@@ -41,7 +41,7 @@ impl Quantities {
             }
         }
         let [milli_cpus, mem_mib, disk_mib, gpus] = std::array::from_fn(|at| thousandths[at] / SCALARS[at].1);
-        Self { milli_cpus, mem_mib, disk_mib, gpus, ports: joined(ports) }
+        Self { milli_cpus, mem_mib, disk_mib, gpus, ports: normalize_ranges(ports) }
     }
 
     /// These amounts as resources, given to `role` when one is named: what an agent without reservations
@@ -66,7 +66,7 @@ impl Quantities {
     /// Whether all of `other` is in here.
     pub fn contains(&self, other: &Self) -> bool {
         self.scalars().iter().zip(other.scalars()).all(|(mine, theirs)| *mine >= theirs)
-            && (other.ports.is_empty() || without(&other.ports, &self.ports).is_empty())
+            && (other.ports.is_empty() || subtract_ranges(&other.ports, &self.ports).is_empty())
     }
 
     /// Adds `other`, whose ports must not be in here yet.
@@ -77,7 +77,7 @@ impl Quantities {
         self.gpus = self.gpus.saturating_add(other.gpus);
         if !other.ports.is_empty() {
             self.ports.extend_from_slice(&other.ports);
-            self.ports = joined(std::mem::take(&mut self.ports));
+            self.ports = normalize_ranges(std::mem::take(&mut self.ports));
         }
     }
 
@@ -88,7 +88,7 @@ impl Quantities {
         self.disk_mib = self.disk_mib.saturating_sub(other.disk_mib);
         self.gpus = self.gpus.saturating_sub(other.gpus);
         if !other.ports.is_empty() {
-            self.ports = without(&self.ports, &other.ports);
+            self.ports = subtract_ranges(&self.ports, &other.ports);
         }
     }
 
@@ -99,9 +99,9 @@ impl Quantities {
 
 /// The resources of offers of one agent and one role, as they were offered, less what was taken of them.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct Offered(Vec<Resource>);
+pub struct OfferedResources(Vec<Resource>);
 
-impl Offered {
+impl OfferedResources {
     /// All of `resources`; those that are reserved for us are taken first.
     pub fn new(mut resources: Vec<Resource>) -> Self {
         resources.sort_by_key(|resource| !is_reserved(resource));
@@ -109,7 +109,7 @@ impl Offered {
     }
 
     /// Those of several offers as one.
-    pub fn together(offers: impl IntoIterator<Item = Self>) -> Self {
+    pub fn merge(offers: impl IntoIterator<Item = Self>) -> Self {
         Self::new(offers.into_iter().flat_map(|offered| offered.0).collect())
     }
 
@@ -117,7 +117,7 @@ impl Offered {
     ///
     /// What is returned differs from what was offered in its amounts alone. A port that is named must be
     /// there itself.
-    pub fn take(&mut self, want: &Quantities) -> Option<Vec<Resource>> {
+    pub fn allocate(&mut self, want: &Quantities) -> Option<Vec<Resource>> {
         let mut left = self.0.clone();
         let mut taken = Vec::new();
         for ((name, unit), amount) in SCALARS.iter().zip(want.scalars()) {
@@ -136,17 +136,17 @@ impl Offered {
                 return None;
             }
         }
-        let mut missing = joined(want.ports.clone());
+        let mut missing = normalize_ranges(want.ports.clone());
         for resource in left.iter_mut().filter(|r| r.name == "ports" && is_plain(r)) {
-            let offered = joined(ranges(resource).collect());
-            let rest = without(&offered, &missing);
-            let here = without(&offered, &rest);
+            let offered = normalize_ranges(ranges(resource).collect());
+            let rest = subtract_ranges(&offered, &missing);
+            let here = subtract_ranges(&offered, &rest);
             if !here.is_empty() {
                 let mut part = resource.clone();
                 set_ranges(&mut part, here.iter().copied());
                 set_ranges(resource, rest.into_iter());
                 taken.push(part);
-                missing = without(&missing, &here);
+                missing = subtract_ranges(&missing, &here);
             }
         }
         if !missing.is_empty() {
@@ -162,8 +162,8 @@ impl Offered {
     }
 }
 
-/// Ranges of `from` that are in none of `taken`; both must be [`joined`].
-pub fn without(from: &[(u64, u64)], taken: &[(u64, u64)]) -> Vec<(u64, u64)> {
+/// Ranges of `from` that are in none of `taken`; both must be [`normalize_ranges`].
+pub fn subtract_ranges(from: &[(u64, u64)], taken: &[(u64, u64)]) -> Vec<(u64, u64)> {
     let mut left = Vec::with_capacity(from.len());
     for &(from_begin, end) in from {
         let mut begin = from_begin;
@@ -187,7 +187,7 @@ pub fn without(from: &[(u64, u64)], taken: &[(u64, u64)]) -> Vec<(u64, u64)> {
 }
 
 /// The same numbers as sorted ranges that neither touch nor overlap.
-pub fn joined(mut ranges: Vec<(u64, u64)>) -> Vec<(u64, u64)> {
+pub fn normalize_ranges(mut ranges: Vec<(u64, u64)>) -> Vec<(u64, u64)> {
     ranges.retain(|(begin, end)| begin <= end);
     ranges.sort_unstable();
     ranges.dedup_by(|next, kept| {
@@ -293,13 +293,13 @@ mod tests {
         let spare = Resource { revocable: Some(RevocableInfo {}), ..cpus(1000) };
         assert_eq!(Quantities::of(&[disk.clone(), spare.clone()]), Quantities::default());
         let one = Quantities { milli_cpus: 1, ..Quantities::default() };
-        assert_eq!(Offered::new(vec![disk, spare]).take(&one), None);
+        assert_eq!(OfferedResources::new(vec![disk, spare]).allocate(&one), None);
     }
 
     #[test]
     fn the_reserved_is_taken_first_and_keeps_its_fields() {
-        let mut offered = Offered::new(vec![cpus(2000), reserved(cpus(500))]);
-        let taken = offered.take(&Quantities { milli_cpus: 700, ..Quantities::default() }).unwrap();
+        let mut offered = OfferedResources::new(vec![cpus(2000), reserved(cpus(500))]);
+        let taken = offered.allocate(&Quantities { milli_cpus: 700, ..Quantities::default() }).unwrap();
         assert_eq!(taken, vec![reserved(cpus(500)), cpus(200)]);
         assert_eq!(offered.quantities().milli_cpus, 1800);
     }
@@ -307,9 +307,9 @@ mod tests {
     #[test]
     fn what_is_not_all_there_is_not_taken_at_all() {
         let offer = Quantities { milli_cpus: 1000, ports: vec![(80, 90)], ..Quantities::default() };
-        let mut offered = Offered::new(offer.to_resources(None));
+        let mut offered = OfferedResources::new(offer.to_resources(None));
         for ports in [vec![(79, 80)], vec![(90, 91)], vec![(1, 1)]] {
-            assert_eq!(offered.take(&Quantities { ports, milli_cpus: 1, ..Quantities::default() }), None);
+            assert_eq!(offered.allocate(&Quantities { ports, milli_cpus: 1, ..Quantities::default() }), None);
         }
         assert_eq!(offered.quantities(), offer);
     }
@@ -317,9 +317,9 @@ mod tests {
     #[test]
     fn ports_are_taken_out_of_ranges() {
         let all = Quantities { ports: vec![(1, 65_535)], ..Quantities::default() };
-        let mut offered = Offered::new(all.to_resources(Some("*")));
+        let mut offered = OfferedResources::new(all.to_resources(Some("*")));
         let want = Quantities { ports: vec![(8080, 8080), (443, 443), (1, 2)], ..Quantities::default() };
-        let taken = offered.take(&want).unwrap();
+        let taken = offered.allocate(&want).unwrap();
         assert_eq!(Quantities::of(&taken).ports, [(1, 2), (443, 443), (8080, 8080)]);
         assert_eq!(offered.quantities().ports, [(3, 442), (444, 8079), (8081, 65_535)]);
     }
@@ -339,7 +339,7 @@ mod tests {
             milli_cpus in 0_u64..1_000_000, mem_mib in 0_u64..10_000_000, disk_mib in 0_u64..1_000_000_000,
             gpus in 0_u64..64, ports in prop::collection::vec((0_u64..1000, 0_u64..1000), 0..5),
         ) {
-            let amounts = Quantities { milli_cpus, mem_mib, disk_mib, gpus, ports: joined(ports) };
+            let amounts = Quantities { milli_cpus, mem_mib, disk_mib, gpus, ports: normalize_ranges(ports) };
             prop_assert_eq!(Quantities::of(&amounts.to_resources(Some("r"))), amounts);
         }
 
@@ -351,12 +351,12 @@ mod tests {
             let set = |ranges: &[(u64, u64)]| -> std::collections::BTreeSet<u64> {
                 ranges.iter().flat_map(|(begin, end)| *begin..=*end).collect()
             };
-            let (ports, taken) = (joined(ports), joined(taken));
-            let left = without(&ports, &taken);
-            prop_assert_eq!(&joined(left.clone()), &left);
+            let (ports, taken) = (normalize_ranges(ports), normalize_ranges(taken));
+            let left = subtract_ranges(&ports, &taken);
+            prop_assert_eq!(&normalize_ranges(left.clone()), &left);
             prop_assert_eq!(set(&left), &set(&ports) - &set(&taken));
             let all = Quantities { ports, milli_cpus: 5, ..Quantities::default() };
-            let part = Quantities { ports: without(&all.ports, &left), milli_cpus: 2, ..Quantities::default() };
+            let part = Quantities { ports: subtract_ranges(&all.ports, &left), milli_cpus: 2, ..Quantities::default() };
             prop_assert!(all.contains(&part));
             let mut rest = all.clone();
             rest.subtract(&part);

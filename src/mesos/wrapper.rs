@@ -7,18 +7,18 @@
 use std::fmt::Write;
 
 use super::messages::{CommandInfo, Environment, TaskInfo, command_info::Uri};
-use super::parcel::{Parcel, PlacedFile};
-use super::tasks::DIRECTORY_LABEL;
+use super::payload::{PayloadFile, TaskPayload};
+use super::task_info::DIRECTORY_LABEL;
 use crate::task::{LaunchId, UrlSigner};
 
 /// Where agents fetch the files that are too large to be sent along with a launch.
 #[derive(Debug, Clone)]
-pub struct Shelf {
+pub struct FetchUrls {
     base: String,
     seal: UrlSigner,
 }
 
-impl Shelf {
+impl FetchUrls {
     /// Files at addresses below `base` (`http://HOST:PORT`), signed by `seal`.
     pub fn new(base: impl Into<String>, seal: UrlSigner) -> Self {
         Self { base: base.into(), seal }
@@ -118,15 +118,15 @@ exit "$borges_code"
 /// The task as the command executor is to have it. Files that are too large for it are put on the `shelf`.
 ///
 /// A task that is none of ours is left as it is.
-pub(super) fn wrapped(mut task: TaskInfo, shelf: &Shelf) -> TaskInfo {
+pub(super) fn wrap(mut task: TaskInfo, shelf: &FetchUrls) -> TaskInfo {
     let Ok(launch) = task.task_id.value.parse::<LaunchId>() else { return task };
-    let Some(Ok(parcel)) = task.data.clone().map(Parcel::open) else { return task };
+    let Some(Ok(parcel)) = task.data.clone().map(TaskPayload::from_bytes) else { return task };
     let Some(command) = task.command.take() else { return task };
     task.data = None;
     let labels = task.labels.iter().flat_map(|labels| &labels.labels);
     let directory = labels.filter(|label| label.key == DIRECTORY_LABEL).find_map(|label| label.value.clone());
     let is_container = task.container.is_some();
-    let Placed { script: files, texts, uris } = placed(&parcel.files, launch, is_container, shelf);
+    let FileDelivery { script: files, texts, uris } = placed(&parcel.files, launch, is_container, shelf);
 
     let CommandInfo { arguments, environment, value, .. } = command;
     let mut variables = environment.map(|environment| environment.variables).unwrap_or_default();
@@ -174,7 +174,7 @@ pub(super) fn wrapped(mut task: TaskInfo, shelf: &Shelf) -> TaskInfo {
 }
 
 /// How a parcel's files come into the sandbox.
-struct Placed {
+struct FileDelivery {
     /// What writes those that are sent along.
     script: String,
     /// What it writes, in the order of its parameters.
@@ -183,8 +183,9 @@ struct Placed {
     uris: Vec<Uri>,
 }
 
-fn placed(files: &[PlacedFile], launch: LaunchId, is_container: bool, shelf: &Shelf) -> Placed {
-    let mut placed = Placed { script: "mkdir -p block".to_owned(), texts: Vec::new(), uris: Vec::new() };
+fn placed(files: &[PayloadFile], launch: LaunchId, is_container: bool, shelf: &FetchUrls) -> FileDelivery {
+    let mut placed =
+        FileDelivery { script: "mkdir -p block".to_owned(), texts: Vec::new(), uris: Vec::new() };
     let directories = files.iter().filter_map(|file| Some(file.path.rsplit_once('/')?.0));
     let mut directories: Vec<&str> = directories.filter(|directory| *directory != "block").collect();
     directories.sort_unstable();
@@ -261,13 +262,13 @@ mod tests {
     use bytes::Bytes;
     use uuid::Uuid;
 
-    use super::super::tasks;
+    use super::super::task_info;
     use super::*;
     use crate::placement::Agent;
     use crate::task::{Command, InputFile, Policy, Resources, RunId, TaskSpec};
 
-    fn shelf() -> Shelf {
-        Shelf::new("http://10.0.0.1:8888", UrlSigner::new(b"secret"))
+    fn shelf() -> FetchUrls {
+        FetchUrls::new("http://10.0.0.1:8888", UrlSigner::new(b"secret"))
     }
 
     fn task(command: Command) -> TaskInfo {
@@ -283,7 +284,13 @@ mod tests {
             enforce_memory: false,
             requirements: None,
         };
-        tasks::info(RunId(Uuid::from_u128(1)).task(1).launch(1), &spec, &Agent::default(), &[], Vec::new())
+        task_info::task_info(
+            RunId(Uuid::from_u128(1)).task(1).launch(1),
+            &spec,
+            &Agent::default(),
+            &[],
+            Vec::new(),
+        )
     }
 
     fn sh(body: &str) -> Command {
@@ -297,7 +304,7 @@ mod tests {
 
     /// What a wrapped command does where it is run by `shell`.
     fn ran(shell: &[&str], command: Command, sandbox: &Path) -> Output {
-        let command = wrapped(task(command), &shelf()).command.unwrap();
+        let command = wrap(task(command), &shelf()).command.unwrap();
         assert!(command.uris.is_empty());
         let mut process = Process::new(shell[0]);
         process.args(&shell[1..]).args(&command.arguments[1..]).current_dir(sandbox);
@@ -391,10 +398,10 @@ mod tests {
 
     #[test]
     fn large_files_are_fetched() {
-        let wrap = |body: String| wrapped(task(sh(&body)), &shelf());
-        let inline = wrap("#".repeat(64 << 10));
+        let wrapped = |body: String| wrap(task(sh(&body)), &shelf());
+        let inline = wrapped("#".repeat(64 << 10));
         assert!(inline.command.unwrap().uris.is_empty());
-        let large = wrap("#".repeat(2 << 20));
+        let large = wrapped("#".repeat(2 << 20));
         assert_eq!(large.data, None);
         let command = large.command.unwrap();
         assert_eq!(command.arguments.len(), 4);
@@ -406,7 +413,7 @@ mod tests {
             )
         );
         let image = Command { image: Some("redis".into()), ..sh("echo it's") };
-        let command = wrapped(task(image), &shelf()).command.unwrap();
+        let command = wrap(task(image), &shelf()).command.unwrap();
         assert_eq!(command.shell, Some(true));
         assert!(command.value.unwrap().starts_with("set -- 'echo it'\\''s'\ncd "));
     }

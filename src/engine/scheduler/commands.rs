@@ -14,7 +14,7 @@ use super::super::store_writer::PersistError;
 use super::super::subscription::ClusterCall;
 use super::super::supervisor::{TaskInput, task_event};
 use super::Scheduler;
-use crate::mesos::{Chunk, Place, SandboxError, SandboxFile};
+use crate::mesos::{Chunk, SandboxError, SandboxFile, SandboxLocation};
 use crate::placement::PendingReason;
 use crate::spec::{Caching, Plan};
 use crate::store::{RunMarker, RunRecord, WriteOp};
@@ -104,7 +104,7 @@ pub enum FileRead {
 impl From<Result<Chunk, SandboxError>> for FileRead {
     fn from(read: Result<Chunk, SandboxError>) -> Self {
         match read {
-            Ok(Chunk { from, bytes, size }) => Self::Bytes { from, bytes, size },
+            Ok(Chunk { offset, bytes, size }) => Self::Bytes { from: offset, bytes, size },
             Err(SandboxError::Missing(_)) => Self::NotFound,
             Err(SandboxError::Directory(_)) => Self::Directory,
             Err(error @ SandboxError::BadPath(_)) => Self::BadPath(error.to_string()),
@@ -320,9 +320,13 @@ impl Handler<ListFiles> for Scheduler {
 
 impl Scheduler {
     /// Where a launch's sandbox is; `None` for one that was never launched.
-    pub(super) fn sandbox_of(&self, launch: LaunchId) -> Option<Place> {
+    pub(super) fn sandbox_of(&self, launch: LaunchId) -> Option<SandboxLocation> {
         let agent = self.task(launch.task)?.row.agent.clone()?;
-        Some(Place { agent, framework: self.market.framework.clone()?, executor: launch.to_string() })
+        Some(SandboxLocation {
+            agent,
+            framework: self.market.framework.clone()?,
+            executor: launch.to_string(),
+        })
     }
 }
 

@@ -8,8 +8,8 @@ use super::super::subscription::ClusterCall;
 use super::super::supervisor::{Placed, Supervisor};
 use super::super::tell;
 use super::Scheduler;
-use crate::mesos::resources::Offered;
-use crate::mesos::tasks;
+use crate::mesos::resources::OfferedResources;
+use crate::mesos::task_info;
 use crate::placement::{Assignment, Placement};
 use crate::store::{LaunchIntent, WriteOp};
 use crate::task::{LaunchId, State, TaskId, TaskSpec};
@@ -47,7 +47,7 @@ impl Scheduler {
         let Placement { offers, agent, assignments } = placement;
         let held: Vec<_> =
             offers.into_iter().filter_map(|id| Some((self.market.remove(&id)?.resources, id))).collect();
-        let (resources, offers): (Vec<Offered>, Vec<String>) = held.into_iter().unzip();
+        let (resources, offers): (Vec<OfferedResources>, Vec<String>) = held.into_iter().unzip();
         if offers.is_empty() {
             let tasks = assignments.into_iter().map(|seat| seat.task);
             let still = tasks.filter(|&id| self.next_launch(id).is_some()).collect();
@@ -55,13 +55,14 @@ impl Scheduler {
             return;
         }
         let Some(framework) = self.market.framework.clone() else { return };
-        let mut offered = Offered::together(resources);
+        let mut offered = OfferedResources::merge(resources);
         let mut infos = Vec::with_capacity(assignments.len());
         let mut size = 0;
         for Assignment { task: id, ports } in assignments {
             let Some(launch) = self.next_launch(id) else { continue };
             let Some(task) = self.task(id) else { continue };
-            let Some(resources) = offered.take(&tasks::quantities(&task.spec.resources, &ports)) else {
+            let Some(resources) = offered.allocate(&task_info::quantities(&task.spec.resources, &ports))
+            else {
                 // One of several offers is gone; or it fitted in whole numbers, and in the wire's own does not.
                 self.queue(vec![id]);
                 continue;
@@ -73,7 +74,7 @@ impl Scheduler {
                 self.queue(vec![id]);
                 continue;
             }
-            infos.push(tasks::info(launch, &spec, &agent, &ports, resources));
+            infos.push(task_info::task_info(launch, &spec, &agent, &ports, resources));
             self.persisted_intents.remove(&launch);
             let placed = Placed { agent: agent.id.clone(), framework: framework.clone() };
             if let Some(supervisor) = self.supervisor_of(id) {

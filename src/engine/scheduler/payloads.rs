@@ -5,7 +5,7 @@ use actix::{ActorFutureExt, Context, Handler, Message, ResponseActFuture};
 use bytes::Bytes;
 
 use super::Scheduler;
-use crate::mesos::parcel::Parcel;
+use crate::mesos::payload::TaskPayload;
 use crate::task::LaunchId;
 
 /// What does the file with this number in the parcel of this launch hold? Answered with nothing for a launch
@@ -32,7 +32,7 @@ impl Handler<ReadPayloadFile> for Scheduler {
             this.record_outputs(id.run, left, files);
             let row = this.task(id)?.row;
             let is_under_way = row.history.attempt <= launch.attempt && !row.state.is_terminal();
-            let mut files = Parcel::of(&this.launch_spec(id)?.command).files;
+            let mut files = TaskPayload::of(&this.launch_spec(id)?.command).files;
             (is_under_way && number < files.len()).then(|| files.swap_remove(number).content)
         }))
     }

@@ -15,7 +15,7 @@ use sha2::{Digest, Sha256};
 use super::Scheduler;
 use super::task_outputs::{MAX_VALUE_BYTES, READ_CHUNK};
 use crate::babel::VALUE;
-use crate::mesos::{Place, Sandbox, SandboxError};
+use crate::mesos::{Sandbox, SandboxError, SandboxLocation};
 use crate::store::{ResultFile, ResultRecord, WriteOp};
 use crate::task::TaskId;
 
@@ -102,7 +102,10 @@ impl Scheduler {
 }
 
 /// What a launch has left.
-async fn left(sandbox: &Rc<dyn Sandbox>, place: Option<&Place>) -> Result<Vec<ResultFile>, SandboxError> {
+async fn left(
+    sandbox: &Rc<dyn Sandbox>,
+    place: Option<&SandboxLocation>,
+) -> Result<Vec<ResultFile>, SandboxError> {
     let mut files = Vec::new();
     let Some(place) = place else { return Ok(files) };
     for path in FILES {
@@ -118,12 +121,16 @@ async fn left(sandbox: &Rc<dyn Sandbox>, place: Option<&Place>) -> Result<Vec<Re
 }
 
 /// A file's size, and its hash where it is no larger than what may be handed on.
-async fn looked_at(sandbox: &Rc<dyn Sandbox>, place: &Place, path: &str) -> Result<ResultFile, SandboxError> {
+async fn looked_at(
+    sandbox: &Rc<dyn Sandbox>,
+    place: &SandboxLocation,
+    path: &str,
+) -> Result<ResultFile, SandboxError> {
     let mut hash = Sha256::new();
     let mut read = 0;
     loop {
         let chunk = sandbox.read(place, path, read, READ_CHUNK).await?;
-        let whole = chunk.from == read && chunk.size <= MAX_VALUE_BYTES;
+        let whole = chunk.offset == read && chunk.size <= MAX_VALUE_BYTES;
         hash.update(&chunk.bytes);
         read += chunk.bytes.len() as u64;
         if !whole || chunk.bytes.is_empty() || read >= chunk.size {

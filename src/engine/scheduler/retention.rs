@@ -10,7 +10,7 @@ use tokio::task::spawn_blocking;
 
 use super::super::run::Run;
 use super::Scheduler;
-use crate::mesos::Place;
+use crate::mesos::SandboxLocation;
 use crate::store::{EndedRun, RunMarker, WriteOp, expired};
 use crate::task::RunId;
 
@@ -28,7 +28,7 @@ impl Scheduler {
         if self.tidying {
             return;
         }
-        let unmeasured: Vec<(RunId, Vec<Place>)> = self
+        let unmeasured: Vec<(RunId, Vec<SandboxLocation>)> = self
             .runs
             .values()
             .filter(|run| ended_at(run).is_some() && run.bytes.is_none())
@@ -81,7 +81,7 @@ impl Scheduler {
             self.tidying = false;
             return;
         }
-        let places: Vec<Place> =
+        let places: Vec<SandboxLocation> =
             forgotten.iter().filter_map(|id| self.runs.get(id)).flat_map(|run| self.places_of(run)).collect();
         let discarded = self.deps.sandbox.discard(places);
         ctx.spawn(discarded.into_actor(self).map(|discarded, this, ctx| {
@@ -107,12 +107,12 @@ impl Scheduler {
     }
 
     /// The sandboxes of all launches of a run.
-    fn places_of(&self, run: &Run) -> Vec<Place> {
+    fn places_of(&self, run: &Run) -> Vec<SandboxLocation> {
         let Some(framework) = &self.market.framework else { return Vec::new() };
         run.tasks()
             .filter_map(|task| Some((task.id, task.row.history.attempt, task.row.agent.clone()?)))
             .flat_map(|(id, attempts, agent)| {
-                let place = move |attempt| Place {
+                let place = move |attempt| SandboxLocation {
                     agent: agent.clone(),
                     framework: framework.clone(),
                     executor: id.launch(attempt).to_string(),

@@ -14,8 +14,8 @@ use futures_util::future::{join_all, ready};
 use super::super::run::{Run, TaskView};
 use super::Scheduler;
 use crate::babel::{Ended, VALUE};
-use crate::mesos::conditions::is_own_end;
-use crate::mesos::{Place, Sandbox, SandboxError};
+use crate::mesos::status::is_plain_exit;
+use crate::mesos::{Sandbox, SandboxError, SandboxLocation};
 use crate::spec::{Ending, Files, Note, Returned, Values, Yield, note, returned};
 use crate::store::RunRecord;
 use crate::task::{Input, RunId, State, TaskId, TaskSpec};
@@ -157,7 +157,7 @@ impl Scheduler {
         files: Vec<String>,
     ) -> impl Future<Output = (SandboxOutputs, Files)> + use<> {
         let sandbox = self.deps.sandbox.clone();
-        let places: Vec<(u32, Option<Place>)> = unread
+        let places: Vec<(u32, Option<SandboxLocation>)> = unread
             .into_iter()
             .map(|number| {
                 let task = id.task(number);
@@ -267,7 +267,7 @@ impl Run {
 /// What a task has left in its sandbox.
 pub(super) async fn read_sandbox_output(
     sandbox: &dyn Sandbox,
-    place: &Place,
+    place: &SandboxLocation,
 ) -> Result<SandboxOutput, String> {
     let value = whole(sandbox, place, VALUE).await?;
     let stdout = whole(sandbox, place, "block/stdout").await?;
@@ -275,7 +275,7 @@ pub(super) async fn read_sandbox_output(
 }
 
 /// A file of a sandbox, whole; `None` where there is none.
-async fn whole(sandbox: &dyn Sandbox, place: &Place, path: &str) -> Result<Option<Bytes>, String> {
+async fn whole(sandbox: &dyn Sandbox, place: &SandboxLocation, path: &str) -> Result<Option<Bytes>, String> {
     let mut whole: Vec<u8> = Vec::new();
     loop {
         let chunk = match sandbox.read(place, path, whole.len() as u64, READ_CHUNK).await {
@@ -360,7 +360,7 @@ fn noted(TaskView { id, row, .. }: TaskView<'_>) -> Option<(u32, Note)> {
         state: row.state,
         launched: row.history.attempt > 0,
         exit_code: row.history.exit_code,
-        why: row.message.as_deref().filter(|words| !is_own_end(words)),
+        why: row.message.as_deref().filter(|words| !is_plain_exit(words)),
     };
     Some((id.number, note(ending)?))
 }

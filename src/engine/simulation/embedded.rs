@@ -108,7 +108,7 @@ impl Master for EmbeddedAdapter {
         let now = world.machine.now();
         world.ledger.log(now, || format!("→ subscribe: {is_open}"));
         self.wake.notify_one();
-        let silent = || MasterError::Silent { master: "local".to_owned() };
+        let silent = || MasterError::Timeout { master: "local".to_owned() };
         let subscription = receiver.map(|mut receiver| {
             let events = futures_util::stream::poll_fn(move |context| receiver.poll_recv(context));
             Subscription { events: events.map(Ok).boxed_local() }
@@ -140,7 +140,7 @@ impl Master for EmbeddedAdapter {
         let heard = world.machine.call(call);
         world.note();
         self.wake.notify_one();
-        let silent = || MasterError::Silent { master: "local".to_owned() };
+        let silent = || MasterError::Timeout { master: "local".to_owned() };
         ready(if heard { Ok(()) } else { Err(silent()) }).boxed_local()
     }
 }

@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use super::cluster::short_id;
 use super::faulty_store::Disk;
 use crate::mesos::StatusUpdate;
-use crate::mesos::conditions::condition;
+use crate::mesos::status::condition;
 use crate::store::{LoggedEvent, RunMarker, RunRecord, Snapshot, Store, TaskEvent, TaskRecord};
 use crate::task::{
     BackoffTimer, Condition, Constraint, DependencyKind, Ensure, LaunchId, OnPartition, RetryLimit, RunId,

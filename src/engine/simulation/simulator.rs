@@ -23,7 +23,8 @@ use crate::config::Keep;
 use crate::mesos::messages::FrameworkInfo;
 use crate::mesos::messages::scheduler::call::Type;
 use crate::mesos::{
-    Call, Chunk, Event, Master, MasterError, Place, Sandbox, SandboxError, SandboxFile, Subscription,
+    Call, Chunk, Event, Master, MasterError, Sandbox, SandboxError, SandboxFile, SandboxLocation,
+    Subscription,
 };
 use crate::org;
 use crate::spec::{Request, plan};
@@ -351,7 +352,7 @@ struct SimulatedCluster {
 
 impl Master for SimulatedCluster {
     fn subscribe(&mut self, _: Call) -> LocalBoxFuture<'static, Result<Subscription, MasterError>> {
-        let silent = || MasterError::Silent { master: "m".to_owned() };
+        let silent = || MasterError::Timeout { master: "m".to_owned() };
         let verdict = self.fuse.hit(|| "subscribe".to_owned());
         if !matches!(verdict, OpOutcome::Done) {
             return ready(Err(silent())).boxed_local();
@@ -369,7 +370,7 @@ impl Master for SimulatedCluster {
 
     fn call(&mut self, call: Call) -> LocalBoxFuture<'static, Result<(), MasterError>> {
         let words = words(&call);
-        let silent = || MasterError::Silent { master: "m".to_owned() };
+        let silent = || MasterError::Timeout { master: "m".to_owned() };
         let verdict = self.fuse.hit(|| words.clone());
         if matches!(verdict, OpOutcome::Failed | OpOutcome::Nothing) {
             return ready(Err(silent())).boxed_local();
@@ -398,7 +399,7 @@ impl Master for SimulatedCluster {
 impl Sandbox for SimulatedCluster {
     fn read(
         &self,
-        place: &Place,
+        place: &SandboxLocation,
         path: &str,
         _: u64,
         _: usize,
@@ -411,13 +412,17 @@ impl Sandbox for SimulatedCluster {
             _ if !is_reached => {
                 Err(SandboxError::Unreachable { agent: place.agent.clone(), message: "not now".to_owned() })
             }
-            Some(text) => Ok(Chunk { from: 0, size: text.len() as u64, bytes: Bytes::from(text) }),
+            Some(text) => Ok(Chunk { offset: 0, size: text.len() as u64, bytes: Bytes::from(text) }),
             None => Err(SandboxError::Missing(path.to_owned())),
         };
         ready(read).boxed_local()
     }
 
-    fn list(&self, _: &Place, path: &str) -> LocalBoxFuture<'static, Result<Vec<SandboxFile>, SandboxError>> {
+    fn list(
+        &self,
+        _: &SandboxLocation,
+        path: &str,
+    ) -> LocalBoxFuture<'static, Result<Vec<SandboxFile>, SandboxError>> {
         ready(Err(SandboxError::Missing(path.to_owned()))).boxed_local()
     }
 }

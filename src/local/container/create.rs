@@ -163,7 +163,7 @@ mod tests {
     use super::*;
     use crate::local::limits::Limits;
     use crate::local::work::BODY;
-    use crate::mesos::parcel::Parcel;
+    use crate::mesos::payload::TaskPayload;
     use crate::mesos::resources::Quantities;
 
     fn work(directory: Option<&str>) -> Work {
@@ -173,7 +173,7 @@ mod tests {
             environment: vec![("A".into(), "two words".into())],
             directory: directory.map(str::to_owned),
             image: None,
-            parcel: Parcel::body("x"),
+            parcel: TaskPayload::body("x"),
             held: Quantities::default(),
             limits: Limits { memory: Some(64), ..Limits::default() },
         }
@@ -212,7 +212,10 @@ mod tests {
         );
         let body = Work { program: BODY.into(), arguments: vec!["x".into()], ..work(Some("/data")) };
         assert_eq!(command(&body), ["/data", "/dev/null", "/mnt/mesos/sandbox/block/body"]);
-        let fed = Work { parcel: Parcel { stdin: Some("block/stdin".into()), ..Parcel::body("x") }, ..body };
+        let fed = Work {
+            parcel: TaskPayload { stdin: Some("block/stdin".into()), ..TaskPayload::body("x") },
+            ..body
+        };
         assert_eq!(command(&fed)[1], "/mnt/mesos/sandbox/block/stdin");
     }
 

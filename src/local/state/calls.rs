@@ -19,7 +19,7 @@ use crate::mesos::messages::scheduler::{Call, Event, event};
 use crate::mesos::messages::task_status::Reason;
 use crate::mesos::messages::{Filters, FrameworkId, FrameworkInfo, KillPolicy, TaskInfo, offer};
 use crate::mesos::resources::Quantities;
-use crate::mesos::tasks::MAX_OUTPUT_LABEL;
+use crate::mesos::task_info::MAX_OUTPUT_LABEL;
 
 impl Agent {
     /// Does what a client says.

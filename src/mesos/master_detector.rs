@@ -9,20 +9,20 @@ use zookeeper_client::{Client, Error as ZooKeeperError};
 use super::address::Address;
 
 /// How long ZooKeeper may take for all that is asked of it.
-const PATIENCE: Duration = Duration::from_secs(15);
+const DETECT_TIMEOUT: Duration = Duration::from_secs(15);
 /// What a session of ours lasts unheard: it is only ever used at once.
 const SESSION: Duration = Duration::from_secs(10);
 /// How masters call the nodes by which they stand for election; a sequence number follows.
-const CONTENDER: &str = "json.info_";
+const CONTENDER_PREFIX: &str = "json.info_";
 
 /// The masters worth a try, in this order; never empty.
 ///
 /// `last` is the one that led when it was last heard of.
-pub(super) async fn masters(address: &Address, last: Option<&str>) -> Result<Vec<String>, String> {
+pub(super) async fn candidates(address: &Address, last: Option<&str>) -> Result<Vec<String>, String> {
     match address {
         Address::List(hosts) => Ok(in_turn(hosts, last)),
         Address::ZooKeeper { servers, path } => {
-            let asked = timeout(PATIENCE, leader(servers, path)).await;
+            let asked = timeout(DETECT_TIMEOUT, leader(servers, path)).await;
             let leader = asked.map_err(|_| "ZooKeeper does not answer".to_owned())??;
             Ok(vec![leader])
         }
@@ -45,7 +45,7 @@ async fn leader(servers: &str, path: &str) -> Result<String, String> {
         Err(ZooKeeperError::NoNode) => return Err(none()),
         Err(error) => return Err(failed(error)),
     };
-    contenders.retain(|name| name.starts_with(CONTENDER));
+    contenders.retain(|name| name.starts_with(CONTENDER_PREFIX));
     contenders.sort_unstable();
     for name in contenders {
         match client.get_data(&format!("{path}/{name}")).await {

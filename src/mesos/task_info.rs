@@ -6,15 +6,15 @@ use super::messages::{
     AgentId, CommandInfo, ContainerInfo, Environment, Label, Labels, Resource, TaskId, TaskInfo,
     environment::Variable,
 };
-use super::parcel::Parcel;
-use super::resources::{Quantities, joined};
+use super::payload::TaskPayload;
+use super::resources::{Quantities, normalize_ranges};
 use crate::placement::Agent;
 use crate::task::{Ensure, LaunchId, Port, Resources, TaskSpec};
 
 /// The label of a task that names its working directory.
 pub const DIRECTORY_LABEL: &str = "borges.dir";
 /// The label of a task whose memory is a limit, because its document asks for so much.
-pub const LIMITED_LABEL: &str = "borges.limited";
+pub const ENFORCE_MEMORY_LABEL: &str = "borges.limited";
 /// The label of a task that is to keep running, and may write for ever.
 pub const SERVICE_LABEL: &str = "borges.service";
 /// The label of a framework that says how many bytes each stream of its other tasks may have.
@@ -22,9 +22,9 @@ pub const MAX_OUTPUT_LABEL: &str = "borges.max-output";
 
 /// The message that starts `launch` of a task on `agent`, with the agent's `ports` for its own.
 ///
-/// `command` is what is run, `data` a [`Parcel`] with its body and what lies beside it: how the parcel becomes
+/// `command` is what is run, `data` a [`TaskPayload`] with its body and what lies beside it: how the parcel becomes
 /// files of the sandbox is up to the cluster.
-pub fn info(
+pub fn task_info(
     launch: LaunchId,
     spec: &TaskSpec,
     agent: &Agent,
@@ -46,7 +46,7 @@ pub fn info(
     let label = |key: &str, value: Option<String>| Label { key: key.to_owned(), value };
     let labels: Vec<Label> = [
         command.directory.as_ref().map(|directory| label(DIRECTORY_LABEL, Some(directory.to_string()))),
-        spec.enforce_memory.then(|| label(LIMITED_LABEL, None)),
+        spec.enforce_memory.then(|| label(ENFORCE_MEMORY_LABEL, None)),
         (spec.policy.ensure == Ensure::KeepsRunning).then(|| label(SERVICE_LABEL, None)),
     ]
     .into_iter()
@@ -69,7 +69,7 @@ pub fn info(
             ..CommandInfo::default()
         }),
         container: command.image.as_deref().map(|image| container(image, &ports)),
-        data: Some(Parcel::of(command).to_bytes()),
+        data: Some(TaskPayload::of(command).to_bytes()),
         labels: (!labels.is_empty()).then_some(Labels { labels }),
         max_completion_time: spec.policy.timeout.map(calls::duration),
         ..TaskInfo::default()
@@ -133,7 +133,7 @@ pub fn quantities(resources: &Resources, ports: &[u16]) -> Quantities {
         mem_mib: resources.mem,
         disk_mib: resources.disk,
         gpus: resources.gpus,
-        ports: joined(ports.iter().map(|&port| (port.into(), port.into())).collect()),
+        ports: normalize_ranges(ports.iter().map(|&port| (port.into(), port.into())).collect()),
     }
 }
 

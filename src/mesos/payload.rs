@@ -11,10 +11,10 @@ use crate::task::Command;
 
 /// What is sent along with a launch.
 #[derive(Clone, PartialEq, Eq, Message)]
-pub struct Parcel {
+pub struct TaskPayload {
     /// Files, none of them twice.
     #[prost(message, repeated, tag = "1")]
-    pub files: Vec<PlacedFile>,
+    pub files: Vec<PayloadFile>,
     /// The file of the sandbox that is the block's standard input; `None` is an empty input.
     #[prost(string, optional, tag = "2")]
     pub stdin: Option<String>,
@@ -22,7 +22,7 @@ pub struct Parcel {
 
 /// A file of a sandbox.
 #[derive(Clone, PartialEq, Eq, Message)]
-pub struct PlacedFile {
+pub struct PayloadFile {
     /// Where it lies, seen from the sandbox.
     #[prost(string, tag = "1")]
     pub path: String,
@@ -47,10 +47,10 @@ const READERS: [&str; 12] =
 /// What a cluster itself puts into a sandbox.
 const TAKEN: [&str; 5] = ["stdout", "stderr", "block/stdout", "block/stderr", "block/exit"];
 
-impl Parcel {
+impl TaskPayload {
     /// A body and nothing beside it.
     pub fn body(body: impl Into<Bytes>) -> Self {
-        let body = PlacedFile { path: Command::BODY.to_owned(), mode: BODY_MODE, content: body.into() };
+        let body = PayloadFile { path: Command::BODY.to_owned(), mode: BODY_MODE, content: body.into() };
         Self { files: vec![body], stdin: None }
     }
 
@@ -61,7 +61,7 @@ impl Parcel {
         if is_first && READERS.contains(&&*command.program) {
             parcel.files[0].mode = READ_MODE;
         }
-        parcel.files.extend(command.files.iter().map(|file| PlacedFile {
+        parcel.files.extend(command.files.iter().map(|file| PayloadFile {
             path: file.path.clone(),
             mode: file.mode,
             content: file.bytes.clone(),
@@ -76,10 +76,10 @@ impl Parcel {
 
     /// Reads what was sent. An error says what is wrong with it; a parcel that is right leads to no place outside
     /// the sandbox.
-    pub fn open(data: Bytes) -> Result<Self, String> {
+    pub fn from_bytes(data: Bytes) -> Result<Self, String> {
         let parcel = Self::decode(data).map_err(|error| format!("the task's data is no parcel: {error}"))?;
         let paths = parcel.files.iter().map(|file| &file.path).chain(&parcel.stdin);
-        if let Some(path) = paths.into_iter().find(|path| !is_inside(path)) {
+        if let Some(path) = paths.into_iter().find(|path| !is_contained_path(path)) {
             return Err(format!("`{path}` is not the path of a file within a sandbox"));
         }
         let taken = |path: &String| TAKEN.contains(&path.as_str());
@@ -91,7 +91,7 @@ impl Parcel {
 }
 
 /// Whether a path leads to a file below where it is seen from, whatever lies there: relative, nothing but names.
-pub fn is_inside(path: &str) -> bool {
+pub fn is_contained_path(path: &str) -> bool {
     let plain = |component: Component| matches!(component, Component::Normal(_));
     !path.is_empty()
         && !path.contains('\0')
@@ -112,11 +112,11 @@ mod tests {
     #[test]
     fn what_is_sent_is_what_is_opened() {
         let command = Command { stdin: Some("in/a.tsv".into()), ..with("in/a.tsv") };
-        let parcel = Parcel::open(Parcel::of(&command).to_bytes()).unwrap();
+        let parcel = TaskPayload::from_bytes(TaskPayload::of(&command).to_bytes()).unwrap();
         assert_eq!(parcel.stdin.as_deref(), Some("in/a.tsv"));
         let files: Vec<_> = parcel.files.iter().map(|f| (f.path.as_str(), f.mode, &f.content[..])).collect();
         assert_eq!(files, [("block/body", 0o700, &b"cat"[..]), ("in/a.tsv", 0o644, b"a\tb\n\xff")]);
-        assert_eq!(Parcel::open(Bytes::new()).unwrap(), Parcel::default());
+        assert_eq!(TaskPayload::from_bytes(Bytes::new()).unwrap(), TaskPayload::default());
     }
 
     #[test]
@@ -124,7 +124,7 @@ mod tests {
         let mode = |program: &str, arguments: &[&str]| {
             let arguments: Vec<String> = arguments.iter().map(ToString::to_string).collect();
             let command = Command { program: program.into(), arguments: arguments.into(), ..with("x") };
-            Parcel::of(&command).files[0].mode
+            TaskPayload::of(&command).files[0].mode
         };
         assert_eq!(mode("sh", &["block/body"]), 0o600);
         assert_eq!(mode("python3", &["block/body", "-v"]), 0o600);
@@ -138,15 +138,15 @@ mod tests {
     #[test]
     fn nothing_leads_out_of_a_sandbox() {
         for bad in ["/etc/passwd", "../x", "a/../../x", "./x", "", "a/", "a\0b"] {
-            let error = Parcel::open(Parcel::of(&with(bad)).to_bytes()).unwrap_err();
+            let error = TaskPayload::from_bytes(TaskPayload::of(&with(bad)).to_bytes()).unwrap_err();
             assert_eq!(error, format!("`{bad}` is not the path of a file within a sandbox"));
             let reads = Command { stdin: Some(bad.to_owned()), ..with("x") };
-            assert!(Parcel::open(Parcel::of(&reads).to_bytes()).is_err());
+            assert!(TaskPayload::from_bytes(TaskPayload::of(&reads).to_bytes()).is_err());
         }
         for taken in TAKEN {
-            let error = Parcel::open(Parcel::of(&with(taken)).to_bytes()).unwrap_err();
+            let error = TaskPayload::from_bytes(TaskPayload::of(&with(taken)).to_bytes()).unwrap_err();
             assert_eq!(error, format!("`{taken}` is a file of the sandbox's own"));
         }
-        assert!(Parcel::open(Bytes::from_static(b"true\n")).unwrap_err().contains("no parcel"));
+        assert!(TaskPayload::from_bytes(Bytes::from_static(b"true\n")).unwrap_err().contains("no parcel"));
     }
 }

@@ -2,21 +2,21 @@
 
 /// What is to be made of an answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Meaning {
+pub enum ResponseKind {
     /// The call is taken; of a SUBSCRIBE, events follow.
-    Taken,
+    Accepted,
     /// Another master leads: where, as `HOST:PORT`.
-    Elsewhere(String),
+    Redirect(String),
     /// It works, but not now.
     NotReady,
     /// The master holds us for disconnected: only a new subscription helps.
     NotSubscribed,
     /// The call belongs to a subscription that is no longer ours: what became of that, its own stream tells.
-    Stale,
+    StaleStream,
     /// Our name or secret is not accepted.
     Unauthorised,
     /// The call is wrong, or forbidden, and will be so again.
-    Refused,
+    Rejected,
     /// Whoever answers is no Mesos master.
     NoMaster,
 }
@@ -24,23 +24,23 @@ pub enum Meaning {
 /// What an answer means; `location` is the header of that name, `words` the body.
 ///
 /// Source: Mesos, `src/master/http.cpp`, `Http::scheduler`.
-pub fn meaning(status: u16, location: Option<&str>, words: &str) -> Meaning {
+pub fn classify(status: u16, location: Option<&str>, words: &str) -> ResponseKind {
     match status {
-        200 | 202 => Meaning::Taken,
+        200 | 202 => ResponseKind::Accepted,
         307 => match location.and_then(authority) {
-            Some(leader) => Meaning::Elsewhere(leader.to_owned()),
-            None => Meaning::NotReady,
+            Some(leader) => ResponseKind::Redirect(leader.to_owned()),
+            None => ResponseKind::NotReady,
         },
-        401 => Meaning::Unauthorised,
+        401 => ResponseKind::Unauthorised,
         // To subscribe again now could be to fight whoever took over: its error is on the way to us.
-        400 if words.contains("tream ID") || words.contains("Mesos-Stream-Id") => Meaning::Stale,
-        400 if words.contains("Framework cannot be found") => Meaning::Stale,
-        403 if words.contains("not subscribed") => Meaning::NotSubscribed,
-        404 | 405 => Meaning::NoMaster,
+        400 if words.contains("tream ID") || words.contains("Mesos-Stream-Id") => ResponseKind::StaleStream,
+        400 if words.contains("Framework cannot be found") => ResponseKind::StaleStream,
+        403 if words.contains("not subscribed") => ResponseKind::NotSubscribed,
+        404 | 405 => ResponseKind::NoMaster,
         // Busy with something that this call contradicts, or that must come to its end first.
-        409 | 425 | 429 => Meaning::NotReady,
-        500..=599 => Meaning::NotReady,
-        _ => Meaning::Refused,
+        409 | 425 | 429 => ResponseKind::NotReady,
+        500..=599 => ResponseKind::NotReady,
+        _ => ResponseKind::Rejected,
     }
 }
 
@@ -54,7 +54,7 @@ fn authority(location: &str) -> Option<&str> {
 
 /// Why a master ended a subscription by an ERROR.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Ending {
+pub enum SubscriptionError {
     /// Another scheduler subscribed with our framework id: to come back would be to fight it.
     Replaced,
     /// The framework id is burnt: by a TEARDOWN, or because nobody subscribed for too long.
@@ -63,7 +63,7 @@ pub enum Ending {
     Other,
 }
 
-impl Ending {
+impl SubscriptionError {
     /// Reads the master's words.
     pub fn of(words: &str) -> Self {
         if words.contains("failed over") {
@@ -76,7 +76,7 @@ impl Ending {
     }
 
     /// What a person is told.
-    pub fn sentence(self, words: &str) -> String {
+    pub fn message(self, words: &str) -> String {
         match self {
             Self::Replaced => format!(
                 "another Borges has subscribed with the same framework id, so this one stops ({words}): a state \
@@ -126,7 +126,7 @@ mod tests {
         ];
         let mut table = String::new();
         for (status, location, words) in cases {
-            let meaning = meaning(status, location, words);
+            let meaning = classify(status, location, words);
             writeln!(table, "{status} {:30.30} {meaning:?}", location.unwrap_or(words)).unwrap();
         }
         insta::assert_snapshot!(table);
@@ -135,7 +135,7 @@ mod tests {
     #[test]
     fn every_status_has_a_meaning() {
         for status in 0..=999 {
-            let taken = meaning(status, None, "") == Meaning::Taken;
+            let taken = classify(status, None, "") == ResponseKind::Accepted;
             assert_eq!(taken, matches!(status, 200 | 202), "{status}");
         }
     }
@@ -143,12 +143,12 @@ mod tests {
     #[test]
     fn endings() {
         for (words, ending) in [
-            ("Framework failed over", Ending::Replaced),
-            ("Framework has been removed", Ending::Removed),
-            ("Roles {nobody} are not present in the master's --roles", Ending::Other),
+            ("Framework failed over", SubscriptionError::Replaced),
+            ("Framework has been removed", SubscriptionError::Removed),
+            ("Roles {nobody} are not present in the master's --roles", SubscriptionError::Other),
         ] {
-            assert_eq!(Ending::of(words), ending);
-            assert!(ending.sentence(words).contains(words));
+            assert_eq!(SubscriptionError::of(words), ending);
+            assert!(ending.message(words).contains(words));
         }
     }
 }

@@ -15,16 +15,16 @@ use super::master::MasterError;
 
 /// Sends requests to masters and agents.
 #[derive(Clone)]
-pub(super) struct Link {
+pub(super) struct HttpClient {
     client: Client,
     credential: Option<Credential>,
 }
 
 /// What comes of a body, piece by piece.
-pub(super) type Answer = awc::ClientResponse;
+pub(super) type Body = awc::ClientResponse;
 
 /// Until the head of an answer has come.
-pub(super) const ANSWERED: Duration = Duration::from_secs(15);
+pub(super) const RESPONSE_TIMEOUT: Duration = Duration::from_secs(15);
 /// Until a connection stands.
 const CONNECTED: Duration = Duration::from_secs(5);
 /// A connection is used again after at most so long: some servers close an idle one after 5 s.
@@ -34,10 +34,10 @@ const MOST_WORDS: usize = 64 << 10;
 
 pub(super) const PROTOBUF: &str = "application/x-protobuf";
 
-impl Link {
+impl HttpClient {
     pub(super) fn new(credential: Option<Credential>) -> Self {
         let client = Client::builder()
-            .timeout(ANSWERED)
+            .timeout(RESPONSE_TIMEOUT)
             // Followed by hand: on its own it would leave our name behind.
             .disable_redirects()
             .connector(Connector::new().timeout(CONNECTED).conn_keep_alive(KEPT))
@@ -65,11 +65,11 @@ impl Link {
 }
 
 /// What a request that got no answer comes to; `host` is whom it was for.
-pub(super) fn unanswered(host: &str, error: SendRequestError) -> MasterError {
+pub(super) fn transport_error(host: &str, error: SendRequestError) -> MasterError {
     let master = host.to_owned();
     match error {
         SendRequestError::Timeout | SendRequestError::Connect(ConnectError::Timeout) => {
-            MasterError::Silent { master }
+            MasterError::Timeout { master }
         }
         SendRequestError::Connect(ConnectError::Io(source)) | SendRequestError::Send(source) => {
             MasterError::Unreachable { master, source }
@@ -79,7 +79,7 @@ pub(super) fn unanswered(host: &str, error: SendRequestError) -> MasterError {
 }
 
 /// Whether a connection broke under a request, as one does that the other side has just closed for idleness.
-pub(super) fn is_broken_under(error: &SendRequestError) -> bool {
+pub(super) fn is_connection_reset(error: &SendRequestError) -> bool {
     matches!(
         error,
         SendRequestError::Send(_)
@@ -89,14 +89,14 @@ pub(super) fn is_broken_under(error: &SendRequestError) -> bool {
 }
 
 /// The words of an answer, as far as they come in time.
-pub(super) async fn words(answer: Answer) -> String {
-    let read = timeout(CONNECTED, body(answer, MOST_WORDS)).await;
+pub(super) async fn body_text(answer: Body) -> String {
+    let read = timeout(CONNECTED, read_body(answer, MOST_WORDS)).await;
     let bytes = read.ok().and_then(Result::ok).unwrap_or_default();
     String::from_utf8_lossy(&bytes).trim().to_owned()
 }
 
 /// A whole body of at most `most` bytes.
-pub(super) async fn body(mut answer: Answer, most: usize) -> io::Result<Bytes> {
+pub(super) async fn read_body(mut answer: Body, most: usize) -> io::Result<Bytes> {
     let mut whole = Vec::new();
     while let Some(piece) = answer.next().await {
         let piece = piece.map_err(|error| io::Error::other(error.to_string()))?;

@@ -6,11 +6,11 @@ use std::collections::HashMap;
 use serde::Deserialize;
 
 use super::http::Leader;
-use super::link::{Link, body, unanswered};
+use super::http_client::{HttpClient, read_body, transport_error};
 
 /// The agents that have been asked for.
-pub(super) struct Agents {
-    link: Link,
+pub(super) struct AgentRegistry {
+    link: HttpClient,
     leader: Leader,
     known: RefCell<HashMap<String, Agent>>,
 }
@@ -39,8 +39,8 @@ struct Slave {
 /// The most bytes a master may say of one agent.
 const MOST_SAID: usize = 8 << 20;
 
-impl Agents {
-    pub(super) fn new(link: Link, leader: Leader) -> Self {
+impl AgentRegistry {
+    pub(super) fn new(link: HttpClient, leader: Leader) -> Self {
         Self { link, leader, known: RefCell::default() }
     }
 
@@ -51,21 +51,21 @@ impl Agents {
             return Ok(agent);
         }
         let master = self.leader.get().ok_or("no master has answered yet")?;
-        let route = format!("/slaves?slave_id={}", encoded(id));
+        let route = format!("/slaves?slave_id={}", percent_encode(id));
         let answer = self.link.get(&master, &route).send().await;
-        let answer = answer.map_err(|error| unanswered(&master, error).to_string())?;
+        let answer = answer.map_err(|error| transport_error(&master, error).to_string())?;
         let status = answer.status();
         if !status.is_success() {
             return Err(format!("the master {master} does not tell where it is: {status}"));
         }
-        let said = body(answer, MOST_SAID).await.map_err(|error| error.to_string())?;
+        let said = read_body(answer, MOST_SAID).await.map_err(|error| error.to_string())?;
         let agent = read(&said, id)?;
         self.known.borrow_mut().insert(id.to_owned(), agent.clone());
         Ok(agent)
     }
 
     /// An agent did not answer where it was: it may be elsewhere by now.
-    pub(super) fn forget(&self, id: &str) {
+    pub(super) fn invalidate(&self, id: &str) {
         self.known.borrow_mut().remove(id);
     }
 }
@@ -84,7 +84,7 @@ fn read(said: &[u8], id: &str) -> Result<Agent, String> {
 }
 
 /// A value of a query, each byte that might be something else there written as a number.
-pub(super) fn encoded(value: &str) -> String {
+pub(super) fn percent_encode(value: &str) -> String {
     let mut encoded = String::with_capacity(value.len());
     for byte in value.bytes() {
         match byte {
@@ -109,6 +109,6 @@ mod tests {
         assert_eq!((agent.host.as_str(), agent.prefix.as_str()), ("10.0.0.2:5051", "/slave(1)"));
         assert_eq!(read(said, "x-S1").unwrap_err(), "the master does not know it now");
         assert!(read(b"{}", "x-S0").is_err());
-        assert_eq!(encoded("/a b/\u{e9}&"), "/a%20b/%C3%A9%26");
+        assert_eq!(percent_encode("/a b/\u{e9}&"), "/a%20b/%C3%A9%26");
     }
 }

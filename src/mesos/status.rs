@@ -36,7 +36,7 @@ pub fn condition(update: &StatusUpdate) -> Condition {
 /// Asked about a launch without its agent, a master keeps silent as long as an agent is away that might know it.
 /// That it is unknown is then the whole cluster's word; where an agent was named, it is not. Source: Mesos,
 /// `Master::reconcile`.
-pub fn is_unheard_of(update: &StatusUpdate) -> bool {
+pub fn is_unknown_launch(update: &StatusUpdate) -> bool {
     update.state == TaskState::Unknown
         && update.agent.is_none()
         && update.reason == Some(Reason::Known(Why::Reconciliation))
@@ -45,7 +45,7 @@ pub fn is_unheard_of(update: &StatusUpdate) -> bool {
 /// What the cluster says of a launch, for a person: in the document's words where the document asked for it.
 ///
 /// `asked` is what the document asks for.
-pub fn words(update: &StatusUpdate, asked: &Resources) -> Option<String> {
+pub fn describe(update: &StatusUpdate, asked: &Resources) -> Option<String> {
     let limits = update.limitation.as_ref().map(|limitation| Quantities::of(&limitation.resources));
     let Quantities { mem_mib: mem, disk_mib: disk, .. } = limits.unwrap_or_default();
     // Also of an end that is told again when it is asked about.
@@ -98,7 +98,7 @@ pub fn exit_code(update: &StatusUpdate, read: Option<i32>) -> Option<i32> {
 }
 
 /// Whether these words say no more than how a block has ended of itself: by an exit code or a signal.
-pub fn is_own_end(words: &str) -> bool {
+pub fn is_plain_exit(words: &str) -> bool {
     words.starts_with("Command exited with status ") || words.starts_with("Command terminated with signal ")
 }
 
@@ -117,7 +117,7 @@ fn told_code(update: &StatusUpdate) -> Option<i32> {
 ///
 /// An agent that comes back after its executor has ended can only say that it is gone; the file in the sandbox
 /// knows better.
-pub fn ended(update: &StatusUpdate, code: Option<i32>) -> Condition {
+pub fn condition_after_exit(update: &StatusUpdate, code: Option<i32>) -> Condition {
     match (condition(update), update.reason) {
         (Condition::Failed, Some(Reason::Known(Why::ExecutorTerminated))) if code == Some(0) => {
             Condition::Finished
@@ -182,7 +182,7 @@ mod tests {
             let limits = Quantities { mem_mib, disk_mib, ..Quantities::default() };
             let limitation = TaskResourceLimitation { resources: limits.to_resources(None) };
             let limitation = (limits != Quantities::default()).then_some(limitation);
-            words(&StatusUpdate { limitation, ..failed(Some(reason), message) }, &asked).unwrap()
+            describe(&StatusUpdate { limitation, ..failed(Some(reason), message) }, &asked).unwrap()
         };
         let (mem, disk, again) =
             (Why::ContainerLimitationMemory, Why::ContainerLimitationDisk, Why::Reconciliation);
@@ -202,19 +202,19 @@ mod tests {
             agent: agent.map(str::to_owned),
             ..failed(Some(reason), "")
         };
-        assert!(is_unheard_of(&update(None, Why::Reconciliation)));
-        assert!(!is_unheard_of(&update(Some("a"), Why::Reconciliation)));
-        assert!(!is_unheard_of(&update(None, Why::AgentRemoved)));
-        assert!(!is_unheard_of(&failed(Some(Why::Reconciliation), "")));
+        assert!(is_unknown_launch(&update(None, Why::Reconciliation)));
+        assert!(!is_unknown_launch(&update(Some("a"), Why::Reconciliation)));
+        assert!(!is_unknown_launch(&update(None, Why::AgentRemoved)));
+        assert!(!is_unknown_launch(&failed(Some(Why::Reconciliation), "")));
     }
 
     #[test]
     fn the_file_knows_better_than_an_agent_that_was_away() {
         let update = failed(Some(Why::ExecutorTerminated), "");
-        assert_eq!(ended(&update, Some(0)), Condition::Finished);
-        assert_eq!(ended(&update, Some(1)), Condition::Failed);
-        assert_eq!(ended(&update, None), Condition::Failed);
-        assert_eq!(ended(&failed(None, ""), Some(0)), Condition::Failed);
+        assert_eq!(condition_after_exit(&update, Some(0)), Condition::Finished);
+        assert_eq!(condition_after_exit(&update, Some(1)), Condition::Failed);
+        assert_eq!(condition_after_exit(&update, None), Condition::Failed);
+        assert_eq!(condition_after_exit(&failed(None, ""), Some(0)), Condition::Failed);
     }
 
     #[test]

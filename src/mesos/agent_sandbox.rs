@@ -20,14 +20,14 @@ use tokio::io::AsyncWriteExt;
 use tokio::sync::Semaphore;
 use tokio::task::{spawn_blocking, spawn_local};
 
-use super::agents::{Agent, Agents, encoded};
-use super::copies::Copies;
+use super::agent_registry::{Agent, AgentRegistry, percent_encode};
 use super::credential::Credential;
 use super::http::Leader;
-use super::link::{Answer, Link, body, unanswered};
-use super::master::{Chunk, FileKind, Place, Sandbox, SandboxError, SandboxFile};
+use super::http_client::{Body, HttpClient, read_body, transport_error};
+use super::master::{Chunk, FileKind, Sandbox, SandboxError, SandboxFile, SandboxLocation};
 use super::messages::agent::{Call, Response, call, response};
-use super::parcel::is_inside;
+use super::output_archive::OutputArchive;
+use super::payload::is_contained_path;
 use crate::task::Backoff;
 
 /// The sandboxes of a cluster, and the copies of those whose blocks have ended. Clones share them.
@@ -37,9 +37,9 @@ pub struct AgentSandbox {
 }
 
 struct State {
-    link: Link,
-    agents: Agents,
-    copies: Copies,
+    link: HttpClient,
+    agents: AgentRegistry,
+    copies: OutputArchive,
     /// How many launches may be copied at once.
     copying: Semaphore,
 }
@@ -58,25 +58,25 @@ const MOST_SAID: usize = 16 << 20;
 impl AgentSandbox {
     /// Reads from the agents of the master that `leader` knows; copies lie in `directory`.
     pub fn new(leader: Leader, credential: Option<Credential>, directory: PathBuf) -> Self {
-        let link = Link::new(credential);
+        let link = HttpClient::new(credential);
         let state = State {
-            agents: Agents::new(link.clone(), leader),
+            agents: AgentRegistry::new(link.clone(), leader),
             link,
-            copies: Copies::new(directory),
+            copies: OutputArchive::new(directory),
             copying: Semaphore::new(AT_ONCE),
         };
         Self { state: Rc::new(state) }
     }
 
     /// Takes up the copies that an earlier life has begun. To be called once, within the runtime.
-    pub fn take_up(&self) -> io::Result<()> {
-        for place in self.state.copies.wanted()? {
+    pub fn resume_copies(&self) -> io::Result<()> {
+        for place in self.state.copies.pending()? {
             self.copy(place);
         }
         Ok(())
     }
 
-    fn copy(&self, place: Place) {
+    fn copy(&self, place: SandboxLocation) {
         let state = self.state.clone();
         spawn_local(async move { state.copy(&place).await });
     }
@@ -85,12 +85,12 @@ impl AgentSandbox {
 impl Sandbox for AgentSandbox {
     fn read(
         &self,
-        place: &Place,
+        place: &SandboxLocation,
         path: &str,
         offset: u64,
         length: usize,
     ) -> LocalBoxFuture<'static, Result<Chunk, SandboxError>> {
-        if !is_inside(path) {
+        if !is_contained_path(path) {
             return ready(Err(SandboxError::BadPath(path.to_owned()))).boxed_local();
         }
         if let Some(read) = self.state.copies.read(place, path, offset, length) {
@@ -111,10 +111,10 @@ impl Sandbox for AgentSandbox {
 
     fn list(
         &self,
-        place: &Place,
+        place: &SandboxLocation,
         path: &str,
     ) -> LocalBoxFuture<'static, Result<Vec<SandboxFile>, SandboxError>> {
-        if !path.is_empty() && !is_inside(path.trim_end_matches('/')) {
+        if !path.is_empty() && !is_contained_path(path.trim_end_matches('/')) {
             return ready(Err(SandboxError::BadPath(path.to_owned()))).boxed_local();
         }
         let (state, place, path) = (self.state.clone(), place.clone(), path.trim_end_matches('/').to_owned());
@@ -128,8 +128,8 @@ impl Sandbox for AgentSandbox {
         .boxed_local()
     }
 
-    fn keep(&self, place: &Place) {
-        match self.state.copies.want(place) {
+    fn keep(&self, place: &SandboxLocation) {
+        match self.state.copies.request(place) {
             Ok(true) => self.copy(place.clone()),
             Ok(false) => {}
             Err(error) => log::error!("the output of {} cannot be copied: {error}", place.executor),
@@ -137,13 +137,13 @@ impl Sandbox for AgentSandbox {
     }
 
     /// Of the copies: the agents see to the sandboxes themselves.
-    fn size(&self, places: Vec<Place>) -> LocalBoxFuture<'static, u64> {
+    fn size(&self, places: Vec<SandboxLocation>) -> LocalBoxFuture<'static, u64> {
         let copies = self.state.copies.clone();
         let measure = move || places.iter().map(|place| copies.size(place)).sum();
         spawn_blocking(measure).map(Result::unwrap_or_default).boxed_local()
     }
 
-    fn discard(&self, places: Vec<Place>) -> LocalBoxFuture<'static, io::Result<()>> {
+    fn discard(&self, places: Vec<SandboxLocation>) -> LocalBoxFuture<'static, io::Result<()>> {
         let copies = self.state.copies.clone();
         let discard = move || places.iter().try_for_each(|place| copies.remove(place));
         spawn_blocking(discard)
@@ -155,7 +155,7 @@ impl Sandbox for AgentSandbox {
 impl State {
     async fn read(
         &self,
-        place: &Place,
+        place: &SandboxLocation,
         path: &str,
         offset: u64,
         length: usize,
@@ -177,12 +177,12 @@ impl State {
             let is_end = data.is_empty() || offset + bytes.len() as u64 >= size;
             if is_end || bytes.len() >= length {
                 bytes.truncate(length);
-                return Ok(Chunk { from: offset, bytes: bytes.freeze(), size });
+                return Ok(Chunk { offset, bytes: bytes.freeze(), size });
             }
         }
     }
 
-    async fn list(&self, place: &Place, path: &str) -> Result<Vec<SandboxFile>, SandboxError> {
+    async fn list(&self, place: &SandboxLocation, path: &str) -> Result<Vec<SandboxFile>, SandboxError> {
         let list_files = call::ListFiles { path: full(place, path) };
         let call = Call {
             r#type: Some(call::Type::ListFiles as i32),
@@ -206,7 +206,7 @@ impl State {
     }
 
     /// Asks the agent of a launch; once more where it may have moved.
-    async fn ask(&self, place: &Place, path: &str, call: &Call) -> Result<Response, SandboxError> {
+    async fn ask(&self, place: &SandboxLocation, path: &str, call: &Call) -> Result<Response, SandboxError> {
         let unreachable = |message: String| SandboxError::Unreachable { agent: place.agent.clone(), message };
         let message = Bytes::from(call.encode_to_vec());
         let mut tries = 0;
@@ -216,16 +216,16 @@ impl State {
             match self.link.post(&agent.host, &route).send_body(message.clone()).await {
                 Ok(answer) => break (agent, answer),
                 Err(error) => {
-                    self.agents.forget(&place.agent);
+                    self.agents.invalidate(&place.agent);
                     tries += 1;
                     if tries > 1 {
-                        return Err(unreachable(unanswered(&agent.host, error).to_string()));
+                        return Err(unreachable(transport_error(&agent.host, error).to_string()));
                     }
                 }
             }
         };
         let status = answer.status();
-        let said = body(answer, MOST_SAID).await.map_err(|error| unreachable(error.to_string()))?;
+        let said = read_body(answer, MOST_SAID).await.map_err(|error| unreachable(error.to_string()))?;
         match status {
             StatusCode::OK => Response::decode(said).map_err(|error| {
                 unreadable(path, &format!("the answer of the agent {} is no message: {error}", agent.host))
@@ -241,7 +241,7 @@ impl State {
         }
     }
 
-    async fn copy(&self, place: &Place) {
+    async fn copy(&self, place: &SandboxLocation) {
         for tried in 1..=TRIES {
             match self.try_to_copy(place).await {
                 Ok(()) => return,
@@ -250,7 +250,7 @@ impl State {
                         "the output of {} was not copied, and no longer will be: {error}",
                         place.executor
                     );
-                    self.copies.give_up(place);
+                    self.copies.cancel(place);
                 }
                 Err(error) => {
                     let pause = RETRY.delay(tried, 0.5);
@@ -261,7 +261,7 @@ impl State {
         }
     }
 
-    async fn try_to_copy(&self, place: &Place) -> io::Result<()> {
+    async fn try_to_copy(&self, place: &SandboxLocation) -> io::Result<()> {
         // Held for one try: an agent that is away for hours keeps nobody else waiting.
         let _turn = self.copying.acquire().await.map_err(io::Error::other)?;
         // Most blocks write nothing, or one of these: one question tells what is worth others.
@@ -270,7 +270,7 @@ impl State {
             listed => listed.map_err(io::Error::other)?,
         };
         let agent = self.agents.find(&place.agent).await.map_err(io::Error::other)?;
-        let part = self.copies.begin(place)?;
+        let part = self.copies.create_partial(place)?;
         for SandboxFile { name, size, .. } in written.iter().filter(|file| KEPT.contains(&&*file.name)) {
             if *size == 0 {
                 File::create(part.join(name)).await?;
@@ -280,20 +280,21 @@ impl State {
                 Ok(Some(answer)) => write(answer, part.join(name)).await?,
                 Ok(None) => {}
                 Err(error) => {
-                    self.agents.forget(&place.agent);
+                    self.agents.invalidate(&place.agent);
                     return Err(error);
                 }
             }
         }
-        self.copies.finish(place)
+        self.copies.commit(place)
     }
 
     /// A file below `block/` as it is; `None` when there is none.
-    async fn download(&self, agent: &Agent, place: &Place, file: &str) -> io::Result<Option<Answer>> {
+    async fn download(&self, agent: &Agent, place: &SandboxLocation, file: &str) -> io::Result<Option<Body>> {
         let path = full(place, &format!("block/{file}"));
-        let route = format!("/files/download?path={}", encoded(&path));
+        let route = format!("/files/download?path={}", percent_encode(&path));
         let answer = self.link.get(&agent.host, &route).send().await;
-        let answer = answer.map_err(|error| io::Error::other(unanswered(&agent.host, error).to_string()))?;
+        let answer =
+            answer.map_err(|error| io::Error::other(transport_error(&agent.host, error).to_string()))?;
         match answer.status() {
             StatusCode::OK => Ok(Some(answer)),
             StatusCode::NOT_FOUND => Ok(None),
@@ -302,7 +303,7 @@ impl State {
     }
 }
 
-async fn write(mut answer: Answer, path: PathBuf) -> io::Result<()> {
+async fn write(mut answer: Body, path: PathBuf) -> io::Result<()> {
     let mut file = File::create(path).await?;
     while let Some(piece) = answer.next().await {
         file.write_all(&piece.map_err(|error| io::Error::other(error.to_string()))?).await?;
@@ -316,8 +317,8 @@ fn is_away(error: &SandboxError) -> bool {
 }
 
 /// A path as agents know it. It does not change when the sandbox does.
-fn full(place: &Place, path: &str) -> String {
-    let Place { framework, executor, .. } = place;
+fn full(place: &SandboxLocation, path: &str) -> String {
+    let SandboxLocation { framework, executor, .. } = place;
     let slash = if path.is_empty() { "" } else { "/" };
     format!("/frameworks/{framework}/executors/{executor}/runs/latest{slash}{path}")
 }

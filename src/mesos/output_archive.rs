@@ -11,22 +11,22 @@ use std::io::{self, ErrorKind};
 use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt};
 use std::path::PathBuf;
 
-use super::master::{Chunk, FileKind, Place, SandboxError, SandboxFile};
+use super::master::{Chunk, FileKind, SandboxError, SandboxFile, SandboxLocation};
 use crate::task::LaunchId;
 
 /// Copies of launches, by their names.
 #[derive(Debug, Clone)]
-pub(super) struct Copies {
+pub(super) struct OutputArchive {
     directory: PathBuf,
 }
 
-impl Copies {
+impl OutputArchive {
     pub(super) fn new(directory: PathBuf) -> Self {
         Self { directory }
     }
 
     /// Whose copies an earlier life has left to be made.
-    pub(super) fn wanted(&self) -> io::Result<Vec<Place>> {
+    pub(super) fn pending(&self) -> io::Result<Vec<SandboxLocation>> {
         let mut wanted = Vec::new();
         let entries = match fs::read_dir(&self.directory) {
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(wanted),
@@ -41,7 +41,7 @@ impl Copies {
             };
             let said = fs::read_to_string(entry.path())?;
             if let Some((agent, framework)) = said.trim_end().split_once('\n') {
-                wanted.push(Place {
+                wanted.push(SandboxLocation {
                     agent: agent.to_owned(),
                     framework: framework.to_owned(),
                     executor: executor.to_owned(),
@@ -52,7 +52,7 @@ impl Copies {
     }
 
     /// Notes that a copy is to be made; false when there is one, or it is noted already.
-    pub(super) fn want(&self, place: &Place) -> io::Result<bool> {
+    pub(super) fn request(&self, place: &SandboxLocation) -> io::Result<bool> {
         let Some(want) = self.want_file(place) else { return Ok(false) };
         if want.exists() || self.whole(place).is_some() {
             return Ok(false);
@@ -63,7 +63,7 @@ impl Copies {
     }
 
     /// An empty directory for a copy.
-    pub(super) fn begin(&self, place: &Place) -> io::Result<PathBuf> {
+    pub(super) fn create_partial(&self, place: &SandboxLocation) -> io::Result<PathBuf> {
         let part = self.part(place).ok_or_else(|| io::Error::from(ErrorKind::InvalidInput))?;
         match fs::remove_dir_all(&part) {
             Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
@@ -74,19 +74,19 @@ impl Copies {
     }
 
     /// The copy is whole.
-    pub(super) fn finish(&self, place: &Place) -> io::Result<()> {
+    pub(super) fn commit(&self, place: &SandboxLocation) -> io::Result<()> {
         if let (Some(part), Some(whole)) = (self.part(place), self.path(place)) {
             // Its files are on the disk; so must their names be, before it is forgotten that there is one to be made.
             File::open(&part)?.sync_all()?;
             fs::rename(part, whole)?;
             File::open(&self.directory)?.sync_all()?;
         }
-        self.give_up(place);
+        self.cancel(place);
         Ok(())
     }
 
     /// No copy is to be made any more.
-    pub(super) fn give_up(&self, place: &Place) {
+    pub(super) fn cancel(&self, place: &SandboxLocation) {
         if let Some(want) = self.want_file(place)
             && let Err(error) = fs::remove_file(&want)
         {
@@ -97,7 +97,7 @@ impl Copies {
     /// Reads from a whole copy; `None` where there is none of this file.
     pub(super) fn read(
         &self,
-        place: &Place,
+        place: &SandboxLocation,
         path: &str,
         offset: u64,
         length: usize,
@@ -117,7 +117,7 @@ impl Copies {
     }
 
     /// What there is of a directory of the sandbox; `None` without a whole copy.
-    pub(super) fn list(&self, place: &Place, path: &str) -> Option<Vec<SandboxFile>> {
+    pub(super) fn list(&self, place: &SandboxLocation, path: &str) -> Option<Vec<SandboxFile>> {
         let whole = self.whole(place)?;
         match path {
             "" => Some(vec![SandboxFile { name: "block".to_owned(), size: 0, kind: FileKind::Directory }]),
@@ -138,13 +138,13 @@ impl Copies {
     }
 
     /// Bytes on the disk of a whole copy.
-    pub(super) fn size(&self, place: &Place) -> u64 {
+    pub(super) fn size(&self, place: &SandboxLocation) -> u64 {
         let files = self.whole(place).and_then(|whole| fs::read_dir(whole).ok()).into_iter().flatten();
         files.flatten().filter_map(|file| file.metadata().ok()).map(|file| file.blocks() * 512).sum()
     }
 
     /// Removes what there is of a copy; that there is none is no error.
-    pub(super) fn remove(&self, place: &Place) -> io::Result<()> {
+    pub(super) fn remove(&self, place: &SandboxLocation) -> io::Result<()> {
         let there = |removed: io::Result<()>| match removed {
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
             removed => removed,
@@ -159,21 +159,21 @@ impl Copies {
     }
 
     /// Where the copy of a launch lies; `None` for an executor that is no launch of ours.
-    fn path(&self, place: &Place) -> Option<PathBuf> {
+    fn path(&self, place: &SandboxLocation) -> Option<PathBuf> {
         let launch: LaunchId = place.executor.parse().ok()?;
         Some(self.directory.join(launch.to_string()))
     }
 
-    fn whole(&self, place: &Place) -> Option<PathBuf> {
+    fn whole(&self, place: &SandboxLocation) -> Option<PathBuf> {
         self.path(place).filter(|path| path.is_dir())
     }
 
-    fn part(&self, place: &Place) -> Option<PathBuf> {
+    fn part(&self, place: &SandboxLocation) -> Option<PathBuf> {
         let launch: LaunchId = place.executor.parse().ok()?;
         Some(self.directory.join(format!(".{launch}")))
     }
 
-    fn want_file(&self, place: &Place) -> Option<PathBuf> {
+    fn want_file(&self, place: &SandboxLocation) -> Option<PathBuf> {
         let launch: LaunchId = place.executor.parse().ok()?;
         Some(self.directory.join(format!(".{launch}.want")))
     }
@@ -184,7 +184,7 @@ fn piece(file: &File, offset: u64, length: usize) -> io::Result<Chunk> {
     let there = usize::try_from(size.saturating_sub(offset)).unwrap_or(usize::MAX);
     let mut bytes = vec![0; length.min(there)];
     file.read_exact_at(&mut bytes, offset)?;
-    Ok(Chunk { from: offset, bytes: bytes.into(), size })
+    Ok(Chunk { offset, bytes: bytes.into(), size })
 }
 
 #[cfg(test)]
@@ -194,17 +194,17 @@ mod tests {
     #[test]
     fn a_copy_is_read_once_it_is_whole() {
         let directory = tempfile::tempdir().unwrap();
-        let copies = Copies::new(directory.path().join("outputs"));
+        let copies = OutputArchive::new(directory.path().join("outputs"));
         let executor = "00000000-0000-0000-0000-000000000001.1.1".to_owned();
-        let place = Place { agent: "a".into(), framework: "f".into(), executor };
-        assert!(copies.wanted().unwrap().is_empty());
-        assert!(copies.want(&place).unwrap() && !copies.want(&place).unwrap());
-        assert_eq!(copies.wanted().unwrap(), std::slice::from_ref(&place));
-        let part = copies.begin(&place).unwrap();
+        let place = SandboxLocation { agent: "a".into(), framework: "f".into(), executor };
+        assert!(copies.pending().unwrap().is_empty());
+        assert!(copies.request(&place).unwrap() && !copies.request(&place).unwrap());
+        assert_eq!(copies.pending().unwrap(), std::slice::from_ref(&place));
+        let part = copies.create_partial(&place).unwrap();
         fs::write(part.join("stdout"), "0123456789").unwrap();
         assert!(copies.read(&place, "block/stdout", 0, 4).is_none());
-        copies.finish(&place).unwrap();
-        assert!(copies.wanted().unwrap().is_empty() && !copies.want(&place).unwrap());
+        copies.commit(&place).unwrap();
+        assert!(copies.pending().unwrap().is_empty() && !copies.request(&place).unwrap());
         let read = |path, offset, length| match copies.read(&place, path, offset, length)? {
             Ok(chunk) => Some(format!("{} of {}", chunk.bytes.escape_ascii(), chunk.size)),
             Err(error) => Some(error.to_string()),
