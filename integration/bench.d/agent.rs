@@ -10,7 +10,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use borges::clock::Clock;
-use borges::local::{AGENT_ID, AgentOptions, Client};
+use borges::embedded::{AGENT_ID, AgentOptions, Client};
 use borges::mesos::messages::{AgentId, CommandInfo, FrameworkInfo, TaskId, TaskInfo};
 use borges::mesos::payload::TaskPayload;
 use borges::mesos::resources::Quantities;

@@ -168,7 +168,8 @@ async fn of_many_starters_one_starts() {
     let directory = Home::new();
     let options = options(directory.path());
     let connections: Vec<_> = std::thread::scope(|scope| {
-        let start = || borges::local::start(&options, Path::new(env!("CARGO_BIN_EXE_borges"))).unwrap();
+        let start =
+            || borges::embedded::connect_or_spawn(&options, Path::new(env!("CARGO_BIN_EXE_borges"))).unwrap();
         let threads: Vec<_> = (0..8).map(|_| scope.spawn(start)).collect();
         threads.into_iter().map(|thread| thread.join().unwrap()).collect()
     });

@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::time::Duration;
 
-use borges::local::{AGENT_ID, AgentOptions};
+use borges::embedded::{AGENT_ID, AgentOptions};
 use borges::mesos::events::TaskState;
 use borges::mesos::messages::task_status::Reason as R;
 use borges::mesos::messages::{CommandInfo, Environment, Label, Labels, TaskInfo, environment::Variable};

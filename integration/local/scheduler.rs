@@ -6,7 +6,7 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use borges::local::{AGENT_ID, AgentOptions, Client, LocalSandbox};
+use borges::embedded::{AGENT_ID, AgentOptions, Client, LocalSandbox};
 use borges::mesos::events::{Reason, TaskState};
 use borges::mesos::messages::framework_info::{Capability, capability};
 use borges::mesos::messages::task_status::Reason as R;

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use borges::clock::Clock;
 use borges::config::Keep;
+use borges::embedded::{AgentOptions, Client, LocalSandbox};
 use borges::engine::EngineParts;
-use borges::local::{AgentOptions, Client, LocalSandbox};
 use borges::mesos::address::Address;
 use borges::mesos::agent_sandbox::AgentSandbox;
 use borges::mesos::http::HttpMaster;

@@ -14,8 +14,8 @@ use std::time::Duration;
 
 use borges::clock::Clock;
 use borges::config::Keep;
+use borges::embedded::{AgentOptions, Client, LocalSandbox};
 use borges::engine::EngineParts;
-use borges::local::{AgentOptions, Client, LocalSandbox};
 use borges::mesos::messages::FrameworkInfo;
 use borges::mesos::messages::framework_info::{Capability, capability};
 use borges::store::RedbStore;
@@ -36,7 +36,7 @@ fn a_run_with_success_failure_kill_and_retry() {
     let system = actix::System::new();
     let ends = system.block_on(async {
         let client = Client::new(options, PathBuf::from(env!("CARGO_BIN_EXE_borges")));
-        let agent_end = client.agent_end();
+        let agent_end = client.agent_exit();
         let parts = EngineParts {
             store: Box::new(RedbStore::open(&directory.path().join("store.redb")).unwrap()),
             master: Box::new(Recorder { master: client, record: record.clone() }),

@@ -51,7 +51,7 @@ pub struct Composed {
     pub program: String,
     /// Its arguments, without its name.
     pub arguments: Vec<String>,
-    /// What [`BODY`] holds; it may be executed.
+    /// What [`BODY_ARG`] holds; it may be executed.
     pub body: Vec<u8>,
     /// The other files.
     pub files: Vec<File>,

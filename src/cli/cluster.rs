@@ -9,7 +9,7 @@ use std::thread::available_parallelism;
 use std::{env, io};
 
 use crate::config::{Config, MasterAddress};
-use crate::local::{self, AgentEnd, AgentOptions, Client, LocalSandbox};
+use crate::embedded::{self, AgentExit, AgentOptions, Client, LocalSandbox};
 use crate::mesos::address::Address;
 use crate::mesos::agent_sandbox::AgentSandbox;
 use crate::mesos::credential::Credential;
@@ -25,7 +25,7 @@ pub(super) struct Cluster {
     pub(super) master: Box<dyn Master>,
     pub(super) sandbox: Rc<dyn Sandbox>,
     /// The end of its agent, if that ends with us.
-    pub(super) agent_end: AgentEnd,
+    pub(super) agent_end: AgentExit,
 }
 
 /// What is wrong with the cluster that the setupfile names; `None` for one that can be had.
@@ -62,7 +62,7 @@ fn mesos(config: &Config, address: &str, directory: &Path, shelf: FetchUrls) -> 
     let copies = directory.join("outputs");
     let sandbox = AgentSandbox::new(master.leader(), credential, copies.clone());
     sandbox.resume_copies().map_err(|error| format!("{}: {error}", copies.display()))?;
-    Ok(Cluster { master: Box::new(master), sandbox: Rc::new(sandbox), agent_end: AgentEnd::default() })
+    Ok(Cluster { master: Box::new(master), sandbox: Rc::new(sandbox), agent_end: AgentExit::default() })
 }
 
 /// The name and secret towards Mesos, where the setupfile has both. A name alone is told, not proven.
@@ -92,7 +92,7 @@ fn embedded(
     };
     let client = Client::new(options, executable);
     Ok(Cluster {
-        agent_end: client.agent_end(),
+        agent_end: client.agent_exit(),
         master: Box::new(client),
         sandbox: Rc::new(LocalSandbox::new(directory)),
     })
@@ -137,7 +137,7 @@ pub(super) fn framework(config: &Config, failover: f64, page: Option<String>) ->
 
 /// `borges agent …`.
 pub(super) fn agent(arguments: Vec<OsString>) -> ExitCode {
-    local::agent_main(arguments)
+    embedded::agent_main(arguments)
 }
 
 /// What this machine is called.

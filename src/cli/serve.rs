@@ -89,7 +89,7 @@ async fn run(config: &Config, languages: Languages, new_framework: bool) -> Resu
         log::warn!("{warning}");
     }
     if config.master == MasterAddress::Local
-        && let Err(why) = crate::local::enforces_memory()
+        && let Err(why) = crate::embedded::enforces_memory()
     {
         log::warn!("`:mem` is subtracted from what is offered, and not enforced: {why}");
     }

@@ -38,7 +38,7 @@ pub struct TaskSpec {
 pub struct Command {
     /// A program's path, or its name to be looked up on the `PATH` of the machine, or the image, it runs on.
     pub program: Arc<str>,
-    /// Arguments after the program's name; [`Command::BODY`] stands for the body's file.
+    /// Arguments after the program's name; [`Command::BODY_ARG`] stands for the body's file.
     pub arguments: Arc<[String]>,
     /// Variables set for it, beside those every block gets.
     pub environment: Arc<[(String, String)]>,

@@ -22,8 +22,8 @@ use super::oracle::{End, Oracle};
 use super::simulator::{launches, virtual_time_runtime, words};
 use crate::clock::Clock;
 use crate::config::Keep;
-use crate::local::LocalSandbox;
-use crate::local::trial::{Happened, Machine, Wrong, forget_unstarted};
+use crate::embedded::LocalSandbox;
+use crate::embedded::simulated_machine::{FaultMode, LaunchEvent, Machine, forget_unstarted};
 use crate::mesos::messages::FrameworkInfo;
 use crate::mesos::messages::framework_info::{Capability, capability};
 use crate::mesos::messages::scheduler::call::Type;
@@ -78,12 +78,12 @@ impl World {
     fn note(&mut self) {
         for (at, happened) in self.machine.happened() {
             match happened {
-                Happened::Started(launch) => self.ledger.started(at, &launch),
-                Happened::Ended(launch, code) => self.ledger.ended(at, &launch, End::Exit(code)),
-                Happened::NotStarted(launch) => {
+                LaunchEvent::Started(launch) => self.ledger.started(at, &launch),
+                LaunchEvent::Ended(launch, code) => self.ledger.ended(at, &launch, End::Exit(code)),
+                LaunchEvent::NotStarted(launch) => {
                     self.ledger.ended(at, &launch, End::NotStarted);
                 }
-                Happened::AgentDied(operation) => {
+                LaunchEvent::AgentDied(operation) => {
                     self.died = true;
                     self.ledger.log(at, || format!("THE AGENT DIES at {operation}"));
                 }
@@ -146,7 +146,7 @@ impl Master for EmbeddedAdapter {
 }
 
 /// The scripted run, in which this operation of the agent goes wrong.
-fn play(chosen: Option<(usize, Wrong)>) -> Ended {
+fn play(chosen: Option<(usize, FaultMode)>) -> Ended {
     let disk = Disk::default();
     let machine = Machine::new(chosen, fate);
     let sandbox = LocalSandbox::new(machine.directory());
@@ -237,14 +237,14 @@ fn at_every_operation_the_agent_may_die() {
     let names = &whole.operations;
     assert!(names.len() > 400, "{names:#?}");
     let each = number("BORGES_EACH").map_or(EACH, |each| usize::try_from(each).unwrap().max(1));
-    let points: Vec<(usize, Wrong)> = (1..)
+    let points: Vec<(usize, FaultMode)> = (1..)
         .zip(names)
         .filter(|(at, _)| at % each == 0)
         .flat_map(|(at, name)| {
             // A row of a table lies within a page, which no kill tears.
             let is_torn = name.starts_with("write") && !name.contains("tables/");
-            let tears = is_torn.then_some((at, Wrong::Tears));
-            [(at, Wrong::Dies), (at, Wrong::Fails)].into_iter().chain(tears)
+            let tears = is_torn.then_some((at, FaultMode::TornWrite));
+            [(at, FaultMode::CrashBefore), (at, FaultMode::Fails)].into_iter().chain(tears)
         })
         .collect();
     let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
@@ -256,7 +256,7 @@ fn at_every_operation_the_agent_may_die() {
                     let faults = points.filter_map(|&(at, wrong)| {
                         let ended = play(Some((at, wrong)));
                         let unhurt =
-                            (wrong != Wrong::Fails && !ended.died).then(|| "it did not die".to_owned());
+                            (wrong != FaultMode::Fails && !ended.died).then(|| "it did not die".to_owned());
                         let fault = ended.faults.into_iter().next().or(unhurt)?;
                         Some((at, wrong, fault))
                     });
@@ -296,9 +296,9 @@ fn at_every_operation_the_agent_may_die() {
 fn who_does_not_know_what_started_is_caught() {
     let names = play(None).operations;
     let spawn = 1 + names.iter().position(|name| name.starts_with("spawn")).expect("something is started");
-    assert_eq!(play(Some((spawn, Wrong::Dies))).faults, [""; 0]);
+    assert_eq!(play(Some((spawn, FaultMode::CrashBefore))).faults, [""; 0]);
     let _planted = forget_unstarted();
-    let ended = play(Some((spawn, Wrong::Dies)));
+    let ended = play(Some((spawn, FaultMode::CrashBefore)));
     let fault = ended.faults.first().expect("it is caught");
     println!("dying before operation {spawn}, `{}`: {fault}", names[spawn - 1]);
 }
@@ -308,8 +308,10 @@ fn who_does_not_know_what_started_is_caught() {
 fn replay_a_point() {
     let Ok(point) = std::env::var("BORGES_POINT") else { return };
     let (at, way) = point.split_once(' ').unwrap();
-    let way =
-        [Wrong::Dies, Wrong::Tears, Wrong::Fails].into_iter().find(|it| format!("{it:?}") == way).unwrap();
+    let way = [FaultMode::CrashBefore, FaultMode::TornWrite, FaultMode::Fails]
+        .into_iter()
+        .find(|it| format!("{it:?}") == way)
+        .unwrap();
     let ended = play(Some((at.parse().unwrap(), way)));
     println!("{}\n{:#?}", ended.story.join("\n"), ended.faults);
 }
