@@ -15,11 +15,11 @@ pub(super) struct Address {
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub(super) enum BadAddress {
     #[error("`{text}` ({place}) is no address of a server: write `http://HOST:PORT`")]
-    NoUrl { text: String, place: &'static str },
+    InvalidUrl { text: String, place: &'static str },
     #[error(
         "`{text}` ({place}) asks for TLS, which is not built in: write `http://HOST:PORT`, of a tunnel for example"
     )]
-    Tls { text: String, place: &'static str },
+    TlsUnsupported { text: String, place: &'static str },
 }
 
 /// Where a server listens that nobody told otherwise.
@@ -47,13 +47,13 @@ pub(super) fn choose(
 
 fn url(text: &str, place: &'static str) -> Result<String, BadAddress> {
     let text = text.trim();
-    let no_url = || BadAddress::NoUrl { text: text.to_owned(), place };
+    let no_url = || BadAddress::InvalidUrl { text: text.to_owned(), place };
     let (scheme, rest) = text.split_once("://").map_or(("", text), |(scheme, rest)| (scheme, rest));
     let rest = rest.trim_end_matches('/');
     let port = match scheme.to_ascii_lowercase().as_str() {
         "" => PORT,
         "http" => 80,
-        "https" => return Err(BadAddress::Tls { text: text.to_owned(), place }),
+        "https" => return Err(BadAddress::TlsUnsupported { text: text.to_owned(), place }),
         _ => return Err(no_url()),
     };
     // `[::1]:80` has colons within its host.

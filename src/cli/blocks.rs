@@ -2,7 +2,7 @@
 
 use std::io::{self, BufWriter, Write};
 
-use super::arguments::{BlocksArguments, Format};
+use super::args::{BlocksArguments, Format};
 use super::exit::Exit;
 use super::input;
 use crate::org;
@@ -10,7 +10,7 @@ use crate::org;
 /// Shows the blocks of each file; one that cannot be read is said, and the others are shown all the same.
 pub(super) fn blocks(arguments: &BlocksArguments) -> Exit {
     let mut out = BufWriter::new(io::stdout().lock());
-    let mut exit = Exit::Well;
+    let mut exit = Exit::Success;
     for path in &arguments.files {
         let name = input::shown(path);
         let source = match input::contents(path) {

@@ -1,6 +1,6 @@
 //! `borges check-store`: is the store whole?
 
-use super::arguments::CheckStoreArguments;
+use super::args::CheckStoreArguments;
 use super::exit::Exit;
 use super::input;
 use super::serve::state_directory;
@@ -8,13 +8,13 @@ use crate::store::{CheckReport, check};
 
 /// Looks at all of the store, without a server.
 pub(super) fn check_store(arguments: &CheckStoreArguments) -> Exit {
-    let config = match arguments.setupfile.as_deref().map_or_else(input::no_setupfile, input::config) {
+    let config = match arguments.setupfile.as_deref().map_or_else(input::default_config, input::config) {
         Ok(config) => config,
         Err(exit) => return exit,
     };
     let Some(data) = state_directory(&config) else {
         eprintln!("borges: there is no home for the state directory: set `borges_data`");
-        return Exit::Wrong;
+        return Exit::InvalidInput;
     };
     let path = data.join("store.redb");
     match check(&path) {
@@ -23,11 +23,11 @@ pub(super) fn check_store(arguments: &CheckStoreArguments) -> Exit {
             for fault in &checked.faults {
                 eprintln!("borges: {fault}");
             }
-            if checked.faults.is_empty() { Exit::Well } else { Exit::Wrong }
+            if checked.faults.is_empty() { Exit::Success } else { Exit::InvalidInput }
         }
         Err(error) => {
             eprintln!("borges: {error}");
-            Exit::Wrong
+            Exit::InvalidInput
         }
     }
 }

@@ -29,7 +29,7 @@ pub(super) struct Cluster {
 }
 
 /// What is wrong with the cluster that the setupfile names; `None` for one that can be had.
-pub(super) fn objection(config: &Config) -> Option<String> {
+pub(super) fn validate(config: &Config) -> Option<String> {
     match &config.master {
         MasterAddress::Local => None,
         MasterAddress::Mesos(address) => Address::read(address)
@@ -43,7 +43,7 @@ pub(super) fn objection(config: &Config) -> Option<String> {
 ///
 /// The embedded one ends with us if it is to, and `open_files` is what its blocks may have open, where we may
 /// have another number. Agents of Mesos fetch from `shelf` what is too large to be sent along.
-pub(super) fn of(
+pub(super) fn connect(
     config: &Config,
     directory: &Path,
     end_with_us: bool,
@@ -99,7 +99,7 @@ fn embedded(
 }
 
 /// Where we are found from other machines: the address we are bound to, or else this machine's name.
-pub(super) fn base(bound: SocketAddr) -> String {
+pub(super) fn base_url(bound: SocketAddr) -> String {
     if bound.ip().is_unspecified() {
         format!("http://{}:{}", hostname(), bound.port())
     } else {
@@ -109,7 +109,7 @@ pub(super) fn base(bound: SocketAddr) -> String {
 
 /// What we call ourselves; `failover` is how long tasks are to outlive us, in seconds, `page` where a browser
 /// finds us.
-pub(super) fn framework(config: &Config, failover: f64, page: Option<String>) -> FrameworkInfo {
+pub(super) fn framework_info(config: &Config, failover: f64, page: Option<String>) -> FrameworkInfo {
     use capability::Type;
     let capability = |kind: Type| Capability { r#type: Some(kind as i32) };
     let max_output = Label { key: MAX_OUTPUT_LABEL.to_owned(), value: Some(config.max_output.to_string()) };
@@ -166,7 +166,7 @@ fn free_disk(directory: &Path) -> io::Result<u64> {
 }
 
 /// A directory of our own for the time of a run.
-pub(super) fn scratch() -> io::Result<(tempfile::TempDir, PathBuf)> {
+pub(super) fn temp_dir() -> io::Result<(tempfile::TempDir, PathBuf)> {
     let directory = tempfile::Builder::new().prefix("borges-run-").tempdir()?;
     let path = directory.path().canonicalize()?;
     Ok((directory, path))

@@ -6,13 +6,13 @@ use std::process::ExitCode;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Exit {
     /// All well.
-    Well,
+    Success,
     /// Some block failed.
     BlockFailed,
     /// The document, or the call, is wrong.
-    Wrong,
+    InvalidInput,
     /// The cluster is out of reach, or something waited for longer than it was allowed to.
-    OutOfReach,
+    Unavailable,
     /// A person, or a signal, ended it.
     Interrupted,
 }
@@ -20,10 +20,10 @@ pub(super) enum Exit {
 impl From<Exit> for ExitCode {
     fn from(exit: Exit) -> Self {
         Self::from(match exit {
-            Exit::Well => 0,
+            Exit::Success => 0,
             Exit::BlockFailed => 1,
-            Exit::Wrong => 2,
-            Exit::OutOfReach => 3,
+            Exit::InvalidInput => 2,
+            Exit::Unavailable => 3,
             Exit::Interrupted => 130,
         })
     }

@@ -6,9 +6,9 @@ use std::{env, fs, io};
 
 use bytes::Bytes;
 
-use super::arguments::DocumentArguments;
+use super::args::DocumentArguments;
 use super::exit::Exit;
-use super::{files, problems};
+use super::{diagnostics, includes};
 use crate::babel::Languages;
 use crate::config::Config;
 use crate::spec::Request;
@@ -29,14 +29,14 @@ pub(super) struct Input {
 /// Reads what the arguments name; says what is wrong with it.
 pub(super) fn read(arguments: &DocumentArguments) -> Result<Input, Exit> {
     let setupfile = arguments.setupfile.as_deref();
-    let config = setupfile.map_or_else(no_setupfile, config)?;
+    let config = setupfile.map_or_else(default_config, config)?;
     let languages = languages(&config, setupfile)?;
     let (name, written) = (shown(&arguments.path), Bytes::from(contents(&arguments.path)?));
     let directory = directory(&arguments.path).map_err(|error| {
         eprintln!("{name}: its directory cannot be found: {error}");
-        Exit::Wrong
+        Exit::InvalidInput
     })?;
-    let (source, places) = files::put_in(&name, &arguments.path, &written)?;
+    let (source, places) = includes::resolve_includes(&name, &arguments.path, &written)?;
     let request = Request {
         names: arguments.names.clone(),
         languages,
@@ -67,7 +67,7 @@ pub(super) fn contents(path: &Path) -> Result<Vec<u8>, Exit> {
             _ => format!("it cannot be read: {error}"),
         };
         eprintln!("{}: error: {why}", shown(path));
-        Exit::Wrong
+        Exit::InvalidInput
     })
 }
 
@@ -81,7 +81,7 @@ pub(super) fn config(path: &Path) -> Result<Config, Exit> {
 }
 
 /// What holds without a setupfile.
-pub(super) fn no_setupfile() -> Result<Config, Exit> {
+pub(super) fn default_config() -> Result<Config, Exit> {
     configured("the environment", b"")
 }
 
@@ -92,7 +92,7 @@ pub(super) fn languages(config: &Config, setupfile: Option<&Path>) -> Result<Lan
         if let Err(bad) = languages.add(value) {
             let file = setupfile.unwrap_or(Path::new("BORGES_LANG")).display();
             eprintln!("{file}:{}:{}: error: {bad}", at.line, at.column);
-            return Err(Exit::Wrong);
+            return Err(Exit::InvalidInput);
         }
     }
     Ok(languages)
@@ -105,9 +105,9 @@ fn configured(name: &str, setupfile: &[u8]) -> Result<Config, Exit> {
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
     Config::read(setupfile, environment).map_err(|errors| {
         for error in errors {
-            problems::show_config_error(name, setupfile, &error);
+            diagnostics::show_config_error(name, setupfile, &error);
         }
-        Exit::Wrong
+        Exit::InvalidInput
     })
 }
 

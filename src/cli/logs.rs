@@ -3,10 +3,10 @@
 use std::io::{self, Write};
 use std::time::Duration;
 
-use super::arguments::LogsArguments;
+use super::api_client::{ApiClient, ApiError, MAX_CHUNK};
+use super::args::LogsArguments;
+use super::backend::with_retries;
 use super::exit::Exit;
-use super::host::patiently;
-use super::server::{Failure, PIECE, Server};
 use super::signals::Signals;
 use crate::engine::FileRead;
 use crate::task::{LaunchId, State};
@@ -19,7 +19,7 @@ const LISTEN: Duration = Duration::from_millis(300);
 /// Passes on what a task has written; with `--follow`, what it writes until it ends.
 pub(super) fn logs(arguments: &LogsArguments) -> Exit {
     actix::System::new().block_on(async {
-        let server = match Server::named(arguments.server.url.as_deref(), None) {
+        let server = match ApiClient::from_args(arguments.server.url.as_deref(), None) {
             Ok(server) => server,
             Err(exit) => return exit,
         };
@@ -27,7 +27,7 @@ pub(super) fn logs(arguments: &LogsArguments) -> Exit {
             Ok(signals) => signals,
             Err(error) => {
                 eprintln!("borges: {error}");
-                return Exit::Wrong;
+                return Exit::InvalidInput;
             }
         };
         tokio::select! {
@@ -37,12 +37,12 @@ pub(super) fn logs(arguments: &LogsArguments) -> Exit {
     })
 }
 
-async fn read(server: &Server, arguments: &LogsArguments) -> Result<Exit, Failure> {
+async fn read(server: &ApiClient, arguments: &LogsArguments) -> Result<Exit, ApiError> {
     let stream = if arguments.stderr { "stderr" } else { "stdout" };
     let task = server.task(arguments.task).await?;
     if !arguments.follow {
         pass_on(server, arguments.task.launch(task.attempt), stream, 0).await?;
-        return Ok(Exit::Well);
+        return Ok(Exit::Success);
     }
     let mut attempt = task.attempt;
     let mut offset = 0;
@@ -54,18 +54,18 @@ async fn read(server: &Server, arguments: &LogsArguments) -> Result<Exit, Failur
             let followed = server.follow_output(launch, stream, begin, each).await;
             match followed {
                 // A server that goes away cannot be told from one that is done: the task is asked below.
-                Ok(()) | Err(Failure::OutOfReach(_)) => {}
+                Ok(()) | Err(ApiError::Unreachable(_)) => {}
                 Err(failure) => return Err(failure),
             }
         }
-        let task = patiently(|| server.task(arguments.task)).await?;
+        let task = with_retries(|| server.task(arguments.task)).await?;
         let over = task.state.is_terminal() || task.state == State::Delayed || task.attempt > attempt;
         if over && attempt > 0 {
             pass_on(server, launch, stream, offset).await?;
         }
         match (task.attempt > attempt, task.state) {
             (true, _) => (attempt, offset) = (attempt + 1, 0),
-            (false, State::Finished | State::Skipped) => return Ok(Exit::Well),
+            (false, State::Finished | State::Skipped) => return Ok(Exit::Success),
             (false, State::Failed | State::Killed) => return Ok(Exit::BlockFailed),
             (false, _) if over => {
                 // Its launch has ended, and another one comes: nothing more of the one that is read.
@@ -78,12 +78,17 @@ async fn read(server: &Server, arguments: &LogsArguments) -> Result<Exit, Failur
 }
 
 /// Passes on what a launch has written from `offset` on.
-async fn pass_on(server: &Server, launch: LaunchId, stream: &str, mut offset: u64) -> Result<(), Failure> {
+async fn pass_on(
+    server: &ApiClient,
+    launch: LaunchId,
+    stream: &str,
+    mut offset: u64,
+) -> Result<(), ApiError> {
     if launch.attempt == 0 {
         return Ok(());
     }
     loop {
-        match patiently(|| server.output(launch, stream, offset, PIECE)).await? {
+        match with_retries(|| server.output(launch, stream, offset, MAX_CHUNK)).await? {
             FileRead::Bytes { from, bytes, .. } if !bytes.is_empty() => offset = say(offset, from, &bytes),
             _ => return Ok(()),
         }

@@ -2,11 +2,11 @@
 //!
 //! | file | |
 //! |---|---|
-//! | `arguments` | what one can type |
+//! | `args` | what one can type |
 //! | `exit` | what the process ends with |
 //! | `input` | documents and setupfiles, from disk |
-//! | `files` | the files that a document names |
-//! | `problems` | what is wrong, shown to a person |
+//! | `includes` | the files that a document names |
+//! | `diagnostics` | what is wrong, shown to a person |
 //! | `plan` | `borges plan` |
 //! | `blocks` | `borges blocks` |
 //! | `run` | `borges run` |
@@ -18,35 +18,35 @@
 //! | `serve` | the server |
 //! | `check_store` | `borges check-store` |
 //! | `watch` | watches a run to its end, wherever it is |
-//! | `host` | who runs the blocks that are watched |
-//! | `server` | a server, as commands see it |
+//! | `backend` | who runs the blocks that are watched |
+//! | `api_client` | a server, as commands see it |
 //! | `address` | which server (pure) |
-//! | `follow` | hears of a run at a server |
+//! | `event_source` | hears of a run at a server |
 //! | `signals` | Ctrl-C and its like |
 //! | `progress` | the lines of a run |
 //! | `output` | what blocks say, under their names |
 //! | `cluster` | the cluster a run goes to |
 
 mod address;
-mod arguments;
+mod api_client;
+mod args;
+mod backend;
 mod blocks;
 mod check_store;
 mod cluster;
+mod diagnostics;
+mod event_source;
 mod exit;
-mod files;
-mod follow;
-mod host;
+mod includes;
 mod input;
 mod kill;
 mod logs;
 mod output;
 mod plan;
-mod problems;
 mod progress;
 mod rewrite;
 mod run;
 mod serve;
-mod server;
 mod signals;
 mod submit;
 mod tasks;
@@ -58,14 +58,14 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-use arguments::{Arguments, Command};
+use args::{Cli, Command};
 
 /// Does what the command line says.
 pub fn main() -> ExitCode {
     // What glog had, spelt as glog spelt it; our log goes to stderr in any case.
     let glog =
         |argument: &OsString| argument.to_string_lossy().trim_start_matches('-').starts_with("logtostderr");
-    let arguments = Arguments::parse_from(env::args_os().filter(|argument| !glog(argument)));
+    let arguments = Cli::parse_from(env::args_os().filter(|argument| !glog(argument)));
     let command = arguments.command.unwrap_or(Command::Serve(arguments.serve));
     let level = if matches!(command, Command::Serve(_)) { "info,actix_server=warn" } else { "warn" };
     let log = env_logger::Env::new().filter_or("BORGES_LOG", level);

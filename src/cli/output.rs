@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 use std::io::{self, Write};
 
-use super::host::{Host, Unanswered};
+use super::backend::{Backend, BackendError};
 use crate::engine::FileRead;
 use crate::task::LaunchId;
 
@@ -30,13 +30,13 @@ impl Stream {
 #[derive(Debug, Default)]
 pub(super) struct Output {
     read: HashMap<(LaunchId, Stream), u64>,
-    stdout: Voice,
-    stderr: Voice,
+    stdout: PrefixedWriter,
+    stderr: PrefixedWriter,
 }
 
 /// One of our streams: who spoke last, and how.
 #[derive(Debug, Default)]
-struct Voice {
+struct PrefixedWriter {
     speaker: Option<LaunchId>,
     mid_line: bool,
 }
@@ -46,12 +46,12 @@ const CHUNK: usize = 256 << 10;
 
 impl Output {
     /// Passes on what `launch` of the block `name` has written since the last time.
-    pub(super) async fn pass_on(
+    pub(super) async fn forward(
         &mut self,
-        host: &Host,
+        host: &Backend,
         launch: LaunchId,
         name: &str,
-    ) -> Result<(), Unanswered> {
+    ) -> Result<(), BackendError> {
         let mut open = vec![Stream::Stdout, Stream::Stderr];
         while !open.is_empty() {
             let offset = |stream| self.read.get(&(launch, stream)).copied().unwrap_or_default();
@@ -127,7 +127,7 @@ impl Output {
     }
 }
 
-impl Voice {
+impl PrefixedWriter {
     fn say(&mut self, to: &mut impl Write, launch: LaunchId, name: &str, bytes: &[u8]) -> io::Result<()> {
         if self.speaker != Some(launch) {
             if std::mem::take(&mut self.mid_line) {
@@ -153,7 +153,7 @@ mod tests {
     #[test]
     fn a_header_stands_where_the_speaker_changes() {
         let launch = |number| RunId(Uuid::nil()).task(number).launch(1);
-        let mut voice = Voice::default();
+        let mut voice = PrefixedWriter::default();
         let mut out = Vec::new();
         for (number, name, text) in
             [(1, "a", "one\n"), (1, "a", "two"), (2, "b", "three\n"), (1, "a", "four\n")]

@@ -7,10 +7,10 @@ use std::io::{self, Write};
 
 use bytes::Bytes;
 
-use super::arguments::PlanArguments;
+use super::args::PlanArguments;
 use super::exit::Exit;
 use super::serve::state_directory;
-use super::{input, problems};
+use super::{diagnostics, input};
 use crate::org;
 use crate::spec::{self, Caching, Plan, Severity, Skip};
 use crate::store::{Cache, predict_cache_hits};
@@ -25,17 +25,17 @@ pub(super) fn plan(arguments: &PlanArguments) -> Exit {
     let document = org::parse(&input.source, &input.config.header_args);
     match spec::plan(&input.source, &document, &input.request) {
         Ok(plan) => {
-            problems::show(&input.name, &input.source, &plan.warnings, Severity::Warning);
+            diagnostics::show(&input.name, &input.source, &plan.warnings, Severity::Warning);
             let caching = if arguments.resume { Caching::Resumed } else { Caching::Asked };
             let cache = state_directory(&input.config).map(|data| Cache::new(&data));
             let read = |path: &str| fs::read(path).map(Bytes::from).map_err(|error| error.to_string());
             let known = predict_cache_hits(&plan, &input.written, caching, cache.as_ref(), read);
             let _reader_gone = io::stdout().lock().write_all(table(&plan, &known).as_bytes());
-            Exit::Well
+            Exit::Success
         }
         Err(found) => {
-            problems::show(&input.name, &input.source, &found, Severity::Error);
-            Exit::Wrong
+            diagnostics::show(&input.name, &input.source, &found, Severity::Error);
+            Exit::InvalidInput
         }
     }
 }

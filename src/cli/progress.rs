@@ -90,7 +90,7 @@ pub(super) fn announce(scheduled: usize, skipped: &[(String, &str, &str)]) {
 }
 
 /// The line for tasks that wait.
-pub(super) fn waits(WaitingGroup { block, line, tasks, reason, .. }: &WaitingGroup) -> String {
+pub(super) fn waiting_line(WaitingGroup { block, line, tasks, reason, .. }: &WaitingGroup) -> String {
     match tasks {
         0 | 1 => format!("{block}: waits: line {line}, {reason}"),
         tasks => format!("{block}: waits, and {} more: line {line}, {reason}", tasks - 1),
@@ -112,7 +112,10 @@ mod tests {
             tasks,
             reason: "the cluster offers nothing now".to_owned(),
         };
-        assert_eq!(waits(&waiting(1)), "fetch: waits: line 14, the cluster offers nothing now");
-        assert_eq!(waits(&waiting(3)), "fetch: waits, and 2 more: line 14, the cluster offers nothing now");
+        assert_eq!(waiting_line(&waiting(1)), "fetch: waits: line 14, the cluster offers nothing now");
+        assert_eq!(
+            waiting_line(&waiting(3)),
+            "fetch: waits, and 2 more: line 14, the cluster offers nothing now"
+        );
     }
 }

@@ -34,11 +34,11 @@ pub(super) async fn rewrite(
         }
         return replace(path, &text).map_err(|error| {
             eprintln!("{name}: error: the results cannot be written: {error}");
-            Exit::Wrong
+            Exit::InvalidInput
         });
     }
     eprintln!("{name}: error: the results cannot be written: it changes all the time");
-    Err(Exit::Wrong)
+    Err(Exit::InvalidInput)
 }
 
 /// Compares the results that a document carries with those of a run, and shows where they differ.

@@ -8,17 +8,17 @@ use std::{fs, io};
 use bytes::Bytes;
 use tempfile::TempDir;
 
-use super::arguments::RunArguments;
+use super::args::RunArguments;
+use super::backend::Backend;
 use super::cluster::{self, Cluster};
+use super::diagnostics;
 use super::exit::Exit;
-use super::host::Host;
 use super::input::{self, Input};
-use super::problems;
 use super::progress;
 use super::rewrite::{check, rewrite};
 use super::serve::state_directory;
 use super::signals::Signals;
-use super::watch::{Lost, Watch};
+use super::watch::{Watch, WatchError};
 use crate::clock::Clock;
 use crate::config::MasterAddress;
 use crate::engine::{Engine, EngineError, EngineParts, ParseDocument, ParserPool, StartError, Submission};
@@ -32,7 +32,7 @@ use crate::task::UrlSigner;
 pub(super) fn run(arguments: &RunArguments) -> Exit {
     if (arguments.write || arguments.check) && arguments.document.path == Path::new("-") {
         eprintln!("stdin: error: `--write` and `--check` want a document that lies in a file");
-        return Exit::Wrong;
+        return Exit::InvalidInput;
     }
     let mut input = match input::read(&arguments.document) {
         Ok(input) => input,
@@ -46,7 +46,7 @@ pub(super) fn run(arguments: &RunArguments) -> Exit {
             Ok(exit) => exit,
             Err(error) => {
                 eprintln!("borges: {error}");
-                Exit::OutOfReach
+                Exit::Unavailable
             }
         }
     })
@@ -64,7 +64,7 @@ enum Failure {
     #[error("{0}")]
     Cluster(String),
     #[error(transparent)]
-    Watch(#[from] Lost),
+    Watch(#[from] WatchError),
 }
 
 async fn read_and_run(arguments: &RunArguments, input: Input) -> Result<Exit, Failure> {
@@ -76,25 +76,25 @@ async fn read_and_run(arguments: &RunArguments, input: Input) -> Result<Exit, Fa
     let plan = match ParserPool::start().read(document).await?.plan {
         Ok(plan) => plan,
         Err(found) => {
-            problems::show(&input.name, &input.source, &found, Severity::Error);
+            diagnostics::show(&input.name, &input.source, &found, Severity::Error);
             eprintln!("Nothing was launched.");
-            return Ok(Exit::Wrong);
+            return Ok(Exit::InvalidInput);
         }
     };
-    problems::show(&input.name, &input.source, &plan.warnings, Severity::Warning);
+    diagnostics::show(&input.name, &input.source, &plan.warnings, Severity::Warning);
     if !arguments.quiet {
         announce(&plan);
     }
     if plan.tasks.is_empty() {
-        return Ok(Exit::Well);
+        return Ok(Exit::Success);
     }
 
-    if let Some(objection) = cluster::objection(&input.config) {
+    if let Some(objection) = cluster::validate(&input.config) {
         eprintln!("borges: {objection}");
-        return Ok(Exit::Wrong);
+        return Ok(Exit::InvalidInput);
     }
     let clock = Clock::system();
-    let (scratch, directory) = cluster::scratch()?;
+    let (scratch, directory) = cluster::temp_dir()?;
     // Agents of Mesos have nobody else to fetch from; the embedded cluster fetches nothing.
     let listener = match input.config.master {
         MasterAddress::Local => None,
@@ -104,9 +104,9 @@ async fn read_and_run(arguments: &RunArguments, input: Input) -> Result<Exit, Fa
     let mut secret = [0; 32];
     getrandom::fill(&mut secret).map_err(std::io::Error::from)?;
     let seal = UrlSigner::new(&secret);
-    let shelf = FetchUrls::new(bound.map(cluster::base).unwrap_or_default(), seal);
+    let shelf = FetchUrls::new(bound.map(cluster::base_url).unwrap_or_default(), seal);
     let Cluster { master, sandbox, agent_end } =
-        cluster::of(&input.config, &directory, true, None, shelf).map_err(Failure::Cluster)?;
+        cluster::connect(&input.config, &directory, true, None, shelf).map_err(Failure::Cluster)?;
     // Without a home nothing is kept.
     let cache = state_directory(&input.config).map(|data| Cache::new(&data));
     let caching = match arguments {
@@ -119,7 +119,7 @@ async fn read_and_run(arguments: &RunArguments, input: Input) -> Result<Exit, Fa
         store: Box::new(MemoryStore::default()),
         master,
         sandbox,
-        framework: cluster::framework(&input.config, 0.0, None),
+        framework: cluster::framework_info(&input.config, 0.0, None),
         keep: input.config.keep,
         // It ends with the run.
         keeps_results: false,
@@ -136,8 +136,8 @@ async fn read_and_run(arguments: &RunArguments, input: Input) -> Result<Exit, Fa
     let run =
         engine.submit(Submission { title, document: input.written, plan, key: None, caching }).await?.run;
     let watch =
-        Watch::new(Host::Here(engine.clone()), run, arguments.quiet, arguments.max_wait, clock.clone());
-    let mut exit = watch.until_the_end(entries, breaks, &mut signals).await;
+        Watch::new(Backend::Local(engine.clone()), run, arguments.quiet, arguments.max_wait, clock.clone());
+    let mut exit = watch.run(entries, breaks, &mut signals).await;
     if (arguments.write || arguments.check)
         && let Some(yielded) = engine.run_outputs(run).await?
     {
@@ -145,7 +145,7 @@ async fn read_and_run(arguments: &RunArguments, input: Input) -> Result<Exit, Fa
         let path = &arguments.document.path;
         let done = if arguments.check { check(path, returned).await } else { rewrite(path, returned).await };
         if let Err(instead) = done {
-            exit = exit.map(|exit| if exit == Exit::Well { instead } else { exit });
+            exit = exit.map(|exit| if exit == Exit::Success { instead } else { exit });
         }
     }
     if let Some(cache) = cache

@@ -7,7 +7,7 @@ use std::{env, fs, io};
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-use super::arguments::ServeArguments;
+use super::args::ServeArgs;
 use super::cluster::{self, Cluster};
 use super::exit::Exit;
 use super::input;
@@ -28,17 +28,17 @@ const FAILOVER: f64 = 7.0 * 24.0 * 3600.0;
 const BACKLOG: i32 = 4096;
 
 /// Runs the server until a signal ends it; its blocks run on.
-pub(super) fn serve(arguments: &ServeArguments) -> Exit {
+pub(super) fn serve(arguments: &ServeArgs) -> Exit {
     if let Some(path) = &arguments.setupfile {
         log::info!("Reading #+setupfile: {}", path.display());
     }
-    let config = match arguments.setupfile.as_deref().map_or_else(input::no_setupfile, input::config) {
+    let config = match arguments.setupfile.as_deref().map_or_else(input::default_config, input::config) {
         Ok(config) => config,
         Err(exit) => return exit,
     };
-    if let Some(objection) = cluster::objection(&config) {
+    if let Some(objection) = cluster::validate(&config) {
         eprintln!("borges: {objection}");
-        return Exit::Wrong;
+        return Exit::InvalidInput;
     }
     let languages = match input::languages(&config, arguments.setupfile.as_deref()) {
         Ok(languages) => languages,
@@ -46,10 +46,10 @@ pub(super) fn serve(arguments: &ServeArguments) -> Exit {
     };
     actix::System::new().block_on(async {
         match run(&config, languages, arguments.new_framework).await {
-            Ok(()) => Exit::Well,
+            Ok(()) => Exit::Success,
             Err(failure) => {
                 eprintln!("borges: {failure}");
-                Exit::Wrong
+                Exit::InvalidInput
             }
         }
     })
@@ -80,7 +80,7 @@ async fn run(config: &Config, languages: Languages, new_framework: bool) -> Resu
     let address = listener.local_addr().map_err(said("the own address cannot be told".to_owned()))?;
     let user = rustix::process::geteuid().as_raw();
     let token_file = config.token_file.clone().unwrap_or_else(|| data.join("token"));
-    let token = http::Token::read_or_make(&token_file, user).map_err(|error| error.to_string())?;
+    let token = http::Token::load_or_create(&token_file, user).map_err(|error| error.to_string())?;
     log::info!("API server running at {address}; the token is in {}", token_file.display());
     if config.open {
         log::warn!("borges_open: whoever reaches {address} may run code here, without a token");
@@ -96,15 +96,15 @@ async fn run(config: &Config, languages: Languages, new_framework: bool) -> Resu
     let clock = Clock::system();
     let open_files = open_as_many_as_may_be();
     let seal = UrlSigner::new(token.secret().as_bytes());
-    let base = cluster::base(address);
+    let base = cluster::base_url(address);
     let shelf = FetchUrls::new(base.clone(), seal);
-    let Cluster { master, sandbox, .. } = cluster::of(config, &data, false, open_files, shelf)?;
+    let Cluster { master, sandbox, .. } = cluster::connect(config, &data, false, open_files, shelf)?;
     let cache = Cache::new(&data);
     let (engine, breaks) = Engine::start(EngineParts {
         store: Box::new(store),
         master,
         sandbox,
-        framework: cluster::framework(config, FAILOVER, Some(format!("{base}/"))),
+        framework: cluster::framework_info(config, FAILOVER, Some(format!("{base}/"))),
         keep: config.keep,
         keeps_results: true,
         cache: Some(cache.clone()),

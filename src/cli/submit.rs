@@ -2,15 +2,15 @@
 
 use bytes::Bytes;
 
-use super::arguments::{Format, SubmitArguments};
+use super::api_client::{ApiClient, ApiError, Scheduled};
+use super::args::{Format, SubmitArguments};
+use super::backend::Backend;
+use super::event_source::follow;
 use super::exit::Exit;
-use super::follow::follow;
-use super::host::Host;
 use super::rewrite::rewrite;
-use super::server::{Failure, Scheduled, Server};
 use super::signals::Signals;
 use super::watch::Watch;
-use super::{files, input, problems, progress};
+use super::{diagnostics, includes, input, progress};
 use crate::clock::Clock;
 use crate::org::{self, Place, Places, Position};
 use crate::spec::Severity;
@@ -24,14 +24,14 @@ pub(super) fn submit(arguments: &SubmitArguments) -> Exit {
     };
     let written = Bytes::from(source);
     // The server has none of the files that the document names: they go with it.
-    let (source, places) = match files::put_in(&name, &arguments.path, &written) {
-        Ok((source, places)) => (files::sealed(&Bytes::from(source)), places),
+    let (source, places) = match includes::resolve_includes(&name, &arguments.path, &written) {
+        Ok((source, places)) => (includes::with_includes_commented(&Bytes::from(source)), places),
         Err(exit) => return exit,
     };
     let address = address(&written);
     let server = arguments.server.url.as_deref();
     actix::System::new().block_on(async {
-        let server = match Server::named(server, address.as_deref()) {
+        let server = match ApiClient::from_args(server, address.as_deref()) {
             Ok(server) => server,
             Err(exit) => return exit,
         };
@@ -42,7 +42,7 @@ pub(super) fn submit(arguments: &SubmitArguments) -> Exit {
         };
         if arguments.format == Format::Json {
             println!("{}", String::from_utf8_lossy(&text));
-            return Exit::Well;
+            return Exit::Success;
         }
         for warning in &scheduled.warnings {
             eprintln!("{}", located(warning, &name, &places));
@@ -50,38 +50,38 @@ pub(super) fn submit(arguments: &SubmitArguments) -> Exit {
         announce(&scheduled, &places);
         if !arguments.follow && !arguments.write {
             println!("{}", scheduled.run);
-            return Exit::Well;
+            return Exit::Success;
         }
         eprintln!("run {} at {}", scheduled.run, server.url);
         let exit = watch(server.clone(), &scheduled).await;
-        if !arguments.write || !matches!(exit, Exit::Well | Exit::BlockFailed) {
+        if !arguments.write || !matches!(exit, Exit::Success | Exit::BlockFailed) {
             return exit;
         }
         let returned = async |current: Bytes| {
-            let sent = server.returned(scheduled.run, current).await;
+            let sent = server.document_with_results(scheduled.run, current).await;
             sent.map_err(|failure| failure.say())
         };
         match rewrite(&arguments.path, returned).await {
-            Err(unwritten) if exit == Exit::Well => unwritten,
+            Err(unwritten) if exit == Exit::Success => unwritten,
             _ => exit,
         }
     })
 }
 
-async fn watch(server: Server, scheduled: &Scheduled) -> Exit {
+async fn watch(server: ApiClient, scheduled: &Scheduled) -> Exit {
     let run = scheduled.run;
     let mut signals = match Signals::new() {
         Ok(signals) => signals,
         Err(error) => {
             eprintln!("borges: {error}");
-            return Exit::Wrong;
+            return Exit::InvalidInput;
         }
     };
     let (entries, breaks) = follow(&server, run);
-    let watch = Watch::new(Host::There(server), run, false, None, Clock::system());
-    watch.until_the_end(entries, breaks, &mut signals).await.unwrap_or_else(|lost| {
+    let watch = Watch::new(Backend::Remote(server), run, false, None, Clock::system());
+    watch.run(entries, breaks, &mut signals).await.unwrap_or_else(|lost| {
         eprintln!("borges: {lost}\nThe run may go on without us: `borges tasks --run {run}` tells.");
-        Exit::OutOfReach
+        Exit::Unavailable
     })
 }
 
@@ -108,8 +108,8 @@ fn announce(Scheduled { scheduled, blocks, .. }: &Scheduled, places: &Places) {
 }
 
 /// What is wrong with the document stands in the document, as `borges run` shows it.
-fn refused(failure: &Failure, name: &str, source: &[u8], places: &Places) -> Exit {
-    let Failure::Refused(refusal) = failure else { return failure.say() };
+fn refused(failure: &ApiError, name: &str, source: &[u8], places: &Places) -> Exit {
+    let ApiError::Rejected(refusal) = failure else { return failure.say() };
     let mut found = refusal.problems();
     if found.is_empty() {
         return failure.say();
@@ -117,12 +117,12 @@ fn refused(failure: &Failure, name: &str, source: &[u8], places: &Places) -> Exi
     for problem in found.iter_mut().filter(|problem| problem.file.is_none()) {
         problem.placed(places);
     }
-    problems::show(name, source, &found, Severity::Error);
+    diagnostics::show(name, source, &found, Severity::Error);
     if let Some(more) = refusal.and_more() {
         eprintln!("{more}");
     }
     eprintln!("Nothing was launched.");
-    Exit::Wrong
+    Exit::InvalidInput
 }
 
 /// A server's `LINE:COLUMN: warning: …`, by the file in which that line stands.

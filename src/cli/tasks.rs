@@ -3,30 +3,30 @@
 use std::env;
 use std::io::{self, IsTerminal, Write};
 
-use super::arguments::{Format, TasksArguments};
+use super::api_client::{ApiClient, ApiError};
+use super::args::{Format, TasksArguments};
 use super::exit::Exit;
-use super::server::{Failure, Server};
 use crate::engine::TaskSummary;
 use crate::task::{RunId, State};
 
 /// Shows the tasks of all runs, or of one.
 pub(super) fn tasks(arguments: &TasksArguments) -> Exit {
     actix::System::new().block_on(async {
-        let server = match Server::named(arguments.server.url.as_deref(), None) {
+        let server = match ApiClient::from_args(arguments.server.url.as_deref(), None) {
             Ok(server) => server,
             Err(exit) => return exit,
         };
         match shown(&server, arguments).await {
             Ok(text) => {
                 let _reader_gone = io::stdout().lock().write_all(text.as_bytes());
-                Exit::Well
+                Exit::Success
             }
             Err(failure) => failure.say(),
         }
     })
 }
 
-async fn shown(server: &Server, arguments: &TasksArguments) -> Result<String, Failure> {
+async fn shown(server: &ApiClient, arguments: &TasksArguments) -> Result<String, ApiError> {
     let tasks = server.tasks(arguments.run).await?;
     Ok(match arguments.format {
         Format::Json => format!("{}\n", serde_json::to_string(&tasks).unwrap_or_default()),

@@ -9,8 +9,8 @@ use futures_util::{Stream, StreamExt};
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::time::{MissedTickBehavior, interval};
 
+use super::backend::{Backend, BackendError};
 use super::exit::Exit;
-use super::host::{Host, Unanswered};
 use super::output::Output;
 use super::progress::{self, Progress};
 use super::signals::Signals;
@@ -30,16 +30,16 @@ const WORTH_A_LINE: Duration = Duration::from_secs(1);
 
 /// What ends the watch before the run has ended.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum Lost {
+pub(super) enum WatchError {
     #[error(transparent)]
-    Unanswered(#[from] Unanswered),
+    Unanswered(#[from] BackendError),
     #[error("{0}")]
     Broken(String),
 }
 
 /// Watches one run to its end.
 pub(super) struct Watch {
-    host: Host,
+    host: Backend,
     run: RunId,
     output: Output,
     progress: Progress,
@@ -61,7 +61,13 @@ pub(super) struct Watch {
 impl Watch {
     /// Watches `run`. `quiet`: only what blocks say; `max_wait`: the run is ended when something has waited so
     /// long.
-    pub(super) fn new(host: Host, run: RunId, quiet: bool, max_wait: Option<Duration>, clock: Clock) -> Self {
+    pub(super) fn new(
+        host: Backend,
+        run: RunId,
+        quiet: bool,
+        max_wait: Option<Duration>,
+        clock: Clock,
+    ) -> Self {
         Self {
             host,
             run,
@@ -79,15 +85,15 @@ impl Watch {
     }
 
     /// Watches until the run has ended; `entries` is what happens to it, `breaks` what ends that for good.
-    pub(super) async fn until_the_end(
+    pub(super) async fn run(
         mut self,
         mut entries: impl Stream<Item = LoggedEvent> + Unpin,
         mut breaks: UnboundedReceiver<FatalError>,
         signals: &mut Signals,
-    ) -> Result<Exit, Lost> {
+    ) -> Result<Exit, WatchError> {
         let mut ticks = interval(match self.host {
-            Host::Here(_) => LISTEN,
-            Host::There(_) => LISTEN_THERE,
+            Backend::Local(_) => LISTEN,
+            Backend::Remote(_) => LISTEN_THERE,
         });
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let state = loop {
@@ -95,14 +101,14 @@ impl Watch {
                 entry = entries.next() => match entry {
                     Some(LoggedEvent::Task(frame)) => self.changed(&frame).await?,
                     Some(LoggedEvent::Run(ended)) => break ended.state,
-                    None => return Err(Lost::Broken("the scheduler has stopped".to_owned())),
+                    None => return Err(WatchError::Broken("the scheduler has stopped".to_owned())),
                 },
                 broken = breaks.recv() => {
                     let reason = broken.map_or_else(|| "the scheduler has stopped".to_owned(), |b| b.reason);
-                    return Err(Lost::Broken(reason));
+                    return Err(WatchError::Broken(reason));
                 }
                 () = signals.next() => {
-                    let Host::Here(engine) = &self.host else {
+                    let Backend::Local(engine) = &self.host else {
                         let run = self.run;
                         self.output.note(&format!("Interrupted: the run goes on; `borges kill {run}` ends it."));
                         return Ok(Exit::Interrupted);
@@ -117,7 +123,7 @@ impl Watch {
                     }
                     self.ending = Some(Exit::Interrupted);
                     self.output.note("Interrupted: the blocks are being ended.");
-                    engine.kill_run(self.run).await.map_err(Unanswered::from)?;
+                    engine.kill_run(self.run).await.map_err(BackendError::from)?;
                 }
                 _ = ticks.tick() => self.listen().await?,
             }
@@ -127,12 +133,12 @@ impl Watch {
             self.output.note(&self.progress.summary());
         }
         Ok(self.ending.unwrap_or(match state {
-            RunState::Finished | RunState::Running => Exit::Well,
+            RunState::Finished | RunState::Running => Exit::Success,
             RunState::Failed | RunState::Killed => Exit::BlockFailed,
         }))
     }
 
-    async fn changed(&mut self, frame: &TaskEvent) -> Result<(), Unanswered> {
+    async fn changed(&mut self, frame: &TaskEvent) -> Result<(), BackendError> {
         let number = frame.task.number;
         let over = match frame.state {
             State::Running | State::Launching | State::Unreachable | State::Killing => false,
@@ -150,7 +156,7 @@ impl Watch {
         let last = if over { frame.attempt } else { frame.attempt.saturating_sub(1) };
         for attempt in read + 1..=last {
             let launch = frame.task.launch(attempt);
-            self.output.pass_on(&self.host, launch, &frame.block).await?;
+            self.output.forward(&self.host, launch, &frame.block).await?;
             self.output.close(launch);
             self.read.insert(number, attempt);
         }
@@ -168,9 +174,9 @@ impl Watch {
     }
 
     /// Passes on what running blocks have said, and says what waits, and why.
-    async fn listen(&mut self) -> Result<(), Unanswered> {
+    async fn listen(&mut self) -> Result<(), BackendError> {
         for (launch, name) in self.live.values() {
-            self.output.pass_on(&self.host, *launch, name).await?;
+            self.output.forward(&self.host, *launch, name).await?;
         }
         if self.ending.is_some() {
             return Ok(());
@@ -179,7 +185,7 @@ impl Watch {
         for group in waiting.iter().filter(|group| group.waited >= WORTH_A_LINE && !self.quiet) {
             // The number of those behind it changes all the time; who, and why, is news only once.
             if self.said.insert((group.block.clone(), group.reason.clone())) {
-                self.output.note(&progress::waits(group));
+                self.output.note(&progress::waiting_line(group));
             }
         }
         if let Some(max_wait) = self.max_wait
@@ -190,8 +196,8 @@ impl Watch {
                 "{}: line {}: has waited for {waited:.0} s: {}",
                 task.block, task.line, task.reason
             ));
-            self.ending = Some(Exit::OutOfReach);
-            if let Host::Here(engine) = &self.host {
+            self.ending = Some(Exit::Unavailable);
+            if let Backend::Local(engine) = &self.host {
                 engine.kill_run(self.run).await?;
             }
         }

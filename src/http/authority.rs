@@ -1,8 +1,8 @@
-//! `Host` and `Origin`, taken apart: a name or an address, and a port.
+//! `Backend` and `Origin`, taken apart: a name or an address, and a port.
 
 use std::net::IpAddr;
 
-/// The host and the port of a `Host`, of an `Origin`, or of an entry of `borges_hosts`.
+/// The host and the port of a `Backend`, of an `Origin`, or of an entry of `borges_hosts`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Authority {
     pub(super) host: Host,

@@ -9,11 +9,14 @@ use bytes::Bytes;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::answer::{Located, Problem, Wish, answer, failed, located, missing, plain, problem, wish};
-use super::query::{Query, bad};
-use super::sent::Sent;
-use super::tasks::PAGE;
-use super::{App, body};
+use super::body_limits::RequestBody;
+use super::query::{Query, bad_request};
+use super::response::{
+    DocumentError, Problem, ResponseFormat, document_errors, negotiate, not_found, plain_text, problem,
+    respond, unavailable,
+};
+use super::tasks::MAX_PAGE;
+use super::{App, upload};
 use crate::engine::{EngineError, ParseDocument, RunSummary, Submission, WaitingGroup};
 use crate::spec::{Caching, Plan, Problem as Wrong, Request as PlanRequest, Severity, Variable};
 use crate::store::predict_cache_hits;
@@ -28,7 +31,7 @@ const RUNS: u64 = 100;
 
 /// What became of a block.
 #[derive(Debug, Serialize, ToSchema)]
-struct BlockShown {
+struct BlockSummary {
     block: String,
     task: Option<String>,
     line: u32,
@@ -40,14 +43,14 @@ struct BlockShown {
 /// What became of a document.
 #[derive(Debug, Serialize, ToSchema)]
 #[expect(clippy::struct_field_names, reason = "it is what the interface calls it")]
-struct Scheduled {
+struct SubmitResponse {
     /// `null` for a dry run.
     #[schema(value_type = Option<String>, format = "uuid")]
     run: Option<RunId>,
     /// How many tasks run.
     scheduled: usize,
     /// Those, and what is skipped, in the order of lines.
-    blocks: Vec<BlockShown>,
+    blocks: Vec<BlockSummary>,
     /// What is odd in the document.
     warnings: Vec<String>,
 }
@@ -63,16 +66,16 @@ pub(super) struct RunPage {
 
 /// A run, and what of it waits.
 #[derive(Debug, Serialize, ToSchema)]
-struct RunNow {
+struct RunDetails {
     #[serde(flatten)]
     run: RunSummary,
     /// Tasks that wait for the cluster, those with the same reason together.
-    waiting: Vec<WaitShown>,
+    waiting: Vec<WaitingTasks>,
 }
 
 /// Tasks that wait for the same reason.
 #[derive(Debug, Serialize, ToSchema)]
-struct WaitShown {
+struct WaitingTasks {
     /// The block that has waited longest.
     block: String,
     line: u32,
@@ -83,7 +86,7 @@ struct WaitShown {
     reason: String,
 }
 
-impl From<WaitingGroup> for WaitShown {
+impl From<WaitingGroup> for WaitingTasks {
     fn from(WaitingGroup { block, line, waited, tasks, reason }: WaitingGroup) -> Self {
         Self { block: block.to_string(), line, seconds: waited.as_secs_f64(), tasks, reason }
     }
@@ -91,7 +94,7 @@ impl From<WaitingGroup> for WaitShown {
 
 /// A run that is to end.
 #[derive(Debug, Serialize, ToSchema)]
-pub(super) struct RunKilling {
+pub(super) struct RunKillResponse {
     #[schema(value_type = String, format = "uuid")]
     run: RunId,
     killing: bool,
@@ -111,7 +114,7 @@ pub(super) struct RunKilling {
     ),
     request_body(content((String = "text/plain"), (String = "text/org")), description = "An Org document"),
     responses(
-        (status = 200, description = "What runs, and what does not", content((Scheduled = "application/json"), (String = "text/plain"))),
+        (status = 200, description = "What runs, and what does not", content((SubmitResponse = "application/json"), (String = "text/plain"))),
         (status = 408, description = "It comes too slowly",
          content((Problem = "application/problem+json"), (String = "text/plain"))),
         (status = 413, description = "It is too long, or has too many blocks",
@@ -122,31 +125,31 @@ pub(super) struct RunKilling {
          content((Problem = "application/problem+json"), (String = "text/plain"))),
     ),
 )]
-pub(super) async fn submit(request: HttpRequest, sent: Sent, app: web::Data<App>) -> HttpResponse {
-    let query = match Query::of(&request, &["dry-run", "name", "resume", VARIABLES]) {
+pub(super) async fn submit(request: HttpRequest, sent: RequestBody, app: web::Data<App>) -> HttpResponse {
+    let query = match Query::parse(&request, &["dry-run", "name", "resume", VARIABLES]) {
         Ok(query) => query,
-        Err(wrong) => return bad(&request, &wrong),
+        Err(wrong) => return bad_request(&request, &wrong),
     };
     let dry_run = match query.flag("dry-run") {
         Ok(dry_run) => dry_run,
-        Err(wrong) => return bad(&request, &wrong),
+        Err(wrong) => return bad_request(&request, &wrong),
     };
     let caching = match query.flag("resume") {
         Ok(true) => Caching::Resumed,
         Ok(false) => Caching::Asked,
-        Err(wrong) => return bad(&request, &wrong),
+        Err(wrong) => return bad_request(&request, &wrong),
     };
     let variables = match variables(&query) {
         Ok(variables) => variables,
-        Err(wrong) => return bad(&request, &wrong),
+        Err(wrong) => return bad_request(&request, &wrong),
     };
     let key = match key(&request) {
         Ok(key) => key,
-        Err(wrong) => return bad(&request, &wrong),
+        Err(wrong) => return bad_request(&request, &wrong),
     };
     let header = |name| request.headers().get(name).and_then(|value| value.to_str().ok());
-    let told_at = header(HOST).unwrap_or(&app.address);
-    let received = match body::document(header(CONTENT_TYPE), &sent.bytes, told_at) {
+    let server_address = header(HOST).unwrap_or(&app.address);
+    let received = match upload::document(header(CONTENT_TYPE), &sent.bytes, server_address) {
         Ok(received) => received,
         Err(bad) => return problem(&request, StatusCode::BAD_REQUEST, &bad.to_string()),
     };
@@ -154,11 +157,11 @@ pub(super) async fn submit(request: HttpRequest, sent: Sent, app: web::Data<App>
     let question = ParseDocument {
         source: document.clone(),
         defaults: app.header_args.clone(),
-        request: PlanRequest { names: query.all("name"), variables, ..app.plan_request.clone() },
+        request: PlanRequest { names: query.get_all("name"), variables, ..app.plan_request.clone() },
     };
     let plan = match app.reader.read(question).await {
         Ok(parsed) => parsed.plan,
-        Err(error) => return failed(&request, &error),
+        Err(error) => return unavailable(&request, &error),
     };
     let plan = match plan {
         Ok(plan) => plan,
@@ -198,7 +201,7 @@ pub(super) async fn submit(request: HttpRequest, sent: Sent, app: web::Data<App>
             );
             problem(&request, StatusCode::UNPROCESSABLE_ENTITY, &detail)
         }
-        Err(error) => failed(&request, &error),
+        Err(error) => unavailable(&request, &error),
     }
 }
 
@@ -210,7 +213,7 @@ fn variables(query: &Query) -> Result<Vec<Variable>, String> {
         Variable::of(key, value)
             .ok_or_else(|| format!("`{VARIABLES}{key}` is no variable: write `var.BLOCK.NAME=VALUE`."))
     };
-    query.under(VARIABLES).map(read).collect()
+    query.with_prefix(VARIABLES).map(read).collect()
 }
 
 /// The client's name for its submission.
@@ -240,17 +243,17 @@ fn key(request: &HttpRequest) -> Result<Option<String>, String> {
     responses((status = 200, description = "Runs", content((RunPage = "application/json"), (String = "text/plain")))),
 )]
 pub(super) async fn runs(request: HttpRequest, app: web::Data<App>) -> HttpResponse {
-    let query = match Query::of(&request, &["after", "limit"]) {
+    let query = match Query::parse(&request, &["after", "limit"]) {
         Ok(query) => query,
-        Err(wrong) => return bad(&request, &wrong),
+        Err(wrong) => return bad_request(&request, &wrong),
     };
-    let wanted = query.one("after", "a run's id").and_then(|after| {
-        let limit = query.number("limit", 1, PAGE)?.unwrap_or(RUNS);
+    let wanted = query.get("after", "a run's id").and_then(|after| {
+        let limit = query.number("limit", 1, MAX_PAGE)?.unwrap_or(RUNS);
         Ok((after, usize::try_from(limit).unwrap_or(usize::MAX)))
     });
     let (after, limit) = match wanted {
         Ok(wanted) => wanted,
-        Err(wrong) => return bad(&request, &wrong),
+        Err(wrong) => return bad_request(&request, &wrong),
     };
     match app.engine.runs(after, limit + 1).await {
         Ok(mut runs) => {
@@ -258,9 +261,9 @@ pub(super) async fn runs(request: HttpRequest, app: web::Data<App>) -> HttpRespo
             runs.truncate(limit);
             let next = runs.last().filter(|_| more).map(|run| run.run);
             let page = RunPage { runs, next };
-            answer(&request, &page, || page.runs.iter().map(line).collect())
+            respond(&request, &page, || page.runs.iter().map(line).collect())
         }
-        Err(error) => failed(&request, &error),
+        Err(error) => unavailable(&request, &error),
     }
 }
 
@@ -269,28 +272,30 @@ pub(super) async fn runs(request: HttpRequest, app: web::Data<App>) -> HttpRespo
     get, path = "/org/{run}", tag = "documents",
     description = "How a run stands.",
     params(("run" = String, Path)),
-    responses((status = 200, description = "The run", content((RunNow = "application/json"), (String = "text/plain"))),
+    responses((status = 200, description = "The run", content((RunDetails = "application/json"), (String = "text/plain"))),
               (status = 404, description = "")),
 )]
 pub(super) async fn run(request: HttpRequest, id: web::Path<String>, app: web::Data<App>) -> HttpResponse {
-    if let Err(wrong) = Query::of(&request, &[]) {
-        return bad(&request, &wrong);
+    if let Err(wrong) = Query::parse(&request, &[]) {
+        return bad_request(&request, &wrong);
     }
     if let Some(id) = id.strip_suffix(".org").and_then(|id| id.parse::<RunId>().ok()) {
-        return returned(&request, id, &app, None).await;
+        return document_with_results(&request, id, &app, None).await;
     }
-    let Ok(id) = id.parse::<RunId>() else { return missing(&request, &format!("run `{id}`")) };
+    let Ok(id) = id.parse::<RunId>() else { return not_found(&request, &format!("run `{id}`")) };
     match app.engine.run(id).await {
         Ok(Some(run)) => {
             let waiting = match app.engine.waiting(id).await {
-                Ok(waiting) => waiting.into_iter().map(WaitShown::from).collect(),
-                Err(error) => return failed(&request, &error),
+                Ok(waiting) => waiting.into_iter().map(WaitingTasks::from).collect(),
+                Err(error) => return unavailable(&request, &error),
             };
-            let now = RunNow { run, waiting };
-            answer(&request, &now, || line(&now.run) + &now.waiting.iter().map(wait_line).collect::<String>())
+            let now = RunDetails { run, waiting };
+            respond(&request, &now, || {
+                line(&now.run) + &now.waiting.iter().map(wait_line).collect::<String>()
+            })
         }
-        Ok(None) => missing(&request, &format!("run `{id}`")),
-        Err(error) => failed(&request, &error),
+        Ok(None) => not_found(&request, &format!("run `{id}`")),
+        Err(error) => unavailable(&request, &error),
     }
 }
 
@@ -312,23 +317,28 @@ pub(super) async fn run(request: HttpRequest, id: web::Path<String>, app: web::D
 )]
 pub(super) async fn document(
     request: HttpRequest,
-    sent: Sent,
+    sent: RequestBody,
     id: web::Path<String>,
     app: web::Data<App>,
 ) -> HttpResponse {
-    if let Err(wrong) = Query::of(&request, &[]) {
-        return bad(&request, &wrong);
+    if let Err(wrong) = Query::parse(&request, &[]) {
+        return bad_request(&request, &wrong);
     }
-    let Ok(id) = id.parse::<RunId>() else { return missing(&request, &format!("run `{id}`")) };
-    returned(&request, id, &app, Some(sent.bytes.clone())).await
+    let Ok(id) = id.parse::<RunId>() else { return not_found(&request, &format!("run `{id}`")) };
+    document_with_results(&request, id, &app, Some(sent.bytes.clone())).await
 }
 
 /// The document of a run with the results there are; of `current`, if that is what has become of it.
-async fn returned(request: &HttpRequest, id: RunId, app: &App, current: Option<Bytes>) -> HttpResponse {
+async fn document_with_results(
+    request: &HttpRequest,
+    id: RunId,
+    app: &App,
+    current: Option<Bytes>,
+) -> HttpResponse {
     let yielded = match app.engine.run_outputs(id).await {
         Ok(Some(yielded)) => yielded,
-        Ok(None) => return missing(request, &format!("run `{id}`")),
-        Err(error) => return failed(request, &error),
+        Ok(None) => return not_found(request, &format!("run `{id}`")),
+        Err(error) => return unavailable(request, &error),
     };
     // A long document takes a while, and others are to be heard meanwhile.
     match web::block(move || yielded.document(current.as_deref(), false)).await {
@@ -354,23 +364,27 @@ fn in_header(text: &str) -> String {
 
 /// `DELETE /org/{run}`.
 #[utoipa::path(
-    delete, path = "/org/{run}", tag = "documents",
+    delete, path = "/org/{run}", tag = "documents", operation_id = "cancel",
     description = "Ends a run. Of one that has ended nothing is changed.",
     params(("run" = String, Path)),
-    responses((status = 200, description = "It is being ended", content((RunKilling = "application/json"), (String = "text/plain"))),
+    responses((status = 200, description = "It is being ended", content((RunKillResponse = "application/json"), (String = "text/plain"))),
               (status = 404, description = "")),
 )]
-pub(super) async fn cancel(request: HttpRequest, id: web::Path<String>, app: web::Data<App>) -> HttpResponse {
-    if let Err(wrong) = Query::of(&request, &[]) {
-        return bad(&request, &wrong);
+pub(super) async fn kill_run(
+    request: HttpRequest,
+    id: web::Path<String>,
+    app: web::Data<App>,
+) -> HttpResponse {
+    if let Err(wrong) = Query::parse(&request, &[]) {
+        return bad_request(&request, &wrong);
     }
-    let Ok(id) = id.parse::<RunId>() else { return missing(&request, &format!("run `{id}`")) };
+    let Ok(id) = id.parse::<RunId>() else { return not_found(&request, &format!("run `{id}`")) };
     match app.engine.kill_run(id).await {
-        Ok(true) => {
-            answer(&request, &RunKilling { run: id, killing: true }, || format!("{id} is being killed\n"))
-        }
-        Ok(false) => missing(&request, &format!("run `{id}`")),
-        Err(error) => failed(&request, &error),
+        Ok(true) => respond(&request, &RunKillResponse { run: id, killing: true }, || {
+            format!("{id} is being killed\n")
+        }),
+        Ok(false) => not_found(&request, &format!("run `{id}`")),
+        Err(error) => unavailable(&request, &error),
     }
 }
 
@@ -379,7 +393,7 @@ fn line(run: &RunSummary) -> String {
     format!("{run}  {state}  {ended} of {tasks} ended  {accepted}\n")
 }
 
-fn wait_line(WaitShown { block, line, seconds, tasks, reason }: &WaitShown) -> String {
+fn wait_line(WaitingTasks { block, line, seconds, tasks, reason }: &WaitingTasks) -> String {
     let more = if *tasks > 1 { format!(", and {} more", tasks - 1) } else { String::new() };
     format!("  {block}{more}: line {line}: waits for {seconds:.0} s: {reason}\n")
 }
@@ -388,13 +402,13 @@ fn wait_line(WaitShown { block, line, seconds, tasks, reason }: &WaitShown) -> S
 fn wrong(request: &HttpRequest, document: &[u8], problems: &[Wrong]) -> HttpResponse {
     let mut text = Wrong::all_shown(problems, Severity::Error, "document", document);
     text += "No block was scheduled.\n";
-    if wish(request) == Wish::Text {
-        return plain(StatusCode::BAD_REQUEST, text);
+    if negotiate(request) == ResponseFormat::Text {
+        return plain_text(StatusCode::BAD_REQUEST, text);
     }
     let errors = problems.iter().filter(|problem| problem.severity == Severity::Error);
     let shown: Vec<_> = errors
         .take(Wrong::AT_MOST)
-        .map(|problem| Located {
+        .map(|problem| DocumentError {
             file: problem
                 .file
                 .as_deref()
@@ -406,7 +420,7 @@ fn wrong(request: &HttpRequest, document: &[u8], problems: &[Wrong]) -> HttpResp
             help: problem.help.clone(),
         })
         .collect();
-    located(StatusCode::BAD_REQUEST, "The document is wrong", &text, shown)
+    document_errors(StatusCode::BAD_REQUEST, "The document is wrong", &text, shown)
 }
 
 /// What runs and what does not; `known` are the tasks that need not be run, where that was looked for.
@@ -417,9 +431,9 @@ fn scheduled(
     known: &BTreeMap<u32, String>,
     note: Option<&str>,
 ) -> HttpResponse {
-    if wish(request) == Wish::Json {
+    if negotiate(request) == ResponseFormat::Json {
         let waits = |number: u32| plan.edges.iter().any(|edge| edge.to == number);
-        let tasks = plan.tasks.iter().map(|task| BlockShown {
+        let tasks = plan.tasks.iter().map(|task| BlockSummary {
             block: task.block.to_string(),
             task: run.map(|run| run.task(task.number).to_string()),
             line: task.line,
@@ -431,7 +445,7 @@ fn scheduled(
             },
             reason: known.get(&task.number).cloned(),
         });
-        let skipped = plan.skipped.iter().map(|skip| BlockShown {
+        let skipped = plan.skipped.iter().map(|skip| BlockSummary {
             block: skip.block.clone(),
             task: None,
             line: skip.line,
@@ -439,10 +453,10 @@ fn scheduled(
             state: State::Skipped,
             reason: Some(skip.reason.clone()),
         });
-        let mut blocks: Vec<BlockShown> = tasks.chain(skipped).collect();
+        let mut blocks: Vec<BlockSummary> = tasks.chain(skipped).collect();
         blocks.sort_by_key(|block| block.line);
         let warnings = plan.warnings.iter().map(ToString::to_string).chain(note.map(str::to_owned));
-        return HttpResponse::Ok().json(Scheduled {
+        return HttpResponse::Ok().json(SubmitResponse {
             run,
             scheduled: plan.tasks.len(),
             blocks,
@@ -477,5 +491,5 @@ fn scheduled(
         Some(run) => text += &format!("run {run}\n"),
         None => text += "Nothing was launched: this was a dry run.\n",
     }
-    plain(StatusCode::OK, text)
+    plain_text(StatusCode::OK, text)
 }

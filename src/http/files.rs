@@ -11,9 +11,9 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::App;
-use super::answer::{answer, failed, missing, problem};
 use super::output::{CHUNK, attempt, launch};
-use super::query::{Query, bad};
+use super::query::{Query, bad_request};
+use super::response::{not_found, problem, respond, unavailable};
 use super::tasks::find;
 use crate::engine::{DirectoryRead, Engine, EngineError, FileRead};
 use crate::task::LaunchId;
@@ -21,12 +21,12 @@ use crate::task::LaunchId;
 /// What a directory holds.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct Listing {
-    files: Vec<FileShown>,
+    files: Vec<FileInfo>,
 }
 
 /// A file, as its directory tells of it.
 #[derive(Debug, Serialize, ToSchema)]
-pub(super) struct FileShown {
+pub(super) struct FileInfo {
     /// Within its directory.
     name: String,
     /// Bytes.
@@ -71,17 +71,17 @@ pub(super) async fn file(
     app: web::Data<App>,
 ) -> HttpResponse {
     let (id, path) = names.into_inner();
-    let attempt = match Query::of(&request, &["attempt"]).and_then(|query| attempt(&query)) {
+    let attempt = match Query::parse(&request, &["attempt"]).and_then(|query| attempt(&query)) {
         Ok(attempt) => attempt,
-        Err(wrong) => return bad(&request, &wrong),
+        Err(wrong) => return bad_request(&request, &wrong),
     };
     let (task, shown) = match find(&id, &app.engine).await {
         Ok(Some(found)) => found,
-        Ok(None) => return missing(&request, &format!("task `{id}`")),
-        Err(error) => return failed(&request, &error),
+        Ok(None) => return not_found(&request, &format!("task `{id}`")),
+        Err(error) => return unavailable(&request, &error),
     };
     let Some(launch) = launch(task, &shown, attempt) else {
-        return missing(&request, &format!("such launch of task `{id}`: it has had {}", shown.attempt));
+        return not_found(&request, &format!("such launch of task `{id}`: it has had {}", shown.attempt));
     };
     let path: Arc<str> = path.into();
     if path.is_empty() {
@@ -89,36 +89,38 @@ pub(super) async fn file(
     }
     let read = app.engine.read_output(launch, vec![(path.clone(), 0)], CHUNK).await;
     match read.map(|mut pieces| pieces.pop()) {
-        Ok(Some(FileRead::Bytes { from, .. })) if from > 0 => unreadable(&request, &given_back(&path, from)),
+        Ok(Some(FileRead::Bytes { from, .. })) if from > 0 => {
+            unreadable(&request, &truncated_message(&path, from))
+        }
         Ok(Some(FileRead::Bytes { bytes, size, .. })) => {
             whole(&request, &app.engine, launch, path, bytes, size)
         }
         Ok(Some(FileRead::Directory)) => directory(&request, &app.engine, launch, path).await,
         Ok(Some(FileRead::NotFound) | None) => absent(&request, launch, &path),
-        Ok(Some(FileRead::BadPath(why))) => bad(&request, &format!("{why}.")),
+        Ok(Some(FileRead::BadPath(why))) => bad_request(&request, &format!("{why}.")),
         Ok(Some(FileRead::Unreadable(why))) => unreadable(&request, &why),
-        Err(error) => failed(&request, &error),
+        Err(error) => unavailable(&request, &error),
     }
 }
 
 async fn directory(request: &HttpRequest, engine: &Engine, launch: LaunchId, path: Arc<str>) -> HttpResponse {
     match engine.list_files(launch, path.clone()).await {
         Ok(DirectoryRead::Files(found)) => {
-            let files: Vec<FileShown> = found
+            let files: Vec<FileInfo> = found
                 .into_iter()
-                .map(|file| FileShown { name: file.name, size: file.size, kind: file.kind.name() })
+                .map(|file| FileInfo { name: file.name, size: file.size, kind: file.kind.name() })
                 .collect();
             let listing = Listing { files };
-            answer(request, &listing, || listing.files.iter().map(line).collect())
+            respond(request, &listing, || listing.files.iter().map(line).collect())
         }
         Ok(DirectoryRead::NotFound) => absent(request, launch, &path),
-        Ok(DirectoryRead::BadPath(why)) => bad(request, &format!("{why}.")),
+        Ok(DirectoryRead::BadPath(why)) => bad_request(request, &format!("{why}.")),
         Ok(DirectoryRead::Unreadable(why)) => unreadable(request, &why),
-        Err(error) => failed(request, &error),
+        Err(error) => unavailable(request, &error),
     }
 }
 
-fn line(FileShown { name, size, kind }: &FileShown) -> String {
+fn line(FileInfo { name, size, kind }: &FileInfo) -> String {
     let slash = if *kind == "directory" { "/" } else { "" };
     let kind = if matches!(*kind, "file" | "directory") { String::new() } else { format!("  ({kind})") };
     format!("{size:>12}  {}{slash}{kind}\n", name.escape_debug())
@@ -126,8 +128,10 @@ fn line(FileShown { name, size, kind }: &FileShown) -> String {
 
 fn absent(request: &HttpRequest, launch: LaunchId, path: &str) -> HttpResponse {
     match path {
-        "" => missing(request, &format!("sandbox of launch `{launch}`: it was not launched, or is removed")),
-        path => missing(request, &format!("file `{}` in the sandbox of `{launch}`", path.escape_debug())),
+        "" => {
+            not_found(request, &format!("sandbox of launch `{launch}`: it was not launched, or is removed"))
+        }
+        path => not_found(request, &format!("file `{}` in the sandbox of `{launch}`", path.escape_debug())),
     }
 }
 
@@ -136,7 +140,7 @@ fn unreadable(request: &HttpRequest, why: &str) -> HttpResponse {
 }
 
 /// Of a service's stream only the end is kept.
-fn given_back(path: &str, from: u64) -> String {
+fn truncated_message(path: &str, from: u64) -> String {
     let stream = path.trim_start_matches("block/");
     format!(
         "the first {from} bytes of `{path}` are not kept any more: `/{stream}` of the task tells the rest"

@@ -10,8 +10,8 @@ use serde_json::{Map, Value, json};
 use utoipa::ToSchema;
 
 use super::App;
-use super::answer::{failed, plain};
-use super::query::{Query, bad};
+use super::query::{Query, bad_request};
+use super::response::{plain_text, unavailable};
 use crate::engine::{CALL_NAMES, Counter, EngineError, Stats};
 
 /// What `/varz` answers.
@@ -43,17 +43,17 @@ struct Cluster {
 
 /// What is counted under one name.
 #[derive(Debug)]
-struct Family {
+struct MetricFamily {
     name: &'static str,
     help: &'static str,
-    kind: Kind,
+    kind: MetricType,
     labels: &'static [&'static str],
     samples: Vec<(Vec<String>, f64)>,
 }
 
 /// Whether a number only grows.
 #[derive(Debug, Clone, Copy)]
-enum Kind {
+enum MetricType {
     Counter,
     Gauge,
 }
@@ -62,10 +62,10 @@ enum Kind {
 #[utoipa::path(get, path = "/varz", tag = "server", description = "What there is and what has happened, in numbers.",
     responses((status = 200, description = "Numbers", body = Varz, content_type = "application/json")))]
 pub(super) async fn varz(request: HttpRequest, app: web::Data<App>) -> HttpResponse {
-    if let Err(wrong) = Query::of(&request, &[]) {
-        return bad(&request, &wrong);
+    if let Err(wrong) = Query::parse(&request, &[]) {
+        return bad_request(&request, &wrong);
     }
-    match now(&app).await {
+    match collect(&app).await {
         Ok((totals, families)) => HttpResponse::Ok().json(Varz {
             version: env!("CARGO_PKG_VERSION"),
             started: app.started,
@@ -78,7 +78,7 @@ pub(super) async fn varz(request: HttpRequest, app: web::Data<App>) -> HttpRespo
             },
             metrics: families.iter().map(|family| (family.name.to_owned(), family.json())).collect(),
         }),
-        Err(error) => failed(&request, &error),
+        Err(error) => unavailable(&request, &error),
     }
 }
 
@@ -86,13 +86,13 @@ pub(super) async fn varz(request: HttpRequest, app: web::Data<App>) -> HttpRespo
 #[utoipa::path(get, path = "/metrics", tag = "server", description = "The numbers of `/varz` for Prometheus.",
     responses((status = 200, description = "Numbers", body = String, content_type = "text/plain")))]
 pub(super) async fn metrics(request: HttpRequest, app: web::Data<App>) -> HttpResponse {
-    if let Err(wrong) = Query::of(&request, &[]) {
-        return bad(&request, &wrong);
+    if let Err(wrong) = Query::parse(&request, &[]) {
+        return bad_request(&request, &wrong);
     }
-    match now(&app).await {
+    match collect(&app).await {
         Ok((_, families)) => {
-            let text = families.iter().map(Family::text).collect();
-            let mut answer = plain(StatusCode::OK, text);
+            let text = families.iter().map(MetricFamily::text).collect();
+            let mut answer = plain_text(StatusCode::OK, text);
             let kind = "text/plain; version=0.0.4; charset=utf-8";
             answer.headers_mut().insert(
                 actix_web::http::header::CONTENT_TYPE,
@@ -100,23 +100,23 @@ pub(super) async fn metrics(request: HttpRequest, app: web::Data<App>) -> HttpRe
             );
             answer
         }
-        Err(error) => failed(&request, &error),
+        Err(error) => unavailable(&request, &error),
     }
 }
 
-async fn now(app: &App) -> Result<(Stats, Vec<Family>), EngineError> {
+async fn collect(app: &App) -> Result<(Stats, Vec<MetricFamily>), EngineError> {
     let totals = app.engine.totals().await?;
     let families = families(app, &totals);
     Ok((totals, families))
 }
 
 #[expect(clippy::cast_precision_loss, reason = "nothing is counted beyond 2^53")]
-fn families(app: &App, totals: &Stats) -> Vec<Family> {
+fn families(app: &App, totals: &Stats) -> Vec<MetricFamily> {
     let one = |value: f64| vec![(Vec::new(), value)];
-    let family = |kind, name, help, labels, samples| Family { name, help, kind, labels, samples };
-    let gauge = |name, help, value| family(Kind::Gauge, name, help, &[][..], one(value));
+    let family = |kind, name, help, labels, samples| MetricFamily { name, help, kind, labels, samples };
+    let gauge = |name, help, value| family(MetricType::Gauge, name, help, &[][..], one(value));
     let counter =
-        |name, help, count: &Counter| family(Kind::Counter, name, help, &[], one(count.get() as f64));
+        |name, help, count: &Counter| family(MetricType::Counter, name, help, &[], one(count.get() as f64));
     let by = |label: String, n: usize| (vec![label], n as f64);
     let counters = app.engine.counters();
     let reads = app.reader.counters();
@@ -133,18 +133,18 @@ fn families(app: &App, totals: &Stats) -> Vec<Family> {
     let silence = totals.silence.map(|silence| (Vec::new(), silence.as_secs_f64()));
     let connected = f64::from(u8::from(totals.trouble.is_none()));
     vec![
-        family(Kind::Gauge, "borges_info", "The version, as a label.", &["version"], version),
+        family(MetricType::Gauge, "borges_info", "The version, as a label.", &["version"], version),
         gauge("borges_uptime_seconds", "Since the start of the server.", totals.uptime.as_secs_f64()),
         gauge("borges_cluster_connected", "1 while subscribed to the cluster, otherwise 0.", connected),
         family(
-            Kind::Gauge,
+            MetricType::Gauge,
             "borges_cluster_silence_seconds",
             "Since the cluster last said something, heartbeats included.",
             &[],
             silence.into_iter().collect(),
         ),
-        family(Kind::Gauge, "borges_runs", "Runs that are kept, by their state.", &["state"], runs),
-        family(Kind::Gauge, "borges_tasks", "Tasks of these runs, by their state.", &["state"], tasks),
+        family(MetricType::Gauge, "borges_runs", "Runs that are kept, by their state.", &["state"], runs),
+        family(MetricType::Gauge, "borges_tasks", "Tasks of these runs, by their state.", &["state"], tasks),
         counter("borges_launches_total", "Tasks sent to the cluster.", &counters.launches),
         counter("borges_offers_received_total", "Offers that came.", &counters.offers_received),
         counter("borges_offers_declined_total", "Offers declined.", &counters.offers_declined),
@@ -156,7 +156,13 @@ fn families(app: &App, totals: &Stats) -> Vec<Family> {
             awaited,
         ),
         counter("borges_status_updates_total", "Status updates, repeats included.", &counters.status_updates),
-        family(Kind::Counter, "borges_calls_total", "Calls to the cluster.", &["call"], calls.collect()),
+        family(
+            MetricType::Counter,
+            "borges_calls_total",
+            "Calls to the cluster.",
+            &["call"],
+            calls.collect(),
+        ),
         counter("borges_connections_lost_total", "Subscriptions lost.", &counters.connections_lost),
         counter(
             "borges_supervisors_rebuilt_total",
@@ -169,7 +175,7 @@ fn families(app: &App, totals: &Stats) -> Vec<Family> {
         counter("borges_store_rows_total", "Rows written by them.", &counters.store_rows),
         gauge("borges_websocket_clients", "Websockets open now.", app.requests.websockets() as f64),
         family(
-            Kind::Counter,
+            MetricType::Counter,
             "borges_http_requests_total",
             "Requests, by route and by the status of the answer.",
             &["route", "status"],
@@ -178,13 +184,13 @@ fn families(app: &App, totals: &Stats) -> Vec<Family> {
     ]
 }
 
-impl Family {
+impl MetricFamily {
     /// As Prometheus reads it: version 0.0.4 of its text format.
     fn text(&self) -> String {
         let Self { name, help, kind, labels, samples } = self;
         let kind = match kind {
-            Kind::Counter => "counter",
-            Kind::Gauge => "gauge",
+            MetricType::Counter => "counter",
+            MetricType::Gauge => "gauge",
         };
         let mut text = format!("# HELP {name} {help}\n# TYPE {name} {kind}\n");
         for (values, number) in samples {
@@ -236,10 +242,10 @@ mod tests {
 
     #[test]
     fn both_say_the_same() {
-        let family = Family {
+        let family = MetricFamily {
             name: "x_total",
             help: "Xs.",
-            kind: Kind::Counter,
+            kind: MetricType::Counter,
             labels: &["route", "status"],
             samples: vec![
                 (vec!["/\"a\\\n".to_owned(), "200".to_owned()], 3.0),
@@ -252,9 +258,9 @@ mod tests {
              x_total{route=\"/b\",status=\"404\"} 0.5\n"
         );
         assert_eq!(family.json(), json!({"/\"a\\\n": {"200": 3}, "/b": {"404": 0.5}}));
-        let bare = Family { labels: &[], samples: vec![(Vec::new(), 7.0)], ..family };
+        let bare = MetricFamily { labels: &[], samples: vec![(Vec::new(), 7.0)], ..family };
         assert_eq!((bare.json(), bare.text().lines().last()), (json!(7), Some("x_total 7")));
-        let silent = Family { samples: Vec::new(), ..bare };
+        let silent = MetricFamily { samples: Vec::new(), ..bare };
         assert_eq!((silent.json(), silent.text().lines().count()), (Value::Null, 2));
     }
 }

@@ -4,54 +4,54 @@
 //!
 //! | file | |
 //! |---|---|
-//! | `body` | which document a client sent, however it spelt it (pure) |
+//! | `upload` | which document a client sent, however it spelt it (pure) |
 //! | `multipart` | the only file of a form (pure) |
-//! | `doors` | who may come in (pure) |
-//! | `authority` | `Host` and `Origin`, taken apart (pure) |
+//! | `access` | who may come in (pure) |
+//! | `authority` | `Backend` and `Origin`, taken apart (pure) |
 //! | `credentials` | where a request carries the token (pure) |
-//! | `peer` | whose process is at the other end |
+//! | `peer_owner` | whose process is at the other end |
 //! | `token` | the secret that opens the doors, and its file |
-//! | `guard` | stands at the doors: nothing gets past unjudged |
-//! | `answer` | text, JSON, problem+json |
-//! | `sent` | a request's body, read whole and within limits |
+//! | `authenticate` | stands at the doors: nothing gets past unjudged |
+//! | `response` | text, JSON, problem+json |
+//! | `body_limits` | a request's body, read whole and within limits |
 //! | `documents` | `/org`: documents and runs |
 //! | `query` | the parameters of a request |
 //! | `tasks` | `/tasks`: states |
 //! | `output` | `/tasks/…/stdout`, `/stderr` |
 //! | `files` | `/tasks/…/files`: sandboxes |
-//! | `launches` | `/launches`: what agents fetch for a launch |
-//! | `feed` | `/ws`: what happens, as it happens |
-//! | `telling` | what one client of it is told |
-//! | `tails` | the output of running blocks, as it is told there |
+//! | `payloads` | `/launches`: what agents fetch for a launch |
+//! | `websocket` | `/ws`: what happens, as it happens |
+//! | `event_stream` | what one client of it is told |
+//! | `output_tail` | the output of running blocks, as it is told there |
 //! | `page` | `/`, `/healthz` |
 //! | `requests` | requests and clients, counted |
 //! | `metrics` | `/varz`, `/metrics` |
-//! | `api` | `/openapi.json` |
+//! | `openapi` | `/openapi.json` |
 
-mod answer;
-mod api;
+mod access;
+mod auth;
 mod authority;
-mod body;
+mod body_limits;
 mod credentials;
 mod documents;
-mod doors;
-mod feed;
+mod event_stream;
 mod files;
-mod guard;
-mod launches;
 mod metrics;
 mod multipart;
+mod openapi;
 mod output;
+mod output_tail;
 mod page;
-mod peer;
+mod payloads;
+mod peer_owner;
 mod query;
 mod requests;
+mod response;
 mod results;
-mod sent;
-mod tails;
 mod tasks;
-mod telling;
 mod token;
+mod upload;
+mod websocket;
 
 use std::future::pending;
 use std::net::{SocketAddr, TcpListener};
@@ -69,13 +69,13 @@ use futures_util::join;
 use rustix::net::sockopt::set_tcp_user_timeout;
 use tokio::signal::unix::{SignalKind, signal};
 
-pub use body::{BadBody, Received, document};
+pub use access::{AccessDecision, AccessPolicy, RequestFacts, decide, is_local_peer};
 pub use credentials::{bearer, cookie_token, query_token, set_cookie};
-pub use doors::{Facts, Rules, Verdict, judge, looks_local};
-pub use launches::serve_files;
-pub use output::BEGINS_AT;
-pub use peer::socket_owner;
+pub use output::OFFSET_HEADER;
+pub use payloads::serve_files;
+pub use peer_owner::socket_owner;
 pub use token::{Token, TokenError, TokenHash};
+pub use upload::{UploadError, UploadedDocument, document};
 
 use crate::clock::Clock;
 use crate::engine::{Engine, ParserPool};
@@ -133,7 +133,7 @@ struct App {
     max_document: usize,
     max_blocks: usize,
     cache: Cache,
-    requests: requests::Requests,
+    requests: requests::RequestCounters,
     /// `/openapi.json`.
     description: Bytes,
 }
@@ -161,8 +161,8 @@ pub async fn serve(server: Server, listener: TcpListener) -> std::io::Result<()>
         cache,
         seal,
     } = server;
-    let rules = Rules { token: token.hash(), open, hosts, port: address.port() };
-    let doors = web::Data::new(guard::Doors { rules, token, user });
+    let rules = AccessPolicy { token: token.hash(), open, hosts, port: address.port() };
+    let doors = web::Data::new(auth::AuthState { rules, token, user });
     let app = web::Data::new(App {
         engine,
         reader,
@@ -175,42 +175,42 @@ pub async fn serve(server: Server, listener: TcpListener) -> std::io::Result<()>
         max_document,
         max_blocks,
         cache,
-        requests: requests::Requests::default(),
-        description: api::description().into(),
+        requests: requests::RequestCounters::default(),
+        description: openapi::description().into(),
     });
     let engine = app.engine.clone();
-    let files = web::Data::new(launches::Files { engine: engine.clone(), seal });
+    let files = web::Data::new(payloads::PayloadState { engine: engine.clone(), seal });
     let server = HttpServer::new(move || {
         WebApp::new()
             .app_data(doors.clone())
             .app_data(app.clone())
             .app_data(files.clone())
             .app_data(PathConfig::default().error_handler(|_, request| {
-                let answer = answer::missing(request, &format!("`{}`", request.path()));
+                let answer = response::not_found(request, &format!("`{}`", request.path()));
                 InternalError::from_response("a path that is no text", answer).into()
             }))
             .app_data(QueryConfig::default().error_handler(|error, request| {
-                let answer = query::bad(request, &format!("The query is wrong: {error}."));
+                let answer = query::bad_request(request, &format!("The query is wrong: {error}."));
                 InternalError::from_response("a wrong query", answer).into()
             }))
             .configure(routes)
-            .wrap(from_fn(guard::guard))
+            .wrap(from_fn(auth::authenticate))
             .wrap(from_fn(requests::count))
     })
     .on_connect(|connection, data| {
         if let Some(stream) = connection.downcast_ref::<actix_web::rt::net::TcpStream>()
             && let Ok(own) = stream.local_addr()
         {
-            data.insert(guard::OwnAddress(own));
-            data.insert(guard::PeerOwner::default());
+            data.insert(auth::OwnAddress(own));
+            data.insert(auth::PeerOwner::default());
             // A frame must not wait until the one before it is confirmed. Where it cannot be set, it is only later.
             let _late = stream.set_nodelay(true);
             // Where it cannot be set, a client that takes nothing in is only given up later.
-            let _unset = set_tcp_user_timeout(stream, UNTAKEN);
+            let _unset = set_tcp_user_timeout(stream, TCP_USER_TIMEOUT);
         }
     })
     .workers(WORKERS)
-    .shutdown_timeout(PATIENCE)
+    .shutdown_timeout(SHUTDOWN_TIMEOUT)
     .disable_signals()
     .listen(listener)?
     .run();
@@ -239,9 +239,9 @@ async fn wait_for_a_signal() {
 /// Threads that answer requests.
 const WORKERS: usize = 2;
 /// Milliseconds for which a client may take in nothing of what was sent, before its connection is given up.
-const UNTAKEN: u32 = 60_000;
+const TCP_USER_TIMEOUT: u32 = 60_000;
 /// Seconds that open requests are given at the end.
-const PATIENCE: u64 = 5;
+const SHUTDOWN_TIMEOUT: u64 = 5;
 
 fn routes(config: &mut ServiceConfig) {
     for org in ["/org", "/org/"] {
@@ -252,7 +252,7 @@ fn routes(config: &mut ServiceConfig) {
         .service(
             resource("/org/{run}", "GET, HEAD, DELETE")
                 .route(reading().to(documents::run))
-                .route(web::delete().to(documents::cancel)),
+                .route(web::delete().to(documents::kill_run)),
         )
         .service(resource("/org/{run}/document", "POST").route(web::post().to(documents::document)))
         .service(
@@ -260,8 +260,8 @@ fn routes(config: &mut ServiceConfig) {
                 .route(reading().to(tasks::task))
                 .route(web::delete().to(tasks::kill)),
         )
-        .service(resource("/ws", "GET").route(web::get().to(feed::feed)))
-        .service(resource(launches::ROUTE, "GET").route(web::get().to(launches::file)));
+        .service(resource("/ws", "GET").route(web::get().to(websocket::feed)))
+        .service(resource(payloads::ROUTE, "GET").route(web::get().to(payloads::file)));
     let read_only = [
         ("/org/{run}/results", reading().to(results::results)),
         ("/tasks", reading().to(tasks::tasks)),
@@ -273,12 +273,12 @@ fn routes(config: &mut ServiceConfig) {
         ("/healthz", reading().to(page::healthz)),
         ("/varz", reading().to(metrics::varz)),
         ("/metrics", reading().to(metrics::metrics)),
-        ("/openapi.json", reading().to(api::openapi)),
+        ("/openapi.json", reading().to(openapi::openapi)),
     ];
     for (path, route) in read_only {
         config.service(resource(path, "GET, HEAD").route(route));
     }
-    config.default_service(web::to(page::nowhere));
+    config.default_service(web::to(page::unknown_route));
 }
 
 /// A route for who wants to read: GET, and HEAD.
@@ -289,6 +289,6 @@ fn reading() -> Route {
 /// A path, and the methods it has; any other one is told so.
 fn resource(path: &str, allowed: &'static str) -> Resource {
     web::resource(path).default_service(web::to(move |request: HttpRequest| async move {
-        answer::wrong_method(&request, allowed)
+        response::method_not_allowed(&request, allowed)
     }))
 }

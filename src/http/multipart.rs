@@ -5,16 +5,16 @@ use thiserror::Error;
 
 /// Why a form has not the one file it should have.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
-pub enum BadForm {
+pub enum MultipartError {
     /// The content type does not say what separates the parts.
     #[error("this form's content type names no `boundary`")]
     NoBoundary,
     /// The text ends before the form does.
     #[error("this form is cut off: its last boundary is missing")]
-    CutOff,
+    Truncated,
     /// A part has no line between its headers and its content.
     #[error("this form cannot be read: a part has no empty line behind its headers")]
-    NoContent,
+    MissingHeaders,
     /// There is none.
     #[error("this form has no file: `-F file=@FILE` sends one")]
     NoFile,
@@ -26,27 +26,27 @@ pub enum BadForm {
     },
     /// The file is base64, or the like.
     #[error("this form's file is sent as `{encoding}`: send it as it is, without an encoder")]
-    Encoded {
+    UnsupportedEncoding {
         /// What `Content-Transfer-Encoding` says.
         encoding: String,
     },
 }
 
 /// What separates the parts, by a content type of `multipart/form-data`; `None` for other types.
-pub(super) fn boundary(content_type: &str) -> Option<Result<String, BadForm>> {
+pub(super) fn boundary(content_type: &str) -> Option<Result<String, MultipartError>> {
     let (kind, parameters) = content_type.split_once(';').unwrap_or((content_type, ""));
     kind.trim().eq_ignore_ascii_case("multipart/form-data").then(|| {
         let boundary = parameter(parameters, "boundary");
-        boundary.filter(|it| !it.is_empty() && !it.contains(['\r', '\n'])).ok_or(BadForm::NoBoundary)
+        boundary.filter(|it| !it.is_empty() && !it.contains(['\r', '\n'])).ok_or(MultipartError::NoBoundary)
     })
 }
 
 /// The content of the one part that is a file.
-pub(super) fn only_file<'a>(boundary: &str, body: &'a [u8]) -> Result<&'a [u8], BadForm> {
+pub(super) fn single_file<'a>(boundary: &str, body: &'a [u8]) -> Result<&'a [u8], MultipartError> {
     let mut files = 0;
     let mut found = None;
     each_part(boundary, body, |part| {
-        let (headers, content) = split(part).ok_or(BadForm::NoContent)?;
+        let (headers, content) = split(part).ok_or(MultipartError::MissingHeaders)?;
         let name = header(headers, "content-disposition").and_then(|it| file_name(&it));
         // A browser sends an empty name for a field in which no file was chosen.
         if name.is_some_and(|name| !(name.is_empty() && content.is_empty())) {
@@ -57,13 +57,13 @@ pub(super) fn only_file<'a>(boundary: &str, body: &'a [u8]) -> Result<&'a [u8], 
     })?;
     let (headers, content) = match (files, found) {
         (1, Some(file)) => file,
-        (0, _) | (_, None) => return Err(BadForm::NoFile),
-        (files, Some(_)) => return Err(BadForm::ManyFiles { files }),
+        (0, _) | (_, None) => return Err(MultipartError::NoFile),
+        (files, Some(_)) => return Err(MultipartError::ManyFiles { files }),
     };
     let plain =
         |encoding: &String| ["binary", "8bit", "7bit"].iter().any(|it| encoding.eq_ignore_ascii_case(it));
     match header(headers, "content-transfer-encoding").filter(|encoding| !plain(encoding)) {
-        Some(encoding) => Err(BadForm::Encoded { encoding }),
+        Some(encoding) => Err(MultipartError::UnsupportedEncoding { encoding }),
         None => Ok(content),
     }
 }
@@ -72,8 +72,8 @@ pub(super) fn only_file<'a>(boundary: &str, body: &'a [u8]) -> Result<&'a [u8], 
 fn each_part<'a>(
     boundary: &str,
     body: &'a [u8],
-    mut shown: impl FnMut(&'a [u8]) -> Result<(), BadForm>,
-) -> Result<(), BadForm> {
+    mut shown: impl FnMut(&'a [u8]) -> Result<(), MultipartError>,
+) -> Result<(), MultipartError> {
     let delimiter = format!("\r\n--{boundary}");
     // The first one may stand at the very beginning, without its line end.
     let first = body.starts_with(&delimiter.as_bytes()[2..]).then_some((0, delimiter.len() - 2));
@@ -95,7 +95,7 @@ fn each_part<'a>(
         }
         begins = Some(behind + blanks + 2);
     }
-    Err(BadForm::CutOff)
+    Err(MultipartError::Truncated)
 }
 
 /// Headers and content of a part.
@@ -172,8 +172,8 @@ mod tests {
     const UNCHOSEN: &str = "--b\r\nContent-Disposition: form-data; name=\"f\"; filename=\"\"\r\n\
         Content-Type: application/octet-stream\r\n\r\n\r\n";
 
-    fn file(body: &str) -> Result<&str, BadForm> {
-        only_file("b", body.as_bytes()).map(|file| str::from_utf8(file).unwrap())
+    fn file(body: &str) -> Result<&str, MultipartError> {
+        single_file("b", body.as_bytes()).map(|file| str::from_utf8(file).unwrap())
     }
 
     #[rstest]
@@ -200,36 +200,36 @@ mod tests {
     }
 
     #[rstest]
-    #[case::no_file(&[FIELD, "--b--\r\n"], BadForm::NoFile)]
-    #[case::none_chosen(&[UNCHOSEN, "--b--\r\n"], BadForm::NoFile)]
-    #[case::no_part(&["--b--\r\n"], BadForm::NoFile)]
-    #[case::no_headers(&["--b\r\n\r\nA\r\n--b--"], BadForm::NoFile)]
-    #[case::two_files(&[FILE, FILE, "--b--\r\n"], BadForm::ManyFiles { files: 2 })]
-    #[case::cut_off(&[FILE], BadForm::CutOff)]
-    #[case::cut_off_within_the_last_boundary(&[FILE, "--b-"], BadForm::CutOff)]
-    #[case::another_boundary(&["--c\r\n\r\nA\r\n--c--"], BadForm::CutOff)]
-    #[case::nothing(&[""], BadForm::CutOff)]
-    #[case::no_empty_line(&["--b\r\nContent-Disposition: form-data\r\n--b--"], BadForm::NoContent)]
-    #[case::empty_part(&["--b\r\n--b--"], BadForm::NoContent)]
+    #[case::no_file(&[FIELD, "--b--\r\n"], MultipartError::NoFile)]
+    #[case::none_chosen(&[UNCHOSEN, "--b--\r\n"], MultipartError::NoFile)]
+    #[case::no_part(&["--b--\r\n"], MultipartError::NoFile)]
+    #[case::no_headers(&["--b\r\n\r\nA\r\n--b--"], MultipartError::NoFile)]
+    #[case::two_files(&[FILE, FILE, "--b--\r\n"], MultipartError::ManyFiles { files: 2 })]
+    #[case::cut_off(&[FILE], MultipartError::Truncated)]
+    #[case::cut_off_within_the_last_boundary(&[FILE, "--b-"], MultipartError::Truncated)]
+    #[case::another_boundary(&["--c\r\n\r\nA\r\n--c--"], MultipartError::Truncated)]
+    #[case::nothing(&[""], MultipartError::Truncated)]
+    #[case::no_empty_line(&["--b\r\nContent-Disposition: form-data\r\n--b--"], MultipartError::MissingHeaders)]
+    #[case::empty_part(&["--b\r\n--b--"], MultipartError::MissingHeaders)]
     #[case::base64(
         &["--b\r\nContent-Disposition: form-data; filename=x\r\nContent-Transfer-Encoding: base64\r\n\r\nQQ==\r\n--b--"],
-        BadForm::Encoded { encoding: "base64".to_owned() }
+        MultipartError::UnsupportedEncoding { encoding: "base64".to_owned() }
     )]
-    fn not_one_file(#[case] body: &[&str], #[case] error: BadForm) {
+    fn not_one_file(#[case] body: &[&str], #[case] error: MultipartError) {
         assert_eq!(file(&body.concat()), Err(error));
     }
 
     #[rstest]
     #[case("multipart/form-data; boundary=----x", Some(Ok("----x")))]
     #[case("Multipart/Form-Data;charset=utf-8; Boundary=\"a b;c\"", Some(Ok("a b;c")))]
-    #[case("multipart/form-data", Some(Err(BadForm::NoBoundary)))]
-    #[case("multipart/form-data; boundary=", Some(Err(BadForm::NoBoundary)))]
-    #[case("multipart/form-data; boundary", Some(Err(BadForm::NoBoundary)))]
+    #[case("multipart/form-data", Some(Err(MultipartError::NoBoundary)))]
+    #[case("multipart/form-data; boundary=", Some(Err(MultipartError::NoBoundary)))]
+    #[case("multipart/form-data; boundary", Some(Err(MultipartError::NoBoundary)))]
     #[case("multipart/form-data; ;;boundary=\"x", Some(Ok("x")))]
     #[case("multipart/mixed; boundary=x", None)]
     #[case("text/org", None)]
     #[case("", None)]
-    fn boundaries(#[case] content_type: &str, #[case] told: Option<Result<&str, BadForm>>) {
+    fn boundaries(#[case] content_type: &str, #[case] told: Option<Result<&str, MultipartError>>) {
         assert_eq!(boundary(content_type), told.map(|told| told.map(str::to_owned)));
     }
 }

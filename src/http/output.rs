@@ -9,8 +9,8 @@ use bytes::Bytes;
 use futures_util::stream;
 
 use super::App;
-use super::answer::{failed, missing};
-use super::query::{Query, bad};
+use super::query::{Query, bad_request};
+use super::response::{not_found, unavailable};
 use super::tasks::find;
 use crate::engine::{Engine, EngineError, FileRead, TaskSummary};
 use crate::task::{LaunchId, State, TaskId};
@@ -18,7 +18,7 @@ use crate::task::{LaunchId, State, TaskId};
 /// Bytes read at once.
 pub(super) const CHUNK: usize = 256 << 10;
 /// How often a running block is looked at for more.
-const LISTEN: Duration = Duration::from_millis(100);
+const POLL_INTERVAL: Duration = Duration::from_millis(100);
 
 /// `GET /tasks/{task}/stdout`.
 #[utoipa::path(
@@ -59,13 +59,13 @@ pub(super) async fn stderr(request: HttpRequest, id: web::Path<String>, app: web
 }
 
 /// The header that says where the bytes of an answer begin in the stream, where that is not where they were to.
-pub const BEGINS_AT: &str = "Borges-Offset";
+pub const OFFSET_HEADER: &str = "Borges-Offset";
 
 /// The last place of a file that systems know of.
-const LAST: u64 = i64::MAX.unsigned_abs();
+const MAX_OFFSET: u64 = i64::MAX.unsigned_abs();
 
 /// Which part of it, and whether to go on.
-struct Part {
+struct OutputQuery {
     follow: bool,
     attempt: Option<u32>,
     /// Who names a place can be told that the answer begins behind it; all others are told in the text.
@@ -73,12 +73,12 @@ struct Part {
     limit: u64,
 }
 
-fn part(query: &Query) -> Result<Part, String> {
-    Ok(Part {
+fn part(query: &Query) -> Result<OutputQuery, String> {
+    Ok(OutputQuery {
         follow: query.flag("follow")?,
         attempt: attempt(query)?,
-        offset: query.number("offset", 0, LAST)?,
-        limit: query.number("limit", 1, LAST)?.unwrap_or(u64::MAX),
+        offset: query.number("offset", 0, MAX_OFFSET)?,
+        limit: query.number("limit", 1, MAX_OFFSET)?.unwrap_or(u64::MAX),
     })
 }
 
@@ -100,21 +100,21 @@ async fn output(
     app: web::Data<App>,
     file: &'static str,
 ) -> HttpResponse {
-    let query = match Query::of(&request, &["follow", "attempt", "offset", "limit"]) {
+    let query = match Query::parse(&request, &["follow", "attempt", "offset", "limit"]) {
         Ok(query) => query,
-        Err(wrong) => return bad(&request, &wrong),
+        Err(wrong) => return bad_request(&request, &wrong),
     };
-    let Part { follow, attempt, offset, limit } = match part(&query) {
+    let OutputQuery { follow, attempt, offset, limit } = match part(&query) {
         Ok(part) => part,
-        Err(wrong) => return bad(&request, &wrong),
+        Err(wrong) => return bad_request(&request, &wrong),
     };
     let (task, shown) = match find(&id, &app.engine).await {
         Ok(Some(found)) => found,
-        Ok(None) => return missing(&request, &format!("task `{id}`")),
-        Err(error) => return failed(&request, &error),
+        Ok(None) => return not_found(&request, &format!("task `{id}`")),
+        Err(error) => return unavailable(&request, &error),
     };
     let Some(launch) = launch(task, &shown, attempt) else {
-        return missing(&request, &format!("such launch of task `{id}`: it has had {}", shown.attempt));
+        return not_found(&request, &format!("such launch of task `{id}`: it has had {}", shown.attempt));
     };
     // What it is, only its author knows; a browser must not guess.
     let mut answer = HttpResponse::Ok();
@@ -122,31 +122,31 @@ async fn output(
     if request.method() == Method::HEAD {
         return answer.finish();
     }
-    let goes_on = attempt.is_none();
-    let mut reader = Follower {
+    let across_launches = attempt.is_none();
+    let mut reader = OutputReader {
         engine: app.engine.clone(),
         launch,
         file: file.into(),
         offset: offset.unwrap_or_default(),
         left: limit,
         follow,
-        goes_on,
+        across_launches,
         tells_gaps: offset.is_none(),
     };
     if let Some(offset) = offset {
-        match reader.pass_over().await {
+        match reader.skip_truncated().await {
             Ok(()) if reader.offset > offset => {
-                answer.insert_header((BEGINS_AT, reader.offset));
+                answer.insert_header((OFFSET_HEADER, reader.offset));
             }
             Ok(()) => {}
-            Err(error) => return failed(&request, &error),
+            Err(error) => return unavailable(&request, &error),
         }
     }
     // A piece that is read at once comes with its length: a client sees when it was cut off.
     if !follow && !reader.tells_gaps && limit <= CHUNK as u64 {
         return match reader.next().await {
             Ok(bytes) => answer.body(bytes.unwrap_or_default()),
-            Err(error) => failed(&request, &error),
+            Err(error) => unavailable(&request, &error),
         };
     }
     answer.streaming(stream::try_unfold(reader, |mut reader| async move {
@@ -155,7 +155,7 @@ async fn output(
 }
 
 /// Reads a file of a task's launches, piece by piece.
-struct Follower {
+struct OutputReader {
     engine: Engine,
     launch: LaunchId,
     file: Arc<str>,
@@ -164,14 +164,14 @@ struct Follower {
     left: u64,
     follow: bool,
     /// From launch to launch, to the task's end.
-    goes_on: bool,
+    across_launches: bool,
     /// Says in the text what is not kept any more.
     tells_gaps: bool,
 }
 
-impl Follower {
+impl OutputReader {
     /// Begins where there is something, when what comes before is not kept any more.
-    async fn pass_over(&mut self) -> Result<(), EngineError> {
+    async fn skip_truncated(&mut self) -> Result<(), EngineError> {
         let files = vec![(self.file.clone(), self.offset)];
         if let Some(FileRead::Bytes { from, .. }) =
             self.engine.read_output(self.launch, files, 1).await?.pop()
@@ -214,17 +214,20 @@ impl Follower {
             }
             let Some(task) = task.filter(|_| self.follow) else { return Ok(None) };
             let is_last = task.attempt == self.launch.attempt;
-            if self.goes_on && !is_last {
+            if self.across_launches && !is_last {
                 self.launch.attempt += 1;
                 self.offset = 0;
                 continue;
             }
-            let is_over =
-                if self.goes_on { task.state.is_terminal() } else { !is_last || !may_write(task.state) };
+            let is_over = if self.across_launches {
+                task.state.is_terminal()
+            } else {
+                !is_last || !may_write(task.state)
+            };
             if is_over {
                 return Ok(None);
             }
-            actix_web::rt::time::sleep(LISTEN).await;
+            actix_web::rt::time::sleep(POLL_INTERVAL).await;
         }
     }
 }

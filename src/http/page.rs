@@ -5,24 +5,24 @@ use actix_web::http::header::ACCEPT;
 use actix_web::{HttpRequest, HttpResponse, web};
 
 use super::App;
-use super::answer::{failed, missing, plain};
-use super::query::{Query, bad};
+use super::query::{Query, bad_request};
+use super::response::{not_found, plain_text, unavailable};
 
 /// `GET /`: a line for curl, a plain page for a browser.
 #[utoipa::path(get, path = "/", tag = "server", description = "That Borges is there; in a browser, its runs.",
     responses((status = 200, description = "A line, or a page", content((String = "text/plain"), (String = "text/html")))))]
 pub(super) async fn index(request: HttpRequest, app: web::Data<App>) -> HttpResponse {
-    if let Err(wrong) = Query::of(&request, &[]) {
-        return bad(&request, &wrong);
+    if let Err(wrong) = Query::parse(&request, &[]) {
+        return bad_request(&request, &wrong);
     }
     let name = concat!("Borges Scheduler v", env!("CARGO_PKG_VERSION"));
     let accept = request.headers().get(ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
     if !accept.contains("text/html") {
-        return plain(StatusCode::OK, name.to_owned());
+        return plain_text(StatusCode::OK, name.to_owned());
     }
     let runs = match app.engine.runs(None, 100).await {
         Ok(runs) => runs,
-        Err(error) => return failed(&request, &error),
+        Err(error) => return unavailable(&request, &error),
     };
     let row = |run: &crate::engine::RunSummary| {
         format!(
@@ -41,13 +41,13 @@ pub(super) async fn index(request: HttpRequest, app: web::Data<App>) -> HttpResp
 #[utoipa::path(get, path = "/healthz", tag = "server", description = "That the server answers.",
     responses((status = 200, description = "`OK`", content_type = "text/plain", body = String)))]
 pub(super) async fn healthz(request: HttpRequest) -> HttpResponse {
-    match Query::of(&request, &[]) {
-        Ok(_) => plain(StatusCode::OK, "OK\n".to_owned()),
-        Err(wrong) => bad(&request, &wrong),
+    match Query::parse(&request, &[]) {
+        Ok(_) => plain_text(StatusCode::OK, "OK\n".to_owned()),
+        Err(wrong) => bad_request(&request, &wrong),
     }
 }
 
 /// Everything else.
-pub(super) async fn nowhere(request: HttpRequest) -> HttpResponse {
-    missing(&request, &format!("`{} {}`", request.method(), request.path()))
+pub(super) async fn unknown_route(request: HttpRequest) -> HttpResponse {
+    not_found(&request, &format!("`{} {}`", request.method(), request.path()))
 }

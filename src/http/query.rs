@@ -5,7 +5,7 @@ use std::str::FromStr;
 use actix_web::http::StatusCode;
 use actix_web::{HttpRequest, HttpResponse, web};
 
-use super::answer::problem;
+use super::response::problem;
 use crate::org::nearest;
 
 /// What stands behind the `?`.
@@ -20,7 +20,7 @@ const TOKEN: &str = "token";
 
 impl Query {
     /// The query of a request to a route that knows these parameters.
-    pub(super) fn of(request: &HttpRequest, known: &[&str]) -> Result<Self, Wrong> {
+    pub(super) fn parse(request: &HttpRequest, known: &[&str]) -> Result<Self, Wrong> {
         Self::read(request.query_string(), known)
     }
 
@@ -43,17 +43,17 @@ impl Query {
     }
 
     /// All values of a parameter that may come several times.
-    pub(super) fn all(&self, name: &str) -> Vec<String> {
+    pub(super) fn get_all(&self, name: &str) -> Vec<String> {
         self.0.iter().filter(|(known, _)| known == name).map(|(_, value)| value.clone()).collect()
     }
 
     /// The parameters whose names begin with `prefix`, without it.
-    pub(super) fn under<'q>(&'q self, prefix: &'q str) -> impl Iterator<Item = (&'q str, &'q str)> {
+    pub(super) fn with_prefix<'q>(&'q self, prefix: &'q str) -> impl Iterator<Item = (&'q str, &'q str)> {
         self.0.iter().filter_map(move |(name, value)| Some((name.strip_prefix(prefix)?, value.as_str())))
     }
 
     /// The value of a parameter; `what` it is, with an example, is told to who writes another one.
-    pub(super) fn one<T: FromStr>(&self, name: &str, what: &str) -> Result<Option<T>, Wrong> {
+    pub(super) fn get<T: FromStr>(&self, name: &str, what: &str) -> Result<Option<T>, Wrong> {
         let mut values = self.0.iter().filter(|(known, _)| known == name).map(|(_, value)| value);
         let Some(value) = values.next() else { return Ok(None) };
         if values.next().is_some() {
@@ -69,7 +69,7 @@ impl Query {
         } else {
             format!("a whole number from {least} to {most}")
         };
-        let Some(text) = self.one::<String>(name, &what)? else { return Ok(None) };
+        let Some(text) = self.get::<String>(name, &what)? else { return Ok(None) };
         let digits = text.bytes().all(|byte| byte.is_ascii_digit());
         let number = text.parse().ok().filter(|number| digits && (least..=most).contains(number));
         number.map(Some).ok_or_else(|| no_value(name, &text, &what))
@@ -77,7 +77,7 @@ impl Query {
 
     /// Whether it is wanted: `1` or `0`.
     pub(super) fn flag(&self, name: &str) -> Result<bool, Wrong> {
-        let wanted = self.one::<String>(name, "`1` or `0`")?;
+        let wanted = self.get::<String>(name, "`1` or `0`")?;
         match wanted.as_deref() {
             None | Some("0") => Ok(false),
             Some("1") => Ok(true),
@@ -87,7 +87,7 @@ impl Query {
 }
 
 /// The request is wrong, and this sentence says how.
-pub(super) fn bad(request: &HttpRequest, wrong: &str) -> HttpResponse {
+pub(super) fn bad_request(request: &HttpRequest, wrong: &str) -> HttpResponse {
     problem(request, StatusCode::BAD_REQUEST, wrong)
 }
 
@@ -112,7 +112,7 @@ mod tests {
 
     fn page(query: &str) -> Result<(Option<u64>, bool, Vec<String>), String> {
         let query = Query::read(query, &["limit", "follow", "name"])?;
-        Ok((query.number("limit", 1, 1000)?, query.flag("follow")?, query.all("name")))
+        Ok((query.number("limit", 1, 1000)?, query.flag("follow")?, query.get_all("name")))
     }
 
     #[rstest]

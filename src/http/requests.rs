@@ -38,16 +38,16 @@ const STATUSES: [u16; 13] = [101, 200, 400, 401, 403, 404, 405, 413, 421, 422, 5
 
 /// How many requests there were.
 #[derive(Debug, Default)]
-pub(super) struct Requests {
+pub(super) struct RequestCounters {
     answered: [[Counter; STATUSES.len()]; ROUTES.len()],
     websockets: Arc<AtomicUsize>,
 }
 
 /// A websocket client, as long as it is there.
 #[derive(Debug)]
-pub(super) struct Present(Arc<AtomicUsize>);
+pub(super) struct WebsocketGuard(Arc<AtomicUsize>);
 
-impl Requests {
+impl RequestCounters {
     fn count(&self, route: Option<&str>, status: u16) {
         // Who is refused at the doors has got to no route.
         let route = if matches!(status, 401 | 403 | 421) { "refused" } else { route.unwrap_or("other") };
@@ -64,9 +64,9 @@ impl Requests {
     }
 
     /// Another websocket client is there, until this is dropped.
-    pub(super) fn websocket(&self) -> Present {
+    pub(super) fn websocket(&self) -> WebsocketGuard {
         self.websockets.fetch_add(1, Relaxed);
-        Present(self.websockets.clone())
+        WebsocketGuard(self.websockets.clone())
     }
 
     /// How many websocket clients are there.
@@ -75,7 +75,7 @@ impl Requests {
     }
 }
 
-impl Drop for Present {
+impl Drop for WebsocketGuard {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Relaxed);
     }
@@ -99,7 +99,7 @@ mod tests {
 
     #[test]
     fn requests_are_counted_by_route_and_status() {
-        let requests = Requests::default();
+        let requests = RequestCounters::default();
         for (route, status) in
             [(Some("/org"), 200), (Some("/org"), 200), (None, 404), (Some("/org"), 401), (Some("/org"), 418)]
         {
@@ -111,7 +111,7 @@ mod tests {
 
     #[test]
     fn clients_are_counted_while_they_are_there() {
-        let requests = Requests::default();
+        let requests = RequestCounters::default();
         let (one, two) = (requests.websocket(), requests.websocket());
         drop(one);
         assert_eq!(requests.websockets(), 1);

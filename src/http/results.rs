@@ -7,8 +7,8 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::App;
-use super::answer::{answer, failed, missing};
-use super::query::{Query, bad};
+use super::query::{Query, bad_request};
+use super::response::{not_found, respond, unavailable};
 use crate::store::{ResultFile, ResultRecord};
 use crate::task::RunId;
 
@@ -16,12 +16,12 @@ use crate::task::RunId;
 #[derive(Debug, Serialize, ToSchema)]
 struct ResultPage {
     /// Of each task that has ended and been launched, in order.
-    results: Vec<ResultShown>,
+    results: Vec<TaskResult>,
 }
 
 /// What a task has left.
 #[derive(Debug, Serialize, ToSchema)]
-struct ResultShown {
+struct TaskResult {
     task: String,
     block: String,
     line: u32,
@@ -30,12 +30,12 @@ struct ResultShown {
     /// Which of its launches.
     attempt: u32,
     /// What is in its sandbox.
-    files: Vec<FileShown>,
+    files: Vec<ResultFileInfo>,
 }
 
 /// A file that a task has left.
 #[derive(Debug, Serialize, ToSchema)]
-struct FileShown {
+struct ResultFileInfo {
     /// To be read at `/tasks/{task}/files/{path}`.
     path: String,
     /// Bytes.
@@ -44,15 +44,15 @@ struct FileShown {
     sha256: Option<String>,
 }
 
-impl From<ResultRecord> for ResultShown {
+impl From<ResultRecord> for TaskResult {
     fn from(record: ResultRecord) -> Self {
         let ResultRecord { task, attempt, block, line, index, files } = record;
-        let files = files.into_iter().map(FileShown::from).collect();
+        let files = files.into_iter().map(ResultFileInfo::from).collect();
         Self { task: task.to_string(), block: block.to_string(), line, index, attempt, files }
     }
 }
 
-impl From<ResultFile> for FileShown {
+impl From<ResultFile> for ResultFileInfo {
     fn from(ResultFile { path, size, sha256 }: ResultFile) -> Self {
         let hexadecimal = |hash: [u8; 32]| {
             hash.iter().fold(String::new(), |mut text, byte| {
@@ -79,28 +79,28 @@ pub(super) async fn results(
     id: web::Path<String>,
     app: web::Data<App>,
 ) -> HttpResponse {
-    if let Err(wrong) = Query::of(&request, &[]) {
-        return bad(&request, &wrong);
+    if let Err(wrong) = Query::parse(&request, &[]) {
+        return bad_request(&request, &wrong);
     }
-    let Ok(run) = id.parse::<RunId>() else { return missing(&request, &format!("run `{id}`")) };
+    let Ok(run) = id.parse::<RunId>() else { return not_found(&request, &format!("run `{id}`")) };
     match app.engine.run(run).await {
         Ok(Some(_)) => {}
-        Ok(None) => return missing(&request, &format!("run `{id}`")),
-        Err(error) => return failed(&request, &error),
+        Ok(None) => return not_found(&request, &format!("run `{id}`")),
+        Err(error) => return unavailable(&request, &error),
     }
     match app.engine.results(run).await {
         Ok(results) => {
-            let page = ResultPage { results: results.into_iter().map(ResultShown::from).collect() };
-            answer(&request, &page, || page.results.iter().map(lines).collect())
+            let page = ResultPage { results: results.into_iter().map(TaskResult::from).collect() };
+            respond(&request, &page, || page.results.iter().map(lines).collect())
         }
-        Err(error) => failed(&request, &error),
+        Err(error) => unavailable(&request, &error),
     }
 }
 
 /// A line a file.
-fn lines(result: &ResultShown) -> String {
-    let ResultShown { task, block, line, files, .. } = result;
-    files.iter().fold(String::new(), |mut text, FileShown { path, size, sha256 }| {
+fn lines(result: &TaskResult) -> String {
+    let TaskResult { task, block, line, files, .. } = result;
+    files.iter().fold(String::new(), |mut text, ResultFileInfo { path, size, sha256 }| {
         let sha256 = sha256.as_deref().unwrap_or("-");
         let _ = writeln!(text, "{task}  {block} (line {line})  {path}  {size}  {sha256}");
         text

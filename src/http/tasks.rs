@@ -5,8 +5,8 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::App;
-use super::answer::{answer, failed, missing};
-use super::query::{Query, bad};
+use super::query::{Query, bad_request};
+use super::response::{not_found, respond, unavailable};
 use crate::engine::{Engine, EngineError, TaskSummary};
 use crate::task::{RunId, TaskId};
 
@@ -20,13 +20,13 @@ pub(super) struct TaskPage {
 
 /// A task that is to end.
 #[derive(Debug, Serialize, ToSchema)]
-pub(super) struct TaskKilling {
+pub(super) struct TaskKillResponse {
     task: String,
     killing: bool,
 }
 
 /// Runs, or tasks, on a page, unless asked for fewer.
-pub(super) const PAGE: u64 = 1000;
+pub(super) const MAX_PAGE: u64 = 1000;
 
 /// `GET /tasks`.
 #[utoipa::path(
@@ -43,27 +43,27 @@ pub(super) const PAGE: u64 = 1000;
               (status = 404, description = "")),
 )]
 pub(super) async fn tasks(request: HttpRequest, app: web::Data<App>) -> HttpResponse {
-    let query = match Query::of(&request, &["run", "after", "limit"]) {
+    let query = match Query::parse(&request, &["run", "after", "limit"]) {
         Ok(query) => query,
-        Err(wrong) => return bad(&request, &wrong),
+        Err(wrong) => return bad_request(&request, &wrong),
     };
     let (run, after, limit) = match wanted(&query) {
         Ok(wanted) => wanted,
-        Err(wrong) => return bad(&request, &wrong),
+        Err(wrong) => return bad_request(&request, &wrong),
     };
     match page(&app.engine, run, after, limit).await {
-        Ok(Ok(page)) => answer(&request, &page, || page.tasks.iter().map(line).collect()),
-        Ok(Err(run)) => missing(&request, &format!("run `{run}`")),
-        Err(error) => failed(&request, &error),
+        Ok(Ok(page)) => respond(&request, &page, || page.tasks.iter().map(line).collect()),
+        Ok(Err(run)) => not_found(&request, &format!("run `{run}`")),
+        Err(error) => unavailable(&request, &error),
     }
 }
 
 type Wanted = (Option<RunId>, Option<TaskId>, usize);
 
 fn wanted(query: &Query) -> Result<Wanted, String> {
-    let run = query.one("run", "a run's id")?;
-    let after = query.one("after", "a task's id (`RUN.N`)")?;
-    let limit = query.number("limit", 1, PAGE)?.unwrap_or(PAGE);
+    let run = query.get("run", "a run's id")?;
+    let after = query.get("after", "a task's id (`RUN.N`)")?;
+    let limit = query.number("limit", 1, MAX_PAGE)?.unwrap_or(MAX_PAGE);
     Ok((run, after, usize::try_from(limit).unwrap_or(usize::MAX)))
 }
 
@@ -96,13 +96,13 @@ async fn page(
               (status = 404, description = "")),
 )]
 pub(super) async fn task(request: HttpRequest, id: web::Path<String>, app: web::Data<App>) -> HttpResponse {
-    if let Err(wrong) = Query::of(&request, &[]) {
-        return bad(&request, &wrong);
+    if let Err(wrong) = Query::parse(&request, &[]) {
+        return bad_request(&request, &wrong);
     }
     match find(&id, &app.engine).await {
-        Ok(Some((_, task))) => answer(&request, &task, || line(&task)),
-        Ok(None) => missing(&request, &format!("task `{id}`")),
-        Err(error) => failed(&request, &error),
+        Ok(Some((_, task))) => respond(&request, &task, || line(&task)),
+        Ok(None) => not_found(&request, &format!("task `{id}`")),
+        Err(error) => unavailable(&request, &error),
     }
 }
 
@@ -112,21 +112,21 @@ pub(super) async fn task(request: HttpRequest, id: web::Path<String>, app: web::
     description = "Ends a task. Of one that has ended nothing is changed.",
     params(("task" = String, Path)),
     responses((status = 200, description = "It is being ended",
-               content((TaskKilling = "application/json"), (String = "text/plain"))),
+               content((TaskKillResponse = "application/json"), (String = "text/plain"))),
               (status = 404, description = "")),
 )]
 pub(super) async fn kill(request: HttpRequest, id: web::Path<String>, app: web::Data<App>) -> HttpResponse {
-    if let Err(wrong) = Query::of(&request, &[]) {
-        return bad(&request, &wrong);
+    if let Err(wrong) = Query::parse(&request, &[]) {
+        return bad_request(&request, &wrong);
     }
-    let Ok(task) = id.parse::<TaskId>() else { return missing(&request, &format!("task `{id}`")) };
+    let Ok(task) = id.parse::<TaskId>() else { return not_found(&request, &format!("task `{id}`")) };
     match app.engine.kill_task(task).await {
         Ok(true) => {
-            let said = TaskKilling { task: task.to_string(), killing: true };
-            answer(&request, &said, || format!("{task} is being killed\n"))
+            let said = TaskKillResponse { task: task.to_string(), killing: true };
+            respond(&request, &said, || format!("{task} is being killed\n"))
         }
-        Ok(false) => missing(&request, &format!("task `{id}`")),
-        Err(error) => failed(&request, &error),
+        Ok(false) => not_found(&request, &format!("task `{id}`")),
+        Err(error) => unavailable(&request, &error),
     }
 }
 

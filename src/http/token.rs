@@ -23,7 +23,7 @@ pub struct TokenHash([u8; 32]);
 pub enum TokenError {
     /// The file cannot be read.
     #[error("the token file `{path}` cannot be read: {why}")]
-    Unread {
+    Unreadable {
         /// Its path.
         path: String,
         /// What the system says.
@@ -31,7 +31,7 @@ pub enum TokenError {
     },
     /// The file cannot be made.
     #[error("the token file `{path}` cannot be made: {why}")]
-    Unmade {
+    CannotCreate {
         /// Its path.
         path: String,
         /// What the system says.
@@ -39,7 +39,7 @@ pub enum TokenError {
     },
     /// It is a directory, a device, or the like.
     #[error("the token file `{path}` is no file; name another one by `#+borges_token_file:`")]
-    NoFile {
+    NotAFile {
         /// Its path.
         path: String,
     },
@@ -47,7 +47,7 @@ pub enum TokenError {
     #[error(
         "the token file `{path}` is open to other users (mode {mode:04o}); run `chmod 600 {path}`, and write a new token if they may have read this one"
     )]
-    Shared {
+    InsecureMode {
         /// Its path.
         path: String,
         /// Its mode.
@@ -55,7 +55,7 @@ pub enum TokenError {
     },
     /// Another user owns it, and so knows the token.
     #[error("the token file `{path}` belongs to user {owner}; it must belong to the user who runs borges")]
-    Foreign {
+    WrongOwner {
         /// Its path.
         path: String,
         /// Who owns it.
@@ -65,7 +65,7 @@ pub enum TokenError {
     #[error(
         "the token file `{path}` holds no token: write 16 to 1024 letters, digits or `-._~+/=` on one line, or remove it and a new one is made"
     )]
-    NoToken {
+    Malformed {
         /// Its path.
         path: String,
     },
@@ -84,15 +84,15 @@ impl Token {
     ///
     /// # Errors
     /// [`TokenError`]; a file that others may read is refused rather than mended, as they may have read it.
-    pub fn read_or_make(path: &Path, user: u32) -> Result<Self, TokenError> {
+    pub fn load_or_create(path: &Path, user: u32) -> Result<Self, TokenError> {
         match Self::read(path, user) {
-            Err(TokenError::Unread { why, .. }) if why.kind() == io::ErrorKind::NotFound => {}
+            Err(TokenError::Unreadable { why, .. }) if why.kind() == io::ErrorKind::NotFound => {}
             read => return read,
         }
         match Self::make(path) {
             Ok(token) => Ok(token),
             Err(why) if why.kind() == io::ErrorKind::AlreadyExists => Self::read(path, user),
-            Err(why) => Err(TokenError::Unmade { path: shown(path), why }),
+            Err(why) => Err(TokenError::CannotCreate { path: shown(path), why }),
         }
     }
 
@@ -107,19 +107,19 @@ impl Token {
     }
 
     fn read(path: &Path, user: u32) -> Result<Self, TokenError> {
-        let unread = |why| TokenError::Unread { path: shown(path), why };
+        let unread = |why| TokenError::Unreadable { path: shown(path), why };
         // Without waiting: opening a pipe would otherwise last until somebody writes.
         let nonblock = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
         let file = OpenOptions::new().read(true).custom_flags(nonblock).open(path).map_err(unread)?;
         let about = file.metadata().map_err(unread)?;
         if !about.is_file() {
-            return Err(TokenError::NoFile { path: shown(path) });
+            return Err(TokenError::NotAFile { path: shown(path) });
         }
         if about.uid() != user && about.uid() != 0 {
-            return Err(TokenError::Foreign { path: shown(path), owner: about.uid() });
+            return Err(TokenError::WrongOwner { path: shown(path), owner: about.uid() });
         }
         if about.mode() & 0o077 != 0 {
-            return Err(TokenError::Shared { path: shown(path), mode: about.mode() & 0o7777 });
+            return Err(TokenError::InsecureMode { path: shown(path), mode: about.mode() & 0o7777 });
         }
         let mut content = Vec::new();
         file.take(2 * *LENGTHS.end() as u64).read_to_end(&mut content).map_err(unread)?;
@@ -129,7 +129,7 @@ impl Token {
         if LENGTHS.contains(&token.len()) && token.bytes().all(of_a_token) {
             Ok(Self(token.to_owned()))
         } else {
-            Err(TokenError::NoToken { path: shown(path) })
+            Err(TokenError::Malformed { path: shown(path) })
         }
     }
 
@@ -165,7 +165,7 @@ impl TokenHash {
     }
 
     /// Whether it is the hash of what came; takes as long for a near miss as for a far one.
-    pub fn is_of(&self, came: &str) -> bool {
+    pub fn matches(&self, came: &str) -> bool {
         self.0.ct_eq(&Self::of(came).0).into()
     }
 }
@@ -205,7 +205,7 @@ mod tests {
     }
 
     fn refused(path: &Path, user: u32) -> String {
-        let error = Token::read_or_make(path, user).unwrap_err().to_string();
+        let error = Token::load_or_create(path, user).unwrap_err().to_string();
         error.replace(&shown(path), "PATH")
     }
 
@@ -213,14 +213,14 @@ mod tests {
     fn made_at_the_first_start_then_kept() {
         let (directory, _, user) = place();
         let path = directory.path().join("state/deep/token");
-        let token = Token::read_or_make(&path, user).unwrap();
+        let token = Token::load_or_create(&path, user).unwrap();
         assert_eq!(token.secret().len(), 2 * BYTES);
         assert_eq!(fs::read_to_string(&path).unwrap(), format!("{}\n", token.secret()));
         assert_eq!(fs::metadata(&path).unwrap().mode() & 0o7777, 0o600);
         assert_eq!(fs::metadata(path.parent().unwrap()).unwrap().mode() & 0o7777, 0o700);
         assert_eq!(fs::read_dir(path.parent().unwrap()).unwrap().count(), 1);
-        assert_eq!(Token::read_or_make(&path, user).unwrap(), token);
-        assert_ne!(Token::read_or_make(&directory.path().join("other"), user).unwrap(), token);
+        assert_eq!(Token::load_or_create(&path, user).unwrap(), token);
+        assert_ne!(Token::load_or_create(&directory.path().join("other"), user).unwrap(), token);
         assert_eq!(format!("{token:?}"), "Token(…)");
     }
 
@@ -230,7 +230,7 @@ mod tests {
         let starts: Vec<_> = (0..8)
             .map(|_| {
                 let path = path.clone();
-                std::thread::spawn(move || Token::read_or_make(&path, user).unwrap().0)
+                std::thread::spawn(move || Token::load_or_create(&path, user).unwrap().0)
             })
             .collect();
         let mut tokens: Vec<_> = starts.into_iter().map(|start| start.join().unwrap()).collect();
@@ -268,7 +268,7 @@ mod tests {
                 "the token file `PATH` belongs to user {owner}; it must belong to the user who runs borges"
             )
         );
-        assert!(Token::read_or_make(&path, owner).is_ok());
+        assert!(Token::load_or_create(&path, owner).is_ok());
     }
 
     #[rstest]
@@ -284,7 +284,7 @@ mod tests {
         let (_directory, path, user) = place();
         written(&path, content, 0o600);
         if good {
-            assert_eq!(Token::read_or_make(&path, user).unwrap().secret(), content.trim());
+            assert_eq!(Token::load_or_create(&path, user).unwrap().secret(), content.trim());
         } else {
             assert_eq!(
                 refused(&path, user),
@@ -316,9 +316,9 @@ mod tests {
     #[test]
     fn compared_by_hash() {
         let hash = TokenHash::of("0123456789abcdef");
-        assert!(hash.is_of("0123456789abcdef"));
+        assert!(hash.matches("0123456789abcdef"));
         for wrong in ["", "0123456789abcde", "0123456789abcdef ", "0123456789ABCDEF"] {
-            assert!(!hash.is_of(wrong), "{wrong}");
+            assert!(!hash.matches(wrong), "{wrong}");
         }
         // FIPS 180-4\'s own example.
         assert_eq!(

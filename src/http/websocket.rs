@@ -16,15 +16,15 @@ use futures_util::stream::LocalBoxStream;
 use tokio::sync::oneshot;
 
 use super::App;
-use super::answer::missing;
-use super::query::{Query, bad};
-use super::telling::{Telling, Topic};
+use super::event_stream::{EventFilter, EventStream};
+use super::query::{Query, bad_request};
+use super::response::not_found;
 use crate::task::RunId;
 
 /// How often a client is asked whether it is there.
 const PING: Duration = Duration::from_secs(5);
 /// Pings that a client may leave without any sign of life.
-const UNANSWERED: u32 = 6;
+const MAX_MISSED_PONGS: u32 = 6;
 
 /// `GET /ws`.
 #[utoipa::path(
@@ -43,48 +43,52 @@ pub(super) async fn feed(
     body: web::Payload,
     app: web::Data<App>,
 ) -> Result<HttpResponse, Error> {
-    let wish = match wish(&request) {
+    let wish = match parse_query(&request) {
         Ok(wish) => wish,
-        Err(wrong) => return Ok(bad(&request, &wrong)),
+        Err(wrong) => return Ok(bad_request(&request, &wrong)),
     };
-    let Some(topic) = wish.topic else { return Ok(missing(&request, "such task")) };
+    let Some(topic) = wish.topic else { return Ok(not_found(&request, "such task")) };
     let Ok((response, session, messages)) = actix_ws::handle(&request, body) else {
         let wanted = "This route is a websocket: open it by a websocket client, as `ws://…/ws`.";
-        return Ok(bad(&request, wanted));
+        return Ok(bad_request(&request, wanted));
     };
     let (over, ends) = oneshot::channel();
-    let telling = Telling::new(app.engine.clone(), app.clock.clone(), wish.since, topic, wish.output);
+    let telling = EventStream::new(app.engine.clone(), app.clock.clone(), wish.since, topic, wish.output);
     let told = Some(telling.into_stream(over).boxed_local());
     let response = response.map_body(|_, control| BoxBody::new(Frames { control, told }));
     let present = app.requests.websocket();
     actix_web::rt::spawn(async move {
-        attend(session, messages, ends).await;
+        run_session(session, messages, ends).await;
         drop(present);
     });
     Ok(response)
 }
 
 /// What a client wants to hear of.
-struct Wish {
+struct WebsocketQuery {
     /// `None` for a task that is no task's name.
-    topic: Option<Topic>,
+    topic: Option<EventFilter>,
     since: Option<u64>,
     output: bool,
 }
 
-fn wish(request: &HttpRequest) -> Result<Wish, String> {
-    let query = Query::of(request, &["run", "task", "since", "output"])?;
-    let run = query.one::<RunId>("run", "a run's id")?;
-    let topic = match (query.all("task").first(), run) {
-        (Some(task), _) => task.parse().ok().map(Topic::Task),
-        (None, Some(run)) => Some(Topic::Run(run)),
-        (None, None) => Some(Topic::All),
+fn parse_query(request: &HttpRequest) -> Result<WebsocketQuery, String> {
+    let query = Query::parse(request, &["run", "task", "since", "output"])?;
+    let run = query.get::<RunId>("run", "a run's id")?;
+    let topic = match (query.get_all("task").first(), run) {
+        (Some(task), _) => task.parse().ok().map(EventFilter::Task),
+        (None, Some(run)) => Some(EventFilter::Run(run)),
+        (None, None) => Some(EventFilter::All),
     };
-    Ok(Wish { topic, since: query.number("since", 0, u64::MAX)?, output: query.flag("output")? })
+    Ok(WebsocketQuery { topic, since: query.number("since", 0, u64::MAX)?, output: query.flag("output")? })
 }
 
 /// Answers the client, asks whether it is there, and takes leave of it.
-async fn attend(mut session: Session, mut messages: MessageStream, mut ends: oneshot::Receiver<CloseReason>) {
+async fn run_session(
+    mut session: Session,
+    mut messages: MessageStream,
+    mut ends: oneshot::Receiver<CloseReason>,
+) {
     let mut pings = actix_web::rt::time::interval(PING);
     let mut unanswered = 0;
     let reason = loop {
@@ -103,8 +107,8 @@ async fn attend(mut session: Session, mut messages: MessageStream, mut ends: one
             },
             _ = pings.tick() => {
                 unanswered += 1;
-                if unanswered > UNANSWERED {
-                    let description = Some(format!("{UNANSWERED} pings were left without an answer"));
+                if unanswered > MAX_MISSED_PONGS {
+                    let description = Some(format!("{MAX_MISSED_PONGS} pings were left without an answer"));
                     break CloseReason { code: CloseCode::Policy, description };
                 }
                 if session.ping(b"").await.is_err() {

@@ -31,11 +31,11 @@ use crate::task::{RunId, TaskId};
 #[derive(Debug, Parser)]
 #[command(name = "borges", version, verbatim_doc_comment, args_conflicts_with_subcommands = true)]
 #[command(arg_required_else_help = true)]
-pub(super) struct Arguments {
+pub(super) struct Cli {
     #[command(subcommand)]
     pub(super) command: Option<Command>,
     #[command(flatten)]
-    pub(super) serve: ServeArguments,
+    pub(super) serve: ServeArgs,
 }
 
 /// Runs the server: POST an Org document to /org, and its blocks run
@@ -43,7 +43,7 @@ pub(super) struct Arguments {
 /// `borges -f SETUPFILE` says the same. The server ends with a signal; its blocks run on, and are found again
 /// at the next start.
 #[derive(Debug, Args)]
-pub(super) struct ServeArguments {
+pub(super) struct ServeArgs {
     /// A setupfile: an Org file with `#+borges_…:` keys and header arguments for all documents
     #[arg(short = 'f', long = "setupfile", value_name = "SETUPFILE")]
     pub(super) setupfile: Option<PathBuf>,
@@ -66,7 +66,7 @@ pub(super) struct CheckStoreArguments {
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
     Run(RunArguments),
-    Serve(ServeArguments),
+    Serve(ServeArgs),
     Plan(PlanArguments),
     Submit(SubmitArguments),
     Tasks(TasksArguments),
@@ -231,14 +231,14 @@ pub(super) struct LogsArguments {
 pub(super) struct KillArguments {
     /// A task's id (RUN.N), or a run's
     #[arg(value_name = "TASK|RUN", value_parser = target)]
-    pub(super) target: Target,
+    pub(super) target: KillTarget,
     #[command(flatten)]
     pub(super) server: ServerArguments,
 }
 
 /// What is to end.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Target {
+pub(super) enum KillTarget {
     Run(RunId),
     Task(TaskId),
 }
@@ -270,9 +270,9 @@ fn task_id(text: &str) -> Result<TaskId, String> {
     text.parse().map_err(|_| "write a task's id: its run's, a dot, and its number (RUN.1)".to_owned())
 }
 
-fn target(text: &str) -> Result<Target, String> {
-    let task = || text.parse().map(Target::Task).ok();
-    let run = || text.parse().map(Target::Run).ok();
+fn target(text: &str) -> Result<KillTarget, String> {
+    let task = || text.parse().map(KillTarget::Task).ok();
+    let run = || text.parse().map(KillTarget::Run).ok();
     task().or_else(run).ok_or_else(|| "write a task's id (RUN.1), or a run's".to_owned())
 }
 
@@ -294,6 +294,6 @@ mod tests {
 
     #[test]
     fn the_arguments_fit_together() {
-        Arguments::command().debug_assert();
+        Cli::command().debug_assert();
     }
 }

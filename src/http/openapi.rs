@@ -8,8 +8,8 @@ use utoipa::openapi::{Content, ObjectBuilder, Ref, RefOr, Response, ResponseBuil
 use utoipa::{Modify, OpenApi};
 
 use super::App;
-use super::query::{Query, bad};
-use super::{answer, documents, feed, files, metrics, output, page, results, tasks};
+use super::query::{Query, bad_request};
+use super::{documents, files, metrics, output, page, response, results, tasks, websocket};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -22,7 +22,7 @@ use super::{answer, documents, feed, files, metrics, output, page, results, task
         documents::submit,
         documents::runs,
         documents::run,
-        documents::cancel,
+        documents::kill_run,
         documents::document,
         results::results,
         tasks::tasks,
@@ -32,20 +32,20 @@ use super::{answer, documents, feed, files, metrics, output, page, results, task
         output::stderr,
         files::root,
         files::file,
-        feed::feed,
+        websocket::feed,
         page::index,
         page::healthz,
         metrics::varz,
         metrics::metrics,
         openapi,
     ),
-    components(schemas(answer::Problem)),
-    modifiers(&Everywhere)
+    components(schemas(response::Problem)),
+    modifiers(&CommonResponses)
 )]
 struct Description;
 
 /// What any route may answer.
-struct Everywhere;
+struct CommonResponses;
 
 const TOKEN: &str = "The server's token; processes of its own user on its machine need none";
 const REFUSALS: [(&str, &str); 5] = [
@@ -56,7 +56,7 @@ const REFUSALS: [(&str, &str); 5] = [
     ("503", "The server cannot answer now"),
 ];
 
-impl Modify for Everywhere {
+impl Modify for CommonResponses {
     fn modify(&self, openapi: &mut utoipa::openapi::OpenApi) {
         env!("CARGO_PKG_VERSION").clone_into(&mut openapi.info.version);
         let token = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).description(Some(TOKEN)).build();
@@ -140,8 +140,8 @@ pub(super) fn description() -> String {
 #[utoipa::path(get, path = "/openapi.json", tag = "server", description = "This description.",
     responses((status = 200, description = "This description", content_type = "application/json", body = Object)))]
 pub(super) async fn openapi(request: HttpRequest, app: web::Data<App>) -> HttpResponse {
-    match Query::of(&request, &[]) {
+    match Query::parse(&request, &[]) {
         Ok(_) => HttpResponse::Ok().content_type("application/json").body(app.description.clone()),
-        Err(wrong) => bad(&request, &wrong),
+        Err(wrong) => bad_request(&request, &wrong),
     }
 }

@@ -12,7 +12,7 @@ use crate::spec::Severity;
 
 /// The document `source` with the files put in that it names. `name` is the document for messages, `path` where
 /// it lies.
-pub(super) fn put_in(name: &str, path: &Path, source: &Bytes) -> Result<(Original, Places), Exit> {
+pub(super) fn resolve_includes(name: &str, path: &Path, source: &Bytes) -> Result<(Original, Places), Exit> {
     let id = path.canonicalize().unwrap_or_else(|_| path.to_owned());
     // Files are called as the document's own path makes them, and known by where they really lie.
     let mut folders = vec![(id.display().to_string(), folder(path))];
@@ -28,13 +28,13 @@ pub(super) fn put_in(name: &str, path: &Path, source: &Bytes) -> Result<(Origina
     };
     org::resolve(source, &id.display().to_string(), &mut read).map_err(|wrong| {
         eprint!("{}", told(name, &wrong));
-        Exit::Wrong
+        Exit::InvalidInput
     })
 }
 
 /// A text with its files put in, for who cannot read those: the lines that name them are comments in it, and
 /// every other byte is where it was.
-pub(super) fn sealed(source: &Bytes) -> Bytes {
+pub(super) fn with_includes_commented(source: &Bytes) -> Bytes {
     let named = |keyword: &&org::Keyword| matches!(keyword.key.as_str(), "SETUPFILE" | "INCLUDE");
     let document = org::parse(source.clone(), &[]);
     let lines: HashSet<u32> = document.keywords.iter().filter(named).map(|keyword| keyword.at.line).collect();

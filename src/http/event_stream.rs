@@ -13,7 +13,7 @@ use serde_json::json;
 use tokio::sync::oneshot;
 use tokio::time::{Interval, MissedTickBehavior, interval};
 
-use super::tails::{Tail, Tails};
+use super::output_tail::{OutputTailer, Tail};
 use crate::clock::Clock;
 use crate::engine::{BatchTail, Delivery, Engine, EngineError, EventSubscriber, PersistError};
 use crate::store::LoggedEvent;
@@ -21,7 +21,7 @@ use crate::task::{RunId, TaskId};
 
 /// What a client wants to hear of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Topic {
+pub(super) enum EventFilter {
     /// Everything.
     All,
     /// One run.
@@ -30,7 +30,7 @@ pub(super) enum Topic {
     Task(TaskId),
 }
 
-impl Topic {
+impl EventFilter {
     fn has(self, entry: &LoggedEvent) -> bool {
         match (self, entry) {
             (Self::All, _) => true,
@@ -59,16 +59,16 @@ impl Topic {
 }
 
 /// How late a client that had kept up may be before it is told to come again.
-const LATE: Duration = Duration::from_secs(10);
+const MAX_LAG: Duration = Duration::from_secs(10);
 /// How often running blocks are looked at for more output.
-const LISTEN: Duration = Duration::from_millis(100);
+const POLL_INTERVAL: Duration = Duration::from_millis(100);
 
 /// Tells one client.
-pub(super) struct Telling {
+pub(super) struct EventStream {
     follower: EventSubscriber,
     clock: Clock,
-    topic: Topic,
-    tails: Option<Tails>,
+    topic: EventFilter,
+    tails: Option<OutputTailer>,
     ticks: Interval,
     /// It has heard what was new at the time: from then on it has to keep up.
     has_caught_up: bool,
@@ -80,21 +80,27 @@ pub(super) struct Telling {
 
 /// What is next for the client.
 enum Step {
-    Say(Bytes),
+    Send(Bytes),
     /// Nothing of this concerns it.
     Nothing,
     Close(CloseReason),
 }
 
-impl Telling {
-    pub(super) fn new(engine: Engine, clock: Clock, since: Option<u64>, topic: Topic, output: bool) -> Self {
-        let mut ticks = interval(LISTEN);
+impl EventStream {
+    pub(super) fn new(
+        engine: Engine,
+        clock: Clock,
+        since: Option<u64>,
+        topic: EventFilter,
+        output: bool,
+    ) -> Self {
+        let mut ticks = interval(POLL_INTERVAL);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         Self {
             follower: engine.follow(since),
             clock,
             topic,
-            tails: output.then(|| Tails::new(engine, topic)),
+            tails: output.then(|| OutputTailer::new(engine, topic)),
             ticks,
             has_caught_up: since.is_none(),
             rest: Vec::new().into_iter(),
@@ -107,7 +113,7 @@ impl Telling {
         unfold((self, over), |(mut telling, over)| async move {
             loop {
                 match telling.next().await {
-                    Step::Say(bytes) => return Some((bytes, (telling, over))),
+                    Step::Send(bytes) => return Some((bytes, (telling, over))),
                     Step::Nothing => {}
                     Step::Close(reason) => {
                         let _gone = over.send(reason);
@@ -127,7 +133,7 @@ impl Telling {
         }
     }
 
-    async fn step(&mut self) -> Result<Step, Broken> {
+    async fn step(&mut self) -> Result<Step, StreamError> {
         if self.rest.len() > 0 || self.ending.is_some() {
             return self.go_on().await;
         }
@@ -140,7 +146,7 @@ impl Telling {
                     // There is nothing new: it has caught up.
                     self.has_caught_up = true;
                     let mut frames = BytesMut::new();
-                    if tails.listen(&mut frames).await? {
+                    if tails.poll(&mut frames).await? {
                         self.ticks.reset_immediately();
                     }
                     return Ok(say(frames));
@@ -161,13 +167,13 @@ impl Telling {
         })
     }
 
-    async fn pass_on(&mut self, excerpt: &BatchTail) -> Result<Step, Broken> {
+    async fn pass_on(&mut self, excerpt: &BatchTail) -> Result<Step, StreamError> {
         if let Some(reason) = self.too_late(excerpt) {
             return Ok(Step::Close(reason));
         }
         self.has_caught_up |= !excerpt.from_store;
-        if self.topic == Topic::All && self.tails.is_none() {
-            return Ok(Step::Say(excerpt.encoded(frame)));
+        if self.topic == EventFilter::All && self.tails.is_none() {
+            return Ok(Step::Send(excerpt.encoded(write_text_frame)));
         }
         let ours = excerpt.entries().iter().filter(|entry| self.topic.has(entry));
         self.rest = ours.cloned().collect::<Vec<_>>().into_iter();
@@ -175,7 +181,7 @@ impl Telling {
     }
 
     /// Goes on with entries that it has: up to one that has to wait for the rest of a launch's output.
-    async fn go_on(&mut self) -> Result<Step, Broken> {
+    async fn go_on(&mut self) -> Result<Step, StreamError> {
         let mut frames = BytesMut::new();
         if let Some((tail, entry)) = &mut self.ending {
             if let Some(tails) = &self.tails
@@ -183,7 +189,7 @@ impl Telling {
             {
                 return Ok(say(frames));
             }
-            frame(entry, &mut frames);
+            write_text_frame(entry, &mut frames);
             self.ending = None;
         }
         for entry in self.rest.by_ref() {
@@ -193,7 +199,7 @@ impl Telling {
                 self.ending = Some((tail, entry));
                 break;
             }
-            frame(&entry, &mut frames);
+            write_text_frame(&entry, &mut frames);
         }
         Ok(say(frames))
     }
@@ -202,7 +208,7 @@ impl Telling {
     fn too_late(&self, excerpt: &BatchTail) -> Option<CloseReason> {
         let entry = excerpt.entries().first()?;
         let late = self.clock.now().duration_since(entry.time());
-        let is_late = Duration::try_from(late).is_ok_and(|late| late > LATE);
+        let is_late = Duration::try_from(late).is_ok_and(|late| late > MAX_LAG);
         (self.has_caught_up && excerpt.from_store && is_late).then(|| CloseReason {
             code: CloseCode::Again,
             description: Some(format!(
@@ -215,18 +221,18 @@ impl Telling {
 }
 
 fn say(frames: BytesMut) -> Step {
-    if frames.is_empty() { Step::Nothing } else { Step::Say(frames.freeze()) }
+    if frames.is_empty() { Step::Nothing } else { Step::Send(frames.freeze()) }
 }
 
 fn gap(from: u64, to: u64, reason: &str) -> Step {
     let mut frames = BytesMut::new();
-    frame(&json!({ "gap": true, "from": from, "to": to, "reason": reason }), &mut frames);
+    write_text_frame(&json!({ "gap": true, "from": from, "to": to, "reason": reason }), &mut frames);
     say(frames)
 }
 
 /// Why nothing more can be told.
 #[derive(Debug, thiserror::Error)]
-enum Broken {
+enum StreamError {
     #[error(transparent)]
     Past(#[from] PersistError),
     #[error(transparent)]
@@ -234,7 +240,7 @@ enum Broken {
 }
 
 /// `value` as a text frame of JSON.
-pub(super) fn frame(value: &impl Serialize, frames: &mut BytesMut) {
+pub(super) fn write_text_frame(value: &impl Serialize, frames: &mut BytesMut) {
     // Plain values of our own have a form in JSON; if one had none, the client would see an empty frame.
     let text = serde_json::to_vec(value).unwrap_or_default();
     Parser::write_message(frames, text, OpCode::Text, true, false);

@@ -11,9 +11,9 @@ use actix_web::http::header::{AUTHORIZATION, COOKIE, FORWARDED, HOST, ORIGIN, SE
 use actix_web::middleware::Next;
 use actix_web::{Error, web};
 
-use super::answer::problem;
-use super::doors::{Facts, Rules, Verdict, judge, looks_local};
-use super::{credentials, launches, peer};
+use super::access::{AccessDecision, AccessPolicy, RequestFacts, decide, is_local_peer};
+use super::response::problem;
+use super::{credentials, payloads, peer_owner};
 
 /// The address of ours that a connection came to.
 #[derive(Debug, Clone, Copy)]
@@ -26,20 +26,20 @@ pub(super) struct PeerOwner(OnceCell<u32>);
 
 /// Who stands at the doors, and by which rules.
 #[derive(Debug, Clone)]
-pub(super) struct Doors {
-    pub(super) rules: Rules,
+pub(super) struct AuthState {
+    pub(super) rules: AccessPolicy,
     pub(super) token: super::Token,
     /// Whose processes are let in without a token: ours, and root's.
     pub(super) user: u32,
 }
 
-pub(super) async fn guard(
-    doors: web::Data<Doors>,
+pub(super) async fn authenticate(
+    doors: web::Data<AuthState>,
     request: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
 ) -> Result<ServiceResponse<BoxBody>, Error> {
     // Agents have no token; the address itself is signed.
-    if request.path().starts_with(launches::PREFIX) {
+    if request.path().starts_with(payloads::PREFIX) {
         return Ok(next.call(request).await?.map_into_boxed_body());
     }
     // A header that comes twice says two things; none of them is believed.
@@ -54,10 +54,10 @@ pub(super) async fn guard(
     let forwarded = [FORWARDED, VIA].iter().any(|name| request.headers().contains_key(name))
         || request.headers().contains_key("x-forwarded-for");
     // Whose socket it is costs a look into /proc: only where it can matter.
-    let peer_is_ours = !forwarded && looks_local(peer, local) && {
+    let peer_is_ours = !forwarded && is_local_peer(peer, local) && {
         let kept = request.conn_data::<PeerOwner>();
         let owner = kept.and_then(|kept| kept.0.get().copied()).or_else(|| {
-            let owner = peer::socket_owner(peer, local).unwrap_or_else(|error| {
+            let owner = peer_owner::socket_owner(peer, local).unwrap_or_else(|error| {
                 log::warn!("whose the connection from {peer} is cannot be seen: {error}");
                 None
             })?;
@@ -66,7 +66,7 @@ pub(super) async fn guard(
         owner.is_some_and(|owner| owner == 0 || owner == doors.user)
     };
     let by_query = credentials::query_token(request.query_string());
-    let facts = Facts {
+    let facts = RequestFacts {
         peer,
         local,
         peer_is_ours,
@@ -77,11 +77,11 @@ pub(super) async fn guard(
         query: by_query.as_deref(),
         cookie: header(COOKIE).and_then(|cookies| credentials::cookie_token(cookies, doors.rules.port)),
     };
-    let set_cookie = match judge(&facts, &doors.rules) {
-        Verdict::Allowed { set_cookie } => set_cookie,
+    let set_cookie = match decide(&facts, &doors.rules) {
+        AccessDecision::Allowed { set_cookie } => set_cookie,
         refused => {
             let status = refused.status().and_then(|status| StatusCode::from_u16(status).ok());
-            let sentence = refused.sentence(&facts, &doors.rules);
+            let sentence = refused.message(&facts, &doors.rules);
             let (request, _) = request.into_parts();
             let answer = problem(&request, status.unwrap_or(StatusCode::FORBIDDEN), &sentence);
             return Ok(ServiceResponse::new(request, answer));

@@ -8,13 +8,13 @@ use std::net::TcpListener;
 use actix_web::http::StatusCode;
 use actix_web::{App, HttpRequest, HttpResponse, HttpServer, web};
 
-use super::answer::{failed, missing, problem};
-use super::query::{Query, bad};
+use super::query::{Query, bad_request};
+use super::response::{not_found, problem, unavailable};
 use crate::engine::Engine;
 use crate::task::{LaunchId, UrlSigner};
 
 /// What this route needs to know.
-pub(super) struct Files {
+pub(super) struct PayloadState {
     pub(super) engine: Engine,
     pub(super) seal: UrlSigner,
 }
@@ -29,22 +29,22 @@ pub(super) const ROUTE: &str = "/launches/{launch}/{file}";
 pub(super) async fn file(
     request: HttpRequest,
     path: web::Path<(String, usize)>,
-    files: web::Data<Files>,
+    files: web::Data<PayloadState>,
 ) -> HttpResponse {
-    let query = match Query::of(&request, &["seal"]) {
+    let query = match Query::parse(&request, &["seal"]) {
         Ok(query) => query,
-        Err(wrong) => return bad(&request, &wrong),
+        Err(wrong) => return bad_request(&request, &wrong),
     };
     let (launch, number) = path.into_inner();
-    let Ok(launch) = launch.parse::<LaunchId>() else { return missing(&request, "such a launch") };
-    let signature = query.all("seal").pop().unwrap_or_default();
+    let Ok(launch) = launch.parse::<LaunchId>() else { return not_found(&request, "such a launch") };
+    let signature = query.get_all("seal").pop().unwrap_or_default();
     if !files.seal.verify(launch, number, &signature) {
         return problem(&request, StatusCode::FORBIDDEN, "This address is not signed for this file.");
     }
     match files.engine.payload_file(launch, number).await {
         Ok(Some(bytes)) => HttpResponse::Ok().content_type("application/octet-stream").body(bytes),
-        Ok(None) => missing(&request, "such a launch under way"),
-        Err(error) => failed(&request, &error),
+        Ok(None) => not_found(&request, "such a launch under way"),
+        Err(error) => unavailable(&request, &error),
     }
 }
 
@@ -53,7 +53,7 @@ pub(super) async fn file(
 /// # Errors
 /// What the system says when the listener cannot be used.
 pub fn serve_files(engine: Engine, seal: UrlSigner, listener: TcpListener) -> std::io::Result<()> {
-    let files = web::Data::new(Files { engine, seal });
+    let files = web::Data::new(PayloadState { engine, seal });
     let server =
         HttpServer::new(move || App::new().app_data(files.clone()).route(ROUTE, web::get().to(file)))
             .workers(1)

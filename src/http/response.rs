@@ -10,30 +10,30 @@ use crate::engine::EngineError;
 
 /// What a client would rather read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Wish {
+pub(super) enum ResponseFormat {
     Text,
     Json,
 }
 
 /// Reads `Accept`: JSON for who names it, text for everybody else (curl says `*/*`).
-pub(super) fn wish(request: &HttpRequest) -> Wish {
+pub(super) fn negotiate(request: &HttpRequest) -> ResponseFormat {
     let accept = request.headers().get(ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let json = accept
         .split(',')
         .map(|kind| kind.split(';').next().unwrap_or_default().trim())
         .any(|kind| matches!(kind, "application/json" | "application/problem+json" | "text/json"));
-    if json { Wish::Json } else { Wish::Text }
+    if json { ResponseFormat::Json } else { ResponseFormat::Text }
 }
 
 /// `value` as JSON, or the text that says the same.
-pub(super) fn answer(
+pub(super) fn respond(
     request: &HttpRequest,
     value: &impl Serialize,
     text: impl FnOnce() -> String,
 ) -> HttpResponse {
-    match wish(request) {
-        Wish::Json => HttpResponse::Ok().json(value),
-        Wish::Text => plain(StatusCode::OK, text()),
+    match negotiate(request) {
+        ResponseFormat::Json => HttpResponse::Ok().json(value),
+        ResponseFormat::Text => plain_text(StatusCode::OK, text()),
     }
 }
 
@@ -48,12 +48,12 @@ pub(super) struct Problem {
     pub(super) detail: String,
     /// Of a document that is wrong: each error in its place.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub(super) errors: Vec<Located>,
+    pub(super) errors: Vec<DocumentError>,
 }
 
 /// An error of a document.
 #[derive(Debug, Serialize, ToSchema)]
-pub(super) struct Located {
+pub(super) struct DocumentError {
     /// `null` for the document itself.
     pub(super) file: Option<String>,
     /// From 1; 0 for what stands nowhere in particular.
@@ -67,14 +67,21 @@ pub(super) struct Located {
 
 /// Why there is no other answer: a sentence, or several lines.
 pub(super) fn problem(request: &HttpRequest, status: StatusCode, detail: &str) -> HttpResponse {
-    match wish(request) {
-        Wish::Text => plain(status, format!("{}\n", detail.trim_end())),
-        Wish::Json => located(status, status.canonical_reason().unwrap_or_default(), detail, Vec::new()),
+    match negotiate(request) {
+        ResponseFormat::Text => plain_text(status, format!("{}\n", detail.trim_end())),
+        ResponseFormat::Json => {
+            document_errors(status, status.canonical_reason().unwrap_or_default(), detail, Vec::new())
+        }
     }
 }
 
 /// What is wrong with a document, for programs.
-pub(super) fn located(status: StatusCode, title: &str, detail: &str, errors: Vec<Located>) -> HttpResponse {
+pub(super) fn document_errors(
+    status: StatusCode,
+    title: &str,
+    detail: &str,
+    errors: Vec<DocumentError>,
+) -> HttpResponse {
     let detail = detail.trim_end().to_owned();
     let (kind, title) = ("about:blank", title.to_owned());
     let problem = Problem { kind, title, status: status.as_u16(), detail, errors };
@@ -85,7 +92,7 @@ pub(super) fn located(status: StatusCode, title: &str, detail: &str, errors: Vec
 }
 
 /// The route is there, and has no such method.
-pub(super) fn wrong_method(request: &HttpRequest, allowed: &'static str) -> HttpResponse {
+pub(super) fn method_not_allowed(request: &HttpRequest, allowed: &'static str) -> HttpResponse {
     let detail = format!("`{}` has no {}; it has {allowed}.", request.path(), request.method());
     let mut answer = problem(request, StatusCode::METHOD_NOT_ALLOWED, &detail);
     answer.headers_mut().insert(ALLOW, HeaderValue::from_static(allowed));
@@ -93,17 +100,17 @@ pub(super) fn wrong_method(request: &HttpRequest, allowed: &'static str) -> Http
 }
 
 /// There is no such thing.
-pub(super) fn missing(request: &HttpRequest, what: &str) -> HttpResponse {
+pub(super) fn not_found(request: &HttpRequest, what: &str) -> HttpResponse {
     problem(request, StatusCode::NOT_FOUND, &format!("There is no {what}."))
 }
 
 /// The engine gave no answer.
-pub(super) fn failed(request: &HttpRequest, error: &EngineError) -> HttpResponse {
+pub(super) fn unavailable(request: &HttpRequest, error: &EngineError) -> HttpResponse {
     log::error!("{error}");
     problem(request, StatusCode::SERVICE_UNAVAILABLE, &format!("Borges cannot answer: {error}."))
 }
 
-pub(super) fn plain(status: StatusCode, text: String) -> HttpResponse {
+pub(super) fn plain_text(status: StatusCode, text: String) -> HttpResponse {
     HttpResponse::build(status).content_type(ContentType::plaintext()).body(text)
 }
 
@@ -116,15 +123,15 @@ mod tests {
     #[test]
     fn machines_say_that_they_want_json() {
         for (accept, wanted) in [
-            ("*/*", Wish::Text),
-            ("text/plain", Wish::Text),
-            ("application/json", Wish::Json),
-            ("text/html, application/json;q=0.9, */*", Wish::Json),
-            ("application/jsonp", Wish::Text),
+            ("*/*", ResponseFormat::Text),
+            ("text/plain", ResponseFormat::Text),
+            ("application/json", ResponseFormat::Json),
+            ("text/html, application/json;q=0.9, */*", ResponseFormat::Json),
+            ("application/jsonp", ResponseFormat::Text),
         ] {
             let request = TestRequest::default().insert_header((ACCEPT, accept)).to_http_request();
-            assert_eq!(wish(&request), wanted, "{accept}");
+            assert_eq!(negotiate(&request), wanted, "{accept}");
         }
-        assert_eq!(wish(&TestRequest::default().to_http_request()), Wish::Text);
+        assert_eq!(negotiate(&TestRequest::default().to_http_request()), ResponseFormat::Text);
     }
 }

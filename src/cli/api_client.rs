@@ -16,7 +16,7 @@ use serde::de::DeserializeOwned;
 use super::address::{self, Address};
 use super::exit::Exit;
 use crate::engine::{FileRead, RunSummary, TaskSummary, WaitingGroup};
-use crate::http::BEGINS_AT;
+use crate::http::OFFSET_HEADER;
 use crate::org::Position;
 use crate::spec::Problem;
 use crate::spec::Returned;
@@ -24,7 +24,7 @@ use crate::task::{LaunchId, RunId, TaskId};
 
 /// The way to a server.
 #[derive(Clone)]
-pub(super) struct Server {
+pub(super) struct ApiClient {
     http: awc::Client,
     /// `http://HOST:PORT`.
     pub(super) url: String,
@@ -35,21 +35,21 @@ pub(super) struct Server {
 
 /// Why a server did not do it.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum Failure {
+pub(super) enum ApiError {
     /// It is not there, or not now; later it may be.
     #[error("{0}")]
-    OutOfReach(String),
+    Unreachable(String),
     /// What is there is no Borges.
     #[error("{0}")]
-    NoBorges(String),
+    NotBorges(String),
     /// It says no.
     #[error("{}", .0.detail)]
-    Refused(Refusal),
+    Rejected(ProblemDetails),
 }
 
 /// What a server says that does not do what it is asked.
 #[derive(Debug, Clone, Deserialize)]
-pub(super) struct Refusal {
+pub(super) struct ProblemDetails {
     status: u16,
     pub(super) detail: String,
     #[serde(default)]
@@ -73,13 +73,13 @@ struct Located {
 pub(super) struct Scheduled {
     pub(super) run: RunId,
     pub(super) scheduled: usize,
-    pub(super) blocks: Vec<BlockTold>,
+    pub(super) blocks: Vec<BlockStatus>,
     pub(super) warnings: Vec<String>,
 }
 
 /// What became of a block.
 #[derive(Debug, Deserialize)]
-pub(super) struct BlockTold {
+pub(super) struct BlockStatus {
     pub(super) block: String,
     pub(super) task: Option<String>,
     pub(super) line: u32,
@@ -88,7 +88,7 @@ pub(super) struct BlockTold {
 
 /// A run, and what of it waits.
 #[derive(Debug)]
-pub(super) struct RunTold {
+pub(super) struct RunStatus {
     pub(super) run: RunSummary,
     pub(super) waiting: Vec<WaitingGroup>,
 }
@@ -108,18 +108,18 @@ const WHOLE: Duration = Duration::from_secs(120);
 /// The longest answer, bytes.
 const LONGEST: usize = 256 << 20;
 /// The longest piece of an output that is asked for at once, bytes.
-pub(super) const PIECE: usize = 256 << 10;
+pub(super) const MAX_CHUNK: usize = 256 << 10;
 /// The longest frame of a websocket, bytes.
 const LONGEST_FRAME: usize = 16 << 20;
 
-impl Server {
+impl ApiClient {
     /// The server that the user, or the document, names; an error is said.
-    pub(super) fn named(argument: Option<&str>, document: Option<&str>) -> Result<Self, Exit> {
+    pub(super) fn from_args(argument: Option<&str>, document: Option<&str>) -> Result<Self, Exit> {
         let variable = env::var("BORGES_SERVER").ok();
         let Address { url, trusted } =
             address::choose(argument, variable.as_deref(), document).map_err(|bad| {
                 eprintln!("borges: {bad}");
-                Exit::Wrong
+                Exit::InvalidInput
             })?;
         let token = env::var("BORGES_TOKEN").ok().filter(|token| !token.is_empty());
         let withheld = token.is_some() && !trusted;
@@ -145,7 +145,7 @@ impl Server {
     }
 
     /// A value that a route answers.
-    async fn get<T: DeserializeOwned>(&self, route: &str) -> Result<T, Failure> {
+    async fn get<T: DeserializeOwned>(&self, route: &str) -> Result<T, ApiError> {
         let sent = self.request(Method::GET, route).send().await;
         self.read(sent.map_err(|error| self.unsent(&error))?).await
     }
@@ -156,7 +156,7 @@ impl Server {
         document: Bytes,
         names: &[String],
         resume: bool,
-    ) -> Result<(Scheduled, Bytes), Failure> {
+    ) -> Result<(Scheduled, Bytes), ApiError> {
         let resume = resume.then(|| "resume=1".to_owned());
         let names: Vec<String> =
             names.iter().map(|name| format!("name={}", encoded(name))).chain(resume).collect();
@@ -169,7 +169,11 @@ impl Server {
     }
 
     /// What has become of a run's document since, with the results there are.
-    pub(super) async fn returned(&self, run: RunId, current: Bytes) -> Result<Returned, Failure> {
+    pub(super) async fn document_with_results(
+        &self,
+        run: RunId,
+        current: Bytes,
+    ) -> Result<Returned, ApiError> {
         let request = self.request(Method::POST, &format!("/org/{run}/document"));
         let request = request.timeout(ACCEPTANCE).insert_header((CONTENT_TYPE, "text/org"));
         let answer = request.send_body(current).await.map_err(|error| self.unsent(&error))?;
@@ -182,7 +186,7 @@ impl Server {
     }
 
     /// Ends a run; a task of it, if one is named.
-    pub(super) async fn kill(&self, run: RunId, task: Option<TaskId>) -> Result<(), Failure> {
+    pub(super) async fn kill(&self, run: RunId, task: Option<TaskId>) -> Result<(), ApiError> {
         #[derive(Deserialize)]
         struct Killing {
             #[serde(rename = "killing")]
@@ -195,12 +199,12 @@ impl Server {
     }
 
     /// How a task stands.
-    pub(super) async fn task(&self, task: TaskId) -> Result<TaskSummary, Failure> {
+    pub(super) async fn task(&self, task: TaskId) -> Result<TaskSummary, ApiError> {
         self.get(&format!("/tasks/{task}")).await
     }
 
     /// How a run stands, and what of it waits.
-    pub(super) async fn run(&self, run: RunId) -> Result<RunTold, Failure> {
+    pub(super) async fn run(&self, run: RunId) -> Result<RunStatus, ApiError> {
         #[derive(Deserialize)]
         struct Waits {
             #[serde(default)]
@@ -224,11 +228,11 @@ impl Server {
                 tasks,
                 reason,
             });
-        Ok(RunTold { run: self.known(serde_json::from_value(told))?, waiting: waiting.collect() })
+        Ok(RunStatus { run: self.known(serde_json::from_value(told))?, waiting: waiting.collect() })
     }
 
     /// All tasks, or those of a run.
-    pub(super) async fn tasks(&self, run: Option<RunId>) -> Result<Vec<TaskSummary>, Failure> {
+    pub(super) async fn tasks(&self, run: Option<RunId>) -> Result<Vec<TaskSummary>, ApiError> {
         let mut all = Vec::new();
         let mut after: Option<String> = None;
         loop {
@@ -247,7 +251,7 @@ impl Server {
         }
     }
 
-    /// What a launch has written to a stream, from `offset` on, at most `length` bytes, and those at most [`PIECE`]:
+    /// What a launch has written to a stream, from `offset` on, at most `length` bytes, and those at most [`MAX_CHUNK`]:
     /// an answer of that length says how long it is, so that a part of it is not taken for the whole.
     pub(super) async fn output(
         &self,
@@ -255,9 +259,9 @@ impl Server {
         stream: &str,
         offset: u64,
         length: usize,
-    ) -> Result<FileRead, Failure> {
+    ) -> Result<FileRead, ApiError> {
         let LaunchId { task, attempt } = launch;
-        let length = length.min(PIECE);
+        let length = length.min(MAX_CHUNK);
         let route = format!("/tasks/{task}/{stream}?attempt={attempt}&offset={offset}&limit={length}");
         let sent = self.request(Method::GET, &route).send().await.map_err(|error| self.unsent(&error))?;
         let from = begins_at(&sent).unwrap_or(offset);
@@ -274,7 +278,7 @@ impl Server {
         stream: &str,
         offset: u64,
         mut each: impl FnMut(u64, &[u8]),
-    ) -> Result<(), Failure> {
+    ) -> Result<(), ApiError> {
         let LaunchId { task, attempt } = launch;
         let route = format!("/tasks/{task}/{stream}?attempt={attempt}&offset={offset}&follow=1");
         let sent = self.request(Method::GET, &route).send().await.map_err(|error| self.unsent(&error))?;
@@ -298,25 +302,25 @@ impl Server {
     }
 
     /// Why the websocket could not be opened.
-    pub(super) fn unopened(&self, error: &impl std::fmt::Display) -> Failure {
+    pub(super) fn upgrade_error(&self, error: &impl std::fmt::Display) -> ApiError {
         self.out_of_reach(error)
     }
 
-    async fn read<S: Answers, T: DeserializeOwned>(&self, answer: ClientResponse<S>) -> Result<T, Failure> {
+    async fn read<S: Answers, T: DeserializeOwned>(&self, answer: ClientResponse<S>) -> Result<T, ApiError> {
         let text = self.text(answer).await?;
         self.value(&text)
     }
 
-    fn value<T: DeserializeOwned>(&self, text: &[u8]) -> Result<T, Failure> {
+    fn value<T: DeserializeOwned>(&self, text: &[u8]) -> Result<T, ApiError> {
         self.known(serde_json::from_slice(text))
     }
 
-    fn known<T>(&self, read: serde_json::Result<T>) -> Result<T, Failure> {
+    fn known<T>(&self, read: serde_json::Result<T>) -> Result<T, ApiError> {
         read.map_err(|error| self.no_borges(&format!("JSON that no Borges of this version writes ({error})")))
     }
 
     /// JSON that says yes.
-    async fn text<S: Answers>(&self, answer: ClientResponse<S>) -> Result<Bytes, Failure> {
+    async fn text<S: Answers>(&self, answer: ClientResponse<S>) -> Result<Bytes, ApiError> {
         let (status, kind) = (answer.status(), kind(&answer));
         if !status.is_success() || kind != "application/json" {
             return Err(self.refusal(answer).await);
@@ -325,7 +329,7 @@ impl Server {
     }
 
     /// The bytes of an output.
-    async fn plain<S: Answers>(&self, answer: ClientResponse<S>) -> Result<Bytes, Failure> {
+    async fn plain<S: Answers>(&self, answer: ClientResponse<S>) -> Result<Bytes, ApiError> {
         let answer = self.output_answer(answer).await?;
         self.whole(answer).await
     }
@@ -333,7 +337,7 @@ impl Server {
     async fn output_answer<S: Answers>(
         &self,
         answer: ClientResponse<S>,
-    ) -> Result<ClientResponse<S>, Failure> {
+    ) -> Result<ClientResponse<S>, ApiError> {
         if answer.status().is_success() && kind(&answer) == "text/plain" {
             return Ok(answer);
         }
@@ -341,7 +345,7 @@ impl Server {
     }
 
     /// What an answer that is no success means.
-    async fn refusal<S: Answers>(&self, answer: ClientResponse<S>) -> Failure {
+    async fn refusal<S: Answers>(&self, answer: ClientResponse<S>) -> ApiError {
         let (status, kind) = (answer.status(), kind(&answer));
         let said = match status {
             _ if status.is_redirection() => format!("a redirection ({status})"),
@@ -355,9 +359,9 @@ impl Server {
             Ok(text) => text,
             Err(failure) => return failure,
         };
-        match serde_json::from_slice::<Refusal>(&text) {
+        match serde_json::from_slice::<ProblemDetails>(&text) {
             Ok(refusal) if status.is_server_error() => {
-                Failure::OutOfReach(format!("`{}` cannot do it now: {}", self.url, refusal.detail))
+                ApiError::Unreachable(format!("`{}` cannot do it now: {}", self.url, refusal.detail))
             }
             Ok(mut refusal) => {
                 if refusal.status == 401 && self.withheld {
@@ -366,13 +370,13 @@ impl Server {
                 } else if refusal.status == 401 && self.token.is_none() {
                     refusal.detail += "\nWrite it into BORGES_TOKEN, and name the server by `--server`.";
                 }
-                Failure::Refused(refusal)
+                ApiError::Rejected(refusal)
             }
             Err(_) => self.no_borges(&said),
         }
     }
 
-    async fn whole<S: Answers>(&self, mut answer: ClientResponse<S>) -> Result<Bytes, Failure> {
+    async fn whole<S: Answers>(&self, mut answer: ClientResponse<S>) -> Result<Bytes, ApiError> {
         let promised =
             answer.headers().get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
         match tokio::time::timeout(WHOLE, answer.body().limit(LONGEST)).await {
@@ -385,11 +389,11 @@ impl Server {
         }
     }
 
-    fn unsent(&self, error: &SendRequestError) -> Failure {
+    fn unsent(&self, error: &SendRequestError) -> ApiError {
         match error {
             SendRequestError::Connect(ConnectError::Io(error)) => self.out_of_reach(error),
             SendRequestError::Connect(ConnectError::Timeout) | SendRequestError::Timeout => {
-                Failure::OutOfReach(format!("`{}` does not answer", self.url))
+                ApiError::Unreachable(format!("`{}` does not answer", self.url))
             }
             SendRequestError::Response(ParseError::Incomplete | ParseError::Io(_)) => {
                 self.out_of_reach(&"it closed the connection without an answer")
@@ -399,12 +403,12 @@ impl Server {
         }
     }
 
-    fn out_of_reach(&self, why: &impl std::fmt::Display) -> Failure {
-        Failure::OutOfReach(format!("`{}` cannot be reached: {why}", self.url))
+    fn out_of_reach(&self, why: &impl std::fmt::Display) -> ApiError {
+        ApiError::Unreachable(format!("`{}` cannot be reached: {why}", self.url))
     }
 
-    fn no_borges(&self, what: &str) -> Failure {
-        Failure::NoBorges(format!("what answers at `{}` is no Borges: it sent {what}", self.url))
+    fn no_borges(&self, what: &str) -> ApiError {
+        ApiError::NotBorges(format!("what answers at `{}` is no Borges: it sent {what}", self.url))
     }
 }
 
@@ -415,7 +419,7 @@ impl<S: futures_util::Stream<Item = Result<Bytes, awc::error::PayloadError>> + U
 
 /// Where an output begins, when that is not where it was to.
 fn begins_at<S>(answer: &ClientResponse<S>) -> Option<u64> {
-    answer.headers().get(BEGINS_AT)?.to_str().ok()?.parse().ok()
+    answer.headers().get(OFFSET_HEADER)?.to_str().ok()?.parse().ok()
 }
 
 fn kind<S>(answer: &ClientResponse<S>) -> String {
@@ -432,7 +436,7 @@ fn encoded(value: &str) -> String {
         .collect()
 }
 
-impl Failure {
+impl ApiError {
     /// Says it, to a person, and what to end with.
     pub(super) fn say(&self) -> Exit {
         eprintln!("borges: {self}");
@@ -442,13 +446,13 @@ impl Failure {
     /// What to end with.
     pub(super) fn exit(&self) -> Exit {
         match self {
-            Self::OutOfReach(_) | Self::NoBorges(_) => Exit::OutOfReach,
-            Self::Refused(_) => Exit::Wrong,
+            Self::Unreachable(_) | Self::NotBorges(_) => Exit::Unavailable,
+            Self::Rejected(_) => Exit::InvalidInput,
         }
     }
 }
 
-impl Refusal {
+impl ProblemDetails {
     /// What is wrong with the document, each in its place.
     pub(super) fn problems(&self) -> Vec<Problem> {
         let problem = |Located { file, line, column, text, help }: &Located| {
@@ -478,7 +482,7 @@ mod tests {
     fn errors_come_with_their_places() {
         let text = r#"{"type":"about:blank","title":"x","status":400,"detail":"d\n… and 3 more errors\n",
             "errors":[{"file":null,"line":2,"column":5,"text":"t","help":"h"}]}"#;
-        let refusal: Refusal = serde_json::from_str(text).unwrap();
+        let refusal: ProblemDetails = serde_json::from_str(text).unwrap();
         assert_eq!(refusal.problems(), [Problem::error(Position { line: 2, column: 5 }, "t", "h")]);
         assert_eq!(refusal.and_more(), Some("… and 3 more errors"));
     }

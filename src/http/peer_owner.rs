@@ -21,7 +21,7 @@ pub fn socket_owner(peer: SocketAddr, local: SocketAddr) -> io::Result<Option<u3
     };
     Ok(match row {
         Row::Owned(user) => Some(user),
-        Row::Abandoned | Row::Missing => None,
+        Row::Orphaned | Row::Missing => None,
     })
 }
 
@@ -50,7 +50,7 @@ enum Row {
     Owned(u32),
     /// No process holds it any more. The kernel then shows user 0, so whoever closes at once after a request
     /// would pass for root.
-    Abandoned,
+    Orphaned,
     Missing,
 }
 
@@ -114,7 +114,7 @@ fn in_line(line: &str, ends: &Ends) -> Option<Row> {
     }
     let user = fields.nth(4)?.parse().ok()?;
     let inode = fields.nth(1)?;
-    Some(if inode == "0" { Row::Abandoned } else { Row::Owned(user) })
+    Some(if inode == "0" { Row::Orphaned } else { Row::Owned(user) })
 }
 
 #[cfg(test)]
@@ -152,8 +152,8 @@ mod tests {
     #[case::a_client(TABLE, "127.0.0.1:50000", "127.0.0.1:8888", Row::Owned(1002))]
     #[case::not_the_servers_own_end(TABLE, "127.0.0.1:8888", "127.0.0.1:50001", Row::Missing)]
     #[case::another_port(TABLE, "127.0.0.1:50000", "127.0.0.1:8889", Row::Missing)]
-    #[case::closed_at_once(TABLE, "127.0.0.1:50001", "127.0.0.1:8888", Row::Abandoned)]
-    #[case::in_time_wait(TABLE, "192.168.0.7:50000", "192.168.0.7:8888", Row::Abandoned)]
+    #[case::closed_at_once(TABLE, "127.0.0.1:50001", "127.0.0.1:8888", Row::Orphaned)]
+    #[case::in_time_wait(TABLE, "192.168.0.7:50000", "192.168.0.7:8888", Row::Orphaned)]
     #[case::a_torn_line(TABLE, "192.168.0.7:50002", "192.168.0.7:8888", Row::Missing)]
     #[case::version_6(TABLE_6, "[::1]:50000", "[::1]:8888", Row::Owned(1003))]
     #[case::a_mapped_address(

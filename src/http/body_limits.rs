@@ -14,63 +14,65 @@ use tokio::sync::{Semaphore, SemaphorePermit, TryAcquireError};
 use tokio::time::timeout;
 
 use super::App;
-use super::answer::problem;
+use super::response::problem;
 use crate::clock::Clock;
 
 /// What a client sent, and the room it takes up until this is dropped.
-pub(super) struct Sent {
+pub(super) struct RequestBody {
     pub(super) bytes: Bytes,
     _room: Option<SemaphorePermit<'static>>,
 }
 
 /// How long nothing of a body may come.
-const QUIET: Duration = Duration::from_secs(10);
-/// After that long it must have come, on average, at [`PACE`].
-const START: Duration = Duration::from_secs(10);
+const IDLE_TIMEOUT: Duration = Duration::from_secs(10);
+/// After that long it must have come, on average, at [`MIN_RATE`].
+const GRACE_PERIOD: Duration = Duration::from_secs(10);
 /// Bytes a second.
-const PACE: usize = 4 << 10;
+const MIN_RATE: usize = 4 << 10;
 /// All bodies that are being read and answered, KiB.
-const ROOM: usize = 256 << 10;
+const MAX_IN_FLIGHT_KIB: usize = 256 << 10;
 
-static BODIES: Semaphore = Semaphore::const_new(ROOM);
+static IN_FLIGHT: Semaphore = Semaphore::const_new(MAX_IN_FLIGHT_KIB);
 
 /// Why a body is not read to its end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Refusal {
-    TooLong,
+enum BodyRejection {
+    TooLarge,
     TooSlow,
-    NoRoom,
-    BrokenOff,
+    Overloaded,
+    Aborted,
 }
 
-impl Refusal {
+impl BodyRejection {
     fn status(self) -> StatusCode {
         match self {
-            Self::TooLong => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::TooSlow => StatusCode::REQUEST_TIMEOUT,
-            Self::NoRoom => StatusCode::SERVICE_UNAVAILABLE,
-            Self::BrokenOff => StatusCode::BAD_REQUEST,
+            Self::Overloaded => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Aborted => StatusCode::BAD_REQUEST,
         }
     }
 
     fn sentence(self, limit: usize) -> String {
         let why = match self {
-            Self::TooLong => {
+            Self::TooLarge => {
                 format!(
                     "The document is longer than {limit} bytes, and no longer one is taken (`borges_max_document`)."
                 )
             }
             Self::TooSlow => {
-                format!("The document came too slowly: at least {PACE} bytes a second are waited for.")
+                format!("The document came too slowly: at least {MIN_RATE} bytes a second are waited for.")
             }
-            Self::NoRoom => "Too many documents come at the same time. Send it again in a while.".to_owned(),
-            Self::BrokenOff => "The document broke off before its end.".to_owned(),
+            Self::Overloaded => {
+                "Too many documents come at the same time. Send it again in a while.".to_owned()
+            }
+            Self::Aborted => "The document broke off before its end.".to_owned(),
         };
         format!("{why} No block was scheduled.")
     }
 }
 
-impl FromRequest for Sent {
+impl FromRequest for RequestBody {
     type Error = Error;
     type Future = LocalBoxFuture<'static, Result<Self, Error>>;
 
@@ -92,45 +94,52 @@ impl FromRequest for Sent {
     }
 }
 
-async fn read(mut payload: Payload, announced: usize, limit: usize, clock: &Clock) -> Result<Sent, Refusal> {
+async fn read(
+    mut payload: Payload,
+    announced: usize,
+    limit: usize,
+    clock: &Clock,
+) -> Result<RequestBody, BodyRejection> {
     if announced > limit {
-        return Err(Refusal::TooLong);
+        return Err(BodyRejection::TooLarge);
     }
     let started = clock.elapsed();
     let mut bytes = BytesMut::new();
     let mut room: Option<SemaphorePermit> = None;
     loop {
-        let next = timeout(QUIET, payload.next()).await.map_err(|_| Refusal::TooSlow)?;
+        let next = timeout(IDLE_TIMEOUT, payload.next()).await.map_err(|_| BodyRejection::TooSlow)?;
         let chunk = match next {
-            None => return Ok(Sent { bytes: bytes.freeze(), _room: room }),
+            None => return Ok(RequestBody { bytes: bytes.freeze(), _room: room }),
             Some(Ok(chunk)) => chunk,
-            Some(Err(PayloadError::Overflow)) => return Err(Refusal::TooLong),
-            Some(Err(_)) => return Err(Refusal::BrokenOff),
+            Some(Err(PayloadError::Overflow)) => return Err(BodyRejection::TooLarge),
+            Some(Err(_)) => return Err(BodyRejection::Aborted),
         };
         if bytes.len() + chunk.len() > limit {
-            return Err(Refusal::TooLong);
+            return Err(BodyRejection::TooLarge);
         }
         let kib = |bytes: usize| bytes.div_ceil(1 << 10);
         let more = kib(bytes.len() + chunk.len()) - kib(bytes.len());
         let more = u32::try_from(more).unwrap_or(u32::MAX);
-        match BODIES.try_acquire_many(more) {
+        match IN_FLIGHT.try_acquire_many(more) {
             Ok(permit) => match &mut room {
                 None => room = Some(permit),
                 Some(all) => all.merge(permit),
             },
-            Err(TryAcquireError::NoPermits | TryAcquireError::Closed) => return Err(Refusal::NoRoom),
+            Err(TryAcquireError::NoPermits | TryAcquireError::Closed) => {
+                return Err(BodyRejection::Overloaded);
+            }
         }
         bytes.extend_from_slice(&chunk);
         if is_too_slow(clock.elapsed().saturating_sub(started), bytes.len()) {
-            return Err(Refusal::TooSlow);
+            return Err(BodyRejection::TooSlow);
         }
     }
 }
 
 /// Whether so many bytes are too few for that time.
 fn is_too_slow(took: Duration, bytes: usize) -> bool {
-    let pace = Duration::from_secs((bytes / PACE) as u64);
-    took > START + pace
+    let pace = Duration::from_secs((bytes / MIN_RATE) as u64);
+    took > GRACE_PERIOD + pace
 }
 
 #[cfg(test)]

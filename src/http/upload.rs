@@ -9,11 +9,11 @@ use std::borrow::Cow;
 use memchr::memmem;
 use thiserror::Error;
 
-use super::multipart::{self, BadForm};
+use super::multipart::{self, MultipartError};
 
 /// What a client sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Received<'a> {
+pub struct UploadedDocument<'a> {
     /// The Org text.
     pub document: Cow<'a, [u8]>,
     /// What the client should know of how it was read.
@@ -22,52 +22,52 @@ pub struct Received<'a> {
 
 /// Why a body is no document: the texts are whole answers, for a status of 400. Nothing is scheduled.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
-pub enum BadBody {
+pub enum UploadError {
     /// Its newlines were deleted.
     #[error(
         "This document arrived on one line: curl -d @FILE (or -d@FILE) deletes every newline.\n\
-         Send it with:   curl -X POST --data-binary @FILE http://{told_at}/org\n\
+         Send it with:   curl -X POST --data-binary @FILE http://{server_address}/org\n\
          No block was scheduled."
     )]
-    OneLine {
+    NewlinesStripped {
         /// Host and port of this server as the client knows them.
-        told_at: String,
+        server_address: String,
     },
     /// It is a file's name.
     #[error(
         "curl sent the file's name, not its content: --data-raw does not read files.\n\
-         Send it with:   curl -X POST --data-binary @{file} http://{told_at}/org\n\
+         Send it with:   curl -X POST --data-binary @{file} http://{server_address}/org\n\
          No block was scheduled."
     )]
-    FileName {
+    FileNameOnly {
         /// The name as one types it in a shell; `FILE` where it cannot be typed.
         file: String,
         /// Host and port of this server as the client knows them.
-        told_at: String,
+        server_address: String,
     },
     /// A form of which no one field is the document.
     #[error(
         "This form has {fields} fields that look like a document: send one document at a time.\n\
-         Send it with:   curl -X POST --data-binary @FILE http://{told_at}/org\n\
+         Send it with:   curl -X POST --data-binary @FILE http://{server_address}/org\n\
          No block was scheduled."
     )]
-    ManyFields {
+    MultipleDocuments {
         /// How many.
         fields: usize,
         /// Host and port of this server as the client knows them.
-        told_at: String,
+        server_address: String,
     },
     /// A multipart form without the one file that would be the document.
     #[error(
         "{why}.\n\
-         Send it with:   curl -X POST --data-binary @FILE http://{told_at}/org\n\
+         Send it with:   curl -X POST --data-binary @FILE http://{server_address}/org\n\
          No block was scheduled."
     )]
     Multipart {
         /// What is wrong with the form.
-        why: BadForm,
+        why: MultipartError,
         /// Host and port of this server as the client knows them.
-        told_at: String,
+        server_address: String,
     },
 }
 
@@ -77,44 +77,44 @@ const LONGEST_NAME: usize = 4096;
 /// `#+` as a form encodes it; the letter in any case.
 const ENCODED: &[u8] = b"%23%2B";
 
-/// The document in the body of a request. `told_at` is `HOST:PORT` of this server as the client knows it.
+/// The document in the body of a request. `server_address` is `HOST:PORT` of this server as the client knows it.
 /// Time is linear in the length of the body.
 ///
 /// # Errors
-/// [`BadBody`], where no document can be made out.
+/// [`UploadError`], where no document can be made out.
 pub fn document<'a>(
     content_type: Option<&str>,
     body: &'a [u8],
-    told_at: &str,
-) -> Result<Received<'a>, BadBody> {
-    let told_at = || told_at.to_owned();
+    server_address: &str,
+) -> Result<UploadedDocument<'a>, UploadError> {
+    let server_address = || server_address.to_owned();
     if let Some(boundary) = content_type.and_then(multipart::boundary) {
-        return match boundary.and_then(|boundary| multipart::only_file(&boundary, body)) {
-            Ok(file) => Ok(Received { document: Cow::Borrowed(file), note: None }),
-            Err(why) => Err(BadBody::Multipart { why, told_at: told_at() }),
+        return match boundary.and_then(|boundary| multipart::single_file(&boundary, body)) {
+            Ok(file) => Ok(UploadedDocument { document: Cow::Borrowed(file), note: None }),
+            Err(why) => Err(UploadError::Multipart { why, server_address: server_address() }),
         };
     }
     // No line ends at all: then curl may have deleted them, or percent signs may hide them.
     if memchr::memchr2(b'\n', b'\r', body).is_none() {
         if lost_its_lines(body) {
-            return Err(BadBody::OneLine { told_at: told_at() });
+            return Err(UploadError::NewlinesStripped { server_address: server_address() });
         }
         if let Some(file) = file_name(body) {
-            return Err(BadBody::FileName { file, told_at: told_at() });
+            return Err(UploadError::FileNameOnly { file, server_address: server_address() });
         }
         if memchr::memchr(b'#', body).is_none() && is_encoded(body) {
             return form_field(body)
-                .map(|field| Received {
+                .map(|field| UploadedDocument {
                     document: Cow::Owned(decoded(field)),
                     note: Some(
                         "the document came URL-encoded and was decoded once; `--data-binary @FILE` sends it as it is"
                             .to_owned(),
                     ),
                 })
-                .map_err(|fields| BadBody::ManyFields { fields, told_at: told_at() });
+                .map_err(|fields| UploadError::MultipleDocuments { fields, server_address: server_address() });
         }
     }
-    Ok(Received { document: Cow::Borrowed(body), note: None })
+    Ok(UploadedDocument { document: Cow::Borrowed(body), note: None })
 }
 
 /// Whether one line holds what never stands on one line: the beginning of a block, or two keywords.

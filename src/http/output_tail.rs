@@ -7,7 +7,7 @@ use std::sync::Arc;
 use bytes::BytesMut;
 use serde::Serialize;
 
-use super::telling::{Topic, frame};
+use super::event_stream::{EventFilter, write_text_frame};
 use crate::engine::{Engine, EngineError, FileRead};
 use crate::store::TaskEvent;
 use crate::task::{LaunchId, State, TaskId};
@@ -16,9 +16,9 @@ use crate::task::{LaunchId, State, TaskId};
 const CHUNK: usize = 64 << 10;
 
 /// Listens to the tasks of a topic.
-pub(super) struct Tails {
+pub(super) struct OutputTailer {
     engine: Engine,
-    topic: Topic,
+    topic: EventFilter,
     /// What runs now may have begun before the client came.
     seeks_running: bool,
     heard: BTreeMap<TaskId, Tail>,
@@ -38,7 +38,7 @@ const STREAMS: [(&str, &str); 2] = [("stdout", "block/stdout"), ("stderr", "bloc
 
 /// A piece of output.
 #[derive(Debug, Serialize)]
-struct Said<'a> {
+struct OutputFrame<'a> {
     task: String,
     attempt: u32,
     stream: &'static str,
@@ -49,18 +49,18 @@ struct Said<'a> {
 
 /// What a service wrote, and is not kept any more.
 #[derive(Debug, Serialize)]
-struct Missing {
+struct TruncatedFrame {
     task: String,
     attempt: u32,
     stream: &'static str,
     /// Where it began, bytes.
     offset: u64,
     /// How many bytes it was.
-    gone: u64,
+    truncated: u64,
 }
 
-impl Tails {
-    pub(super) fn new(engine: Engine, topic: Topic) -> Self {
+impl OutputTailer {
+    pub(super) fn new(engine: Engine, topic: EventFilter) -> Self {
         Self { engine, topic, seeks_running: true, heard: BTreeMap::new() }
     }
 
@@ -88,14 +88,14 @@ impl Tails {
     }
 
     /// Says what running blocks have written since the last time, of each a piece; whether there is more.
-    pub(super) async fn listen(&mut self, frames: &mut BytesMut) -> Result<bool, EngineError> {
+    pub(super) async fn poll(&mut self, frames: &mut BytesMut) -> Result<bool, EngineError> {
         if std::mem::take(&mut self.seeks_running) {
             self.seek_running().await?;
         }
         let live: Vec<Tail> = self.heard.values().filter(|tail| !tail.is_over).copied().collect();
         let mut more = false;
         for mut tail in live {
-            more |= self.hear(&mut tail, frames).await?;
+            more |= self.read_new(&mut tail, frames).await?;
             self.heard.insert(tail.launch.task, tail);
         }
         Ok(more)
@@ -104,7 +104,7 @@ impl Tails {
     /// Says a piece of what is left of a launch that has ended; whether there is more.
     pub(super) async fn drain(&self, tail: &mut Tail, frames: &mut BytesMut) -> Result<bool, EngineError> {
         tail.is_over = true;
-        self.hear(tail, frames).await
+        self.read_new(tail, frames).await
     }
 
     async fn seek_running(&mut self) -> Result<(), EngineError> {
@@ -117,7 +117,7 @@ impl Tails {
         Ok(())
     }
 
-    async fn hear(&self, tail: &mut Tail, frames: &mut BytesMut) -> Result<bool, EngineError> {
+    async fn read_new(&self, tail: &mut Tail, frames: &mut BytesMut) -> Result<bool, EngineError> {
         let Tail { launch, offsets, is_over } = tail;
         let files =
             STREAMS.iter().zip(*offsets).map(|((_, file), offset)| (Arc::from(*file), offset)).collect();
@@ -126,14 +126,20 @@ impl Tails {
         for ((piece, (stream, _)), offset) in pieces.into_iter().zip(STREAMS).zip(offsets) {
             let say = |offset: u64, text: &str, frames: &mut BytesMut| {
                 let (task, attempt) = (launch.task.to_string(), launch.attempt);
-                frame(&Said { task, attempt, stream, offset, text }, frames);
+                write_text_frame(&OutputFrame { task, attempt, stream, offset, text }, frames);
             };
             match piece {
                 FileRead::Bytes { from, bytes, .. } => {
                     if from > *offset {
                         let (task, attempt) = (launch.task.to_string(), launch.attempt);
-                        frame(
-                            &Missing { task, attempt, stream, offset: *offset, gone: from - *offset },
+                        write_text_frame(
+                            &TruncatedFrame {
+                                task,
+                                attempt,
+                                stream,
+                                offset: *offset,
+                                truncated: from - *offset,
+                            },
                             frames,
                         );
                         *offset = from;

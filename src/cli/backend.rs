@@ -6,21 +6,21 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 
-use super::server::{Failure as ServerFailure, Server};
+use super::api_client::{ApiClient, ApiError as ServerFailure};
 use crate::engine::{Engine, EngineError, FileRead, WaitingGroup};
 use crate::task::{LaunchId, RunId};
 
 /// Who runs the blocks.
-pub(super) enum Host {
+pub(super) enum Backend {
     /// An engine in this process: the blocks end with us.
-    Here(Engine),
+    Local(Engine),
     /// A server: the blocks run on without us.
-    There(Server),
+    Remote(ApiClient),
 }
 
 /// Why there was no answer.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum Unanswered {
+pub(super) enum BackendError {
     #[error(transparent)]
     Engine(#[from] EngineError),
     #[error(transparent)]
@@ -30,7 +30,7 @@ pub(super) enum Unanswered {
 /// Between tries to reach a server that was there before, milliseconds.
 const PAUSES: [u64; 8] = [250, 500, 1000, 2000, 4000, 8000, 8000, 8000];
 
-impl Host {
+impl Backend {
     /// Pieces of what a launch has written, in the order of `streams`, each from its offset on, at most `length`
     /// bytes of it.
     pub(super) async fn read(
@@ -38,16 +38,16 @@ impl Host {
         launch: LaunchId,
         streams: &[(&'static str, u64)],
         length: usize,
-    ) -> Result<Vec<FileRead>, Unanswered> {
+    ) -> Result<Vec<FileRead>, BackendError> {
         match self {
-            Self::Here(engine) => {
+            Self::Local(engine) => {
                 let file = |stream: &str| Arc::<str>::from(format!("block/{stream}"));
                 let files = streams.iter().map(|(stream, offset)| (file(stream), *offset)).collect();
                 Ok(engine.read_output(launch, files, length).await?)
             }
-            Self::There(server) => {
+            Self::Remote(server) => {
                 let read = |&(stream, offset): &(&'static str, u64)| {
-                    patiently(move || server.output(launch, stream, offset, length))
+                    with_retries(move || server.output(launch, stream, offset, length))
                 };
                 let pieces: Result<_, _> = join_all(streams.iter().map(read)).await.into_iter().collect();
                 Ok(pieces?)
@@ -56,21 +56,21 @@ impl Host {
     }
 
     /// What of a run waits, and why.
-    pub(super) async fn waiting(&self, run: RunId) -> Result<Vec<WaitingGroup>, Unanswered> {
+    pub(super) async fn waiting(&self, run: RunId) -> Result<Vec<WaitingGroup>, BackendError> {
         match self {
-            Self::Here(engine) => Ok(engine.waiting(run).await?),
-            Self::There(server) => Ok(patiently(|| server.run(run)).await?.waiting),
+            Self::Local(engine) => Ok(engine.waiting(run).await?),
+            Self::Remote(server) => Ok(with_retries(|| server.run(run)).await?.waiting),
         }
     }
 }
 
 /// Asks again while the server is away: it may be started anew.
-pub(super) async fn patiently<T, F: Future<Output = Result<T, ServerFailure>>>(
+pub(super) async fn with_retries<T, F: Future<Output = Result<T, ServerFailure>>>(
     ask: impl Fn() -> F,
 ) -> Result<T, ServerFailure> {
     for pause in PAUSES {
         match ask().await {
-            Err(ServerFailure::OutOfReach(why)) => log::warn!("{why}"),
+            Err(ServerFailure::Unreachable(why)) => log::warn!("{why}"),
             answered => return answered,
         }
         tokio::time::sleep(Duration::from_millis(pause)).await;

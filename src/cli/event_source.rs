@@ -11,8 +11,8 @@ use serde::Deserialize;
 use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
 use tokio::time::timeout;
 
-use super::host::patiently;
-use super::server::{Failure, RunTold, Server};
+use super::api_client::{ApiClient, ApiError, RunStatus};
+use super::backend::with_retries;
 use crate::engine::{FatalError, TaskSummary};
 use crate::store::{LoggedEvent, RunEnded, TaskEvent};
 use crate::task::{RunId, RunState, State, TaskId};
@@ -24,14 +24,14 @@ const SILENCE: Duration = Duration::from_secs(20);
 ///
 /// Nothing of it is heard twice, and of no task is the last state missed, also where the websocket breaks.
 pub(super) fn follow(
-    server: &Server,
+    server: &ApiClient,
     run: RunId,
 ) -> (impl Stream<Item = LoggedEvent> + Unpin + use<>, UnboundedReceiver<FatalError>) {
     let (to, mut entries) = mpsc::unbounded_channel();
     let (broken, breaks) = mpsc::unbounded_channel();
     let server = server.clone();
     actix::spawn(async move {
-        let mut ear = Ear { run, known: HashMap::new(), to };
+        let mut ear = EventFollower { run, known: HashMap::new(), to };
         loop {
             match ear.listen(&server).await {
                 // The end was passed on: that nothing breaks any more is no break.
@@ -48,7 +48,7 @@ pub(super) fn follow(
 }
 
 /// What was passed on so far.
-struct Ear {
+struct EventFollower {
     run: RunId,
     known: HashMap<u32, (u32, State)>,
     to: UnboundedSender<LoggedEvent>,
@@ -56,7 +56,7 @@ struct Ear {
 
 /// What the websocket says: a change of a task, or the end of the run.
 #[derive(Debug, Deserialize)]
-struct Told {
+struct EventFrame {
     #[serde(default)]
     seq: u64,
     time: Timestamp,
@@ -77,16 +77,17 @@ struct Told {
     exit_code: Option<i32>,
 }
 
-impl Ear {
+impl EventFollower {
     /// Listens as long as the websocket is open; `true` when the run has ended.
-    async fn listen(&mut self, server: &Server) -> Result<bool, Failure> {
-        let open =
-            || async { server.websocket(self.run).connect().await.map_err(|error| server.unopened(&error)) };
-        let (_, mut socket) = patiently(open).await?;
+    async fn listen(&mut self, server: &ApiClient) -> Result<bool, ApiError> {
+        let open = || async {
+            server.websocket(self.run).connect().await.map_err(|error| server.upgrade_error(&error))
+        };
+        let (_, mut socket) = with_retries(open).await?;
         // Asked once the socket is open: what happens between the two is told twice rather than not at all.
-        let RunTold { run, .. } = patiently(|| server.run(self.run)).await?;
-        for task in patiently(|| server.tasks(Some(self.run))).await? {
-            self.pass_on(Told::of(&task));
+        let RunStatus { run, .. } = with_retries(|| server.run(self.run)).await?;
+        for task in with_retries(|| server.tasks(Some(self.run))).await? {
+            self.pass_on(EventFrame::of(&task));
         }
         if run.state != RunState::Running {
             self.ended(run.state, run.accepted);
@@ -95,7 +96,7 @@ impl Ear {
         while let Ok(Some(Ok(frame))) = timeout(SILENCE, socket.next()).await {
             match frame {
                 ws::Frame::Text(text) => {
-                    let Ok(told) = serde_json::from_slice::<Told>(&text) else {
+                    let Ok(told) = serde_json::from_slice::<EventFrame>(&text) else {
                         // A frame of another kind, of a later server.
                         continue;
                     };
@@ -123,7 +124,7 @@ impl Ear {
         Ok(false)
     }
 
-    fn pass_on(&mut self, told: Told) {
+    fn pass_on(&mut self, told: EventFrame) {
         let Some(frame) = told.frame() else { return };
         let now = (frame.attempt, frame.state);
         if is_news(self.known.get(&frame.task.number).copied(), now) {
@@ -156,7 +157,7 @@ fn run_state(name: &str) -> Option<RunState> {
         .find(|state| state.to_string() == name)
 }
 
-impl Told {
+impl EventFrame {
     /// How a task stands, as if it had been told just now.
     fn of(task: &TaskSummary) -> Self {
         let TaskSummary {
