@@ -33,6 +33,6 @@ pub mod http;
 pub mod mesos;
 pub mod org;
 pub mod placement;
-pub mod spec;
+pub mod plan;
 pub mod store;
 pub mod task;

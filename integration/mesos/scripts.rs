@@ -16,7 +16,7 @@ use borges::mesos::status::condition;
 use borges::mesos::wrapper::FetchUrls;
 use borges::mesos::{Call, Chunk, Sandbox, SandboxError, SandboxFile, SandboxLocation};
 use borges::org;
-use borges::spec::{Request, plan};
+use borges::plan::{PlanOptions, plan};
 use borges::store::MemoryStore;
 use borges::task::{Condition, RunId, State, UrlSigner};
 use bytes::Bytes;
@@ -72,13 +72,13 @@ fn play(before: impl FnOnce(&mut Fake), script: impl AsyncFnOnce(&mut Fake, Engi
 
 pub(crate) async fn submit(engine: &Engine, document: String) -> RunId {
     let source = Bytes::from(document);
-    let plan = plan(&source, &org::parse(&source, &[]), &Request::default()).unwrap();
+    let plan = plan(&source, &org::parse(&source, &[]), &PlanOptions::default()).unwrap();
     let submission = Submission {
         title: String::new(),
         document: source,
         plan,
         key: None,
-        caching: borges::spec::Caching::Asked,
+        caching: borges::plan::CacheMode::OptIn,
     };
     engine.submit(submission).await.unwrap().run
 }

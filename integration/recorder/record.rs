@@ -11,7 +11,7 @@ use borges::mesos::messages::Offer;
 use borges::mesos::messages::scheduler::call::Type;
 use borges::mesos::{Call, Event, Master, MasterError, Subscription};
 use borges::org;
-use borges::spec::{Request, plan};
+use borges::plan::{PlanOptions, plan};
 use borges::store::LoggedEvent;
 use borges::task::{RunState, State};
 use bytes::Bytes;
@@ -150,7 +150,7 @@ pub(crate) async fn run(parts: EngineParts) -> Vec<String> {
     let directory = tempfile::tempdir().unwrap();
     let begun = directory.path().join("begun");
     let source = Bytes::from(DOCUMENT.replace("BEGUN", begun.to_str().unwrap()));
-    let mut request = Request::default();
+    let mut request = PlanOptions::default();
     request.languages.add("nobody no-such-interpreter").unwrap();
     let plan = plan(&source, &org::parse(&source, &[]), &request).unwrap();
     let (engine, _breaks) = Engine::start(parts).unwrap();
@@ -160,7 +160,7 @@ pub(crate) async fn run(parts: EngineParts) -> Vec<String> {
         document: source,
         plan,
         key: None,
-        caching: borges::spec::Caching::Asked,
+        caching: borges::plan::CacheMode::OptIn,
     };
     engine.submit(submission).await.unwrap();
     let mut ends = BTreeMap::new();

@@ -18,8 +18,8 @@ use super::exit::Exit;
 use crate::engine::{FileRead, RunSummary, TaskSummary, WaitingGroup};
 use crate::http::OFFSET_HEADER;
 use crate::org::Position;
-use crate::spec::Problem;
-use crate::spec::Returned;
+use crate::plan::Diagnostic;
+use crate::plan::UpdatedDocument;
 use crate::task::{LaunchId, RunId, TaskId};
 
 /// The way to a server.
@@ -173,7 +173,7 @@ impl ApiClient {
         &self,
         run: RunId,
         current: Bytes,
-    ) -> Result<Returned, ApiError> {
+    ) -> Result<UpdatedDocument, ApiError> {
         let request = self.request(Method::POST, &format!("/org/{run}/document"));
         let request = request.timeout(ACCEPTANCE).insert_header((CONTENT_TYPE, "text/org"));
         let answer = request.send_body(current).await.map_err(|error| self.unsent(&error))?;
@@ -182,7 +182,7 @@ impl ApiClient {
         }
         let told = answer.headers().get_all("Borges-Not-Written").filter_map(|value| value.to_str().ok());
         let missing = told.map(str::to_owned).collect();
-        Ok(Returned { text: self.whole(answer).await?.to_vec(), missing })
+        Ok(UpdatedDocument { text: self.whole(answer).await?.to_vec(), missing })
     }
 
     /// Ends a run; a task of it, if one is named.
@@ -454,9 +454,9 @@ impl ApiError {
 
 impl ProblemDetails {
     /// What is wrong with the document, each in its place.
-    pub(super) fn problems(&self) -> Vec<Problem> {
+    pub(super) fn problems(&self) -> Vec<Diagnostic> {
         let problem = |Located { file, line, column, text, help }: &Located| {
-            let mut problem = Problem::error(Position { line: *line, column: *column }, text, help);
+            let mut problem = Diagnostic::error(Position { line: *line, column: *column }, text, help);
             problem.file = file.as_deref().map(Into::into);
             problem
         };
@@ -483,7 +483,7 @@ mod tests {
         let text = r#"{"type":"about:blank","title":"x","status":400,"detail":"d\n… and 3 more errors\n",
             "errors":[{"file":null,"line":2,"column":5,"text":"t","help":"h"}]}"#;
         let refusal: ProblemDetails = serde_json::from_str(text).unwrap();
-        assert_eq!(refusal.problems(), [Problem::error(Position { line: 2, column: 5 }, "t", "h")]);
+        assert_eq!(refusal.problems(), [Diagnostic::error(Position { line: 2, column: 5 }, "t", "h")]);
         assert_eq!(refusal.and_more(), Some("… and 3 more errors"));
     }
 }

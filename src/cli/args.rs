@@ -7,7 +7,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use jiff::SignedDuration;
 
-use crate::spec::Variable;
+use crate::plan::Variable;
 use crate::task::{RunId, TaskId};
 
 /// Runs the source blocks of Org documents on a cluster

@@ -2,11 +2,11 @@
 
 use crate::config::ConfigError;
 use crate::org;
-use crate::spec::{Problem, Severity};
+use crate::plan::{Diagnostic, Severity};
 
 /// Shows errors, or warnings, of the document `name`.
-pub(super) fn show(name: &str, source: &[u8], problems: &[Problem], severity: Severity) {
-    eprint!("{}", Problem::all_shown(problems, severity, name, source));
+pub(super) fn show(name: &str, source: &[u8], problems: &[Diagnostic], severity: Severity) {
+    eprint!("{}", Diagnostic::render_all(problems, severity, name, source));
 }
 
 /// Shows what is wrong with a setupfile, or with the environment.

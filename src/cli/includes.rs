@@ -8,7 +8,7 @@ use bytes::Bytes;
 
 use super::exit::Exit;
 use crate::org::{self, File, Original, Places, Unresolved};
-use crate::spec::Severity;
+use crate::plan::Severity;
 
 /// The document `source` with the files put in that it names. `name` is the document for messages, `path` where
 /// it lies.

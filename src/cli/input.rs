@@ -11,7 +11,7 @@ use super::exit::Exit;
 use super::{diagnostics, includes};
 use crate::babel::Languages;
 use crate::config::Config;
-use crate::spec::Request;
+use crate::plan::PlanOptions;
 
 /// A document, and what is asked of it.
 pub(super) struct Input {
@@ -23,7 +23,7 @@ pub(super) struct Input {
     pub(super) source: Bytes,
     pub(super) config: Config,
     /// What is asked of it.
-    pub(super) request: Request,
+    pub(super) request: PlanOptions,
 }
 
 /// Reads what the arguments name; says what is wrong with it.
@@ -37,12 +37,12 @@ pub(super) fn read(arguments: &DocumentArguments) -> Result<Input, Exit> {
         Exit::InvalidInput
     })?;
     let (source, places) = includes::resolve_includes(&name, &arguments.path, &written)?;
-    let request = Request {
+    let request = PlanOptions {
         names: arguments.names.clone(),
         languages,
         variables: Vec::new(),
-        as_emacs: false,
-        can_approve: false,
+        emacs_compatible: false,
+        approval_available: false,
         directory: Some(directory),
         home: env::var("HOME").ok(),
         files_read: true,

@@ -12,7 +12,7 @@ use super::exit::Exit;
 use super::serve::state_directory;
 use super::{diagnostics, input};
 use crate::org;
-use crate::spec::{self, Caching, Plan, Severity, Skip};
+use crate::plan::{self, CacheMode, Plan, Severity, SkippedBlock};
 use crate::store::{Cache, predict_cache_hits};
 use crate::task::{DependencyKind, Edge, Ensure, RetryLimit, TaskSpec, index_of};
 
@@ -23,10 +23,10 @@ pub(super) fn plan(arguments: &PlanArguments) -> Exit {
         Err(exit) => return exit,
     };
     let document = org::parse(&input.source, &input.config.header_args);
-    match spec::plan(&input.source, &document, &input.request) {
+    match plan::plan(&input.source, &document, &input.request) {
         Ok(plan) => {
             diagnostics::show(&input.name, &input.source, &plan.warnings, Severity::Warning);
-            let caching = if arguments.resume { Caching::Resumed } else { Caching::Asked };
+            let caching = if arguments.resume { CacheMode::Resume } else { CacheMode::OptIn };
             let cache = state_directory(&input.config).map(|data| Cache::new(&data));
             let read = |path: &str| fs::read(path).map(Bytes::from).map_err(|error| error.to_string());
             let known = predict_cache_hits(&plan, &input.written, caching, cache.as_ref(), read);
@@ -88,7 +88,7 @@ fn table(plan: &Plan, known: &BTreeMap<u32, String>) -> String {
     if !plan.skipped.is_empty() {
         let _infallible = writeln!(text, "{} skipped", counted(plan.skipped.len()));
         for skip in &plan.skipped {
-            let Skip { block, reason, .. } = skip;
+            let SkippedBlock { block, reason, .. } = skip;
             let _infallible = writeln!(text, "       {block}  {}: {reason}", skip.place());
         }
     }

@@ -10,19 +10,19 @@ use similar::TextDiff;
 
 use super::exit::Exit;
 use super::input;
-use crate::spec::Returned;
+use crate::plan::UpdatedDocument;
 
 /// Writes what `with_results` makes of the document as it lies there now; says what is wrong. Where nothing changes,
 /// nothing is written.
 pub(super) async fn rewrite(
     path: &Path,
-    with_results: impl AsyncFn(Bytes) -> Result<Returned, Exit>,
+    with_results: impl AsyncFn(Bytes) -> Result<UpdatedDocument, Exit>,
 ) -> Result<(), Exit> {
     let name = input::shown(path);
     // Somebody may save the document while its results are put into what was read of it.
     for _ in 0..TRIES {
         let current = Bytes::from(input::contents(path)?);
-        let Returned { text, missing } = with_results(current.clone()).await?;
+        let UpdatedDocument { text, missing } = with_results(current.clone()).await?;
         if input::contents(path)? != current {
             continue;
         }
@@ -44,11 +44,11 @@ pub(super) async fn rewrite(
 /// Compares the results that a document carries with those of a run, and shows where they differ.
 pub(super) async fn check(
     path: &Path,
-    with_results: impl AsyncFn(Bytes) -> Result<Returned, Exit>,
+    with_results: impl AsyncFn(Bytes) -> Result<UpdatedDocument, Exit>,
 ) -> Result<(), Exit> {
     let name = input::shown(path);
     let current = Bytes::from(input::contents(path)?);
-    let Returned { text, missing } = with_results(current.clone()).await?;
+    let UpdatedDocument { text, missing } = with_results(current.clone()).await?;
     for why in &missing {
         eprintln!("{why}");
     }
@@ -95,7 +95,7 @@ mod tests {
         fs::set_permissions(&document, fs::Permissions::from_mode(0o640)).unwrap();
         symlink("a.org", &link).unwrap();
         let results = async |current: Bytes| {
-            Ok(Returned { text: [&current, &b" new"[..]].concat(), missing: Vec::new() })
+            Ok(UpdatedDocument { text: [&current, &b" new"[..]].concat(), missing: Vec::new() })
         };
         assert!(futures_util::FutureExt::now_or_never(rewrite(&link, results)).unwrap().is_ok());
         assert_eq!(fs::read_to_string(&document).unwrap(), "old new");

@@ -24,7 +24,7 @@ use crate::config::MasterAddress;
 use crate::engine::{Engine, EngineError, EngineParts, ParseDocument, ParserPool, StartError, Submission};
 use crate::http;
 use crate::mesos::wrapper::FetchUrls;
-use crate::spec::{Caching, Plan, Severity};
+use crate::plan::{CacheMode, Plan, Severity};
 use crate::store::{Cache, MemoryStore};
 use crate::task::UrlSigner;
 
@@ -39,7 +39,7 @@ pub(super) fn run(arguments: &RunArguments) -> Exit {
         Err(exit) => return exit,
     };
     // Who wants the results in the document wants what Emacs would make of it.
-    input.request.as_emacs = arguments.write || arguments.check;
+    input.request.emacs_compatible = arguments.write || arguments.check;
     input.request.variables.clone_from(&arguments.variables);
     actix::System::new().block_on(async {
         match read_and_run(arguments, input).await {
@@ -110,9 +110,9 @@ async fn read_and_run(arguments: &RunArguments, input: Input) -> Result<Exit, Fa
     // Without a home nothing is kept.
     let cache = state_directory(&input.config).map(|data| Cache::new(&data));
     let caching = match arguments {
-        RunArguments { check: true, .. } => Caching::Never,
-        RunArguments { resume: true, .. } => Caching::Resumed,
-        _ => Caching::AllKept,
+        RunArguments { check: true, .. } => CacheMode::Disabled,
+        RunArguments { resume: true, .. } => CacheMode::Resume,
+        _ => CacheMode::StoreAll,
     };
     let parts = EngineParts {
         // Nobody can come back for what this run leaves behind: to save it on disk would be to wait for nothing.

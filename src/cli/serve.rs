@@ -17,7 +17,7 @@ use crate::config::{Config, MasterAddress};
 use crate::engine::{Engine, EngineParts, ParserPool};
 use crate::http::{self, Server};
 use crate::mesos::wrapper::FetchUrls;
-use crate::spec::Request;
+use crate::plan::PlanOptions;
 use crate::store::{Cache, RedbStore, Store, WriteOp};
 use crate::task::UrlSigner;
 
@@ -123,7 +123,7 @@ async fn run(config: &Config, languages: Languages, new_framework: bool) -> Resu
         open: config.open,
         hosts: config.hosts.iter().cloned().chain([cluster::hostname()]).collect(),
         header_args: config.header_args.clone(),
-        plan_request: Request { languages, ..Request::default() },
+        plan_request: PlanOptions { languages, ..PlanOptions::default() },
         max_document: config.max_document,
         max_blocks: config.max_blocks,
         cache,

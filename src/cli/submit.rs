@@ -13,7 +13,7 @@ use super::watch::Watch;
 use super::{diagnostics, includes, input, progress};
 use crate::clock::Clock;
 use crate::org::{self, Place, Places, Position};
-use crate::spec::Severity;
+use crate::plan::Severity;
 
 /// Sends a document, and watches its run if that is asked for.
 pub(super) fn submit(arguments: &SubmitArguments) -> Exit {
@@ -115,7 +115,7 @@ fn refused(failure: &ApiError, name: &str, source: &[u8], places: &Places) -> Ex
         return failure.say();
     }
     for problem in found.iter_mut().filter(|problem| problem.file.is_none()) {
-        problem.placed(places);
+        problem.locate(places);
     }
     diagnostics::show(name, source, &found, Severity::Error);
     if let Some(more) = refusal.and_more() {

@@ -4,7 +4,7 @@ use actix::{Actor, Handler, Message, SyncContext};
 use bytes::Bytes;
 
 use crate::org::{self, Document, Property};
-use crate::spec::{self, Plan, Problem, Request};
+use crate::plan::{self, Diagnostic, Plan, PlanOptions};
 
 /// Reads documents.
 #[derive(Debug, Default)]
@@ -18,7 +18,7 @@ pub struct ParseDocument {
     /// The setupfile's header arguments.
     pub defaults: Vec<Property>,
     /// What is asked of it.
-    pub request: Request,
+    pub request: PlanOptions,
 }
 
 /// A document, read.
@@ -27,14 +27,14 @@ pub struct Parsed {
     /// What it holds.
     pub document: Document,
     /// What it comes down to, or everything that is wrong with it.
-    pub plan: Result<Plan, Vec<Problem>>,
+    pub plan: Result<Plan, Vec<Diagnostic>>,
 }
 
 impl ParseDocument {
     /// Reads it.
     pub(super) fn read(&self) -> Parsed {
         let document = org::parse(&self.source, &self.defaults);
-        let plan = spec::plan(&self.source, &document, &self.request);
+        let plan = plan::plan(&self.source, &document, &self.request);
         Parsed { document, plan }
     }
 }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::spec::{Carried, Files, Progress, Values};
+use crate::plan::{DependencyTracker, EmbeddedResult, Files, Values};
 use crate::store::{LaunchIntent, RunMarker, RunRecord, TaskRecord};
 use crate::task::{
     BackoffTimer, Command, History, Input, LaunchId, RunState, State, TaskId, TaskSpec, index_of,
@@ -15,7 +15,7 @@ use crate::task::{
 pub(super) struct Run {
     pub(super) record: Arc<RunRecord>,
     rows: Vec<TaskEntry>,
-    progress: Progress,
+    progress: DependencyTracker,
     open: usize,
     /// What is to be known of it besides.
     pub(super) mark: Option<RunMarker>,
@@ -34,7 +34,7 @@ pub(super) struct Run {
     /// Tasks of which what they left is kept, or cannot be.
     pub(super) results_cached: HashSet<u32>,
     /// Results that its document carries; looked for when the first is of use.
-    pub(super) embedded_results: Option<Arc<BTreeMap<u32, Carried>>>,
+    pub(super) embedded_results: Option<Arc<BTreeMap<u32, EmbeddedResult>>>,
     /// Tasks whose results stay in the document as they are.
     pub(super) results_unchanged: BTreeSet<u32>,
 }
@@ -63,9 +63,9 @@ pub(super) struct TaskView<'a> {
 impl Run {
     /// A run that was accepted just now: every task waits for others, for approval, or is free to go.
     pub(super) fn new(record: Arc<RunRecord>, now: Duration) -> Self {
-        let progress = Progress::new(record.tasks.len(), &record.edges);
+        let progress = DependencyTracker::new(record.tasks.len(), &record.edges);
         let row = |spec: &Arc<TaskSpec>| {
-            let state = match (spec.requires_approval, progress.is_free(spec.number)) {
+            let state = match (spec.requires_approval, progress.is_ready(spec.number)) {
                 (true, _) => State::Held,
                 (false, true) => State::Queued,
                 (false, false) => State::Blocked,
@@ -165,7 +165,9 @@ impl Run {
                 && seen.insert(number)
             {
                 open.push((number, true));
-                open.extend(self.record.recipes.needs(number).into_iter().map(|needed| (needed, false)));
+                open.extend(
+                    self.record.recipes.dependencies(number).into_iter().map(|needed| (needed, false)),
+                );
             }
         }
         unread
@@ -195,7 +197,7 @@ impl Run {
 
     /// The tasks for which this one waits still.
     pub(super) fn waits_for(&self, number: u32) -> impl Iterator<Item = u32> + '_ {
-        self.progress.waits_for(number)
+        self.progress.unmet(number)
     }
 
     /// How the run stands.

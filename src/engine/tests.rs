@@ -24,7 +24,7 @@ use crate::mesos::{
     Subscription,
 };
 use crate::org;
-use crate::spec::{Request, plan};
+use crate::plan::{PlanOptions, plan};
 use crate::store::{LoggedEvent, MemoryStore, Snapshot, Store, StoreError, TaskRecord, WriteOp};
 use crate::task::RunState;
 
@@ -215,13 +215,13 @@ impl TestEnv {
 
     async fn submit(&self, document: &'static str) {
         let source = Bytes::from_static(document.as_bytes());
-        let plan = plan(&source, &org::parse(&source, &[]), &Request::default()).unwrap();
+        let plan = plan(&source, &org::parse(&source, &[]), &PlanOptions::default()).unwrap();
         let submission = Submission {
             title: String::new(),
             document: source,
             plan,
             key: None,
-            caching: crate::spec::Caching::Asked,
+            caching: crate::plan::CacheMode::OptIn,
         };
         self.engine.submit(submission).await.unwrap();
     }

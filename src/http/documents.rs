@@ -18,7 +18,7 @@ use super::response::{
 use super::tasks::MAX_PAGE;
 use super::{App, upload};
 use crate::engine::{EngineError, ParseDocument, RunSummary, Submission, WaitingGroup};
-use crate::spec::{Caching, Plan, Problem as Wrong, Request as PlanRequest, Severity, Variable};
+use crate::plan::{CacheMode, Diagnostic as Wrong, Plan, PlanOptions as PlanRequest, Severity, Variable};
 use crate::store::predict_cache_hits;
 use crate::task::{RunId, State};
 
@@ -135,8 +135,8 @@ pub(super) async fn submit(request: HttpRequest, sent: RequestBody, app: web::Da
         Err(wrong) => return bad_request(&request, &wrong),
     };
     let caching = match query.flag("resume") {
-        Ok(true) => Caching::Resumed,
-        Ok(false) => Caching::Asked,
+        Ok(true) => CacheMode::Resume,
+        Ok(false) => CacheMode::OptIn,
         Err(wrong) => return bad_request(&request, &wrong),
     };
     let variables = match variables(&query) {
@@ -345,7 +345,7 @@ async fn document_with_results(
         Ok(returned) => {
             let mut answer = HttpResponse::Ok();
             answer.insert_header((CONTENT_TYPE, "text/org; charset=utf-8"));
-            for why in returned.missing.iter().take(Wrong::AT_MOST) {
+            for why in returned.missing.iter().take(Wrong::MAX_SHOWN) {
                 answer.append_header((NOT_WRITTEN, in_header(why)));
             }
             answer.body(returned.text)
@@ -400,14 +400,14 @@ fn wait_line(WaitingTasks { block, line, seconds, tasks, reason }: &WaitingTasks
 
 /// The document is wrong: nothing of it was launched.
 fn wrong(request: &HttpRequest, document: &[u8], problems: &[Wrong]) -> HttpResponse {
-    let mut text = Wrong::all_shown(problems, Severity::Error, "document", document);
+    let mut text = Wrong::render_all(problems, Severity::Error, "document", document);
     text += "No block was scheduled.\n";
     if negotiate(request) == ResponseFormat::Text {
         return plain_text(StatusCode::BAD_REQUEST, text);
     }
     let errors = problems.iter().filter(|problem| problem.severity == Severity::Error);
     let shown: Vec<_> = errors
-        .take(Wrong::AT_MOST)
+        .take(Wrong::MAX_SHOWN)
         .map(|problem| DocumentError {
             file: problem
                 .file

@@ -80,7 +80,7 @@ pub use upload::{UploadError, UploadedDocument, document};
 use crate::clock::Clock;
 use crate::engine::{Engine, ParserPool};
 use crate::org::Property;
-use crate::spec::Request;
+use crate::plan::PlanOptions;
 use crate::store::Cache;
 use crate::task::UrlSigner;
 
@@ -109,7 +109,7 @@ pub struct Server {
     /// The setupfile's header arguments.
     pub header_args: Vec<Property>,
     /// What is asked of every document.
-    pub plan_request: Request,
+    pub plan_request: PlanOptions,
     /// The longest document, bytes.
     pub max_document: usize,
     /// The most blocks of a document that run.
@@ -129,7 +129,7 @@ struct App {
     master: String,
     started: Timestamp,
     header_args: Vec<Property>,
-    plan_request: Request,
+    plan_request: PlanOptions,
     max_document: usize,
     max_blocks: usize,
     cache: Cache,

@@ -132,8 +132,8 @@ fn script() -> Vec<Vec<WriteOp>> {
             key: None,
             tasks: Vec::new(),
             edges: Vec::new(),
-            recipes: crate::spec::Recipes::default(),
-            caching: crate::spec::Caching::Asked,
+            recipes: crate::plan::Recipes::default(),
+            caching: crate::plan::CacheMode::OptIn,
         }))
     };
     let task = |number, state| {

@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use serde::Deserialize;
 
 use super::third;
-use crate::spec::RecipesOfOne;
+use crate::plan::RecipesV4;
 use crate::task::{
     Backoff, Command, Edge, Ensure, OnPartition, Policy, Resources, RetryLimit, RunId, TaskSpec,
 };
@@ -51,7 +51,7 @@ impl From<Run> for third::Run {
     fn from(run: Run) -> Self {
         let Run { id, accepted, title, document, key, tasks, edges } = run;
         let tasks = tasks.into_iter().map(|task| Arc::new(task.into())).collect();
-        Self { id, accepted, title, document, key, tasks, edges, recipes: RecipesOfOne::default() }
+        Self { id, accepted, title, document, key, tasks, edges, recipes: RecipesV4::default() }
     }
 }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::{Cache, CachedResult};
-use crate::spec::{CARRIED, Caching, Files, Key, Plan, Recipes, Values};
+use crate::plan::{CacheKey, CacheMode, EMBEDDED_ORIGIN, Files, Plan, Recipes, Values};
 use crate::task::TaskSpec;
 
 /// The tasks of `plan` that would not be run, by number, each with where its result is: in `document`, as it was written, or
@@ -15,7 +15,7 @@ use crate::task::TaskSpec;
 pub fn predict_cache_hits(
     plan: &Plan,
     document: &[u8],
-    caching: Caching,
+    caching: CacheMode,
     cache: Option<&Cache>,
     read: impl Fn(&str) -> Result<Bytes, String>,
 ) -> BTreeMap<u32, String> {
@@ -27,8 +27,8 @@ pub fn predict_cache_hits(
     let mut ready: Vec<&Arc<TaskSpec>> = Vec::new();
     let mut waiting: HashMap<u32, Vec<&Arc<TaskSpec>>> = HashMap::new();
     let mut missing: HashMap<u32, usize> = HashMap::new();
-    for spec in tasks.iter().filter(|spec| recipes.may_be_known(spec, caching)) {
-        let needs = recipes.needs(spec.number);
+    for spec in tasks.iter().filter(|spec| recipes.is_cacheable(spec, caching)) {
+        let needs = recipes.dependencies(spec.number);
         if needs.is_empty() {
             ready.push(spec);
         }
@@ -38,16 +38,16 @@ pub fn predict_cache_hits(
         }
     }
     while let Some(spec) = ready.pop() {
-        for path in recipes.reads(spec.number) {
+        for path in recipes.external_files(spec.number) {
             let content = read(&path);
             files.insert(path, content);
         }
         let of_document = carried.get(&spec.number);
-        let found = match of_document.filter(|carried| recipes.holds(carried, spec, &values, &files)) {
-            Some(carried) => Some((carried.finished(), CARRIED.to_owned())),
+        let found = match of_document.filter(|carried| recipes.is_valid(carried, spec, &values, &files)) {
+            Some(carried) => Some((carried.finished(), EMBEDDED_ORIGIN.to_owned())),
             None => kept(spec, recipes, (&values, &files), cache).and_then(|kept| {
                 let left = (&*kept.stdout, kept.value.as_deref());
-                Some((recipes.left(spec, &values, &files, left).ok()?, kept.origin()))
+                Some((recipes.result_of(spec, &values, &files, left).ok()?, kept.origin()))
             }),
         };
         let Some((finished, origin)) = found else { continue };
@@ -72,5 +72,5 @@ fn kept(
     (values, files): (&Values, &Files),
     cache: Option<&Cache>,
 ) -> Option<CachedResult> {
-    cache?.get(&Key::of(&recipes.command(spec, values, files).ok()?), None)
+    cache?.get(&CacheKey::of(&recipes.command(spec, values, files).ok()?), None)
 }

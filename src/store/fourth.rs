@@ -6,14 +6,14 @@ use serde::Serialize;
 
 use super::record::RunRecord;
 use super::third;
-use crate::spec::Caching;
+use crate::plan::CacheMode;
 
 /// What the third version stored, and which tasks are not run again: a record's fields stand one after another.
 #[derive(Deserialize)]
 #[cfg_attr(test, derive(Serialize))]
 pub(super) struct Run {
     pub(super) third: third::Run,
-    pub(super) caching: Caching,
+    pub(super) caching: CacheMode,
 }
 
 impl From<Run> for RunRecord {
@@ -26,6 +26,6 @@ impl From<Run> for RunRecord {
 /// No run was told what need not be run again.
 impl From<third::Run> for Run {
     fn from(third: third::Run) -> Self {
-        Self { third, caching: Caching::Asked }
+        Self { third, caching: CacheMode::OptIn }
     }
 }

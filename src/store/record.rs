@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::event::LoggedEvent;
 use super::{StoreError, first, fourth, second, third};
-use crate::spec::{Caching, Recipes};
+use crate::plan::{CacheMode, Recipes};
 use crate::task::{BackoffTimer, Edge, History, LaunchId, RunId, RunState, State, TaskId, TaskSpec};
 
 /// A run, as it was accepted.
@@ -35,7 +35,7 @@ pub struct RunRecord {
     /// How its tasks are put together; in the order of their numbers.
     pub recipes: Recipes,
     /// Which of them are not run again where a result is kept.
-    pub caching: Caching,
+    pub caching: CacheMode,
 }
 
 /// What has become of a task that has been launched, or that ended without.
@@ -277,7 +277,7 @@ mod tests {
     use uuid::Uuid;
 
     use super::*;
-    use crate::spec::RecipesOfOne;
+    use crate::plan::RecipesV4;
 
     fn record() -> TaskRecord {
         let history =
@@ -341,12 +341,12 @@ mod tests {
             key: None,
             tasks: Vec::new(),
             edges: Vec::new(),
-            recipes: RecipesOfOne::default(),
+            recipes: RecipesV4::default(),
         };
         let old = [&[3][..], &postcard::to_stdvec(&run).unwrap()].concat();
         let read = RunRecord::from_bytes(&old).unwrap();
-        assert_eq!((read.caching, &*read.title), (Caching::Asked, "a.org"));
-        let caching = Caching::Resumed;
+        assert_eq!((read.caching, &*read.title), (CacheMode::OptIn, "a.org"));
+        let caching = CacheMode::Resume;
         let run = fourth::Run { third: run, caching };
         let old = [&[4][..], &postcard::to_stdvec(&run).unwrap()].concat();
         let new = RunRecord { caching, ..read };

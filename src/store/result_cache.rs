@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::record::VersionedRecord;
-use crate::spec::Key;
+use crate::plan::CacheKey;
 use crate::task::RunId;
 
 /// What a block left that ended well.
@@ -64,13 +64,13 @@ impl Cache {
         Self { directory: data.join("results") }
     }
 
-    fn path(&self, key: &Key) -> PathBuf {
+    fn path(&self, key: &CacheKey) -> PathBuf {
         let name = key.to_string();
         self.directory.join(&name[..2]).join(name)
     }
 
     /// What is kept under `key`; what cannot be read is not there. `now`: somebody wants it, so that it stays.
-    pub fn get(&self, key: &Key, now: Option<Timestamp>) -> Option<CachedResult> {
+    pub fn get(&self, key: &CacheKey, now: Option<Timestamp>) -> Option<CachedResult> {
         let path = self.path(key);
         let bytes = match fs::read(&path) {
             Ok(bytes) => bytes,
@@ -97,7 +97,7 @@ impl Cache {
     }
 
     /// Keeps this under `key`, in place of what may be there.
-    pub fn insert(&self, key: &Key, kept: &CachedResult) -> io::Result<()> {
+    pub fn insert(&self, key: &CacheKey, kept: &CachedResult) -> io::Result<()> {
         let path = self.path(key);
         let Some(directory) = path.parent() else { return Ok(()) };
         DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
@@ -165,12 +165,12 @@ mod tests {
     #[test]
     fn what_is_kept_is_found_whole_or_not_at_all() {
         let data = tempfile::tempdir().unwrap();
-        let (cache, key, now) = (Cache::new(data.path()), Key([7; 32]), Some(Timestamp::UNIX_EPOCH));
+        let (cache, key, now) = (Cache::new(data.path()), CacheKey([7; 32]), Some(Timestamp::UNIX_EPOCH));
         assert_eq!(cache.get(&key, now), None);
         cache.insert(&key, &kept("one")).unwrap();
         cache.insert(&key, &kept("two")).unwrap();
         assert_eq!(cache.get(&key, now), Some(kept("two")));
-        assert_eq!(cache.get(&Key([8; 32]), now), None);
+        assert_eq!(cache.get(&CacheKey([8; 32]), now), None);
         let path = cache.path(&key);
         let whole = fs::read(&path).unwrap();
         for torn in [&whole[..0], &whole[..whole.len() - 1], &[&whole[..9], b"x", &whole[10..]].concat()] {
@@ -192,7 +192,7 @@ mod tests {
         let data = tempfile::tempdir().unwrap();
         let cache = Cache::new(data.path());
         let hour = |n: i64| Timestamp::from_second(n * 3600).unwrap();
-        let key = |n: i64| Key([u8::try_from(n).unwrap(); 32]);
+        let key = |n: i64| CacheKey([u8::try_from(n).unwrap(); 32]);
         for n in 1..=4 {
             cache.insert(&key(n), &kept("x")).unwrap();
             assert!(cache.get(&key(n), Some(hour(n))).is_some());

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use jiff::Timestamp;
 use serde::Deserialize;
 
-use crate::spec::RecipesOfOne;
+use crate::plan::RecipesV4;
 use crate::task::{Command, Edge, Policy, Resources, RunId, TaskSpec};
 
 #[derive(Deserialize)]
@@ -18,7 +18,7 @@ pub(super) struct Run {
     pub(super) key: Option<String>,
     pub(super) tasks: Vec<Task>,
     pub(super) edges: Vec<Edge>,
-    pub(super) recipes: RecipesOfOne,
+    pub(super) recipes: RecipesV4,
 }
 
 #[derive(Deserialize)]

@@ -32,8 +32,8 @@ fn writes() -> Vec<WriteOp> {
             key: Some("once".to_owned()),
             tasks: Vec::new(),
             edges: Vec::new(),
-            recipes: crate::spec::Recipes::default(),
-            caching: crate::spec::Caching::Asked,
+            recipes: crate::plan::Recipes::default(),
+            caching: crate::plan::CacheMode::OptIn,
         })),
         WriteOp::Results([2, 1].map(|number| result(run.task(number))).into()),
         WriteOp::Intents(
@@ -259,7 +259,7 @@ fn a_store_of_the_second_version_is_read() {
     let well = &run.tasks[0];
     assert_eq!((well.resources.mem, well.enforce_memory, well.policy.priority), (100, true, 2));
     assert_eq!(run.tasks[6].command.environment[..], [("A".to_owned(), "1".to_owned())]);
-    assert_eq!(run.recipes.needs(2), [1].into(), "its value is that of another");
+    assert_eq!(run.recipes.dependencies(2), [1].into(), "its value is that of another");
     assert_eq!((run.edges.len(), contents.tasks.len()), (2, 6));
     store.commit(&[WriteOp::Run(Arc::new(run.clone()))]).unwrap();
     assert_eq!(store.load().unwrap(), contents, "it is the same when it is written by today's");

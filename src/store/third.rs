@@ -9,7 +9,7 @@ use serde::Deserialize;
 use serde::Serialize;
 
 use super::second;
-use crate::spec::RecipesOfOne;
+use crate::plan::RecipesV4;
 use crate::task::{Edge, RunId, TaskSpec};
 
 #[derive(Deserialize)]
@@ -22,7 +22,7 @@ pub(super) struct Run {
     pub(super) key: Option<String>,
     pub(super) tasks: Vec<Arc<TaskSpec>>,
     pub(super) edges: Vec<Edge>,
-    pub(super) recipes: RecipesOfOne,
+    pub(super) recipes: RecipesV4,
 }
 
 /// No task wished anything of its agent but amounts.

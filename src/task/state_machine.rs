@@ -38,7 +38,7 @@ pub enum Effect {
     Persist,
     /// Put it into the queue for offers.
     Enqueue,
-    /// Wait `Backoff::pause(setbacks)`, then [`Input::BackoffElapsed`]; when that is over is saved along with the state.
+    /// Wait `Backoff::pause(setbacks)`, then [`InputRef::BackoffElapsed`]; when that is over is saved along with the state.
     StartBackoff,
     /// Ask the cluster to kill the launch this is about.
     Kill,

@@ -13,7 +13,7 @@ use super::super::run::{Run, TaskView};
 use super::Scheduler;
 use super::task_outputs::{SandboxOutput, read_sandbox_output};
 use crate::babel::Finished;
-use crate::spec::{CARRIED, Key};
+use crate::plan::{CacheKey, EMBEDDED_ORIGIN};
 use crate::store::{Cache, CachedResult};
 use crate::task::{Command, Input, State, TaskId};
 
@@ -22,7 +22,7 @@ impl Scheduler {
     pub(super) fn is_cacheable(&self, id: TaskId) -> bool {
         let Some(run) = self.runs.get(&id.run) else { return false };
         run.task(id.number).is_some_and(|TaskView { spec, row, .. }| {
-            row.history.attempt == 0 && run.record.recipes.may_be_known(spec, run.record.caching)
+            row.history.attempt == 0 && run.record.recipes.is_cacheable(spec, run.record.caching)
         })
     }
 
@@ -31,13 +31,13 @@ impl Scheduler {
         if let Some(run) = self.runs.get_mut(&id.run)
             && let Some(finished) = run.embedded_result(id.number)
         {
-            return self.complete_from_cache(id, finished, CARRIED.to_owned(), ctx);
+            return self.complete_from_cache(id, finished, EMBEDDED_ORIGIN.to_owned(), ctx);
         }
         let Some(cache) = self.cache.clone() else {
             self.queue(vec![id]);
             return self.match_or_request_offers();
         };
-        let (key, now) = (Key::of(command), self.deps.clock.now());
+        let (key, now) = (CacheKey::of(command), self.deps.clock.now());
         let found = spawn_blocking(move || cache.get(&key, Some(now)));
         ctx.spawn(found.into_actor(self).map(move |found, this, ctx| {
             let Some(run) = this.runs.get(&id.run) else { return };
@@ -82,7 +82,7 @@ impl Scheduler {
         let attempt = row.history.attempt;
         let is_kept = row.state == State::Finished && attempt > 0;
         if !is_kept
-            || !run.record.recipes.is_kept(spec, run.record.caching)
+            || !run.record.recipes.should_store(spec, run.record.caching)
             || !run.results_cached.insert(id.number)
         {
             return true;
@@ -90,14 +90,14 @@ impl Scheduler {
         let Some(place) = self.sandbox_of(id.launch(attempt)) else { return true };
         let Some(run) = self.runs.get(&id.run) else { return true };
         // In a later life what went into it has to be read again.
-        let unread = run.unresolved(run.record.recipes.needs(id.number));
+        let unread = run.unresolved(run.record.recipes.dependencies(id.number));
         self.read_outputs(id.run, unread, Vec::new(), ctx, move |this, ctx| {
             let sandbox = this.deps.sandbox.clone();
             let Some(run) = this.runs.get(&id.run) else { return };
             let Some(TaskView { spec, .. }) = run.task(id.number) else { return };
-            let key = run.command(spec).map(|command| Key::of(&command));
+            let key = run.command(spec).map(|command| CacheKey::of(&command));
             // Of what nobody has asked for nobody needs to hear.
-            let is_asked = run.record.recipes.may_be_known(spec, run.record.caching);
+            let is_asked = run.record.recipes.is_cacheable(spec, run.record.caching);
             let level = if is_asked { log::Level::Warn } else { log::Level::Debug };
             let (block, line, at) = (spec.block.clone(), spec.line, this.deps.clock.now());
             let kept = async move {
@@ -127,7 +127,7 @@ impl Run {
         let carried = self.embedded_results.clone()?;
         let carried = carried.get(&number)?;
         let spec = self.task(number)?.spec;
-        if !self.record.recipes.holds(carried, spec, &self.values, &self.files) {
+        if !self.record.recipes.is_valid(carried, spec, &self.values, &self.files) {
             return None;
         }
         self.results_unchanged.insert(number);
@@ -141,7 +141,7 @@ impl Run {
         if row.state != State::Finished || row.history.attempt > 0 {
             return None;
         }
-        let key = self.command(spec).ok().map(|command| Key::of(&command));
+        let key = self.command(spec).ok().map(|command| CacheKey::of(&command));
         if let Some(finished) = self.embedded_result(number) {
             self.values.insert(number, Arc::new(finished));
             return None;
@@ -153,7 +153,7 @@ impl Run {
     /// Whether a file that the block itself has written is still there.
     fn result_file_exists(&self, number: u32, finished: &Finished) -> bool {
         let Some(file) = finished.file.as_ref().filter(|file| file.bytes.is_none()) else { return true };
-        let path = self.record.recipes.product(number, &file.name);
+        let path = self.record.recipes.result_path(number, &file.name);
         path.is_none_or(|path| std::path::Path::new(&path).exists())
     }
 }

@@ -16,7 +16,7 @@ use super::super::supervisor::{TaskInput, task_event};
 use super::Scheduler;
 use crate::mesos::{Chunk, SandboxError, SandboxFile, SandboxLocation};
 use crate::placement::PendingReason;
-use crate::spec::{Caching, Plan};
+use crate::plan::{CacheMode, Plan};
 use crate::store::{RunMarker, RunRecord, WriteOp};
 use crate::task::{Input, LaunchId, ResourceRequest, RunId, State, TaskId};
 
@@ -36,7 +36,7 @@ pub struct Submission {
     /// and nothing is launched for it.
     pub key: Option<String>,
     /// Which of its tasks are not run again where a result is kept.
-    pub caching: Caching,
+    pub caching: CacheMode,
 }
 
 /// Run this document. Answered once every task of it is on disk.

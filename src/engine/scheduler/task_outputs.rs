@@ -16,7 +16,7 @@ use super::Scheduler;
 use crate::babel::{Ended, VALUE};
 use crate::mesos::status::is_plain_exit;
 use crate::mesos::{Sandbox, SandboxError, SandboxLocation};
-use crate::spec::{Ending, Files, Note, Returned, Values, Yield, note, returned};
+use crate::plan::{Files, RunResults, StatusNote, TaskOutcome, UpdatedDocument, Values, note, write_back};
 use crate::store::RunRecord;
 use crate::task::{Input, RunId, State, TaskId, TaskSpec};
 
@@ -31,7 +31,7 @@ pub struct RunOutputs {
     record: Arc<RunRecord>,
     values: Values,
     files: Files,
-    notes: BTreeMap<u32, Note>,
+    notes: BTreeMap<u32, StatusNote>,
     untouched: BTreeSet<u32>,
     lost: Vec<String>,
     troubles: Vec<String>,
@@ -40,11 +40,11 @@ pub struct RunOutputs {
 impl RunOutputs {
     /// The document of the run with its results; `current` is what has become of it since, if that is known.
     /// `as_emacs`: nothing is noted of blocks that failed of themselves.
-    pub fn document(&self, current: Option<&[u8]>, as_emacs: bool) -> Returned {
+    pub fn document(&self, current: Option<&[u8]>, as_emacs: bool) -> UpdatedDocument {
         let RunRecord { document, tasks, recipes, .. } = &*self.record;
         let Self { values, files, notes, untouched, lost, troubles, .. } = self;
-        let yielded = Yield { recipes, tasks, values, files, notes, untouched, as_emacs };
-        let mut returned = returned(document, current.unwrap_or(document), &yielded);
+        let yielded = RunResults { recipes, tasks, values, files, notes, untouched, as_emacs };
+        let mut returned = write_back(document, current.unwrap_or(document), &yielded);
         returned.missing.extend(lost.iter().chain(troubles).cloned());
         returned
     }
@@ -77,8 +77,8 @@ impl Scheduler {
         for id in tasks {
             let Some(run) = self.runs.get(&id.run) else { continue };
             let recipes = &run.record.recipes;
-            let unread = run.unresolved(recipes.needs(id.number));
-            let files = recipes.reads(id.number);
+            let unread = run.unresolved(recipes.dependencies(id.number));
+            let files = recipes.external_files(id.number);
             let may_be_known = self.is_cacheable(id);
             if unread.is_empty() && files.is_empty() && !may_be_known {
                 ready.push(id);
@@ -141,9 +141,9 @@ impl Scheduler {
     /// What goes into a task, as far as it is not known.
     pub(super) fn read_inputs(&self, id: TaskId) -> impl Future<Output = (SandboxOutputs, Files)> + use<> {
         let wanted = self.runs.get(&id.run).map(|run| {
-            let files = run.record.recipes.reads(id.number);
+            let files = run.record.recipes.external_files(id.number);
             let files = files.into_iter().filter(|path| !run.files.contains_key(path));
-            (run.unresolved(run.record.recipes.needs(id.number)), files.collect())
+            (run.unresolved(run.record.recipes.dependencies(id.number)), files.collect())
         });
         let (unread, files) = wanted.unwrap_or_default();
         self.read_all(id.run, unread, files)
@@ -212,14 +212,14 @@ impl Scheduler {
             State::Failed => row.history.attempt > 0,
             _ => false,
         };
-        if !over || !run.record.recipes.writes(id.number) || !run.results_written.insert(id.number) {
+        if !over || !run.record.recipes.has_result_file(id.number) || !run.results_written.insert(id.number) {
             return true;
         }
         let unread = run.unresolved([id.number]);
         self.read_outputs(id.run, unread, Vec::new(), ctx, move |this, ctx| {
             let Some(run) = this.runs.get(&id.run) else { return };
             let file = run.values.get(&id.number).and_then(|finished| finished.file.clone());
-            let path = file.as_ref().and_then(|file| run.record.recipes.product(id.number, &file.name));
+            let path = file.as_ref().and_then(|file| run.record.recipes.result_path(id.number, &file.name));
             let (Some(file), Some(path)) = (file, path) else { return this.propagate(id, ctx) };
             let written = write(path, file.bytes, file.mode);
             ctx.spawn(written.into_actor(this).map(move |written, this, ctx| {
@@ -252,12 +252,12 @@ impl Run {
             stdout: &left.stdout,
             value: left.value.as_deref(),
         };
-        self.record.recipes.finished(spec, &self.values, &self.files, &ended)
+        self.record.recipes.result(spec, &self.values, &self.files, &ended)
     }
 
     /// Why something that goes into a task cannot be had.
     fn why_lost(&self, number: u32) -> Option<String> {
-        let needed = self.record.recipes.needs(number);
+        let needed = self.record.recipes.dependencies(number);
         let (from, why) = needed.iter().find_map(|from| Some((*from, self.unavailable.get(from)?)))?;
         let TaskSpec { block, line, .. } = &**self.task(from)?.spec;
         Some(format!("it takes the value of `{block}` (line {line}), which cannot be had: {why}"))
@@ -355,8 +355,8 @@ impl Handler<GetRunOutputs> for Scheduler {
 }
 
 /// What the document notes of a task, by its number.
-fn noted(TaskView { id, row, .. }: TaskView<'_>) -> Option<(u32, Note)> {
-    let ending = Ending {
+fn noted(TaskView { id, row, .. }: TaskView<'_>) -> Option<(u32, StatusNote)> {
+    let ending = TaskOutcome {
         state: row.state,
         launched: row.history.attempt > 0,
         exit_code: row.history.exit_code,

@@ -29,7 +29,7 @@ use crate::mesos::messages::framework_info::{Capability, capability};
 use crate::mesos::messages::scheduler::call::Type;
 use crate::mesos::{Call, Master, MasterError, Subscription};
 use crate::org;
-use crate::spec::{Request, plan};
+use crate::plan::{PlanOptions, plan};
 use crate::task::LaunchId;
 
 /// All comes to its end within this time.
@@ -173,13 +173,14 @@ fn play(chosen: Option<(usize, FaultMode)>) -> Ended {
         )
         .expect("the disk can be read");
         let source = Bytes::from(document());
-        let plan = plan(&source, &org::parse(&source, &[]), &Request::default()).expect("a good document");
+        let plan =
+            plan(&source, &org::parse(&source, &[]), &PlanOptions::default()).expect("a good document");
         let submission = Submission {
             title: String::new(),
             document: source,
             plan,
             key: None,
-            caching: crate::spec::Caching::Asked,
+            caching: crate::plan::CacheMode::OptIn,
         };
         let accepted = engine.submit(submission).await.expect("nothing is wrong with the disk");
         world.borrow_mut().ledger.accepted(accepted.run);

@@ -27,7 +27,7 @@ use crate::mesos::{
     Subscription,
 };
 use crate::org;
-use crate::spec::{Request, plan};
+use crate::plan::{PlanOptions, plan};
 use crate::task::RunId;
 
 /// What came of a seed.
@@ -303,14 +303,14 @@ async fn people(
         let answered = match deed {
             UserAction::Submit { run, document } => {
                 let source = Bytes::from(document);
-                let plan =
-                    plan(&source, &org::parse(&source, &[]), &Request::default()).expect("a good document");
+                let plan = plan(&source, &org::parse(&source, &[]), &PlanOptions::default())
+                    .expect("a good document");
                 let submission = Submission {
                     title: String::new(),
                     document: source,
                     plan,
                     key: Some(format!("k{run}")),
-                    caching: crate::spec::Caching::Asked,
+                    caching: crate::plan::CacheMode::OptIn,
                 };
                 engine.submit(submission).await.map(|accepted| {
                     runs.borrow_mut().insert(run, accepted.run);

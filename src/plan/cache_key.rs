@@ -1,0 +1,307 @@
+//! What need not be run again: by what it is known, and the results that a document carries.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use crate::babel::{self, Ended, Finished, Value};
+use crate::org::{self, Document, Element, Slots, Target};
+use crate::task::{Command, Ensure, InputFile, TaskSpec};
+
+use super::recipe::{Files, Recipes, Values};
+
+/// Which tasks of a run are not run again where a result is kept, and of which one is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub enum CacheMode {
+    /// Those whose block says `:cache yes`.
+    #[default]
+    OptIn,
+    /// The same; the results of all are kept.
+    StoreAll,
+    /// All.
+    Resume,
+    /// None: the run is to show what comes out now.
+    Disabled,
+}
+
+/// By what a task is known: what is run, and nothing else.
+///
+/// A hash over the program and its arguments, the code as it is run with the values of its variables, its other files,
+/// the tangled ones among them, what it reads as its input, what `:env` says, its directory, and its image by the name
+/// it has in the document. Header arguments count as far as they change any of these: not those that say how a result
+/// is shown, how much memory there is, or what is done about a failure.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct CacheKey(pub [u8; 32]);
+
+/// Goes up when what is hashed becomes something else.
+const VERSION: u8 = 1;
+
+impl CacheKey {
+    /// That of a task as it would be launched.
+    pub fn of(command: &Command) -> Self {
+        let Command { program, arguments, environment, directory, image, body, files, stdin } = command;
+        let mut hash = Hasher(Sha256::new_with_prefix([VERSION]));
+        hash.text(Some(program));
+        hash.list(arguments.iter(), |hash, argument| hash.text(Some(argument)));
+        hash.list(environment.iter(), |hash, (name, value)| {
+            hash.text(Some(name));
+            hash.text(Some(value));
+        });
+        hash.text(directory.as_deref());
+        hash.text(image.as_deref());
+        hash.bytes(body);
+        hash.list(files.iter(), |hash, InputFile { path, mode, bytes }| {
+            hash.text(Some(path));
+            hash.bytes(&mode.to_le_bytes());
+            hash.bytes(bytes);
+        });
+        hash.text(stdin.as_deref());
+        Self(hash.0.finalize().into())
+    }
+}
+
+/// As 64 hexadecimal digits.
+impl fmt::Display for CacheKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+/// Tells where one thing ends and the next begins.
+struct Hasher(Sha256);
+
+impl Hasher {
+    fn bytes(&mut self, bytes: &[u8]) {
+        self.0.update((bytes.len() as u64).to_le_bytes());
+        self.0.update(bytes);
+    }
+
+    fn text(&mut self, text: Option<&str>) {
+        self.0.update([u8::from(text.is_some())]);
+        self.bytes(text.unwrap_or_default().as_bytes());
+    }
+
+    fn list<T>(&mut self, items: impl ExactSizeIterator<Item = T>, mut each: impl FnMut(&mut Self, T)) {
+        self.0.update((items.len() as u64).to_le_bytes());
+        for item in items {
+            each(self, item);
+        }
+    }
+}
+
+/// A result that the document carries, with its hash.
+#[derive(Debug, Clone, PartialEq)]
+pub struct EmbeddedResult {
+    hash: String,
+    value: Value,
+}
+
+/// What is told of a task whose result the document carries.
+pub const EMBEDDED_ORIGIN: &str = "cached: its result stands in the document";
+
+impl EmbeddedResult {
+    /// What it comes to for who refers to the block.
+    pub fn finished(&self) -> Finished {
+        Finished { value: self.value.clone(), this: self.value.clone(), file: None }
+    }
+}
+
+impl Recipes {
+    /// Whether a task is not run again where a result is kept.
+    pub fn is_cacheable(&self, spec: &TaskSpec, caching: CacheMode) -> bool {
+        let asked = || self.asks_for_cache(spec.number);
+        is_storable(spec)
+            && match caching {
+                CacheMode::OptIn | CacheMode::StoreAll => asked(),
+                CacheMode::Resume => self.recipe(spec.number).is_some(),
+                CacheMode::Disabled => false,
+            }
+    }
+
+    /// Whether what a task has left is kept when it has ended well.
+    pub fn should_store(&self, spec: &TaskSpec, caching: CacheMode) -> bool {
+        is_storable(spec)
+            && match caching {
+                CacheMode::OptIn => self.asks_for_cache(spec.number),
+                CacheMode::StoreAll | CacheMode::Resume => self.recipe(spec.number).is_some(),
+                CacheMode::Disabled => false,
+            }
+    }
+
+    fn asks_for_cache(&self, number: u32) -> bool {
+        let arguments = || self.arguments(self.recipe(number)?.arguments);
+        arguments().is_some_and(|arguments| arguments.text(":cache").as_deref() == Some("yes"))
+    }
+
+    /// The results with a hash that the document carries, of blocks that say `:cache yes`, by the numbers of their
+    /// tasks.
+    pub fn carried(&self, document: &[u8]) -> BTreeMap<u32, EmbeddedResult> {
+        if !(1..=self.tasks.len()).any(|number| u32::try_from(number).is_ok_and(|n| self.asks_for_cache(n))) {
+            return BTreeMap::new();
+        }
+        let parsed = org::parse(document, &[]);
+        let slots = Slots::new(&parsed, document);
+        let mut carried = BTreeMap::new();
+        for returns in &self.returns {
+            let is_own = matches!(returns.target, Target::Block(_))
+                && self.post(returns.task).is_none()
+                && self.instances(returns.task).is_none();
+            if !is_own || !self.asks_for_cache(returns.task) {
+                continue;
+            }
+            let Some((hash, node)) = slots.carried(returns.target) else { continue };
+            let value = match node {
+                None => Some(Value::Nothing),
+                Some(node) => value(&parsed, node),
+            };
+            if let Some(value) = value {
+                carried.insert(returns.task, EmbeddedResult { hash: hash.to_owned(), value });
+            }
+        }
+        carried
+    }
+
+    /// What a task that ended well yields, by what it left: what it printed, and its value.
+    ///
+    /// # Errors
+    /// What is missing.
+    pub fn result_of(
+        &self,
+        spec: &TaskSpec,
+        values: &Values,
+        files: &Files,
+        (stdout, value): (&[u8], Option<&[u8]>),
+    ) -> Result<Finished, String> {
+        self.result(spec, values, files, &Ended { exit_code: 0, stdout, value })
+    }
+
+    /// Whether a carried result is still that of the task, whose inputs have to be among `values`.
+    pub fn is_valid(
+        &self,
+        carried: &EmbeddedResult,
+        spec: &TaskSpec,
+        values: &Values,
+        files: &Files,
+    ) -> bool {
+        let arguments = self.recipe(spec.number).and_then(|recipe| self.arguments(recipe.arguments));
+        let hash = arguments.and_then(|arguments| self.hash(spec, values, files, arguments));
+        hash.as_ref() == Some(&carried.hash)
+    }
+}
+
+/// A service yields nothing; what waits for approval is meant to be seen by a person each time.
+fn is_storable(spec: &TaskSpec) -> bool {
+    spec.policy.ensure == Ensure::Finishes && !spec.requires_approval
+}
+
+/// What an element below `#+RESULTS:` comes to.
+fn value(document: &Document, node: usize) -> Option<Value> {
+    let tree = &document.tree;
+    match tree.nodes().get(node)?.element {
+        Element::Drawer => tree.children(Some(node)).find_map(|inner| value(document, inner)),
+        Element::Keyword => None,
+        Element::Paragraph => {
+            let text = babel::element(document, node)?;
+            let linked = match &text {
+                Value::Text(text) => {
+                    let link = text.trim().strip_prefix("[[file:");
+                    link.and_then(|rest| rest.split(']').next()).map(Value::text)
+                }
+                _ => None,
+            };
+            Some(linked.unwrap_or(text))
+        }
+        _ => babel::element(document, node),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::{Plan, PlanOptions, plan};
+
+    fn planned(source: &str) -> Plan {
+        plan(source.as_bytes(), &org::parse(source.as_bytes(), &[]), &PlanOptions::default()).unwrap()
+    }
+
+    fn key(source: &str) -> CacheKey {
+        let Plan { tasks, recipes, .. } = planned(source);
+        CacheKey::of(&recipes.command(&tasks[0], &Values::new(), &Files::new()).unwrap())
+    }
+
+    #[test]
+    fn what_is_run_makes_a_key_and_nothing_else() {
+        let block = |line: &str, body: &str| key(&format!("#+begin_src {line}\n{body}\n#+end_src\n"));
+        let first = block("sh :var x=1", "echo $x");
+        for same in [
+            "sh :var x=1 :mem 64",
+            "sh :var x=1 :wrap quote :exports both :cache yes",
+            "sh :retry 3 :var x=1",
+        ] {
+            assert_eq!(block(same, "echo $x"), first, "{same}");
+        }
+        assert_eq!(key("Text\n\n#+name: other\n#+begin_src sh :var x=1\necho $x\n#+end_src\n"), first);
+        let others = [
+            block("sh :var x=2", "echo $x"),
+            block("sh :var x=1", "echo  $x"),
+            block("sh :var y=1", "echo $x"),
+            block("bash :var x=1", "echo $x"),
+            block("sh :var x=1 :env A=1", "echo $x"),
+            block("sh :var x=1 :dir /tmp", "echo $x"),
+            block("sh :var x=1 :dockerize t :image debian", "echo $x"),
+            block("sh :var x=1 :dockerize t :image debian:12", "echo $x"),
+            block(
+                "sh :var x=1 :stdin x",
+                "echo $x\n#+end_src\n\n#+name: x\n#+begin_example\na\n#+end_example\n#+begin_src sh :eval no",
+            ),
+            key("#+begin_src sh :var x=1\necho $x\n#+end_src\n#+begin_src conf :tangle a\nb\n#+end_src\n"),
+        ];
+        let all: Vec<CacheKey> = others.into_iter().chain([first]).collect();
+        for (n, key) in all.iter().enumerate() {
+            assert_eq!(all.iter().position(|other| other == key), Some(n), "case {n}");
+        }
+    }
+
+    #[test]
+    fn a_document_carries_results() {
+        let carried = |block: &str, results: &str| {
+            let source = format!("#+begin_src sh {block}\necho x\n#+end_src\n\n{results}\nText\n");
+            planned(&source)
+                .recipes
+                .carried(source.as_bytes())
+                .remove(&1)
+                .map(|carried| carried.value.printed())
+        };
+        assert_eq!(carried("", "#+RESULTS[a]:\n: x\n"), None);
+        assert_eq!(carried(":cache yes", "#+RESULTS:\n: x\n"), None);
+        let values = [": x y\n", "| 1 | b |\n", "[[file:a.png]]\n", ":results:\n- a\n:end:\n", ""];
+        let values = values.map(|lines| carried(":cache yes", &format!("#+RESULTS[a]:\n{lines}")).unwrap());
+        insta::assert_snapshot!(values.join("\n"), @r#"
+        "x y"
+        ((1 "b"))
+        "a.png"
+        ("a")
+        nil
+        "#);
+    }
+
+    #[test]
+    fn who_is_known_and_who_is_kept() {
+        let source = "#+begin_src sh\n1\n#+end_src\n#+begin_src sh :cache yes\n2\n#+end_src\n\
+                      #+begin_src sh :cache yes :ensure it-keeps-running\n3\n#+end_src\n";
+        let Plan { tasks, recipes, .. } = planned(source);
+        let table =
+            [CacheMode::OptIn, CacheMode::StoreAll, CacheMode::Resume, CacheMode::Disabled].map(|caching| {
+                let known = tasks.iter().map(|spec| recipes.is_cacheable(spec, caching)).collect::<Vec<_>>();
+                let kept = tasks.iter().map(|spec| recipes.should_store(spec, caching)).collect::<Vec<_>>();
+                (known, kept)
+            });
+        let (none, second, both) = (vec![false; 3], vec![false, true, false], vec![true, true, false]);
+        assert_eq!(table[0], (second.clone(), second.clone()));
+        assert_eq!(table[1], (second, both.clone()));
+        assert_eq!(table[2], (both.clone(), both));
+        assert_eq!(table[3], (none.clone(), none));
+    }
+}

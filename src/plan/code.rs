@@ -1,0 +1,125 @@
+//! A block's body as it runs: references expanded, and what cannot be expanded said.
+
+use crate::org::{Bodies, NowebCall, Position, Runnable, Trouble, TroubleKind};
+
+use super::diagnostic::Diagnostic;
+use super::symbols::SymbolTable;
+
+/// The code of the block at `place`, with gaps for the results that are put into it, and what these are; empty where
+/// it cannot be had, which `problems` then says.
+///
+/// Emacs lets a reference to nothing stand for nothing; here it is an error, for nobody means to run less than
+/// the document says.
+pub(super) fn code(
+    bodies: &mut Bodies<'_>,
+    place: usize,
+    names: &SymbolTable<'_>,
+    problems: &mut Vec<Diagnostic>,
+) -> (Vec<u8>, Vec<NowebCall>) {
+    match bodies.run_body(place) {
+        Ok(Runnable { text, missing, calls }) => {
+            if let Some((at, id)) = missing {
+                problems.push(nothing(at, &id, names));
+            }
+            (text.into_owned(), calls)
+        }
+        Err(Trouble { at, kind }) => {
+            let text = match &kind {
+                TroubleKind::Circle(lines) => {
+                    let lines = lines.iter().chain(lines.first());
+                    let lines: Vec<_> = lines.map(|&line| names.places.line(line)).collect();
+                    format!("the blocks at lines {} refer to each other", lines.join(" → "))
+                }
+                _ => kind.to_string(),
+            };
+            problems.push(Diagnostic::error(at, text, help(&kind)));
+            (Vec::new(), Vec::new())
+        }
+    }
+}
+
+/// A reference that nothing answers to.
+fn nothing(at: Position, id: &str, names: &SymbolTable<'_>) -> Diagnostic {
+    let Err((_, help)) = names.find(id) else {
+        let text = format!("the block `{id}` lends its code to no reference");
+        let help = "Write its name on a line `#+name:`, and keep it out of COMMENT headings.";
+        return Diagnostic::error(at, text, help);
+    };
+    let help = if help.starts_with("Did") {
+        help
+    } else {
+        "Name a block so with `#+name:`, or leave out `:noweb` if these brackets are code.".to_owned()
+    };
+    Diagnostic::error(at, format!("no block is called `{id}`"), help)
+}
+
+fn help(kind: &TroubleKind) -> &'static str {
+    match kind {
+        TroubleKind::Circle(_) => "Leave out one of the references.",
+        TroubleKind::Deep | TroubleKind::Large => "Put the code into fewer, longer blocks.",
+        TroubleKind::Unreadable(_) => "Mend the header arguments of that block.",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::org;
+    use crate::plan::{PlanOptions, plan};
+
+    fn told(source: &str) -> String {
+        match plan(source.as_bytes(), &org::parse(source.as_bytes(), &[]), &PlanOptions::default()) {
+            Ok(plan) => {
+                let body = plan.tasks.last().unwrap().command.body.clone();
+                String::from_utf8_lossy(&body).into_owned()
+            }
+            Err(problems) => problems
+                .iter()
+                .map(|problem| format!("{problem}\n    {}\n", problem.help))
+                .collect::<Vec<_>>()
+                .concat(),
+        }
+    }
+
+    const PARTS: &str = "#+name: part\n#+begin_src conf\na=1\n#+end_src\n";
+
+    #[test]
+    fn references_are_expanded_before_the_block_runs() {
+        let run = |line: &str| told(&format!("{PARTS}#+begin_src sh :noweb yes\n{line}\n#+end_src\n"));
+        assert_eq!(run("export <<part>>"), "export a=1");
+        insta::assert_snapshot!(run("export <<prt>>"), @r"
+        6:8: error: no block is called `prt`
+            Did you mean `part`?
+        ");
+        insta::assert_snapshot!(run("cat <<EOF>>out"), @r"
+        6:5: error: no block is called `EOF`
+            Name a block so with `#+name:`, or leave out `:noweb` if these brackets are code.
+        ");
+    }
+
+    #[test]
+    fn circles_are_errors_of_the_block_that_would_run() {
+        insta::assert_snapshot!(
+            told("#+name: a\n#+begin_src sh :noweb eval\n<<a>>\n#+end_src\n"),
+            @r"
+        3:1: error: the blocks at lines 2 → 2 refer to each other
+            Leave out one of the references.
+        "
+        );
+    }
+
+    #[test]
+    fn lisp_is_refused_where_it_would_have_to_be_run() {
+        insta::assert_snapshot!(
+            told("#+begin_src sh :dir (concat \"a\" \"b\") :env \"A=(x)\" :var x=(f) y=1 :exports (x)\n#+end_src\n\
+                  #+begin_src conf :dir (f)\n#+end_src\n#+begin_src sh :eval (if t \"no\")\n#+end_src\n"),
+            @r#"
+        1:16: error: `:dir (concat "a" "b")` is Lisp, which is not evaluated here
+            Write the value itself, in double quotes if it begins with a bracket, `'` or a backquote.
+        1:51: error: `:var x=(f)` is Lisp, which is not evaluated here
+            Write the value itself, in double quotes, or the name of a table or a list.
+        5:16: error: `:eval (if t "no")` is Lisp, which is not evaluated here
+            Write the value itself, in double quotes if it begins with a bracket, `'` or a backquote.
+        "#
+        );
+    }
+}

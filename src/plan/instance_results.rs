@@ -1,0 +1,199 @@
+//! What the tasks of a block that is several have yielded, as one value.
+
+use serde::{Deserialize, Serialize};
+
+use crate::babel::{self, Arguments, Value};
+
+/// A block that is several tasks.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(super) struct InstanceGroup {
+    /// The number of the first of them; the others follow.
+    pub(super) first: u32,
+    /// How many they are.
+    pub(super) count: u32,
+    /// What the columns of the table are called that each was given a row of; empty where that is not known.
+    pub(super) header: Vec<Value>,
+    /// The rows, by their places among the values of the run; none where each was given the same.
+    pub(super) rows: Vec<u32>,
+    /// What the column of what they yield is called.
+    pub(super) title: String,
+}
+
+impl InstanceGroup {
+    /// The numbers of its tasks.
+    pub(super) fn numbers(&self) -> std::ops::Range<u32> {
+        self.first..self.first.saturating_add(self.count)
+    }
+}
+
+/// What one of several tasks was given, and what it has yielded so far.
+pub(super) struct InstanceResult<'a> {
+    pub(super) row: Option<&'a Value>,
+    pub(super) value: Option<&'a Value>,
+}
+
+/// The words of `:results` by which what several tasks yield is text that stands one after another.
+const AS_TEXT: [&str; 9] = ["output", "verbatim", "scalar", "raw", "html", "latex", "org", "code", "pp"];
+
+/// What they have yielded in their order: a table of a row each, what the task was given before what it came to. What
+/// is asked for as text is text, and as a list, a list. `None` as long as none has yielded anything.
+pub(super) fn combine(
+    several: &InstanceGroup,
+    parts: &[InstanceResult],
+    arguments: &Arguments,
+) -> Option<Value> {
+    let values = || parts.iter().filter_map(|part| part.value);
+    values().next()?;
+    if values().all(|value| *value == Value::Nothing) {
+        return Some(Value::Nothing);
+    }
+    let results = arguments.results();
+    if AS_TEXT.iter().any(|word| results.has(word)) {
+        return Some(Value::Text(values().map(lines).collect()));
+    }
+    if results.has("list") {
+        return Some(Value::list(values().cloned().collect()));
+    }
+    let link = |value: &Value| match value {
+        Value::Text(name) if results.has("file") && !name.is_empty() => {
+            Value::text(babel::link(name.trim_end_matches('\n'), arguments))
+        }
+        other => other.clone(),
+    };
+    let mut header = several.header.clone();
+    let before =
+        parts.iter().filter_map(|part| part.row).map(|row| cells(row).len()).max().unwrap_or_default();
+    let mut columns = None;
+    let mut rows: Vec<Vec<Value>> = Vec::with_capacity(parts.len());
+    for InstanceResult { row, value } in parts {
+        let mut given = row.map(cells).unwrap_or_default();
+        given.resize(before, Value::text(""));
+        let (own, yielded) = yielded(&value.map(link).unwrap_or_default());
+        columns = columns.or(own);
+        rows.extend(yielded.into_iter().map(|cells| given.iter().cloned().chain(cells).collect()));
+    }
+    let width = rows.iter().map(Vec::len).max().unwrap_or_default();
+    let has_header = columns.is_some() || !header.is_empty();
+    if has_header {
+        header.resize(before, Value::text(""));
+        header.extend(columns.unwrap_or_else(|| vec![Value::text(several.title.as_str())]));
+    }
+    let filled = |mut cells: Vec<Value>| {
+        cells.resize(width, Value::text(""));
+        Value::list(cells)
+    };
+    let head = has_header.then(|| [filled(header), Value::rule()]).into_iter().flatten();
+    Some(Value::list(head.chain(rows.into_iter().map(filled)).collect()))
+}
+
+/// The text of a value, ended as a line is.
+fn lines(value: &Value) -> String {
+    let mut text = match value {
+        Value::Nothing => String::new(),
+        value => value.shown(),
+    };
+    if !text.is_empty() && !text.ends_with('\n') {
+        text.push('\n');
+    }
+    text
+}
+
+/// A row as cells.
+fn cells(row: &Value) -> Vec<Value> {
+    match row {
+        Value::List(cells) => cells.clone(),
+        Value::Nothing => vec![Value::text("")],
+        cell => vec![cell.clone()],
+    }
+}
+
+/// The rows of what a task has yielded, and what it calls their columns: a table's own rows; a list is one, and so is
+/// each line of a text.
+fn yielded(value: &Value) -> (Option<Vec<Value>>, Vec<Vec<Value>>) {
+    match value {
+        Value::List(items) if items.iter().all(|item| item.is_list() || item.is_rule()) => {
+            let has_header = items.len() > 1 && items[1].is_rule();
+            let mut rows = items.iter().filter(|item| !item.is_rule()).map(cells);
+            let header = if has_header { rows.next() } else { None };
+            (header, rows.collect())
+        }
+        Value::Text(text) if text.trim_end_matches('\n').contains('\n') => {
+            (None, text.trim_end_matches('\n').split('\n').map(|line| vec![Value::text(line)]).collect())
+        }
+        Value::Text(text) => (None, vec![vec![Value::text(text.trim_end_matches('\n'))]]),
+        other => (None, vec![cells(other)]),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+    use crate::org;
+
+    fn table(results: &str, header: &str, given: &str, yielded: &str) -> String {
+        let read = |text: &str| babel::evaluated(&format!("'{text}"));
+        let items = |text: &str| read(text).items().unwrap_or_default().to_vec();
+        let several = InstanceGroup {
+            first: 1,
+            count: 2,
+            header: items(header),
+            rows: Vec::new(),
+            title: "f".to_owned(),
+        };
+        let (given, yielded) = (items(given), items(yielded));
+        let parts: Vec<InstanceResult> = yielded
+            .iter()
+            .enumerate()
+            .map(|(n, value)| InstanceResult {
+                row: given.get(n),
+                value: Some(value).filter(|value| value.shown() != "open"),
+            })
+            .collect();
+        let source = format!("#+begin_src sh {results}\n#+end_src\n");
+        let arguments = Arguments::of(&org::parse(source.as_bytes(), &[]).blocks[0].params);
+        combine(&several, &parts, &arguments).map_or_else(|| "none".to_owned(), |value| value.printed())
+    }
+
+    #[rstest]
+    // Instances are given nothing, and have no header.
+    #[case("", "()", "()", "(1 \"b\")", r#"((1) ("b"))"#)]
+    #[case("", "()", "()", "((1 2) (3))", r#"((1 2) (3 ""))"#)]
+    #[case("", "()", "()", "(nil nil)", "nil")]
+    #[case("", "()", "()", "(open open)", "none")]
+    #[case("", "()", "()", "(1 nil)", r#"((1) (""))"#)]
+    // Rows go before what came of them.
+    #[case("", "(a b)", "((1 2) (3 4))", "(5 6)", r#"((a b "f") hline (1 2 5) (3 4 6))"#)]
+    #[case("", "(n)", "(1 2)", "(5 open)", r#"((n "f") hline (1 5) (2 ""))"#)]
+    #[case("", "()", "((1 2) (3))", "(5 6)", "((1 2 5) (3 \"\" 6))")]
+    // Several rows of one task.
+    #[case("", "(n)", "(1 2)", "(((5) (6)) ((7)))", r#"((n "f") hline (1 5) (1 6) (2 7))"#)]
+    #[case(
+        "",
+        "(n)",
+        "(1 2)",
+        "(((x y) hline (5 6)) ((x y) hline (7 8)))",
+        "((n x y) hline (1 5 6) (2 7 8))"
+    )]
+    #[case("", "()", "()", "(\"a\\nb\\n\" \"c\\n\")", r#"(("a") ("b") ("c"))"#)]
+    // Asked for otherwise.
+    #[case(":results output", "()", "(1 2)", "(\"a\\nb\\n\" \"c\")", "\"a\nb\nc\n\"")]
+    #[case(":results list", "()", "(1 2)", "(3 \"c\")", r#"(3 "c")"#)]
+    #[case(
+        ":results file",
+        "(n)",
+        "(1 2)",
+        "(\"a.png\\n\" open)",
+        r#"((n "f") hline (1 "[[file:a.png]]") (2 ""))"#
+    )]
+    fn what_several_have_yielded(
+        #[case] results: &str,
+        #[case] header: &str,
+        #[case] given: &str,
+        #[case] values: &str,
+        #[case] expected: &str,
+    ) {
+        assert_eq!(table(results, header, given, values), expected);
+    }
+}

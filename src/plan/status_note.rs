@@ -1,0 +1,76 @@
+//! What the document notes of a task that did not end well.
+
+use crate::task::State;
+
+/// What is noted of a task.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StatusNote {
+    /// As `:state failed :exit 3`.
+    pub text: String,
+    /// It was run, if not to its end: what an earlier run has left is no longer its result.
+    pub ran: bool,
+    /// It ended of itself, by an exit code other than 0 or a signal; Emacs runs such blocks, too, and notes nothing.
+    pub of_itself: bool,
+}
+
+/// How a task ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TaskOutcome<'a> {
+    /// Where it stands.
+    pub state: State,
+    /// It was launched.
+    pub launched: bool,
+    /// The exit code of its last launch.
+    pub exit_code: Option<i32>,
+    /// Why, in words; nothing where the exit code says it all.
+    pub why: Option<&'a str>,
+}
+
+/// What is noted of a task that has ended so; `None` for one that has ended well, or not at all.
+pub fn note(ending: TaskOutcome) -> Option<StatusNote> {
+    let TaskOutcome { state, launched, exit_code, why } = ending;
+    match state {
+        State::Failed | State::Killed | State::Skipped => {}
+        State::Held
+        | State::Blocked
+        | State::Queued
+        | State::Delayed
+        | State::Launching
+        | State::Running
+        | State::Unreachable
+        | State::Killing
+        | State::Finished => return None,
+    }
+    let mut text = format!(":state {state}");
+    if let Some(code) = exit_code.filter(|_| launched) {
+        text += &format!(" :exit {code}");
+    }
+    if let Some(why) = why {
+        let words: Vec<&str> = why.split_whitespace().collect();
+        text += &format!(" :message {}", words.join(" "));
+    }
+    Some(StatusNote { text, ran: launched, of_itself: state == State::Failed && launched && why.is_none() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn table() {
+        let mut shown = String::new();
+        for state in State::ALL {
+            for (launched, exit_code, why) in [
+                (true, Some(3), None),
+                (true, Some(137), Some("it ran for\n too long")),
+                (false, None, Some("why")),
+            ] {
+                let note = note(TaskOutcome { state, launched, exit_code, why });
+                let note = note
+                    .map(|note| format!("{} (ran {}, of itself {})", note.text, note.ran, note.of_itself));
+                shown += &format!("{state:11} {launched:5} → {}\n", note.unwrap_or_default());
+            }
+        }
+        insta::assert_snapshot!(shown);
+    }
+}
