@@ -10,7 +10,7 @@ use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 
-use crate::org::{self, Document, Keyword, Position, Property};
+use crate::org::{self, Document, HeaderArgsProperty, Keyword, Position};
 use crate::task::amount;
 
 pub use values::Keep;
@@ -29,7 +29,7 @@ pub struct Config {
     /// `borges_lang`: the values, each with its place.
     pub languages: Vec<(String, Position)>,
     /// The `header-args` properties.
-    pub header_args: Vec<Property>,
+    pub header_args: Vec<HeaderArgsProperty>,
     /// `borges_bind`: the address the server listens on.
     pub bind: IpAddr,
     /// `borges_port`: its port; 0 lets the system choose.
@@ -237,7 +237,7 @@ impl Config {
             "borges_secret_file" if value.is_empty() => return Err(wrong("Write a file.")),
             "borges_secret_file" => self.secret_file = Some(value.into()),
             key => {
-                let near = org::nearest(key, KEYS);
+                let near = org::suggest(key, KEYS);
                 return Err(ConfigError {
                     at,
                     text: format!("there is no key `{key}`"),
@@ -261,7 +261,7 @@ fn key_of_variable(name: &str) -> Option<&'static str> {
 }
 
 /// `#+PROPERTY: header-args[:LANG] …` lines.
-fn header_args(document: &Document) -> Vec<Property> {
+fn header_args(document: &Document) -> Vec<HeaderArgsProperty> {
     let properties = document.keywords.iter().filter(|keyword| keyword.key == "PROPERTY");
     properties
         .filter_map(|Keyword { value, at, .. }| {
@@ -270,7 +270,7 @@ fn header_args(document: &Document) -> Vec<Property> {
                 "" => None,
                 language => Some(language.strip_prefix(':')?.to_owned()),
             };
-            Some(Property { language, value: arguments.trim().to_owned(), at: *at })
+            Some(HeaderArgsProperty { language, value: arguments.trim().to_owned(), at: *at })
         })
         .collect()
 }

@@ -18,7 +18,8 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use borges::babel::{
-    self, Arguments, BODY, Composed, Ended, Finished, Insertion, Languages, Outcome, Source, VALUE, Value,
+    self, Arguments, BODY, BlockResult, Execution, Insertion, Invocation, Languages, ResultUpdate, Source,
+    VALUE, Value,
 };
 use borges::org::{self, Block, Document, Hash, Target};
 
@@ -45,7 +46,7 @@ fn value(document: &Document, reference: &str) -> Value {
 }
 
 /// Runs what was composed; returns exit code and stdout.
-fn run(composed: &Composed, sandbox: &Path, directory: &Path) -> (i32, Vec<u8>) {
+fn run(composed: &Invocation, sandbox: &Path, directory: &Path) -> (i32, Vec<u8>) {
     let place = |path: &str, mode: u32, bytes: &[u8]| {
         let path = sandbox.join(path);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
@@ -80,10 +81,10 @@ fn run(composed: &Composed, sandbox: &Path, directory: &Path) -> (i32, Vec<u8>) 
 }
 
 /// What a block yields.
-fn yielded(document: &Document, block: &Block, directory: &Path) -> (Finished, Arguments, Option<String>) {
+fn yielded(document: &Document, block: &Block, directory: &Path) -> (BlockResult, Arguments, Option<String>) {
     let name = block.language.as_deref().unwrap();
     let language = Languages::default().get(name).unwrap_or_else(|| panic!("nothing runs {name}"));
-    let arguments = Arguments::of(&block.params);
+    let arguments = Arguments::from_params(&block.params);
     let variables: Vec<(String, Value)> = (block.params.iter())
         .filter(|param| param.key == ":var")
         .map(|param| {
@@ -92,7 +93,7 @@ fn yielded(document: &Document, block: &Block, directory: &Path) -> (Finished, A
         })
         .collect();
     let stdin = arguments.text(":stdin").map(|reference| value(document, &reference));
-    let body = babel::text::decode(&block.body);
+    let body = babel::byte_text::decode(&block.body);
     let source = Source {
         language: &language,
         body: &body,
@@ -103,8 +104,8 @@ fn yielded(document: &Document, block: &Block, directory: &Path) -> (Finished, A
     let sandbox = tempfile::tempdir().unwrap();
     let (exit_code, stdout) = run(&babel::compose(&source), sandbox.path(), directory);
     let written = fs::read(sandbox.path().join(VALUE)).ok();
-    let ended = Ended { exit_code, stdout: &stdout, value: written.as_deref() };
-    let finished = babel::finish(babel::collect(&source, &ended), &arguments);
+    let ended = Execution { exit_code, stdout: &stdout, value: written.as_deref() };
+    let finished = babel::apply_file_arg(babel::collect(&source, &ended), &arguments);
     if let Some((name, bytes)) =
         finished.file.as_ref().and_then(|file| Some((&file.name, file.bytes.as_ref()?)))
     {
@@ -119,10 +120,10 @@ fn yielded(document: &Document, block: &Block, directory: &Path) -> (Finished, A
 /// What a document becomes when its blocks run, first to last.
 fn made(source: &[u8], directory: &Path) -> Vec<u8> {
     let document = org::parse(source, &[]);
-    let yielded: Vec<(Finished, Arguments, Option<String>)> =
+    let yielded: Vec<(BlockResult, Arguments, Option<String>)> =
         document.blocks.iter().map(|block| yielded(&document, block, directory)).collect();
-    let outcomes: Vec<Outcome> = (document.blocks.iter().zip(&yielded).enumerate())
-        .map(|(n, (block, (finished, arguments, hash)))| Outcome {
+    let outcomes: Vec<ResultUpdate> = (document.blocks.iter().zip(&yielded).enumerate())
+        .map(|(n, (block, (finished, arguments, hash)))| ResultUpdate {
             target: Target::Block(n),
             insertion: Insertion {
                 value: &finished.value,
@@ -130,12 +131,12 @@ fn made(source: &[u8], directory: &Path) -> Vec<u8> {
                 language: block.language.as_deref().unwrap(),
                 posted: false,
             },
-            hash: hash.as_deref().map_or(Hash::Stays, Hash::Is),
+            hash: hash.as_deref().map_or(Hash::Keep, Hash::Set),
             note: None,
             stays: false,
         })
         .collect();
-    babel::write(source, &document, &outcomes).text
+    babel::insert_results(source, &document, &outcomes).text
 }
 
 fn lines(bytes: &[u8]) -> Vec<String> {

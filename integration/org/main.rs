@@ -89,7 +89,7 @@ fn documents() -> Vec<PathBuf> {
 
 /// The parser's cases as files of a folder: title and path.
 fn cases(folder: &Path) -> Vec<(String, PathBuf)> {
-    let text = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("src/org/cases.md")).unwrap();
+    let text = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("src/org/conformance_cases.md")).unwrap();
     let mut cases = Vec::new();
     for (number, section) in text.split("\n## ").skip(1).enumerate() {
         let title = section.lines().next().unwrap().to_owned();

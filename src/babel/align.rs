@@ -2,8 +2,8 @@
 
 use unicode_width::UnicodeWidthChar;
 
+use super::byte_text;
 use super::import;
-use super::text;
 
 /// The lines of a table, aligned; those of it that are none of a table stay as they are. All lines get the blanks
 /// that the first begins with.
@@ -154,7 +154,7 @@ fn plain_width(text: &str) -> usize {
 fn char_width(c: char) -> usize {
     match c {
         // A byte that is no text is shown as `\377`.
-        c if text::byte(c).is_some() => 4,
+        c if byte_text::byte(c).is_some() => 4,
         '\t' => 8,
         c if c < ' ' || c == '\u{7f}' => 2,
         c if ('\u{80}'..'\u{a0}').contains(&c) => 4,

@@ -25,7 +25,7 @@ pub struct Results {
 
 impl Arguments {
     /// Those of a block, [`org::Block::params`].
-    pub fn of(params: &[Param]) -> Self {
+    pub fn from_params(params: &[Param]) -> Self {
         let pairs = params.iter().filter(|param| param.key != ":var").map(pair).collect();
         Self { pairs, inline: false, called: None }
     }
@@ -33,7 +33,7 @@ impl Arguments {
     /// Those of a call: `self` are the merged ones, `block` those of the block that is called as it has them itself.
     /// The words of its `:results` hold beside the call's.
     #[must_use]
-    pub fn called(mut self, block: &Self) -> Self {
+    pub fn for_call(mut self, block: &Self) -> Self {
         self.called = Some(block.results().words);
         self
     }
@@ -55,14 +55,14 @@ impl Arguments {
         self.inline
     }
 
-    /// The value of `key`, which begins with a colon; [`VersionedRecord::Nothing`] where the key stands alone.
+    /// The value of `key`, which begins with a colon; [`VersionedRecord::Nil`] where the key stands alone.
     pub fn get(&self, key: &str) -> Option<&Value> {
         self.pairs.iter().find(|(name, _)| name == key).map(|(_, value)| value)
     }
 
     /// The value of `key` as text; `None` where the key is not there, or stands alone.
     pub fn text(&self, key: &str) -> Option<String> {
-        self.get(key).filter(|value| **value != Value::Nothing).map(Value::shown)
+        self.get(key).filter(|value| **value != Value::Nil).map(Value::princ)
     }
 
     /// Whether `key` is there, with a value or without.
@@ -134,7 +134,7 @@ impl Results {
 
 fn pair(param: &Param) -> (String, Value) {
     let value = match &param.value {
-        org::Value::None => Value::Nothing,
+        org::Value::None => Value::Nil,
         org::Value::Integer(number) => Value::Integer(*number),
         org::Value::Float(number) => Value::Float(*number),
         org::Value::Text(text) if param.lisp => read::evaluated(text),
@@ -149,15 +149,15 @@ mod tests {
 
     fn arguments(line: &str) -> Arguments {
         let document = org::parse(format!("#+begin_src sh {line}\n#+end_src\n").as_bytes(), &[]);
-        Arguments::of(&document.blocks[0].params)
+        Arguments::from_params(&document.blocks[0].params)
     }
 
     #[test]
     fn values_are_read_as_emacs_reads_them() {
         let all = arguments(":cmdline 007 :a :colnames '(\"x\" y) :prologue \"b c\" :results output list");
         assert_eq!(all.text(":cmdline").as_deref(), Some("7"));
-        assert_eq!(all.get(":a"), Some(&Value::Nothing));
-        assert_eq!(all.get(":colnames").unwrap().printed(), "(\"x\" y)");
+        assert_eq!(all.get(":a"), Some(&Value::Nil));
+        assert_eq!(all.get(":colnames").unwrap().prin1(), "(\"x\" y)");
         assert_eq!(all.text(":prologue").as_deref(), Some("b c"));
         let results = all.results();
         assert!(results.has("replace") && results.has("list") && !results.is_value() && results.is_scalar());

@@ -1,12 +1,12 @@
 //! C and C++: compiled in the sandbox, then run.
 
-use super::compose::{Composed, Ended, Inside};
+use super::byte_text;
+use super::compose::{Execution, Expansion, Invocation};
+use super::emacs_lisp::words;
 use super::languages::Dialect;
-use super::lisps::words;
-use super::text;
 use super::value::Value;
 
-pub(super) fn compose(inside: &Inside) -> Composed {
+pub(super) fn compose(inside: &Expansion) -> Invocation {
     let arguments = inside.arguments;
     let source = match inside.language.dialect() {
         Dialect::Cpp => "block/body.cpp",
@@ -21,32 +21,32 @@ pub(super) fn compose(inside: &Inside) -> Composed {
     compile.extend(list(arguments.get(":libs")));
     let run = arguments.text(":cmdline").map_or(String::new(), |words| format!(" {words}"));
     let run = format!("{} || exit\nexec \"$MESOS_SANDBOX/block/program\"{run}\n", compile.join(" "));
-    Composed {
+    Invocation {
         program: "sh".to_owned(),
         arguments: vec!["block/run".to_owned()],
-        body: text::encode(inside.body),
-        ..Composed::default()
+        body: byte_text::encode(inside.body),
+        ..Invocation::default()
     }
-    .with(source, 0o644, text::encode(&expanded(inside)))
-    .with("block/run", 0o755, text::encode(&run))
+    .with(source, 0o644, byte_text::encode(&expanded(inside)))
+    .with("block/run", 0o755, byte_text::encode(&run))
 }
 
-pub(super) fn collect(inside: &Inside, ended: &Ended) -> Value {
+pub(super) fn collect(inside: &Expansion, ended: &Execution) -> Value {
     let printed = dedented(&ended.printed());
-    inside.named(inside.imported(&printed))
+    inside.restore_names(inside.imported(&printed))
 }
 
 /// A text, or the words of a list.
 fn list(value: Option<&Value>) -> Vec<String> {
     match value {
-        None | Some(Value::Nothing) => Vec::new(),
+        None | Some(Value::Nil) => Vec::new(),
         Some(list @ Value::List(_)) => words(Some(list)),
-        Some(value) => vec![value.shown()],
+        Some(value) => vec![value.princ()],
     }
 }
 
 /// The whole of a source file.
-pub(super) fn expanded(inside: &Inside) -> String {
+pub(super) fn expanded(inside: &Expansion) -> String {
     let arguments = inside.arguments;
     let include = |name: &String| {
         if name.starts_with('<') { format!("#include {name}") } else { format!("#include \"{name}\"") }
@@ -59,7 +59,7 @@ pub(super) fn expanded(inside: &Inside) -> String {
         other => words(other),
     };
     let lines = |lines: Vec<String>| lines.join("\n");
-    let body = inside.around();
+    let body = inside.wrap_body();
     let body = if arguments.text(":main").as_deref() == Some("no") || has_main(&body) {
         body
     } else {
@@ -69,7 +69,7 @@ pub(super) fn expanded(inside: &Inside) -> String {
         lines(words(arguments.get(":includes")).iter().map(include).collect()),
         match arguments.get(":defines") {
             // Babel makes a line of what is not there.
-            None | Some(Value::Nothing) => String::new(),
+            None | Some(Value::Nil) => String::new(),
             Some(_) => lines(defines.iter().map(|define| format!("#define {define}")).collect()),
         },
         lines(
@@ -114,9 +114,9 @@ enum Type {
 /// What all that is in it can be.
 fn base(value: &Value) -> Option<Type> {
     match value {
-        Value::Integer(_) | Value::Large(_) => Some(Type::Integer),
+        Value::Integer(_) | Value::BigInteger(_) => Some(Type::Integer),
         Value::Float(_) => Some(Type::Float),
-        Value::Nothing => None,
+        Value::Nil => None,
         Value::List(items) | Value::Vector(items) => items.iter().filter_map(base).max(),
         _ => Some(Type::Text),
     }
@@ -133,8 +133,8 @@ fn type_name(base: Option<Type>) -> &'static str {
 fn declaration((name, value): &(String, Value)) -> String {
     let base = base(value);
     let one = |value: &Value| match base {
-        Some(Type::Text) | None => format!("\"{}\"", value.shown()),
-        _ => value.shown(),
+        Some(Type::Text) | None => format!("\"{}\"", value.princ()),
+        _ => value.princ(),
     };
     let row = |cells: &[Value]| cells.iter().map(one).collect::<Vec<_>>().join(",");
     let (suffix, data) = match value.items() {
@@ -177,11 +177,11 @@ int get_column_num (int nbcols, const char** header, const char* column)
 ";
 
 /// The names of a table's columns, and a function that finds cells by them.
-fn header(inside: &Inside, name: &str, names: &Value) -> String {
+fn header(inside: &Expansion, name: &str, names: &Value) -> String {
     let names = names.items().unwrap_or_default();
     let table = inside.variables.iter().find(|(other, _)| other == name).map(|(_, value)| value);
     let kind = type_name(table.and_then(base));
-    let quoted: Vec<String> = names.iter().map(|name| format!("\"{}\"", name.shown())).collect();
+    let quoted: Vec<String> = names.iter().map(|name| format!("\"{}\"", name.princ())).collect();
     format!(
         "const char* {name}_header[{0}] = {{{1}}};\n\
          {kind} {name}_h (int row, const char* col) {{ return {name}[row][get_column_num({0},{name}_header,col)]; }}",

@@ -6,7 +6,7 @@
 use super::arguments::Arguments;
 use super::languages::{Dialect, Language};
 use super::value::Value;
-use super::{compiled, filters, lisps, names, native, read, scripts, shells, text};
+use super::{byte_text, colnames, compiled, compiled_other, emacs_lisp, filters, read, scripts, shells};
 
 /// Where a block's value lies, seen from the sandbox.
 pub const VALUE: &str = "block/value";
@@ -46,7 +46,7 @@ pub struct File {
 /// An argument that is the path of one of its files, or of the body, means that file wherever the block starts;
 /// `MESOS_SANDBOX` must be set.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Composed {
+pub struct Invocation {
     /// A program's name, looked up on `PATH`.
     pub program: String,
     /// Its arguments, without its name.
@@ -61,7 +61,7 @@ pub struct Composed {
 
 /// What a block left behind.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Ended<'a> {
+pub struct Execution<'a> {
     /// Its exit code.
     pub exit_code: i32,
     /// What it printed.
@@ -71,9 +71,9 @@ pub struct Ended<'a> {
 }
 
 /// What is to be run for a block.
-pub fn compose(source: &Source) -> Composed {
-    let (variables, names) = names::take_off(source.variables, source.arguments);
-    let inside = Inside { variables: &variables, names: &names, ..Inside::of(source) };
+pub fn compose(source: &Source) -> Invocation {
+    let (variables, names) = colnames::strip(source.variables, source.arguments);
+    let inside = Expansion { variables: &variables, names: &names, ..Expansion::of(source) };
     match source.language.dialect() {
         Dialect::Plain => scripts::plain(&inside),
         Dialect::Shell(_) => shells::compose(&inside),
@@ -85,21 +85,21 @@ pub fn compose(source: &Source) -> Composed {
         Dialect::R => scripts::r::compose(&inside),
         Dialect::Awk | Dialect::Sed => filters::compose(&inside),
         Dialect::Sqlite => filters::sqlite::compose(&inside),
-        Dialect::Lisp => lisps::compose(&inside),
+        Dialect::Lisp => emacs_lisp::compose(&inside),
         Dialect::C | Dialect::Cpp => compiled::compose(&inside),
-        Dialect::Go | Dialect::Rust | Dialect::Java | Dialect::Make => native::compose(&inside),
+        Dialect::Go | Dialect::Rust | Dialect::Java | Dialect::Make => compiled_other::compose(&inside),
     }
 }
 
 /// The value of a block, as Emacs holds it before it is written anywhere.
 ///
 /// A block that failed has one all the same: what it printed, or nothing.
-pub fn collect(source: &Source, ended: &Ended) -> Value {
-    let (variables, names) = names::take_off(source.variables, source.arguments);
-    let inside = Inside { variables: &variables, names: &names, ..Inside::of(source) };
+pub fn collect(source: &Source, ended: &Execution) -> Value {
+    let (variables, names) = colnames::strip(source.variables, source.arguments);
+    let inside = Expansion { variables: &variables, names: &names, ..Expansion::of(source) };
     let results = source.arguments.results();
     if results.has("discard") {
-        return Value::Nothing;
+        return Value::Nil;
     }
     let value = match source.language.dialect() {
         Dialect::Plain => scripts::printed(&inside, ended),
@@ -112,9 +112,11 @@ pub fn collect(source: &Source, ended: &Ended) -> Value {
         Dialect::R => scripts::r::collect(&inside, ended),
         Dialect::Awk | Dialect::Sed => filters::collect(&inside, ended),
         Dialect::Sqlite => filters::sqlite::collect(&inside, ended),
-        Dialect::Lisp => lisps::collect(&inside, ended),
+        Dialect::Lisp => emacs_lisp::collect(&inside, ended),
         Dialect::C | Dialect::Cpp => compiled::collect(&inside, ended),
-        Dialect::Go | Dialect::Rust | Dialect::Java | Dialect::Make => native::collect(&inside, ended),
+        Dialect::Go | Dialect::Rust | Dialect::Java | Dialect::Make => {
+            compiled_other::collect(&inside, ended)
+        }
     };
     if results.is_value() && (results.has("vector") || results.has("table")) && !value.is_list() {
         return Value::list(vec![Value::list(vec![value])]);
@@ -124,18 +126,18 @@ pub fn collect(source: &Source, ended: &Ended) -> Value {
 
 /// A block whose variables have lost what is taken off them.
 #[derive(Clone, Copy)]
-pub(super) struct Inside<'a> {
+pub(super) struct Expansion<'a> {
     pub(super) language: &'a Language,
     pub(super) body: &'a str,
     pub(super) arguments: &'a Arguments,
     pub(super) variables: &'a [(String, Value)],
-    pub(super) names: &'a names::Names,
+    pub(super) names: &'a colnames::TableHeaders,
     pub(super) stdin: Option<&'a Value>,
 }
 
-const NO_NAMES: &names::Names = &names::Names { columns: Vec::new(), rows: Vec::new() };
+const NO_NAMES: &colnames::TableHeaders = &colnames::TableHeaders { columns: Vec::new(), rows: Vec::new() };
 
-impl<'a> Inside<'a> {
+impl<'a> Expansion<'a> {
     pub(super) fn of(source: &Source<'a>) -> Self {
         let Source { language, body, arguments, variables, stdin } = *source;
         Self { language, body, arguments, variables, names: NO_NAMES, stdin }
@@ -151,7 +153,7 @@ impl<'a> Inside<'a> {
     }
 
     /// `:prologue`, the body and `:epilogue` of a language whose variables come otherwise.
-    pub(super) fn around(&self) -> String {
+    pub(super) fn wrap_body(&self) -> String {
         let mut out = String::new();
         if let Some(prologue) = self.arguments.text(":prologue") {
             out += &prologue;
@@ -176,8 +178,8 @@ impl<'a> Inside<'a> {
     }
 
     /// With the names put back that were taken off.
-    pub(super) fn named(&self, value: Value) -> Value {
-        names::put_back(value, self.names, self.arguments)
+    pub(super) fn restore_names(&self, value: Value) -> Value {
+        colnames::restore(value, self.names, self.arguments)
     }
 
     /// A text as it is, or made a table, as `:results` says.
@@ -191,11 +193,11 @@ impl<'a> Inside<'a> {
     }
 }
 
-impl Composed {
+impl Invocation {
     /// Runs `code` as a file of its own.
     pub(super) fn script(program: String, mut arguments: Vec<String>, code: &str) -> Self {
         arguments.push(BODY.to_owned());
-        Self { program, arguments, body: text::encode(code), ..Self::default() }
+        Self { program, arguments, body: byte_text::encode(code), ..Self::default() }
     }
 
     /// With a file more.
@@ -205,15 +207,15 @@ impl Composed {
     }
 }
 
-impl Ended<'_> {
+impl Execution<'_> {
     /// What it printed.
     pub(super) fn printed(&self) -> String {
-        text::decode(self.stdout)
+        byte_text::decode(self.stdout)
     }
 
     /// Its value as it wrote it; empty where it wrote none.
     pub(super) fn written(&self) -> String {
-        unix(text::decode(self.value.unwrap_or_default()))
+        unix(byte_text::decode(self.value.unwrap_or_default()))
     }
 }
 
@@ -224,7 +226,7 @@ fn unix(text: String) -> String {
 }
 
 /// A list that a program of another language printed.
-pub(super) fn listed(text: &str, absent: fn(&Value) -> bool) -> Value {
+pub(super) fn parse_list(text: &str, absent: fn(&Value) -> bool) -> Value {
     match read::script(text) {
         Value::List(items) => {
             let rule = |item: Value| if absent(&item) { Value::rule() } else { item };

@@ -2,9 +2,9 @@
 
 use crate::org::{self, Document, Element};
 
+use super::byte_text;
 use super::import;
 use super::read::{self, read};
-use super::text;
 use super::value::Value;
 
 /// What a named element of a document holds: a table, a list, an example, text. `None` for what holds no value; a
@@ -13,8 +13,8 @@ pub fn element(document: &Document, node: usize) -> Option<Value> {
     let tree = &document.tree;
     let kind = tree.nodes().get(node)?.element;
     let proper = tree.affiliated(node).len();
-    let whole: Vec<u8> = tree.whole(node).flat_map(|inner| tree.own(inner)).copied().collect();
-    let own = text::decode(whole.get(proper..).unwrap_or_default()).replace("\r\n", "\n");
+    let whole: Vec<u8> = tree.whole(node).flat_map(|inner| tree.own_text(inner)).copied().collect();
+    let own = byte_text::decode(whole.get(proper..).unwrap_or_default()).replace("\r\n", "\n");
     let own = own.trim_end_matches(['\n', ' ', '\t']);
     Some(match kind {
         Element::FixedWidth => {
@@ -136,6 +136,6 @@ mod tests {
     fn elements(#[case] source: &str, #[case] expected: &str) {
         let document = org::parse(format!("#+name: x\n{source}").as_bytes(), &[]);
         let node = (0..document.tree.nodes().len()).find(|&node| !document.tree.affiliated(node).is_empty());
-        assert_eq!(element(&document, node.unwrap()).unwrap().printed(), expected);
+        assert_eq!(element(&document, node.unwrap()).unwrap().prin1(), expected);
     }
 }

@@ -19,7 +19,7 @@ pub(super) fn lines(
             Value::List(cells) => {
                 let mut texts = Vec::with_capacity(cells.len());
                 for value in cells {
-                    texts.extend(value.shown().split('|').map(|text| match trimmed(text) {
+                    texts.extend(value.princ().split('|').map(|text| match trimmed(text) {
                         "" => String::new(),
                         text => cell(text),
                     }));
@@ -40,7 +40,7 @@ pub(super) fn plain(rows: &[Value], separator: &str, rule: Option<&str>) -> Stri
 /// A value as a shell, or a file, gets it: texts as they are, a table in lines of cells, a list in lines.
 pub(super) fn text(value: &Value, separator: &str, rule: Option<&str>) -> String {
     match value {
-        Value::Nothing => String::new(),
+        Value::Nil => String::new(),
         Value::List(items) if items[0].is_rule() || items[0].is_list() => plain(items, separator, rule),
         Value::List(items) => items.iter().map(echo).collect::<Vec<_>>().join("\n"),
         value => echo(value),
@@ -51,7 +51,7 @@ pub(super) fn text(value: &Value, separator: &str, rule: Option<&str>) -> String
 pub(super) fn echo(value: &Value) -> String {
     match value {
         Value::Text(text) => text.clone(),
-        value => value.printed(),
+        value => value.prin1(),
     }
 }
 

@@ -4,10 +4,10 @@ use std::fmt::Write;
 
 use sha1::{Digest, Sha1};
 
-use super::compose::{Inside, Source};
+use super::compose::{Expansion, Source};
 use super::languages::Dialect;
 use super::value::Value;
-use super::{compiled, filters, lisps, names, scripts, shells, text};
+use super::{byte_text, colnames, compiled, emacs_lisp, filters, scripts, shells};
 
 /// Words of `:results` that say what becomes of it, and not what it is.
 const HANDLING: [&str; 6] = ["replace", "silent", "none", "discard", "append", "prepend"];
@@ -25,8 +25,8 @@ const DEFAULTS: [(&str, &str); 7] = [
 
 /// Emacs' hash of a block with its values: of its header arguments and its code as it is run, 40 hexadecimal digits.
 pub fn hash(source: &Source) -> String {
-    let (variables, names) = names::take_off(source.variables, source.arguments);
-    let inside = Inside { variables: &variables, names: &names, ..Inside::of(source) };
+    let (variables, names) = colnames::strip(source.variables, source.arguments);
+    let inside = Expansion { variables: &variables, names: &names, ..Expansion::of(source) };
     let mut parts: Vec<(String, String)> = Vec::new();
     for (name, value) in &variables {
         parts.push((":var".to_owned(), pair(name, value)));
@@ -44,7 +44,7 @@ pub fn hash(source: &Source) -> String {
     words.dedup();
     if !words.is_empty() {
         let words: Vec<Value> = words.iter().map(|&word| word.into()).collect();
-        parts.push((":result-params".to_owned(), Value::list(words).printed()));
+        parts.push((":result-params".to_owned(), Value::list(words).prin1()));
     }
     let kind = if results.is_value() { "value" } else { "output" };
     parts.push((":result-type".to_owned(), kind.to_owned()));
@@ -68,7 +68,7 @@ pub fn hash(source: &Source) -> String {
     parts.sort_by(|(one, _), (other, _)| one.cmp(other));
     let parts: Vec<String> = parts.into_iter().map(|(_, text)| text).collect();
     let text = format!("{}-{}", parts.join(":"), expanded(&inside));
-    Sha1::digest(text::encode(&text)).iter().fold(String::new(), |mut hex, byte| {
+    Sha1::digest(byte_text::encode(&text)).iter().fold(String::new(), |mut hex, byte| {
         // Writing to a text does not fail.
         let _ = write!(hex, "{byte:02x}");
         hex
@@ -76,18 +76,18 @@ pub fn hash(source: &Source) -> String {
 }
 
 fn is_empty(value: &Value) -> bool {
-    matches!(value, Value::Nothing) || matches!(value, Value::Text(text) if text.is_empty())
+    matches!(value, Value::Nil) || matches!(value, Value::Text(text) if text.is_empty())
 }
 
 /// A name and its value as Lisp holds them together.
 fn pair(name: &str, value: &Value) -> String {
     let name = Value::Symbol(name.to_owned());
     match value {
-        Value::Nothing => Value::List(vec![name]),
+        Value::Nil => Value::List(vec![name]),
         Value::List(items) => Value::List(std::iter::once(name).chain(items.iter().cloned()).collect()),
         value => Value::Dotted(vec![name], Box::new(value.clone())),
     }
-    .printed()
+    .prin1()
 }
 
 /// The value of a header argument, its words sorted where their order means nothing.
@@ -97,14 +97,14 @@ fn normal(key: &str, value: &Value) -> String {
             let mut words: Vec<&str> =
                 text.split_whitespace().filter(|word| !HANDLING.contains(word)).collect();
             words.sort_unstable();
-            Value::Text(words.join(" ")).printed()
+            Value::Text(words.join(" ")).prin1()
         }
-        value => value.printed(),
+        value => value.prin1(),
     }
 }
 
 /// The code as Babel shows it with its variables.
-fn expanded(inside: &Inside) -> String {
+fn expanded(inside: &Expansion) -> String {
     match inside.language.dialect() {
         // Emacs asks its own shell, and not the block's, how variables are written: `sh`.
         Dialect::Shell(_) => inside.expanded(shells::plain_assignments(inside)),
@@ -114,11 +114,11 @@ fn expanded(inside: &Inside) -> String {
         Dialect::Js => inside.expanded(scripts::js::assignments(inside)),
         Dialect::Lua => inside.expanded(scripts::lua::assignments(inside)),
         Dialect::R => scripts::r::expanded(inside),
-        Dialect::Awk => inside.around(),
+        Dialect::Awk => inside.wrap_body(),
         Dialect::Sqlite => {
             filters::sqlite::expanded(inside, &mut |number, _| format!("block/table-{number}.csv"))
         }
-        Dialect::Lisp => lisps::expanded(inside),
+        Dialect::Lisp => emacs_lisp::expanded(inside),
         Dialect::C | Dialect::Cpp => compiled::expanded(inside),
         Dialect::Plain | Dialect::Sed | Dialect::Go | Dialect::Rust | Dialect::Java | Dialect::Make => {
             inside.expanded([])
@@ -136,7 +136,7 @@ mod tests {
         let document =
             org::parse(format!("#+begin_src {language} :cache yes {line}\n#+end_src\n").as_bytes(), &[]);
         let language = Languages::default().get(language).unwrap();
-        let arguments = Arguments::of(&document.blocks[0].params);
+        let arguments = Arguments::from_params(&document.blocks[0].params);
         let variables: Vec<(String, Value)> = variables
             .iter()
             .map(|(name, value)| ((*name).to_owned(), lisp::read(value).unwrap().0))

@@ -22,7 +22,7 @@ const MOST_LINES: usize = 999;
 /// A table, a row, or what stands alone; nothing for no text. More lines than Emacs can take stay a text.
 pub(super) fn table(text: &str, separator: Separator) -> Value {
     if text.is_empty() {
-        return Value::Nothing;
+        return Value::Nil;
     }
     // Emacs reads a file, and a file with these line ends throughout has none other.
     let unix;
@@ -232,6 +232,6 @@ mod tests {
     #[case(Separator::Tab, "NA\t\n", "\"NA\"")]
     #[case(Separator::Auto, "a 1\r\nb 2\r\n", "((\"a\" 1) (\"b\" 2))")]
     fn tables(#[case] separator: Separator, #[case] text: &str, #[case] expected: &str) {
-        assert_eq!(table(text, separator).printed(), expected);
+        assert_eq!(table(text, separator).prin1(), expected);
     }
 }

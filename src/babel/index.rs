@@ -68,12 +68,12 @@ mod tests {
     #[case("x", "(a 1)")]
     fn parts(#[case] portions: &str, #[case] expected: &str) {
         let table = lisp::read("((a 1) (b 2) (c 3))").unwrap().0;
-        assert_eq!(index(&table, portions).printed(), expected);
+        assert_eq!(index(&table, portions).prin1(), expected);
     }
 
     #[test]
     fn what_is_no_list_is_whole() {
         assert_eq!(index(&"text".into(), "0"), "text".into());
-        assert_eq!(index(&Value::Nothing, "0"), Value::Nothing);
+        assert_eq!(index(&Value::Nil, "0"), Value::Nil);
     }
 }

@@ -76,16 +76,16 @@ pub struct Languages {
 
 /// A `#+borges_lang:` line that cannot be read.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
-pub enum BadLanguage {
+pub enum ParseLanguageError {
     /// Fewer than two words.
     #[error("`#+borges_lang:` wants a language and a command, as in `#+borges_lang: py python3`")]
-    TooFew,
+    MissingFields,
     /// More than three words.
     #[error("`{0}` is one word too many; put a command with arguments into quotes: `\"python3 -u\"`")]
-    TooMany(String),
+    ExtraFields(String),
     /// A quote that does not end.
     #[error("the quote in `{0}` does not end")]
-    OpenQuote(String),
+    UnterminatedQuote(String),
 }
 
 /// A row of the table.
@@ -172,17 +172,17 @@ impl Languages {
     }
 
     /// Takes up the value of a `#+borges_lang:` line: `NAME COMMAND [IMAGE]`.
-    pub fn add(&mut self, line: &str) -> Result<(), BadLanguage> {
+    pub fn add(&mut self, line: &str) -> Result<(), ParseLanguageError> {
         let mut words = words(line)?.into_iter();
         let (Some(name), Some(command)) = (words.next(), words.next()) else {
-            return Err(BadLanguage::TooFew);
+            return Err(ParseLanguageError::MissingFields);
         };
         let image = words.next();
         if let Some(word) = words.next() {
-            return Err(BadLanguage::TooMany(word));
+            return Err(ParseLanguageError::ExtraFields(word));
         }
         let mut command = command.split_whitespace().map(str::to_owned);
-        let program = command.next().ok_or(BadLanguage::TooFew)?;
+        let program = command.next().ok_or(ParseLanguageError::MissingFields)?;
         // Another program for a language that is known runs the same language.
         let known = BUILT_IN.iter().find(|row| row.names.contains(&name.as_str()));
         let dialect = known.map_or(Dialect::Plain, |row| row.dialect);
@@ -206,12 +206,14 @@ impl Languages {
 }
 
 /// Words parted by blanks; double quotes hold one together.
-fn words(line: &str) -> Result<Vec<String>, BadLanguage> {
+fn words(line: &str) -> Result<Vec<String>, ParseLanguageError> {
     let mut words = Vec::new();
     let mut rest = line.trim_start();
     while !rest.is_empty() {
         let (word, after) = match rest.strip_prefix('"') {
-            Some(quoted) => quoted.split_once('"').ok_or_else(|| BadLanguage::OpenQuote(rest.to_owned()))?,
+            Some(quoted) => quoted
+                .split_once('"')
+                .ok_or_else(|| ParseLanguageError::UnterminatedQuote(rest.to_owned()))?,
             None => rest.split_once(char::is_whitespace).unwrap_or((rest, "")),
         };
         words.push(word.to_owned());
@@ -249,9 +251,9 @@ mod tests {
     #[test]
     fn bad_rows_say_what_to_write() {
         let bad = |line: &str| Languages::default().add(line).unwrap_err();
-        assert_eq!(bad("py"), BadLanguage::TooFew);
-        assert_eq!(bad("py \"\""), BadLanguage::TooFew);
-        assert_eq!(bad("py python3 image -u"), BadLanguage::TooMany("-u".into()));
-        assert_eq!(bad("py \"python3 -u"), BadLanguage::OpenQuote("\"python3 -u".into()));
+        assert_eq!(bad("py"), ParseLanguageError::MissingFields);
+        assert_eq!(bad("py \"\""), ParseLanguageError::MissingFields);
+        assert_eq!(bad("py python3 image -u"), ParseLanguageError::ExtraFields("-u".into()));
+        assert_eq!(bad("py \"python3 -u"), ParseLanguageError::UnterminatedQuote("\"python3 -u".into()));
     }
 }

@@ -46,7 +46,7 @@ pub(super) fn number(text: &str) -> Option<Value> {
 
 fn large(digits: &str) -> Value {
     let (sign, digits) = digits.strip_prefix('-').map_or(("", digits), |digits| ("-", digits));
-    Value::Large(format!("{sign}{}", digits.trim_start_matches('0')))
+    Value::BigInteger(format!("{sign}{}", digits.trim_start_matches('0')))
 }
 
 struct Reader<'t> {
@@ -201,7 +201,7 @@ impl Reader<'_> {
         // A byte in a text that is no character.
         if (0x80..=0xff).contains(&code) && !digits.is_empty() {
             let byte = u8::try_from(code).ok()?;
-            return super::text::decode(&[byte]).chars().next();
+            return super::byte_text::decode(&[byte]).chars().next();
         }
         char::from_u32(code)
     }
@@ -262,7 +262,7 @@ impl Reader<'_> {
                 return Some(number);
             }
             if name == "nil" {
-                return Some(Value::Nothing);
+                return Some(Value::Nil);
             }
             if name == "." {
                 return None;
@@ -275,7 +275,7 @@ impl Reader<'_> {
 fn joined(mut items: Vec<Value>, end: Value) -> Value {
     match end {
         end if items.is_empty() => end,
-        Value::Nothing => Value::list(items),
+        Value::Nil => Value::list(items),
         Value::List(more) => {
             items.extend(more);
             Value::List(items)
@@ -319,7 +319,7 @@ mod tests {
     #[case("()", Some("nil"))]
     #[case("#x1f", Some("31"))]
     fn data(#[case] text: &str, #[case] expected: Option<&str>) {
-        assert_eq!(read(text).map(|(value, _)| value.printed()).as_deref(), expected);
+        assert_eq!(read(text).map(|(value, _)| value.prin1()).as_deref(), expected);
     }
 
     #[test]

@@ -8,14 +8,14 @@
 //! | `arguments` | the header arguments in force for a block |
 //! | `compose` | a block and its inputs → what is to be run; what it left behind → its value |
 //! | `shells`, `scripts`, `filters`, `lisps`, `compiled`, `native` | the same, by kind of language |
-//! | `names` | names of rows and columns, taken off what goes in, put back on what comes out |
-//! | `finish` | what `:file` makes of a value |
+//! | `colnames` | names of rows and columns, taken off what goes in, put back on what comes out |
+//! | `apply_file_arg` | what `:file` makes of a value |
 //! | `hash` | the hash of `#+RESULTS[hash]:` |
 //! | `reference` | what a variable refers to |
 //! | `element`, `index` | named elements → values, and parts of them |
-//! | `inserted` | a value → the text under `#+RESULTS:` |
-//! | `written` | results into a document |
-//! | `note` | what is noted in the result of a block that did not end well |
+//! | `format_result` | a value → the text under `#+RESULTS:` |
+//! | `insert_results` | results into a document |
+//! | `result_note` | what is noted in the result of a block that did not end well |
 //! | `align` | tables in Org's notation |
 //! | `value` | what a block yields, and what a variable holds |
 //! | `read` | cells, and lists in the notation of other languages → values |
@@ -23,45 +23,45 @@
 //! | `generic` | tables as plain text |
 //! | `lisp` | Emacs' reader of data |
 //! | `float` | floating-point numbers as Emacs prints them |
-//! | `text` | bytes as characters and back |
+//! | `byte_text` | bytes as characters and back |
 
 mod align;
 mod arguments;
+pub mod byte_text;
+mod colnames;
 mod compiled;
+mod compiled_other;
 mod compose;
 mod element;
+mod emacs_lisp;
+mod file_result;
 mod filters;
-mod finish;
 mod float;
+mod format_result;
 mod generic;
 mod hash;
 mod import;
 mod index;
-mod inserted;
+mod insert_results;
 mod languages;
 mod lisp;
-mod lisps;
-mod names;
-mod native;
-mod note;
 mod read;
 mod reference;
+mod result_note;
 mod scripts;
 mod shells;
-pub mod text;
 mod value;
-mod written;
 
 pub use arguments::{Arguments, Results};
-pub use compose::{BODY, Composed, Ended, File, Source, VALUE, collect, compose};
+pub use colnames::rows;
+pub use compose::{BODY, Execution, File, Invocation, Source, VALUE, collect, compose};
 pub use element::element;
-pub use finish::{Finished, Product, finish, link};
+pub use file_result::{BlockResult, ResultFile, apply_file_arg, link};
+pub use format_result::{InlineError, Insertion};
 pub use hash::hash;
 pub use index::index;
-pub use inserted::{Insertion, NotInline};
-pub use languages::{BadLanguage, Language, Languages};
-pub use names::rows;
+pub use insert_results::{ResultUpdate, UpdatedText, insert_results};
+pub use languages::{Language, Languages, ParseLanguageError};
 pub use read::{evaluated, read, script};
 pub use reference::Reference;
 pub use value::Value;
-pub use written::{Outcome, Written, write};

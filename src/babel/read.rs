@@ -148,7 +148,7 @@ mod tests {
     #[case("'a", "\"'a\"")]
     #[case("123456789012345678901234567890", "123456789012345678901234567890")]
     fn cells(#[case] text: &str, #[case] expected: &str) {
-        assert_eq!(read(text).printed(), expected);
+        assert_eq!(read(text).prin1(), expected);
     }
 
     #[rstest::rstest]
@@ -168,14 +168,14 @@ mod tests {
     #[case("[\\d]", "\"[\\\\d]\"")]
     #[case("[1][2]", "(1)")]
     fn scripts(#[case] text: &str, #[case] expected: &str) {
-        assert_eq!(script(text).printed(), expected);
+        assert_eq!(script(text).prin1(), expected);
     }
 
     #[test]
     fn cells_of_tables_lose_quotes() {
-        assert_eq!(cell("\"a\"").printed(), "\"a\"");
-        assert_eq!(cell("\"7\"").printed(), "7");
-        assert_eq!(cell("a\"").printed(), "\"a\\\"\"");
-        assert_eq!(cell("\"\"").printed(), "\"\"");
+        assert_eq!(cell("\"a\"").prin1(), "\"a\"");
+        assert_eq!(cell("\"7\"").prin1(), "7");
+        assert_eq!(cell("a\"").prin1(), "\"a\\\"\"");
+        assert_eq!(cell("\"\"").prin1(), "\"\"");
     }
 }

@@ -1,30 +1,32 @@
 //! Shells: the body is a file, variables are assignments before it, the value is the exit code.
 
-use super::compose::{BODY, Composed, Ended, Inside, VALUE};
+use super::compose::{BODY, Execution, Expansion, Invocation, VALUE};
 use super::generic::{self, shell_quote};
 use super::languages::{Dialect, Shell};
 use super::value::Value;
 
-pub(super) fn compose(inside: &Inside) -> Composed {
+pub(super) fn compose(inside: &Expansion) -> Invocation {
     let language = inside.language;
     let code = inside.expanded(assignments(inside));
     let shebang = inside.arguments.text(":shebang").filter(|line| !line.trim().is_empty());
     let cmdline = inside.arguments.text(":cmdline");
     let mut composed = if shebang.is_none() && cmdline.is_none() && inside.stdin.is_none() {
-        Composed::script(language.program.clone(), language.arguments.clone(), &trim(&code))
+        Invocation::script(language.program.clone(), language.arguments.clone(), &trim(&code))
     } else {
         let padded = inside.arguments.text(":padline").as_deref() != Some("no");
         let first = shebang.clone().unwrap_or_else(|| format!("#!/usr/bin/env {}", language.program));
         let code = format!("{first}\n{}{code}", if padded { "\n" } else { "" });
         match shebang {
-            Some(_) => {
-                Composed { program: BODY.to_owned(), body: super::text::encode(&code), ..Composed::default() }
-            }
-            None => Composed::script(language.program.clone(), language.arguments.clone(), &code),
+            Some(_) => Invocation {
+                program: BODY.to_owned(),
+                body: super::byte_text::encode(&code),
+                ..Invocation::default()
+            },
+            None => Invocation::script(language.program.clone(), language.arguments.clone(), &code),
         }
     };
     if let Some(value) = inside.stdin {
-        let text = super::text::encode(&generic::text(value, "\t", None));
+        let text = super::byte_text::encode(&generic::text(value, "\t", None));
         composed = composed.with("block/stdin", 0o644, text);
         composed.stdin = Some("block/stdin".to_owned());
     }
@@ -45,10 +47,10 @@ pub(super) fn compose(inside: &Inside) -> Composed {
     };
     composed.program = String::from("sh");
     composed.arguments = vec!["block/run".to_owned()];
-    composed.with("block/run", 0o755, super::text::encode(&run))
+    composed.with("block/run", 0o755, super::byte_text::encode(&run))
 }
 
-pub(super) fn collect(inside: &Inside, ended: &Ended) -> Value {
+pub(super) fn collect(inside: &Expansion, ended: &Execution) -> Value {
     let text = if inside.arguments.results().is_value_asked() {
         let written = ended.written();
         match written.trim() {
@@ -58,11 +60,11 @@ pub(super) fn collect(inside: &Inside, ended: &Ended) -> Value {
     } else {
         ended.printed()
     };
-    inside.named(inside.imported(&text))
+    inside.restore_names(inside.imported(&text))
 }
 
 /// Lines that set the variables.
-pub(super) fn assignments(inside: &Inside) -> Vec<String> {
+pub(super) fn assignments(inside: &Expansion) -> Vec<String> {
     let shell = match inside.language.dialect() {
         Dialect::Shell(shell) => shell,
         _ => Shell::Plain,
@@ -71,11 +73,11 @@ pub(super) fn assignments(inside: &Inside) -> Vec<String> {
 }
 
 /// Lines that set the variables of `sh`.
-pub(super) fn plain_assignments(inside: &Inside) -> Vec<String> {
+pub(super) fn plain_assignments(inside: &Expansion) -> Vec<String> {
     written(inside, Shell::Plain)
 }
 
-fn written(inside: &Inside, shell: Shell) -> Vec<String> {
+fn written(inside: &Expansion, shell: Shell) -> Vec<String> {
     let separator = inside.arguments.text(":separator").unwrap_or_else(|| "\t".to_owned());
     let rules = inside.arguments.text(":hlines").map_or(inside.arguments.is_inline(), |word| word == "yes");
     let rule = inside.arguments.text(":hline-string").unwrap_or_else(|| "hline".to_owned());

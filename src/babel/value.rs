@@ -15,11 +15,11 @@ use super::float;
 pub enum Value {
     /// No value: `nil`, which is the empty list as well.
     #[default]
-    Nothing,
+    Nil,
     /// An integer.
     Integer(i64),
     /// An integer of more than 64 bits: its digits.
-    Large(String),
+    BigInteger(String),
     /// A number with a point or an exponent.
     Float(f64),
     /// Text.
@@ -35,9 +35,9 @@ pub enum Value {
 }
 
 impl Value {
-    /// A list of these; [`VersionedRecord::Nothing`] for none.
+    /// A list of these; [`VersionedRecord::Nil`] for none.
     pub fn list(items: Vec<Self>) -> Self {
-        if items.is_empty() { Self::Nothing } else { Self::List(items) }
+        if items.is_empty() { Self::Nil } else { Self::List(items) }
     }
 
     /// A text.
@@ -58,7 +58,7 @@ impl Value {
     /// The items, if it is a list, the empty one included.
     pub fn items(&self) -> Option<&[Self]> {
         match self {
-            Self::Nothing => Some(&[]),
+            Self::Nil => Some(&[]),
             Self::List(items) => Some(items),
             _ => None,
         }
@@ -66,18 +66,18 @@ impl Value {
 
     /// Whether it is a list, ended properly or not.
     pub fn is_list(&self) -> bool {
-        matches!(self, Self::Nothing | Self::List(_) | Self::Dotted(..))
+        matches!(self, Self::Nil | Self::List(_) | Self::Dotted(..))
     }
 
     /// How Emacs prints it for its reader (`%S`): texts in quotes.
-    pub fn printed(&self) -> String {
+    pub fn prin1(&self) -> String {
         let mut out = String::new();
         self.print(&mut out, true);
         out
     }
 
     /// How Emacs shows it (`%s`): texts as they are.
-    pub fn shown(&self) -> String {
+    pub fn princ(&self) -> String {
         let mut out = String::new();
         self.print(&mut out, false);
         out
@@ -85,7 +85,7 @@ impl Value {
 
     /// A digest of it, in hexadecimal: equal for equal values, and for no others.
     pub fn digest(&self) -> String {
-        let digest = Sha256::digest(self.printed().as_bytes());
+        let digest = Sha256::digest(self.prin1().as_bytes());
         digest.iter().fold(String::new(), |mut hex, byte| {
             // Writing to a text does not fail.
             let _ = write!(hex, "{byte:02x}");
@@ -95,9 +95,9 @@ impl Value {
 
     fn print(&self, out: &mut String, escape: bool) {
         match self {
-            Self::Nothing => out.push_str("nil"),
+            Self::Nil => out.push_str("nil"),
             Self::Integer(number) => out.push_str(&number.to_string()),
-            Self::Large(digits) => out.push_str(digits),
+            Self::BigInteger(digits) => out.push_str(digits),
             Self::Float(number) => out.push_str(&float::print(*number)),
             Self::Text(text) if escape => quote(text, out),
             Self::Text(text) => out.push_str(text),
@@ -124,7 +124,7 @@ impl From<i64> for Value {
 
 impl fmt::Display for Value {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.shown())
+        f.write_str(&self.princ())
     }
 }
 
@@ -206,16 +206,16 @@ mod tests {
             Value::rule(),
             Value::list(vec![Value::Float(0.5), "q\"\\\n".into()]),
         ]);
-        assert_eq!(table.printed(), "((\"a\" 1) hline (0.5 \"q\\\"\\\\\n\"))");
-        assert_eq!(table.shown(), "((a 1) hline (0.5 q\"\\\n))");
+        assert_eq!(table.prin1(), "((\"a\" 1) hline (0.5 \"q\\\"\\\\\n\"))");
+        assert_eq!(table.princ(), "((a 1) hline (0.5 q\"\\\n))");
         let dotted = Value::Dotted(vec![1.into(), 2.into()], Box::new(3.into()));
-        assert_eq!(dotted.printed(), "(1 2 . 3)");
-        assert_eq!(Value::Vector(vec![1.into(), "x".into()]).printed(), "[1 \"x\"]");
+        assert_eq!(dotted.prin1(), "(1 2 . 3)");
+        assert_eq!(Value::Vector(vec![1.into(), "x".into()]).prin1(), "[1 \"x\"]");
         let quoted = Value::list(vec![Value::Symbol("quote".into()), Value::Symbol("a".into())]);
-        assert_eq!(quoted.printed(), "'a");
-        assert_eq!(Value::list(vec![]).printed(), "nil");
-        assert_eq!(Value::Symbol("a b,c?d".into()).printed(), "a\\ b\\,c\\?d");
-        assert_eq!(Value::Symbol("12".into()).printed(), "\\12");
+        assert_eq!(quoted.prin1(), "'a");
+        assert_eq!(Value::list(vec![]).prin1(), "nil");
+        assert_eq!(Value::Symbol("a b,c?d".into()).prin1(), "a\\ b\\,c\\?d");
+        assert_eq!(Value::Symbol("12".into()).prin1(), "\\12");
     }
 
     #[test]

@@ -14,7 +14,7 @@ pub(super) fn show_config_error(name: &str, setupfile: &[u8], error: &ConfigErro
     let text = match error.at {
         Some(at) => {
             let head = format!("{name}:{}:{}: error: {}\n", at.line, at.column, error.text);
-            head + org::excerpt(setupfile, at).trim_end_matches('\n') + "\n"
+            head + org::snippet(setupfile, at).trim_end_matches('\n') + "\n"
         }
         None => format!("the environment: error: {}\n", error.text),
     };

@@ -7,12 +7,16 @@ use std::path::{Path, PathBuf};
 use bytes::Bytes;
 
 use super::exit::Exit;
-use crate::org::{self, File, Original, Places, Unresolved};
+use crate::org::{self, File, ResolveError, SourceBytes, SourceMap};
 use crate::plan::Severity;
 
 /// The document `source` with the files put in that it names. `name` is the document for messages, `path` where
 /// it lies.
-pub(super) fn resolve_includes(name: &str, path: &Path, source: &Bytes) -> Result<(Original, Places), Exit> {
+pub(super) fn resolve_includes(
+    name: &str,
+    path: &Path,
+    source: &Bytes,
+) -> Result<(SourceBytes, SourceMap), Exit> {
     let id = path.canonicalize().unwrap_or_else(|_| path.to_owned());
     // Files are called as the document's own path makes them, and known by where they really lie.
     let mut folders = vec![(id.display().to_string(), folder(path))];
@@ -50,7 +54,7 @@ pub(super) fn with_includes_commented(source: &Bytes) -> Bytes {
     bytes.into()
 }
 
-fn told(name: &str, Unresolved { place, excerpt, text, help }: &Unresolved) -> String {
+fn told(name: &str, ResolveError { place, excerpt, text, help }: &ResolveError) -> String {
     let file = place.file.as_deref().unwrap_or(name);
     let org::Position { line, column } = place.at;
     format!("{file}:{line}:{column}: {}: {text}\n{excerpt}\n  {help}\n", Severity::Error)

@@ -12,7 +12,7 @@ use super::signals::Signals;
 use super::watch::Watch;
 use super::{diagnostics, includes, input, progress};
 use crate::clock::Clock;
-use crate::org::{self, Place, Places, Position};
+use crate::org::{self, Position, SourceLocation, SourceMap};
 use crate::plan::Severity;
 
 /// Sends a document, and watches its run if that is asked for.
@@ -93,7 +93,7 @@ fn address(source: &[u8]) -> Option<String> {
     Some(named.value.trim().to_owned()).filter(|value| !value.is_empty())
 }
 
-fn announce(Scheduled { scheduled, blocks, .. }: &Scheduled, places: &Places) {
+fn announce(Scheduled { scheduled, blocks, .. }: &Scheduled, places: &SourceMap) {
     let skipped = blocks.iter().filter(|block| block.task.is_none());
     let skipped: Vec<_> = skipped
         .map(|block| {
@@ -108,7 +108,7 @@ fn announce(Scheduled { scheduled, blocks, .. }: &Scheduled, places: &Places) {
 }
 
 /// What is wrong with the document stands in the document, as `borges run` shows it.
-fn refused(failure: &ApiError, name: &str, source: &[u8], places: &Places) -> Exit {
+fn refused(failure: &ApiError, name: &str, source: &[u8], places: &SourceMap) -> Exit {
     let ApiError::Rejected(refusal) = failure else { return failure.say() };
     let mut found = refusal.problems();
     if found.is_empty() {
@@ -126,11 +126,11 @@ fn refused(failure: &ApiError, name: &str, source: &[u8], places: &Places) -> Ex
 }
 
 /// A server's `LINE:COLUMN: warning: …`, by the file in which that line stands.
-fn located(warning: &str, name: &str, places: &Places) -> String {
+fn located(warning: &str, name: &str, places: &SourceMap) -> String {
     let mut parts = warning.splitn(3, ':');
     let mut number = || parts.next()?.parse().ok();
     let (Some(line), Some(column)) = (number(), number()) else { return format!("{name}: {warning}") };
-    let Place { file, at } = places.of(Position { line, column });
+    let SourceLocation { file, at } = places.locate(Position { line, column });
     let file = file.as_deref().unwrap_or(name);
     format!("{file}:{}:{}:{}", at.line, at.column, parts.next().unwrap_or_default())
 }

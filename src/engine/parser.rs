@@ -3,7 +3,7 @@
 use actix::{Actor, Handler, Message, SyncContext};
 use bytes::Bytes;
 
-use crate::org::{self, Document, Property};
+use crate::org::{self, Document, HeaderArgsProperty};
 use crate::plan::{self, Diagnostic, Plan, PlanOptions};
 
 /// Reads documents.
@@ -16,7 +16,7 @@ pub struct ParseDocument {
     /// The document, byte for byte.
     pub source: Bytes,
     /// The setupfile's header arguments.
-    pub defaults: Vec<Property>,
+    pub defaults: Vec<HeaderArgsProperty>,
     /// What is asked of it.
     pub request: PlanOptions,
 }

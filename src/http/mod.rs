@@ -79,7 +79,7 @@ pub use upload::{UploadError, UploadedDocument, document};
 
 use crate::clock::Clock;
 use crate::engine::{Engine, ParserPool};
-use crate::org::Property;
+use crate::org::HeaderArgsProperty;
 use crate::plan::PlanOptions;
 use crate::store::Cache;
 use crate::task::UrlSigner;
@@ -107,7 +107,7 @@ pub struct Server {
     /// The names by which it may be called, beside IP addresses and `localhost`.
     pub hosts: Vec<String>,
     /// The setupfile's header arguments.
-    pub header_args: Vec<Property>,
+    pub header_args: Vec<HeaderArgsProperty>,
     /// What is asked of every document.
     pub plan_request: PlanOptions,
     /// The longest document, bytes.
@@ -128,7 +128,7 @@ struct App {
     address: String,
     master: String,
     started: Timestamp,
-    header_args: Vec<Property>,
+    header_args: Vec<HeaderArgsProperty>,
     plan_request: PlanOptions,
     max_document: usize,
     max_blocks: usize,

@@ -6,7 +6,7 @@ use actix_web::http::StatusCode;
 use actix_web::{HttpRequest, HttpResponse, web};
 
 use super::response::problem;
-use crate::org::nearest;
+use crate::org::suggest;
 
 /// What stands behind the `?`.
 #[derive(Debug)]
@@ -32,7 +32,7 @@ impl Query {
         let unknown =
             |(name, _): &&(String, String)| !known.iter().any(|known| is(name, known)) && name != TOKEN;
         if let Some((name, _)) = fields.iter().find(unknown) {
-            let near = match (nearest(name, known.iter().copied()), known) {
+            let near = match (suggest(name, known.iter().copied()), known) {
                 (Some(near), _) => format!(" Did you mean `{near}`?"),
                 (None, []) => " It knows none.".to_owned(),
                 (None, known) => format!(" It knows `{}`.", known.join("`, `")),

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use memchr::{memchr, memmem};
 
 use super::lines::indentation;
-use super::text::{characters, decode, is_blank, is_white};
+use super::text::{characters, decode, is_blank, is_whitespace};
 
 /// Bytes between a block's first and last line, with newlines for line ends and without comma escapes.
 pub(super) fn unescape(bytes: &[u8], crlf: bool) -> Cow<'_, [u8]> {
@@ -114,10 +114,10 @@ fn split_line(bytes: &[u8]) -> (&[u8], &[u8]) {
 fn begins_solid(bytes: &[u8]) -> bool {
     match bytes.first() {
         None => false,
-        Some(b) if b.is_ascii() => !is_white(char::from(*b)),
+        Some(b) if b.is_ascii() => !is_whitespace(char::from(*b)),
         Some(_) => {
             let character = &bytes[..bytes.len().min(4)];
-            decode(character).chars().next().is_some_and(|c| !is_white(c))
+            decode(character).chars().next().is_some_and(|c| !is_whitespace(c))
         }
     }
 }

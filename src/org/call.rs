@@ -1,7 +1,7 @@
 //! `#+call: name[inside](arguments) end`.
 
 use super::brackets::Brackets;
-use super::document::{Call, Position, Surroundings};
+use super::document::{Call, Context, Position};
 use super::text::{Text, decode};
 
 /// Reads the call on the line that begins at byte `start`; its element begins at `at`. Returns too whether it goes
@@ -29,7 +29,7 @@ pub(super) fn read<'a>(
         end: filled(shown(text, end).trim_matches([' ', '\t', '\n', '\r']).to_owned()),
         at,
         span: start + text.mark..line_end(start) + text.mark,
-        around: Surroundings::default(),
+        around: Context::default(),
     };
     (call, after >= next)
 }

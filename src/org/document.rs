@@ -30,7 +30,7 @@ pub struct Document {
     /// `src_lang{…}` in text, in document order.
     pub inline_blocks: Vec<InlineBlock>,
     /// Lines `#+begin_src` that begin no block.
-    pub look_alikes: Vec<LookAlike>,
+    pub look_alikes: Vec<UnterminatedBlock>,
     /// Its elements, which are its text.
     pub tree: Tree,
 }
@@ -64,12 +64,12 @@ pub struct Call {
     /// Its bytes in the document; of a call on a line of its own, those of the line.
     pub span: Range<usize>,
     /// What holds where it stands; inherited is what the language of the called block has there.
-    pub around: Surroundings,
+    pub around: Context,
 }
 
 /// What holds where a call, or code within text, stands.
 #[derive(Debug, Clone, PartialEq, Default)]
-pub struct Surroundings {
+pub struct Context {
     /// Under a `COMMENT` headline.
     pub commented: bool,
     /// Under a headline with the tag `ARCHIVE`.
@@ -92,12 +92,12 @@ pub struct InlineBlock {
     /// Its bytes in the document.
     pub span: Range<usize>,
     /// What holds where it stands.
-    pub around: Surroundings,
+    pub around: Context,
 }
 
 /// A line `#+begin_src` that begins no block.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LookAlike {
+pub struct UnterminatedBlock {
     /// Its line, from 1.
     pub line: u32,
     /// Type of the element it is in, as Emacs names it; `paragraph` where the block has no end.
@@ -184,7 +184,7 @@ pub enum Value {
 
 /// A `header-args` property of the setupfile: a default for all documents.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Property {
+pub struct HeaderArgsProperty {
     /// The language it holds for, in lower case; `None` holds for all.
     pub language: Option<String>,
     /// The arguments, as written.

@@ -57,7 +57,7 @@ impl<'w> Cursor<'w> {
             self.column = at.column;
         }
         let passed = self.written.text.get(self.offset..offset).unwrap_or_default().chars().count();
-        self.column = self.column.saturating_add(super::text::narrow(passed));
+        self.column = self.column.saturating_add(super::text::to_u32(passed));
         self.offset = offset;
         Position { line: parts.get(self.part).map_or(0, |(_, at, _)| at.line), column: self.column }
     }

@@ -37,10 +37,10 @@ pub fn includes_text(value: &str) -> bool {
 }
 
 /// What is wrong with the value at a byte of it, and what to write.
-pub(super) type Wrong = (usize, String, &'static str);
+pub(super) type IncludeError = (usize, String, &'static str);
 
 impl<'v> Include<'v> {
-    pub(super) fn read(value: &'v str) -> Result<Self, Wrong> {
+    pub(super) fn read(value: &'v str) -> Result<Self, IncludeError> {
         let quoted = value.strip_prefix('"').and_then(|rest| rest.find('"')).filter(|&length| length > 0);
         let (target, after) = match quoted {
             Some(length) => (&value[1..=length], length + 2),
@@ -61,7 +61,7 @@ impl<'v> Include<'v> {
         Ok(include)
     }
 
-    fn options(&mut self, value: &'v str, after: usize) -> Result<(), Wrong> {
+    fn options(&mut self, value: &'v str, after: usize) -> Result<(), IncludeError> {
         let mut words = words(value, after).peekable();
         while let Some((at, word)) = words.next() {
             let small = word.to_ascii_lowercase();

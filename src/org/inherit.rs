@@ -4,11 +4,11 @@ use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use super::document::{Document, Keyword, Origin, Param, Position, Property};
+use super::document::{Document, HeaderArgsProperty, Keyword, Origin, Param, Position};
 use super::header_args::{self, Written};
 use super::merge::merge;
 use super::outline::Scope;
-use super::text::narrow;
+use super::text::to_u32;
 
 /// Arguments read, or why and where they cannot be.
 type Read = Result<Vec<Param>, (Position, String)>;
@@ -25,7 +25,7 @@ pub(super) struct Arguments {
 /// All a document says of header arguments outside its blocks.
 pub(super) struct Inheritance<'d> {
     scopes: &'d [Scope],
-    setup: &'d [Property],
+    setup: &'d [HeaderArgsProperty],
     /// `#+PROPERTY:` lines, by name in capitals.
     lines: HashMap<String, Written>,
     /// What has been read, by origin, scope and language.
@@ -70,7 +70,7 @@ impl<'d> Inheritance<'d> {
     pub(super) fn new(
         scopes: &'d [Scope],
         document: &Document,
-        setup: &'d [Property],
+        setup: &'d [HeaderArgsProperty],
         length: usize,
     ) -> Self {
         let mut lines: HashMap<String, Written> = HashMap::new();
@@ -221,6 +221,6 @@ fn property(keyword: &Keyword) -> Option<(String, &str, Position)> {
     let end = keyword.value.find([' ', '\t'])?;
     let value = keyword.value[end..].trim_start_matches([' ', '\t']);
     let before = keyword.value.len() - value.len();
-    let column = keyword.at.column.saturating_add(narrow(keyword.value[..before].chars().count()));
+    let column = keyword.at.column.saturating_add(to_u32(keyword.value[..before].chars().count()));
     Some((keyword.value[..end].to_uppercase(), value, Position { column, ..keyword.at }))
 }

@@ -10,9 +10,9 @@ use memchr::memmem;
 
 use super::brackets::Brackets;
 use super::call::{filled, shown, skip};
-use super::document::{Call, Document, InlineBlock, Position, Surroundings};
-use super::structure::position;
-use super::text::{Text, decode, is_white, narrow};
+use super::document::{Call, Context, Document, InlineBlock, Position};
+use super::element_parser::position;
+use super::text::{Text, decode, is_whitespace, to_u32};
 
 /// Whether a text can hold anything of the kind at all.
 pub(super) fn possible(bytes: &[u8]) -> bool {
@@ -75,7 +75,7 @@ impl Scan<'_> {
         let body = shown(self.text, body);
         let span = self.span(at, end);
         let at = self.position(at);
-        let around = Surroundings::default();
+        let around = Context::default();
         found.inline_blocks.push(InlineBlock { language, parameters, body, at, span, around });
         Some(end)
     }
@@ -89,7 +89,7 @@ impl Scan<'_> {
         let arguments = filled(shown(self.text, arguments));
         let span = self.span(at, after);
         let at = self.position(at);
-        let around = Surroundings::default();
+        let around = Context::default();
         found.inline_calls.push(Call { name: Some(name), inside, arguments, end, at, span, around });
         Some(after)
     }
@@ -140,7 +140,7 @@ impl Scan<'_> {
         let text = text.trim_end_matches(|c: char| c.is_alphanumeric() || ".,\\".contains(c));
         let text = text.strip_suffix(['+', '-']).unwrap_or(text);
         let base = text.strip_suffix(['_', '^']).and_then(|text| text.chars().next_back());
-        base.is_some_and(|c| !is_white(c))
+        base.is_some_and(|c| !is_whitespace(c))
     }
 
     /// Whether a word begins at `at` that is not the name of a command of LaTeX, nor a script.
@@ -228,8 +228,8 @@ impl Scan<'_> {
     /// `=…=` and `~…~`: no blank just inside, no word just outside.
     fn verbatim(&mut self, at: usize, end: usize) -> Option<usize> {
         let before = decode(&self.bytes[at.saturating_sub(4)..at]).chars().next_back();
-        let opens = before.is_none_or(|c| is_white(c) || "-('\"{".contains(c));
-        if !opens || self.bytes.get(at + 1).is_none_or(|&b| is_white(char::from(b))) {
+        let opens = before.is_none_or(|c| is_whitespace(c) || "-('\"{".contains(c));
+        if !opens || self.bytes.get(at + 1).is_none_or(|&b| is_whitespace(char::from(b))) {
             return None;
         }
         let mut from = at + 1;
@@ -239,8 +239,8 @@ impl Scan<'_> {
             let after = self.until(from, end)?;
             let last = decode(&self.bytes[after.saturating_sub(5)..after - 1]).chars().next_back();
             let next = decode(&self.bytes[after..self.bytes.len().min(after + 4)]).chars().next();
-            let closes = next.is_none_or(|c| is_white(c) || "-.,;:!?'\")}\\[".contains(c));
-            if closes && last.is_some_and(|c| !is_white(c)) {
+            let closes = next.is_none_or(|c| is_whitespace(c) || "-.,;:!?'\")}\\[".contains(c));
+            if closes && last.is_some_and(|c| !is_whitespace(c)) {
                 return Some(after);
             }
             // No closing mark before this one: looking on from here costs nothing twice only if it is found.
@@ -284,7 +284,7 @@ impl Scan<'_> {
 
     fn position(&mut self, at: usize) -> Position {
         let (from, line) = self.counted;
-        let line = line.saturating_add(narrow(memchr::memchr_iter(b'\n', &self.bytes[from..at]).count()));
+        let line = line.saturating_add(to_u32(memchr::memchr_iter(b'\n', &self.bytes[from..at]).count()));
         self.counted = (at, line);
         let start = memchr::memrchr(b'\n', &self.bytes[..at]).map_or(0, |n| n + 1);
         position(&self.bytes[start..at], line, at - start)

@@ -113,12 +113,12 @@ impl Block {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Reading {
     pub(super) kind: Kind,
-    pub(super) names: Names,
+    pub(super) names: Delimiter,
 }
 
 /// What a line opens or closes.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Names {
+pub(super) enum Delimiter {
     Nothing,
     /// Begins a block, environment, or is one of its ends; in lower case.
     Opens(String),
@@ -130,7 +130,7 @@ pub(super) enum Names {
 
 impl Kind {
     fn plain(self) -> Reading {
-        Reading { kind: self, names: Names::Nothing }
+        Reading { kind: self, names: Delimiter::Nothing }
     }
 }
 
@@ -173,7 +173,10 @@ fn read_hash(line: &str) -> Reading {
     let kind = match pair.as_rule() {
         Rule::block_begin => {
             let name = grammar::part(&pair, Rule::block_name).map_or("", |name| name.as_str());
-            return Reading { kind: Kind::Begin(Block::of(name)), names: Names::Opens(name.to_lowercase()) };
+            return Reading {
+                kind: Kind::Begin(Block::of(name)),
+                names: Delimiter::Opens(name.to_lowercase()),
+            };
         }
         Rule::dynamic_begin if grammar::part(&pair, Rule::dynamic_name).is_some() => Kind::Dynamic,
         Rule::dynamic_begin => Kind::DynamicBare,
@@ -188,7 +191,7 @@ fn read_hash(line: &str) -> Reading {
 /// Whether a keyword line ends a paragraph: not if it has a bracketed part, which few keywords may have.
 fn ends_paragraph(line: &str) -> bool {
     let key = line.get(2..).unwrap_or_default();
-    let word = key.find(super::text::is_white).map_or(key, |n| &key[..n]);
+    let word = key.find(super::text::is_whitespace).map_or(key, |n| &key[..n]);
     let Some(close) = key.rfind("]:") else { return true };
     match word.as_bytes()[..word.len().min(close)].iter().rposition(|&b| b == b'[') {
         None | Some(0) => true,
@@ -196,16 +199,16 @@ fn ends_paragraph(line: &str) -> bool {
     }
 }
 
-fn read_end(line: &str) -> Names {
+fn read_end(line: &str) -> Delimiter {
     if !line.as_bytes().get(2..5).is_some_and(|end| end.eq_ignore_ascii_case(b"end")) {
-        return Names::Nothing;
+        return Delimiter::Nothing;
     }
     match grammar::read(Rule::hash_end, line) {
-        None => Names::Nothing,
+        None => Delimiter::Nothing,
         Some(pair) => match grammar::part(&pair, Rule::block_name) {
-            Some(name) => Names::Closes(name.as_str().to_lowercase()),
-            None if grammar::part(&pair, Rule::colon).is_some() => Names::ClosesDynamicWithColon,
-            None => Names::ClosesDynamic,
+            Some(name) => Delimiter::Closes(name.as_str().to_lowercase()),
+            None if grammar::part(&pair, Rule::colon).is_some() => Delimiter::ClosesDynamicWithColon,
+            None => Delimiter::ClosesDynamic,
         },
     }
 }
@@ -244,7 +247,7 @@ fn read_latex(line: &str) -> Reading {
         grammar::part(&pair, Rule::environment).map(|name| name.as_str().to_ascii_lowercase())
     };
     match grammar::read(Rule::latex_begin, line).and_then(name) {
-        Some(name) => Reading { kind: Kind::Latex, names: Names::Opens(name) },
+        Some(name) => Reading { kind: Kind::Latex, names: Delimiter::Opens(name) },
         None => Kind::Text.plain(),
     }
 }

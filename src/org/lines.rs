@@ -5,11 +5,11 @@
 
 use std::collections::HashMap;
 
-use super::line::{self, Block, Kind, Names};
-use super::text::{Text, is_blank, narrow};
+use super::line::{self, Block, Delimiter, Kind};
+use super::text::{Text, is_blank, to_u32};
 
 /// No line.
-pub(super) const NONE: u32 = u32::MAX;
+pub(super) const NO_LINE: u32 = u32::MAX;
 
 #[derive(Debug, Clone, Copy)]
 struct Line {
@@ -69,15 +69,15 @@ impl Lines {
             }
             environments |= reading.kind == Kind::Latex;
             let (link, ends) = match reading.names {
-                Names::Nothing => (NONE, Ends::Nothing),
-                Names::Opens(name) => (self.intern(name), Ends::Nothing),
-                Names::Closes(name) => (self.intern(name), Ends::Block),
-                Names::ClosesDynamic => (NONE, Ends::Dynamic),
-                Names::ClosesDynamicWithColon => (NONE, Ends::DynamicWithColon),
+                Delimiter::Nothing => (NO_LINE, Ends::Nothing),
+                Delimiter::Opens(name) => (self.intern(name), Ends::Nothing),
+                Delimiter::Closes(name) => (self.intern(name), Ends::Block),
+                Delimiter::ClosesDynamic => (NO_LINE, Ends::Dynamic),
+                Delimiter::ClosesDynamicWithColon => (NO_LINE, Ends::DynamicWithColon),
             };
             self.records.push(Line {
-                start: narrow(at),
-                indent: narrow(indent),
+                start: to_u32(at),
+                indent: to_u32(indent),
                 link,
                 kind: reading.kind,
                 ends,
@@ -91,14 +91,14 @@ impl Lines {
     }
 
     fn intern(&mut self, name: String) -> u32 {
-        let fresh = narrow(self.names.len());
+        let fresh = to_u32(self.names.len());
         *self.names.entry(name).or_insert(fresh)
     }
 
     fn link(&mut self) {
         self.next.clear();
-        self.next.resize(self.names.len(), NONE);
-        let (mut dynamic, mut dynamic_with_colon, mut drawer) = (NONE, NONE, NONE);
+        self.next.resize(self.names.len(), NO_LINE);
+        let (mut dynamic, mut dynamic_with_colon, mut drawer) = (NO_LINE, NO_LINE, NO_LINE);
         for n in (0..self.len()).rev() {
             let line = &mut self.records[n as usize];
             match line.kind {
@@ -112,7 +112,7 @@ impl Lines {
                 Ends::Nothing => {}
                 Ends::Block => {
                     self.next[line.link as usize] = n;
-                    line.link = NONE;
+                    line.link = NO_LINE;
                 }
                 Ends::Dynamic => {
                     // A list looks for the colon: `Lines::skipped_in_list`.
@@ -135,8 +135,10 @@ impl Lines {
                 next.insert(name, n);
             }
             if line.kind == Kind::Latex {
-                let line::Reading { names: Names::Opens(name), .. } = self.reread(text, n) else { continue };
-                self.records[n as usize].link = next.get(&name).copied().unwrap_or(NONE);
+                let line::Reading { names: Delimiter::Opens(name), .. } = self.reread(text, n) else {
+                    continue;
+                };
+                self.records[n as usize].link = next.get(&name).copied().unwrap_or(NO_LINE);
             }
         }
     }
@@ -147,7 +149,7 @@ impl Lines {
     }
 
     pub(super) fn len(&self) -> u32 {
-        narrow(self.records.len())
+        to_u32(self.records.len())
     }
 
     pub(super) fn kind(&self, n: u32) -> Kind {
@@ -168,13 +170,13 @@ impl Lines {
     pub(super) fn skipped_in_list(&self, n: u32, limit: u32) -> u32 {
         let line = self.records[n as usize];
         let end = match line.kind {
-            Kind::Begin(Block::Starred) => NONE,
+            Kind::Begin(Block::Starred) => NO_LINE,
             Kind::Begin(_) | Kind::Drawer => line.link,
             Kind::Dynamic | Kind::DynamicBare => match self.records.get(line.link as usize) {
                 Some(end) if end.ends == Ends::Dynamic => end.link,
                 _ => line.link,
             },
-            _ => NONE,
+            _ => NO_LINE,
         };
         if end < limit { end } else { n }
     }

@@ -5,7 +5,7 @@
 
 use super::line::Kind;
 use super::lines::Lines;
-use super::text::narrow;
+use super::text::to_u32;
 
 #[derive(Debug, Clone, Copy)]
 struct Item {
@@ -50,7 +50,7 @@ impl Lists {
         }
         self.follow(lines, n, limit);
         self.frames.push(frame);
-        narrow(self.frames.len() - 1)
+        to_u32(self.frames.len() - 1)
     }
 
     /// Where the item at line `n` ends, if it belongs to `structure`.
@@ -76,7 +76,7 @@ impl Lists {
     }
 
     fn follow(&mut self, lines: &mut Lines, first: u32, limit: u32) {
-        let structure = narrow(self.frames.len());
+        let structure = to_u32(self.frames.len());
         // Items that are open: indentation, and number.
         let mut open: Vec<(u32, usize)> = Vec::new();
         let mut at = first;
@@ -96,7 +96,7 @@ impl Lists {
                 Kind::Item => {
                     let indent = lines.indent(at);
                     close(&mut self.items, &mut open, indent, at);
-                    lines.set_item(at, narrow(self.items.len()));
+                    lines.set_item(at, to_u32(self.items.len()));
                     open.push((indent, self.items.len()));
                     self.items.push(Item { end: limit, structure, outermost: open.len() == 1 });
                     at += 1;

@@ -7,16 +7,16 @@
 //! |---|---|
 //! | `document` | what reading a document yields |
 //! | `tree` | the document as it is written, element by element, and edits of it |
-//! | `original` | its bytes, shared |
+//! | `source_bytes` | its bytes, shared |
 //! | `parse` | the way from bytes to a document |
 //! | `text` | bytes as Emacs sees them: byte order mark, line ends, characters |
 //! | `grammar` | `grammar/org.pest`, asked about one line |
 //! | `line` | what kind of line a line is |
 //! | `lines` | the lines of a section, and which ends which |
-//! | `structure` | the elements of a section: what holds what |
+//! | `element_parser` | the elements of a section: what holds what |
 //! | `list` | where list items end |
 //! | `outline` | headlines and their property drawers |
-//! | `source` | a block's own lines |
+//! | `block_header` | a block's own lines |
 //! | `body` | a block's code: escapes and indentation |
 //! | `call` | `#+call:` lines |
 //! | `inline` | blocks and calls within text |
@@ -25,77 +25,77 @@
 //! | `lisp` | numbers and strings among their values |
 //! | `inherit` | what a block inherits |
 //! | `merge` | which of a block's arguments hold |
-//! | `given` | arguments that a call gives to a block, and those of code within text |
+//! | `call_args` | arguments that a call gives to a block, and those of code within text |
 //! | `noweb` | bodies as they would run: references expanded |
-//! | `gap` | where results are put into code before it runs |
+//! | `placeholder` | where results are put into code before it runs |
 //! | `reference` | where references stand, and what they say |
-//! | `trouble` | why a body cannot be expanded |
+//! | `expansion_error` | why a body cannot be expanded |
 //! | `heading` | headings that a reference may name |
-//! | `label` | `(ref:label)`s taken off |
+//! | `coderef` | `(ref:label)`s taken off |
 //! | `resolve` | a document with the files put in that it names |
 //! | `include` | what an `#+INCLUDE:` line says |
-//! | `slot` | where the result of a block stands, or is to stand |
+//! | `result_slot` | where the result of a block stands, or is to stand |
 //! | `section` | parts of a document by what they are called |
-//! | `places` | which line of which file a line was |
+//! | `source_map` | which line of which file a line was |
 //! | `report` | a document as JSON |
-//! | `nearest` | the word that was most likely meant |
-//! | `excerpt` | a line with a caret under it, for messages |
+//! | `suggest` | the word that was most likely meant |
+//! | `snippet` | a line with a caret under it, for messages |
 
+mod block_header;
 mod body;
 mod brackets;
 mod call;
+mod call_args;
+mod coderef;
 #[cfg(test)]
-mod cases;
+mod conformance_tests;
 mod document;
-mod excerpt;
-mod gap;
-mod given;
+mod element_parser;
+mod expansion_error;
 mod grammar;
 mod header_args;
 mod heading;
 mod include;
 mod inherit;
 mod inline;
-mod label;
 mod line;
 mod lines;
 mod lisp;
 mod list;
 mod merge;
-mod nearest;
 mod noweb;
-mod original;
 mod outline;
 mod parse;
-mod places;
+mod placeholder;
 mod reference;
 mod report;
 mod resolve;
+mod result_slot;
 mod section;
-mod slot;
-mod source;
-mod structure;
+mod snippet;
+mod source_bytes;
+mod source_map;
+mod suggest;
 mod text;
 mod tree;
-mod trouble;
 
 pub use body::dedent_text as dedent;
+pub use call_args::{inline_params, merge_call_args, split_arguments};
 pub use document::{
-    Block, Call, Document, InlineBlock, Keyword, LookAlike, Origin, Param, Position, Property, Surroundings,
-    Value,
+    Block, Call, Context, Document, HeaderArgsProperty, InlineBlock, Keyword, Origin, Param, Position,
+    UnterminatedBlock, Value,
 };
-pub use excerpt::excerpt;
-pub use gap::fill as fill_gaps;
-pub use given::{called, inline_params, split_arguments};
+pub use expansion_error::{ExpansionError, ExpansionErrorKind};
 pub use include::includes_text;
-pub use nearest::nearest;
-pub use noweb::{Bodies, Runnable};
-pub use original::Original;
+pub use noweb::{BodyExpander, ExpandedBody};
 pub use parse::parse;
-pub use places::{Place, Places};
+pub use placeholder::fill as fill_gaps;
 pub use reference::NowebCall;
 pub use report::report;
-pub use resolve::{File, Reader, Unresolved, resolve};
-pub use slot::{Hash, InlineSlot, Keep, Slot, Slots, Target};
+pub use resolve::{File, Reader, ResolveError, resolve};
+pub use result_slot::{Hash, InlineSlot, Keep, ResultLocator, Slot, Target};
+pub use snippet::snippet;
+pub use source_bytes::SourceBytes;
+pub use source_map::{SourceLocation, SourceMap};
+pub use suggest::suggest;
 pub use tree::{Edit, Element, Node, Tree};
-pub use trouble::{Trouble, TroubleKind};

@@ -11,18 +11,18 @@ use std::rc::Rc;
 
 use memchr::memmem;
 
+use super::coderef::CoderefStripper;
 use super::document::{Block, Document, Position, Value};
-use super::gap;
+use super::element_parser::position;
+use super::expansion_error::{ExpansionError, ExpansionErrorKind, MAX_DEPTH};
 use super::heading;
-use super::label::Labels;
+use super::placeholder;
 use super::reference::{self, NowebCall, reference};
-use super::structure::position;
-use super::text::{Text, decode, narrow};
-use super::trouble::{DEEPEST, Trouble, TroubleKind};
+use super::text::{Text, decode, to_u32};
 
 /// A body as it would run.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Runnable<'a> {
+pub struct ExpandedBody<'a> {
     /// Its code.
     pub text: Cow<'a, [u8]>,
     /// The first reference that nothing in the document answers to, which has become nothing: its place, and
@@ -46,7 +46,7 @@ const BUDGET: (usize, usize) = (64 << 20, 8);
 
 /// The bodies of a document, as they would run.
 #[derive(Debug)]
-pub struct Bodies<'d> {
+pub struct BodyExpander<'d> {
     text: Text<'d>,
     blocks: &'d [Block],
     /// The first block that a reference to each name finds; names in small letters.
@@ -61,19 +61,19 @@ pub struct Bodies<'d> {
     /// The blocks that are being expanded, outermost first.
     open: Vec<usize>,
     budget: usize,
-    labels: Labels,
+    labels: CoderefStripper,
     /// Where each line begins; counted when first asked for.
     lines: Option<Vec<u32>>,
 }
 
-impl<'d> Bodies<'d> {
+impl<'d> BodyExpander<'d> {
     /// The bodies of `document`, which was read from `source`.
     pub fn new(source: &'d [u8], document: &'d Document) -> Self {
         let (text, blocks) = (Text::new(source), &document.blocks);
         let mut names = HashMap::new();
         let mut shared: HashMap<&str, Vec<usize>> = HashMap::new();
         for (place, block) in blocks.iter().enumerate() {
-            let begin = document.tree.proper(block.node).saturating_sub(text.mark);
+            let begin = document.tree.content_start(block.node).saturating_sub(text.mark);
             for name in reference::names_above(&text, begin) {
                 names.entry(name).or_insert(place);
             }
@@ -84,30 +84,31 @@ impl<'d> Bodies<'d> {
             }
         }
         let budget = source.len().saturating_mul(BUDGET.1).saturating_add(BUDGET.0);
-        let (known, calls, open, labels) = (HashMap::new(), Vec::new(), Vec::new(), Labels::default());
+        let (known, calls, open, labels) =
+            (HashMap::new(), Vec::new(), Vec::new(), CoderefStripper::default());
         Self { text, blocks, names, headings: None, shared, known, calls, open, budget, labels, lines: None }
     }
 
     /// The code that would run: references expanded where `:noweb` says so, `(ref:label)`s taken off.
     ///
     /// `place` is the block's among the document's blocks; where there is none, the code is empty.
-    pub fn run_body(&mut self, place: usize) -> Result<Runnable<'d>, Trouble> {
+    pub fn run_body(&mut self, place: usize) -> Result<ExpandedBody<'d>, ExpansionError> {
         let Some(block) = self.blocks.get(place) else {
-            return Ok(Runnable { text: Cow::Borrowed(b""), missing: None, calls: Vec::new() });
+            return Ok(ExpandedBody { text: Cow::Borrowed(b""), missing: None, calls: Vec::new() });
         };
         if !expands(block) {
-            let text = self.labels.off(block, &block.body);
-            return Ok(Runnable { text, missing: None, calls: Vec::new() });
+            let text = self.labels.strip(block, &block.body);
+            return Ok(ExpandedBody { text, missing: None, calls: Vec::new() });
         }
         let expansion = self.expanded(place)?;
-        let text = Cow::Owned(self.labels.off(block, &expansion.text).into_owned());
+        let text = Cow::Owned(self.labels.strip(block, &expansion.text).into_owned());
         let calls = self.calls_in(&text);
-        Ok(Runnable { text, missing: expansion.missing.clone(), calls })
+        Ok(ExpandedBody { text, missing: expansion.missing.clone(), calls })
     }
 
     /// The body with its references expanded, whatever its `:noweb` says; and the first calls in it, which have
     /// become nothing.
-    pub(super) fn expand(&mut self, place: usize) -> Result<(Vec<u8>, Vec<NowebCall>), Trouble> {
+    pub(super) fn expand(&mut self, place: usize) -> Result<(Vec<u8>, Vec<NowebCall>), ExpansionError> {
         let expansion = self.expanded(place)?;
         let mut calls: Vec<NowebCall> = Vec::new();
         for call in self.calls_in(&expansion.text) {
@@ -115,14 +116,14 @@ impl<'d> Bodies<'d> {
                 calls.push(call);
             }
         }
-        Ok((gap::without(&expansion.text), calls))
+        Ok((placeholder::without(&expansion.text), calls))
     }
 
     fn calls_in(&self, text: &[u8]) -> Vec<NowebCall> {
-        gap::gaps(text).filter_map(|gap| self.calls.get(gap.number)).cloned().collect()
+        placeholder::gaps(text).filter_map(|gap| self.calls.get(gap.number)).cloned().collect()
     }
 
-    fn expanded(&mut self, place: usize) -> Result<Rc<Expansion>, Trouble> {
+    fn expanded(&mut self, place: usize) -> Result<Rc<Expansion>, ExpansionError> {
         if let Some(known) = self.known.get(&place) {
             return Ok(Rc::clone(known));
         }
@@ -134,7 +135,7 @@ impl<'d> Bodies<'d> {
         Ok(expansion)
     }
 
-    fn replace(&mut self, place: usize) -> Result<Expansion, Trouble> {
+    fn replace(&mut self, place: usize) -> Result<Expansion, ExpansionError> {
         let block = &self.blocks[place];
         let first = block.begin_line.saturating_add(1);
         let prefixed = match value(block, ":noweb-prefix") {
@@ -157,7 +158,7 @@ impl<'d> Bodies<'d> {
                 if let Some((name, arguments)) = NowebCall::read(&id) {
                     let at = self.find(&id, number);
                     self.spend(prefix.len().saturating_add(128), number)?;
-                    gap::write(self.calls.len(), prefixed, &mut out.text);
+                    placeholder::write(self.calls.len(), prefixed, &mut out.text);
                     self.calls.push(NowebCall { name: name.to_owned(), arguments: arguments.to_owned(), at });
                     from = close;
                     continue;
@@ -186,7 +187,7 @@ impl<'d> Bodies<'d> {
     }
 
     /// What the reference to `id` on line `number` stands for.
-    fn filling(&mut self, id: &str, number: u32, out: &mut Expansion) -> Result<Vec<u8>, Trouble> {
+    fn filling(&mut self, id: &str, number: u32, out: &mut Expansion) -> Result<Vec<u8>, ExpansionError> {
         // A heading stands for all that is under it, as it is written.
         let headings = self.headings.get_or_insert_with(|| heading::by_custom_id(self.text));
         if let Some(range) = headings.get(&id.to_lowercase()) {
@@ -208,15 +209,15 @@ impl<'d> Bodies<'d> {
         for (n, &place) in places.iter().enumerate() {
             let block = &self.blocks[place];
             if let Some((_, why)) = &block.error {
-                return Err(self.trouble(id, number, TroubleKind::Unreadable(why.clone())));
+                return Err(self.trouble(id, number, ExpansionErrorKind::Unreadable(why.clone())));
             }
             if expands(block) {
                 if let Some(start) = self.open.iter().position(|&open| open == place) {
                     let lines = self.open[start..].iter().map(|&open| self.blocks[open].begin_line).collect();
-                    return Err(self.trouble(id, number, TroubleKind::Circle(lines)));
+                    return Err(self.trouble(id, number, ExpansionErrorKind::Cycle(lines)));
                 }
-                if self.open.len() >= DEEPEST {
-                    return Err(self.trouble(id, number, TroubleKind::Deep));
+                if self.open.len() >= MAX_DEPTH {
+                    return Err(self.trouble(id, number, ExpansionErrorKind::TooDeep));
                 }
                 let expansion = self.expanded(place)?;
                 self.spend(expansion.text.len(), number)?;
@@ -238,16 +239,16 @@ impl<'d> Bodies<'d> {
         Ok(text)
     }
 
-    fn spend(&mut self, cost: usize, number: u32) -> Result<(), Trouble> {
+    fn spend(&mut self, cost: usize, number: u32) -> Result<(), ExpansionError> {
         self.budget = self.budget.saturating_sub(cost);
         if self.budget > 0 {
             return Ok(());
         }
-        Err(Trouble { at: Position { line: number, column: 0 }, kind: TroubleKind::Large })
+        Err(ExpansionError { at: Position { line: number, column: 0 }, kind: ExpansionErrorKind::TooLarge })
     }
 
-    fn trouble(&mut self, id: &str, number: u32, kind: TroubleKind) -> Trouble {
-        Trouble { at: self.find(id, number), kind }
+    fn trouble(&mut self, id: &str, number: u32, kind: ExpansionErrorKind) -> ExpansionError {
+        ExpansionError { at: self.find(id, number), kind }
     }
 
     /// Where the reference to `id` on line `number` stands.
@@ -255,7 +256,7 @@ impl<'d> Bodies<'d> {
         let text = self.text;
         let starts = self.lines.get_or_insert_with(|| {
             std::iter::once(0)
-                .chain(memchr::memchr_iter(b'\n', text.bytes).map(|end| narrow(end + 1)))
+                .chain(memchr::memchr_iter(b'\n', text.bytes).map(|end| to_u32(end + 1)))
                 .collect()
         });
         let start =

@@ -1,9 +1,9 @@
 //! Headlines, as far as blocks care: which are commented or archived, and the property drawers under them.
 
 use super::document::Position;
+use super::element_parser::position;
 use super::grammar::{self, Rule};
 use super::lines::indentation;
-use super::structure::position;
 use super::text::{Text, decode, is_blank, trim_end};
 
 /// What a headline says of the blocks below it. Headlines that say nothing have no scope of their own.
@@ -94,7 +94,7 @@ impl Outline {
     }
 
     /// Settles which scopes are commented and archived, given the document's TODO keywords.
-    pub(super) fn settle(&mut self, todo: &[String]) {
+    pub(super) fn resolve_scopes(&mut self, todo: &[String]) {
         for n in 0..self.scopes.len() {
             let around = self.scopes[n].parent.map(|parent| &self.scopes[parent]);
             let (commented, archived) = around.map_or((false, false), |s| (s.commented, s.archived));

@@ -6,25 +6,25 @@ use std::collections::HashMap;
 use bytes::Bytes;
 use memchr::memmem;
 
+use super::block_header::PendingBlock;
 use super::body;
 use super::brackets::Brackets;
-use super::document::{Call, Document, Keyword, Origin, Position, Property, Surroundings};
+use super::document::{Call, Context, Document, HeaderArgsProperty, Keyword, Origin, Position};
+use super::element_parser::{ElementParser, ParseOutput};
 use super::header_args::{self, Written};
 use super::inherit::{Arguments, Inheritance};
 use super::inline;
-use super::original::Original;
 use super::outline::{Outline, Scope};
-use super::source::Source;
-use super::structure::{Found, Walker};
-use super::text::{Text, narrow};
+use super::source_bytes::SourceBytes;
+use super::text::{Text, to_u32};
 use super::tree::{Builder, Element};
 
 /// Reads an Org document.
 ///
 /// It never fails: what is no block is text. `setup` holds the `header-args` properties of the setupfile,
 /// which the document's own override.
-pub fn parse(source: impl Into<Original>, setup: &[Property]) -> Document {
-    let Original(source) = source.into();
+pub fn parse(source: impl Into<SourceBytes>, setup: &[HeaderArgsProperty]) -> Document {
+    let SourceBytes(source) = source.into();
     let text = Text::new(&source);
     let mut tree = Builder::new(text.mark);
     let mut document = Document::default();
@@ -33,7 +33,7 @@ pub fn parse(source: impl Into<Original>, setup: &[Property]) -> Document {
     let mut under = Vec::new();
     let mut marks = Vec::new();
     let mut outline = Outline::new(text);
-    let mut walker = Walker::default();
+    let mut walker = ElementParser::default();
     let inline = inline::possible(text.bytes);
     let mut brackets = Brackets::new(text.bytes);
     let mut number = 1;
@@ -51,7 +51,7 @@ pub fn parse(source: impl Into<Original>, setup: &[Property]) -> Document {
         // Without `#+` there is neither block nor keyword, and little else is asked for.
         if memmem::find(section, b"#+").is_some() || inline && inline::possible(section) {
             let (found, keywords) = (sources.len(), document.keywords.len());
-            let found_in = Found {
+            let found_in = ParseOutput {
                 document: &mut document,
                 sources: &mut sources,
                 brackets: &mut brackets,
@@ -68,7 +68,7 @@ pub fn parse(source: impl Into<Original>, setup: &[Property]) -> Document {
         } else if start < end {
             tree.leaf(Element::Plain, start, start);
         }
-        number += narrow(memchr::memchr_iter(b'\n', section).count());
+        number += to_u32(memchr::memchr_iter(b'\n', section).count());
         let Some(at) = headline else { break };
         tree.headline(outline.enter(text, at, number), at);
         start = text.line(at).1;
@@ -79,7 +79,7 @@ pub fn parse(source: impl Into<Original>, setup: &[Property]) -> Document {
         number += 1;
         headline = candidates.next();
     }
-    outline.settle(&todo_keywords(&document.keywords));
+    outline.resolve_scopes(&todo_keywords(&document.keywords));
     let scopes = outline.scopes;
     for (keywords, scope) in under {
         for keyword in &mut document.keywords[keywords] {
@@ -128,7 +128,7 @@ fn surround(document: &mut Document, marks: &[Mark], scopes: &[Scope], inheritan
             scopes.get(scope).map_or((false, false), |scope| (scope.commented, scope.archived));
         // What cannot be read is an error of the blocks that inherit it.
         let inherited = inherited.map(|arguments| arguments.inherited).unwrap_or_default();
-        Surroundings { commented, archived, inherited }
+        Context { commented, archived, inherited }
     };
     let language = |call: &Call| call.name.as_deref().and_then(|name| languages.get(name)).copied();
     let (mut call, mut inline_call, mut inline_block) = (0, 0, 0);
@@ -170,7 +170,7 @@ pub(super) fn todo_keywords(keywords: &[Keyword]) -> Vec<String> {
 
 /// Reads a block's header arguments and body.
 fn finish(
-    source: Source,
+    source: PendingBlock,
     whole: &Bytes,
     text: Text<'_>,
     scopes: &[Scope],

@@ -4,7 +4,7 @@ use memchr::{memchr, memmem, memrchr};
 
 use super::document::Position;
 use super::lines::indentation;
-use super::text::{Text, decode, is_blank, is_white};
+use super::text::{Text, decode, is_blank, is_whitespace};
 
 /// `<<name(arguments)>>` in a body: it stands for the result of a block, which has to run first.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,7 +39,7 @@ pub(super) fn names_above(text: &Text<'_>, begin: usize) -> Vec<String> {
         let line = text.without_cr(&before[start..]);
         let Some(keyword) = line[indentation(line).0..].strip_prefix(b"#+") else { break };
         let keyword = decode(keyword);
-        let word = keyword.split(is_white).next().unwrap_or_default();
+        let word = keyword.split(is_whitespace).next().unwrap_or_default();
         if !word.get(1..).is_some_and(|word| word.contains(':')) {
             break;
         }

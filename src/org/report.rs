@@ -3,9 +3,9 @@
 use serde_json::{Map, Value as Json, json};
 
 use super::document::{Block, Call, Document, InlineBlock, Keyword, Param, Value};
-use super::noweb::{self, Bodies};
+use super::noweb::{self, BodyExpander};
 use super::reference::NowebCall;
-use super::text::{Text, broken, decode};
+use super::text::{Text, decode, invalid_bytes};
 
 /// The version of Org whose answers are given.
 const ORG: &str = "9.8.9";
@@ -13,14 +13,14 @@ const ORG: &str = "9.8.9";
 /// What `document`, read from `source`, holds. Bytes that are no UTF-8 are shown as U+FFFD.
 pub fn report(file: &str, source: &[u8], document: &Document) -> Json {
     let text = Text::new(source);
-    let mut bodies = Bodies::new(source, document);
+    let mut bodies = BodyExpander::new(source, document);
     let blocks = document.blocks.iter().enumerate();
     let look_alikes = document.look_alikes.iter();
     json!({
         "file": file,
         "org": ORG,
         "crlf": text.crlf,
-        "non_utf8": broken(text.bytes),
+        "non_utf8": invalid_bytes(text.bytes),
         "keywords": document.keywords.iter().map(keyword).collect::<Vec<_>>(),
         "blocks": blocks.map(|(place, found)| block(found, place, &mut bodies)).collect::<Vec<_>>(),
         "calls": document.calls.iter().map(call).collect::<Vec<_>>(),
@@ -53,7 +53,7 @@ fn inline_block(block: &InlineBlock) -> Json {
     })
 }
 
-fn block(block: &Block, place: usize, bodies: &mut Bodies<'_>) -> Json {
+fn block(block: &Block, place: usize, bodies: &mut BodyExpander<'_>) -> Json {
     let mut object = Map::new();
     let mut put = |key: &str, value: Json| object.insert(key.into(), value);
     put("language", json!(block.language));

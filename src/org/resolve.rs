@@ -8,15 +8,15 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::document::{Keyword, Position};
-use super::excerpt::excerpt;
 use super::grammar::{self, Rule};
 use super::include::{Include, Kind};
 use super::lines::indentation;
-use super::original::Original;
 use super::parse::parse;
-use super::places::{Place, Places, Spot};
 use super::section;
-use super::text::{Text, decode, is_blank, narrow};
+use super::snippet::snippet;
+use super::source_bytes::SourceBytes;
+use super::source_map::{SourceLine, SourceLocation, SourceMap};
+use super::text::{Text, decode, is_blank, to_u32};
 
 /// A file that a document names.
 #[derive(Debug, Clone)]
@@ -31,9 +31,9 @@ pub struct File {
 
 /// What cannot be put in, and why.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Unresolved {
+pub struct ResolveError {
     /// The line that names it.
-    pub place: Place,
+    pub place: SourceLocation,
     /// That line with a caret.
     pub excerpt: String,
     /// What is wrong: a fragment in lower case.
@@ -59,17 +59,17 @@ const SETTINGS: [&str; 6] = ["PROPERTY", "RUNMODE", "BORGES_LANG", "TODO", "SEQ_
 /// An Org file becomes part of the document, its headlines below the one it is named under; `src LANGUAGE` makes a
 /// block of a file. Examples are left alone, and so is what stands under a COMMENT heading. Of a settings file the
 /// keywords that count are put in after the line that names it.
-pub fn resolve(source: &Bytes, id: &str, read: &mut Reader<'_>) -> Done<(Original, Places)> {
+pub fn resolve(source: &Bytes, id: &str, read: &mut Reader<'_>) -> Done<(SourceBytes, SourceMap)> {
     if !names_files(source) {
-        return Ok((source.into(), Places::default()));
+        return Ok((source.into(), SourceMap::default()));
     }
     let count = memchr::memchr_iter(b'\n', source).count() + 1;
-    let spots = (1..=narrow(count)).map(|line| Spot { file: None, line, shift: 0 }).collect();
+    let spots = (1..=to_u32(count)).map(|line| SourceLine { file: None, line, shift: 0 }).collect();
     let crlf = Text::new(source).crlf;
     let mut resolver =
         Resolver { read, files: Vec::new(), open: vec![(id.to_owned(), None)], crlf, budget: MOST };
     let whole = resolver.expand(Piece { text: source.to_vec(), spots }, id)?;
-    let places = Places::new(&whole.spots, resolver.files);
+    let places = SourceMap::new(&whole.spots, resolver.files);
     Ok((whole.text.into(), places))
 }
 
@@ -86,7 +86,7 @@ fn names_files(source: &[u8]) -> bool {
 #[derive(Default)]
 struct Piece {
     text: Vec<u8>,
-    spots: Vec<Spot>,
+    spots: Vec<SourceLine>,
 }
 
 struct Resolver<'r, 'f> {
@@ -101,18 +101,18 @@ struct Resolver<'r, 'f> {
 }
 
 /// A keyword that names a file, and what is around it.
-struct Naming<'k> {
+struct FileReference<'k> {
     keyword: &'k Keyword,
     text: &'k [u8],
     line: &'k [u8],
-    spot: Spot,
+    spot: SourceLine,
     /// The file it stands in.
     id: &'k str,
     /// Of the headline above.
     level: usize,
 }
 
-type Done<T> = Result<T, Box<Unresolved>>;
+type Done<T> = Result<T, Box<ResolveError>>;
 
 impl Resolver<'_, '_> {
     fn expand(&mut self, piece: Piece, id: &str) -> Done<Piece> {
@@ -135,7 +135,7 @@ impl Resolver<'_, '_> {
                 out.spots.push(spot);
                 continue;
             };
-            let naming = Naming { keyword, text: &text, line, spot, id, level };
+            let naming = FileReference { keyword, text: &text, line, spot, id, level };
             if keyword.key == "SETUPFILE" {
                 self.push(&mut out, without_end(line), spot);
                 self.settings(&naming, &mut out)?;
@@ -146,7 +146,7 @@ impl Resolver<'_, '_> {
         Ok(out)
     }
 
-    fn include(&mut self, naming: &Naming<'_>, out: &mut Piece) -> Done<()> {
+    fn include(&mut self, naming: &FileReference<'_>, out: &mut Piece) -> Done<()> {
         let value = naming.keyword.value.as_str();
         let include =
             Include::read(value).map_err(|(byte, text, help)| self.wrong(naming, byte, text, help))?;
@@ -181,10 +181,10 @@ impl Resolver<'_, '_> {
                 let there = column(naming, at);
                 let here = columns + begin.len() - arguments.len() + 1;
                 let shift = i32::try_from(here).unwrap_or(0) - i32::try_from(there).unwrap_or(0);
-                let spot = Spot { shift: naming.spot.shift + shift, ..naming.spot };
+                let spot = SourceLine { shift: naming.spot.shift + shift, ..naming.spot };
                 self.push(out, &[&indent, begin.trim_end().as_bytes()].concat(), spot);
                 for (line, content) in lines {
-                    let spot = Spot { file: Some(number), line, shift: 0 };
+                    let spot = SourceLine { file: Some(number), line, shift: 0 };
                     let content = if name == "src" { escaped(content) } else { content.to_vec() };
                     self.push(out, &content, spot);
                 }
@@ -203,7 +203,7 @@ impl Resolver<'_, '_> {
         let highest = lines.iter().filter_map(|(_, line)| stars(line)).min().unwrap_or(level);
         let mut indented = columns > 0;
         for (line, content) in lines {
-            let mut spot = Spot { file: Some(file), line, shift: 0 };
+            let mut spot = SourceLine { file: Some(file), line, shift: 0 };
             let mut adapted = Vec::with_capacity(content.len() + columns);
             match stars(content) {
                 Some(own) => {
@@ -228,7 +228,7 @@ impl Resolver<'_, '_> {
     /// The lines of a file that are meant, with their numbers; without the blank ones at either end.
     fn part<'t>(
         &self,
-        naming: &Naming<'_>,
+        naming: &FileReference<'_>,
         include: &Include<'_>,
         text: Text<'t>,
     ) -> Done<Vec<(u32, &'t [u8])>> {
@@ -273,7 +273,7 @@ impl Resolver<'_, '_> {
     }
 
     /// What a settings file says, on lines after the one that names it.
-    fn settings(&mut self, naming: &Naming<'_>, out: &mut Piece) -> Done<()> {
+    fn settings(&mut self, naming: &FileReference<'_>, out: &mut Piece) -> Done<()> {
         let target = naming.keyword.value.trim_matches('"');
         if target.is_empty() {
             return Err(self.wrong(naming, 0, "`#+SETUPFILE:` names no file".to_owned(), "Write its path."));
@@ -287,16 +287,16 @@ impl Resolver<'_, '_> {
             let Some((_, line)) = lines.find(|(number, _)| *number == keyword.at.line) else { break };
             let own = indentation(line).0;
             let shift = i32::try_from(blanks).unwrap_or(0) - i32::try_from(own).unwrap_or(0);
-            let spot = Spot { file: Some(number), line: keyword.at.line, shift };
+            let spot = SourceLine { file: Some(number), line: keyword.at.line, shift };
             let here = [&naming.line[..blanks], &line[own..]].concat();
             if SETTINGS.contains(&keyword.key.as_str()) {
                 self.push(out, &here, spot);
             } else if keyword.key == "SETUPFILE" {
-                let inner = Naming {
+                let inner = FileReference {
                     keyword,
                     text: &file.text,
                     line,
-                    spot: Spot { shift: 0, ..spot },
+                    spot: SourceLine { shift: 0, ..spot },
                     id: &file.id,
                     level: 0,
                 };
@@ -308,7 +308,7 @@ impl Resolver<'_, '_> {
     }
 
     /// Reads a file, and opens it.
-    fn file(&mut self, naming: &Naming<'_>, path: &str, part: Option<String>) -> Done<(File, u32)> {
+    fn file(&mut self, naming: &FileReference<'_>, path: &str, part: Option<String>) -> Done<(File, u32)> {
         if path.contains("://") {
             let text = format!("`{path}` is a URL, and nothing is fetched from one");
             return Err(self.wrong(
@@ -336,10 +336,10 @@ impl Resolver<'_, '_> {
             self.files.push(file.name.as_str().into());
             self.files.len() - 1
         });
-        Ok((file, narrow(number)))
+        Ok((file, to_u32(number)))
     }
 
-    fn spend(&mut self, naming: &Naming<'_>, bytes: usize) -> Done<()> {
+    fn spend(&mut self, naming: &FileReference<'_>, bytes: usize) -> Done<()> {
         self.budget = self.budget.saturating_sub(bytes);
         if self.budget > 0 {
             return Ok(());
@@ -348,26 +348,26 @@ impl Resolver<'_, '_> {
         Err(self.wrong(naming, 0, text, "Run them as documents of their own."))
     }
 
-    fn push(&self, out: &mut Piece, content: &[u8], spot: Spot) {
+    fn push(&self, out: &mut Piece, content: &[u8], spot: SourceLine) {
         out.text.extend_from_slice(content);
         out.text.extend_from_slice(if self.crlf { b"\r\n" } else { b"\n" });
         out.spots.push(spot);
     }
 
     #[expect(clippy::unnecessary_box_returns, reason = "it is an error, and errors are boxed here")]
-    fn wrong(&self, naming: &Naming<'_>, byte: usize, text: String, help: &str) -> Box<Unresolved> {
-        let Spot { file, line, shift } = naming.spot;
+    fn wrong(&self, naming: &FileReference<'_>, byte: usize, text: String, help: &str) -> Box<ResolveError> {
+        let SourceLine { file, line, shift } = naming.spot;
         let here = Position { line: naming.keyword.at.line, column: column(naming, byte) };
         let column = u32::try_from(i64::from(here.column) - i64::from(shift)).unwrap_or(1);
         let file = file.and_then(|file| self.files.get(file as usize)).cloned();
-        let place = Place { file, at: Position { line, column } };
-        Box::new(Unresolved { place, excerpt: excerpt(naming.text, here), text, help: help.to_owned() })
+        let place = SourceLocation { file, at: Position { line, column } };
+        Box::new(ResolveError { place, excerpt: snippet(naming.text, here), text, help: help.to_owned() })
     }
 }
 
 /// The column of a byte of the keyword's value, in the text that is read.
-fn column(Naming { keyword: Keyword { value, at, .. }, .. }: &Naming<'_>, byte: usize) -> u32 {
-    at.column + narrow(value.get(..byte).map_or(0, |before| before.chars().count()))
+fn column(FileReference { keyword: Keyword { value, at, .. }, .. }: &FileReference<'_>, byte: usize) -> u32 {
+    at.column + to_u32(value.get(..byte).map_or(0, |before| before.chars().count()))
 }
 
 /// How many stars a headline begins with.

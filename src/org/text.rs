@@ -78,7 +78,7 @@ pub(super) fn decode(bytes: &[u8]) -> Cow<'_, str> {
 }
 
 /// How many bytes are no UTF-8.
-pub(super) fn broken(bytes: &[u8]) -> usize {
+pub(super) fn invalid_bytes(bytes: &[u8]) -> usize {
     match std::str::from_utf8(bytes) {
         Ok(_) => 0,
         Err(_) => bytes.utf8_chunks().map(|chunk| chunk.invalid().len()).sum(),
@@ -91,7 +91,7 @@ pub(super) fn characters(bytes: &[u8]) -> u32 {
 }
 
 /// A count or an index as the 32 bits it is kept in.
-pub(super) fn narrow(n: usize) -> u32 {
+pub(super) fn to_u32(n: usize) -> u32 {
     u32::try_from(n).unwrap_or(u32::MAX)
 }
 
@@ -101,7 +101,7 @@ pub(super) fn is_blank(byte: u8) -> bool {
 }
 
 /// What Emacs' regexps call whitespace in Org text; `white` of the grammar.
-pub(super) fn is_white(c: char) -> bool {
+pub(super) fn is_whitespace(c: char) -> bool {
     matches!(
         c,
         '\t' | '\n' | '\u{0c}' | '\r' | ' ' | '\u{a0}' | '\u{2000}'
@@ -146,7 +146,7 @@ mod tests {
     fn each_broken_byte_is_one_character() {
         assert_eq!(decode(b"a\xff\xe2\x82z"), "a\u{fffd}\u{fffd}\u{fffd}z");
         assert_eq!(characters(b"a\xff\xe2\x82z"), 5);
-        assert_eq!(broken(b"a\xff\xe2\x82z"), 3);
+        assert_eq!(invalid_bytes(b"a\xff\xe2\x82z"), 3);
         assert_eq!(characters("äöü".as_bytes()), 3);
     }
 }

@@ -8,13 +8,13 @@ use std::ops::Range;
 
 use bytes::Bytes;
 
-use super::text::narrow;
+use super::text::to_u32;
 
 /// What an element is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Element {
     /// A byte order mark.
-    Mark,
+    ByteOrderMark,
     /// A headline; it holds all that is under it.
     Headline,
     /// The planning line under a headline.
@@ -77,7 +77,7 @@ impl Element {
     /// As Emacs names it; what it has no name for is of no type to it.
     pub fn name(self) -> &'static str {
         match self {
-            Self::Mark | Self::Blank | Self::End => "",
+            Self::ByteOrderMark | Self::Blank | Self::End => "",
             Self::Headline => "headline",
             Self::Planning => "planning",
             Self::Plain => "section",
@@ -121,11 +121,11 @@ pub struct Node {
     /// Where it begins.
     start: u32,
     /// Where it goes on after its affiliated keywords.
-    proper: u32,
+    content_start: u32,
     /// The first element that it does not hold.
     after: u32,
     /// The element that holds it.
-    around: u32,
+    parent: u32,
 }
 
 /// No element.
@@ -142,9 +142,9 @@ pub struct Tree {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Edit {
     /// In its place, and in that of all it holds; edits of those go with them.
-    Instead(Vec<u8>),
+    Replace(Vec<u8>),
     /// After it, and after all it holds.
-    After(Vec<u8>),
+    InsertAfter(Vec<u8>),
 }
 
 impl Tree {
@@ -154,19 +154,19 @@ impl Tree {
     }
 
     /// What is the element's own: its affiliated keywords, and its lines without those of the elements in it.
-    pub fn own(&self, node: usize) -> &[u8] {
+    pub fn own_text(&self, node: usize) -> &[u8] {
         self.text.get(self.start(node)..self.start(node + 1)).unwrap_or_default()
     }
 
     /// The affiliated keywords of an element; its own lines go on after them.
     pub fn affiliated(&self, node: usize) -> &[u8] {
-        let Some(Node { start, proper, .. }) = self.nodes.get(node) else { return &[] };
-        self.text.get(*start as usize..*proper as usize).unwrap_or_default()
+        let Some(Node { start, content_start, .. }) = self.nodes.get(node) else { return &[] };
+        self.text.get(*start as usize..*content_start as usize).unwrap_or_default()
     }
 
     /// Where the element goes on after its affiliated keywords.
-    pub(super) fn proper(&self, node: usize) -> usize {
-        self.nodes.get(node).map_or(self.text.len(), |node| node.proper as usize)
+    pub(super) fn content_start(&self, node: usize) -> usize {
+        self.nodes.get(node).map_or(self.text.len(), |node| node.content_start as usize)
     }
 
     /// The bytes of the element and all that it holds.
@@ -192,31 +192,31 @@ impl Tree {
     }
 
     /// The element that holds `node`.
-    pub fn around(&self, node: usize) -> Option<usize> {
+    pub fn parent(&self, node: usize) -> Option<usize> {
         self.nodes
             .get(node)
-            .map(|node| node.around)
+            .map(|node| node.parent)
             .filter(|&around| around != NONE)
             .map(|around| around as usize)
     }
 
     /// The element that follows `node` and all it holds, blank lines left out, in the same element.
     pub fn next(&self, node: usize) -> Option<usize> {
-        let around = self.around(node);
+        let around = self.parent(node);
         let mut next = self.whole(node).end;
         while self.nodes.get(next)?.element == Element::Blank {
             next += 1;
         }
-        (self.around(next) == around && self.nodes.get(next)?.element != Element::End).then_some(next)
+        (self.parent(next) == around && self.nodes.get(next)?.element != Element::End).then_some(next)
     }
 
     /// The document, printed: the own text of each element, one after another.
     pub fn print(&self) -> Vec<u8> {
-        self.edited(&BTreeMap::new())
+        self.apply_edits(&BTreeMap::new())
     }
 
     /// The document with `edits`, by the number of the element; every other byte is as it was read.
-    pub fn edited(&self, edits: &BTreeMap<usize, Edit>) -> Vec<u8> {
+    pub fn apply_edits(&self, edits: &BTreeMap<usize, Edit>) -> Vec<u8> {
         let mut out = Vec::with_capacity(self.text.len());
         // What is still to be written after elements that are open, by where they end: the innermost last.
         let mut open: Vec<(usize, &[u8])> = Vec::new();
@@ -229,15 +229,15 @@ impl Tree {
                 return out;
             }
             match edits.get(&node) {
-                Some(Edit::Instead(text)) => {
+                Some(Edit::Replace(text)) => {
                     out.extend_from_slice(text);
                     node = self.whole(node).end;
                     continue;
                 }
-                Some(Edit::After(text)) => open.push((self.whole(node).end, text)),
+                Some(Edit::InsertAfter(text)) => open.push((self.whole(node).end, text)),
                 None => {}
             }
-            out.extend_from_slice(self.own(node));
+            out.extend_from_slice(self.own_text(node));
             node += 1;
         }
     }
@@ -265,27 +265,27 @@ impl Builder {
     pub(super) fn new(mark: usize) -> Self {
         let mut builder = Self { nodes: Vec::new(), open: Vec::new(), headlines: Vec::new(), mark: 0 };
         if mark > 0 {
-            builder.leaf(Element::Mark, 0, 0);
+            builder.leaf(Element::ByteOrderMark, 0, 0);
         }
-        builder.mark = narrow(mark);
+        builder.mark = to_u32(mark);
         builder
     }
 
     /// The number of the next element.
     pub(super) fn next(&self) -> u32 {
-        narrow(self.nodes.len())
+        to_u32(self.nodes.len())
     }
 
-    /// An element that holds no other; it begins at `start`, after its affiliated keywords at `proper`.
+    /// An element that holds no other; it begins at `start`, after its affiliated keywords at `content_start`.
     pub(super) fn leaf(&mut self, element: Element, start: usize, proper: usize) {
-        let around =
+        let parent =
             self.open.last().copied().or(self.headlines.last().map(|&(_, number)| number)).unwrap_or(NONE);
-        let runs_on = |last: &Node| last.element == element && last.around == around && element.runs_on();
+        let runs_on = |last: &Node| last.element == element && last.parent == parent && element.runs_on();
         if start == proper && self.nodes.last().is_some_and(runs_on) {
             return;
         }
-        let (start, proper) = (narrow(start) + self.mark, narrow(proper) + self.mark);
-        self.nodes.push(Node { element, start, proper, after: self.next() + 1, around });
+        let (start, content_start) = (to_u32(start) + self.mark, to_u32(proper) + self.mark);
+        self.nodes.push(Node { element, start, content_start, after: self.next() + 1, parent });
     }
 
     /// An element that holds others, until [`Builder::close`].
@@ -341,8 +341,8 @@ mod tests {
         let tree = parse(source.as_bytes(), &[]).tree;
         let mut out = String::new();
         for (n, node) in tree.nodes().iter().enumerate() {
-            let depth = std::iter::successors(tree.around(n), |&around| tree.around(around)).count();
-            let own = tree.own(n).escape_ascii();
+            let depth = std::iter::successors(tree.parent(n), |&around| tree.parent(around)).count();
+            let own = tree.own_text(n).escape_ascii();
             out += &format!("{}{:?} \"{own}\"\n", "  ".repeat(depth), node.element);
         }
         out
@@ -363,18 +363,21 @@ mod tests {
         let document = parse(source, &[]);
         let block = document.blocks[0].node;
         let edited = |node: usize, edit: Edit| {
-            String::from_utf8_lossy(&document.tree.edited(&BTreeMap::from([(node, edit)]))).into_owned()
+            String::from_utf8_lossy(&document.tree.apply_edits(&BTreeMap::from([(node, edit)]))).into_owned()
         };
         let text = String::from_utf8_lossy(source);
         let end = "#+end_src\n";
-        assert_eq!(edited(block, Edit::After(b"X\n".to_vec())), text.replace(end, &format!("{end}X\n")));
+        assert_eq!(
+            edited(block, Edit::InsertAfter(b"X\n".to_vec())),
+            text.replace(end, &format!("{end}X\n"))
+        );
         let next = document.tree.next(block).unwrap();
-        assert_eq!(edited(next, Edit::Instead(b": 2\n".to_vec())), text.replace(": 1", ": 2"));
-        let quote = document.tree.around(block).unwrap();
-        assert_eq!(edited(quote, Edit::Instead(Vec::new())), "a\r\n\0* h\n* i\nno end");
-        assert_eq!(edited(quote, Edit::After(b"X".to_vec())), text.replace("quote\n\0", "quote\nX\0"));
+        assert_eq!(edited(next, Edit::Replace(b": 2\n".to_vec())), text.replace(": 1", ": 2"));
+        let quote = document.tree.parent(block).unwrap();
+        assert_eq!(edited(quote, Edit::Replace(Vec::new())), "a\r\n\0* h\n* i\nno end");
+        assert_eq!(edited(quote, Edit::InsertAfter(b"X".to_vec())), text.replace("quote\n\0", "quote\nX\0"));
         let last = document.tree.children(None).last().unwrap();
-        assert_eq!(edited(last, Edit::After(b"X".to_vec())), format!("{text}X"));
+        assert_eq!(edited(last, Edit::InsertAfter(b"X".to_vec())), format!("{text}X"));
         assert_eq!(document.tree.next(next), None);
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use crate::babel::Language;
-use crate::org::{Block, Origin, Param, Position, nearest};
+use crate::org::{Block, Origin, Param, Position, suggest};
 use crate::task::{Ensure, Policy, Requirements, Resources, RetryLimit};
 
 use super::diagnostic::Diagnostic;
@@ -233,7 +233,7 @@ impl Reader<'_> {
             return;
         }
         for word in param.text.split_whitespace().filter(|word| !keys::RESULTS.contains(word)) {
-            if let Some(near) = nearest(word, keys::RESULTS) {
+            if let Some(near) = suggest(word, keys::RESULTS) {
                 let text = format!("`{word}` is no word of `:results`");
                 self.report(param, Diagnostic::warning(param.at, text, format!("Did you mean `{near}`?")));
             }
@@ -255,7 +255,7 @@ impl Reader<'_> {
         } else if param.origin == Origin::Document && !word.starts_with(':') {
             format!("If `{word}` is a language, write `header-args:{word}`.")
         } else {
-            keys::suggest(&param.key).map(|key| format!("Did you mean `{key}`?")).unwrap_or_default()
+            keys::suggest_key(&param.key).map(|key| format!("Did you mean `{key}`?")).unwrap_or_default()
         };
         let text = if param.key.starts_with(':') {
             format!("the header argument `{}` is not known, and has no effect", param.key)

@@ -164,10 +164,10 @@ fn recipe(inputs: Inputs, numbers: &[u32], posts: &[Option<usize>], shared: &mut
 /// takes all into account where it writes a hash.
 fn arguments(params: &[Param]) -> Arguments {
     if params.iter().any(|param| param.key == ":cache") {
-        return Arguments::of(params);
+        return Arguments::from_params(params);
     }
     let theirs = params.iter().filter(|param| !keys::is_borges_key(&param.key));
-    Arguments::of(&theirs.cloned().collect::<Vec<_>>())
+    Arguments::from_params(&theirs.cloned().collect::<Vec<_>>())
 }
 
 /// What the recipes of a run have in common, each kept once.
@@ -280,9 +280,9 @@ impl Shared {
         let arguments = match (called, inline) {
             (None, false) => self.arguments(&returns.params, || arguments(&returns.params)),
             (called, inline) => {
-                let mut arguments = Arguments::of(&returns.params);
+                let mut arguments = Arguments::from_params(&returns.params);
                 if let Some(block) = called {
-                    arguments = arguments.called(&Arguments::of(&block.params));
+                    arguments = arguments.for_call(&Arguments::from_params(&block.params));
                 }
                 self.push(if inline { arguments.inline() } else { arguments })
             }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::babel::{self, Languages, Reference};
-use crate::org::{self, Block, Bodies, Call, Document, Param, Position, Surroundings, Target};
+use crate::org::{self, Block, BodyExpander, Call, Context, Document, Param, Position, Target};
 
 use super::arguments::ReportedArgs;
 use super::code;
@@ -115,7 +115,7 @@ impl<'d> PlanBuilder<'d> {
             }
             let text = format!("{name}={value}");
             let at = Position { line: old.begin_line, column: 0 };
-            match org::called(old, &[], None, &[&text], None, at) {
+            match org::merge_call_args(old, &[], None, &[&text], None, at) {
                 Ok(params) => {
                     let params = Arc::from(params);
                     self.returns[place].params = Arc::clone(&params);
@@ -150,7 +150,7 @@ impl<'d> PlanBuilder<'d> {
                 first_line: inline.at.line,
                 begin_line: inline.at.line,
                 end_line: inline.at.line,
-                body: Bytes::from(babel::text::encode(&inline.body)),
+                body: Bytes::from(babel::byte_text::encode(&inline.body)),
                 params: Arc::clone(&params),
                 error,
                 ..Block::default()
@@ -195,7 +195,7 @@ impl<'d> PlanBuilder<'d> {
         };
         let arguments = org::split_arguments(call.arguments.as_deref().unwrap_or_default());
         let block = &self.document.blocks[found];
-        let params = org::called(
+        let params = org::merge_call_args(
             block,
             &call.around.inherited,
             call.inside.as_deref(),
@@ -286,7 +286,7 @@ impl<'d> PlanBuilder<'d> {
     pub(super) fn resolve_inputs(
         &mut self,
         place: usize,
-        bodies: &mut Bodies<'_>,
+        bodies: &mut BodyExpander<'_>,
         names: &mut SymbolTable<'_>,
         problems: &mut Vec<Diagnostic>,
     ) {
@@ -452,7 +452,7 @@ impl<'d> PlanBuilder<'d> {
             return None;
         }
         let (_, help) = names.find(reference.name).err()?;
-        let near = org::nearest(reference.name, self.named().names());
+        let near = org::suggest(reference.name, self.named().names());
         let help = match near {
             Some(near) if !help.starts_with("Did") => format!("Did you mean `{near}`?"),
             _ if help.starts_with("Did") => help,
@@ -477,7 +477,7 @@ impl<'d> PlanBuilder<'d> {
             return Some(found);
         }
         let block = &self.document.blocks[found];
-        let params = org::called(block, &[], reference.inside, &reference.arguments, None, at);
+        let params = org::merge_call_args(block, &[], reference.inside, &reference.arguments, None, at);
         let params: Arc<[Param]> = match params {
             Ok(params) => params.into(),
             Err((at, why)) => {
@@ -500,6 +500,6 @@ impl<'d> PlanBuilder<'d> {
 }
 
 /// Switched off, with all that is under its heading.
-fn is_off(around: &Surroundings) -> bool {
+fn is_off(around: &Context) -> bool {
     around.commented || around.archived
 }

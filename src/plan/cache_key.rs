@@ -6,8 +6,8 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::babel::{self, Ended, Finished, Value};
-use crate::org::{self, Document, Element, Slots, Target};
+use crate::babel::{self, BlockResult, Execution, Value};
+use crate::org::{self, Document, Element, ResultLocator, Target};
 use crate::task::{Command, Ensure, InputFile, TaskSpec};
 
 use super::recipe::{Files, Recipes, Values};
@@ -103,8 +103,8 @@ pub const EMBEDDED_ORIGIN: &str = "cached: its result stands in the document";
 
 impl EmbeddedResult {
     /// What it comes to for who refers to the block.
-    pub fn finished(&self) -> Finished {
-        Finished { value: self.value.clone(), this: self.value.clone(), file: None }
+    pub fn finished(&self) -> BlockResult {
+        BlockResult { value: self.value.clone(), this: self.value.clone(), file: None }
     }
 }
 
@@ -142,7 +142,7 @@ impl Recipes {
             return BTreeMap::new();
         }
         let parsed = org::parse(document, &[]);
-        let slots = Slots::new(&parsed, document);
+        let slots = ResultLocator::new(&parsed, document);
         let mut carried = BTreeMap::new();
         for returns in &self.returns {
             let is_own = matches!(returns.target, Target::Block(_))
@@ -151,9 +151,9 @@ impl Recipes {
             if !is_own || !self.asks_for_cache(returns.task) {
                 continue;
             }
-            let Some((hash, node)) = slots.carried(returns.target) else { continue };
+            let Some((hash, node)) = slots.existing_result(returns.target) else { continue };
             let value = match node {
-                None => Some(Value::Nothing),
+                None => Some(Value::Nil),
                 Some(node) => value(&parsed, node),
             };
             if let Some(value) = value {
@@ -173,8 +173,8 @@ impl Recipes {
         values: &Values,
         files: &Files,
         (stdout, value): (&[u8], Option<&[u8]>),
-    ) -> Result<Finished, String> {
-        self.result(spec, values, files, &Ended { exit_code: 0, stdout, value })
+    ) -> Result<BlockResult, String> {
+        self.result(spec, values, files, &Execution { exit_code: 0, stdout, value })
     }
 
     /// Whether a carried result is still that of the task, whose inputs have to be among `values`.
@@ -272,7 +272,7 @@ mod tests {
                 .recipes
                 .carried(source.as_bytes())
                 .remove(&1)
-                .map(|carried| carried.value.printed())
+                .map(|carried| carried.value.prin1())
         };
         assert_eq!(carried("", "#+RESULTS[a]:\n: x\n"), None);
         assert_eq!(carried(":cache yes", "#+RESULTS:\n: x\n"), None);

@@ -1,6 +1,6 @@
 //! A block's body as it runs: references expanded, and what cannot be expanded said.
 
-use crate::org::{Bodies, NowebCall, Position, Runnable, Trouble, TroubleKind};
+use crate::org::{BodyExpander, ExpandedBody, ExpansionError, ExpansionErrorKind, NowebCall, Position};
 
 use super::diagnostic::Diagnostic;
 use super::symbols::SymbolTable;
@@ -11,21 +11,21 @@ use super::symbols::SymbolTable;
 /// Emacs lets a reference to nothing stand for nothing; here it is an error, for nobody means to run less than
 /// the document says.
 pub(super) fn code(
-    bodies: &mut Bodies<'_>,
+    bodies: &mut BodyExpander<'_>,
     place: usize,
     names: &SymbolTable<'_>,
     problems: &mut Vec<Diagnostic>,
 ) -> (Vec<u8>, Vec<NowebCall>) {
     match bodies.run_body(place) {
-        Ok(Runnable { text, missing, calls }) => {
+        Ok(ExpandedBody { text, missing, calls }) => {
             if let Some((at, id)) = missing {
                 problems.push(nothing(at, &id, names));
             }
             (text.into_owned(), calls)
         }
-        Err(Trouble { at, kind }) => {
+        Err(ExpansionError { at, kind }) => {
             let text = match &kind {
-                TroubleKind::Circle(lines) => {
+                ExpansionErrorKind::Cycle(lines) => {
                     let lines = lines.iter().chain(lines.first());
                     let lines: Vec<_> = lines.map(|&line| names.places.line(line)).collect();
                     format!("the blocks at lines {} refer to each other", lines.join(" → "))
@@ -53,11 +53,13 @@ fn nothing(at: Position, id: &str, names: &SymbolTable<'_>) -> Diagnostic {
     Diagnostic::error(at, format!("no block is called `{id}`"), help)
 }
 
-fn help(kind: &TroubleKind) -> &'static str {
+fn help(kind: &ExpansionErrorKind) -> &'static str {
     match kind {
-        TroubleKind::Circle(_) => "Leave out one of the references.",
-        TroubleKind::Deep | TroubleKind::Large => "Put the code into fewer, longer blocks.",
-        TroubleKind::Unreadable(_) => "Mend the header arguments of that block.",
+        ExpansionErrorKind::Cycle(_) => "Leave out one of the references.",
+        ExpansionErrorKind::TooDeep | ExpansionErrorKind::TooLarge => {
+            "Put the code into fewer, longer blocks."
+        }
+        ExpansionErrorKind::Unreadable(_) => "Mend the header arguments of that block.",
     }
 }
 

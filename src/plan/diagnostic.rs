@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use crate::org::{self, Origin, Param, Place, Places, Position};
+use crate::org::{self, Origin, Param, Position, SourceLocation, SourceMap};
 
 /// How bad it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -79,10 +79,10 @@ impl Diagnostic {
     }
 
     /// What stands in the text that was read, told by where it comes from.
-    pub fn locate(&mut self, places: &Places) {
+    pub fn locate(&mut self, places: &SourceMap) {
         if !self.in_setupfile && self.at != Position::default() {
             self.seen = Some(self.at);
-            Place { file: self.file, at: self.at } = places.of(self.at);
+            SourceLocation { file: self.file, at: self.at } = places.locate(self.at);
         }
     }
 
@@ -95,7 +95,7 @@ impl Diagnostic {
             // Nothing that stands in the document: what was asked of it.
             format!("{name}: {}: {}\n", self.severity, self.text)
         } else {
-            let excerpt = org::excerpt(source, self.seen.unwrap_or(self.at));
+            let excerpt = org::snippet(source, self.seen.unwrap_or(self.at));
             let name = self.file.as_deref().unwrap_or(name);
             format!("{name}:{self}\n{}\n", excerpt.trim_end_matches('\n'))
         };

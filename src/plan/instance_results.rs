@@ -44,8 +44,8 @@ pub(super) fn combine(
 ) -> Option<Value> {
     let values = || parts.iter().filter_map(|part| part.value);
     values().next()?;
-    if values().all(|value| *value == Value::Nothing) {
-        return Some(Value::Nothing);
+    if values().all(|value| *value == Value::Nil) {
+        return Some(Value::Nil);
     }
     let results = arguments.results();
     if AS_TEXT.iter().any(|word| results.has(word)) {
@@ -89,8 +89,8 @@ pub(super) fn combine(
 /// The text of a value, ended as a line is.
 fn lines(value: &Value) -> String {
     let mut text = match value {
-        Value::Nothing => String::new(),
-        value => value.shown(),
+        Value::Nil => String::new(),
+        value => value.princ(),
     };
     if !text.is_empty() && !text.ends_with('\n') {
         text.push('\n');
@@ -102,7 +102,7 @@ fn lines(value: &Value) -> String {
 fn cells(row: &Value) -> Vec<Value> {
     match row {
         Value::List(cells) => cells.clone(),
-        Value::Nothing => vec![Value::text("")],
+        Value::Nil => vec![Value::text("")],
         cell => vec![cell.clone()],
     }
 }
@@ -148,12 +148,12 @@ mod tests {
             .enumerate()
             .map(|(n, value)| InstanceResult {
                 row: given.get(n),
-                value: Some(value).filter(|value| value.shown() != "open"),
+                value: Some(value).filter(|value| value.princ() != "open"),
             })
             .collect();
         let source = format!("#+begin_src sh {results}\n#+end_src\n");
-        let arguments = Arguments::of(&org::parse(source.as_bytes(), &[]).blocks[0].params);
-        combine(&several, &parts, &arguments).map_or_else(|| "none".to_owned(), |value| value.printed())
+        let arguments = Arguments::from_params(&org::parse(source.as_bytes(), &[]).blocks[0].params);
+        combine(&several, &parts, &arguments).map_or_else(|| "none".to_owned(), |value| value.prin1())
     }
 
     #[rstest]

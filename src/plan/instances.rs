@@ -107,7 +107,7 @@ pub(super) fn check(candidate: &Unit, problems: &mut Vec<Diagnostic>) {
             wrong(param(":each"), text, "Give the row another name.");
         }
     }
-    if let Some(file) = Arguments::of(&candidate.block.params).file() {
+    if let Some(file) = Arguments::from_params(&candidate.block.params).file() {
         let text = format!("each of the block's tasks would write `{file}`");
         let help = "Leave `:file` out: let the block write a file that `$BORGES_INDEX` is in the name of, and print that name.";
         wrong(param(":file"), text, help);

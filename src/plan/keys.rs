@@ -1,6 +1,6 @@
 //! Every header argument by name: what it means to a run.
 
-use crate::org::nearest;
+use crate::org::suggest;
 
 /// What a header argument means to a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -218,7 +218,7 @@ pub(super) fn is_borges_key(text: &str) -> bool {
 }
 
 /// The key that `unknown` was most likely meant to be.
-pub(super) fn suggest(unknown: &str) -> Option<&'static str> {
+pub(super) fn suggest_key(unknown: &str) -> Option<&'static str> {
     let known = BORGES
         .iter()
         .map(|&(name, _)| name)
@@ -227,7 +227,7 @@ pub(super) fn suggest(unknown: &str) -> Option<&'static str> {
         .chain([":var", ":post"])
         .chain(BABEL.iter().copied())
         .chain(UNBUILT.iter().map(|&(name, _)| name));
-    nearest(unknown, known)
+    suggest(unknown, known)
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! Lines that Org reads as text, or as something else, though most likely a block or a keyword was meant.
 
-use crate::org::{Block, Document, Position, nearest};
+use crate::org::{Block, Document, Position, suggest};
 
 use super::diagnostic::Diagnostic;
 
@@ -55,7 +55,7 @@ pub(super) fn lint(source: &[u8], document: &Document, problems: &mut Vec<Diagno
 fn misspelt(at: Position, word: &str, line: &[u8]) -> Option<Diagnostic> {
     let small = word.to_lowercase();
     if let Some(kind) = small.strip_prefix("begin_") {
-        nearest(kind, ["src"]).filter(|&near| near != kind)?;
+        suggest(kind, ["src"]).filter(|&near| near != kind)?;
         let text = format!("`#+{word}` begins no source block");
         return Some(Diagnostic::warning(at, text, "Did you mean `#+begin_src`?"));
     }

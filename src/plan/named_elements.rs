@@ -79,7 +79,7 @@ pub(super) fn value(document: &Document, name: &str) -> Option<Value> {
 
 /// What the last `#+name:` among affiliated keywords says.
 fn name(affiliated: &[u8]) -> Option<String> {
-    let text = babel::text::decode(affiliated);
+    let text = babel::byte_text::decode(affiliated);
     text.lines().rev().find_map(|line| {
         let (key, value) = line.trim_start().strip_prefix("#+")?.split_once(':')?;
         let value = value.trim();
@@ -99,7 +99,7 @@ mod tests {
         let document = org::parse(source.as_bytes(), &[]);
         let named = NamedElements::of(&document);
         let table = named.find(&document, "t");
-        assert!(matches!(table, Some(NamedElement::Value(value)) if value.printed() == "((1 2))"));
+        assert!(matches!(table, Some(NamedElement::Value(value)) if value.prin1() == "((1 2))"));
         assert_eq!(named.find(&document, "c d"), Some(NamedElement::Call(1)));
         assert_eq!(named.name_of_call(1), Some("c d"));
         assert_eq!((named.find(&document, "b"), named.find(&document, "T")), (None, None));

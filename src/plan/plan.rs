@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::babel::{self, Languages};
-use crate::org::{self, Bodies, Document, Keyword, Places, Position};
+use crate::org::{self, BodyExpander, Document, Keyword, Position, SourceMap};
 use crate::task::{DependencyKind, Edge, TaskSpec};
 
 use super::assemble::{Parts, assemble, placed};
@@ -41,7 +41,7 @@ pub struct PlanOptions {
     /// an error.
     pub files_read: bool,
     /// Where its lines come from, if files have been put into it.
-    pub places: Places,
+    pub places: SourceMap,
 }
 
 /// A value for a variable of a block.
@@ -137,7 +137,7 @@ pub fn plan(source: &[u8], document: &Document, request: &PlanOptions) -> Result
     lints::lint(source, document, &mut problems);
 
     let mut names = SymbolTable::of(&document.blocks, &request.places, &mut problems);
-    let mut bodies = Bodies::new(source, document);
+    let mut bodies = BodyExpander::new(source, document);
     let mut units = PlanBuilder::new(document, source.len(), &languages, request, &mut problems);
     units.set_variables(&names, &mut problems);
     units.add_calls(&mut names, &mut problems);

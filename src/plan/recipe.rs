@@ -10,7 +10,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use crate::babel::{self, Arguments, Composed, Ended, Finished, Language, Source, Value};
+use crate::babel::{self, Arguments, BlockResult, Execution, Invocation, Language, Source, Value};
 use crate::org;
 use crate::task::{Command, InputFile, TaskSpec, index_of};
 
@@ -101,7 +101,7 @@ pub(super) struct ResultTarget {
 }
 
 /// What tasks of a run have yielded, by number.
-pub type Values = BTreeMap<u32, Arc<Finished>>;
+pub type Values = BTreeMap<u32, Arc<BlockResult>>;
 
 impl Recipes {
     /// The tasks whose values have to be known before this one is composed, or its own value read.
@@ -163,7 +163,7 @@ impl Recipes {
             return Err("its recipe is not whole".to_owned());
         };
         let body = inputs.body(&spec.command.body);
-        let Composed { program, arguments: words, body, files, stdin } =
+        let Invocation { program, arguments: words, body, files, stdin } =
             babel::compose(&inputs.source(language, &body, arguments));
         let mut command = Command {
             program: program.into(),
@@ -193,15 +193,15 @@ impl Recipes {
         spec: &TaskSpec,
         values: &Values,
         files: &Files,
-        ended: &Ended,
-    ) -> Result<Finished, String> {
+        ended: &Execution,
+    ) -> Result<BlockResult, String> {
         let recipe = self.recipe(spec.number).ok_or("it has no recipe")?;
         let inputs = self.inputs(recipe, values, files)?;
         let language = self.language(recipe).ok_or("its recipe is not whole")?;
         let arguments = self.arguments(recipe.arguments).ok_or("its recipe is not whole")?;
         let body = inputs.body(&spec.command.body);
         let value = babel::collect(&inputs.source(language, &body, arguments), ended);
-        Ok(babel::finish(value, arguments))
+        Ok(babel::apply_file_arg(value, arguments))
     }
 
     /// Emacs' hash of a result, where `:cache yes` asks for one.
@@ -317,14 +317,14 @@ impl Inputs {
     /// The code with its gaps filled.
     fn body(&self, code: &[u8]) -> String {
         if self.gaps.is_empty() {
-            return babel::text::decode(code);
+            return babel::byte_text::decode(code);
         }
         let shown = |value: &Value| match value {
-            Value::Text(text) => babel::text::encode(text),
-            other => babel::text::encode(&other.printed()),
+            Value::Text(text) => babel::byte_text::encode(text),
+            other => babel::byte_text::encode(&other.prin1()),
         };
         let fillings: Vec<Vec<u8>> = self.gaps.iter().map(shown).collect();
-        babel::text::decode(&org::fill_gaps(code, &fillings))
+        babel::byte_text::decode(&org::fill_gaps(code, &fillings))
     }
 
     fn source<'a>(&'a self, language: &'a Language, body: &'a str, arguments: &'a Arguments) -> Source<'a> {

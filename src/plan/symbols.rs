@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use crate::org::{Block, Place, Places, Position, nearest};
+use crate::org::{Block, Position, SourceLocation, SourceMap, suggest};
 use crate::task::DependencyKind;
 
 use super::arguments::{DependencyArg, Reference};
@@ -16,7 +16,7 @@ use super::graph::Dependency;
 pub(super) struct SymbolTable<'a> {
     blocks: &'a [Block],
     /// Where the lines of the document come from.
-    pub(super) places: &'a Places,
+    pub(super) places: &'a SourceMap,
     by_name: HashMap<String, Vec<usize>>,
     /// What is not a block but runs: calls and the like, with their lines, behind the blocks.
     others: Vec<(String, u32)>,
@@ -28,11 +28,11 @@ pub(super) struct SymbolTable<'a> {
 const SEARCHES: usize = 2 * Diagnostic::MAX_SHOWN;
 
 /// What a block is called: its name, or `line-14`; of another file, `part.org:line-14`.
-fn display_name(block: &Block, places: &Places) -> String {
+fn display_name(block: &Block, places: &SourceMap) -> String {
     if let Some(name) = block.name.as_ref().filter(|name| !name.is_empty()) {
         return name.clone();
     }
-    let Place { file, at } = places.of(Position { line: block.begin_line, column: 0 });
+    let SourceLocation { file, at } = places.locate(Position { line: block.begin_line, column: 0 });
     let file = file.map(|file| format!("{file}:")).unwrap_or_default();
     format!("{file}line-{}", at.line)
 }
@@ -40,7 +40,7 @@ fn display_name(block: &Block, places: &Places) -> String {
 impl<'a> SymbolTable<'a> {
     /// Takes up the names of `blocks`, whose lines come from `places`; a name used twice draws a warning for each
     /// block after the first.
-    pub(super) fn of(blocks: &'a [Block], places: &'a Places, problems: &mut Vec<Diagnostic>) -> Self {
+    pub(super) fn of(blocks: &'a [Block], places: &'a SourceMap, problems: &mut Vec<Diagnostic>) -> Self {
         let by_name = HashMap::with_capacity(blocks.len());
         let others = Vec::new();
         let mut names = Self { blocks, places, by_name, others, searches: Cell::new(SEARCHES) };
@@ -64,7 +64,7 @@ impl<'a> SymbolTable<'a> {
 
     /// What something on `line` is called that has no name: `line-14`, the second such `line-14.2`.
     pub(super) fn line_title(&self, line: u32) -> String {
-        let Place { file, at } = self.places.of(Position { line, column: 0 });
+        let SourceLocation { file, at } = self.places.locate(Position { line, column: 0 });
         let file = file.map(|file| format!("{file}:")).unwrap_or_default();
         // What stands on one line is taken up together.
         let before = self.others.iter().rev().take_while(|(_, other)| *other == line).count();
@@ -92,13 +92,14 @@ impl<'a> SymbolTable<'a> {
 
     /// The file the candidate at `location` stands in, if it is not the document itself, and its line there.
     pub(super) fn location(&self, place: usize) -> (Option<Arc<str>>, u32) {
-        let Place { file, at } = self.places.of(Position { line: self.begin_line(place), column: 0 });
+        let SourceLocation { file, at } =
+            self.places.locate(Position { line: self.begin_line(place), column: 0 });
         (file, at.line)
     }
 
     /// Whether a line is one of the document itself, and not of a file that was put into it.
     pub(super) fn is_own(&self, line: u32) -> bool {
-        self.places.of(Position { line, column: 0 }).file.is_none()
+        self.places.locate(Position { line, column: 0 }).file.is_none()
     }
 
     fn begin_line(&self, place: usize) -> u32 {
@@ -126,7 +127,7 @@ impl<'a> SymbolTable<'a> {
                 let left = self.searches.get();
                 self.searches.set(left.saturating_sub(1));
                 let near =
-                    if left > 0 { nearest(name, self.by_name.keys().map(String::as_str)) } else { None };
+                    if left > 0 { suggest(name, self.by_name.keys().map(String::as_str)) } else { None };
                 let help = match near {
                     Some(near) => format!("Did you mean `{near}`?"),
                     None => "Name it with a line `#+name:` above its `#+begin_src`.".to_owned(),

@@ -1,12 +1,17 @@
 //! Blocks that are not closed, and those that they swallow.
 
-use crate::org::{Document, Places, Position, nearest};
+use crate::org::{Document, Position, SourceMap, suggest};
 
 use super::diagnostic::Diagnostic;
 use super::lints::{keyword, trimmed};
 
 /// A begin line without an end is text for Emacs; here somebody meant code to run.
-pub(super) fn unclosed(source: &[u8], document: &Document, places: &Places, problems: &mut Vec<Diagnostic>) {
+pub(super) fn unclosed(
+    source: &[u8],
+    document: &Document,
+    places: &SourceMap,
+    problems: &mut Vec<Diagnostic>,
+) {
     let mut open = document.look_alikes.iter().filter(|found| found.within == "paragraph").peekable();
     if open.peek().is_none() {
         return;
@@ -24,7 +29,7 @@ pub(super) fn unclosed(source: &[u8], document: &Document, places: &Places, prob
 }
 
 /// What stands where the end of the block that begins on line `begin` should be.
-fn ending(lines: &[&[u8]], begin: u32, places: &Places) -> Option<String> {
+fn ending(lines: &[&[u8]], begin: u32, places: &SourceMap) -> Option<String> {
     let mut heading = None;
     for (number, line) in (begin.saturating_add(1)..).zip(lines.iter().skip(begin as usize)) {
         let text = trimmed(line);
@@ -36,7 +41,7 @@ fn ending(lines: &[&[u8]], begin: u32, places: &Places) -> Option<String> {
                 return None;
             }
             if word.starts_with("end_") && word != "end_src" && heading.is_none() {
-                let near = nearest(&word, ["end_src"])?;
+                let near = suggest(&word, ["end_src"])?;
                 return Some(format!(
                     "Line {} says `#+{word}`: did you mean `#+{near}`?",
                     places.line(number)
@@ -56,7 +61,7 @@ fn ending(lines: &[&[u8]], begin: u32, places: &Places) -> Option<String> {
 }
 
 /// A begin line in the body of another block: most likely that one was not closed.
-pub(super) fn swallowed(document: &Document, places: &Places, problems: &mut Vec<Diagnostic>) {
+pub(super) fn swallowed(document: &Document, places: &SourceMap, problems: &mut Vec<Diagnostic>) {
     let mut blocks = document.blocks.iter().peekable();
     for look_alike in document.look_alikes.iter().filter(|found| found.within == "src-block") {
         while blocks.next_if(|block| block.end_line < look_alike.line).is_some() {}

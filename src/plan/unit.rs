@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::babel::{Language, Languages, Value};
-use crate::org::{Block, Position, nearest};
+use crate::org::{Block, Position, suggest};
 use crate::task::DependencyKind;
 
 use super::arguments::{self, BlockOptions, ReportedArgs};
@@ -144,7 +144,7 @@ fn hint(block: &Block, why: &SkipReason, languages: &Languages, problems: &mut V
         problems.push(lints::no_language(block));
     }
     let SkipReason::UnknownLanguage(name) = why else { return };
-    if let Some(near) = nearest(name, languages.names()) {
+    if let Some(near) = suggest(name, languages.names()) {
         let at = Position { line: block.begin_line, column: 1 };
         let text = format!("nothing is known to run `{name}`");
         problems.push(Diagnostic::warning(at, text, format!("Did you mean `{near}`?")));

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use crate::babel::{self, Arguments, Insertion, Outcome, Value};
+use crate::babel::{self, Arguments, Insertion, ResultUpdate, Value};
 use crate::org::{self, Document, Hash, Target};
 use crate::task::{TaskSpec, index_of};
 
@@ -68,16 +68,16 @@ pub fn write_back(original: &[u8], current: &[u8], yielded: &RunResults) -> Upda
             )),
         }
     }
-    let outcomes: Vec<Outcome> = ready
+    let outcomes: Vec<ResultUpdate> = ready
         .iter()
-        .map(|(target, returns, result)| Outcome {
+        .map(|(target, returns, result)| ResultUpdate {
             target: *target,
             insertion: result.insertion(returns, yielded),
             hash: match (&result.hash, &result.note) {
                 // What failed is to be run again.
-                (_, Some(_)) => Hash::Goes,
-                (Some(hash), None) => Hash::Is(hash),
-                (None, None) => Hash::Stays,
+                (_, Some(_)) => Hash::Remove,
+                (Some(hash), None) => Hash::Set(hash),
+                (None, None) => Hash::Keep,
             },
             note: result
                 .note
@@ -87,7 +87,7 @@ pub fn write_back(original: &[u8], current: &[u8], yielded: &RunResults) -> Upda
             stays: result.stays,
         })
         .collect();
-    let written = babel::write(current, there, &outcomes);
+    let written = babel::insert_results(current, there, &outcomes);
     for (target, why) in written.refused {
         if let Some((_, returns, _)) = ready.iter().find(|(other, ..)| *other == target) {
             missing.push(format!("{}: {why}", told(returns, yielded)));
@@ -139,7 +139,7 @@ fn result<'a>(returns: &ResultTarget, yielded: &RunResults<'a>) -> Option<Result
         (Some(_), Some(_), None) => posted?,
         // What `:post` would have made of it, nobody knows.
         (Some(own), Some(_), Some(_)) => posted.unwrap_or(own),
-        (None, _, Some(_)) => Cow::Owned(Value::Nothing),
+        (None, _, Some(_)) => Cow::Owned(Value::Nil),
         (None, _, None) => return None,
     };
     let spec = tasks.get(index_of(returns.task)?)?;
@@ -226,7 +226,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::babel::Ended;
+    use crate::babel::Execution;
     use crate::plan::{Plan, PlanOptions, plan};
 
     /// The document `current` once all tasks of `original` have printed their block's name.
@@ -237,7 +237,7 @@ mod tests {
         let (mut values, files) = (Values::new(), Files::new());
         for spec in &tasks {
             let stdout = format!("of {}\n", spec.block);
-            let ended = Ended { exit_code: 0, stdout: stdout.as_bytes(), value: None };
+            let ended = Execution { exit_code: 0, stdout: stdout.as_bytes(), value: None };
             let finished = recipes.result(spec, &values, &files, &ended).unwrap();
             values.insert(spec.number, Arc::new(finished));
         }

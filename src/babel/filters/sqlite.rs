@@ -1,10 +1,10 @@
 //! `SQLite`.
 
-use crate::babel::compose::{BODY, Composed, Ended, Inside};
+use crate::babel::byte_text;
+use crate::babel::compose::{BODY, Execution, Expansion, Invocation};
 use crate::babel::generic::{self, shell_quote};
 use crate::babel::import::{self, Separator};
 use crate::babel::read;
-use crate::babel::text;
 use crate::babel::value::Value;
 
 /// Stands in statements for where the sandbox is, which is known only there.
@@ -13,7 +13,7 @@ const SANDBOX: &str = "@MESOS_SANDBOX@";
 /// Header arguments that are options of the program.
 const OPTIONS: [&str; 8] = [":header", ":echo", ":bail", ":column", ":csv", ":html", ":line", ":list"];
 
-pub(in crate::babel) fn compose(inside: &Inside) -> Composed {
+pub(in crate::babel) fn compose(inside: &Expansion) -> Invocation {
     let arguments = inside.arguments;
     let mut files = Vec::new();
     let code = expanded(inside, &mut |number, table| {
@@ -41,22 +41,22 @@ pub(in crate::babel) fn compose(inside: &Inside) -> Composed {
         [] => format!("exec {}\n", words.join(" ")),
         _ => format!("sed \"s|{SANDBOX}|$MESOS_SANDBOX|g\" | {}\n", words.join(" ")),
     };
-    let body = text::encode(&(code + "\n"));
-    let mut composed = Composed {
+    let body = byte_text::encode(&(code + "\n"));
+    let mut composed = Invocation {
         program: "sh".to_owned(),
         arguments: vec!["block/run".to_owned()],
         body,
         stdin: Some(BODY.to_owned()),
-        ..Composed::default()
+        ..Invocation::default()
     };
-    composed = composed.with("block/run", 0o755, text::encode(&run));
+    composed = composed.with("block/run", 0o755, byte_text::encode(&run));
     for (path, table) in files {
-        composed = composed.with(&path, 0o644, text::encode(&table));
+        composed = composed.with(&path, 0o644, byte_text::encode(&table));
     }
     composed
 }
 
-pub(in crate::babel) fn collect(inside: &Inside, ended: &Ended) -> Value {
+pub(in crate::babel) fn collect(inside: &Expansion, ended: &Execution) -> Value {
     let raw = ended.printed();
     inside.scalar_or(&raw, || {
         if raw.is_empty() {
@@ -81,16 +81,19 @@ pub(in crate::babel) fn collect(inside: &Inside, ended: &Ended) -> Value {
 }
 
 /// How a row is written is chosen by the block itself.
-fn chosen(inside: &Inside) -> bool {
+fn chosen(inside: &Expansion) -> bool {
     [":csv", ":column", ":line", ":list", ":html", ":separator"].iter().any(|key| inside.arguments.has(key))
 }
 
-fn is_yes(inside: &Inside, key: &str) -> bool {
+fn is_yes(inside: &Expansion, key: &str) -> bool {
     inside.arguments.get(key) == Some(&Value::text("yes"))
 }
 
 /// The statements, `$x` replaced by the variable's text, a table by the path of a file that holds it.
-pub(in crate::babel) fn expanded(inside: &Inside, file: &mut dyn FnMut(usize, &[Value]) -> String) -> String {
+pub(in crate::babel) fn expanded(
+    inside: &Expansion,
+    file: &mut dyn FnMut(usize, &[Value]) -> String,
+) -> String {
     let mut body = inside.body.to_owned();
     for (number, (name, value)) in inside.variables.iter().enumerate() {
         let text = match value.items() {

@@ -1,10 +1,10 @@
 //! JavaScript, by Node.js.
 
-use crate::babel::compose::{Composed, Ended, Inside};
+use crate::babel::compose::{Execution, Expansion, Invocation};
 use crate::babel::read;
 use crate::babel::value::Value;
 
-pub(in crate::babel) fn compose(inside: &Inside) -> Composed {
+pub(in crate::babel) fn compose(inside: &Expansion) -> Invocation {
     let mut code = inside.expanded(assignments(inside));
     if inside.arguments.results().is_value() {
         code = format!(
@@ -13,11 +13,11 @@ pub(in crate::babel) fn compose(inside: &Inside) -> Composed {
         );
     }
     let (program, arguments) = inside.command(":cmd");
-    Composed::script(program, arguments, &code)
+    Invocation::script(program, arguments, &code)
 }
 
 /// What was printed belongs to the value, before it.
-pub(in crate::babel) fn collect(inside: &Inside, ended: &Ended) -> Value {
+pub(in crate::babel) fn collect(inside: &Expansion, ended: &Execution) -> Value {
     let mut raw = ended.printed();
     if inside.arguments.results().is_value() {
         raw += &ended.written();
@@ -48,14 +48,14 @@ fn value(raw: &str) -> Value {
 }
 
 /// Lines that set the variables.
-pub(in crate::babel) fn assignments(inside: &Inside) -> Vec<String> {
+pub(in crate::babel) fn assignments(inside: &Expansion) -> Vec<String> {
     inside.variables.iter().map(|(name, value)| format!("var {name}={};", written(value))).collect()
 }
 
 fn written(value: &Value) -> String {
     match value {
-        Value::Nothing => "[]".to_owned(),
+        Value::Nil => "[]".to_owned(),
         Value::List(items) => format!("[{}]", items.iter().map(written).collect::<Vec<_>>().join(", ")),
-        value => value.printed().replace('\n', "\\n"),
+        value => value.prin1().replace('\n', "\\n"),
     }
 }

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use crate::babel::compose::{Composed, Ended, Inside};
+use crate::babel::compose::{Execution, Expansion, Invocation};
 use crate::babel::read;
 use crate::babel::value::Value;
 
@@ -31,7 +31,7 @@ borges_out:write(borges_text)
 borges_out:close()
 "#;
 
-pub(in crate::babel) fn compose(inside: &Inside) -> Composed {
+pub(in crate::babel) fn compose(inside: &Expansion) -> Invocation {
     let results = inside.arguments.results();
     let preamble = inside.arguments.text(":preamble").map_or(String::new(), |text| text + "\n");
     let code = expanded(inside);
@@ -48,10 +48,10 @@ pub(in crate::babel) fn compose(inside: &Inside) -> Composed {
         preamble + &code
     };
     let (program, arguments) = inside.command(":lua");
-    Composed::script(program, arguments, &code)
+    Invocation::script(program, arguments, &code)
 }
 
-pub(in crate::babel) fn collect(inside: &Inside, ended: &Ended) -> Value {
+pub(in crate::babel) fn collect(inside: &Expansion, ended: &Execution) -> Value {
     let raw = if inside.arguments.results().is_value() { ended.written() } else { ended.printed() };
     let value = inside.scalar_or(&raw, || match read::script(raw.trim_matches([' ', '\t', '\n', '\r'])) {
         Value::List(items) => {
@@ -60,20 +60,20 @@ pub(in crate::babel) fn collect(inside: &Inside, ended: &Ended) -> Value {
         }
         value => value,
     });
-    inside.named(value)
+    inside.restore_names(value)
 }
 
 /// The code with its variables, and with what `:return` names.
-pub(in crate::babel) fn expanded(inside: &Inside) -> String {
+pub(in crate::babel) fn expanded(inside: &Expansion) -> String {
     let mut body = inside.body.to_owned();
     if let Some(value) = inside.arguments.text(":return").filter(|_| inside.arguments.results().is_value()) {
         let _ = write!(body, "\nreturn {value}");
     }
-    Inside { body: &body, ..*inside }.expanded(assignments(inside))
+    Expansion { body: &body, ..*inside }.expanded(assignments(inside))
 }
 
 /// Lines that set the variables.
-pub(in crate::babel) fn assignments(inside: &Inside) -> Vec<String> {
+pub(in crate::babel) fn assignments(inside: &Expansion) -> Vec<String> {
     inside.variables.iter().map(|(name, value)| format!("{name}={}", top(value))).collect()
 }
 
@@ -87,7 +87,7 @@ fn top(value: &Value) -> String {
 
 fn written(value: &Value) -> String {
     match value {
-        Value::Nothing => "{}".to_owned(),
+        Value::Nil => "{}".to_owned(),
         Value::List(items) => match items.as_slice() {
             [only] if !only.is_list() => written(only),
             [Value::Text(key), rest] => format!("{key}={}", written(rest)),
@@ -95,7 +95,7 @@ fn written(value: &Value) -> String {
         },
         value if value.is_rule() => "None".to_owned(),
         Value::Text(text) if text.contains(['\n', '\r']) => format!("[=[{text}]=]"),
-        value => value.printed(),
+        value => value.prin1(),
     }
 }
 

@@ -11,16 +11,16 @@ pub(super) mod python;
 pub(super) mod r;
 pub(super) mod ruby;
 
-use super::compose::{Composed, Ended, Inside};
+use super::compose::{Execution, Expansion, Invocation};
 use super::value::Value;
 
 /// A language that is known by its command alone.
-pub(super) fn plain(inside: &Inside) -> Composed {
+pub(super) fn plain(inside: &Expansion) -> Invocation {
     let (program, arguments) = (inside.language.program.clone(), inside.language.arguments.clone());
-    Composed::script(program, arguments, &inside.expanded([]))
+    Invocation::script(program, arguments, &inside.expanded([]))
 }
 
 /// What such a language printed.
-pub(super) fn printed(inside: &Inside, ended: &Ended) -> Value {
-    inside.named(inside.imported(&ended.printed()))
+pub(super) fn printed(inside: &Expansion, ended: &Execution) -> Value {
+    inside.restore_names(inside.imported(&ended.printed()))
 }

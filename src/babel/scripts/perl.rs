@@ -1,6 +1,6 @@
 //! Perl.
 
-use crate::babel::compose::{Composed, Ended, Inside};
+use crate::babel::compose::{Execution, Expansion, Invocation};
 use crate::babel::import::{self, Separator};
 use crate::babel::value::Value;
 
@@ -23,22 +23,22 @@ const WRITE: [&str; 2] = [
 "#,
 ];
 
-pub(in crate::babel) fn compose(inside: &Inside) -> Composed {
+pub(in crate::babel) fn compose(inside: &Expansion) -> Invocation {
     let mut code = inside.expanded(assignments(inside));
     if inside.arguments.results().is_value() {
         code = [WRITE[0], &code, WRITE[1]].concat();
     }
     let (program, arguments) = inside.command(":perl");
-    Composed::script(program, arguments, &code)
+    Invocation::script(program, arguments, &code)
 }
 
-pub(in crate::babel) fn collect(inside: &Inside, ended: &Ended) -> Value {
+pub(in crate::babel) fn collect(inside: &Expansion, ended: &Execution) -> Value {
     let raw = if inside.arguments.results().is_value() { ended.written() } else { ended.printed() };
-    inside.named(inside.scalar_or(&raw, || import::table(&raw, Separator::Tab)))
+    inside.restore_names(inside.scalar_or(&raw, || import::table(&raw, Separator::Tab)))
 }
 
 /// Lines that set the variables.
-pub(in crate::babel) fn assignments(inside: &Inside) -> Vec<String> {
+pub(in crate::babel) fn assignments(inside: &Expansion) -> Vec<String> {
     let line = |(name, value): &(String, Value)| {
         let list = if value.is_list() { "\n" } else { "" };
         format!("my ${name}={list}{};\n", written(value, 0))
@@ -53,7 +53,7 @@ fn written(value: &Value, depth: usize) -> String {
             let items: String = items.iter().map(|item| written(item, depth + 1)).collect();
             format!("[\n{items}{indent}]")
         }
-        None => quoted(&value.shown()),
+        None => quoted(&value.princ()),
     };
     format!("{indent}{inner}{}", if depth > 0 { ",\n" } else { "" })
 }

@@ -2,8 +2,8 @@
 
 use std::fmt::Write;
 
-use crate::babel::compose::{BODY, Composed, Ended, Inside, VALUE, listed};
-use crate::babel::text;
+use crate::babel::byte_text;
+use crate::babel::compose::{BODY, Execution, Expansion, Invocation, VALUE, parse_list};
 use crate::babel::value::{Value, quote};
 
 /// Writes a value into the block's file, in Python's own notation.
@@ -44,7 +44,7 @@ def __borges_write(value, words):
         out.write(text)
 ";
 
-pub(in crate::babel) fn compose(inside: &Inside) -> Composed {
+pub(in crate::babel) fn compose(inside: &Expansion) -> Invocation {
     let results = inside.arguments.results();
     let mut code = inside.expanded(assignments(inside));
     let preamble = inside.arguments.text(":preamble").map_or(String::new(), |text| text + "\n");
@@ -69,40 +69,40 @@ pub(in crate::babel) fn compose(inside: &Inside) -> Composed {
     }
     let (program, arguments) = inside.command(":python");
     // Read from the input, as in Emacs: modules are then looked for where the block starts.
-    Composed {
+    Invocation {
         program,
         arguments,
-        body: text::encode(&code),
+        body: byte_text::encode(&code),
         stdin: Some(BODY.to_owned()),
-        ..Composed::default()
+        ..Invocation::default()
     }
 }
 
-pub(in crate::babel) fn collect(inside: &Inside, ended: &Ended) -> Value {
+pub(in crate::babel) fn collect(inside: &Expansion, ended: &Execution) -> Value {
     let raw = if inside.arguments.results().is_value() { ended.written() } else { ended.printed() };
     let value = inside.scalar_or(&raw, || {
         if raw.starts_with('{') {
             Value::text(&raw)
         } else {
-            listed(&raw, |item| *item == Value::Symbol("None".into()))
+            parse_list(&raw, |item| *item == Value::Symbol("None".into()))
         }
     });
-    inside.named(value)
+    inside.restore_names(value)
 }
 
 /// Lines that set the variables.
-pub(in crate::babel) fn assignments(inside: &Inside) -> Vec<String> {
+pub(in crate::babel) fn assignments(inside: &Expansion) -> Vec<String> {
     inside.variables.iter().map(|(name, value)| format!("{name}={}", written(value))).collect()
 }
 
 /// A value in Python's notation.
 fn written(value: &Value) -> String {
     match value {
-        Value::Nothing => "[]".to_owned(),
+        Value::Nil => "[]".to_owned(),
         Value::List(items) => format!("[{}]", items.iter().map(written).collect::<Vec<_>>().join(", ")),
         value if value.is_rule() => "None".to_owned(),
-        Value::Text(text) if text.contains(['\n', '\r']) => format!("\"\"{}\"\"", value.printed()),
-        value => value.printed(),
+        Value::Text(text) if text.contains(['\n', '\r']) => format!("\"\"{}\"\"", value.prin1()),
+        value => value.prin1(),
     }
 }
 
@@ -192,7 +192,7 @@ mod tests {
 
     #[test]
     fn values_in_the_notation_of_python() {
-        let table = Value::list(vec![Value::list(vec!["a".into(), 1.into()]), Value::rule(), Value::Nothing]);
+        let table = Value::list(vec![Value::list(vec!["a".into(), 1.into()]), Value::rule(), Value::Nil]);
         assert_eq!(written(&table), "[[\"a\", 1], None, []]");
         assert_eq!(written(&"a\n\"b\"".into()), "\"\"\"a\n\\\"b\\\"\"\"\"");
     }

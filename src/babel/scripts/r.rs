@@ -1,12 +1,12 @@
 //! R.
 
-use crate::babel::compose::{Composed, Ended, Inside};
+use crate::babel::colnames;
+use crate::babel::compose::{Execution, Expansion, Invocation};
 use crate::babel::generic;
 use crate::babel::import::{self, Separator};
-use crate::babel::names;
 use crate::babel::value::{Value, quote};
 
-pub(in crate::babel) fn compose(inside: &Inside) -> Composed {
+pub(in crate::babel) fn compose(inside: &Expansion) -> Invocation {
     let results = inside.arguments.results();
     let mut code = expanded(inside);
     let picture = inside.arguments.text(":file").filter(|_| results.has("graphics"));
@@ -32,13 +32,13 @@ pub(in crate::babel) fn compose(inside: &Inside) -> Composed {
     }
     let (program, mut arguments) = inside.command(":R-command");
     arguments.push("-f".to_owned());
-    Composed::script(program, arguments, &code)
+    Invocation::script(program, arguments, &code)
 }
 
-pub(in crate::babel) fn collect(inside: &Inside, ended: &Ended) -> Value {
+pub(in crate::babel) fn collect(inside: &Expansion, ended: &Execution) -> Value {
     let results = inside.arguments.results();
     if results.has("graphics") {
-        return Value::Nothing;
+        return Value::Nil;
     }
     if !results.is_value() {
         return Value::text(ended.printed());
@@ -61,21 +61,21 @@ pub(in crate::babel) fn collect(inside: &Inside, ended: &Ended) -> Value {
 }
 
 /// Whether names of columns and of rows are asked for.
-fn named(inside: &Inside) -> (bool, bool) {
+fn named(inside: &Expansion) -> (bool, bool) {
     let asked = |key: &str, names: &[(String, Value)]| {
         let value = inside.arguments.get(key);
-        value.is_some_and(|value| *value == Value::text("yes")) || names::pick(names, value) != Value::Nothing
+        value.is_some_and(|value| *value == Value::text("yes")) || colnames::pick(names, value) != Value::Nil
     };
     (asked(":colnames", &inside.names.columns), asked(":rownames", &inside.names.rows))
 }
 
 /// The code with its variables.
-pub(in crate::babel) fn expanded(inside: &Inside) -> String {
+pub(in crate::babel) fn expanded(inside: &Expansion) -> String {
     inside.expanded(assignments(inside))
 }
 
 /// Lines that set the variables.
-pub(in crate::babel) fn assignments(inside: &Inside) -> Vec<String> {
+pub(in crate::babel) fn assignments(inside: &Expansion) -> Vec<String> {
     let is_yes = |key: &str| inside.arguments.get(key) == Some(&Value::text("yes"));
     let (columns, rows) = (is_yes(":colnames"), is_yes(":rownames"));
     let one = |(n, (name, value)): (usize, &(String, Value))| {
@@ -90,18 +90,19 @@ pub(in crate::babel) fn assignments(inside: &Inside) -> Vec<String> {
 
 /// A table with its names.
 fn whole(value: Value, header: Value, heads: Value) -> Value {
-    let names = names::Names { columns: vec![(String::new(), header)], rows: vec![(String::new(), heads)] };
-    names::put_back_all(value, &names)
+    let names =
+        colnames::TableHeaders { columns: vec![(String::new(), header)], rows: vec![(String::new(), heads)] };
+    colnames::restore_all(value, &names)
 }
 
 fn assignment(name: &str, value: &Value, columns: bool, rows: bool) -> String {
     let Some(items) = value.items() else {
         return match value {
             Value::Integer(number) => format!("{name} <- {number}L"),
-            Value::Large(digits) => format!("{name} <- {digits}L"),
-            Value::Float(_) => format!("{name} <- {}", value.printed()),
-            Value::Text(_) => format!("{name} <- {}", value.printed()),
-            other => format!("{name} <- {}", literal(&other.printed())),
+            Value::BigInteger(digits) => format!("{name} <- {digits}L"),
+            Value::Float(_) => format!("{name} <- {}", value.prin1()),
+            Value::Text(_) => format!("{name} <- {}", value.prin1()),
+            other => format!("{name} <- {}", literal(&other.prin1())),
         };
     };
     let widths: Vec<usize> = items.iter().filter_map(Value::items).map(<[_]>::len).collect();
@@ -175,12 +176,12 @@ const DRAWING: [&str; 19] = [
     ":useDingbats",
 ];
 
-fn drawn(inside: &Inside, file: &str, code: &str) -> String {
+fn drawn(inside: &Expansion, file: &str, code: &str) -> String {
     let extension = file.rsplit_once('.').map_or("png", |(_, extension)| extension);
     let (_, device, key) = DEVICES.iter().find(|(name, ..)| *name == extension).unwrap_or(&DEVICES[5]);
     let options: String = (inside.arguments.pairs().iter())
         .filter(|(key, _)| DRAWING.contains(&key.as_str()) || key == ":horizontal")
-        .map(|(key, value)| format!(",{}={}", &key[1..], value.printed()))
+        .map(|(key, value)| format!(",{}={}", &key[1..], value.prin1()))
         .collect();
     let more = inside.arguments.text(":R-dev-args").map_or(String::new(), |more| format!(",{more}"));
     format!(

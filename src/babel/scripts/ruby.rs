@@ -1,9 +1,9 @@
 //! Ruby.
 
-use crate::babel::compose::{Composed, Ended, Inside, listed};
+use crate::babel::compose::{Execution, Expansion, Invocation, parse_list};
 use crate::babel::value::Value;
 
-pub(in crate::babel) fn compose(inside: &Inside) -> Composed {
+pub(in crate::babel) fn compose(inside: &Expansion) -> Invocation {
     let results = inside.arguments.results();
     let mut code = inside.expanded(assignments(inside));
     if results.is_value() {
@@ -18,25 +18,25 @@ pub(in crate::babel) fn compose(inside: &Inside) -> Composed {
         );
     }
     let (program, arguments) = inside.command(":ruby");
-    Composed::script(program, arguments, &code)
+    Invocation::script(program, arguments, &code)
 }
 
-pub(in crate::babel) fn collect(inside: &Inside, ended: &Ended) -> Value {
+pub(in crate::babel) fn collect(inside: &Expansion, ended: &Execution) -> Value {
     let raw = if inside.arguments.results().is_value() { ended.written() } else { ended.printed() };
-    let value = inside.scalar_or(&raw, || listed(&raw, |item| *item == Value::Nothing));
-    inside.named(value)
+    let value = inside.scalar_or(&raw, || parse_list(&raw, |item| *item == Value::Nil));
+    inside.restore_names(value)
 }
 
 /// Lines that set the variables.
-pub(in crate::babel) fn assignments(inside: &Inside) -> Vec<String> {
+pub(in crate::babel) fn assignments(inside: &Expansion) -> Vec<String> {
     inside.variables.iter().map(|(name, value)| format!("{name}={}", written(value))).collect()
 }
 
 fn written(value: &Value) -> String {
     match value {
-        Value::Nothing => "[]".to_owned(),
+        Value::Nil => "[]".to_owned(),
         Value::List(items) => format!("[{}]", items.iter().map(written).collect::<Vec<_>>().join(", \n")),
         value if value.is_rule() => "nil".to_owned(),
-        value => value.printed(),
+        value => value.prin1(),
     }
 }

@@ -12,7 +12,7 @@ use tokio::task::spawn_blocking;
 use super::super::run::{Run, TaskView};
 use super::Scheduler;
 use super::task_outputs::{SandboxOutput, read_sandbox_output};
-use crate::babel::Finished;
+use crate::babel::BlockResult;
 use crate::plan::{CacheKey, EMBEDDED_ORIGIN};
 use crate::store::{Cache, CachedResult};
 use crate::task::{Command, Input, State, TaskId};
@@ -63,7 +63,7 @@ impl Scheduler {
     fn complete_from_cache(
         &mut self,
         id: TaskId,
-        finished: Finished,
+        finished: BlockResult,
         origin: String,
         ctx: &mut Context<Self>,
     ) {
@@ -120,7 +120,7 @@ impl Scheduler {
 
 impl Run {
     /// What the document carries for a task, if that still holds; then it stays there as it is.
-    fn embedded_result(&mut self, number: u32) -> Option<Finished> {
+    fn embedded_result(&mut self, number: u32) -> Option<BlockResult> {
         if self.embedded_results.is_none() {
             self.embedded_results = Some(Arc::new(self.record.recipes.carried(&self.record.document)));
         }
@@ -151,7 +151,7 @@ impl Run {
     }
 
     /// Whether a file that the block itself has written is still there.
-    fn result_file_exists(&self, number: u32, finished: &Finished) -> bool {
+    fn result_file_exists(&self, number: u32, finished: &BlockResult) -> bool {
         let Some(file) = finished.file.as_ref().filter(|file| file.bytes.is_none()) else { return true };
         let path = self.record.recipes.result_path(number, &file.name);
         path.is_none_or(|path| std::path::Path::new(&path).exists())

@@ -13,7 +13,7 @@ use futures_util::future::{join_all, ready};
 
 use super::super::run::{Run, TaskView};
 use super::Scheduler;
-use crate::babel::{Ended, VALUE};
+use crate::babel::{Execution, VALUE};
 use crate::mesos::status::is_plain_exit;
 use crate::mesos::{Sandbox, SandboxError, SandboxLocation};
 use crate::plan::{Files, RunResults, StatusNote, TaskOutcome, UpdatedDocument, Values, note, write_back};
@@ -244,10 +244,10 @@ impl Run {
         &self,
         number: u32,
         left: Result<SandboxOutput, String>,
-    ) -> Result<crate::babel::Finished, String> {
+    ) -> Result<crate::babel::BlockResult, String> {
         let left = left?;
         let TaskView { spec, row, .. } = self.task(number).ok_or("there is no such task")?;
-        let ended = Ended {
+        let ended = Execution {
             exit_code: row.history.exit_code.unwrap_or_default(),
             stdout: &left.stdout,
             value: left.value.as_deref(),

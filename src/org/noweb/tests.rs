@@ -5,17 +5,21 @@ use crate::org::parse;
 
 fn bodies(source: &str) -> Vec<String> {
     let document = parse(source.as_bytes(), &[]);
-    let mut bodies = Bodies::new(source.as_bytes(), &document);
-    let shown = |body: Result<Runnable<'_>, Trouble>| match body {
-        Ok(Runnable { text, missing, calls }) => {
+    let mut bodies = BodyExpander::new(source.as_bytes(), &document);
+    let shown = |body: Result<ExpandedBody<'_>, ExpansionError>| match body {
+        Ok(ExpandedBody { text, missing, calls }) => {
             let missing = missing.map(|(at, id)| format!(" ({}:{} {id}?)", at.line, at.column));
             let call = |NowebCall { name, arguments, at }: &NowebCall| {
                 format!(" ({}:{} {name} called with {arguments:?})", at.line, at.column)
             };
             let calls: String = calls.iter().map(call).collect();
-            format!("{}{}{calls}", String::from_utf8_lossy(&gap::without(&text)), missing.unwrap_or_default())
+            format!(
+                "{}{}{calls}",
+                String::from_utf8_lossy(&placeholder::without(&text)),
+                missing.unwrap_or_default()
+            )
         }
-        Err(Trouble { at, kind }) => format!("{}:{}: {kind}", at.line, at.column),
+        Err(ExpansionError { at, kind }) => format!("{}:{}: {kind}", at.line, at.column),
     };
     (0..document.blocks.len()).map(|place| shown(bodies.run_body(place))).collect()
 }

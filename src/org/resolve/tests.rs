@@ -17,13 +17,13 @@ fn told(files: &[(&str, &str)]) -> String {
             .zip(text.0.split(|&b| b == b'\n'))
             .filter(|(_, line)| !line.is_empty())
             .map(|(number, line)| {
-                let Place { file, at } = places.of(Position { line: number, column: 1 + 9 });
+                let SourceLocation { file, at } = places.locate(Position { line: number, column: 1 + 9 });
                 let file = file.as_deref().unwrap_or("doc");
                 format!("{file}:{}:{} {}\n", at.line, at.column, line.escape_ascii())
             })
             .collect(),
         Err(wrong) => {
-            let Unresolved { place: Place { file, at }, excerpt, text, help } = *wrong;
+            let ResolveError { place: SourceLocation { file, at }, excerpt, text, help } = *wrong;
             let file = file.as_deref().unwrap_or("doc");
             format!("{file}:{}:{}: {text}\n{excerpt}\n  {help}\n", at.line, at.column)
         }

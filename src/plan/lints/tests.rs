@@ -10,7 +10,7 @@ use crate::plan::{PlanOptions, plan};
 fn warned(source: &str) -> usize {
     let mut problems = Vec::new();
     let document = org::parse(source.as_bytes(), &[]);
-    unclosed::swallowed(&document, &org::Places::default(), &mut problems);
+    unclosed::swallowed(&document, &org::SourceMap::default(), &mut problems);
     lint(source.as_bytes(), &document, &mut problems);
     problems.len()
 }

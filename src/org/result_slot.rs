@@ -46,7 +46,7 @@ pub struct InlineSlot {
 
 /// Finds places in one document; what many of them ask for is looked up once.
 #[derive(Debug)]
-pub struct Slots<'d> {
+pub struct ResultLocator<'d> {
     document: &'d Document,
     text: &'d [u8],
     crlf: bool,
@@ -66,7 +66,7 @@ struct ResultsLine {
     node: usize,
 }
 
-impl<'d> Slots<'d> {
+impl<'d> ResultLocator<'d> {
     /// The places in `document`, which was read from `text`.
     pub fn new(document: &'d Document, text: &'d [u8]) -> Self {
         let tree = &document.tree;
@@ -85,7 +85,7 @@ impl<'d> Slots<'d> {
     }
 
     /// The hash of the result of `target`, and the element that is the result, if it is not empty; `None` without a hash.
-    pub fn carried(&self, target: Target) -> Option<(&str, Option<usize>)> {
+    pub fn existing_result(&self, target: Target) -> Option<(&str, Option<usize>)> {
         let (node, name) = self.node(target)?;
         let line = self.existing(node, name)?;
         let hash = line.hash.as_deref()?;
@@ -102,11 +102,11 @@ impl<'d> Slots<'d> {
     pub fn slot(&self, target: Target, keep: Keep, hash: Hash) -> Option<Slot> {
         let (node, name) = self.node(target)?;
         let new = match hash {
-            Hash::Is(hash) => Some(hash),
-            Hash::Stays | Hash::Goes => None,
+            Hash::Set(hash) => Some(hash),
+            Hash::Keep | Hash::Remove => None,
         };
         let Some(line) = self.existing(node, name) else { return Some(self.created(node, name, new)) };
-        if hash != Hash::Stays && line.hash.as_deref() != new {
+        if hash != Hash::Keep && line.hash.as_deref() != new {
             return Some(self.renewed(line, node, name, new));
         }
         let indent = indentation(&self.text[line.span.clone()]).1;
@@ -327,11 +327,11 @@ impl<'d> Slots<'d> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Hash<'a> {
     /// It is this one.
-    Is(&'a str),
+    Set(&'a str),
     /// One that stands there stays.
-    Stays,
+    Keep,
     /// It has none.
-    Goes,
+    Remove,
 }
 
 /// What of an old result stays.

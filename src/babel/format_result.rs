@@ -2,7 +2,7 @@
 
 use super::align;
 use super::arguments::{Arguments, Results};
-use super::finish;
+use super::file_result;
 use super::generic::echo;
 use super::value::Value;
 
@@ -24,7 +24,7 @@ pub struct Insertion<'a> {
 
 /// Why a value cannot stand within text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum NotInline {
+pub enum InlineError {
     /// `:results table`
     #[error("`:results table` cannot stand within text")]
     Table,
@@ -52,9 +52,9 @@ impl Insertion<'_> {
     /// The value as text or list: a file's name has become a link.
     fn value(&self, results: &Results) -> Value {
         match self.value {
-            Value::Text(name) if results.has("file") => Value::Text(finish::link(name, self.arguments)),
-            value @ (Value::Text(_) | Value::Nothing | Value::List(_) | Value::Dotted(..)) => value.clone(),
-            other => Value::Text(other.printed()),
+            Value::Text(name) if results.has("file") => Value::Text(file_result::link(name, self.arguments)),
+            value @ (Value::Text(_) | Value::Nil | Value::List(_) | Value::Dotted(..)) => value.clone(),
+            other => Value::Text(other.prin1()),
         }
     }
 
@@ -67,11 +67,11 @@ impl Insertion<'_> {
         };
         let is_table = is_tabular(&value);
         let text = match &value {
-            Value::Nothing => String::new(),
+            Value::Nil => String::new(),
             value if results.has("list") => list(value),
             Value::List(items) if is_table => table(items),
-            value if value.is_list() => value.shown() + "\n",
-            value => value.shown(),
+            value if value.is_list() => value.princ() + "\n",
+            value => value.princ(),
         };
         // A text of several lines in a cell tears the table: what comes after its first line is none of it.
         let rows: usize = text.split_inclusive('\n').take(align::table_lines(&text)).map(str::len).sum();
@@ -83,7 +83,7 @@ impl Insertion<'_> {
     pub(super) fn is_table(&self) -> bool {
         let results = self.results();
         let value = self.value(&results);
-        value != Value::Nothing && !results.has("list") && is_tabular(&value)
+        value != Value::Nil && !results.has("list") && is_tabular(&value)
     }
 
     /// Whether the lines are an example block: its last line takes the place of a blank one that follows.
@@ -99,7 +99,7 @@ impl Insertion<'_> {
     fn wrapped(&self, text: &str, results: &Results, is_table: bool) -> String {
         let framed = |begin: &str, inner: &str, end: &str| format!("{begin}\n{inner}{end}\n");
         if let Some(wrap) = self.arguments.get(":wrap") {
-            let full = if *wrap == Value::Nothing { "results".to_owned() } else { wrap.shown() };
+            let full = if *wrap == Value::Nil { "results".to_owned() } else { wrap.princ() };
             let kind = full.split_whitespace().next().unwrap_or_default();
             let (begin, end) = (format!("#+begin_{full}"), format!("#+end_{kind}"));
             return match kind.to_lowercase().as_str() {
@@ -131,23 +131,23 @@ impl Insertion<'_> {
     ///
     /// # Errors
     /// What cannot stand there; Emacs writes nothing then.
-    pub fn inline(&self) -> Result<Option<String>, NotInline> {
+    pub fn inline(&self) -> Result<Option<String>, InlineError> {
         let results = self.results();
         let value = self.value(&results);
         let refused = match &value {
-            _ if results.has("table") => Some(NotInline::Table),
-            _ if results.has("drawer") => Some(NotInline::Drawer),
-            value if value.is_list() && *value != Value::Nothing => Some(NotInline::ListResult),
+            _ if results.has("table") => Some(InlineError::Table),
+            _ if results.has("drawer") => Some(InlineError::Drawer),
+            value if value.is_list() && *value != Value::Nil => Some(InlineError::ListResult),
             Value::Text(text) if text.find('\n').is_some_and(|at| at + 1 < text.len()) => {
-                Some(NotInline::Lines)
+                Some(InlineError::Lines)
             }
-            _ if results.has("list") => Some(NotInline::List),
+            _ if results.has("list") => Some(InlineError::List),
             _ => None,
         };
         if let Some(refused) = refused {
             return Err(refused);
         }
-        if value == Value::Nothing {
+        if value == Value::Nil {
             return Ok(None);
         }
         let text = echo(&value);
@@ -161,7 +161,7 @@ impl Insertion<'_> {
         let framed = |begin: &str, end: &str| format!("{{{{{{results({begin}{}{end})}}}}}}", escaped(&text));
         let open = |begin: &str, end: &str| format!("{{{{{{results({begin}{text}{end})}}}}}}");
         if let Some(wrap) = self.arguments.get(":wrap") {
-            let full = if *wrap == Value::Nothing { "results".to_owned() } else { wrap.shown() };
+            let full = if *wrap == Value::Nil { "results".to_owned() } else { wrap.princ() };
             let words: Vec<&str> = full.split_whitespace().collect();
             let kind = words.first().copied().unwrap_or_default();
             return Ok(Some(match kind.to_lowercase().as_str() {
@@ -203,7 +203,7 @@ fn is_blank(text: &str) -> bool {
 /// A list whose items are lists, or no lists at all, but none that has something else at its end.
 fn is_tabular(value: &Value) -> bool {
     match value {
-        Value::Nothing => true,
+        Value::Nil => true,
         Value::List(items) => items.iter().all(|item| !matches!(item, Value::Dotted(..))),
         _ => false,
     }
@@ -228,7 +228,7 @@ fn table(items: &[Value]) -> String {
             Value::List(cells) => {
                 text += "| ";
                 for cell in cells {
-                    text += &cell.shown();
+                    text += &cell.princ();
                     text += " |";
                 }
                 text.push('\n');
@@ -289,7 +289,7 @@ fn list(value: &Value) -> String {
             .iter()
             .map(|item| match item {
                 Value::List(parts) => parts.iter().map(echo).collect::<Vec<_>>().join("\n"),
-                item if *item == Value::Nothing => String::new(),
+                item if *item == Value::Nil => String::new(),
                 item => echo(item),
             })
             .collect(),
@@ -389,9 +389,9 @@ mod tests {
 
     fn insertion(line: &str, value: &Value, written: fn(&Insertion<'_>) -> String) -> String {
         let document = org::parse(format!("#+begin_src sh {line}\n#+end_src\n").as_bytes(), &[]);
-        let arguments = Arguments::of(&document.blocks[0].params);
+        let arguments = Arguments::from_params(&document.blocks[0].params);
         let insertion = Insertion { value, arguments: &arguments, language: "sh", posted: false };
-        format!("=== {line} {}\n{}", value.printed(), written(&insertion))
+        format!("=== {line} {}\n{}", value.prin1(), written(&insertion))
     }
 
     #[test]
@@ -493,7 +493,7 @@ mod tests {
         ];
         let mut shown: Vec<String> = lines.map(|line| insertion(line, &text, inline)).into();
         shown.push(insertion("", &"a\nb".into(), inline));
-        shown.push(insertion("", &Value::Nothing, inline));
+        shown.push(insertion("", &Value::Nil, inline));
         shown.push(insertion("", &Value::list(vec![1.into()]), inline));
         insta::assert_snapshot!(shown.concat());
     }

@@ -10,7 +10,7 @@ const WIDTH: usize = 100;
 ///
 /// Of a long line only what is around the column is shown. Bytes that are no UTF-8 are shown as U+FFFD,
 /// control characters but tabs as `?`; a column of 0 has no caret.
-pub fn excerpt(source: &[u8], at: Position) -> String {
+pub fn snippet(source: &[u8], at: Position) -> String {
     let text = Text::new(source);
     let line = text.bytes.split(|&b| b == b'\n').nth((at.line as usize).saturating_sub(1));
     let Some(line) = line.filter(|_| at.line > 0) else { return String::new() };
@@ -47,30 +47,30 @@ mod tests {
 
     #[test]
     fn a_caret_stands_under_the_column() {
-        assert_eq!(excerpt("a\r\n\tä :cpu x\r\nb".as_bytes(), at(2, 4)), "\tä :cpu x\n\t  ^");
-        assert_eq!(excerpt(b"abc", at(1, 4)), "abc\n   ^");
-        assert_eq!(excerpt(b"abc", at(1, 0)), "abc");
+        assert_eq!(snippet("a\r\n\tä :cpu x\r\nb".as_bytes(), at(2, 4)), "\tä :cpu x\n\t  ^");
+        assert_eq!(snippet(b"abc", at(1, 4)), "abc\n   ^");
+        assert_eq!(snippet(b"abc", at(1, 0)), "abc");
     }
 
     #[test]
     fn what_is_not_text_is_still_shown() {
-        assert_eq!(excerpt(b"\xef\xbb\xbfa\xff\x1b\0b", at(1, 5)), "a\u{fffd}??b\n    ^");
+        assert_eq!(snippet(b"\xef\xbb\xbfa\xff\x1b\0b", at(1, 5)), "a\u{fffd}??b\n    ^");
     }
 
     #[test]
     fn long_lines_are_cut() {
         let line = "x".repeat(500);
-        let shown = excerpt(line.as_bytes(), at(1, 300));
+        let shown = snippet(line.as_bytes(), at(1, 300));
         let (text, caret) = shown.split_once('\n').unwrap();
         assert_eq!(text.chars().count(), 102);
         assert_eq!(caret.chars().count(), 52);
-        assert!(excerpt(line.as_bytes(), at(1, 1)).starts_with('x'));
-        assert!(excerpt(line.as_bytes(), at(1, 501)).ends_with('^'));
+        assert!(snippet(line.as_bytes(), at(1, 1)).starts_with('x'));
+        assert!(snippet(line.as_bytes(), at(1, 501)).ends_with('^'));
     }
 
     #[test]
     fn a_line_that_is_not_there_is_empty() {
-        assert_eq!(excerpt(b"a", at(3, 1)), "");
-        assert_eq!(excerpt(b"", at(0, 0)), "");
+        assert_eq!(snippet(b"a", at(3, 1)), "");
+        assert_eq!(snippet(b"", at(0, 0)), "");
     }
 }

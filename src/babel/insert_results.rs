@@ -2,16 +2,16 @@
 
 use std::ops::Range;
 
-use crate::org::{Document, Hash, Keep, Slot, Slots, Target};
+use crate::org::{Document, Hash, Keep, ResultLocator, Slot, Target};
 
 use super::align;
-use super::inserted::{Insertion, NotInline};
-use super::note::{noted, renoted};
-use super::text;
+use super::byte_text;
+use super::format_result::{InlineError, Insertion};
+use super::result_note::{add_note, replace_note};
 
 /// A result, and whose it is.
 #[derive(Debug, Clone, Copy)]
-pub struct Outcome<'a> {
+pub struct ResultUpdate<'a> {
     /// The block or call, in the document that is written.
     pub target: Target,
     /// Its value, and how it is written.
@@ -27,16 +27,16 @@ pub struct Outcome<'a> {
 
 /// A document with results, and those that could not be written.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Written {
+pub struct UpdatedText {
     /// The document.
     pub text: Vec<u8>,
     /// Results within text that cannot stand there, and why.
-    pub refused: Vec<(Target, NotInline)>,
+    pub refused: Vec<(Target, InlineError)>,
 }
 
 /// Writes results into the document that was read from `source`. Each target may come once.
-pub fn write(source: &[u8], document: &Document, outcomes: &[Outcome]) -> Written {
-    let slots = Slots::new(document, source);
+pub fn insert_results(source: &[u8], document: &Document, outcomes: &[ResultUpdate]) -> UpdatedText {
+    let slots = ResultLocator::new(document, source);
     let mut edits: Vec<(Range<usize>, Vec<u8>)> = Vec::new();
     let mut refused = Vec::new();
     for outcome in outcomes {
@@ -69,11 +69,11 @@ pub fn write(source: &[u8], document: &Document, outcomes: &[Outcome]) -> Writte
         at = span.end;
     }
     text.extend_from_slice(&source[at..]);
-    Written { text, refused }
+    UpdatedText { text, refused }
 }
 
 /// The result of a block or call on lines of its own.
-fn below(source: &[u8], slots: &Slots, outcome: &Outcome) -> Option<(Range<usize>, Vec<u8>)> {
+fn below(source: &[u8], slots: &ResultLocator, outcome: &ResultUpdate) -> Option<(Range<usize>, Vec<u8>)> {
     let results = outcome.insertion.results();
     let keep = match () {
         () if results.has("append") => Keep::Before,
@@ -82,11 +82,11 @@ fn below(source: &[u8], slots: &Slots, outcome: &Outcome) -> Option<(Range<usize
     };
     // What is appended to is no one run's result.
     let note = outcome.note.filter(|_| keep == Keep::Nothing);
-    let hash = if keep == Keep::Nothing { outcome.hash } else { Hash::Stays };
+    let hash = if keep == Keep::Nothing { outcome.hash } else { Hash::Keep };
     let mut slot = slots.slot(outcome.target, keep, hash)?;
     let mut lines = outcome.insertion.lines();
     if let Some(note) = note {
-        lines = noted(&lines, note);
+        lines = add_note(&lines, note);
     }
     let mut indent = slot.indent;
     if keep != Keep::Nothing && outcome.insertion.is_table() && !is_wrapped(outcome) {
@@ -103,7 +103,7 @@ fn below(source: &[u8], slots: &Slots, outcome: &Outcome) -> Option<(Range<usize
         indent = 0;
     }
     let new = std::mem::take(&mut slot.before) + &indented(&lines, indent);
-    let mut bytes = text::encode(&new.replace("\r\n", "\n"));
+    let mut bytes = byte_text::encode(&new.replace("\r\n", "\n"));
     let next = source.get(slot.old.end..).unwrap_or_default();
     let blank = !slot.after.is_empty() || next.starts_with(b"\n") || next.starts_with(b"\r\n");
     if blank && note.is_none() && outcome.insertion.is_example() {
@@ -114,26 +114,31 @@ fn below(source: &[u8], slots: &Slots, outcome: &Outcome) -> Option<(Range<usize
 }
 
 /// The result that stands there, with a note.
-fn staying(source: &[u8], slots: &Slots, target: Target, note: &str) -> Option<(Range<usize>, Vec<u8>)> {
-    let Slot { old, before, after, indent } = slots.slot(target, Keep::Nothing, Hash::Stays)?;
-    let there = text::decode(&source[old.clone()]).replace("\r\n", "\n");
+fn staying(
+    source: &[u8],
+    slots: &ResultLocator,
+    target: Target,
+    note: &str,
+) -> Option<(Range<usize>, Vec<u8>)> {
+    let Slot { old, before, after, indent } = slots.slot(target, Keep::Nothing, Hash::Keep)?;
+    let there = byte_text::decode(&source[old.clone()]).replace("\r\n", "\n");
     let open = !there.is_empty() && !there.ends_with('\n');
     let lines = if open { there + "\n" } else { there };
-    let lines = renoted(&lines, note, &indented(".", indent).replace('.', ""));
+    let lines = replace_note(&lines, note, &indented(".", indent).replace('.', ""));
     let new = before + &lines + if after.is_empty() { "" } else { "\n" };
-    Some((old, with_newlines(text::encode(&new.replace("\r\n", "\n")), slots.newline())))
+    Some((old, with_newlines(byte_text::encode(&new.replace("\r\n", "\n")), slots.newline())))
 }
 
 /// A result within text.
-fn within(slots: &Slots, target: Target, result: Option<&str>) -> Option<(Range<usize>, Vec<u8>)> {
+fn within(slots: &ResultLocator, target: Target, result: Option<&str>) -> Option<(Range<usize>, Vec<u8>)> {
     let slot = slots.inline(target)?;
     let blank = if slot.new { " " } else { "" };
-    let bytes = text::encode(&format!("{blank}{}", result.unwrap_or_default()));
+    let bytes = byte_text::encode(&format!("{blank}{}", result.unwrap_or_default()));
     Some((slot.old, with_newlines(bytes, slots.newline())))
 }
 
 /// Whether something stands round the lines.
-fn is_wrapped(outcome: &Outcome) -> bool {
+fn is_wrapped(outcome: &ResultUpdate) -> bool {
     let results = outcome.insertion.results();
     outcome.insertion.arguments.has(":wrap")
         || ["html", "latex", "org", "code", "drawer"].iter().any(|word| results.has(word))
@@ -147,12 +152,13 @@ fn merged(source: &[u8], at: usize, keep: Keep, lines: &str) -> (Range<usize>, S
             Keep::Before => line_before(source, old.start),
             _ => line_after(source, old.end),
         };
-        let Some(line) = next.filter(|line| align::is_table(&text::decode(&source[line.clone()]))) else {
+        let Some(line) = next.filter(|line| align::is_table(&byte_text::decode(&source[line.clone()])))
+        else {
             break;
         };
         old = line.start.min(old.start)..line.end.max(old.end);
     }
-    let there = text::decode(&source[old.clone()]).replace("\r\n", "\n");
+    let there = byte_text::decode(&source[old.clone()]).replace("\r\n", "\n");
     let all = if keep == Keep::Before { there + lines } else { lines.to_owned() + &there };
     (old, align::align(&all))
 }
@@ -216,26 +222,26 @@ mod tests {
         let document = org::parse(source.as_bytes(), &[]);
         let mut targets: Vec<(Target, Arguments)> = Vec::new();
         for (n, block) in document.blocks.iter().enumerate() {
-            targets.push((Target::Block(n), Arguments::of(&block.params)));
+            targets.push((Target::Block(n), Arguments::from_params(&block.params)));
         }
         let calls = (0..document.calls.len()).map(Target::Call);
         let calls = calls.chain((0..document.inline_calls.len()).map(Target::InlineCall));
         let calls = calls.chain((0..document.inline_blocks.len()).map(Target::InlineBlock));
         targets.extend(calls.map(|target| (target, Arguments::default())));
-        let outcomes: Vec<Outcome> = targets
+        let outcomes: Vec<ResultUpdate> = targets
             .iter()
             .map(|(target, arguments)| {
                 let insertion = Insertion { value, arguments, language: "sh", posted: false };
-                Outcome {
+                ResultUpdate {
                     target: *target,
                     insertion,
-                    hash: hash.map_or(Hash::Stays, Hash::Is),
+                    hash: hash.map_or(Hash::Keep, Hash::Set),
                     note,
                     stays: false,
                 }
             })
             .collect();
-        String::from_utf8(write(source.as_bytes(), &document, &outcomes).text).unwrap()
+        String::from_utf8(insert_results(source.as_bytes(), &document, &outcomes).text).unwrap()
     }
 
     fn block(line: &str) -> String {
@@ -297,7 +303,7 @@ mod tests {
             written(&format!("{b}\n#+RESULTS[a]:\n: old\n\nText"), &row, Some("b"), None),
             written(&format!("{b}\n#+attr_x: y\n#+RESULTS[a]:\n: old\nText"), &row, Some("a"), None),
             written(&format!("{b}\n#+RESULTS:\nparagraph\n\nText"), &row, Some("b"), None),
-            written(&format!("  {}", b.replace("\n#", "\n  #")), &Value::Nothing, None, Some(":exit 127")),
+            written(&format!("  {}", b.replace("\n#", "\n  #")), &Value::Nil, None, Some(":exit 127")),
             written(&block(":results append :wrap"), &row, None, None),
         ];
         insta::assert_snapshot!(shown.join("===\n"));
@@ -310,7 +316,7 @@ mod tests {
         let item = format!("- i\n  {}- j\n", b.trim_end().replace("\n#", "\n  #") + "\n");
         let documents = [
             (b.clone(), "half\n".into()),
-            (format!("{b}\n#+RESULTS[a]:\n: old\n\nText\n"), Value::Nothing),
+            (format!("{b}\n#+RESULTS[a]:\n: old\n\nText\n"), Value::Nil),
             (format!("#+name: n\n{b}Text\n"), Value::text("x\n".repeat(10))),
             (block(":results raw") + "Text\n", "* head\n".into()),
             (block(":results drawer"), "x\n".into()),
@@ -334,7 +340,7 @@ mod tests {
     #[test]
     fn a_note_on_what_stays() {
         let b = block("");
-        let (value, arguments) = (Value::Nothing, Arguments::default());
+        let (value, arguments) = (Value::Nil, Arguments::default());
         let insertion = Insertion { value: &value, arguments: &arguments, language: "sh", posted: false };
         let mut shown = Vec::new();
         for source in [
@@ -347,8 +353,9 @@ mod tests {
             for note in [":state skipped :message once", ":state skipped :message twice"] {
                 let document = org::parse(&text, &[]);
                 let target = Target::Block(0);
-                let outcome = Outcome { target, insertion, hash: Hash::Stays, note: Some(note), stays: true };
-                text = write(&text, &document, &[outcome]).text;
+                let outcome =
+                    ResultUpdate { target, insertion, hash: Hash::Keep, note: Some(note), stays: true };
+                text = insert_results(&text, &document, &[outcome]).text;
             }
             shown.push(String::from_utf8(text).unwrap());
         }

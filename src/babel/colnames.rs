@@ -5,24 +5,24 @@ use super::value::Value;
 
 /// What was taken off, by variable.
 #[derive(Debug, Default, PartialEq)]
-pub(super) struct Names {
+pub(super) struct TableHeaders {
     pub(super) columns: Vec<(String, Value)>,
     pub(super) rows: Vec<(String, Value)>,
 }
 
 /// The variables as the block gets them, and what was taken off them.
-pub(super) fn take_off(
+pub(super) fn strip(
     variables: &[(String, Value)],
     arguments: &Arguments,
-) -> (Vec<(String, Value)>, Names) {
-    let is = |key: &str, word: &str| arguments.get(key).is_some_and(|value| value.shown() == word);
-    let given = |key: &str| arguments.get(key).is_some_and(|value| *value != Value::Nothing);
+) -> (Vec<(String, Value)>, TableHeaders) {
+    let is = |key: &str, word: &str| arguments.get(key).is_some_and(|value| value.princ() == word);
+    let given = |key: &str| arguments.get(key).is_some_and(|value| *value != Value::Nil);
     let rules = match arguments.get(":hlines") {
         None => arguments.is_inline(),
-        Some(Value::Nothing) => true,
-        Some(value) => value.shown() == "yes",
+        Some(Value::Nil) => true,
+        Some(value) => value.princ() == "yes",
     };
-    let mut names = Names::default();
+    let mut names = TableHeaders::default();
     let mut taken = Vec::with_capacity(variables.len());
     for (name, value) in variables {
         let Some(rows) = value.items() else {
@@ -33,7 +33,7 @@ pub(super) fn take_off(
         if !is(":colnames", "no") && (given(":colnames") || has_header(&rows)) {
             let skipped = rows.iter().take_while(|row| row.is_rule()).count();
             rows.drain(..skipped);
-            let header = if rows.is_empty() { Value::Nothing } else { rows.remove(0) };
+            let header = if rows.is_empty() { Value::Nil } else { rows.remove(0) };
             if rows.first().is_some_and(Value::is_rule) {
                 rows.remove(0);
             }
@@ -47,7 +47,7 @@ pub(super) fn take_off(
                     *row = Value::list(std::mem::take(cells));
                     head
                 }
-                _ => Value::Nothing,
+                _ => Value::Nil,
             });
             names.rows.push((name.clone(), Value::list(heads.collect())));
         }
@@ -73,7 +73,7 @@ fn has_header(rows: &[Value]) -> bool {
 }
 
 /// The table with what `:colnames` and `:rownames` ask for.
-pub(super) fn put_back(value: Value, names: &Names, arguments: &Arguments) -> Value {
+pub(super) fn restore(value: Value, names: &TableHeaders, arguments: &Arguments) -> Value {
     let Some(rows) = value.items() else { return value };
     let mut rows = rows.to_vec();
     let heads = pick(&names.rows, arguments.get(":rownames"));
@@ -83,7 +83,7 @@ pub(super) fn put_back(value: Value, names: &Names, arguments: &Arguments) -> Va
 }
 
 /// The table with all that was taken off it.
-pub(super) fn put_back_all(value: Value, names: &Names) -> Value {
+pub(super) fn restore_all(value: Value, names: &TableHeaders) -> Value {
     let Some(rows) = value.items() else { return value };
     let mut rows = rows.to_vec();
     let all = Some(Value::Symbol("t".to_owned()));
@@ -96,14 +96,14 @@ fn joined(rows: &mut Vec<Value>, heads: &Value, header: Value) {
         let mut heads = heads.iter();
         for row in rows.iter_mut() {
             if let Some(cells) = row.items() {
-                let head = heads.next().filter(|head| **head != Value::Nothing).cloned();
+                let head = heads.next().filter(|head| **head != Value::Nil).cloned();
                 let head = head.unwrap_or_else(|| Value::text(""));
                 *row = Value::list(std::iter::once(head).chain(cells.iter().cloned()).collect());
             }
         }
     }
     let width = rows.first().map_or(Some(0), |row| row.items().map(<[_]>::len));
-    if header != Value::Nothing && width.is_some() && header.items().map(<[_]>::len) == width {
+    if header != Value::Nil && width.is_some() && header.items().map(<[_]>::len) == width {
         rows.splice(0..0, [header, Value::rule()]);
     }
 }
@@ -111,12 +111,12 @@ fn joined(rows: &mut Vec<Value>, heads: &Value, header: Value) {
 /// The names that a header argument chooses: its own, or those of the variable it says.
 pub(super) fn pick(names: &[(String, Value)], selector: Option<&Value>) -> Value {
     match selector {
-        None | Some(Value::Nothing) => Value::Nothing,
+        None | Some(Value::Nil) => Value::Nil,
         Some(list @ (Value::List(_) | Value::Dotted(..))) => list.clone(),
         Some(Value::Symbol(name)) if name != "t" => {
-            names.iter().find(|(other, _)| other == name).map_or(Value::Nothing, |(_, value)| value.clone())
+            names.iter().find(|(other, _)| other == name).map_or(Value::Nil, |(_, value)| value.clone())
         }
-        Some(_) => names.last().map_or(Value::Nothing, |(_, value)| value.clone()),
+        Some(_) => names.last().map_or(Value::Nil, |(_, value)| value.clone()),
     }
 }
 
@@ -128,7 +128,7 @@ mod tests {
 
     fn arguments(line: &str) -> Arguments {
         let document = org::parse(format!("#+begin_src sh {line}\n#+end_src\n").as_bytes(), &[]);
-        Arguments::of(&document.blocks[0].params)
+        Arguments::from_params(&document.blocks[0].params)
     }
 
     #[rstest::rstest]
@@ -143,8 +143,8 @@ mod tests {
     fn tables(#[case] line: &str, #[case] table: &str, #[case] inside: &str, #[case] outside: &str) {
         let arguments = arguments(line);
         let variables = [("t".to_owned(), lisp::read(table).unwrap().0)];
-        let (taken, names) = take_off(&variables, &arguments);
-        assert_eq!(taken[0].1.printed(), inside);
-        assert_eq!(put_back(taken[0].1.clone(), &names, &arguments).printed(), outside);
+        let (taken, names) = strip(&variables, &arguments);
+        assert_eq!(taken[0].1.prin1(), inside);
+        assert_eq!(restore(taken[0].1.clone(), &names, &arguments).prin1(), outside);
     }
 }

@@ -6,18 +6,18 @@ use super::value::Value;
 
 /// A block's value once `:file` has had its say.
 #[derive(Debug, Clone, PartialEq, Default)]
-pub struct Finished {
+pub struct BlockResult {
     /// What a reference to the block sees, and what is written into the document; a file's name, if it is one.
     pub value: Value,
     /// The file that comes with it.
-    pub file: Option<Product>,
+    pub file: Option<ResultFile>,
     /// What `*this*` is in `:post`.
     pub this: Value,
 }
 
 /// A file that is the result of a block.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Product {
+pub struct ResultFile {
     /// As the document names it: seen from where the block starts.
     pub name: String,
     /// What is to be written into it; `None` where the block itself has written it, or nothing is.
@@ -27,7 +27,7 @@ pub struct Product {
 }
 
 /// What becomes of a block's value, [`super::collect`]; `:post` comes after it.
-pub fn finish(value: Value, arguments: &Arguments) -> Finished {
+pub fn apply_file_arg(value: Value, arguments: &Arguments) -> BlockResult {
     let results = arguments.results();
     let Some(name) = arguments.file() else {
         let value = match value {
@@ -35,22 +35,22 @@ pub fn finish(value: Value, arguments: &Arguments) -> Finished {
             Value::Text(name) if results.has("file") => Value::text(name.trim_end_matches('\n')),
             value => value,
         };
-        return Finished { this: value.clone(), value, file: None };
+        return BlockResult { this: value.clone(), value, file: None };
     };
-    let writes = value != Value::Nothing && !results.has("link") && !results.has("graphics");
-    let bytes = writes.then(|| super::text::encode(&file(&value, arguments)));
+    let writes = value != Value::Nil && !results.has("link") && !results.has("graphics");
+    let bytes = writes.then(|| super::byte_text::encode(&file(&value, arguments)));
     let mode = arguments
         .text(":file-mode")
         .and_then(|mode| u32::from_str_radix(mode.trim_start_matches("#o"), 8).ok());
     let this = Value::Text(link(&name, arguments));
-    Finished { value: Value::text(&name), file: Some(Product { name, bytes, mode }), this }
+    BlockResult { value: Value::text(&name), file: Some(ResultFile { name, bytes, mode }), this }
 }
 
 /// What a file holds whose contents are a value.
 fn file(value: &Value, arguments: &Arguments) -> String {
     let separator = arguments.text(":sep").unwrap_or_else(|| "\t".to_owned());
     match value {
-        Value::Nothing => String::new(),
+        Value::Nil => String::new(),
         Value::List(rows) => generic::plain(rows, &separator, None),
         value => echo(value),
     }
@@ -60,7 +60,7 @@ fn file(value: &Value, arguments: &Arguments) -> String {
 pub fn link(name: &str, arguments: &Arguments) -> String {
     let description = match arguments.get(":file-desc") {
         None => None,
-        Some(Value::Nothing) => Some(name.to_owned()),
+        Some(Value::Nil) => Some(name.to_owned()),
         Some(Value::Text(text)) => Some(text.clone()),
         Some(_) => None,
     };
@@ -96,9 +96,10 @@ mod tests {
 
     fn finished(line: &str, value: Value) -> String {
         let document = org::parse(format!("#+name: b\n#+begin_src sh {line}\n#+end_src\n").as_bytes(), &[]);
-        let Finished { value, file, this } = finish(value, &Arguments::of(&document.blocks[0].params));
+        let BlockResult { value, file, this } =
+            apply_file_arg(value, &Arguments::from_params(&document.blocks[0].params));
         let file = file.map(|file| (file.name, file.bytes.map(|bytes| String::from_utf8(bytes).unwrap())));
-        format!("{} {file:?} {}", value.printed(), this.printed())
+        format!("{} {file:?} {}", value.prin1(), this.prin1())
     }
 
     #[test]
@@ -117,7 +118,7 @@ mod tests {
             finished(":results file :file a.txt :file-desc \"a b\" :sep ,", table()),
             finished(":results file :file-ext csv :output-dir out", "x".into()),
             finished(":results file link :file a.txt", "x".into()),
-            finished(":results file :file a.txt :dir ./sub/", Value::Nothing),
+            finished(":results file :file a.txt :dir ./sub/", Value::Nil),
         ];
         insta::assert_snapshot!(cases.join("\n"));
     }

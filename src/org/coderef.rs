@@ -11,13 +11,13 @@ const FORMAT: &str = "(ref:%s)";
 
 /// The pattern of the format met last: most documents have but one.
 #[derive(Debug, Default)]
-pub(super) struct Labels {
+pub(super) struct CoderefStripper {
     known: Option<(String, Option<Regex>)>,
 }
 
-impl Labels {
+impl CoderefStripper {
     /// `body` without the labels that `block` has by its switches, and the blanks round them.
-    pub(super) fn off<'a>(&mut self, block: &Block, body: &'a [u8]) -> Cow<'a, [u8]> {
+    pub(super) fn strip<'a>(&mut self, block: &Block, body: &'a [u8]) -> Cow<'a, [u8]> {
         let format = block.switches.as_deref().and_then(label_format).unwrap_or(FORMAT);
         // Building a pattern takes longer than looking for a letter of it.
         let first = format.split("%s").find_map(|part| part.bytes().next());

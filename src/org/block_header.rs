@@ -5,11 +5,11 @@ use std::ops::Range;
 use super::document::{Block, Position};
 use super::grammar::{self, Rule};
 use super::lines::indentation;
-use super::text::{decode, narrow};
+use super::text::{decode, to_u32};
 
 /// A source block whose header arguments and body are still to be read.
 #[derive(Debug, Default)]
-pub(super) struct Source {
+pub(super) struct PendingBlock {
     pub(super) block: Block,
     /// Where `block.parameters` begins.
     pub(super) parameters_at: Position,
@@ -25,7 +25,7 @@ pub(super) struct Source {
 const ENDS: [char; 3] = [' ', '\t', '\r'];
 
 /// Reads an affiliated keyword of the block.
-pub(super) fn affiliated(source: &mut Source, line: &[u8], number: u32) {
+pub(super) fn affiliated(source: &mut PendingBlock, line: &[u8], number: u32) {
     let blanks = indentation(line).0;
     let line = decode(&line[blanks..]);
     let Some(pair) = grammar::read(Rule::affiliated, &line) else { return };
@@ -40,7 +40,7 @@ pub(super) fn affiliated(source: &mut Source, line: &[u8], number: u32) {
 }
 
 /// Reads the block's first line.
-pub(super) fn begin(source: &mut Source, line: &[u8], number: u32) {
+pub(super) fn begin(source: &mut PendingBlock, line: &[u8], number: u32) {
     let blanks = indentation(line).0;
     let line = decode(&line[blanks..]);
     let Some(pair) = grammar::read(Rule::src_begin, &line) else { return };
@@ -55,6 +55,6 @@ pub(super) fn begin(source: &mut Source, line: &[u8], number: u32) {
 /// The end `rest` of `line` without blanks round it, and where it stands.
 fn located(line: &str, rest: &str, blanks: usize, number: u32) -> (String, Position) {
     let from = line.len() - rest.trim_start_matches(ENDS).len();
-    let column = narrow(blanks + line[..from].chars().count()) + 1;
+    let column = to_u32(blanks + line[..from].chars().count()) + 1;
     (line[from..].trim_end_matches(ENDS).to_owned(), Position { line: number, column })
 }

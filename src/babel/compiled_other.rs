@@ -1,13 +1,13 @@
 //! Languages that Babel has no rules of its own for: go, rust, java, make. What they print is their value; variables
 //! are declarations before the body.
 
-use super::compose::{BODY, Composed, Ended, Inside};
+use super::byte_text;
+use super::compose::{BODY, Execution, Expansion, Invocation};
 use super::generic::{self, shell_quote};
 use super::languages::Dialect;
-use super::text;
 use super::value::Value;
 
-pub(super) fn compose(inside: &Inside) -> Composed {
+pub(super) fn compose(inside: &Expansion) -> Invocation {
     let (program, first) = inside.command(":compiler");
     let command: Vec<String> = std::iter::once(program).chain(first).map(|word| shell_quote(&word)).collect();
     let command = command.join(" ");
@@ -34,24 +34,24 @@ pub(super) fn compose(inside: &Inside) -> Composed {
         ),
         _ => (BODY, make(inside), format!("exec {command} \"$MESOS_SANDBOX/{BODY}\"{flags}{cmdline}")),
     };
-    let mut composed = Composed {
+    let mut composed = Invocation {
         program: "sh".to_owned(),
         arguments: vec!["block/run".to_owned()],
-        body: text::encode(if path == BODY { &code } else { inside.body }),
-        ..Composed::default()
+        body: byte_text::encode(if path == BODY { &code } else { inside.body }),
+        ..Invocation::default()
     };
     if path != BODY {
-        composed = composed.with(path, 0o644, text::encode(&code));
+        composed = composed.with(path, 0o644, byte_text::encode(&code));
     }
     if let Some(value) = inside.stdin {
-        composed = composed.with("block/stdin", 0o644, text::encode(&generic::text(value, "\t", None)));
+        composed = composed.with("block/stdin", 0o644, byte_text::encode(&generic::text(value, "\t", None)));
         composed.stdin = Some("block/stdin".to_owned());
     }
-    composed.with("block/run", 0o755, text::encode(&(run + "\n")))
+    composed.with("block/run", 0o755, byte_text::encode(&(run + "\n")))
 }
 
-pub(super) fn collect(inside: &Inside, ended: &Ended) -> Value {
-    inside.named(inside.imported(&ended.printed()))
+pub(super) fn collect(inside: &Expansion, ended: &Execution) -> Value {
+    inside.restore_names(inside.imported(&ended.printed()))
 }
 
 /// What a list holds: tables are lists of lists.
@@ -88,12 +88,12 @@ fn literal(
 ) -> String {
     if depth == 0 {
         return match kind {
-            Kind::Text => string(&value.shown()),
+            Kind::Text => string(&value.princ()),
             Kind::Float => match value {
                 Value::Integer(number) => format!("{number}.0"),
-                other => other.shown(),
+                other => other.princ(),
             },
-            Kind::Integer => value.shown(),
+            Kind::Integer => value.princ(),
         };
     }
     let (open, close) = brackets(depth);
@@ -121,8 +121,8 @@ fn string(text: &str) -> String {
     out
 }
 
-fn go(inside: &Inside) -> String {
-    let imports = super::lisps::words(inside.arguments.get(":imports"));
+fn go(inside: &Expansion) -> String {
+    let imports = super::emacs_lisp::words(inside.arguments.get(":imports"));
     let mut head = String::new();
     for import in imports {
         head += &format!("import {}\n", string(import.trim_matches('"')));
@@ -139,7 +139,7 @@ fn go(inside: &Inside) -> String {
             format!("var {variable} = {}\n", literal(value, kind, depth, &open))
         })
         .collect();
-    let body = inside.around();
+    let body = inside.wrap_body();
     let (package, body) = match body.trim_start().strip_prefix("package ") {
         Some(rest) => {
             let (name, rest) = rest.split_once('\n').unwrap_or((rest, ""));
@@ -174,7 +174,7 @@ fn go_imports(body: &str) -> (String, String) {
     }
 }
 
-fn rust(inside: &Inside) -> String {
+fn rust(inside: &Expansion) -> String {
     let name = |kind| match kind {
         Kind::Integer => "i64",
         Kind::Float => "f64",
@@ -189,7 +189,7 @@ fn rust(inside: &Inside) -> String {
             format!("{allowed}\nconst {variable}: {of} = {};\n", literal(value, kind, depth, &open))
         })
         .collect();
-    let body = inside.around();
+    let body = inside.wrap_body();
     // A body's own attributes of the crate come first.
     let inner: usize = body
         .split_inclusive('\n')
@@ -202,7 +202,7 @@ fn rust(inside: &Inside) -> String {
     format!("{attributes}{variables}{main}\n")
 }
 
-fn java(inside: &Inside) -> String {
+fn java(inside: &Expansion) -> String {
     let name = |kind| match kind {
         Kind::Integer => "long",
         Kind::Float => "double",
@@ -220,7 +220,7 @@ fn java(inside: &Inside) -> String {
             )
         })
         .collect();
-    let body = inside.around();
+    let body = inside.wrap_body();
     let imports: String = body.split_inclusive('\n').take_while(|line| is_import(line)).collect();
     let rest = &body[imports.len()..];
     if let Some(class) = rest.find("class ").filter(|_| rest.contains("void main(")) {
@@ -242,7 +242,7 @@ fn is_import(line: &str) -> bool {
 }
 
 /// Variables of make have one line each.
-fn make(inside: &Inside) -> String {
+fn make(inside: &Expansion) -> String {
     let line = |(name, value): &(String, Value)| {
         let text = generic::text(value, " ", None).replace(['\n', '\r'], " ");
         format!("{name} := {}", text.replace('$', "$$").replace('#', "\\#"))

@@ -10,12 +10,12 @@ const BEGIN: &str = ":results:";
 const END: &str = ":end:";
 
 /// The lines of a result with a note.
-pub(super) fn noted(lines: &str, note: &str) -> String {
+pub(super) fn add_note(lines: &str, note: &str) -> String {
     within(lines, note, "")
 }
 
 /// The lines of a result that stays, with another note than they may have had; `blanks` stand before each line.
-pub(super) fn renoted(old: &str, note: &str, blanks: &str) -> String {
+pub(super) fn replace_note(old: &str, note: &str, blanks: &str) -> String {
     let known = old.lines().take(2).find(|line| begins(line.trim_start(), KEY));
     match known {
         Some(line) => old.replacen(line, &format!("{blanks}{KEY} {note}"), 1),
@@ -62,9 +62,9 @@ mod tests {
         ];
         let mut shown = String::new();
         for lines in cases {
-            let once = noted(lines, ":state skipped");
+            let once = add_note(lines, ":state skipped");
             shown += &format!("{lines}→\n{once}\n");
-            assert_eq!(renoted(&once, ":exit 3", ""), noted(lines, ":exit 3"));
+            assert_eq!(replace_note(&once, ":exit 3", ""), add_note(lines, ":exit 3"));
         }
         insta::assert_snapshot!(shown);
     }

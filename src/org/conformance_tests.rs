@@ -1,13 +1,13 @@
-//! The cases of `cases.md`, and that no input at all makes the parser panic or point outside the text.
+//! The cases of `conformance_cases.md`, and that no input at all makes the parser panic or point outside the text.
 
 use std::fmt::Write as _;
 
 use super::document::{Block, Document, Origin, Value};
-use super::{Position, Property, parse};
+use super::{HeaderArgsProperty, Position, parse};
 
 /// Title and snippet of each case.
 fn cases() -> Vec<(&'static str, &'static str)> {
-    let sections = include_str!("cases.md").split("\n## ").skip(1);
+    let sections = include_str!("conformance_cases.md").split("\n## ").skip(1);
     let case = |section: &'static str| {
         let title = section.lines().next().unwrap();
         let (_, rest) = section.split_once("````org\n").unwrap();
@@ -89,7 +89,7 @@ fn cases_are_read_as_emacs_reads_them() {
 
 #[test]
 fn the_setupfile_is_below_the_document() {
-    let property = |language: Option<&str>, value: &str, line| Property {
+    let property = |language: Option<&str>, value: &str, line| HeaderArgsProperty {
         language: language.map(str::to_owned),
         value: value.to_owned(),
         at: Position { line, column: 30 },
@@ -115,7 +115,8 @@ fn the_setupfile_is_below_the_document() {
 
 #[test]
 fn an_error_in_the_setupfile_says_so() {
-    let property = Property { language: None, value: " :".into(), at: Position { line: 7, column: 3 } };
+    let property =
+        HeaderArgsProperty { language: None, value: " :".into(), at: Position { line: 7, column: 3 } };
     let document = parse(b"#+begin_src sh\n  a\n#+end_src\n", &[property]);
     let (at, why) = document.blocks[0].error.clone().unwrap();
     assert_eq!(at.line, 7);
@@ -140,7 +141,7 @@ fn inherited_arguments_are_not_multiplied_without_end() {
 mod properties {
     use proptest::prelude::*;
 
-    use super::super::{Document, Element, Node, Position, excerpt, parse, report};
+    use super::super::{Document, Element, Node, Position, parse, report, snippet};
 
     /// Lines of Org, and pieces of lines.
     const FRAGMENTS: &[&str] = &[
@@ -243,7 +244,7 @@ mod properties {
             assert!((1..=lines).contains(&at.line), "{at:?} of {lines}");
             assert!(at.column as usize <= widest + 1, "{at:?}");
             assert!(
-                !excerpt(source, at).is_empty() || widest == 0 || at.column == 0 || {
+                !snippet(source, at).is_empty() || widest == 0 || at.column == 0 || {
                     source.split(|&b| b == b'\n').nth(at.line as usize - 1).is_some()
                 }
             );
@@ -273,17 +274,17 @@ mod properties {
         let pieces: Vec<Vec<u8>> = {
             // What was read is gone, and so is the tree, before the pieces are put together.
             let tree = parse(source.to_vec(), &[]).tree;
-            (0..tree.nodes().len()).map(|node| tree.own(node).to_vec()).collect()
+            (0..tree.nodes().len()).map(|node| tree.own_text(node).to_vec()).collect()
         };
         assert_eq!(pieces.concat(), source);
         let mut from = 0;
         for node in 0..tree.nodes().len() {
             let whole = tree.whole(node);
             assert!(whole.start < whole.end && whole.end <= tree.nodes().len());
-            let around = tree.around(node).map(|around| tree.whole(around));
+            let around = tree.parent(node).map(|around| tree.whole(around));
             assert!(around.is_none_or(|around| around.start < node && whole.end <= around.end), "{node}");
-            assert!(tree.own(node).starts_with(tree.affiliated(node)));
-            from += tree.own(node).len();
+            assert!(tree.own_text(node).starts_with(tree.affiliated(node)));
+            from += tree.own_text(node).len();
         }
         assert_eq!(from, source.len());
         let of_source = |node: &Node| node.element == Element::Source;
@@ -295,7 +296,7 @@ mod properties {
             if block.first_line == 1 && source.starts_with(b"\xef\xbb\xbf") {
                 own.drain(..3);
             }
-            assert_eq!(tree.own(block.node), own);
+            assert_eq!(tree.own_text(block.node), own);
         }
     }
 

@@ -5,7 +5,7 @@
 
 /// Where a result is to be put.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Gap {
+pub(super) struct Placeholder {
     /// Which reference it stands for.
     pub(super) number: usize,
     /// What stands before it on its line is repeated before each line of the result.
@@ -26,7 +26,7 @@ pub(super) fn write(number: usize, prefixed: bool, out: &mut Vec<u8>) {
 }
 
 /// The gaps in `code`, in order.
-pub(super) fn gaps(code: &[u8]) -> impl Iterator<Item = Gap> {
+pub(super) fn gaps(code: &[u8]) -> impl Iterator<Item = Placeholder> {
     let mut at = 0;
     std::iter::from_fn(move || {
         loop {
@@ -37,7 +37,7 @@ pub(super) fn gaps(code: &[u8]) -> impl Iterator<Item = Gap> {
             let Some((kind, number)) = inner.split_last() else { continue };
             let number = std::str::from_utf8(number).ok().and_then(|number| number.parse().ok());
             if let (Some(number), b'p' | b'n') = (number, kind) {
-                return Some(Gap { number, prefixed: *kind == b'p', start, end });
+                return Some(Placeholder { number, prefixed: *kind == b'p', start, end });
             }
         }
     })

@@ -1,7 +1,7 @@
 //! Slips of the pen.
 
 /// The candidate that `word` was most likely meant to be: at most two letters off, and fewer than half.
-pub fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+pub fn suggest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let (length, word) = (word.chars().count(), word.to_lowercase());
     let known = letters(&word);
     candidates
@@ -40,7 +40,7 @@ mod tests {
             (":wibble", None),
             (":x", None),
         ] {
-            assert_eq!(nearest(word, keys), meant, "{word}");
+            assert_eq!(suggest(word, keys), meant, "{word}");
         }
     }
 }

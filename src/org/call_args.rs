@@ -9,7 +9,7 @@ use super::merge::merge;
 /// the call stands, those in square brackets before its arguments, its arguments, and those behind them.
 ///
 /// An error says what cannot be read; all of it stands at `at`, where the call does.
-pub fn called(
+pub fn merge_call_args(
     block: &Block,
     inherited: &[Param],
     inside: Option<&str>,
@@ -94,7 +94,7 @@ mod tests {
         };
         let call = &document.calls[0];
         let arguments = split_arguments(call.arguments.as_deref().unwrap());
-        let params = called(
+        let params = merge_call_args(
             &document.blocks[0],
             &call.around.inherited,
             call.inside.as_deref(),

@@ -1,11 +1,11 @@
 //! Emacs Lisp, by an Emacs of its own.
 
-use super::compose::{Composed, Ended, Inside};
+use super::compose::{Execution, Expansion, Invocation};
 use super::generic::echo;
 use super::lisp;
 use super::value::Value;
 
-pub(super) fn compose(inside: &Inside) -> Composed {
+pub(super) fn compose(inside: &Expansion) -> Invocation {
     let results = inside.arguments.results();
     let body = expanded(inside);
     let body = if results.has("output") {
@@ -23,35 +23,31 @@ pub(super) fn compose(inside: &Inside) -> Composed {
          (prin1 borges--value (current-buffer)))))\n",
         if lexical { "t" } else { "nil" }
     );
-    Composed::script(inside.language.program.clone(), inside.language.arguments.clone(), &code)
+    Invocation::script(inside.language.program.clone(), inside.language.arguments.clone(), &code)
 }
 
-pub(super) fn collect(inside: &Inside, ended: &Ended) -> Value {
+pub(super) fn collect(inside: &Expansion, ended: &Execution) -> Value {
     let results = inside.arguments.results();
     let written = ended.written();
     let value = match lisp::read(&written) {
         Some((value, _)) => value,
         // Of what cannot be read there is only how it is printed.
         None if ended.value.is_some() => Value::Symbol(written),
-        None => return Value::Nothing,
+        None => return Value::Nil,
     };
     if !results.is_scalar() {
-        return inside.named(value);
+        return inside.restore_names(value);
     }
-    Value::Text(if results.has("scalar") || results.has("verbatim") {
-        value.printed()
-    } else {
-        value.shown()
-    })
+    Value::Text(if results.has("scalar") || results.has("verbatim") { value.prin1() } else { value.princ() })
 }
 
 /// The code with its variables.
-pub(super) fn expanded(inside: &Inside) -> String {
+pub(super) fn expanded(inside: &Expansion) -> String {
     if inside.variables.is_empty() {
         return format!("{}\n", inside.body);
     }
     let pairs: Vec<String> =
-        inside.variables.iter().map(|(name, value)| format!("({name} '{})", value.printed())).collect();
+        inside.variables.iter().map(|(name, value)| format!("({name} '{})", value.prin1())).collect();
     let text = |key| inside.arguments.text(key);
     format!(
         "(let ({})\n{}{}{}\n)",
@@ -65,7 +61,7 @@ pub(super) fn expanded(inside: &Inside) -> String {
 /// Words of a list, or the words of a text.
 pub(super) fn words(value: Option<&Value>) -> Vec<String> {
     match value {
-        None | Some(Value::Nothing) => Vec::new(),
+        None | Some(Value::Nil) => Vec::new(),
         Some(Value::List(items)) => items
             .iter()
             .map(|item| match item {

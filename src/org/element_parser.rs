@@ -3,16 +3,16 @@
 //! Elements are walked from the first line to the last with a stack of those that are open; nothing is looked
 //! for twice, so the time is proportional to the number of lines.
 
+use super::block_header::{self, PendingBlock};
 use super::brackets::Brackets;
 use super::call;
-use super::document::{Document, Keyword, LookAlike, Position};
+use super::document::{Document, Keyword, Position, UnterminatedBlock};
 use super::grammar::{self, Rule};
 use super::inline;
 use super::line::{self, Block, Kind};
 use super::lines::{Lines, indentation};
 use super::list::Lists;
-use super::source::{self, Source};
-use super::text::{Text, characters, decode, narrow};
+use super::text::{Text, characters, decode, to_u32};
 use super::tree::{Builder, Element};
 
 /// How many elements around a block are told, from the outermost: a block in a thousand others need not
@@ -33,9 +33,9 @@ struct Frame {
     number: u32,
 }
 
-/// Walks sections; what it finds goes to a [`Document`] and a list of [`Source`]s.
+/// Walks sections; what it finds goes to a [`Document`] and a list of [`PendingBlock`]s.
 #[derive(Debug, Default)]
-pub(super) struct Walker {
+pub(super) struct ElementParser {
     lines: Lines,
     lists: Lists,
     frames: Vec<Frame>,
@@ -48,14 +48,14 @@ pub(super) struct Walker {
     grid: Option<(u32, u32, bool)>,
 }
 
-impl Walker {
+impl ElementParser {
     /// Reads the section of `text` from byte `start` to `end`, whose first line has the number `first`.
     pub(super) fn section<'a>(
         &mut self,
         text: Text<'a>,
         (start, end): (usize, usize),
         first: u32,
-        found: Found<'_, 'a>,
+        found: ParseOutput<'_, 'a>,
     ) {
         self.lines.fill(text, start, end, first);
         self.lists.clear();
@@ -76,17 +76,17 @@ impl Walker {
 }
 
 /// Where what is found goes.
-pub(super) struct Found<'w, 'a> {
+pub(super) struct ParseOutput<'w, 'a> {
     pub(super) document: &'w mut Document,
-    pub(super) sources: &'w mut Vec<Source>,
+    pub(super) sources: &'w mut Vec<PendingBlock>,
     pub(super) brackets: &'w mut Brackets<'a>,
     pub(super) tree: &'w mut Builder,
 }
 
 struct Walk<'w, 'a> {
-    walker: &'w mut Walker,
+    walker: &'w mut ElementParser,
     text: Text<'a>,
-    found: Found<'w, 'a>,
+    found: ParseOutput<'w, 'a>,
 }
 
 impl<'a> Walk<'_, 'a> {
@@ -382,7 +382,7 @@ impl<'a> Walk<'_, 'a> {
         while let Some(&n) = self.walker.lines.sources.get(self.walker.next_source).filter(|&&n| n < end) {
             if Some(n) != own {
                 let line = self.walker.lines.number(n);
-                self.found.document.look_alikes.push(LookAlike { line, within: element.name() });
+                self.found.document.look_alikes.push(UnterminatedBlock { line, within: element.name() });
             }
             self.walker.next_source += 1;
         }
@@ -403,7 +403,7 @@ impl<'a> Walk<'_, 'a> {
         let value = rest.trim_matches([' ', '\t', '\r']);
         let before = line.len() - rest.trim_start_matches([' ', '\t', '\r']).len();
         let blanks = indentation(content).0;
-        let column = narrow(blanks) + narrow(line[..before].chars().count()) + 1;
+        let column = to_u32(blanks) + to_u32(line[..before].chars().count()) + 1;
         let at = Position { line: self.walker.lines.number(n), column };
         let keyword = Keyword { key: key.to_uppercase(), value: value.to_owned(), at, commented: false };
         self.found.document.keywords.push(keyword);
@@ -411,11 +411,11 @@ impl<'a> Walk<'_, 'a> {
 
     fn source(&mut self, first: u32, begin: u32, end: u32) {
         let lines = &self.walker.lines;
-        let mut source = Source::default();
+        let mut source = PendingBlock::default();
         for n in first..begin {
-            source::affiliated(&mut source, self.content(n), lines.number(n));
+            block_header::affiliated(&mut source, self.content(n), lines.number(n));
         }
-        source::begin(&mut source, self.content(begin), lines.number(begin));
+        block_header::begin(&mut source, self.content(begin), lines.number(begin));
         source.block.first_line = lines.number(first);
         source.block.begin_line = lines.number(begin);
         source.block.end_line = lines.number(end);

@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use super::document::Position;
-use super::text::narrow;
+use super::text::to_u32;
 
 /// The files that the lines of a text come from; by default, all are of one file, in its own order.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Places {
+pub struct SourceMap {
     runs: Arc<[Run]>,
     files: Arc<[Arc<str>]>,
 }
@@ -17,12 +17,12 @@ pub struct Places {
 struct Run {
     /// Number of the first one in the text.
     from: u32,
-    spot: Spot,
+    spot: SourceLine,
 }
 
 /// Where a line comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Spot {
+pub(super) struct SourceLine {
     /// The file by its number; `None` is the document itself.
     pub(super) file: Option<u32>,
     /// Its line there, from 1.
@@ -33,16 +33,16 @@ pub(super) struct Spot {
 
 /// A place in a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Place {
+pub struct SourceLocation {
     /// The file as it is called in messages; `None` is the document itself.
     pub file: Option<Arc<str>>,
     /// Where in it.
     pub at: Position,
 }
 
-impl Places {
+impl SourceMap {
     /// For the lines of a text, in order.
-    pub(super) fn new(spots: &[Spot], files: Vec<Arc<str>>) -> Self {
+    pub(super) fn new(spots: &[SourceLine], files: Vec<Arc<str>>) -> Self {
         let mut runs: Vec<Run> = Vec::new();
         for (from, &spot) in (1..).zip(spots) {
             let goes_on = |last: &Run| {
@@ -57,23 +57,23 @@ impl Places {
     }
 
     /// Where the position `at` of the text comes from.
-    pub fn of(&self, at: Position) -> Place {
+    pub fn locate(&self, at: Position) -> SourceLocation {
         let after = self.runs.partition_point(|run| run.from <= at.line);
         let Some(run) = after.checked_sub(1).and_then(|run| self.runs.get(run)) else {
-            return Place { file: None, at };
+            return SourceLocation { file: None, at };
         };
-        let Spot { file, line, shift } = run.spot;
+        let SourceLine { file, line, shift } = run.spot;
         let column = match at.column {
             0 => 0,
-            column => narrow(usize::try_from(i64::from(column) - i64::from(shift)).unwrap_or(1).max(1)),
+            column => to_u32(usize::try_from(i64::from(column) - i64::from(shift)).unwrap_or(1).max(1)),
         };
         let file = file.and_then(|file| self.files.get(file as usize)).cloned();
-        Place { file, at: Position { line: line.saturating_add(at.line - run.from), column } }
+        SourceLocation { file, at: Position { line: line.saturating_add(at.line - run.from), column } }
     }
 
     /// A line of the text, for a person: `7`, or `7 of part.org`.
     pub fn line(&self, line: u32) -> String {
-        let Place { file, at } = self.of(Position { line, column: 0 });
+        let SourceLocation { file, at } = self.locate(Position { line, column: 0 });
         match file {
             None => at.line.to_string(),
             Some(file) => format!("{} of `{file}`", at.line),
@@ -87,11 +87,11 @@ mod tests {
 
     #[test]
     fn lines_come_from_where_they_stood() {
-        let spot = |file, line, shift| Spot { file, line, shift };
+        let spot = |file, line, shift| SourceLine { file, line, shift };
         let spots = [spot(None, 1, 0), spot(Some(0), 5, 2), spot(Some(0), 6, 2), spot(None, 3, 0)];
-        let places = Places::new(&spots, vec!["part.org".into()]);
+        let places = SourceMap::new(&spots, vec!["part.org".into()]);
         let shown = |line, column| {
-            let Place { file, at } = places.of(Position { line, column });
+            let SourceLocation { file, at } = places.locate(Position { line, column });
             format!("{} {}:{}", file.as_deref().unwrap_or("-"), at.line, at.column)
         };
         assert_eq!(shown(1, 4), "- 1:4");
@@ -100,7 +100,7 @@ mod tests {
         assert_eq!(shown(3, 0), "part.org 6:0");
         assert_eq!(shown(4, 9), "- 3:9");
         assert_eq!(places.line(3), "6 of `part.org`");
-        assert_eq!(Places::default().line(3), "3");
+        assert_eq!(SourceMap::default().line(3), "3");
         assert_eq!(places.runs.len(), 3);
     }
 }
