@@ -1,7 +1,4 @@
 //! The server, as curl meets it: the real program, the real curl, real kills.
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test")]
-
-mod served;
 
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -12,7 +9,8 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use nix::sys::signal::Signal;
-use served::{BORGES, Served};
+use support::program;
+use support::server::Served;
 use tempfile::TempDir;
 
 const FOREVER: &str = "#+TITLE: t\n#+name: run-forever\n#+BEGIN_SRC sh\necho \"Started running\"\nwhile true; do\n  \
@@ -236,7 +234,7 @@ fn why_a_block_does_not_run_is_told() {
     assert!(large.contains(" MB"), "{large}");
     let again = said(4);
     assert!(again.contains("backs off for ") && again.contains("launch 1 ended with exit code 3"), "{again}");
-    let why = Command::new(BORGES)
+    let why = Command::new(program::path())
         .args(["tasks", "--why", "--server", &format!("http://{}", served.address)])
         .output()
         .unwrap();
@@ -368,11 +366,11 @@ fn a_state_directory_has_one_server_and_a_port_too() {
     let other = TempDir::new().unwrap();
     let setup = other.path().join("setup.org");
     fs::write(&setup, format!("#+borges_port: {port}\n#+borges_data: {}\n", other.path().display())).unwrap();
-    let third = Command::new(BORGES).arg("serve").arg("-f").arg(&setup).output().unwrap();
+    let third = Command::new(program::path()).arg("serve").arg("-f").arg(&setup).output().unwrap();
     assert_eq!(third.status.code(), Some(2));
     let said = String::from_utf8_lossy(&third.stderr).into_owned();
     assert!(said.contains("borges_port"), "{said}");
-    let directory = Command::new(BORGES).arg("-f").arg(other.path()).output().unwrap();
+    let directory = Command::new(program::path()).arg("-f").arg(other.path()).output().unwrap();
     let said = String::from_utf8_lossy(&directory.stderr).into_owned();
     assert!(directory.status.code() == Some(2) && said.contains("is a directory"), "{said}");
 }

@@ -20,8 +20,8 @@ use bytes::Bytes;
 use futures_util::future::{FutureExt, LocalBoxFuture, join_all, ready};
 use rstest::rstest;
 
-use super::fake::{FRAMEWORK, Fake};
-use super::scripts::{Nowhere, blocks, submit};
+use super::scripted_master::{FRAMEWORK, Fake};
+use super::scripted_tests::{Nowhere, blocks, submit};
 
 /// What is done wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

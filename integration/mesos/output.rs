@@ -2,8 +2,8 @@
 
 use std::fs;
 
-use super::cluster::{Mesos, wait_for};
 use super::{on, stdout, wait_until};
+use support::mesos::{Mesos, wait_for};
 
 #[test]
 fn large_bodies_go_in_and_large_output_comes_out() {

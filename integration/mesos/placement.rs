@@ -5,9 +5,9 @@ use std::fs;
 
 use serde_json::{Value, json};
 
-use super::cluster::{Mesos, ask, wait_for};
-use super::served::Served;
 use super::{on, shown, stdout, wait_until};
+use support::mesos::{Mesos, ask, wait_for};
+use support::server::Served;
 
 /// A block with these header arguments that says where it listens, and ends once `go` is there.
 fn block(header: &str, go: &str) -> String {

@@ -10,8 +10,8 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use zookeeper_client::{Acls, Client, CreateMode};
 
-use super::cluster::{Mesos, ask, free_port, wait_for};
 use super::{on, stdout, wait_until};
+use support::mesos::{Mesos, ask, free_port, wait_for};
 
 /// Debian's own.
 const JARS: &str = "/etc/zookeeper/conf:/usr/share/java/zookeeper.jar";
