@@ -5,7 +5,9 @@ use std::net::{Shutdown, TcpListener};
 use std::process::{Command, Stdio};
 
 use nix::sys::signal::Signal;
-use support::cli::{Place, Run};
+use support::cli::{Place, Run, with_timeout};
+use support::poll::DEADLINE;
+use support::program;
 use support::server::Served;
 
 const FOREVER: &str =
@@ -19,6 +21,13 @@ fn out(run: &Run) -> String {
 fn at(place: &Place, served: &Served, arguments: &[&str]) -> Run {
     let url = format!("http://{}", served.address);
     place.borges(&[arguments, &["--server", &url]].concat())
+}
+
+/// The program with these arguments; it is ended when it does not end by itself.
+fn borges(arguments: &[&str]) -> Command {
+    let mut command = Command::new(program::path());
+    command.args(arguments);
+    with_timeout(&command)
 }
 
 #[test]
@@ -103,11 +112,8 @@ fn a_run_is_submitted_followed_and_killed() {
     let interrupted = place.interrupted(&["logs", &task, "--follow", "--server", &url], "begun");
     assert_eq!(interrupted.code, Some(130), "{interrupted:?}");
 
-    let mut follower = Command::new(support::program::path())
-        .args(["logs", &task, "--follow", "--server", &url])
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
+    let mut follower =
+        borges(&["logs", &task, "--follow", "--server", &url]).stdout(Stdio::piped()).spawn().unwrap();
     assert_eq!(at(&place, &served, &["kill", &task]).code, Some(0));
     let mut heard = String::new();
     follower.stdout.take().unwrap().read_to_string(&mut heard).unwrap();
@@ -144,8 +150,7 @@ fn a_server_that_comes_back_is_followed_on() {
         format!("#+name: a\n#+begin_src sh\necho first\n{}echo second\n#+end_src\n#+name: b\n#+begin_src sh :after a\n{}echo third\n#+end_src\n", wait(0), wait(1)),
     );
     let url = format!("http://{}", served.address);
-    let mut follower = Command::new(support::program::path())
-        .args(["submit", "d.org", "--follow", "--server", &url])
+    let mut follower = borges(&["submit", "d.org", "--follow", "--server", &url])
         .current_dir(place.path(""))
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -293,8 +298,7 @@ fn a_documents_own_address_never_hears_the_token() {
     let (url, asked) = stub(refused);
     place.write("d.org", format!("#+borgesaddress: {url}\n#+begin_src sh\n#+end_src\n"));
     let submit = |variables: &[(&str, &str)], arguments: &[&str]| {
-        let output = Command::new(support::program::path())
-            .args(["submit", "d.org"])
+        let output = borges(&["submit", "d.org"])
             .args(arguments)
             .env_remove("BORGES_SERVER")
             .env("BORGES_TOKEN", "secret-of-the-user")
@@ -303,7 +307,7 @@ fn a_documents_own_address_never_hears_the_token() {
             .output()
             .unwrap();
         let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
-        (output.status.code(), stderr, asked.recv().unwrap())
+        (output.status.code(), stderr, asked.recv_timeout(DEADLINE).unwrap())
     };
     let (code, stderr, asked) = submit(&[], &[]);
     assert!(asked.starts_with("post /org ") && !asked.contains("secret-of-the-user"), "{asked}");

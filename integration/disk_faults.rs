@@ -2,12 +2,11 @@
 //! promised. The disk is a small one in memory, mounted for the test; the program is the real one.
 
 use std::fs;
-use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
-use std::time::Duration;
+use std::process::{Command, Output};
 
 use nix::sys::signal::Signal;
+use support::poll::{DEADLINE, poll_until};
 use support::program;
 use support::server::Served;
 
@@ -45,7 +44,7 @@ fn text(bytes: &[u8]) -> String {
 
 /// What a server that cannot start says; it must end by itself, with exit code 2.
 fn refusal(served: &Served) -> String {
-    let Output { status, stderr, .. } = served.command().stderr(Stdio::piped()).output().unwrap();
+    let Output { status, stderr, .. } = served.output();
     assert_eq!(status.code(), Some(2), "{}", text(&stderr));
     text(&stderr)
 }
@@ -57,9 +56,7 @@ fn what_was_accepted_before_the_disk_was_full_is_there_after() {
     served.end_agent();
     fs::remove_dir_all(served.path("state")).unwrap();
     let disk = Disk::mount(&served.path("state"), "16m");
-    let mut program = served.command().stderr(Stdio::piped()).spawn().unwrap();
-    let mut log = BufReader::new(program.stderr.take().unwrap()).lines().map(Result::unwrap);
-    served.address = support::server::address(&mut log);
+    served.run();
     let gate = served.path("gate");
     let wait = format!(
         "#+begin_src sh\nwhile [ ! -e {} ]; do sleep 0.05; done; exit 7\n#+end_src\n",
@@ -86,9 +83,9 @@ fn what_was_accepted_before_the_disk_was_full_is_there_after() {
     assert_eq!(status, 503, "{said}");
     assert!(said.contains("nothing was launched") && said.contains("No space left"), "{said}");
     // It can promise nothing any more, and says why it ends.
-    let ended = program.wait().unwrap();
-    let rest = log.collect::<Vec<_>>().join("\n");
-    assert!(ended.code() == Some(2) && rest.contains("the store cannot be written"), "{ended}: {rest}");
+    let ended = served.ended();
+    let rest = served.log_since_start();
+    assert!(ended == Some(2) && rest.contains("the store cannot be written"), "{ended:?}: {rest}");
     println!(
         "{} documents accepted on the full disk; then: {}",
         accepted.len(),
@@ -169,11 +166,10 @@ fn ended_runs_are_forgotten_in_time() {
     let old = served.submit("#+begin_src sh\necho old\n#+end_src\n");
     let live = served.submit("#+begin_src sh\necho live; sleep 1000\n#+end_src\n");
     served.wait_for(&format!("{live}.1"), "running");
-    let gone = (0..1200).any(|_| {
-        std::thread::sleep(Duration::from_millis(100));
-        served.curl(&[], &format!("/org/{old}")).0 == 404
+    poll_until(DEADLINE, "the old run is forgotten", || match served.curl(&[], &format!("/org/{old}")) {
+        (404, _) => Ok(()),
+        other => Err(other),
     });
-    assert!(gone, "the old run is forgotten");
     let of = |run: &str| {
         let find = Command::new("find")
             .arg(served.path("state/frameworks"))

@@ -4,6 +4,7 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 
 use serde_json::Value;
+use support::poll::DEADLINE;
 use support::server::Served;
 
 const JSON: [&str; 2] = ["-H", "Accept: application/json"];
@@ -154,6 +155,7 @@ fn lists_come_in_pages() {
             let page = json(&served, &route);
             seen.extend(page[list].as_array().unwrap().iter().map(|it| it[id].as_str().unwrap().to_owned()));
             let Some(next) = page["next"].as_str() else { return seen };
+            assert!(seen.len() < 1000, "the pages have no end: {seen:?}");
             route = format!("{first}&after={next}");
         }
     };
@@ -184,6 +186,7 @@ fn lists_come_in_pages() {
 fn a_connection_that_is_kept_is_judged_at_each_request() {
     let served = Served::start();
     let mut connection = TcpStream::connect(&served.address).unwrap();
+    connection.set_read_timeout(Some(DEADLINE)).unwrap();
     let mut ask = |headers: &str| {
         write!(connection, "GET /healthz HTTP/1.1\r\nHost: localhost\r\n{headers}\r\n").unwrap();
         let mut answer = Vec::new();

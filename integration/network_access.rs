@@ -2,65 +2,25 @@
 //! another machine beside it, which is not let in without the token.
 
 use std::fs;
-use std::io::{BufRead, BufReader};
-use std::process::{Command, Stdio};
-use std::sync::atomic::{AtomicU32, Ordering};
 
 use nix::sys::signal::Signal;
+use support::namespaces::ConnectedNamespaces;
 use support::server::Served;
 
 /// As the original's README has it.
 const SETUPFILE: &str = include_str!("compatibility/borges-config.org");
 
-/// Two machines on one wire.
-struct Machines {
-    ours: String,
-    other: String,
-}
-
-impl Machines {
-    fn new() -> Self {
-        static LAST: AtomicU32 = AtomicU32::new(0);
-        let id = format!("{}-{}", std::process::id(), LAST.fetch_add(1, Ordering::Relaxed));
-        let machines = Self { ours: format!("borges-ours-{id}"), other: format!("borges-other-{id}") };
-        let Self { ours, other } = &machines;
-        for namespace in [ours, other] {
-            ip(&["netns", "add", namespace]);
-            ip(&["-n", namespace, "link", "set", "lo", "up"]);
-        }
-        ip(&["-n", ours, "link", "add", "wire", "type", "veth", "peer", "name", "wire", "netns", other]);
-        for (namespace, address) in [(ours, "192.168.0.7/24"), (other, "192.168.0.9/24")] {
-            ip(&["-n", namespace, "address", "add", address, "dev", "wire"]);
-            ip(&["-n", namespace, "link", "set", "wire", "up"]);
-        }
-        machines
-    }
-}
-
-impl Drop for Machines {
-    fn drop(&mut self) {
-        for namespace in [&self.ours, &self.other] {
-            let _ = Command::new("ip").args(["netns", "delete", namespace]).status();
-        }
-    }
-}
-
-fn ip(arguments: &[&str]) {
-    let done = Command::new("ip").args(arguments).status().expect("`ip` is there: Debian's iproute2");
-    assert!(done.success(), "ip {arguments:?} (it needs root)");
-}
-
 #[test]
 fn the_originals_setupfile_serves_its_own_machine_and_no_other() {
-    let machines = Machines::new();
-    let Machines { ours, other } = &machines;
-    let within = ["ip", "netns", "exec", ours, "env", "BORGES_MESOS_MASTER=local"];
+    let machines = ConnectedNamespaces::new();
+    let (ours, other) = (machines.first.prefix(), machines.second.prefix());
+    let within = [&ours[..], &["env", "BORGES_MESOS_MASTER=local"]].concat();
     let served = Served::within(&within, SETUPFILE);
     assert_eq!(served.address, "192.168.0.7:8888");
 
     // curl, typed on the other machine.
     let from_there = |arguments: &[&str], route: &str| {
-        let (status, body) = served.bytes_from(&["ip", "netns", "exec", other], arguments, route);
+        let (status, body) = served.bytes_from(&other, arguments, route);
         (status, String::from_utf8(body).unwrap())
     };
 
@@ -94,12 +54,11 @@ fn the_originals_setupfile_serves_its_own_machine_and_no_other() {
 /// A browser on another machine brings the token once, and keeps it where no script and no other site gets at it.
 #[test]
 fn a_browser_keeps_the_token_as_a_cookie() {
-    let machines = Machines::new();
-    let Machines { ours, other } = &machines;
-    let served =
-        Served::within(&["ip", "netns", "exec", ours, "env", "BORGES_MESOS_MASTER=local"], SETUPFILE);
+    let machines = ConnectedNamespaces::new();
+    let (ours, other) = (machines.first.prefix(), machines.second.prefix());
+    let served = Served::within(&[&ours[..], &["env", "BORGES_MESOS_MASTER=local"]].concat(), SETUPFILE);
     let from_there = |arguments: &[&str], route: &str| {
-        let (status, body) = served.bytes_from(&["ip", "netns", "exec", other], arguments, route);
+        let (status, body) = served.bytes_from(&other, arguments, route);
         (status, String::from_utf8(body).unwrap())
     };
     let jar = served.path("jar");
@@ -118,21 +77,17 @@ fn a_browser_keeps_the_token_as_a_cookie() {
 
 #[test]
 fn open_doors_are_open_and_the_log_says_so() {
-    let machines = Machines::new();
-    let Machines { ours, other } = &machines;
-    let within = ["ip", "netns", "exec", ours, "env", "BORGES_MESOS_MASTER=local"];
+    let machines = ConnectedNamespaces::new();
+    let (ours, other) = (machines.first.prefix(), machines.second.prefix());
+    let within = [&ours[..], &["env", "BORGES_MESOS_MASTER=local"]].concat();
     let mut served = Served::within(&within, &format!("{SETUPFILE}#+borges_open: t\n"));
-    let there = ["ip", "netns", "exec", other];
-    assert_eq!(served.bytes_from(&there, &[], "/org").0, 200);
+    assert_eq!(served.bytes_from(&other, &[], "/org").0, 200);
     // Open to machines, not to the pages of others.
-    assert_eq!(served.bytes_from(&there, &["-H", "Origin: http://evil.example"], "/org").0, 403);
-    assert_eq!(served.bytes_from(&there, &["-H", "Host: evil.example"], "/org").0, 421);
+    assert_eq!(served.bytes_from(&other, &["-H", "Origin: http://evil.example"], "/org").0, 403);
+    assert_eq!(served.bytes_from(&other, &["-H", "Host: evil.example"], "/org").0, 421);
     served.signal(Signal::SIGTERM);
-    let mut again = served.command().stderr(Stdio::piped()).spawn().unwrap();
-    let mut log = BufReader::new(again.stderr.take().unwrap()).lines().map(Result::unwrap);
-    assert!(log.any(|line| line.contains("borges_open: whoever reaches 192.168.0.7:8888 may run code here")));
-    again.kill().unwrap();
-    again.wait().unwrap();
+    served.run();
+    served.wait_for_log(&["borges_open: whoever reaches 192.168.0.7:8888 may run code here"]);
 }
 
 /// On the same machine, too: who is neither the server's user nor root needs the token.

@@ -2,17 +2,14 @@
 //! either version of control groups.
 
 use std::fs;
-use std::io::{BufRead, BufReader};
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
-use std::process::Stdio;
-use std::thread::sleep;
-use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
 use support::cli::Place;
+use support::poll::{DEADLINE, poll_until, within_deadline};
 use support::server::Served;
 
 const MIB: u64 = 1 << 20;
@@ -26,16 +23,6 @@ fn task(served: &Served, task: &str) -> Value {
     let (status, text) = served.curl(&["-H", "Accept: application/json"], &format!("/tasks/{task}"));
     assert_eq!(status, 200, "{text}");
     serde_json::from_str(&text).unwrap()
-}
-
-fn wait_for(what: &str, mut done: impl FnMut() -> bool) {
-    for _ in 0..1200 {
-        if done() {
-            return;
-        }
-        sleep(Duration::from_millis(50));
-    }
-    panic!("never: {what}");
 }
 
 /// The control groups of a run's launches, wherever they are mounted.
@@ -53,6 +40,13 @@ fn groups(run: &str) -> Vec<PathBuf> {
         }
     }
     found
+}
+
+fn wait_until_no_group_is_left(run: &str) {
+    poll_until(DEADLINE, "no control group is left", || match groups(run) {
+        left if left.is_empty() => Ok(()),
+        left => Err(left),
+    });
 }
 
 /// The agent and its parent, or only the agent.
@@ -101,7 +95,7 @@ fn memory_is_a_limit_where_a_document_asks_for_it() {
         (&itself["exit_code"], &itself["message"]),
         (&137.into(), &"it exceeded its `:mem 32`".into())
     );
-    wait_for("no control group is left", || groups(&run).is_empty());
+    wait_until_no_group_is_left(&run);
 }
 
 /// A service whose child is killed is ended, too, and launched again.
@@ -112,7 +106,7 @@ fn a_block_that_goes_on_without_its_child_is_ended() {
     served.wait_for(&format!("{run}.1"), "failed");
     let end = task(&served, &format!("{run}.1"));
     assert_eq!((&end["exit_code"], &end["message"]), (&137.into(), &"it exceeded its `:mem 32`".into()));
-    wait_for("no control group is left", || groups(&run).is_empty());
+    wait_until_no_group_is_left(&run);
 }
 
 /// A block in its group is the same block: arguments, working directory, exit code, input, leftovers.
@@ -140,7 +134,7 @@ fn a_limited_block_is_a_block_like_any_other() {
     assert_eq!(said(3).0, 126);
     let why = served.curl(&[], &format!("/tasks/{run}.3/stderr")).1;
     assert!(why.contains("/nothing` cannot be started: Exec format error"), "{why}");
-    wait_for("no control group is left", || groups(&run).is_empty());
+    wait_until_no_group_is_left(&run);
 }
 
 /// The limit outlives the agent: whoever comes after knows of it, and tells of it.
@@ -155,7 +149,7 @@ fn limits_outlive_the_agent() {
             takes(200)
         );
         let run = served.submit(&format!("#+begin_src sh :mem 32\n{body}\n#+end_src\n"));
-        wait_for("it runs", || served.curl(&[], &format!("/tasks/{run}.1/stdout")).1 == "up\n");
+        poll_until(DEADLINE, "it runs", || served.curl(&[], &format!("/tasks/{run}.1/stdout")).1 == "up\n");
         for pid in agents(&served, if both { "--role" } else { "--role\0agent" }) {
             let _gone = kill(Pid::from_raw(pid), Signal::SIGKILL);
         }
@@ -164,7 +158,7 @@ fn limits_outlive_the_agent() {
         let end = task(&served, &format!("{run}.1"));
         let message = end["message"].as_str().unwrap().to_owned();
         assert!(message == "it exceeded its `:mem 32`", "{both}: {end}");
-        wait_for("no control group is left", || groups(&run).is_empty());
+        wait_until_no_group_is_left(&run);
     }
 }
 
@@ -218,8 +212,10 @@ fn a_service_keeps_the_end_of_its_output() {
         line.map_or(0, |at| at.trim().parse::<u64>().unwrap())
     };
     let whole = 2_000_000 * 16;
-    wait_for("the beginning is given back", || begins() >= whole - 22 * MIB);
-    let from = begins();
+    let from = poll_until(DEADLINE, "the beginning is given back", || match begins() {
+        from if from >= whole - 22 * MIB => Ok(from),
+        from => Err(from),
+    });
     assert!(whole - from >= 20 * MIB, "at least 20 MB stay: {from}");
     // What is left is where it was.
     let (_, line) = served.curl(&[], &format!("{route}?offset={from}&limit=16"));
@@ -237,7 +233,7 @@ fn a_service_keeps_the_end_of_its_output() {
     assert_eq!(logs.stderr.trim(), format!("borges: {from} bytes are not kept any more"));
     assert_eq!(logs.stdout.len() as u64, whole - from);
     // So does the websocket, in a frame of its own.
-    let frames = actix::System::new().block_on(async {
+    let frames = within_deadline(async {
         use futures_util::StreamExt;
         let url = format!("ws://{}/ws?output=1&task={id}", served.address);
         let (_, mut socket) = awc::Client::default().ws(url).max_frame_size(1 << 20).connect().await.unwrap();
@@ -258,7 +254,7 @@ fn a_service_keeps_the_end_of_its_output() {
     let (status, text) = served.curl(&[], &format!("/tasks/{id}/files/block/stdout"));
     assert!(status == 403 && text.contains("are not kept any more"), "{status} {text}");
     fs::write(served.path("gate"), "").unwrap();
-    wait_for("it goes on", || served.curl(&[], &format!("{route}?offset={whole}")).1 == "end\n");
+    poll_until(DEADLINE, "it goes on", || served.curl(&[], &format!("{route}?offset={whole}")).1 == "end\n");
     assert_eq!(served.curl(&["-X", "DELETE"], &format!("/tasks/{id}")).0, 200);
     served.wait_for(&id, "killed");
 }
@@ -272,13 +268,10 @@ fn without_control_groups_memory_is_only_reckoned_with() {
     let run = served.submit(&format!("#+begin_src sh :mem 32\n{}#+end_src\n", takes(100)));
     served.wait_for(&format!("{run}.1"), "finished");
     served.signal(Signal::SIGTERM);
-    let mut again = served.command().stderr(Stdio::piped()).spawn().unwrap();
-    let mut log = BufReader::new(again.stderr.take().unwrap()).lines().map(Result::unwrap);
-    let said: Vec<String> = log.by_ref().take_while(|line| !line.contains("Received offer")).collect();
-    again.kill().unwrap();
-    again.wait().unwrap();
-    let told = said
-        .iter()
-        .filter(|line| line.contains("`:mem` is subtracted from what is offered, and not enforced: "));
-    assert_eq!(told.count(), 1, "{said:#?}");
+    served.run();
+    served.wait_for_log(&["Received offer"]);
+    let log = served.log_since_start();
+    let (said, _) = log.split_once("Received offer").unwrap();
+    let told = said.matches("`:mem` is subtracted from what is offered, and not enforced: ");
+    assert_eq!(told.count(), 1, "{said}");
 }

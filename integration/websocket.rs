@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::time::Duration;
 
+use borges::clock::Clock;
 use nix::sys::signal::Signal;
 use serde_json::Value;
+use support::poll::DEADLINE;
 use support::server::Served;
 use support::websocket::Listener;
 
@@ -161,6 +162,7 @@ fn a_slow_client_is_told_and_closed() {
     let mut first = None;
     let mut last = 0;
     // Until the first of what was told is older than anybody may be late.
+    let clock = Clock::system();
     while told < 100_000 || first.is_none_or(|first| last - first < 12) {
         let run = served.submit(&many);
         assert_eq!(served.curl(&["-X", "DELETE"], &format!("/org/{run}")).0, 200);
@@ -168,8 +170,13 @@ fn a_slow_client_is_told_and_closed() {
         last = second(heard.last().unwrap());
         first = first.or(Some(last));
         told += heard.len();
+        assert!(
+            clock.elapsed() < 5 * DEADLINE,
+            "{told} events, the last {:?} s after the first",
+            first.map(|first| last - first)
+        );
     }
-    slow.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+    slow.set_read_timeout(Some(DEADLINE)).unwrap();
     let mut rest = Vec::new();
     slow.read_to_end(&mut rest).unwrap();
     let tail = String::from_utf8_lossy(&rest[rest.len().saturating_sub(80)..]).into_owned();

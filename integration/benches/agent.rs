@@ -16,6 +16,7 @@ use borges::mesos::parcel::Parcel;
 use borges::mesos::resources::Quantities;
 use borges::mesos::{Event, Master, calls};
 use futures_util::StreamExt;
+use support::poll::{DEADLINE, poll_until};
 
 const ROUNDS: usize = 5;
 const SLOTS: u64 = 2;
@@ -139,15 +140,15 @@ fn spawn_loop(blocks: usize) -> Cost {
 fn agent_of(directory: &Path) -> String {
     let wanted = directory.canonicalize().unwrap();
     let wanted = wanted.to_str().unwrap();
-    loop {
-        for entry in fs::read_dir("/proc").unwrap().flatten() {
-            let line = fs::read(entry.path().join("cmdline")).unwrap_or_default();
+    poll_until(DEADLINE, "the agent runs", || {
+        let mut processes = fs::read_dir("/proc").unwrap().flatten();
+        let agent = processes.find(|process| {
+            let line = fs::read(process.path().join("cmdline")).unwrap_or_default();
             let line = String::from_utf8_lossy(&line).into_owned();
-            if line.contains(wanted) && line.ends_with("--role\0agent\0") {
-                return entry.file_name().into_string().unwrap();
-            }
-        }
-    }
+            line.contains(wanted) && line.ends_with("--role\0agent\0")
+        });
+        agent.map(|process| process.file_name().into_string().unwrap())
+    })
 }
 
 /// What a process, or thread, has had of the processors, in nanoseconds.

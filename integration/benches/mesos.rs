@@ -19,6 +19,7 @@ use crate::client::Client;
 use crate::measure::Spread;
 use crate::{Row, said};
 use support::mesos::Mesos;
+use support::poll::{DEADLINE, poll_until};
 use support::server::Served;
 
 const TASKS: usize = 200;
@@ -115,9 +116,10 @@ fn bare(mesos: &Mesos) -> Result<f64, String> {
 fn borges(mesos: &Mesos) -> Result<f64, String> {
     let served = Served::with(&format!("#+mesos_master: {}\n", mesos.master.address));
     let mut client = Client::connect(&served.address)?;
-    while !client.ask("GET", "/varz", "")?.contains("\"connected\":true") {
-        std::thread::sleep(std::time::Duration::from_millis(20));
-    }
+    poll_until(DEADLINE, "the server is connected", || match client.ask("GET", "/varz", "") {
+        Ok(text) if text.contains("\"connected\":true") => Ok(()),
+        other => Err(other),
+    });
     let mut feed = Client::listen(&served.address, "")?;
     let document = "#+begin_src sh :cpu 0.2\ntrue\n#+end_src\n".repeat(TASKS);
     let clock = Clock::system();

@@ -9,12 +9,14 @@ use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::thread::sleep;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use nix::sys::signal::Signal;
 use serde_json::Value;
 use support::docker::Daemon;
+use support::namespaces::NetworkNamespace;
+use support::poll::{DEADLINE, poll_until};
 use support::program;
 use support::server::Served;
 use support::websocket::Listener;
@@ -23,40 +25,6 @@ use tempfile::TempDir;
 const FOREVER: &str = include_str!("org-file.org");
 const REDIS: &str = include_str!("redis.sh");
 const SETUPFILE: &str = include_str!("borges-config.org");
-
-fn wait_for(what: &str, mut done: impl FnMut() -> bool) {
-    for _ in 0..1200 {
-        if done() {
-            return;
-        }
-        sleep(Duration::from_millis(50));
-    }
-    panic!("never: {what}");
-}
-
-/// A network of its own, in which a port is nobody else's.
-struct Network(String);
-
-impl Network {
-    fn new() -> Self {
-        let network = Self(format!("borges-original-{}", std::process::id()));
-        for arguments in [&["netns", "add", &network.0][..], &["-n", &network.0, "link", "set", "lo", "up"]] {
-            let done = Command::new("ip").args(arguments).status().expect("`ip` is there: Debian's iproute2");
-            assert!(done.success(), "ip {arguments:?} (it needs root)");
-        }
-        network
-    }
-
-    fn within(&self) -> [&str; 4] {
-        ["ip", "netns", "exec", &self.0]
-    }
-}
-
-impl Drop for Network {
-    fn drop(&mut self) {
-        let _ = Command::new("ip").args(["netns", "delete", &self.0]).status();
-    }
-}
 
 /// What a shell says that is told to run `line` behind these words.
 fn typed(within: &[&str], line: &str, directory: &Path) -> String {
@@ -73,12 +41,12 @@ fn typed(within: &[&str], line: &str, directory: &Path) -> String {
 /// The first command deletes every newline: the answer says so, with the one that does not.
 #[test]
 fn the_first_command_is_answered_with_one_that_works() {
-    let network = Network::new();
-    let served = Served::within(&network.within(), "");
+    let network = NetworkNamespace::new();
+    let served = Served::within(&network.prefix(), "");
     assert_eq!(served.address, "127.0.0.1:8888");
     fs::write(served.path("org-file.org"), FOREVER).unwrap();
     let line = "curl -X POST -d@org-file.org 127.0.0.1:8888/org";
-    let said = typed(&network.within(), line, &served.path("."));
+    let said = typed(&network.prefix(), line, &served.path("."));
     assert_eq!(
         said,
         "This document arrived on one line: curl -d @FILE (or -d@FILE) deletes every newline.\n\
@@ -87,14 +55,14 @@ fn the_first_command_is_answered_with_one_that_works() {
     );
     assert_eq!(served.curl(&[], "/org").1, "");
     let better = said.lines().nth(1).unwrap().strip_prefix("Send it with:").unwrap();
-    let said = typed(&network.within(), &better.replace("FILE", "org-file.org"), &served.path("."));
+    let said = typed(&network.prefix(), &better.replace("FILE", "org-file.org"), &served.path("."));
     assert!(said.starts_with("Scheduled 1 code blocks for execution\n"), "{said}");
 }
 
 /// A command that goes on saying something; it is ended with the test.
 struct Says {
     command: Child,
-    heard: std::sync::mpsc::Receiver<u8>,
+    heard: Receiver<u8>,
     text: String,
 }
 
@@ -104,7 +72,7 @@ impl Says {
         let mut command =
             command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
         let output = BufReader::new(command.stdout.take().unwrap());
-        let (to, heard) = std::sync::mpsc::channel();
+        let (to, heard) = mpsc::channel();
         std::thread::spawn(move || output.bytes().map_while(Result::ok).try_for_each(|byte| to.send(byte)));
         Self { command, heard, text }
     }
@@ -112,14 +80,20 @@ impl Says {
     /// Listens until so many lines were heard.
     fn lines(&mut self, count: usize) {
         while self.text.matches('\n').count() < count {
-            let byte = self.heard.recv_timeout(Duration::from_secs(60)).expect("there is more to hear");
+            let byte = self.heard.recv_timeout(DEADLINE).expect("there is more to hear");
             self.text.push(char::from(byte));
         }
     }
 
     /// All that is heard until the command ends, and its exit code.
     fn end(&mut self) -> Option<i32> {
-        self.text.extend(self.heard.iter().map(char::from));
+        loop {
+            match self.heard.recv_timeout(DEADLINE) {
+                Ok(byte) => self.text.push(char::from(byte)),
+                Err(RecvTimeoutError::Disconnected) => break,
+                Err(RecvTimeoutError::Timeout) => panic!("the command does not end: {}", self.text),
+            }
+        }
         self.command.wait().unwrap().code()
     }
 }
@@ -237,7 +211,7 @@ fn the_three_blocks_around_redis() {
     // Each time a value is new it was set within the last second.
     let mut seen: Vec<u64> = Vec::new();
     let output = format!("/tasks/{run}.3/stdout");
-    wait_for("three different timestamps", || {
+    poll_until(DEADLINE, "three different timestamps", || {
         let text = served.curl(&[], &output).1;
         let last = text.lines().rev().find_map(|line| line.trim().parse::<u64>().ok());
         #[expect(clippy::disallowed_methods, reason = "what `date` in the document says is compared with it")]
@@ -246,14 +220,14 @@ fn the_three_blocks_around_redis() {
             assert!(now.abs_diff(last) <= 3, "at {now} the timestamp is {last}");
             seen.push(last);
         }
-        seen.len() >= 3
+        if seen.len() >= 3 { Ok(()) } else { Err(seen.clone()) }
     });
     assert!(served.curl(&[], &output).1.starts_with("Current value in Redis:\n"));
     assert_eq!(served.curl(&["-X", "DELETE"], &format!("/org/{run}")).0, 200);
     for task in 1..=3 {
         served.wait_for(&format!("{run}.{task}"), "killed");
     }
-    wait_for("no container is left", || daemon.containers().is_empty());
+    daemon.wait_until_empty();
     // The example of this project is that document.
     let (_, blocks) = REDIS.split_once("#+name").unwrap();
     let (blocks, _) = blocks.rsplit_once("\n\n'").unwrap();

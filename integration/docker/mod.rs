@@ -9,9 +9,10 @@ use std::process::{Command, Stdio};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use support::docker::Daemon;
+use support::poll::{DEADLINE, poll_until};
 use support::program;
 
-use self::server::{Served, wait_for};
+use self::server::Served;
 use tempfile::TempDir;
 
 /// A document of one block in a container of `ubuntu`.
@@ -81,7 +82,7 @@ fn a_container_keeps_what_a_block_is_promised() {
     let end = served.wait_for(&format!("{run}.6"), "failed");
     assert_eq!(end["exit_code"], 126);
     assert_eq!(end["message"], "the working directory does not exist in the image `ubuntu`");
-    wait_for("no container is left", || daemon.containers().is_empty());
+    daemon.wait_until_empty();
 }
 
 /// The kernel kills what wants more; that its block went on is no success.
@@ -103,7 +104,7 @@ fn the_memory_of_a_container_is_limited() {
         served.wait_for(&format!("{run}.{task}"), "finished");
         assert_eq!(served.output(&format!("{run}.{task}"), "stdout"), b"on\n");
     }
-    wait_for("no container is left", || daemon.containers().is_empty());
+    daemon.wait_until_empty();
 }
 
 #[test]
@@ -129,7 +130,7 @@ fn containers_end_when_they_are_told_to() {
         assert_eq!(served.curl(&["-X", "DELETE"], &format!("/tasks/{task}")).0, 200);
         assert_eq!(served.wait_for(&task, "killed")["exit_code"], code, "{task}");
     }
-    wait_for("no container is left", || daemon.containers().is_empty());
+    daemon.wait_until_empty();
 }
 
 /// Whoever is killed: the container runs on, is found again by who comes after, and is never started again.
@@ -162,10 +163,12 @@ fn containers_outlive_server_agent_and_all() {
             if ends_alone {
                 let_go(&served);
                 let exit = sandbox(&served.sandboxes()).join("block/.code");
-                wait_for("the block has ended", || exit.exists());
+                poll_until(DEADLINE, "the block has ended", || exit.exists());
                 if killed.len() == 3 {
                     // As if they had been killed before it was noted that the container runs.
-                    wait_for("the container has ended", || daemon.containers()[0].ends_with(" exited"));
+                    poll_until(DEADLINE, "the container has ended", || {
+                        daemon.containers()[0].ends_with(" exited")
+                    });
                     let runs = sandbox(&served.sandboxes());
                     fs::remove_file(runs.ancestors().nth(2).unwrap().join("started")).unwrap();
                 }
@@ -180,7 +183,7 @@ fn containers_outlive_server_agent_and_all() {
             let end = served.wait_for(&task, "failed");
             assert_eq!((&end["exit_code"], &end["attempt"]), (&6.into(), &1.into()), "{killed:?}: {end}");
             assert_eq!(served.output(&task, "stdout"), b"up\nover\n");
-            wait_for("no container is left", || daemon.containers().is_empty());
+            daemon.wait_until_empty();
         }
     }
 }
@@ -227,7 +230,7 @@ fn what_docker_cannot_do_is_the_blocks_failure() {
         "{bare}"
     );
     assert_eq!(message(3, Some(127)), "`python3` is not in the image `ubuntu`");
-    wait_for("no container is left", || daemon.containers().is_empty());
+    daemon.wait_until_empty();
 
     fs::write(served.path("bad.org"), document.replace("image ubuntu", "image Ubuntu")).unwrap();
     let (status, text) = served.curl(&["-X", "POST", "--data-binary", "@bad.org"], "/org");
@@ -285,18 +288,18 @@ fn ports_of_a_container_are_mapped() {
     let [any, same, _] = told.split_whitespace().collect::<Vec<_>>()[..] else { panic!("{told}") };
     assert_eq!(any, same);
     for (port, within) in [(any, "on 80\n"), ("18081", "on 81\n")] {
-        wait_for("somebody answers", || {
+        poll_until(DEADLINE, "somebody answers", || {
             let answer = Command::new("nsenter")
                 .arg(format!("--net=/proc/{}/ns/net", daemon.house()))
                 .args(["busybox", "nc", "-w", "5", "127.0.0.1", port])
                 .stdin(Stdio::null())
                 .output()
                 .unwrap();
-            answer.stdout == within.as_bytes()
+            if answer.stdout == within.as_bytes() { Ok(()) } else { Err(answer) }
         });
     }
     served.wait_for(&task, "finished");
-    wait_for("no container is left", || daemon.containers().is_empty());
+    daemon.wait_until_empty();
 }
 
 /// However `borges run` ends, it takes its containers along; even when its agent is killed.
@@ -318,14 +321,16 @@ fn borges_run_leaves_no_container() {
             .spawn()
             .unwrap();
         let out = place.path().join("out");
-        wait_for("the block runs", || fs::read_to_string(&out).is_ok_and(|text| text.contains("up\n")));
+        poll_until(DEADLINE, "the block runs", || {
+            fs::read_to_string(&out).is_ok_and(|text| text.contains("up\n"))
+        });
         assert_eq!(daemon.containers().len(), 1);
         kill(Pid::from_raw(run.id().try_into().unwrap()), signal).unwrap();
         let code = run.wait().unwrap().code();
         if signal == Signal::SIGINT {
             assert_eq!(code, Some(130));
         }
-        wait_for("no container is left", || daemon.containers().is_empty());
+        daemon.wait_until_empty();
     }
     // It takes what is there, and says how it ended.
     fs::write(place.path().join("b.org"), block("", "echo hello; exit 3")).unwrap();

@@ -2,13 +2,12 @@
 
 use std::ops::{Deref, DerefMut};
 use std::path::PathBuf;
-use std::thread::sleep;
-use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
 use support::docker::processes;
+use support::poll::{DEADLINE, poll_until};
 
 /// A server with a state directory of its own.
 pub(crate) struct Served(support::server::Served);
@@ -47,7 +46,10 @@ impl Served {
         for pid in &found {
             kill(Pid::from_raw(*pid), Signal::SIGKILL).unwrap();
         }
-        wait_for("the killed are gone", || self.processes(word).iter().all(|pid| !found.contains(pid)));
+        poll_until(DEADLINE, "the killed processes have ended", || {
+            let left: Vec<i32> = self.processes(word).into_iter().filter(|pid| found.contains(pid)).collect();
+            if left.is_empty() { Ok(()) } else { Err(left) }
+        });
     }
 
     pub(crate) fn task(&self, task: &str) -> Value {
@@ -58,16 +60,15 @@ impl Served {
 
     /// Waits until the task is in `state`; all that is known of it.
     pub(crate) fn wait_for(&self, task: &str, state: &str) -> Value {
-        for _ in 0..1200 {
+        poll_until(DEADLINE, &format!("{task} is {state}"), || {
             let known = self.task(task);
             if known["state"] == state {
-                return known;
+                return Ok(known);
             }
             let over = ["finished", "failed", "killed", "skipped"].iter().any(|it| known["state"] == *it);
             assert!(!over, "never {state}: {known}");
-            sleep(Duration::from_millis(50));
-        }
-        panic!("{task} was never {state}: {}", self.task(task));
+            Err(known)
+        })
     }
 
     pub(crate) fn output(&self, task: &str, stream: &str) -> Vec<u8> {
@@ -76,26 +77,13 @@ impl Served {
 
     /// Waits until the task has written this much to its stdout.
     pub(crate) fn wait_for_output(&self, task: &str, enough: impl Fn(&str) -> bool) -> String {
-        let mut text = String::new();
-        wait_for("enough output", || {
-            text = String::from_utf8_lossy(&self.output(task, "stdout")).into_owned();
-            enough(&text)
-        });
-        text
+        poll_until(DEADLINE, "enough output", || {
+            let text = String::from_utf8_lossy(&self.output(task, "stdout")).into_owned();
+            if enough(&text) { Ok(text) } else { Err(text) }
+        })
     }
 
     pub(crate) fn sandboxes(&self) -> PathBuf {
         self.path("state")
     }
-}
-
-/// Waits until something that no event tells of has come about.
-pub(crate) fn wait_for(what: &str, mut done: impl FnMut() -> bool) {
-    for _ in 0..1200 {
-        if done() {
-            return;
-        }
-        sleep(Duration::from_millis(50));
-    }
-    panic!("never: {what}");
 }

@@ -9,10 +9,9 @@ use borges::mesos::messages::{FrameworkId, FrameworkInfo};
 use borges::mesos::resources::Quantities;
 use borges::mesos::{Event, Master, calls};
 use prost::Message as _;
+use support::poll::{DEADLINE, poll_until_async};
 
-use super::scheduler::{
-    HANGS, Home, Scheduler, agent_processes, kill, options, runs, sh, throw_away, wait_for,
-};
+use super::scheduler::{HANGS, Home, Scheduler, agent_processes, kill, options, runs, sh, throw_away};
 
 #[tokio::test]
 async fn a_launch_of_the_same_name_is_started_once() {
@@ -38,7 +37,7 @@ async fn unacknowledged_updates_are_told_to_the_next_subscription() {
     let running = scheduler.hear().await;
     assert_eq!(running.state, TaskState::Running);
     let exit = scheduler.sandbox("r.1.1").join("block/exit");
-    wait_for("the block has ended", || exit.exists()).await;
+    poll_until_async(DEADLINE, "the block has ended", async || exit.exists()).await;
     scheduler.events = None;
     scheduler.subscribe().await;
     let again = scheduler.hear().await;
@@ -78,7 +77,10 @@ async fn a_killed_agent_loses_no_block() {
         .await;
     for id in ["r.1.1", "r.2.1", "r.3.1"] {
         let stdout = scheduler.sandbox(id).join("block/stdout");
-        wait_for("the block runs", || fs::read_to_string(&stdout).is_ok_and(|text| text == "up\n")).await;
+        poll_until_async(DEADLINE, "the block runs", async || {
+            fs::read_to_string(&stdout).is_ok_and(|text| text == "up\n")
+        })
+        .await;
     }
     let old = agent_processes(directory.path());
     let [reaper, agent] = old.as_slice() else { panic!("{old:?}") };
@@ -88,7 +90,7 @@ async fn a_killed_agent_loses_no_block() {
     // Nobody but the reaper is there: it sees this one's end.
     fs::write(directory.path().join("first"), "").unwrap();
     let exit = scheduler.sandbox("r.1.1").join("block/exit");
-    wait_for("the reaper notes the exit code", || exit.exists()).await;
+    poll_until_async(DEADLINE, "the reaper notes the exit code", async || exit.exists()).await;
     assert_eq!(fs::read_to_string(&exit).unwrap(), "6\n");
 
     // A new agent knows them all, those that ended and those that run.
@@ -111,20 +113,24 @@ async fn a_killed_agent_loses_no_block() {
     assert!(end.uuid.is_some());
     scheduler.call(calls::kill(&framework, "r.3.1", None, Some(HANGS))).await;
     scheduler.until("r.3.1", TaskState::Killed).await;
-    wait_for("the old reaper has nothing left to do", || !runs(&reaper.to_string())).await;
+    poll_until_async(DEADLINE, "the old reaper has nothing left to do", async || !runs(&reaper.to_string()))
+        .await;
 
     // Both at once: the end is lost, and is said to be.
     scheduler.offers.clear();
     scheduler.launch(vec![sh("r.4.1", "echo $$; sleep 1000")]).await;
     let stdout = scheduler.sandbox("r.4.1").join("block/stdout");
-    wait_for("the block runs", || fs::read_to_string(&stdout).is_ok_and(|text| text.ends_with('\n'))).await;
+    poll_until_async(DEADLINE, "the block runs", async || {
+        fs::read_to_string(&stdout).is_ok_and(|text| text.ends_with('\n'))
+    })
+    .await;
     let block = fs::read_to_string(&stdout).unwrap();
     for process in agent_processes(directory.path()) {
         kill(process);
     }
     while scheduler.event().await.is_some() {}
     kill(block.trim().parse().unwrap());
-    wait_for("the block is gone", || !runs(block.trim())).await;
+    poll_until_async(DEADLINE, "the block is gone", async || !runs(block.trim())).await;
     scheduler.subscribe().await;
     scheduler.call(calls::reconcile(&framework, [("r.4.1", None)])).await;
     let lost = scheduler.until("r.4.1", TaskState::Failed).await;
@@ -147,8 +153,10 @@ async fn an_agent_that_ends_with_its_client_leaves_nothing_running() {
     let mut pids = Vec::new();
     for id in ["r.1.1", "r.2.1"] {
         let stdout = scheduler.sandbox(id).join("block/stdout");
-        wait_for("the block runs", || fs::read_to_string(&stdout).is_ok_and(|text| text.ends_with('\n')))
-            .await;
+        poll_until_async(DEADLINE, "the block runs", async || {
+            fs::read_to_string(&stdout).is_ok_and(|text| text.ends_with('\n'))
+        })
+        .await;
         pids.push(fs::read_to_string(&stdout).unwrap().trim().to_owned());
     }
     let agent = agent_processes(directory.path());
@@ -156,7 +164,7 @@ async fn an_agent_that_ends_with_its_client_leaves_nothing_running() {
     scheduler.events = None;
     pids.extend(agent.iter().map(u32::to_string));
     for pid in pids {
-        wait_for("all of it has ended", || !runs(&pid)).await;
+        poll_until_async(DEADLINE, "all of it has ended", async || !runs(&pid)).await;
     }
     assert_eq!(scheduler.read("r.1.1", "block/exit").await.unwrap(), "143\n");
     assert_eq!(scheduler.read("r.2.1", "block/exit").await.unwrap(), "137\n");
@@ -201,13 +209,16 @@ async fn teardown_ends_everything_and_burns_the_id() {
     let mut scheduler = Scheduler::open(options(directory.path())).await;
     scheduler.launch(vec![sh("r.1.1", "echo $$; sleep 1000")]).await;
     let stdout = scheduler.sandbox("r.1.1").join("block/stdout");
-    wait_for("the block runs", || fs::read_to_string(&stdout).is_ok_and(|text| text.ends_with('\n'))).await;
+    poll_until_async(DEADLINE, "the block runs", async || {
+        fs::read_to_string(&stdout).is_ok_and(|text| text.ends_with('\n'))
+    })
+    .await;
     scheduler.call(calls::teardown(&scheduler.framework.clone())).await;
     while let Some(event) = scheduler.event().await {
         assert!(!matches!(event, Event::Error(_)), "{event:?}");
     }
     let pid = fs::read_to_string(&stdout).unwrap();
-    wait_for("the block has ended", || !runs(pid.trim())).await;
+    poll_until_async(DEADLINE, "the block has ended", async || !runs(pid.trim())).await;
     let id = Some(FrameworkId { value: scheduler.framework.clone() });
     let info = FrameworkInfo { user: "u".into(), name: "test".into(), id, ..FrameworkInfo::default() };
     scheduler.events = Some(scheduler.client.subscribe(calls::subscribe(info, vec![])).await.unwrap());

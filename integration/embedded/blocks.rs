@@ -11,8 +11,9 @@ use borges::mesos::messages::{CommandInfo, Environment, Label, Labels, TaskInfo,
 use borges::mesos::parcel::{Parcel, PlacedFile};
 use borges::mesos::tasks::DIRECTORY_LABEL;
 use borges::mesos::{SandboxError, calls};
+use support::poll::{DEADLINE, poll_until_async};
 
-use super::scheduler::{HANGS, Scheduler, options, reason, runs, sh, throw_away, wait_for};
+use super::scheduler::{HANGS, Scheduler, options, reason, runs, sh, throw_away};
 
 fn in_directory(task: TaskInfo, directory: &str) -> TaskInfo {
     let label = Label { key: DIRECTORY_LABEL.into(), value: Some(directory.into()) };
@@ -189,8 +190,10 @@ async fn a_kill_asks_first_and_then_does_not() {
         .await;
     for id in ["r.1.1", "r.2.1", "r.3.1"] {
         let stdout = scheduler.sandbox(id).join("block/stdout");
-        wait_for("the block is ready", || fs::read_to_string(&stdout).is_ok_and(|text| text == "ready\n"))
-            .await;
+        poll_until_async(DEADLINE, "the block is ready", async || {
+            fs::read_to_string(&stdout).is_ok_and(|text| text == "ready\n")
+        })
+        .await;
         let grace = if id == "r.2.1" { Duration::from_millis(50) } else { HANGS };
         scheduler.call(calls::kill(&framework, id, Some(AGENT_ID), Some(grace))).await;
         let end = scheduler.until(id, TaskState::Killed).await;
@@ -228,7 +231,7 @@ async fn what_a_block_leaves_in_its_group_ends_with_it() {
     let mut scheduler = Scheduler::open(options).await;
     scheduler.run(sh("r.1.1", "sleep 1000 & echo $!"), TaskState::Finished).await;
     let left = scheduler.read("r.1.1", "block/stdout").await.unwrap();
-    wait_for("the rest is gone", || !runs(left.trim())).await;
+    poll_until_async(DEADLINE, "the rest is gone", async || !runs(left.trim())).await;
 }
 
 #[tokio::test]

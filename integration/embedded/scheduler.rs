@@ -244,16 +244,6 @@ pub(crate) fn runs(pid: &str) -> bool {
         .is_ok_and(|stat| stat.rsplit(") ").next().is_some_and(|rest| !rest.starts_with(['Z', 'X'])))
 }
 
-/// Waits until something that no event tells of has come about.
-pub(crate) async fn wait_for(what: &str, mut done: impl FnMut() -> bool) {
-    let waits = async {
-        while !done() {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    };
-    tokio::time::timeout(HANGS, waits).await.unwrap_or_else(|_| panic!("never: {what}"));
-}
-
 /// The processes whose directory in `/proc` is such a one, by their ids.
 pub(crate) fn processes(such: impl Fn(&Path) -> bool) -> Vec<u32> {
     let entries = fs::read_dir("/proc").unwrap().flatten();

@@ -9,7 +9,8 @@ use serde_json::json;
 
 use super::output::sandbox;
 use super::{on, shown, stdout, wait_until};
-use support::mesos::{Mesos, wait_for};
+use support::mesos::Mesos;
+use support::poll::{DEADLINE, poll_until};
 use support::server::Served;
 
 /// A block that waits for a file in its sandbox, and counts how often it has been started.
@@ -37,7 +38,7 @@ impl Scene {
         let task = format!("{run}.1");
         let running = wait_until(&served, &task, "running");
         let agent = mesos.place_of(running["agent"].as_str().unwrap());
-        wait_for("it is up", || stdout(&served, &task) == b"up\n");
+        poll_until(DEADLINE, "it is up", || stdout(&served, &task) == b"up\n");
         Self { mesos, served, task, agent }
     }
 
@@ -73,7 +74,7 @@ fn an_agent_is_killed_and_started_at_once() {
     let mut scene = Scene::of("");
     scene.mesos.agents[scene.agent].end(Signal::SIGKILL);
     scene.mesos.agents[scene.agent].start();
-    wait_for("the agent is back", || scene.mesos.active_agents() == 2);
+    scene.mesos.wait_for_agents(2);
     scene.let_go(1);
     scene.ends_well(1);
 }
@@ -84,7 +85,7 @@ fn a_block_ends_while_its_agent_is_away() {
     scene.mesos.agents[scene.agent].end(Signal::SIGKILL);
     scene.let_go(1);
     let exit = sandbox(&scene.mesos, &format!("{}.1", scene.task)).join("block/exit");
-    wait_for("the block has ended", || exit.exists());
+    poll_until(DEADLINE, "the block has ended", || exit.exists());
     scene.mesos.agents[scene.agent].start();
     scene.ends_well(1);
 }
@@ -97,7 +98,7 @@ fn an_agent_is_killed_for_good() {
     scene.mesos.agents[scene.agent].end(Signal::SIGKILL);
     wait_until(&scene.served, &scene.task, "unreachable");
     scene.mesos.order(&json!({"type": "MARK_AGENT_GONE", "mark_agent_gone": {"agent_id": {"value": id}}}));
-    wait_for("it is launched elsewhere", || {
+    poll_until(DEADLINE, "it is launched elsewhere", || {
         let task = shown(&scene.served, &scene.task);
         task["state"] == "running" && task["attempt"] == 2
     });
@@ -106,7 +107,7 @@ fn an_agent_is_killed_for_good() {
 
     let mut scene = Scene::of(":on-partition replace");
     scene.mesos.agents[scene.agent].end(Signal::SIGKILL);
-    wait_for("it is launched elsewhere", || {
+    poll_until(DEADLINE, "it is launched elsewhere", || {
         let task = shown(&scene.served, &scene.task);
         task["state"] == "running" && task["attempt"] == 2
     });
@@ -120,7 +121,7 @@ fn an_agent_is_drained() {
     let id = scene.mesos.agent_id(scene.agent);
     let drain = json!({"agent_id": {"value": id}, "max_grace_period": {"nanoseconds": 1_000_000_000}});
     scene.mesos.order(&json!({"type": "DRAIN_AGENT", "drain_agent": drain}));
-    wait_for("it is launched elsewhere", || {
+    poll_until(DEADLINE, "it is launched elsewhere", || {
         let task = shown(&scene.served, &scene.task);
         task["state"] == "running" && task["attempt"] == 2
     });
@@ -166,7 +167,7 @@ fn blocks_are_killed_when_they_are_told_to_be() {
         let task = format!("{run}.{number}");
         wait_until(&served, &task, "running");
         if number > 1 {
-            wait_for("it is up", || stdout(&served, &task) == b"up\n");
+            poll_until(DEADLINE, "it is up", || stdout(&served, &task) == b"up\n");
         }
         assert_eq!(served.curl(&["-X", "DELETE"], &format!("/tasks/{task}")).0, 200);
         assert_eq!(wait_until(&served, &task, "killed")["exit_code"], code, "{task}");
@@ -188,8 +189,8 @@ fn a_machine_is_wanted_back() {
         let begin = format!("borges_calls_total{{call=\"{name}\"}}");
         text.lines().any(|line| line.starts_with(&begin) && !line.ends_with(" 0"))
     };
-    wait_for("it says that one is in use", || called("decline_inverse_offers"));
-    wait_for("it gives the other one back", || called("accept_inverse_offers"));
+    poll_until(DEADLINE, "it says that one is in use", || called("decline_inverse_offers"));
+    poll_until(DEADLINE, "it gives the other one back", || called("accept_inverse_offers"));
     scene.let_go(1);
     scene.ends_well(1);
 }

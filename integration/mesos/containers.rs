@@ -6,7 +6,8 @@ use std::os::unix::fs::PermissionsExt;
 
 use super::{stdout, wait_until};
 use support::docker::Daemon;
-use support::mesos::{Mesos, wait_for};
+use support::mesos::Mesos;
+use support::poll::{DEADLINE, poll_until};
 use support::server::Served;
 
 /// The document of three blocks that Borges has been shown with from its beginning, and a block that ends.
@@ -35,7 +36,7 @@ fn redis_runs_on_an_agent_and_two_talk_to_it() {
         wait_until(&served, &format!("{run}.{task}"), "running");
     }
     let mut seen = std::collections::BTreeSet::new();
-    wait_for("three different timestamps", || {
+    poll_until(DEADLINE, "three different timestamps", || {
         let text = String::from_utf8(stdout(&served, &format!("{run}.3"))).unwrap();
         seen.extend(text.lines().filter_map(|line| line.trim().parse::<u64>().ok()));
         seen.len() >= 3
@@ -54,7 +55,7 @@ fn redis_runs_on_an_agent_and_two_talk_to_it() {
     assert_eq!(end["exit_code"], 3, "{end}");
     assert_eq!(stdout(&served, &format!("{run}.1")), b"it's two words\n/mnt/mesos/sandbox\n");
     let task = format!("{run}.2");
-    wait_for("it is up", || stdout(&served, &task) == b"up\n");
+    poll_until(DEADLINE, "it is up", || stdout(&served, &task) == b"up\n");
     assert_eq!(served.curl(&["-X", "DELETE"], &format!("/tasks/{task}")).0, 200);
     assert_eq!(wait_until(&served, &task, "killed")["exit_code"], 7);
 }

@@ -2,11 +2,13 @@
 
 use std::fs;
 
+use borges::clock::Clock;
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
 use super::{on, shown, stdout, wait_until};
-use support::mesos::{Mesos, ask, free_port, wait_for};
+use support::mesos::{Mesos, ask, free_port};
+use support::poll::{DEADLINE, poll_until};
 use support::server::Served;
 
 const WAITS: &str =
@@ -23,7 +25,7 @@ fn cluster(served: &Served) -> Value {
 fn running(served: &Served) -> String {
     let task = format!("{}.1", served.submit(WAITS));
     wait_until(served, &task, "running");
-    wait_for("it is up", || stdout(served, &task) == b"up\n");
+    poll_until(DEADLINE, "it is up", || stdout(served, &task) == b"up\n");
     task
 }
 
@@ -43,17 +45,17 @@ fn a_master_is_killed_and_started_again() {
     let task = running(&served);
     let framework = cluster(&served)["framework"].clone();
     mesos.master.end(Signal::SIGKILL);
-    wait_for("it is noticed", || cluster(&served)["connected"] == false);
+    poll_until(DEADLINE, "it is noticed", || cluster(&served)["connected"] == false);
     // What waits says why.
     let waiting = format!("{}.1", served.submit(TRUE));
-    wait_for("the reason is told", || {
+    poll_until(DEADLINE, "the reason is told", || {
         let reason = shown(&served, &waiting)["reason"].as_str().unwrap_or_default().to_owned();
         reason.contains("cannot be reached")
     });
     mesos.master.start();
-    wait_for("it is subscribed again", || cluster(&served)["connected"] == true);
+    poll_until(DEADLINE, "it is subscribed again", || cluster(&served)["connected"] == true);
     assert_eq!(cluster(&served)["framework"], framework);
-    wait_for("the agents are back", || mesos.active_agents() == 2);
+    mesos.wait_for_agents(2);
     ends_well(&served, &waiting);
     let_go(&mesos, &task);
     ends_well(&served, &task);
@@ -66,11 +68,12 @@ fn a_master_hangs() {
     let task = running(&served);
     mesos.master.signal(Signal::SIGSTOP);
     // Three beats of 15 s, and what a look each second adds.
-    let noticed = wait_for("it is noticed", || cluster(&served)["connected"] == false);
-    assert!(noticed.as_secs() >= 25, "{noticed:?}");
+    let clock = Clock::system();
+    poll_until(DEADLINE, "it is noticed", || cluster(&served)["connected"] == false);
+    assert!(clock.elapsed().as_secs() >= 25, "{:?}", clock.elapsed());
     assert!(cluster(&served)["trouble"].as_str().unwrap().contains("said nothing"));
     mesos.master.signal(Signal::SIGCONT);
-    wait_for("it is subscribed again", || cluster(&served)["connected"] == true);
+    poll_until(DEADLINE, "it is subscribed again", || cluster(&served)["connected"] == true);
     let_go(&mesos, &task);
     ends_well(&served, &task);
 }
@@ -112,7 +115,7 @@ fn a_framework_is_torn_down() {
     assert_eq!(served.ended(), Some(2));
     served.arguments.push("--new-framework".to_owned());
     served.run();
-    wait_for("it is launched again", || {
+    poll_until(DEADLINE, "it is launched again", || {
         let task = shown(&served, &task);
         task["state"] == "running" && task["attempt"] == 2
     });
@@ -157,7 +160,7 @@ fn is_told(served: &Served, words: &str) {
     let runs = [served.submit(TRUE), served.submit(&TRUE.repeat(3))];
     let tasks =
         [(0, 1), (1, 1), (1, 2), (1, 3)].map(|(run, number): (usize, u32)| format!("{}.{number}", runs[run]));
-    wait_for(&format!("`{words}` is told"), || {
+    poll_until(DEADLINE, &format!("`{words}` is told"), || {
         let is_told =
             |task: &String| shown(served, task)["reason"].as_str().unwrap_or_default().contains(words);
         tasks.iter().all(is_told) && served.log().contains(words)
@@ -215,7 +218,7 @@ fn what_is_wrong_with_the_cluster_is_told() {
     let served = role("analysts");
     let tasks = [1, 2].map(|_| format!("{}.1", served.submit(TRUE)));
     let words = "no offers for role `analysts` since";
-    wait_for("it is told everywhere", || {
+    poll_until(DEADLINE, "it is told everywhere", || {
         let is_told =
             |task: &String| shown(&served, task)["reason"].as_str().unwrap_or_default().contains(words);
         let varz = cluster(&served)["no_offers"].as_str().unwrap_or_default().contains(words);

@@ -16,6 +16,7 @@ mod value_passing;
 mod zookeeper;
 
 use serde_json::Value;
+use support::poll::{DEADLINE, poll_until};
 use support::server::Served;
 
 /// A server on the masters at an address.
@@ -32,12 +33,10 @@ fn shown(served: &Served, task: &str) -> Value {
 
 /// Waits until a task is in a state; how it is shown then.
 fn wait_until(served: &Served, task: &str, state: &str) -> Value {
-    let mut last = Value::Null;
-    support::mesos::wait_for(&format!("{task} is {state}"), || {
-        last = shown(served, task);
-        last["state"] == state
-    });
-    last
+    poll_until(DEADLINE, &format!("{task} is {state}"), || match shown(served, task) {
+        task if task["state"] == state => Ok(task),
+        task => Err(task),
+    })
 }
 
 /// What a task has written.

@@ -6,7 +6,8 @@ use std::fs;
 use serde_json::{Value, json};
 
 use super::{on, shown, stdout, wait_until};
-use support::mesos::{Mesos, ask, wait_for};
+use support::mesos::{Mesos, ask};
+use support::poll::{DEADLINE, poll_until};
 use support::server::Served;
 
 /// A block with these header arguments that says where it listens, and ends once `go` is there.
@@ -21,14 +22,12 @@ fn quick(header: &str) -> String {
 
 /// Waits until a task's reason has these words.
 fn waits(served: &Served, task: &str, words: &str) {
-    let mut reason = String::new();
-    let holds = || {
+    let reason = poll_until(DEADLINE, &format!("the reason has `{words}`"), || {
         let task = shown(served, task);
-        task["reason"].as_str().unwrap_or_default().clone_into(&mut reason);
         assert_eq!(task["state"], "queued", "{task}");
-        reason.contains(words)
-    };
-    wait_for(&format!("the reason has `{words}`"), holds);
+        let reason = task["reason"].as_str().unwrap_or_default().to_owned();
+        if reason.contains(words) { Ok(reason) } else { Err(reason) }
+    });
     println!("{task}: {reason}");
 }
 
@@ -108,7 +107,7 @@ fn ports_are_claimed() {
     // Each agent has it once.
     let used = [&first, &second].map(|task| wait_until(&served, task, "running")["agent"].to_string());
     assert_ne!(used[0], used[1]);
-    wait_for("it says where it listens", || stdout(&served, &first) == b"31005\n");
+    poll_until(DEADLINE, "it says where it listens", || stdout(&served, &first) == b"31005\n");
     waits(&served, &third, &format!("line {}, :expose 31005: ", 1 + 2 * 3));
     fs::write(&go[0], "").unwrap();
     wait_until(&served, &third, "running");
@@ -167,7 +166,7 @@ fn two_offers_of_one_agent_are_accepted_together() {
         for go in [large, small] {
             let before = offers();
             fs::write(go, "").unwrap();
-            wait_for("its part is offered", || offers() > before);
+            poll_until(DEADLINE, "its part is offered", || offers() > before);
         }
         let both = served.submit(&quick(":cpus 3"));
         let end = wait_until(&served, &format!("{both}.1"), "finished");
@@ -201,16 +200,16 @@ fn who_needs_nothing_asks_for_nothing() {
         state["frameworks"][0]["offers"].as_array().map_or(0, Vec::len)
     };
     let idle = || gauge() == Some(1.0) && held() == 0;
-    wait_for("offers are suppressed, and none is kept", idle);
+    poll_until(DEADLINE, "offers are suppressed, and none is kept", idle);
     let go = served.path("go");
     // Of eight cpus one is used; the rest is nobody's, and is not kept from anybody.
     let run = served.submit(&block("", &go.display().to_string()));
     wait_until(&served, &format!("{run}.1"), "running");
     assert_eq!(gauge(), Some(0.0), "revived");
-    wait_for("what is not needed is not kept", || held() == 0);
+    poll_until(DEADLINE, "what is not needed is not kept", || held() == 0);
     fs::write(&go, "").unwrap();
     wait_until(&served, &format!("{run}.1"), "finished");
-    wait_for("offers are suppressed again", idle);
+    poll_until(DEADLINE, "offers are suppressed again", idle);
     let run = served.submit(&quick(""));
     wait_until(&served, &format!("{run}.1"), "finished");
 }

@@ -8,7 +8,8 @@ use nix::sys::signal::Signal;
 use serde_json::Value;
 
 use super::on;
-use support::mesos::{Mesos, wait_for};
+use support::mesos::Mesos;
+use support::poll::{DEADLINE, poll_until};
 use support::server::Served;
 
 const BLOCKS: usize = 50;
@@ -36,7 +37,7 @@ fn each_block_is_run_once_whenever_borges_is_killed() {
     let framework = |served: &Served| -> Value {
         serde_json::from_str::<Value>(&served.curl(&[], "/varz").1).unwrap()["cluster"]["framework"].clone()
     };
-    wait_for("it has a framework id", || framework(&served).is_string());
+    poll_until(DEADLINE, "it has a framework id", || framework(&served).is_string());
     let first = framework(&served);
 
     // The same moments each time, as far as it is up to us.
@@ -52,7 +53,7 @@ fn each_block_is_run_once_whenever_borges_is_killed() {
     }
     println!("{under_way} of {KILLS} kills between a saved launch and its end");
     assert!(under_way >= 15, "{under_way}");
-    wait_for("all have ended", || states(&served).iter().all(|state| state == "finished"));
+    poll_until(DEADLINE, "all have ended", || states(&served).iter().all(|state| state == "finished"));
     assert_eq!(states(&served).len(), BLOCKS);
     for number in 1..=BLOCKS {
         let lines = fs::read_to_string(starts.join(format!("{run}.{number}"))).unwrap();

@@ -114,23 +114,17 @@ impl Fake {
         tokio::time::timeout(hangs, self.calls.recv()).await.expect("a call").unwrap()
     }
 
-    /// The next so many launches, as far as they come.
+    /// The next so many launches.
     pub(crate) async fn launches(&mut self, count: usize) -> Vec<String> {
         let mut launches = Vec::new();
-        while launches.len() < count
-            && let Some(call) = self.any(call::Type::Accept).await
-        {
+        while launches.len() < count {
+            let call = self.call(call::Type::Accept).await;
             let operations = call.accept.unwrap().operations.into_iter();
             let tasks =
                 operations.filter_map(|operation| operation.launch).flat_map(|launch| launch.task_infos);
             launches.extend(tasks.map(|task| task.task_id.value));
         }
         launches
-    }
-
-    /// The next call of a kind, if one comes soon.
-    pub(crate) async fn any(&mut self, kind: call::Type) -> Option<Call> {
-        tokio::time::timeout(std::time::Duration::from_secs(4), self.call(kind)).await.ok()
     }
 
     /// The next call of a kind, if one comes within a second.
@@ -140,6 +134,11 @@ impl Fake {
 
     pub(crate) fn is_subscribed(&self) -> bool {
         self.way.lock().unwrap().is_some()
+    }
+
+    /// Its judge, to be asked by another part of a test.
+    pub(crate) fn checker(&self) -> Checker {
+        Checker(self.judge.clone())
     }
 
     /// What was wrong in the calls so far.
@@ -212,6 +211,21 @@ impl Fake {
     /// News of a launch in a state that is known.
     pub(crate) fn news(&self, launch: &str, state: TaskState, number: u32) {
         self.update(launch, state.to_wire(), None, Some(number));
+    }
+}
+
+/// The judge of a scripted master.
+pub(crate) struct Checker(Arc<Mutex<Judge>>);
+
+impl Checker {
+    /// What was wrong in the calls so far.
+    pub(crate) fn faults(&self) -> Vec<String> {
+        self.0.lock().unwrap().faults()
+    }
+
+    /// What is not answered yet.
+    pub(crate) fn debts(&self) -> Vec<String> {
+        self.0.lock().unwrap().debts()
     }
 }
 

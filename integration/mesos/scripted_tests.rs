@@ -22,6 +22,8 @@ use borges::task::{Condition, RunId, Seal, State};
 use bytes::Bytes;
 use futures_util::future::{FutureExt, LocalBoxFuture, ready};
 
+use support::poll::{DEADLINE, poll_until_async};
+
 use super::scripted_master::{Fake, bare, record};
 
 /// Sandboxes of nobody.
@@ -92,15 +94,11 @@ fn launches(call: &Call) -> Vec<String> {
 
 /// Waits until the tasks of a run are as wanted.
 async fn wait_until(engine: &Engine, run: RunId, what: &str, holds: impl Fn(&[TaskShown]) -> bool) {
-    let mut last = Vec::new();
-    for _ in 0..600 {
-        last = engine.tasks(Some(run), None, 20_000).await.unwrap();
-        if holds(&last) {
-            return;
-        }
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
-    panic!("never: {what}: {last:#?}");
+    poll_until_async(DEADLINE, what, async || {
+        let tasks = engine.tasks(Some(run), None, 20_000).await.unwrap();
+        if holds(&tasks) { Ok(()) } else { Err(tasks) }
+    })
+    .await;
 }
 
 /// Lets as many launches as there are blocks come out; each with its number.
@@ -198,7 +196,9 @@ fn torn_frames_and_what_nobody_knows_are_read() {
                     TaskState::Starting,
                 ])
                 .collect();
+            let clock = Clock::system();
             while !wanted.is_empty() {
+                assert!(clock.elapsed() < DEADLINE, "not acknowledged: {wanted:?}");
                 for (number, state) in &wanted {
                     fake.news(&launch, *state, *number);
                 }

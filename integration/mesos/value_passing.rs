@@ -6,19 +6,20 @@ use std::fs;
 use serde_json::Value;
 
 use super::on;
-use support::mesos::{Mesos, wait_for};
+use support::mesos::Mesos;
+use support::poll::{DEADLINE, poll_until};
 use support::server::Served;
 
 /// What has become of a document at a server, and the agents that its blocks ran on.
 fn returned(served: &Served, document: &str) -> (String, Vec<String>) {
     let run = served.submit(document);
     let json = ["-H", "Accept: application/json"];
-    let mut tasks = Value::Null;
-    wait_for("the last of its blocks has ended", || {
+    let tasks = poll_until(DEADLINE, "the last of its blocks has ended", || {
         let (status, text) = served.curl(&json, &format!("/tasks?run={run}"));
         assert_eq!(status, 200, "{text}");
-        tasks = serde_json::from_str::<Value>(&text).unwrap()["tasks"].take();
-        tasks.as_array().unwrap().iter().all(|task| task["state"] == "finished")
+        let tasks = serde_json::from_str::<Value>(&text).unwrap()["tasks"].take();
+        let finished = tasks.as_array().unwrap().iter().all(|task| task["state"] == "finished");
+        if finished { Ok(tasks) } else { Err(tasks) }
     });
     let agents = tasks.as_array().unwrap().iter().map(|task| task["agent"].as_str().unwrap().to_owned());
     let (status, document) = served.curl(&[], &format!("/org/{run}.org"));

@@ -3,7 +3,6 @@
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
-use std::time::Duration;
 
 use borges::actors::{Engine, Parts, Submission};
 use borges::mesos::messages::Offer;
@@ -16,6 +15,7 @@ use borges::task::{RunState, State};
 use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::future::{FutureExt, LocalBoxFuture};
+use support::poll::{DEADLINE, poll_until_async};
 
 /// What passed the wall.
 #[derive(Debug, Default)]
@@ -167,9 +167,7 @@ pub(crate) async fn run(parts: Parts) -> Vec<String> {
         match entries.next().await.unwrap() {
             Entry::Task(frame) if &*frame.block == "endless" && frame.state == State::Running => {
                 // It runs as soon as what runs it does.
-                while !begun.exists() {
-                    tokio::time::sleep(Duration::from_millis(5)).await;
-                }
+                poll_until_async(DEADLINE, "the block `endless` has begun", async || begun.exists()).await;
                 assert!(engine.kill_task(frame.task).await.unwrap());
             }
             Entry::Task(frame) if frame.state.is_final() => {

@@ -39,6 +39,12 @@ pub struct Run {
     pub stderr: String,
 }
 
+impl Default for Place {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl Place {
     pub fn new() -> Self {
         Self { dir: TempDir::new().unwrap() }
@@ -62,13 +68,13 @@ impl Place {
 
     /// The program with these arguments, run to its end.
     pub fn borges(&self, arguments: &[&str]) -> Run {
-        self.ended(patient().arg(program::path()).args(arguments))
+        self.ended(timeout().arg(program::path()).args(arguments))
     }
 
     /// The same, with the most memory that a process of it held, in bytes.
     pub fn measured(&self, arguments: &[&str]) -> (Run, u64) {
         let usage = self.path("usage");
-        let mut command = patient();
+        let mut command = timeout();
         let run = self
             .ended(command.args(["python3", "-c", MEASURE]).arg(&usage).arg(program::path()).args(arguments));
         let kib: u64 = fs::read_to_string(&usage).unwrap().parse().unwrap();
@@ -78,7 +84,7 @@ impl Place {
     /// The program with these arguments, run by a user who may not read `hidden`.
     pub fn kept_from(&self, hidden: &str, arguments: &[&str]) -> Run {
         fs::set_permissions(self.path(hidden), Permissions::from_mode(0o000)).unwrap();
-        let mut command = patient();
+        let mut command = timeout();
         if geteuid().is_root() {
             // Root may read all, and the build's folder may be root's alone.
             let program = self.path("borges");
@@ -95,7 +101,7 @@ impl Place {
 
     /// The program with these arguments, interrupted (as by Ctrl-C) when a line of its output is `awaited`.
     pub fn interrupted(&self, arguments: &[&str], awaited: &str) -> Run {
-        let mut command = patient();
+        let mut command = timeout();
         self.settle(command.arg(program::path()).args(arguments));
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let mut stderr = child.stderr.take().unwrap();
@@ -171,8 +177,24 @@ pub fn pieces(numbers: std::ops::Range<usize>, piece: impl Fn(usize) -> String) 
     numbers.map(piece).collect::<Vec<_>>().concat()
 }
 
-/// What is run through this ends, one way or another.
-fn patient() -> Command {
+/// The same command below `timeout`, which ends it after two minutes: exit code 124 or 137.
+pub fn with_timeout(command: &Command) -> Command {
+    let mut timed = timeout();
+    timed.arg(command.get_program()).args(command.get_args());
+    for (name, value) in command.get_envs() {
+        match value {
+            Some(value) => timed.env(name, value),
+            None => timed.env_remove(name),
+        };
+    }
+    if let Some(directory) = command.get_current_dir() {
+        timed.current_dir(directory);
+    }
+    timed.stdin(Stdio::null());
+    timed
+}
+
+fn timeout() -> Command {
     let mut command = Command::new("timeout");
     command.args(["--kill-after=10", PATIENCE]);
     command

@@ -3,12 +3,12 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
-use std::thread::sleep;
-use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tempfile::TempDir;
+
+use crate::poll::{DEADLINE, poll_until};
 
 /// In namespaces of its own: when its first process ends so do the daemon and all containers, and no mount, no
 /// port and no packet of it is seen outside. It is started again when it ends, until it is to stay away.
@@ -56,13 +56,10 @@ impl Daemon {
 
     /// Waits until it answers.
     pub fn wait(&self) {
-        for _ in 0..600 {
-            if self.docker(&["version"]).status.success() {
-                return;
-            }
-            sleep(Duration::from_millis(100));
-        }
-        panic!("no daemon: {}", fs::read_to_string(self.path("log")).unwrap_or_default());
+        poll_until(DEADLINE, "the Docker daemon answers", || {
+            let answers = self.docker(&["version"]).status.success();
+            if answers { Ok(()) } else { Err(fs::read_to_string(self.path("log")).unwrap_or_default()) }
+        });
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -88,6 +85,14 @@ impl Daemon {
         let output = self.docker(&["ps", "--all", "--format", "{{.Names}} {{.State}}"]);
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         String::from_utf8(output.stdout).unwrap().lines().map(str::to_owned).collect()
+    }
+
+    /// Waits until no container is left, running or not.
+    pub fn wait_until_empty(&self) {
+        poll_until(DEADLINE, "no container is left", || match self.containers() {
+            left if left.is_empty() => Ok(()),
+            left => Err(left),
+        });
     }
 
     /// Kills the daemon without a word; another one takes its place, unless it is to stay away.

@@ -6,13 +6,13 @@ use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
-use std::thread::sleep;
-use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
 use tempfile::TempDir;
+
+use crate::poll::{DEADLINE, poll_until};
 
 /// One of Mesos' programs.
 pub struct Program {
@@ -46,18 +46,6 @@ pub fn home() -> &'static Path {
 /// A port that nobody uses now.
 pub fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
-}
-
-/// Waits until something holds; how long that took.
-pub fn wait_for(what: &str, mut holds: impl FnMut() -> bool) -> Duration {
-    #[expect(clippy::disallowed_methods, reason = "a test measures")]
-    let began = Instant::now();
-    while !holds() {
-        assert!(began.elapsed() < Duration::from_secs(90), "never: {what}");
-        sleep(Duration::from_millis(50));
-    }
-    println!("{what}: after {:.2} s", began.elapsed().as_secs_f64());
-    began.elapsed()
 }
 
 /// An answer of Mesos: status and JSON, or text.
@@ -158,7 +146,10 @@ impl Mesos {
 
     pub fn wait_for_master(&self) {
         // `/master/health` is well before recovery has ended.
-        wait_for("the master leads", || self.slaves().0 == 200);
+        poll_until(DEADLINE, "the master leads", || match self.slaves() {
+            (200, _) => Ok(()),
+            other => Err(other),
+        });
     }
 
     /// Starts a master that does not lead, and knows that ours does; its address.
@@ -168,7 +159,7 @@ impl Mesos {
         standby.command.splice(0..0, ["env".to_owned(), leader]);
         standby.start();
         let address = standby.address.clone();
-        wait_for("the standby answers", || ask(&address, "/master/health", None).0 == 200);
+        poll_until(DEADLINE, "the standby answers", || ask(&address, "/master/health", None).0 == 200);
         self.standbys.push(standby);
         address
     }
@@ -178,7 +169,7 @@ impl Mesos {
         let master = self.master.address.clone();
         self.add_agent_of(&master, flags);
         let agents = self.agents.len();
-        wait_for("the agent is registered", || self.active_agents() == agents);
+        self.wait_for_agents(agents);
     }
 
     /// Starts one more agent of the masters at an address.
@@ -204,6 +195,14 @@ impl Mesos {
         agent.command.splice(0..0, self.within.clone());
         agent.start();
         self.agents.push(agent);
+    }
+
+    /// Waits until so many agents are active.
+    pub fn wait_for_agents(&self, count: usize) {
+        poll_until(DEADLINE, &format!("{count} agents are active"), || match self.active_agents() {
+            active if active == count => Ok(()),
+            active => Err(active),
+        });
     }
 
     pub fn active_agents(&self) -> usize {

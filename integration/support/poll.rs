@@ -45,24 +45,33 @@ impl<T, E: Debug> Look for Result<T, E> {
 
 /// Calls `look` every 20 ms until it returns `true`, `Some` or `Ok`; returns the value in that.
 ///
+/// # Errors
+///
+/// What was seen last, if the condition does not hold within `deadline`.
+pub fn poll<L: Look>(deadline: Duration, mut look: impl FnMut() -> L) -> Result<L::Value, String> {
+    let began = now();
+    loop {
+        match look().outcome() {
+            Err(_) if began.elapsed() < deadline => sleep(INTERVAL),
+            outcome => return outcome,
+        }
+    }
+}
+
+/// [`poll`] for a condition that must come to hold.
+///
 /// # Panics
 ///
 /// If the condition does not hold within `deadline`: with `what`, and with what was seen last (the value in `Err`).
 #[track_caller]
-pub fn poll_until<L: Look>(deadline: Duration, what: &str, mut look: impl FnMut() -> L) -> L::Value {
-    let began = now();
-    loop {
-        match look().outcome() {
-            Ok(value) => return value,
-            Err(seen) => {
-                assert!(began.elapsed() < deadline, "not within {deadline:?}: {what}; last seen: {seen}")
-            }
-        }
-        sleep(INTERVAL);
+pub fn poll_until<L: Look>(deadline: Duration, what: &str, look: impl FnMut() -> L) -> L::Value {
+    match poll(deadline, look) {
+        Ok(value) => value,
+        Err(seen) => panic!("{}", missed(deadline, what, &seen)),
     }
 }
 
-/// [`poll_until`] on an asynchronous runtime of tokio, with an asynchronous `look`.
+/// [`poll_until`] on a runtime of tokio, with an asynchronous `look`.
 ///
 /// # Panics
 ///
@@ -76,12 +85,25 @@ pub async fn poll_until_async<L: Look>(
     loop {
         match look().await.outcome() {
             Ok(value) => return value,
-            Err(seen) => {
-                assert!(began.elapsed() < deadline, "not within {deadline:?}: {what}; last seen: {seen}")
-            }
+            Err(_) if began.elapsed() < deadline => tokio::time::sleep(INTERVAL).await,
+            Err(seen) => panic!("{}", missed(deadline, what, &seen)),
         }
-        tokio::time::sleep(INTERVAL).await;
     }
+}
+
+/// Runs a future to its end, on a runtime of its own.
+///
+/// # Panics
+///
+/// If it does not end within [`DEADLINE`].
+#[track_caller]
+pub fn within_deadline<T>(future: impl Future<Output = T>) -> T {
+    let ended = actix::System::new().block_on(async { tokio::time::timeout(DEADLINE, future).await });
+    ended.unwrap_or_else(|_| panic!("it does not end within {DEADLINE:?}"))
+}
+
+fn missed(deadline: Duration, what: &str, seen: &str) -> String {
+    format!("not within {deadline:?}: {what}; last seen: {seen}")
 }
 
 #[expect(clippy::disallowed_methods, reason = "a deadline of the harness, not the time of the program")]

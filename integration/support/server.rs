@@ -1,15 +1,19 @@
 //! Starts the real server in a folder of its own, talks to it by curl, and ends it and what it has started.
 use std::ffi::OsStr;
 use std::fs;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc;
 use std::sync::{Arc, Mutex};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tempfile::TempDir;
 
+use crate::cli::with_timeout;
+use crate::poll::{DEADLINE, poll_until};
 use crate::program;
 
 /// A server with a state directory of its own.
@@ -22,6 +26,10 @@ pub struct Served {
     pub arguments: Vec<String>,
     pub address: String,
     log: Arc<Mutex<String>>,
+    /// The length of the log at the last start.
+    log_start: usize,
+    /// Whether the log of the last start has been read to its end.
+    log_ended: Arc<AtomicBool>,
 }
 
 impl Served {
@@ -46,29 +54,49 @@ impl Served {
     fn living_in(home: TempDir, command: &[&str], setupfile: &str) -> Self {
         fs::write(home.path().join("setup.org"), setupfile).unwrap();
         let within = command.iter().map(ToString::to_string).collect();
-        let (arguments, address, log) = (Vec::new(), String::new(), Arc::default());
-        let mut served = Self { home, server: None, within, arguments, address, log };
+        let mut served = Self {
+            home,
+            server: None,
+            within,
+            arguments: Vec::new(),
+            address: String::new(),
+            log: Arc::default(),
+            log_start: 0,
+            log_ended: Arc::default(),
+        };
         served.run();
         served
     }
 
     /// Starts the server, and waits until it says where it listens.
     pub fn run(&mut self) {
+        self.log_start = self.log.lock().unwrap().len();
         let mut server = self.command().stderr(Stdio::piped()).spawn().unwrap();
+        let lines = BufReader::new(server.stderr.take().unwrap()).lines();
         let kept = self.log.clone();
-        let mut log =
-            BufReader::new(server.stderr.take().unwrap()).lines().map(Result::unwrap).inspect(move |line| {
+        let (announce, address) = mpsc::channel();
+        self.log_ended = Arc::default();
+        let log_ended = self.log_ended.clone();
+        // It reads to the end, or the server would wait for space in the pipe.
+        std::thread::spawn(move || {
+            for line in lines.map(Result::unwrap) {
+                if let Some(address) = address_in(&line) {
+                    let _nobody_waits = announce.send(address);
+                }
                 let mut kept = kept.lock().unwrap();
-                // A test that reads it does not make megabytes of it.
+                // A test that reads the log does not write megabytes of it.
                 if kept.len() < 1 << 20 {
-                    kept.push_str(line);
+                    kept.push_str(&line);
                     kept.push('\n');
                 }
-            });
-        self.address = address(&mut log);
-        // Somebody has to read on, or the server would wait for room.
-        std::thread::spawn(move || log.for_each(drop));
+            }
+            log_ended.store(true, Ordering::Release);
+        });
         self.server = Some(server);
+        match address.recv_timeout(DEADLINE) {
+            Ok(address) => self.address = address,
+            Err(error) => panic!("the server does not say where it listens: {error}\n{}", self.log()),
+        }
     }
 
     pub fn command(&self) -> Command {
@@ -87,9 +115,34 @@ impl Served {
         self.log.lock().unwrap().clone()
     }
 
-    /// Waits until it ends by itself; its exit code.
+    /// What it has said since it was started last.
+    pub fn log_since_start(&self) -> String {
+        self.log.lock().unwrap()[self.log_start..].to_owned()
+    }
+
+    /// Waits until these words have come in its log since its last start, each in a line after that of the word before.
+    pub fn wait_for_log(&self, words: &[&str]) {
+        poll_until(DEADLINE, "the words come in the log in this order", || {
+            let log = self.log_since_start();
+            let mut lines = log.lines();
+            match words.iter().find(|words| !lines.any(|line| line.contains(**words))) {
+                None => Ok(()),
+                Some(missing) => Err(format!("no `{missing}` in its turn in\n{log}")),
+            }
+        });
+    }
+
+    /// Waits until it ends by itself; its exit code. Its log is complete then.
     pub fn ended(&mut self) -> Option<i32> {
-        self.server.take().unwrap().wait().unwrap().code()
+        let code = wait_within_deadline(self.server.take().unwrap()).code();
+        poll_until(DEADLINE, "the log ends", || self.log_ended.load(Ordering::Acquire));
+        code
+    }
+
+    /// Starts it, and waits until it ends by itself, as a server does that refuses to start.
+    pub fn output(&self) -> Output {
+        let mut command = with_timeout(&self.command());
+        command.stderr(Stdio::piped()).output().unwrap()
     }
 
     /// The server's process.
@@ -98,9 +151,9 @@ impl Served {
     }
 
     pub fn signal(&mut self, signal: Signal) {
-        let mut server = self.server.take().unwrap();
+        let server = self.server.take().unwrap();
         kill(Pid::from_raw(server.id().try_into().unwrap()), signal).unwrap();
-        server.wait().unwrap();
+        wait_within_deadline(server);
     }
 
     /// The most memory it has held so far, KiB.
@@ -157,15 +210,11 @@ impl Served {
 
     /// Waits until the task is in `state`; its line.
     pub fn wait_for(&self, task: &str, state: &str) -> String {
-        for _ in 0..600 {
+        poll_until(DEADLINE, &format!("{task} is {state}"), || {
             let (status, line) = self.curl(&[], &format!("/tasks/{task}"));
             assert_eq!(status, 200, "{line}");
-            if line.contains(&format!("  {state}  ")) {
-                return line;
-            }
-            std::thread::sleep(std::time::Duration::from_millis(50));
-        }
-        panic!("{task} was never {state}");
+            if line.contains(&format!("  {state}  ")) { Ok(line) } else { Err(line) }
+        })
     }
 }
 
@@ -195,18 +244,29 @@ fn kill_all_of(home: &Path) {
     }
 }
 
-/// Where a server that was just started says it listens.
-pub fn address(log: &mut impl Iterator<Item = String>) -> String {
-    let said = log.find_map(|line| {
-        let (_, rest) = line.split_once("API server running at ")?;
-        Some(rest.split(';').next()?.to_owned())
-    });
-    said.expect("the server says where it listens")
+/// Waits until a process ends.
+fn wait_within_deadline(mut process: Child) -> ExitStatus {
+    poll_until(DEADLINE, "the process ends", || process.try_wait().unwrap())
 }
 
-/// Whether a line of the log, which is read up to there, has these words.
-pub fn until(log: impl std::io::Read, words: &str) -> bool {
-    BufReader::new(log).lines().map_while(Result::ok).any(|line| line.contains(words))
+/// Where a server says in its log that it listens.
+fn address_in(line: &str) -> Option<String> {
+    let (_, rest) = line.split_once("API server running at ")?;
+    Some(rest.split(';').next()?.to_owned())
+}
+
+/// Waits until a line of a log has these words; `false` if the log ends before.
+///
+/// # Panics
+///
+/// After [`DEADLINE`].
+pub fn until(log: impl Read + Send + 'static, words: &'static str) -> bool {
+    let (found, answer) = mpsc::channel();
+    std::thread::spawn(move || {
+        let mut lines = BufReader::new(log).lines().map_while(Result::ok);
+        let _nobody_waits = found.send(lines.any(|line| line.contains(words)));
+    });
+    answer.recv_timeout(DEADLINE).unwrap_or_else(|_| panic!("no `{words}` in the log"))
 }
 
 /// A program behind the words of a command that runs it.

@@ -3,10 +3,10 @@
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{self, Receiver};
-use std::time::Duration;
 
 use serde_json::Value;
 
+use crate::poll::DEADLINE;
 use crate::repository;
 use crate::server::Served;
 
@@ -37,7 +37,7 @@ impl Listener {
     }
 
     pub fn next(&self) -> Value {
-        self.lines.recv_timeout(Duration::from_secs(60)).expect("there is more to hear")
+        self.lines.recv_timeout(DEADLINE).expect("there is more to hear")
     }
 
     /// All that is heard up to the first that is `wanted`, it included.
