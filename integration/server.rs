@@ -4,7 +4,6 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
-use std::time::Duration;
 
 use futures_util::StreamExt;
 use nix::sys::signal::Signal;
@@ -156,23 +155,39 @@ fn a_post_with_a_key_can_be_repeated() {
     assert_eq!(fs::read_to_string(counter).unwrap(), "ran\n");
 }
 
-/// A run that is to be killed is, whatever becomes of the server; and it is known to have been.
+/// Whether the agent has noted the exit code of a launch.
+fn has_exit_code(served: &Served, launch: &str) -> bool {
+    let find = Command::new("find")
+        .arg(served.path("state/frameworks"))
+        .args(["-path", &format!("*/{launch}/*/block/exit")])
+        .output()
+        .unwrap();
+    !find.stdout.is_empty()
+}
+
 /// What blocks have left is known by size and hash, also of those that ended while no server lived, or just before.
 #[test]
 fn results_are_indexed_in_whichever_life() {
     let mut served = Served::start();
-    let run = served.submit(
+    let gate = served.path("gate");
+    let run = served.submit(&format!(
         "#+name: says\n#+begin_src sh\nprintf hello\n#+end_src\n\
          #+name: yields\n#+begin_src python :results value\nreturn 6*7\n#+end_src\n\
-         #+name: much\n#+begin_src sh :requires says\nsleep 1\nhead -c 9000000 /dev/zero\n#+end_src\n\
+         #+name: much\n#+begin_src sh :requires says\nwhile [ ! -e {} ]; do sleep 0.02; done\n\
+         head -c 9000000 /dev/zero\n#+end_src\n\
          #+name: never\n#+begin_src sh :requires fails\n#+end_src\n\
          #+name: fails\n#+begin_src sh\necho no >&2; exit 1\n#+end_src\n",
-    );
-    for number in [1, 2, 5] {
-        served.wait_for(&format!("{run}.{number}"), if number == 5 { "failed" } else { "finished" });
+        gate.display()
+    ));
+    for (number, state) in [(1, "finished"), (2, "finished"), (5, "failed"), (3, "running")] {
+        served.wait_for(&format!("{run}.{number}"), state);
     }
     served.signal(Signal::SIGKILL);
-    std::thread::sleep(Duration::from_millis(1500));
+    // The third block ends while no server lives.
+    fs::write(&gate, "").unwrap();
+    poll_until(DEADLINE, "the exit code of the block is noted", || {
+        has_exit_code(&served, &format!("{run}.3.1"))
+    });
     served.run();
     served.wait_for(&format!("{run}.3"), "finished");
     let route = format!("/org/{run}/results");
@@ -195,6 +210,7 @@ fn results_are_indexed_in_whichever_life() {
     );
 }
 
+/// A run that is to be killed is, whatever becomes of the server; and it is known to have been.
 #[test]
 fn a_kill_of_a_run_outlives_the_server() {
     let mut served = Served::start();
