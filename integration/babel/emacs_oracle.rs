@@ -142,6 +142,7 @@ pub(super) fn shown(emacs: &[u8], borges: &[u8]) -> String {
 }
 
 #[test]
+#[ignore = "needs Emacs"]
 fn made_up_documents_become_what_emacs_makes_of_them() {
     let (first, count) = seeds(12);
     println!("documents of the seeds {first} to {}", first + count - 1);
@@ -164,6 +165,7 @@ fn made_up_documents_become_what_emacs_makes_of_them() {
 }
 
 #[test]
+#[ignore = "needs Emacs"]
 fn what_org_changed_is_as_it_is_now() {
     let sources: Vec<String> = OLDER.iter().map(|(_, source)| (*source).to_owned()).collect();
     let answers = emacs(&sources, "run-documents");
@@ -176,6 +178,7 @@ fn what_org_changed_is_as_it_is_now() {
 
 /// Results with notes of failures: Emacs puts the next result in their place, and leaves nothing of them.
 #[test]
+#[ignore = "needs Emacs"]
 fn notes_are_replaced_by_emacs_too() {
     let note = ":results:\n#+attr_borges: :state failed :exit 3\n";
     let block = |line: &str| format!("#+begin_src sh {line}\necho x\n#+end_src\n");
@@ -210,6 +213,7 @@ fn notes_are_replaced_by_emacs_too() {
 }
 
 #[test]
+#[ignore = "needs Emacs"]
 fn what_is_listed_as_different_differs() {
     let list = include_str!("DIFFERENCES.org");
     let entries: Vec<(&str, String)> = list.split("\n* ").skip(1).map(entry).collect();
