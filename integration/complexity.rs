@@ -190,6 +190,7 @@ fn judged(
 }
 
 #[test]
+#[ignore = "needs valgrind"]
 fn twice_the_text_takes_twice_the_time() {
     let folder = tempfile::tempdir().unwrap();
     let empty = folder.path().join("empty.org");

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use nix::sys::signal::Signal;
+use support::features::Feature;
 use support::poll::{DEADLINE, poll_until};
 use support::program;
 use support::server::Served;
@@ -50,7 +51,11 @@ fn refusal(served: &Served) -> String {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn what_was_accepted_before_the_disk_was_full_is_there_after() {
+    if Feature::Mounts.is_absent() {
+        return;
+    }
     let mut served = Served::start();
     served.signal(Signal::SIGTERM);
     served.end_agent();
@@ -106,7 +111,11 @@ fn what_was_accepted_before_the_disk_was_full_is_there_after() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn a_disk_that_cannot_be_written_is_named() {
+    if Feature::Mounts.is_absent() {
+        return;
+    }
     let mut served = Served::start();
     served.signal(Signal::SIGTERM);
     served.end_agent();

@@ -120,6 +120,7 @@ const DONE: &str = "finished";
     ("ruby", DONE, "ruby: 42\n"),
     ("js", DONE, "js: 42\n"),
 ])]
+#[ignore = "needs Node.js and Ruby"]
 #[case::own_language("examples/own-language.org", 1, &[
     ("strict", "failed, exit code 1", "before\n"),
     ("optimised", DONE, "py 1\n"),
@@ -473,6 +474,7 @@ fn every_document_is_tried() {
 #[case::sweep("examples/sweep.org", &[("| simpson   |    64 |\n\n", "| simpson   |    65 |\n\n", "+: simpson with 65 steps")])]
 #[case::runbook("examples/runbook.org", &[("root 644", "root 600", "-| passwords | ok |")])]
 #[case::handed_on("integration/fixtures/handed-on.org", &[("rows=5", "rows=6", "+| oak 6  |  42 |")])]
+#[ignore = "needs Ruby"]
 #[case::report("examples/report.org", &[("| Jul   | 83 |", "| Jul   | 38 |", "+: Aug"), ("Jul", "July", "+: July")])]
 fn a_document_is_kept_with_its_results(#[case] document: &str, #[case] changes: &[(&str, &str, &str)]) {
     let place = Place::new();

@@ -4,6 +4,7 @@
 use std::fs;
 
 use nix::sys::signal::Signal;
+use support::features::Feature;
 use support::namespaces::ConnectedNamespaces;
 use support::server::Served;
 
@@ -11,7 +12,11 @@ use support::server::Served;
 const SETUPFILE: &str = include_str!("compatibility/borges-config.org");
 
 #[test]
+#[ignore = "needs root"]
 fn the_originals_setupfile_serves_its_own_machine_and_no_other() {
+    if Feature::NetworkNamespaces.is_absent() {
+        return;
+    }
     let machines = ConnectedNamespaces::new();
     let (ours, other) = (machines.first.prefix(), machines.second.prefix());
     let within = [&ours[..], &["env", "BORGES_MESOS_MASTER=local"]].concat();
@@ -53,7 +58,11 @@ fn the_originals_setupfile_serves_its_own_machine_and_no_other() {
 
 /// A browser on another machine brings the token once, and keeps it where no script and no other site gets at it.
 #[test]
+#[ignore = "needs root"]
 fn a_browser_keeps_the_token_as_a_cookie() {
+    if Feature::NetworkNamespaces.is_absent() {
+        return;
+    }
     let machines = ConnectedNamespaces::new();
     let (ours, other) = (machines.first.prefix(), machines.second.prefix());
     let served = Served::within(&[&ours[..], &["env", "BORGES_MESOS_MASTER=local"]].concat(), SETUPFILE);
@@ -76,7 +85,11 @@ fn a_browser_keeps_the_token_as_a_cookie() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn open_doors_are_open_and_the_log_says_so() {
+    if Feature::NetworkNamespaces.is_absent() {
+        return;
+    }
     let machines = ConnectedNamespaces::new();
     let (ours, other) = (machines.first.prefix(), machines.second.prefix());
     let within = [&ours[..], &["env", "BORGES_MESOS_MASTER=local"]].concat();
@@ -92,6 +105,7 @@ fn open_doors_are_open_and_the_log_says_so() {
 
 /// On the same machine, too: who is neither the server's user nor root needs the token.
 #[test]
+#[ignore = "needs root"]
 fn another_user_is_a_stranger() {
     let served = Served::with("#+borges_hosts: borges.example other.example\n");
     let nobody = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"];

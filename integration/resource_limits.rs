@@ -9,6 +9,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
 use support::cli::Place;
+use support::features::Feature;
 use support::poll::{DEADLINE, poll_until, within_deadline};
 use support::server::Served;
 
@@ -64,7 +65,11 @@ fn agents(served: &Served, role: &str) -> Vec<i32> {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn memory_is_a_limit_where_a_document_asks_for_it() {
+    if Feature::MemoryLimits.is_absent() {
+        return;
+    }
     let served = Served::start();
     let run = served.submit(&format!(
         "#+name: over\n#+begin_src sh :mem 32\n{0}echo on\n#+end_src\n\
@@ -100,7 +105,11 @@ fn memory_is_a_limit_where_a_document_asks_for_it() {
 
 /// A service whose child is killed is ended, too, and launched again.
 #[test]
+#[ignore = "needs root"]
 fn a_block_that_goes_on_without_its_child_is_ended() {
+    if Feature::MemoryLimits.is_absent() {
+        return;
+    }
     let served = Served::start();
     let run = served.submit(&format!("#+begin_src sh :mem 32\n{}sleep 1000\n#+end_src\n", takes(200)));
     served.wait_for(&format!("{run}.1"), "failed");
@@ -111,6 +120,7 @@ fn a_block_that_goes_on_without_its_child_is_ended() {
 
 /// A block in its group is the same block: arguments, working directory, exit code, input, leftovers.
 #[test]
+#[ignore = "needs root"]
 fn a_limited_block_is_a_block_like_any_other() {
     let served = Served::start();
     // Neither a program nor a script.
@@ -139,7 +149,11 @@ fn a_limited_block_is_a_block_like_any_other() {
 
 /// The limit outlives the agent: whoever comes after knows of it, and tells of it.
 #[test]
+#[ignore = "needs root"]
 fn limits_outlive_the_agent() {
+    if Feature::MemoryLimits.is_absent() {
+        return;
+    }
     for both in [false, true] {
         let served = Served::start();
         let gate = served.path("gate");
@@ -261,7 +275,11 @@ fn a_service_keeps_the_end_of_its_output() {
 
 /// Where no group can be made that is said once, and memory is subtracted from what is offered, as before.
 #[test]
+#[ignore = "needs root"]
 fn without_control_groups_memory_is_only_reckoned_with() {
+    if Feature::Mounts.is_absent() {
+        return;
+    }
     let script = "mount -t tmpfs none /sys/fs/cgroup && exec \"$@\"";
     let within = ["unshare", "--mount", "--propagation", "private", "sh", "-c", script, "sh"];
     let mut served = Served::within(&within, "#+borges_port: 0\n");

@@ -5,6 +5,8 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::process::{Child, Command, Stdio};
 
+use support::poll::DEADLINE;
+
 use crate::said;
 
 /// A request as it is sent.
@@ -97,6 +99,7 @@ impl Client {
     pub(crate) fn connect(address: &str) -> Result<Self, String> {
         let stream = TcpStream::connect(address).map_err(said)?;
         stream.set_nodelay(true).map_err(said)?;
+        stream.set_read_timeout(Some(DEADLINE)).map_err(said)?;
         Ok(Self { stream, received: Vec::new() })
     }
 

@@ -62,7 +62,8 @@ fn bare(mesos: &Mesos) -> Result<f64, String> {
         let (mut id, mut launched, mut finished) = (String::new(), 0, HashSet::new());
         let clock = Clock::system();
         while finished.len() < TASKS {
-            let event = events.next().await.ok_or("the master has hung up")?;
+            let event = tokio::time::timeout(DEADLINE, events.next()).await.map_err(said)?;
+            let event = event.ok_or("the master has hung up")?;
             match event.map_err(said)? {
                 Event::Subscribed { framework, .. } => id = framework,
                 Event::Offers(offers) => {

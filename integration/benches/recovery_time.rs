@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 use std::process::Stdio;
 
 use borges::clock::Clock;
@@ -12,6 +13,7 @@ use nix::sys::signal::Signal;
 use crate::client::Client;
 use crate::measure::Spread;
 use crate::{Row, said};
+use support::poll::{DEADLINE, poll_until};
 use support::server::{Served, until};
 
 const TASKS: usize = 100_000;
@@ -53,15 +55,20 @@ pub(crate) fn measured(rounds: usize) -> Result<Vec<Row>, String> {
 fn turn() -> Result<Turn, String> {
     let mut served = Served::with("#+borges_cpus: 1\n");
     let gate = served.path("gate");
-    let first =
-        format!("#+begin_src sh\nwhile [ ! -e {} ]; do sleep 0.01; done\n#+end_src\n", gate.display());
+    let first = format!(
+        "#+begin_src sh\necho $$ >{0}.pid; while [ ! -e {0} ]; do sleep 0.01; done\n#+end_src\n",
+        gate.display()
+    );
     let rest = "#+begin_src sh\nsleep 1000\n#+end_src\n".repeat(TASKS - 1);
     let run = Client::connect(&served.address)?.submit(&format!("{first}{rest}"))?;
     served.wait_for(&format!("{run}.1"), "running");
     served.signal(Signal::SIGKILL);
     // The block ends meanwhile: there is room for the next at once.
     fs::write(&gate, "").map_err(said)?;
-    std::thread::sleep(std::time::Duration::from_millis(300));
+    let pid = poll_until(DEADLINE, "the block has written its process id", || {
+        fs::read_to_string(gate.with_extension("pid")).ok().filter(|pid| pid.ends_with('\n'))
+    });
+    poll_until(DEADLINE, "the block has ended", || !Path::new("/proc").join(pid.trim()).exists());
 
     let store = served.path("state/store.redb");
     let copy = served.path("copy.redb");

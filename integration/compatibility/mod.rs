@@ -15,6 +15,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use nix::sys::signal::Signal;
 use serde_json::Value;
 use support::docker::Daemon;
+use support::features::Feature;
 use support::namespaces::NetworkNamespace;
 use support::poll::{DEADLINE, poll_until};
 use support::program;
@@ -40,7 +41,11 @@ fn typed(within: &[&str], line: &str, directory: &Path) -> String {
 
 /// The first command deletes every newline: the answer says so, with the one that does not.
 #[test]
+#[ignore = "needs root"]
 fn the_first_command_is_answered_with_one_that_works() {
+    if Feature::NetworkNamespaces.is_absent() {
+        return;
+    }
     let network = NetworkNamespace::new();
     let served = Served::within(&network.prefix(), "");
     assert_eq!(served.address, "127.0.0.1:8888");
@@ -113,6 +118,7 @@ fn forever(lines: usize) -> String {
 /// It is followed in three ways while a server is stopped, one is killed, and others are started; it runs on as if
 /// nothing were, until it is killed on request.
 #[test]
+#[ignore = "needs Python packages: integration/check python"]
 fn the_block_that_runs_for_ever_outlives_servers_and_is_heard() {
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let mut served = Served::with(&format!("#+borges_port: {port}\n"));
@@ -178,7 +184,14 @@ fn heard(frames: &[Value]) -> String {
 /// The second command: typed as printed, on a machine that has the address, with the setupfile that is printed
 /// further down. Two blocks run in containers, one does not, and all three talk to each other.
 #[test]
+#[ignore = "needs root, Docker and Redis"]
 fn the_three_blocks_around_redis() {
+    if Feature::NetworkNamespaces.is_absent() {
+        return;
+    }
+    if Feature::Mounts.is_absent() {
+        return;
+    }
     let daemon = Daemon::start();
     daemon.import("redis", &["redis-server"]);
     let network = format!("--net=/proc/{}/ns/net", daemon.house());

@@ -9,6 +9,7 @@ use std::process::{Command, Stdio};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use support::docker::Daemon;
+use support::features::{Feature, say_untested};
 use support::poll::{DEADLINE, poll_until};
 use support::program;
 
@@ -44,7 +45,14 @@ fn sandbox(directory: &Path) -> std::path::PathBuf {
 }
 
 #[test]
+#[ignore = "needs root and Docker"]
 fn a_container_keeps_what_a_block_is_promised() {
+    if Feature::NetworkNamespaces.is_absent() {
+        return;
+    }
+    if Feature::Mounts.is_absent() {
+        return;
+    }
     let daemon = Daemon::start();
     let served = Served::start(&daemon.host());
     let run = served.submit(&format!(
@@ -87,11 +95,21 @@ fn a_container_keeps_what_a_block_is_promised() {
 
 /// The kernel kills what wants more; that its block went on is no success.
 #[test]
+#[ignore = "needs root and Docker"]
 fn the_memory_of_a_container_is_limited() {
+    if Feature::NetworkNamespaces.is_absent() {
+        return;
+    }
+    if Feature::Mounts.is_absent() {
+        return;
+    }
     let daemon = Daemon::start();
     let served = Served::start(&daemon.host());
     // Fills the memory of a child of the block.
     let fill = "head -c 200m /dev/zero | tail >/dev/null";
+    if let Err(reason) = daemon.can_limit_memory(fill) {
+        return say_untested("Docker daemon that limits memory", &reason);
+    }
     let run = served.submit(&format!(
         "{}{}{}",
         block(":mem 32", &format!("{fill}; echo on")),
@@ -108,7 +126,14 @@ fn the_memory_of_a_container_is_limited() {
 }
 
 #[test]
+#[ignore = "needs root and Docker"]
 fn containers_end_when_they_are_told_to() {
+    if Feature::NetworkNamespaces.is_absent() {
+        return;
+    }
+    if Feature::Mounts.is_absent() {
+        return;
+    }
     let daemon = Daemon::start();
     let served = Served::start(&daemon.host());
     let run = served.submit(&format!(
@@ -135,7 +160,14 @@ fn containers_end_when_they_are_told_to() {
 
 /// Whoever is killed: the container runs on, is found again by who comes after, and is never started again.
 #[test]
+#[ignore = "needs root and Docker"]
 fn containers_outlive_server_agent_and_all() {
+    if Feature::NetworkNamespaces.is_absent() {
+        return;
+    }
+    if Feature::Mounts.is_absent() {
+        return;
+    }
     let daemon = Daemon::start();
     for killed in [
         &["server"][..],
@@ -189,7 +221,14 @@ fn containers_outlive_server_agent_and_all() {
 }
 
 #[test]
+#[ignore = "needs root and Docker"]
 fn what_docker_cannot_do_is_the_blocks_failure() {
+    if Feature::NetworkNamespaces.is_absent() {
+        return;
+    }
+    if Feature::Mounts.is_absent() {
+        return;
+    }
     let nowhere = Served::start("unix:///nowhere/docker.sock");
     let run = nowhere.submit(&block("", "true"));
     let end = nowhere.wait_for(&format!("{run}.1"), "failed");
@@ -241,7 +280,14 @@ fn what_docker_cannot_do_is_the_blocks_failure() {
 }
 
 #[test]
+#[ignore = "needs root and Docker"]
 fn a_daemon_that_dies_is_told_of() {
+    if Feature::NetworkNamespaces.is_absent() {
+        return;
+    }
+    if Feature::Mounts.is_absent() {
+        return;
+    }
     let daemon = Daemon::start();
     let served = Served::start(&daemon.host());
     let run = served.submit(&block("", "echo up; sleep 1000"));
@@ -275,7 +321,14 @@ fn a_daemon_that_dies_is_told_of() {
 
 /// Within its container a block listens on the port it is used to; outside it is one of the machine's.
 #[test]
+#[ignore = "needs root and Docker"]
 fn ports_of_a_container_are_mapped() {
+    if Feature::NetworkNamespaces.is_absent() {
+        return;
+    }
+    if Feature::Mounts.is_absent() {
+        return;
+    }
     let daemon = Daemon::with_bridge();
     let served = Served::start(&daemon.host());
     let run = served.submit(&block(
@@ -304,7 +357,14 @@ fn ports_of_a_container_are_mapped() {
 
 /// However `borges run` ends, it takes its containers along; even when its agent is killed.
 #[test]
+#[ignore = "needs root and Docker"]
 fn borges_run_leaves_no_container() {
+    if Feature::NetworkNamespaces.is_absent() {
+        return;
+    }
+    if Feature::Mounts.is_absent() {
+        return;
+    }
     let daemon = Daemon::start();
     let place = TempDir::new().unwrap();
     fs::write(place.path().join("a.org"), block("", "trap '' TERM; echo up; sleep 1000")).unwrap();

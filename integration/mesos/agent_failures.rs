@@ -58,6 +58,7 @@ impl Scene {
 }
 
 #[test]
+#[ignore = "needs Mesos"]
 fn an_agent_is_killed_and_comes_back() {
     let mut scene = Scene::of("");
     scene.mesos.agents[scene.agent].end(Signal::SIGKILL);
@@ -70,6 +71,7 @@ fn an_agent_is_killed_and_comes_back() {
 }
 
 #[test]
+#[ignore = "needs Mesos"]
 fn an_agent_is_killed_and_started_at_once() {
     let mut scene = Scene::of("");
     scene.mesos.agents[scene.agent].end(Signal::SIGKILL);
@@ -80,6 +82,7 @@ fn an_agent_is_killed_and_started_at_once() {
 }
 
 #[test]
+#[ignore = "needs Mesos"]
 fn a_block_ends_while_its_agent_is_away() {
     let mut scene = Scene::of("");
     scene.mesos.agents[scene.agent].end(Signal::SIGKILL);
@@ -91,6 +94,7 @@ fn a_block_ends_while_its_agent_is_away() {
 }
 
 #[test]
+#[ignore = "needs Mesos"]
 fn an_agent_is_killed_for_good() {
     // By default what nobody knows the end of is not run again, until the operator says that it is over.
     let mut scene = Scene::of("");
@@ -116,6 +120,7 @@ fn an_agent_is_killed_for_good() {
 }
 
 #[test]
+#[ignore = "needs Mesos"]
 fn an_agent_is_drained() {
     let scene = Scene::of("");
     let id = scene.mesos.agent_id(scene.agent);
@@ -131,6 +136,7 @@ fn an_agent_is_drained() {
 }
 
 #[test]
+#[ignore = "needs Mesos"]
 fn an_executor_is_killed() {
     let scene = Scene::of("");
     let launch = format!("{}.1", scene.task);
@@ -155,6 +161,7 @@ fn an_executor_is_killed() {
 }
 
 #[test]
+#[ignore = "needs Mesos"]
 fn blocks_are_killed_when_they_are_told_to_be() {
     let mesos = Mesos::start();
     let served = on(&mesos.master.address);
@@ -175,6 +182,7 @@ fn blocks_are_killed_when_they_are_told_to_be() {
 }
 
 #[test]
+#[ignore = "needs Mesos"]
 fn a_machine_is_wanted_back() {
     let scene = Scene::of("");
     // All machines here are one for Mesos.

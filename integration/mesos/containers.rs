@@ -6,13 +6,21 @@ use std::os::unix::fs::PermissionsExt;
 
 use super::{stdout, wait_until};
 use support::docker::Daemon;
+use support::features::Feature;
 use support::mesos::Mesos;
 use support::poll::{DEADLINE, poll_until};
 use support::server::Served;
 
 /// The document of three blocks that Borges has been shown with from its beginning, and a block that ends.
 #[test]
+#[ignore = "needs root, Docker, Mesos and Redis"]
 fn redis_runs_on_an_agent_and_two_talk_to_it() {
+    if Feature::NetworkNamespaces.is_absent() {
+        return;
+    }
+    if Feature::Mounts.is_absent() {
+        return;
+    }
     let daemon = Daemon::start();
     daemon.import("redis", &["redis-server"]);
     // `nc` of Debian's own kinds waits for the other side to end; the document wants one that does not.

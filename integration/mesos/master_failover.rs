@@ -39,6 +39,7 @@ fn ends_well(served: &Served, task: &str) {
 }
 
 #[test]
+#[ignore = "needs Mesos"]
 fn a_master_is_killed_and_started_again() {
     let mut mesos = Mesos::start();
     let served = on(&mesos.master.address);
@@ -62,6 +63,7 @@ fn a_master_is_killed_and_started_again() {
 }
 
 #[test]
+#[ignore = "needs Mesos"]
 fn a_master_hangs() {
     let mesos = Mesos::start();
     let served = on(&mesos.master.address);
@@ -79,6 +81,7 @@ fn a_master_hangs() {
 }
 
 #[test]
+#[ignore = "needs Mesos"]
 fn the_younger_of_two_wins() {
     let mesos = Mesos::start();
     let mut elder = on(&mesos.master.address);
@@ -95,6 +98,7 @@ fn the_younger_of_two_wins() {
 }
 
 #[test]
+#[ignore = "needs Mesos"]
 fn a_framework_is_torn_down() {
     let mesos = Mesos::start();
     let mut served = on(&mesos.master.address);
@@ -123,6 +127,7 @@ fn a_framework_is_torn_down() {
 }
 
 #[test]
+#[ignore = "needs Mesos"]
 fn a_list_of_masters() {
     let directory = tempfile::TempDir::new().unwrap();
     let credentials = directory.path().join("credentials");
@@ -177,6 +182,7 @@ fn number(served: &Served, name: &str) -> Option<f64> {
 }
 
 #[test]
+#[ignore = "needs Mesos"]
 fn what_is_wrong_with_the_cluster_is_told() {
     // Nobody is there.
     let address = format!("127.0.0.1:{}", free_port());

@@ -7,6 +7,7 @@ use support::mesos::Mesos;
 use support::poll::{DEADLINE, poll_until};
 
 #[test]
+#[ignore = "needs Mesos"]
 fn large_bodies_go_in_and_large_output_comes_out() {
     let mesos = Mesos::start();
     let served = on(&mesos.master.address);
@@ -38,6 +39,7 @@ fn large_bodies_go_in_and_large_output_comes_out() {
 }
 
 #[test]
+#[ignore = "needs Mesos"]
 fn output_is_read_while_it_is_written() {
     let mesos = Mesos::start();
     let served = on(&mesos.master.address);

@@ -82,6 +82,7 @@ fn plain(lines: &[String]) -> Vec<String> {
 }
 
 #[test]
+#[ignore = "needs Mesos"]
 fn the_same_is_said_here_and_there() {
     let directory = tempfile::tempdir().unwrap();
     let options = AgentOptions {

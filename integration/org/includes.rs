@@ -66,6 +66,7 @@ fn borges(folder: &Path, name: &str) -> String {
 }
 
 #[test]
+#[ignore = "needs Emacs"]
 fn files_are_put_in_as_the_exporter_puts_them_in() {
     let place = tempfile::tempdir().unwrap();
     fs::create_dir(place.path().join("sub")).unwrap();

@@ -123,6 +123,7 @@ fn made_up() -> (u64, u64) {
 }
 
 #[test]
+#[ignore = "needs Emacs"]
 fn made_up_documents_are_read_as_emacs_reads_them() {
     let folder = tempfile::tempdir().unwrap();
     let (first, count) = made_up();
@@ -163,6 +164,7 @@ fn made_up_documents_are_read_as_emacs_reads_them() {
 }
 
 #[test]
+#[ignore = "needs Emacs"]
 fn documents_are_read_as_emacs_reads_them() {
     let paths = documents();
     for (path, emacs) in paths.iter().zip(emacs(&paths)) {
@@ -176,6 +178,7 @@ fn documents_are_read_as_emacs_reads_them() {
 }
 
 #[test]
+#[ignore = "needs Emacs"]
 fn cases_are_read_as_emacs_reads_them() {
     let folder = tempfile::tempdir().unwrap();
     let cases = cases(folder.path());
@@ -226,6 +229,7 @@ fn meant() -> Vec<Meant> {
 }
 
 #[test]
+#[ignore = "needs Emacs"]
 fn what_is_listed_as_different_differs() {
     let folder = tempfile::tempdir().unwrap();
     let list = meant();

@@ -87,6 +87,18 @@ impl Daemon {
         String::from_utf8(output.stdout).unwrap().lines().map(str::to_owned).collect()
     }
 
+    /// Whether the daemon ends a container of its image `ubuntu` that fills more memory, by the command `fill`, than
+    /// the 32 MiB it may have; the error says what it does instead. Without control groups of the kernel it discards
+    /// the limit, or starts no container that has one.
+    pub fn can_limit_memory(&self, fill: &str) -> Result<(), String> {
+        let run = ["run", "--rm", "--network", "none", "--memory", "32m", "ubuntu", "sh", "-c", fill];
+        let output = self.docker(&run);
+        match output.status.code() {
+            Some(137) => Ok(()),
+            code => Err(format!("exit code {code:?}: {}", String::from_utf8_lossy(&output.stderr).trim())),
+        }
+    }
+
     /// Waits until no container is left, running or not.
     pub fn wait_until_empty(&self) {
         poll_until(DEADLINE, "no container is left", || match self.containers() {

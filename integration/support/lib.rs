@@ -15,6 +15,7 @@
 pub mod agreement;
 pub mod cli;
 pub mod docker;
+pub mod features;
 pub mod mesos;
 pub mod namespaces;
 pub mod poll;
