@@ -1,15 +1,11 @@
 //! README.org and the manual describe this program: their links, examples, options, keys and header arguments
 //! are compared with it.
-#![allow(clippy::unwrap_used, reason = "this is a test")]
-
-#[path = "program.rs"]
-mod program;
 
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::PathBuf;
 
-use program::Place;
+use support::cli::Place;
 
 const COMMAND_LINE: &str = "examples/manual/command-line.org";
 const HEADER_ARGUMENTS: &str = "examples/manual/header-arguments.org";
@@ -18,7 +14,7 @@ const SETUPFILE: &str = "examples/manual/setupfile.org";
 const MONITORING: &str = "examples/manual/monitoring.org";
 
 fn root() -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+    support::repository("")
 }
 
 fn read(page: &str) -> String {
@@ -30,7 +26,7 @@ fn manual() -> Vec<String> {
     let mut pages: Vec<String> = fs::read_dir(root().join("examples/manual"))
         .unwrap()
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-        .filter(|name| program::is_document(name))
+        .filter(|name| support::cli::is_document(name))
         .map(|name| format!("examples/manual/{name}"))
         .collect();
     pages.sort();
@@ -158,7 +154,7 @@ fn pages_run_nothing() {
 }
 
 /// Plans a block with this header argument; the value is Lisp, which no argument that matters to a run takes.
-fn plan_with(key: &str) -> program::Run {
+fn plan_with(key: &str) -> support::cli::Run {
     let place = Place::new();
     place.write("key.org", format!("#+begin_src sh {key} (f)\ntrue\n#+end_src\n"));
     place.borges(&["plan", "key.org"])
@@ -255,7 +251,7 @@ fn keys(page: &str) -> BTreeSet<String> {
 }
 
 /// Plans a document under a setupfile in which this key has no value.
-fn plan_under(key: &str) -> program::Run {
+fn plan_under(key: &str) -> support::cli::Run {
     let place = Place::new();
     place.write("set.org", format!("#+{key}:\n"));
     place.write("empty.org", "");

@@ -1,18 +1,16 @@
 //! The server, as curl meets it: the real program, the real curl, real kills.
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test")]
-
-mod served;
 
 use std::fs;
-use std::io::{BufRead, BufReader};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::process::{Command, Stdio};
-use std::time::Duration;
+use std::process::Command;
 
 use futures_util::StreamExt;
 use nix::sys::signal::Signal;
-use served::{BORGES, Served};
+use support::cli::with_timeout;
+use support::poll::{DEADLINE, poll_until, within_deadline};
+use support::program;
+use support::server::Served;
 use tempfile::TempDir;
 
 const FOREVER: &str = "#+TITLE: t\n#+name: run-forever\n#+BEGIN_SRC sh\necho \"Started running\"\nwhile true; do\n  \
@@ -31,7 +29,10 @@ fn a_block_outlives_the_server_and_is_found_again() {
     assert!(before.starts_with("Started running\n"), "{before}");
     assert!(served.wait_for(&task, "running").contains("launch 1"));
     // It says more, so it runs; it never said its first words again, so it is the same.
-    while served.curl(&[], &output).1.len() <= before.len() {}
+    poll_until(DEADLINE, "the block writes more", || match served.curl(&[], &output).1 {
+        text if text.len() > before.len() => Ok(()),
+        text => Err(text),
+    });
     served.signal(Signal::SIGTERM);
     served.run();
     assert!(served.wait_for(&task, "running").contains("launch 1"));
@@ -69,7 +70,7 @@ fn what_waits_goes_on_after_a_kill() {
 #[test]
 fn a_run_is_heard_of_as_it_happens() {
     let served = Served::start();
-    let frames = actix::System::new().block_on(async {
+    let frames = within_deadline(async {
         let url = format!("ws://{}/ws", served.address);
         let (_, mut socket) = awc::Client::default().ws(url).connect().await.unwrap();
         served.submit("#+name: a\n#+begin_src sh\nexit 4\n#+end_src\n#+name: b\n#+begin_src sh :requires a\n#+end_src\n");
@@ -154,33 +155,47 @@ fn a_post_with_a_key_can_be_repeated() {
     assert_eq!(fs::read_to_string(counter).unwrap(), "ran\n");
 }
 
-/// A run that is to be killed is, whatever becomes of the server; and it is known to have been.
+/// Whether the agent has noted the exit code of a launch.
+fn has_exit_code(served: &Served, launch: &str) -> bool {
+    let find = Command::new("find")
+        .arg(served.path("state/frameworks"))
+        .args(["-path", &format!("*/{launch}/*/block/exit")])
+        .output()
+        .unwrap();
+    !find.stdout.is_empty()
+}
+
 /// What blocks have left is known by size and hash, also of those that ended while no server lived, or just before.
 #[test]
 fn results_are_indexed_in_whichever_life() {
     let mut served = Served::start();
-    let run = served.submit(
+    let gate = served.path("gate");
+    let run = served.submit(&format!(
         "#+name: says\n#+begin_src sh\nprintf hello\n#+end_src\n\
          #+name: yields\n#+begin_src python :results value\nreturn 6*7\n#+end_src\n\
-         #+name: much\n#+begin_src sh :requires says\nsleep 1\nhead -c 9000000 /dev/zero\n#+end_src\n\
+         #+name: much\n#+begin_src sh :requires says\nwhile [ ! -e {} ]; do sleep 0.02; done\n\
+         head -c 9000000 /dev/zero\n#+end_src\n\
          #+name: never\n#+begin_src sh :requires fails\n#+end_src\n\
          #+name: fails\n#+begin_src sh\necho no >&2; exit 1\n#+end_src\n",
-    );
-    for number in [1, 2, 5] {
-        served.wait_for(&format!("{run}.{number}"), if number == 5 { "failed" } else { "finished" });
+        gate.display()
+    ));
+    for (number, state) in [(1, "finished"), (2, "finished"), (5, "failed"), (3, "running")] {
+        served.wait_for(&format!("{run}.{number}"), state);
     }
     served.signal(Signal::SIGKILL);
-    std::thread::sleep(Duration::from_millis(1500));
+    // The third block ends while no server lives.
+    fs::write(&gate, "").unwrap();
+    poll_until(DEADLINE, "the exit code of the block is noted", || {
+        has_exit_code(&served, &format!("{run}.3.1"))
+    });
     served.run();
     served.wait_for(&format!("{run}.3"), "finished");
     let route = format!("/org/{run}/results");
-    let results = (0..200).find_map(|_| {
-        std::thread::sleep(Duration::from_millis(50));
+    let results = poll_until(DEADLINE, "the results of the four launched blocks", || {
         let (_, text) = served.curl(&["-H", "Accept: application/json"], &route);
         let page: serde_json::Value = serde_json::from_str(&text).unwrap();
-        page["results"].as_array().filter(|results| results.len() == 4).cloned()
+        page["results"].as_array().filter(|results| results.len() == 4).cloned().ok_or(text)
     });
-    let results = results.expect("four were launched");
     let hello = "2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824";
     let files = |number: usize| results[number]["files"].clone();
     assert_eq!(results[0]["block"], "says");
@@ -195,6 +210,7 @@ fn results_are_indexed_in_whichever_life() {
     );
 }
 
+/// A run that is to be killed is, whatever becomes of the server; and it is known to have been.
 #[test]
 fn a_kill_of_a_run_outlives_the_server() {
     let mut served = Served::start();
@@ -206,8 +222,11 @@ fn a_kill_of_a_run_outlives_the_server() {
     served.wait_for(&format!("{run}.1"), "killed");
     served.wait_for(&format!("{run}.101"), "killed");
     for _ in 0..2 {
-        while !served.curl(&[], &format!("/org/{run}")).1.contains("101 of 101 ended") {}
-        let line = served.curl(&[], &format!("/org/{run}")).1;
+        let line =
+            poll_until(DEADLINE, "the run has ended", || match served.curl(&[], &format!("/org/{run}")).1 {
+                line if line.contains("101 of 101 ended") => Ok(line),
+                line => Err(line),
+            });
         assert!(line.contains("  killed  "), "{line}");
         served.signal(Signal::SIGTERM);
         served.run();
@@ -236,7 +255,7 @@ fn why_a_block_does_not_run_is_told() {
     assert!(large.contains(" MB"), "{large}");
     let again = said(4);
     assert!(again.contains("backs off for ") && again.contains("launch 1 ended with exit code 3"), "{again}");
-    let why = Command::new(BORGES)
+    let why = Command::new(program::path())
         .args(["tasks", "--why", "--server", &format!("http://{}", served.address)])
         .output()
         .unwrap();
@@ -267,20 +286,15 @@ fn the_next_document_is_not_starved() {
 fn the_log_tells_the_story_in_its_order() {
     let mut served = Served::with("#+borges_cpus: 3\n#+borges_mem: 2812\n#+borges_user: somebody\n");
     served.signal(Signal::SIGTERM);
-    let mut again = served.command().stderr(Stdio::piped()).spawn().unwrap();
-    let mut log = BufReader::new(again.stderr.take().unwrap()).lines().map(Result::unwrap);
-    for wanted in [
+    served.run();
+    served.wait_for_log(&[
         "Reading #+setupfile: ",
         "API server running at 127.0.0.1:",
         "borges_user has no effect",
         "Master found: ",
         "Framework registered with id ",
         "] Received offer with cpu 3, mem 2812",
-    ] {
-        assert!(log.any(|line| line.contains(wanted)), "{wanted} comes in its turn");
-    }
-    again.kill().unwrap();
-    again.wait().unwrap();
+    ]);
 }
 
 #[test]
@@ -360,7 +374,7 @@ fn what_is_not_there_and_what_is_too_much() {
 #[test]
 fn a_state_directory_has_one_server_and_a_port_too() {
     let served = Served::start();
-    let second = served.command().stderr(Stdio::piped()).output().unwrap();
+    let second = served.output();
     assert_eq!(second.status.code(), Some(2));
     let said = String::from_utf8_lossy(&second.stderr).into_owned();
     assert!(said.contains("is in use by another Borges"), "{said}");
@@ -368,11 +382,16 @@ fn a_state_directory_has_one_server_and_a_port_too() {
     let other = TempDir::new().unwrap();
     let setup = other.path().join("setup.org");
     fs::write(&setup, format!("#+borges_port: {port}\n#+borges_data: {}\n", other.path().display())).unwrap();
-    let third = Command::new(BORGES).arg("serve").arg("-f").arg(&setup).output().unwrap();
+    let borges = |arguments: &[&str], path: &Path| {
+        let mut command = Command::new(program::path());
+        command.args(arguments).arg(path);
+        with_timeout(&command).output().unwrap()
+    };
+    let third = borges(&["serve", "-f"], &setup);
     assert_eq!(third.status.code(), Some(2));
     let said = String::from_utf8_lossy(&third.stderr).into_owned();
     assert!(said.contains("borges_port"), "{said}");
-    let directory = Command::new(BORGES).arg("-f").arg(other.path()).output().unwrap();
+    let directory = borges(&["-f"], other.path());
     let said = String::from_utf8_lossy(&directory.stderr).into_owned();
     assert!(directory.status.code() == Some(2) && said.contains("is a directory"), "{said}");
 }

@@ -10,8 +10,6 @@
 mod paths;
 mod tree;
 
-use std::path::Path;
-
 use paths::Mention;
 use tree::Source;
 
@@ -153,7 +151,7 @@ fn world(room: &Room, mention: &Mention) -> Option<String> {
 
 #[test]
 fn every_arrow_of_this_crate_is_in_the_table() {
-    let sources = tree::sources(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src")).unwrap();
+    let sources = tree::sources(&support::repository("src")).unwrap();
     assert!(sources.iter().any(|source| source.room == "org"), "found no `src/org`: read the wrong place?");
     let found: Vec<String> = sources.iter().flat_map(faults).collect();
     assert!(found.is_empty(), "{} forbidden arrows:\n{}", found.len(), found.join("\n"));

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::{fs, io};
 
-use crate::paths;
+use super::paths;
 
 /// A source file.
 pub(crate) struct Source {

@@ -2,10 +2,12 @@
 
 use std::fs;
 
-use super::cluster::{Mesos, wait_for};
 use super::{on, stdout, wait_until};
+use support::mesos::Mesos;
+use support::poll::{DEADLINE, poll_until};
 
 #[test]
+#[ignore = "needs Mesos"]
 fn large_bodies_go_in_and_large_output_comes_out() {
     let mesos = Mesos::start();
     let served = on(&mesos.master.address);
@@ -24,7 +26,7 @@ fn large_bodies_go_in_and_large_output_comes_out() {
     let whole: Vec<u8> = (0..40960).flat_map(|_| 0..=255).collect();
     assert!(stdout(&served, &task) == whole, "byte for byte");
     let copy = served.path(&format!("state/outputs/{task}.1/stdout"));
-    wait_for("the output is copied", || copy.exists());
+    poll_until(DEADLINE, "the output is copied", || copy.exists());
     assert!(fs::read(&copy).unwrap() == whole);
     // The machine goes away with all it has.
     drop(mesos);
@@ -37,6 +39,7 @@ fn large_bodies_go_in_and_large_output_comes_out() {
 }
 
 #[test]
+#[ignore = "needs Mesos"]
 fn output_is_read_while_it_is_written() {
     let mesos = Mesos::start();
     let served = on(&mesos.master.address);
@@ -44,7 +47,7 @@ fn output_is_read_while_it_is_written() {
         .submit("#+begin_src sh\necho first; while [ ! -e go ]; do sleep 0.1; done; echo last\n#+end_src\n");
     let task = format!("{run}.1");
     wait_until(&served, &task, "running");
-    wait_for("it has said something", || stdout(&served, &task) == b"first\n");
+    poll_until(DEADLINE, "it has said something", || stdout(&served, &task) == b"first\n");
     let (status, listing) = served.curl(&[], &format!("/tasks/{task}/files"));
     assert!(status == 200 && listing.contains("block") && listing.contains("stderr"), "{listing}");
     let (_, note) = served.curl(&[], &format!("/tasks/{task}/files/stdout"));

@@ -2,11 +2,11 @@
 #![no_main]
 
 use borges::org::parse;
-use borges::spec::{Request, plan};
+use borges::plan::{PlanOptions, plan};
 
 libfuzzer_sys::fuzz_target!(|source: &[u8]| {
     let document = parse(source, &[]);
-    let problems = match plan(source, &document, &Request::default()) {
+    let problems = match plan(source, &document, &PlanOptions::default()) {
         Ok(plan) => plan.warnings,
         Err(problems) => {
             assert!(!problems.is_empty());
@@ -16,6 +16,6 @@ libfuzzer_sys::fuzz_target!(|source: &[u8]| {
     let lines = source.split(|&byte| byte == b'\n').count();
     for problem in problems {
         assert!((1..=lines).contains(&(problem.at.line as usize)), "{problem}");
-        assert!(!problem.shown("", source).is_empty());
+        assert!(!problem.render("", source).is_empty());
     }
 });

@@ -1,0 +1,180 @@
+//! Blocks of every language, run by its own interpreter, and what comes back compared with what Emacs writes.
+//!
+//! Beside each document lies what Org makes of it (`.out.org`), of the version in `ORG-VERSION`; `regenerate` makes
+//! these files again. What is to become of `native.org`, whose languages Emacs does not run so, was written by hand. Blocks are composed, run in a sandbox, and their results
+//! written: every byte must be as it is there. No scheduler has a part in this.
+//!
+//! `emacs_oracle` runs Emacs and Borges on documents made up from a seed, `whole_documents` does so by `borges run --write`;
+//! `DIFFERENCES.org` lists where Borges goes its own way.
+
+mod emacs_oracle;
+mod generate;
+mod whole_documents;
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use borges::babel::{
+    self, Arguments, BODY, BlockResult, Execution, Insertion, Invocation, Languages, ResultUpdate, Source,
+    VALUE, Value,
+};
+use borges::org::{self, Block, Document, Hash, Target};
+
+/// The value that `reference`, a literal or the name of an element, stands for.
+fn value(document: &Document, reference: &str) -> Value {
+    match babel::read(reference) {
+        Value::Text(name) if !reference.starts_with('"') => {
+            let (name, index) = match name.split_once('[') {
+                Some((name, index)) => (name.to_owned(), Some(index.trim_end_matches(']').to_owned())),
+                None => (name, None),
+            };
+            let tree = &document.tree;
+            let named = |&node: &usize| {
+                let keywords = String::from_utf8_lossy(tree.affiliated(node));
+                keywords.lines().any(|line| line.strip_prefix("#+name: ") == Some(name.as_str()))
+            };
+            let node =
+                (0..tree.nodes().len()).find(named).unwrap_or_else(|| panic!("nothing is called {name}"));
+            let value = babel::element(document, node).unwrap();
+            index.map_or(value.clone(), |index| babel::index(&value, &index))
+        }
+        value => value,
+    }
+}
+
+/// Runs what was composed; returns exit code and stdout.
+fn run(composed: &Invocation, sandbox: &Path, directory: &Path) -> (i32, Vec<u8>) {
+    let place = |path: &str, mode: u32, bytes: &[u8]| {
+        let path = sandbox.join(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(&path, bytes).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+    };
+    place(BODY, 0o755, &composed.body);
+    for file in &composed.files {
+        place(&file.path, file.mode, &file.bytes);
+    }
+    let own = |word: &str| word == BODY || composed.files.iter().any(|file| file.path == word);
+    let placed =
+        |word: &str| if own(word) { sandbox.join(word).display().to_string() } else { word.to_owned() };
+    let stdin = match &composed.stdin {
+        None => Stdio::null(),
+        Some(path) => fs::File::open(sandbox.join(path)).unwrap().into(),
+    };
+    let output = Command::new(placed(&composed.program))
+        .args(composed.arguments.iter().map(|word| placed(word)))
+        .env_clear()
+        .envs(std::env::vars().filter(|(name, _)| matches!(name.as_str(), "PATH" | "HOME" | "RUSTUP_HOME")))
+        .env("LANG", "C.UTF-8")
+        .env("MESOS_SANDBOX", sandbox)
+        .current_dir(directory)
+        .stdin(stdin)
+        .output()
+        .unwrap_or_else(|error| panic!("{}: {error}", composed.program));
+    if !output.status.success() {
+        eprintln!("{}: {}", composed.program, String::from_utf8_lossy(&output.stderr));
+    }
+    (output.status.code().unwrap(), output.stdout)
+}
+
+/// What a block yields.
+fn yielded(document: &Document, block: &Block, directory: &Path) -> (BlockResult, Arguments, Option<String>) {
+    let name = block.language.as_deref().unwrap();
+    let language = Languages::default().get(name).unwrap_or_else(|| panic!("nothing runs {name}"));
+    let arguments = Arguments::from_params(&block.params);
+    let variables: Vec<(String, Value)> = (block.params.iter())
+        .filter(|param| param.key == ":var")
+        .map(|param| {
+            let (name, reference) = param.text.split_once('=').unwrap();
+            (name.to_owned(), value(document, reference))
+        })
+        .collect();
+    let stdin = arguments.text(":stdin").map(|reference| value(document, &reference));
+    let body = babel::byte_text::decode(&block.body);
+    let source = Source {
+        language: &language,
+        body: &body,
+        arguments: &arguments,
+        variables: &variables,
+        stdin: stdin.as_ref(),
+    };
+    let sandbox = tempfile::tempdir().unwrap();
+    let (exit_code, stdout) = run(&babel::compose(&source), sandbox.path(), directory);
+    let written = fs::read(sandbox.path().join(VALUE)).ok();
+    let ended = Execution { exit_code, stdout: &stdout, value: written.as_deref() };
+    let finished = babel::apply_file_arg(babel::collect(&source, &ended), &arguments);
+    if let Some((name, bytes)) =
+        finished.file.as_ref().and_then(|file| Some((&file.name, file.bytes.as_ref()?)))
+    {
+        fs::write(directory.join(name), bytes).unwrap();
+    }
+    let cached = arguments.text(":cache").as_deref() == Some("yes");
+    // What failed is run again.
+    let hash = (cached && ended.exit_code == 0).then(|| babel::hash(&source));
+    (finished, arguments, hash)
+}
+
+/// What a document becomes when its blocks run, first to last.
+fn made(source: &[u8], directory: &Path) -> Vec<u8> {
+    let document = org::parse(source, &[]);
+    let yielded: Vec<(BlockResult, Arguments, Option<String>)> =
+        document.blocks.iter().map(|block| yielded(&document, block, directory)).collect();
+    let outcomes: Vec<ResultUpdate> = (document.blocks.iter().zip(&yielded).enumerate())
+        .map(|(n, (block, (finished, arguments, hash)))| ResultUpdate {
+            target: Target::Block(n),
+            insertion: Insertion {
+                value: &finished.value,
+                arguments,
+                language: block.language.as_deref().unwrap(),
+                posted: false,
+            },
+            hash: hash.as_deref().map_or(Hash::Keep, Hash::Set),
+            note: None,
+            stays: false,
+        })
+        .collect();
+    babel::insert_results(source, &document, &outcomes).text
+}
+
+fn lines(bytes: &[u8]) -> Vec<String> {
+    String::from_utf8_lossy(bytes).lines().map(str::to_owned).collect()
+}
+
+/// The version of Org that the expected documents are of; `regenerate` writes it.
+const ORG_VERSION: &str = include_str!("ORG-VERSION");
+
+/// Runs all blocks of a document, and compares what it becomes.
+fn becomes(name: &str) {
+    let read = |name: &str| fs::read(support::repository("integration/babel").join(name)).unwrap();
+    let (source, expected) = (read(&format!("{name}.org")), read(&format!("{name}.out.org")));
+    assert!(org::parse(&source[..], &[]).blocks.len() > 5, "{name} holds too little to show anything");
+    let directory = tempfile::tempdir().unwrap();
+    let got = made(&source, directory.path());
+    for (n, (expected, got)) in lines(&expected).iter().zip(&lines(&got)).enumerate() {
+        assert_eq!(got, expected, "{name}.out.org:{}, of Org {}", n + 1, ORG_VERSION.trim_end());
+    }
+    assert_eq!(got, expected, "{name}, of Org {}", ORG_VERSION.trim_end());
+}
+
+#[rstest::rstest]
+#[case::shells("shells")]
+#[ignore = "needs fish, ksh and zsh"]
+#[case::scripts("scripts")]
+#[ignore = "needs Emacs, Lua, Node.js, R and Ruby"]
+#[case::tables("tables")]
+#[ignore = "needs Emacs, Node.js, R and Ruby"]
+#[case::filters("filters")]
+#[ignore = "needs SQLite"]
+#[case::compiled("compiled")]
+#[ignore = "needs g++"]
+#[case::hashes("hashes")]
+#[ignore = "needs Emacs, Lua, Node.js, R, Ruby and SQLite"]
+#[case::native("native")]
+#[ignore = "needs Go, Java and make"]
+// The attributes behind the last case would be those of all.
+#[case::formats("formats")]
+fn results_are_those_of_emacs(#[case] name: &str) {
+    becomes(name);
+}

@@ -1,0 +1,248 @@
+//! The examples of the original Borges, to the letter: its first document, its three blocks around Redis, the
+//! commands that it tells people to type. Files beside this one are as its README prints them.
+
+mod curl_uploads;
+
+use std::fs;
+use std::io::{BufReader, Read};
+use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use nix::sys::signal::Signal;
+use serde_json::Value;
+use support::docker::Daemon;
+use support::features::Feature;
+use support::namespaces::NetworkNamespace;
+use support::poll::{DEADLINE, poll_until};
+use support::program;
+use support::server::Served;
+use support::websocket::Listener;
+use tempfile::TempDir;
+
+const FOREVER: &str = include_str!("org-file.org");
+const REDIS: &str = include_str!("redis.sh");
+const SETUPFILE: &str = include_str!("borges-config.org");
+
+/// What a shell says that is told to run `line` behind these words.
+fn typed(within: &[&str], line: &str, directory: &Path) -> String {
+    let output = Command::new(within[0])
+        .args(&within[1..])
+        .args(["sh", "-c", line])
+        .current_dir(directory)
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// The first command deletes every newline: the answer says so, with the one that does not.
+#[test]
+#[ignore = "needs root"]
+fn the_first_command_is_answered_with_one_that_works() {
+    if Feature::NetworkNamespaces.is_absent() {
+        return;
+    }
+    let network = NetworkNamespace::new();
+    let served = Served::within(&network.prefix(), "");
+    assert_eq!(served.address, "127.0.0.1:8888");
+    fs::write(served.path("org-file.org"), FOREVER).unwrap();
+    let line = "curl -X POST -d@org-file.org 127.0.0.1:8888/org";
+    let said = typed(&network.prefix(), line, &served.path("."));
+    assert_eq!(
+        said,
+        "This document arrived on one line: curl -d @FILE (or -d@FILE) deletes every newline.\n\
+         Send it with:   curl -X POST --data-binary @FILE http://127.0.0.1:8888/org\n\
+         No block was scheduled.\n"
+    );
+    assert_eq!(served.curl(&[], "/org").1, "");
+    let better = said.lines().nth(1).unwrap().strip_prefix("Send it with:").unwrap();
+    let said = typed(&network.prefix(), &better.replace("FILE", "org-file.org"), &served.path("."));
+    assert!(said.starts_with("Scheduled 1 code blocks for execution\n"), "{said}");
+}
+
+/// A command that goes on saying something; it is ended with the test.
+struct Says {
+    command: Child,
+    heard: Receiver<u8>,
+    text: String,
+}
+
+impl Says {
+    /// It goes on with what was heard before.
+    fn start(text: String, command: &mut Command) -> Self {
+        let mut command =
+            command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+        let output = BufReader::new(command.stdout.take().unwrap());
+        let (to, heard) = mpsc::channel();
+        std::thread::spawn(move || output.bytes().map_while(Result::ok).try_for_each(|byte| to.send(byte)));
+        Self { command, heard, text }
+    }
+
+    /// Listens until so many lines were heard.
+    fn lines(&mut self, count: usize) {
+        while self.text.matches('\n').count() < count {
+            let byte = self.heard.recv_timeout(DEADLINE).expect("there is more to hear");
+            self.text.push(char::from(byte));
+        }
+    }
+
+    /// All that is heard until the command ends, and its exit code.
+    fn end(&mut self) -> Option<i32> {
+        loop {
+            match self.heard.recv_timeout(DEADLINE) {
+                Ok(byte) => self.text.push(char::from(byte)),
+                Err(RecvTimeoutError::Disconnected) => break,
+                Err(RecvTimeoutError::Timeout) => panic!("the command does not end: {}", self.text),
+            }
+        }
+        self.command.wait().unwrap().code()
+    }
+}
+
+impl Drop for Says {
+    fn drop(&mut self) {
+        let _ = self.command.kill();
+        let _ = self.command.wait();
+    }
+}
+
+/// What the block that runs for ever has said after so many lines.
+fn forever(lines: usize) -> String {
+    format!("Started running\n{}", "Still running...\n".repeat(lines - 1))
+}
+
+/// It is followed in three ways while a server is stopped, one is killed, and others are started; it runs on as if
+/// nothing were, until it is killed on request.
+#[test]
+#[ignore = "needs Python packages: integration/check python"]
+fn the_block_that_runs_for_ever_outlives_servers_and_is_heard() {
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let mut served = Served::with(&format!("#+borges_port: {port}\n"));
+    let run = served.submit(FOREVER);
+    let task = format!("{run}.1");
+    let url = format!("http://{}", served.address);
+    let mut logs = Says::start(
+        String::new(),
+        Command::new(program::path()).args(["logs", &task, "--follow", "--server", &url]),
+    );
+    let curl = |text: String| {
+        let route = format!("{url}/tasks/{task}/stdout?follow=1&offset={}", text.len());
+        Says::start(text, Command::new("curl").args(["-sN", &route]))
+    };
+    let mut followed = curl(String::new());
+    let mut listener = Listener::start(&served, "?output=1&since=0");
+    let mut frames: Vec<Value> = Vec::new();
+    let hear = |listener: &Listener, frames: &mut Vec<Value>, lines: usize| {
+        while heard(frames).matches('\n').count() < lines {
+            frames.push(listener.next());
+        }
+    };
+    for (lines, signal) in [(3, Signal::SIGTERM), (5, Signal::SIGKILL)] {
+        logs.lines(lines);
+        followed.lines(lines);
+        hear(&listener, &mut frames, lines);
+        served.signal(signal);
+        followed.end();
+        served.run();
+        followed = curl(followed.text.clone());
+        let last = frames.iter().filter_map(|frame| frame["seq"].as_u64()).max().unwrap();
+        listener = Listener::start(&served, &format!("?output=1&since={last}"));
+        assert!(served.wait_for(&task, "running").contains("launch 1"));
+    }
+    logs.lines(7);
+    followed.lines(7);
+    hear(&listener, &mut frames, 7);
+    assert_eq!(served.curl(&["-X", "DELETE"], &format!("/tasks/{task}")).0, 200);
+    assert!(served.wait_for(&task, "killed").contains("exit code 143"));
+    let whole = served.curl(&[], &format!("/tasks/{task}/stdout")).1;
+    assert_eq!(whole, forever(whole.lines().count()));
+    // All three have heard all of it, once.
+    assert_eq!((logs.end(), followed.end()), (Some(1), Some(0)));
+    frames.extend(listener.until(|frame| frame["state"] == "killed"));
+    assert_eq!([&logs.text, &followed.text, &heard(&frames)], [&whole; 3]);
+    let mut numbers: Vec<u64> = frames.iter().filter_map(|frame| frame["seq"].as_u64()).collect();
+    numbers.dedup();
+    assert_eq!(numbers, (1..=numbers.len() as u64).collect::<Vec<_>>());
+}
+
+/// The stream that output frames make, put together by their places.
+fn heard(frames: &[Value]) -> String {
+    let mut text = String::new();
+    for frame in frames.iter().filter(|frame| frame["stream"] == "stdout") {
+        let at = usize::try_from(frame["offset"].as_u64().unwrap()).unwrap();
+        assert!(at <= text.len(), "a gap before {frame}");
+        text.replace_range(at.., "");
+        text.push_str(frame["text"].as_str().unwrap());
+    }
+    text
+}
+
+/// The second command: typed as printed, on a machine that has the address, with the setupfile that is printed
+/// further down. Two blocks run in containers, one does not, and all three talk to each other.
+#[test]
+#[ignore = "needs root, Docker and Redis"]
+fn the_three_blocks_around_redis() {
+    if Feature::NetworkNamespaces.is_absent() {
+        return;
+    }
+    if Feature::Mounts.is_absent() {
+        return;
+    }
+    let daemon = Daemon::start();
+    daemon.import("redis", &["redis-server"]);
+    let network = format!("--net=/proc/{}/ns/net", daemon.house());
+    let address = Command::new("nsenter")
+        .args([&network, "ip", "address", "add", "192.168.0.7/32", "dev", "lo"])
+        .status()
+        .unwrap();
+    assert!(address.success());
+    // Debian's own kinds of `nc` wait for the other side to end; the document wants one that does not.
+    let bin = TempDir::new().unwrap();
+    fs::write(bin.path().join("nc"), "#!/bin/sh\nexec busybox nc \"$@\"\n").unwrap();
+    fs::set_permissions(bin.path().join("nc"), PermissionsExt::from_mode(0o755)).unwrap();
+    let path = format!("PATH={}:{}", bin.path().display(), std::env::var("PATH").unwrap());
+    let host = format!("DOCKER_HOST={}", daemon.host());
+    let served =
+        Served::within(&["nsenter", &network, "env", &host, &path, "BORGES_MESOS_MASTER=local"], SETUPFILE);
+    assert_eq!(served.address, "192.168.0.7:8888");
+
+    // Without `2>&1`, which adds curl's progress to what is said.
+    let said =
+        typed(&["nsenter", &network], REDIS.trim_end().strip_suffix("2>&1").unwrap(), &served.path("."));
+    assert!(said.starts_with("Scheduled 3 code blocks for execution\n"), "{said}");
+    let run = said.lines().find_map(|line| line.strip_prefix("run ")).unwrap().to_owned();
+    for task in 1..=3 {
+        served.wait_for(&format!("{run}.{task}"), "running");
+    }
+    let mut containers = daemon.containers();
+    containers.sort();
+    assert_eq!(containers, [format!("borges-{run}.1.1 running"), format!("borges-{run}.3.1 running")]);
+    // Each time a value is new it was set within the last second.
+    let mut seen: Vec<u64> = Vec::new();
+    let output = format!("/tasks/{run}.3/stdout");
+    poll_until(DEADLINE, "three different timestamps", || {
+        let text = served.curl(&[], &output).1;
+        let last = text.lines().rev().find_map(|line| line.trim().parse::<u64>().ok());
+        #[expect(clippy::disallowed_methods, reason = "what `date` in the document says is compared with it")]
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
+        if let Some(last) = last.filter(|last| seen.last().is_none_or(|before| before < last)) {
+            assert!(now.abs_diff(last) <= 3, "at {now} the timestamp is {last}");
+            seen.push(last);
+        }
+        if seen.len() >= 3 { Ok(()) } else { Err(seen.clone()) }
+    });
+    assert!(served.curl(&[], &output).1.starts_with("Current value in Redis:\n"));
+    assert_eq!(served.curl(&["-X", "DELETE"], &format!("/org/{run}")).0, 200);
+    for task in 1..=3 {
+        served.wait_for(&format!("{run}.{task}"), "killed");
+    }
+    daemon.wait_until_empty();
+    // The example of this project is that document.
+    let (_, blocks) = REDIS.split_once("#+name").unwrap();
+    let (blocks, _) = blocks.rsplit_once("\n\n'").unwrap();
+    assert!(include_str!("../../examples/redis.org").contains(blocks));
+}

@@ -1,0 +1,203 @@
+//! A disk that is full, that cannot be written, and stores that are torn: a clear word, and nothing lost that was
+//! promised. The disk is a small one in memory, mounted for the test; the program is the real one.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use nix::sys::signal::Signal;
+use support::features::Feature;
+use support::poll::{DEADLINE, poll_until};
+use support::program;
+use support::server::Served;
+
+/// A small disk, unmounted with the test.
+struct Disk(PathBuf);
+
+impl Disk {
+    fn mount(at: &Path, size: &str) -> Self {
+        fs::create_dir_all(at).unwrap();
+        let options = format!("size={size},mode=0700");
+        run(Command::new("mount").args(["-t", "tmpfs", "-o", &options, "tmpfs"]).arg(at));
+        Self(at.to_owned())
+    }
+
+    fn remount(&self, how: &str) {
+        run(Command::new("mount").args(["-o", &format!("remount,{how}")]).arg(&self.0));
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        // What still runs there ends with its test, a moment later.
+        let _ = Command::new("umount").arg("--lazy").arg(&self.0).status();
+    }
+}
+
+fn run(command: &mut Command) {
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{command:?} (as root): {}", text(&output.stderr));
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// What a server that cannot start says; it must end by itself, with exit code 2.
+fn refusal(served: &Served) -> String {
+    let Output { status, stderr, .. } = served.output();
+    assert_eq!(status.code(), Some(2), "{}", text(&stderr));
+    text(&stderr)
+}
+
+#[test]
+#[ignore = "needs root"]
+fn what_was_accepted_before_the_disk_was_full_is_there_after() {
+    if Feature::Mounts.is_absent() {
+        return;
+    }
+    let mut served = Served::start();
+    served.signal(Signal::SIGTERM);
+    served.end_agent();
+    fs::remove_dir_all(served.path("state")).unwrap();
+    let disk = Disk::mount(&served.path("state"), "16m");
+    served.run();
+    let gate = served.path("gate");
+    let wait = format!(
+        "#+begin_src sh\nwhile [ ! -e {} ]; do sleep 0.05; done; exit 7\n#+end_src\n",
+        gate.display()
+    );
+    let first = served.submit(&wait);
+    served.wait_for(&format!("{first}.1"), "running");
+
+    let filler = served.path("state/filler");
+    let _full =
+        Command::new("dd").args(["if=/dev/zero", "bs=4k"]).arg(format!("of={}", filler.display())).output();
+    let large = format!("# {}\n#+begin_src sh :cpu 9999\ntrue\n#+end_src\n", "x".repeat(400_000));
+    fs::write(served.path("large.org"), large).unwrap();
+    let mut accepted = Vec::new();
+    let refused = (0..40).find_map(|_| {
+        let (status, text) = served.curl(&["-X", "POST", "--data-binary", "@large.org"], "/org");
+        if status != 200 {
+            return Some((status, text));
+        }
+        accepted.extend(text.lines().find_map(|line| line.strip_prefix("run ")).map(str::to_owned));
+        None
+    });
+    let (status, said) = refused.expect("a full disk takes no forty documents");
+    assert_eq!(status, 503, "{said}");
+    assert!(said.contains("nothing was launched") && said.contains("No space left"), "{said}");
+    // It can promise nothing any more, and says why it ends.
+    let ended = served.ended();
+    let rest = served.log_since_start();
+    assert!(ended == Some(2) && rest.contains("the store cannot be written"), "{ended:?}: {rest}");
+    println!(
+        "{} documents accepted on the full disk; then: {}",
+        accepted.len(),
+        rest.lines().last().unwrap()
+    );
+
+    fs::write(&gate, "").unwrap();
+    fs::remove_file(&filler).unwrap();
+    served.run();
+    assert!(served.wait_for(&format!("{first}.1"), "failed").contains("exit code 7"));
+    for run in &accepted {
+        assert_eq!(served.curl(&[], &format!("/org/{run}")).0, 200, "{run} was accepted");
+    }
+    assert_eq!(served.curl(&[], "/org").1.lines().count(), accepted.len() + 1);
+    served.signal(Signal::SIGTERM);
+    served.end_agent();
+    drop(disk);
+}
+
+#[test]
+#[ignore = "needs root"]
+fn a_disk_that_cannot_be_written_is_named() {
+    if Feature::Mounts.is_absent() {
+        return;
+    }
+    let mut served = Served::start();
+    served.signal(Signal::SIGTERM);
+    served.end_agent();
+    let state = served.path("state");
+    let kept = fs::read(state.join("store.redb")).unwrap();
+    fs::remove_dir_all(&state).unwrap();
+    let disk = Disk::mount(&state, "16m");
+    fs::write(state.join("store.redb"), kept).unwrap();
+    disk.remount("ro");
+    let said = refusal(&served);
+    assert!(said.contains("store.redb` cannot be opened") && said.contains("Read-only"), "{said}");
+}
+
+/// The store of a server that was killed at work, whole; and torn in many ways.
+#[test]
+fn a_torn_store_is_told_and_left_alone() {
+    let mut served = Served::start();
+    let run = served.submit(&"#+begin_src sh :cpu 9999\n#+end_src\n".repeat(300));
+    served.signal(Signal::SIGKILL);
+    let path = served.path("state/store.redb");
+    let whole = fs::read(&path).unwrap();
+    let (code, said) = check_store(&served);
+    assert!(code == Some(0) && said.contains("1 run"), "{said}");
+
+    let mut told = 0;
+    let half = whole.len() / 2;
+    let cases: [(&str, Vec<u8>); 6] = [
+        ("cut to nothing", Vec::new()),
+        ("cut to a page", whole[..4096].to_vec()),
+        ("cut in half", whole[..half].to_vec()),
+        ("its head torn", [vec![0; 512], whole[512..].to_vec()].concat()),
+        ("another file", b"a letter to somebody\n".to_vec()),
+        ("zeros from 64 KiB on", [whole[..65_536].to_vec(), vec![0; whole.len() - 65_536]].concat()),
+    ];
+    for (name, torn) in cases {
+        fs::write(&path, &torn).unwrap();
+        let (code, said) = check_store(&served);
+        assert_ne!(code, Some(0), "{name}: {said}");
+        assert!(!said.contains("panicked"), "{name}: {said}");
+        let refused = refusal(&served);
+        assert!(refused.contains("store.redb`") || refused.contains("the store"), "{name}: {refused}");
+        assert!(!refused.contains("panicked"), "{name}: {refused}");
+        println!("{name}: {}", refused.lines().last().unwrap_or_default());
+        told += 1;
+    }
+    assert_eq!(told, 6);
+    // Nothing was made worse: the whole one is taken up again.
+    fs::write(&path, &whole).unwrap();
+    served.run();
+    assert!(served.curl(&[], &format!("/org/{run}")).1.contains("0 of 300 ended"));
+}
+
+/// What is kept no longer goes: its row, its sandboxes; what lives, and what is young, stays.
+#[test]
+fn ended_runs_are_forgotten_in_time() {
+    let served = Served::with("#+borges_keep: 1s\n");
+    let old = served.submit("#+begin_src sh\necho old\n#+end_src\n");
+    let live = served.submit("#+begin_src sh\necho live; sleep 1000\n#+end_src\n");
+    served.wait_for(&format!("{live}.1"), "running");
+    poll_until(DEADLINE, "the old run is forgotten", || match served.curl(&[], &format!("/org/{old}")) {
+        (404, _) => Ok(()),
+        other => Err(other),
+    });
+    let of = |run: &str| {
+        let find = Command::new("find")
+            .arg(served.path("state/frameworks"))
+            .arg("-name")
+            .arg(format!("{run}.*"))
+            .output();
+        text(&find.unwrap().stdout).lines().count()
+    };
+    assert_eq!((of(&old), of(&live)), (0, 1));
+    assert_eq!(served.curl(&[], &format!("/tasks/{live}.1/stdout")).1, "live\n");
+    assert_eq!(served.curl(&[], &format!("/tasks/{old}.1")).0, 404);
+}
+
+fn check_store(served: &Served) -> (Option<i32>, String) {
+    let checked = Command::new(program::path())
+        .args(["check-store", "-f"])
+        .arg(served.path("setup.org"))
+        .env("BORGES_DATA", served.path("state"))
+        .output()
+        .unwrap();
+    (checked.status.code(), format!("{}{}", text(&checked.stdout), text(&checked.stderr)))
+}

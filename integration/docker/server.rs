@@ -1,0 +1,89 @@
+//! A server whose agent talks to a Docker daemon.
+
+use std::ops::{Deref, DerefMut};
+use std::path::PathBuf;
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde_json::Value;
+use support::docker::processes;
+use support::poll::{DEADLINE, poll_until};
+
+/// A server with a state directory of its own.
+pub(crate) struct Served(support::server::Served);
+
+impl Deref for Served {
+    type Target = support::server::Served;
+
+    fn deref(&self) -> &support::server::Served {
+        &self.0
+    }
+}
+
+impl DerefMut for Served {
+    fn deref_mut(&mut self) -> &mut support::server::Served {
+        &mut self.0
+    }
+}
+
+impl Served {
+    pub(crate) fn start(docker_host: &str) -> Self {
+        let host = format!("DOCKER_HOST={docker_host}");
+        Self(support::server::Served::within(&["env", &host], "#+borges_port: 0\n#+borges_cpus: 4\n"))
+    }
+
+    /// The processes of its agent, by a word of their arguments.
+    pub(crate) fn processes(&self, word: &str) -> Vec<i32> {
+        let ours = self.path("").to_str().unwrap().to_owned();
+        let said = |line: &str| line.contains("agent\0") && line.contains(word) && line.contains(&ours);
+        processes().filter(|(_, line)| said(line)).map(|(pid, _)| pid).collect()
+    }
+
+    /// Kills those processes, and waits until they are gone.
+    pub(crate) fn kill(&self, word: &str) {
+        let found = self.processes(word);
+        assert!(!found.is_empty(), "no process of `{word}`");
+        for pid in &found {
+            kill(Pid::from_raw(*pid), Signal::SIGKILL).unwrap();
+        }
+        poll_until(DEADLINE, "the killed processes have ended", || {
+            let left: Vec<i32> = self.processes(word).into_iter().filter(|pid| found.contains(pid)).collect();
+            if left.is_empty() { Ok(()) } else { Err(left) }
+        });
+    }
+
+    pub(crate) fn task(&self, task: &str) -> Value {
+        let (status, text) = self.curl(&["-H", "Accept: application/json"], &format!("/tasks/{task}"));
+        assert_eq!(status, 200, "{text}");
+        serde_json::from_str(&text).unwrap()
+    }
+
+    /// Waits until the task is in `state`; all that is known of it.
+    pub(crate) fn wait_for(&self, task: &str, state: &str) -> Value {
+        poll_until(DEADLINE, &format!("{task} is {state}"), || {
+            let known = self.task(task);
+            if known["state"] == state {
+                return Ok(known);
+            }
+            let over = ["finished", "failed", "killed", "skipped"].iter().any(|it| known["state"] == *it);
+            assert!(!over, "never {state}: {known}");
+            Err(known)
+        })
+    }
+
+    pub(crate) fn output(&self, task: &str, stream: &str) -> Vec<u8> {
+        self.bytes(&[], &format!("/tasks/{task}/{stream}")).1
+    }
+
+    /// Waits until the task has written this much to its stdout.
+    pub(crate) fn wait_for_output(&self, task: &str, enough: impl Fn(&str) -> bool) -> String {
+        poll_until(DEADLINE, "enough output", || {
+            let text = String::from_utf8_lossy(&self.output(task, "stdout")).into_owned();
+            if enough(&text) { Ok(text) } else { Err(text) }
+        })
+    }
+
+    pub(crate) fn sandboxes(&self) -> PathBuf {
+        self.path("state")
+    }
+}

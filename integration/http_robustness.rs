@@ -1,0 +1,193 @@
+//! Clients that break off, drip, flood, or speak something else: each gets an answer or is let go, and the
+//! next one is served as if nothing had been. Times are printed.
+
+use std::fs;
+use std::io::{Read, Write};
+use std::net::{Shutdown, TcpStream};
+use std::time::Duration;
+
+use borges::clock::Clock;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use support::server::Served;
+
+/// The most memory a server may come to hold whatever clients do, KiB: the room for bodies, and its own.
+const MEMORY: u64 = 512 << 10;
+
+fn connect(served: &Served) -> TcpStream {
+    let client = TcpStream::connect(&served.address).unwrap();
+    client.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+    client
+}
+
+/// The status line of the answer; empty when there is none.
+fn status(client: &mut TcpStream) -> String {
+    let mut answer = Vec::new();
+    // A connection that is reset has ended, too.
+    let _reset = client.read_to_end(&mut answer);
+    let text = String::from_utf8_lossy(&answer).into_owned();
+    text.lines().next().unwrap_or_default().to_owned()
+}
+
+fn is_well(served: &Served) {
+    assert_eq!(served.curl(&[], "/healthz"), (200, "OK\n".to_owned()));
+}
+
+fn refused(line: &str) -> bool {
+    line.is_empty() || line.starts_with("HTTP/1.1 4") || line.starts_with("HTTP/1.1 505")
+}
+
+#[test]
+fn half_requests_and_other_languages() {
+    let served = Served::start();
+    let host = format!("Host: {}\r\n", served.address);
+    let post = format!("POST /org HTTP/1.1\r\n{host}");
+    let long = "x".repeat(300_000);
+    let many: String = (0..20_000).map(|n| format!("X-{n}: 1\r\n")).collect();
+    let cases: [Vec<u8>; 18] = [
+        b"".to_vec(),
+        b"\r\n\r\n\r\n".to_vec(),
+        b"POST".to_vec(),
+        b"POST /org HTTP/1.1\r\n".to_vec(),
+        post.clone().into_bytes(),
+        format!("{post}Content-Length: 100\r\n\r\n#+begin_src sh\n").into_bytes(),
+        format!("{post}Content-Length: -1\r\n\r\n").into_bytes(),
+        format!("{post}Content-Length: 5\r\nContent-Length: 6\r\n\r\nabcdef").into_bytes(),
+        format!("{post}Content-Length: 99999999999999999999999\r\n\r\n").into_bytes(),
+        format!("{post}Transfer-Encoding: chunked\r\n\r\nzz\r\nabc").into_bytes(),
+        format!("{post}Transfer-Encoding: chunked\r\n\r\nffffffffffffffff\r\nabc").into_bytes(),
+        format!("{post}Transfer-Encoding: chunked\r\n\r\n5\r\nab").into_bytes(),
+        format!("GET /{long} HTTP/1.1\r\n{host}\r\n").into_bytes(),
+        format!("GET / HTTP/1.1\r\n{host}X: {long}\r\n\r\n").into_bytes(),
+        format!("GET / HTTP/1.1\r\n{host}{many}\r\n").into_bytes(),
+        b"GET / HTTP/9.9\r\n\r\n".to_vec(),
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03hello".to_vec(),
+        vec![0; 100_000],
+    ];
+    for case in &cases {
+        let mut client = connect(&served);
+        // It may be refused before it is all sent.
+        let _cut_short = client.write_all(case).and_then(|()| client.shutdown(Shutdown::Write));
+        let line = status(&mut client);
+        assert!(refused(&line), "{:?}: {line}", String::from_utf8_lossy(&case[..case.len().min(80)]));
+        // And one that is simply gone.
+        let mut client = connect(&served);
+        let _cut_short = client.write_all(case);
+        drop(client);
+        is_well(&served);
+    }
+    assert_eq!(served.curl(&[], "/org").1, "", "nothing was launched");
+}
+
+/// One that says nothing, one that begins, one that drips: none of them holds its connection for long.
+#[test]
+fn who_is_slow_is_told_so() {
+    let served = Served::start();
+    let head = format!("POST /org HTTP/1.1\r\nHost: {}\r\nContent-Length: 1000\r\n", served.address);
+    let silent = connect(&served);
+    let mut begun = connect(&served);
+    begun.write_all(head.as_bytes()).unwrap();
+    let mut stalled = connect(&served);
+    stalled.write_all(format!("{head}\r\n#+begin_src sh\n").as_bytes()).unwrap();
+    let mut drip = connect(&served);
+    drip.write_all(format!("{head}\r\n").as_bytes()).unwrap();
+    let clock = Clock::system();
+    let mut dripping = drip.try_clone().unwrap();
+    let drops = std::thread::spawn(move || {
+        // Until the server closes the connection, which it must have done long before the last of these.
+        for _ in 0..1000 {
+            if dripping.write_all(b"#").is_err() {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(300));
+        }
+        panic!("the server lets a client drip for ever");
+    });
+    for (name, mut client, wanted) in
+        [("silent", silent, ""), ("begun", begun, "408"), ("stalled", stalled, "408"), ("drip", drip, "408")]
+    {
+        let line = status(&mut client);
+        assert!(line.contains(wanted) && refused(&line), "{name}: {line}");
+        println!("{name}: let go after {:.1} s", clock.elapsed().as_secs_f64());
+        is_well(&served);
+    }
+    drops.join().unwrap();
+    assert_eq!(served.curl(&[], "/org").1, "", "nothing was launched");
+}
+
+#[test]
+fn eighteen_megabytes_are_too_many() {
+    let served = Served::start();
+    fs::write(served.path("large.org"), "#+begin_src sh\ntrue\n#+end_src\n".repeat(600_000)).unwrap();
+    for arguments in [&["-X", "POST", "--data-binary", "@large.org"][..], &["-X", "POST", "-T", "large.org"]]
+    {
+        for more in [&[][..], &["-H", "Transfer-Encoding: chunked"]] {
+            let (status, text) = served.curl(&[arguments, more].concat(), "/org");
+            assert!(
+                status == 413 && text.contains("borges_max_document"),
+                "{arguments:?} {more:?}: {status} {text}"
+            );
+        }
+    }
+    is_well(&served);
+    println!("most memory: {} KiB", served.memory());
+    assert!(served.memory() < MEMORY);
+}
+
+#[test]
+fn ten_thousand_connections() {
+    let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
+    assert!(hard >= 11_000, "this needs 11,000 open files: `ulimit -Hn` says {hard}");
+    // A server that may have 1,000, and as many as the system gives when it takes them.
+    let served = Served::within(&["prlimit", "--nofile=1000:", "--"], "#+borges_port: 0\n");
+    setrlimit(Resource::RLIMIT_NOFILE, hard, hard).unwrap();
+    let before = served.memory();
+    let clock = Clock::system();
+    let idle: Vec<TcpStream> = (0..10_000).map(|_| TcpStream::connect(&served.address).unwrap()).collect();
+    println!("10,000 connections: {:.1} s", clock.elapsed().as_secs_f64());
+    let asked = clock.elapsed();
+    is_well(&served);
+    println!("an answer beside them: {:.3} s", clock.elapsed().saturating_sub(asked).as_secs_f64());
+    println!("memory: {before} KiB before, {} KiB at most", served.memory());
+    assert!(served.memory() < MEMORY);
+    // Blocks run, and are heard of, all the same.
+    let run = served.submit("#+begin_src sh\nulimit -Sn\n#+end_src\n");
+    served.wait_for(&format!("{run}.1"), "finished");
+    // It takes them for its clients, not for blocks.
+    assert_eq!(served.curl(&[], &format!("/tasks/{run}.1/stdout")).1, "1000\n");
+    drop(idle);
+    is_well(&served);
+}
+
+/// Doors stand before the websocket, too.
+#[test]
+fn websockets_of_strangers() {
+    let served = Served::start();
+    let upgrade = [
+        "-H",
+        "Connection: Upgrade",
+        "-H",
+        "Upgrade: websocket",
+        "-H",
+        "Sec-WebSocket-Version: 13",
+        "-H",
+        "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
+    ];
+    for (header, wanted) in [
+        ("Origin: http://evil.example", 403),
+        ("Origin: null", 403),
+        ("Host: evil.example", 421),
+        ("Forwarded: for=10.0.0.1", 401),
+    ] {
+        let arguments = [&upgrade[..], &["-H", header]].concat();
+        for route in ["/ws", "/ws?since=0&output=1"] {
+            assert_eq!(served.curl(&arguments, route).0, wanted, "{header} {route}");
+        }
+    }
+    for (route, wanted) in
+        [("/ws", 400), ("/ws?since=-1", 400), ("/ws?task=..%2f..", 404), ("/ws?run=1", 400)]
+    {
+        let (status, text) = served.curl(&[], route);
+        assert_eq!(status, wanted, "{route}: {text}");
+    }
+    is_well(&served);
+}

@@ -1,0 +1,398 @@
+//! What people send by accident or to see what happens: each gets a located message or a located reason to
+//! wait, and costs no more than its size.
+
+use std::fs;
+
+use rstest::rstest;
+use support::cli::{Place, Run, pieces};
+use support::server::Served;
+
+/// The program on one document, and the most memory it held, in bytes; and the same document by POST.
+fn measured(command: &str, document: impl AsRef<[u8]>) -> (Run, u64) {
+    let place = Place::new();
+    place.write("bad.org", &document);
+    let (run, memory) = place.measured(&[command, "bad.org"]);
+    posted(&run, document.as_ref());
+    (run, memory)
+}
+
+/// A server finds the same errors in a document that the program has found, tells them in the same words, and goes on.
+fn posted(run: &Run, document: &[u8]) {
+    let served = Served::start();
+    fs::write(served.path("bad.org"), document).unwrap();
+    let before = served.memory();
+    let (status, answer) = served.bytes(&["--data-binary", "@bad.org"], "/org?dry-run=1");
+    let answer = String::from_utf8_lossy(&answer);
+    assert_eq!(status, if run.code == Some(2) { 400 } else { 200 }, "{answer}");
+    let errors = |text: &str, name: &str| -> Vec<String> {
+        let errors = text.lines().filter(|line| line.contains(": error: "));
+        errors.filter_map(|line| Some(line.strip_prefix(name)?.to_owned())).collect()
+    };
+    assert_eq!(errors(&answer, "document:"), errors(&run.stderr, "bad.org:"));
+    assert_eq!(served.curl(&[], "/healthz"), (200, "OK\n".to_owned()));
+    println!("by POST, answered with {status}:");
+    // Beside what the program needs, it has the body and its answer.
+    affordable(served.memory().saturating_sub(before) << 10, 2 * document.len());
+}
+
+/// That the document is refused, at this place, in words with this in them, and nothing is launched.
+fn refused(run: &Run, at: &str, words: &str) {
+    assert_eq!(run.code, Some(2), "{run:#?}");
+    let first = format!("bad.org:{at}: error: ");
+    let told = run.stderr.lines().any(|line| line.starts_with(&first) && line.contains(words));
+    assert!(told, "no `{first}… {words} …`: {run:#?}");
+    assert!(run.stdout.is_empty(), "{run:#?}");
+    assert!(!run.stderr.contains(": running"), "{run:#?}");
+}
+
+/// What a person may read of a bad document: twenty errors at most, each of a few lines.
+fn short(run: &Run) {
+    let errors = run.stderr.lines().filter(|line| line.contains(": error: ")).count();
+    assert!((1..=20).contains(&errors), "{errors} errors");
+    assert!(run.stderr.len() < 20_000, "{} bytes of errors", run.stderr.len());
+}
+
+fn block(parameters: &str, body: &str) -> String {
+    format!("#+begin_src sh {parameters}\n{body}\n#+end_src\n")
+}
+
+#[rstest]
+#[case::empty("")]
+#[case::a_blank("\n")]
+#[case::no_org("garbage ) ( ]] {{{ %% \u{1b}[31m\n")]
+#[case::almost("#+begin_sr c\n#+end_sr\n#+\n#\n*\n|\n:\n- \n[[\n")]
+fn a_document_without_blocks_is_no_error(#[case] document: &str) {
+    let place = Place::new();
+    place.write("bad.org", document);
+    let run = place.borges(&["run", "bad.org"]);
+    assert_eq!(run.code, Some(0), "{run:#?}");
+    assert!(run.stderr.contains("Scheduled 0 code blocks for execution"), "{run:#?}");
+    assert!(run.stdout.is_empty(), "{run:#?}");
+}
+
+#[test]
+fn random_bytes() {
+    let mut random = fastrand::Rng::with_seed(1);
+    for size in [1, 100, 1 << 16] {
+        let bytes: Vec<u8> = std::iter::repeat_with(|| random.u8(..)).take(size).collect();
+        let (run, _) = measured("plan", bytes);
+        assert!(matches!(run.code, Some(0 | 2)), "{run:#?}");
+    }
+}
+
+#[rstest]
+#[case::a_nul("echo a\0b", "2:7", "NUL")]
+#[case::no_utf_8("echo \u{fffd}", "2:6", "UTF-8")]
+fn a_body_that_is_no_text(#[case] body: &str, #[case] at: &str, #[case] words: &str) {
+    // U+FFFD stands for a byte that no UTF-8 has, as the table above must be text itself.
+    let document = block("", body).into_bytes();
+    let document = replace(&document, "\u{fffd}".as_bytes(), b"\xff");
+    refused(&measured("run", document).0, at, words);
+}
+
+#[test]
+fn a_name_that_is_no_text() {
+    let document = [b"#+name: caf\xe9\n".as_slice(), block("", "true").as_bytes()].concat();
+    let (run, _) = measured("run", document);
+    assert_eq!(run.code, Some(2), "{run:#?}");
+    assert!(run.stderr.contains("bad.org:1:") && run.stderr.contains("UTF-8"), "{run:#?}");
+}
+
+#[rstest]
+#[case::less_than_nothing(":cpu -1", "1:16", ":cpu")]
+#[case::a_word(":cpu zero", "1:16", ":cpu")]
+#[case::nothing(":cpu 0", "1:16", ":cpu")]
+#[case::no_value(":mem", "1:16", ":mem")]
+#[case::an_unknown_unit(":mem 5parsecs", "1:16", ":mem")]
+#[case::no_duration(":timeout soon", "1:16", ":timeout")]
+#[case::no_count(":retry often", "1:16", ":retry")]
+#[case::no_code(":retry 1 :retry-on lunch", "1:25", ":retry-on")]
+#[case::no_promise(":ensure it-explodes", "1:16", ":ensure")]
+#[case::no_variable(":env =", "1:16", ":env")]
+#[case::nobody(":requires nobody", "1:16", "nobody")]
+#[case::nobody_after(":after nobody", "1:16", "nobody")]
+#[case::nobody_before(":before nobody", "1:16", "nobody")]
+#[case::a_variable(":var x=nobody", "1:16", "nobody")]
+#[case::a_session(":session main", "1:16", ":session")]
+#[case::an_image(":dockerize t :image Redis", "1:29", "no value of `:image`")]
+#[case::input(":stdin data", "1:16", "data")]
+#[case::copies(":instances none", "1:16", ":instances")]
+#[case::rows(":each row=nobody", "1:16", "nobody")]
+#[case::no_rows(":each row", "1:16", ":each")]
+#[case::posted(":post nobody(x=*this*)", "1:16", "nobody")]
+#[case::lisp(":dir (getenv \"HOME\")", "1:16", "Lisp")]
+fn a_bad_value(#[case] parameters: &str, #[case] at: &str, #[case] words: &str) {
+    let (run, _) = measured("run", block(parameters, "echo <<x>>"));
+    // The value or its key: both are where a person looks.
+    let line = at.split(':').next().unwrap();
+    assert_eq!(run.code, Some(2), "{run:#?}");
+    let told = run.stderr.lines().find(|told| told.starts_with(&format!("bad.org:{line}:")));
+    let told = told.unwrap_or_else(|| panic!("no error at {at}: {run:#?}"));
+    assert!(told.contains(": error: ") && told.contains(words), "{told}");
+    assert!(run.stdout.is_empty(), "{run:#?}");
+    // The line, a caret below it, and what to write instead.
+    assert!(run.stderr.contains(&format!("#+begin_src sh {parameters}")), "{run:#?}");
+    assert!(run.stderr.lines().any(|line| line.trim_start_matches([' ', '|']).starts_with('^')), "{run:#?}");
+}
+
+#[test]
+fn each_error_is_told_and_nothing_runs() {
+    let document = [block("", "touch ran"), block(":cpu x", "true"), block(":mem y", "true")].concat();
+    let place = Place::new();
+    place.write("bad.org", document);
+    let run = place.borges(&["run", "bad.org"]);
+    refused(&run, "4:16", ":cpu");
+    refused(&run, "7:16", ":mem");
+    assert!(!place.path("ran").exists(), "the good block was run");
+}
+
+#[test]
+fn at_most_twenty_errors() {
+    let (run, _) = measured("run", block(":cpu x", "true").repeat(1000));
+    assert_eq!(run.code, Some(2));
+    short(&run);
+    assert!(run.stderr.contains("980"), "the rest is not counted: {}", run.stderr);
+}
+
+#[test]
+fn an_unknown_key_is_a_warning_that_names_the_nearest() {
+    let (run, _) = measured("run", block(":cpuz 2", "echo hi"));
+    assert_eq!(run.code, Some(0), "{run:#?}");
+    assert!(run.stderr.contains("bad.org:1:16: warning: "), "{run:#?}");
+    assert!(run.stderr.contains("`:cpuz`") && run.stderr.contains(":cpu`"), "{run:#?}");
+}
+
+#[test]
+fn what_no_cluster_has_is_a_reason_to_wait() {
+    let place = Place::new();
+    place.write("bad.org", format!("#+name: big\n{}", block(":mem 99999G", "true")));
+    let run = place.borges(&["run", "bad.org", "--max-wait", "1s"]);
+    assert_eq!(run.code, Some(3), "{run:#?}");
+    let waits = run.states("big").into_iter().find(|said| said.starts_with("waits"));
+    assert!(
+        waits.is_some_and(|said| said.contains(":mem 102398976: the one offer in the last 60 s had ")),
+        "{run:#?}"
+    );
+}
+
+#[rstest]
+#[case::three("b", "c", "a")]
+#[case::two("b", "a", "b")]
+#[case::itself("a", "a", "b")]
+fn a_cycle_is_named(#[case] a: &str, #[case] b: &str, #[case] c: &str) {
+    let of =
+        |name: &str, needs: &str| format!("#+name: {name}\n{}", block(&format!(":requires {needs}"), "true"));
+    let (run, _) = measured("run", [of("a", a), of("b", b), of("c", c)].concat());
+    assert_eq!(run.code, Some(2), "{run:#?}");
+    let error = run.stderr.lines().find(|line| line.contains(": error: ")).unwrap();
+    assert!(error.starts_with("bad.org:") && error.contains("`a`") && error.contains(" → "), "{run:#?}");
+}
+
+/// However they refer to each other.
+#[rstest]
+#[case::variables(":var x=b", "true", "")]
+#[case::input(":stdin b", "true", "")]
+#[case::code(":noweb yes", "<<b()>>", "")]
+#[case::calls(":var x=c", "true", "#+name: c\n#+call: b()\n")]
+fn a_cycle_of_values_is_named(#[case] parameters: &str, #[case] body: &str, #[case] call: &str) {
+    let b = format!("#+name: b\n{}", block(":var x=a", "true"));
+    let (run, _) =
+        measured("run", [format!("#+name: a\n{}", block(parameters, body)), b, call.to_owned()].concat());
+    assert_eq!(run.code, Some(2), "{run:#?}");
+    let error = run.stderr.lines().find(|line| line.contains(": error: ")).unwrap();
+    assert!(error.starts_with("bad.org:") && error.contains("`a` (line 2)"), "{run:#?}");
+    assert!(error.contains("`b` (line 6)") && error.contains(" → "), "{run:#?}");
+}
+
+#[test]
+fn a_name_used_twice_is_an_error_where_it_is_meant() {
+    let named = format!("#+name: a\n{}", block("", "true"));
+    let (run, _) = measured("run", [named.clone(), named, block(":requires a", "true")].concat());
+    assert_eq!(run.code, Some(2), "{run:#?}");
+    let error = run.stderr.lines().find(|line| line.contains(": error: ")).unwrap();
+    assert!(error.starts_with("bad.org:9:") && error.contains("`a`"), "{run:#?}");
+}
+
+#[test]
+fn a_file_outside_the_sandbox() {
+    for target in ["/etc/passwd", "../escape", "a/../../escape"] {
+        let document = [block(&format!(":tangle {target}"), "x"), block("", "true")].concat();
+        let (run, _) = measured("run", document);
+        assert_eq!(run.code, Some(2), "{target}: {run:#?}");
+        assert!(run.stderr.contains("bad.org:1:") && run.stderr.contains(target), "{run:#?}");
+    }
+}
+
+#[test]
+fn an_unclosed_block() {
+    let (run, _) = measured("run", "#+begin_src sh\necho open\n");
+    refused(&run, "1:1", "#+end_src");
+}
+
+#[test]
+fn seventy_thousand_unclosed_blocks() {
+    let document = "#+begin_src sh\n".repeat(70_000);
+    let (run, memory) = measured("run", &document);
+    assert_eq!(run.code, Some(2));
+    short(&run);
+    affordable(memory, document.len());
+}
+
+#[rstest]
+#[case::stars("*".repeat(1 << 20))]
+#[case::headlines("* \n".repeat(350_000))]
+#[case::one_line("x".repeat(10_000_000))]
+#[case::a_long_name(format!("#+name: {}\n", "n".repeat(10_000_000)))]
+#[case::a_long_keyword(format!("#+{}: x\n", "k".repeat(1_000_000)))]
+#[case::open_drawers(":a:\n".repeat(100_000))]
+#[case::deep_list(pieces(0..2000, |n| format!("{}- x\n", " ".repeat(n))))]
+#[case::nuls("\0".repeat(1_000_000))]
+fn big_and_pointless(#[case] document: String) {
+    let (run, memory) = measured("plan", &document);
+    assert_eq!(run.code, Some(0), "{}", run.stderr);
+    affordable(memory, document.len());
+}
+
+#[test]
+fn a_hundred_thousand_blocks_are_planned() {
+    let document = pieces(0..100_000, |n| {
+        format!("#+name: b{n}\n#+begin_src sh :cpu 0.5 :mem 32\necho {n}\n#+end_src\n")
+    });
+    let (run, memory) = measured("plan", &document);
+    assert_eq!(run.code, Some(0), "{}", run.stderr);
+    assert!(String::from_utf8_lossy(&run.stdout).contains("b99999"));
+    // A document that is hardly more than its blocks: what counts is what a block costs.
+    println!("{memory} bytes at the most for 100,000 blocks in {} bytes", document.len());
+    assert!(memory <= (64 << 20) + 100_000 * 2048, "{memory} bytes for 100,000 blocks");
+}
+
+#[test]
+fn a_long_chain_is_no_deep_recursion() {
+    let document = pieces(1..20_000, |n| {
+        format!("#+name: b{n}\n#+begin_src sh :requires b{}\ntrue\n#+end_src\n", n - 1)
+    });
+    let (run, memory) = measured("plan", format!("#+name: b0\n#+begin_src sh\ntrue\n#+end_src\n{document}"));
+    assert_eq!(run.code, Some(0), "{}", run.stderr);
+    affordable(memory, document.len());
+}
+
+#[rstest]
+#[case::missing("nowhere.org", "nowhere.org")]
+#[case::a_folder(".", ".")]
+#[case::a_device("/dev/full/x", "/dev/full/x")]
+fn a_document_that_cannot_be_read(#[case] path: &str, #[case] words: &str) {
+    for command in ["run", "plan", "blocks"] {
+        let run = Place::new().borges(&[command, path]);
+        assert_eq!(run.code, Some(2), "{run:#?}");
+        assert!(run.stderr.contains(words), "{run:#?}");
+    }
+}
+
+#[test]
+fn a_document_one_may_not_read() {
+    let place = Place::new();
+    place.write("bad.org", block("", "true"));
+    let run = place.kept_from("bad.org", &["run", "bad.org"]);
+    assert_eq!(run.code, Some(2), "{run:#?}");
+    assert!(run.stderr.contains("bad.org: error: it may not be read"), "{run:#?}");
+}
+
+#[rstest]
+#[case::no_command(&[])]
+#[case::an_unknown_command(&["dance"])]
+#[case::no_document(&["run"])]
+#[case::an_unknown_option(&["run", "bad.org", "--fast"])]
+#[case::no_such_block(&["run", "bad.org", "--name", "nobody"])]
+#[case::no_duration(&["run", "bad.org", "--max-wait", "soon"])]
+#[case::no_setupfile(&["run", "bad.org", "-f", "nowhere.org"])]
+#[case::a_bad_setupfile(&["run", "bad.org", "-f", "setup.org"])]
+fn a_wrong_call(#[case] arguments: &[&str]) {
+    let place = Place::new();
+    place.write("bad.org", block("", "touch ran"));
+    place.write("setup.org", "#+borges_cpuz: 2\n");
+    let run = place.borges(arguments);
+    assert_eq!(run.code, Some(2), "{run:#?}");
+    assert!(!run.stderr.is_empty());
+    assert!(!place.path("ran").exists(), "it ran: {run:#?}");
+}
+
+#[test]
+fn a_misspelt_key_of_the_setupfile_names_the_nearest() {
+    let place = Place::new();
+    place.write("bad.org", block("", "true"));
+    place.write("setup.org", "#+TITLE: x\n#+borges_cpuz: 2\n");
+    let run = place.borges(&["run", "bad.org", "-f", "setup.org"]);
+    assert_eq!(run.code, Some(2), "{run:#?}");
+    assert!(run.stderr.contains("setup.org:2:") && run.stderr.contains("borges_cpus"), "{run:#?}");
+}
+
+/// Files by name, and what is told of `bad.org` that names them.
+#[rstest]
+#[case::not_there(
+    "#+include: part.org\n",
+    "x\n#+include: none.org\n",
+    "part.org:2:12: error: `none.org` cannot be read"
+)]
+#[case::itself(
+    "#+include: part.org\n",
+    "#+include: bad.org\n",
+    "part.org:1:12: error: `bad.org` names itself"
+)]
+#[case::a_url(
+    "#+include: https://example.org/a.org\n",
+    "",
+    "bad.org:1:12: error: `https://example.org/a.org` is a URL"
+)]
+#[case::a_block_of_it(
+    "a\n#+include: part.org\n",
+    "* b\n#+begin_src sh :cpu x\n#+end_src\n",
+    "part.org:2:16: error: `x` is no value"
+)]
+#[case::its_settings(
+    "#+setupfile: part.org\n#+begin_src sh\n#+end_src\n",
+    "#+runmode: x\n",
+    "part.org:1:12: error: `x` is no value"
+)]
+fn a_file_that_a_document_names(#[case] document: &str, #[case] part: &str, #[case] told: &str) {
+    let place = Place::new();
+    place.write("bad.org", document);
+    place.write("part.org", part);
+    for command in ["run", "plan"] {
+        let run = place.borges(&[command, "bad.org"]);
+        assert_eq!(run.code, Some(2), "{run:#?}");
+        assert!(run.stderr.starts_with(told), "no `{told}`: {run:#?}");
+    }
+    assert_eq!(place.borges(&["blocks", "bad.org"]).code, Some(0));
+}
+
+#[test]
+fn a_cluster_that_cannot_be_had_yet() {
+    let place = Place::new();
+    place.write("bad.org", format!("#+name: b\n{}", block("", "touch ran")));
+    // A port that was free a moment ago, and at which nobody listens.
+    let master = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    place.write("setup.org", format!("#+mesos_master: {master}\n"));
+    let run = place.borges(&["run", "bad.org", "-f", "setup.org", "--max-wait", "1s"]);
+    assert_eq!(run.code, Some(3), "{run:#?}");
+    let waits = run.states("b").into_iter().find(|said| said.starts_with("waits"));
+    let told = |said: &str| {
+        said.contains("the cluster is out of reach")
+            && said.contains(&format!("`{master}` cannot be reached"))
+    };
+    assert!(waits.is_some_and(told), "{run:#?}");
+    assert!(!place.path("ran").exists(), "it ran: {run:#?}");
+}
+
+/// A small multiple of the input, above what the program needs for itself; printed to be looked at.
+fn affordable(memory: u64, input: usize) {
+    let input = u64::try_from(input).unwrap();
+    println!("{memory} bytes at the most for {input} bytes of input");
+    assert!(memory <= (64 << 20) + 12 * input, "{memory} bytes for {input} bytes of input");
+}
+
+fn replace(bytes: &[u8], from: &[u8], to: &[u8]) -> Vec<u8> {
+    match bytes.windows(from.len()).position(|window| window == from) {
+        Some(at) => [&bytes[..at], to, &bytes[at + from.len()..]].concat(),
+        None => bytes.to_vec(),
+    }
+}

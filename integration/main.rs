@@ -1,0 +1,27 @@
+//! Tests that run the real program: its commands, its server, its clusters. Each module is a suite of `integration/check`.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
+
+mod api;
+#[path = "arrows/main.rs"]
+mod arrows;
+mod babel;
+mod chaos;
+mod client_commands;
+mod compatibility;
+mod complexity;
+mod disk_faults;
+mod docker;
+mod documents_e2e;
+mod embedded;
+mod http_api;
+mod http_robustness;
+mod invalid_documents;
+mod mesos;
+mod network_access;
+mod org;
+mod protocol_trace;
+mod readme;
+mod resource_limits;
+mod results;
+mod server;
+mod websocket;

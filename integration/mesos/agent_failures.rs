@@ -1,0 +1,204 @@
+//! Agents and executors that are killed, come back, or do not; machines that are taken away.
+
+use std::fs;
+use std::path::Path;
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde_json::json;
+
+use super::output::sandbox;
+use super::{on, shown, stdout, wait_until};
+use support::mesos::Mesos;
+use support::poll::{DEADLINE, poll_until};
+use support::server::Served;
+
+/// A block that waits for a file in its sandbox, and counts how often it has been started.
+fn waits(header: &str, count: &Path) -> String {
+    format!(
+        "#+begin_src sh {header}\necho $$ >>{}; echo up\n\
+         while [ ! -e \"$MESOS_SANDBOX/go\" ]; do sleep 0.05; done; echo over\n#+end_src\n",
+        count.display()
+    )
+}
+
+/// A cluster, a server, and a block of it that runs on the agent at a place.
+struct Scene {
+    mesos: Mesos,
+    served: Served,
+    task: String,
+    agent: usize,
+}
+
+impl Scene {
+    fn of(header: &str) -> Self {
+        let mesos = Mesos::start();
+        let served = on(&mesos.master.address);
+        let run = served.submit(&waits(header, &served.path("starts")));
+        let task = format!("{run}.1");
+        let running = wait_until(&served, &task, "running");
+        let agent = mesos.place_of(running["agent"].as_str().unwrap());
+        poll_until(DEADLINE, "it is up", || stdout(&served, &task) == b"up\n");
+        Self { mesos, served, task, agent }
+    }
+
+    fn let_go(&self, attempt: u32) {
+        let launch = format!("{}.{attempt}", self.task);
+        fs::write(sandbox(&self.mesos, &launch).join("go"), "").unwrap();
+    }
+
+    /// It has ended well, by the launch of this number, and was started as often.
+    fn ends_well(&self, attempt: u32) {
+        let end = wait_until(&self.served, &self.task, "finished");
+        assert_eq!((&end["attempt"], &end["exit_code"]), (&attempt.into(), &0.into()), "{end}");
+        assert_eq!(stdout(&self.served, &self.task), b"up\nover\n");
+        let starts = fs::read_to_string(self.served.path("starts")).unwrap();
+        assert_eq!(starts.lines().count(), usize::try_from(attempt).unwrap(), "{starts}");
+    }
+}
+
+#[test]
+#[ignore = "needs Mesos"]
+fn an_agent_is_killed_and_comes_back() {
+    let mut scene = Scene::of("");
+    scene.mesos.agents[scene.agent].end(Signal::SIGKILL);
+    let away = wait_until(&scene.served, &scene.task, "unreachable");
+    assert_eq!(away["attempt"], 1, "{away}");
+    scene.mesos.agents[scene.agent].start();
+    wait_until(&scene.served, &scene.task, "running");
+    scene.let_go(1);
+    scene.ends_well(1);
+}
+
+#[test]
+#[ignore = "needs Mesos"]
+fn an_agent_is_killed_and_started_at_once() {
+    let mut scene = Scene::of("");
+    scene.mesos.agents[scene.agent].end(Signal::SIGKILL);
+    scene.mesos.agents[scene.agent].start();
+    scene.mesos.wait_for_agents(2);
+    scene.let_go(1);
+    scene.ends_well(1);
+}
+
+#[test]
+#[ignore = "needs Mesos"]
+fn a_block_ends_while_its_agent_is_away() {
+    let mut scene = Scene::of("");
+    scene.mesos.agents[scene.agent].end(Signal::SIGKILL);
+    scene.let_go(1);
+    let exit = sandbox(&scene.mesos, &format!("{}.1", scene.task)).join("block/exit");
+    poll_until(DEADLINE, "the block has ended", || exit.exists());
+    scene.mesos.agents[scene.agent].start();
+    scene.ends_well(1);
+}
+
+#[test]
+#[ignore = "needs Mesos"]
+fn an_agent_is_killed_for_good() {
+    // By default what nobody knows the end of is not run again, until the operator says that it is over.
+    let mut scene = Scene::of("");
+    let id = scene.mesos.agent_id(scene.agent);
+    scene.mesos.agents[scene.agent].end(Signal::SIGKILL);
+    wait_until(&scene.served, &scene.task, "unreachable");
+    scene.mesos.order(&json!({"type": "MARK_AGENT_GONE", "mark_agent_gone": {"agent_id": {"value": id}}}));
+    poll_until(DEADLINE, "it is launched elsewhere", || {
+        let task = shown(&scene.served, &scene.task);
+        task["state"] == "running" && task["attempt"] == 2
+    });
+    scene.let_go(2);
+    scene.ends_well(2);
+
+    let mut scene = Scene::of(":on-partition replace");
+    scene.mesos.agents[scene.agent].end(Signal::SIGKILL);
+    poll_until(DEADLINE, "it is launched elsewhere", || {
+        let task = shown(&scene.served, &scene.task);
+        task["state"] == "running" && task["attempt"] == 2
+    });
+    scene.let_go(2);
+    scene.ends_well(2);
+}
+
+#[test]
+#[ignore = "needs Mesos"]
+fn an_agent_is_drained() {
+    let scene = Scene::of("");
+    let id = scene.mesos.agent_id(scene.agent);
+    let drain = json!({"agent_id": {"value": id}, "max_grace_period": {"nanoseconds": 1_000_000_000}});
+    scene.mesos.order(&json!({"type": "DRAIN_AGENT", "drain_agent": drain}));
+    poll_until(DEADLINE, "it is launched elsewhere", || {
+        let task = shown(&scene.served, &scene.task);
+        task["state"] == "running" && task["attempt"] == 2
+    });
+    assert_ne!(shown(&scene.served, &scene.task)["agent"], id.as_str());
+    scene.let_go(2);
+    scene.ends_well(2);
+}
+
+#[test]
+#[ignore = "needs Mesos"]
+fn an_executor_is_killed() {
+    let scene = Scene::of("");
+    let launch = format!("{}.1", scene.task);
+    let executors: Vec<i32> = fs::read_dir("/proc")
+        .unwrap()
+        .flatten()
+        .filter(|process| {
+            let read = |file| fs::read(process.path().join(file)).unwrap_or_default();
+            let about = String::from_utf8_lossy(&[read("cmdline"), read("environ")].concat()).into_owned();
+            about.contains("mesos-executor") && about.contains(&launch)
+        })
+        .filter_map(|process| process.file_name().to_str()?.parse().ok())
+        .collect();
+    assert!(!executors.is_empty());
+    for executor in executors {
+        let _ = kill(Pid::from_raw(executor), Signal::SIGKILL);
+    }
+    // Whether the block had done its work nobody can tell: it is not run again unasked.
+    let end = wait_until(&scene.served, &scene.task, "failed");
+    assert_eq!((&end["attempt"], &end["exit_code"]), (&1.into(), &serde_json::Value::Null), "{end}");
+    assert!(end["message"].as_str().unwrap().contains("exit status lost"), "{end}");
+}
+
+#[test]
+#[ignore = "needs Mesos"]
+fn blocks_are_killed_when_they_are_told_to_be() {
+    let mesos = Mesos::start();
+    let served = on(&mesos.master.address);
+    let run = served.submit(
+        "#+begin_src sh\nexec sleep 1000\n#+end_src\n\
+         #+begin_src sh\ntrap 'exit 7' TERM; echo up; while :; do sleep 0.1; done\n#+end_src\n\
+         #+begin_src sh\ntrap '' TERM; echo up; while :; do sleep 0.1; done\n#+end_src\n",
+    );
+    for (number, code) in [(1, 143), (2, 7), (3, 137)] {
+        let task = format!("{run}.{number}");
+        wait_until(&served, &task, "running");
+        if number > 1 {
+            poll_until(DEADLINE, "it is up", || stdout(&served, &task) == b"up\n");
+        }
+        assert_eq!(served.curl(&["-X", "DELETE"], &format!("/tasks/{task}")).0, 200);
+        assert_eq!(wait_until(&served, &task, "killed")["exit_code"], code, "{task}");
+    }
+}
+
+#[test]
+#[ignore = "needs Mesos"]
+fn a_machine_is_wanted_back() {
+    let scene = Scene::of("");
+    // All machines here are one for Mesos.
+    let machine = json!({"hostname": "localhost", "ip": "127.0.0.1"});
+    let unavailable =
+        json!({"start": {"nanoseconds": 1}, "duration": {"nanoseconds": 3_600_000_000_000_u64}});
+    let schedule = json!({"windows": [{"machine_ids": [machine], "unavailability": unavailable}]});
+    scene.mesos.order(&json!({"type": "UPDATE_MAINTENANCE_SCHEDULE",
+        "update_maintenance_schedule": {"schedule": schedule}}));
+    let called = |name: &str| {
+        let (_, text) = scene.served.curl(&[], "/metrics");
+        let begin = format!("borges_calls_total{{call=\"{name}\"}}");
+        text.lines().any(|line| line.starts_with(&begin) && !line.ends_with(" 0"))
+    };
+    poll_until(DEADLINE, "it says that one is in use", || called("decline_inverse_offers"));
+    poll_until(DEADLINE, "it gives the other one back", || called("accept_inverse_offers"));
+    scene.let_go(1);
+    scene.ends_well(1);
+}

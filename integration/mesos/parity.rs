@@ -1,0 +1,66 @@
+//! The same documents on the embedded cluster and on a real one: the same states, exit codes and output.
+
+use std::collections::BTreeSet;
+
+use support::cli::{Place, Run};
+use support::mesos::Mesos;
+
+/// Documents whose blocks say the same whenever, and wherever of the two, they run.
+const DOCUMENTS: [&str; 22] = [
+    "examples/hello.org",
+    "examples/capitals.org",
+    "examples/diamond.org",
+    "examples/environment.org",
+    "examples/escapes.org",
+    "examples/failure.org",
+    "examples/inheritance.org",
+    "examples/languages.org",
+    "examples/literate.org",
+    "examples/order.org",
+    "examples/own-language.org",
+    "examples/requires.org",
+    "examples/resources.org",
+    "examples/retry.org",
+    "examples/sequential.org",
+    "examples/skipped.org",
+    "examples/streams.org",
+    "examples/sweep.org",
+    "examples/timeout.org",
+    "examples/wells.org",
+    "integration/fixtures/exit-codes.org",
+    "integration/fixtures/leftovers.org",
+];
+
+/// What a run came to: its exit code, and of each block its last state and what it said.
+fn outcome(run: &Run) -> String {
+    let said = run.said();
+    let mut names: BTreeSet<String> = said.keys().cloned().collect();
+    let told = run.stderr.lines().filter_map(|line| line.split_once(": "));
+    names.extend(told.map(|(name, _)| name.to_owned()).filter(|name| !run.states(name).is_empty()));
+    let blocks = names.iter().map(|name| {
+        let last = run.states(name).last().copied().unwrap_or("nowhere");
+        // How long it took is nobody's promise, and the words about it are the cluster's own.
+        let last = last.split(" (").next().unwrap_or_default();
+        let text = said.get(name).map(|said| String::from_utf8_lossy(said)).unwrap_or_default();
+        format!("{name}: {last}\n{text}")
+    });
+    format!("exit code {:?}\n{}", run.code, blocks.collect::<Vec<_>>().join("\n"))
+}
+
+#[test]
+#[ignore = "needs Mesos"]
+fn documents_come_to_the_same_here_and_there() {
+    let mesos = Mesos::start();
+    let setup = format!("#+mesos_master: {}\n", mesos.master.address);
+    for document in DOCUMENTS {
+        let place = Place::new();
+        let name = place.copy(document);
+        place.write("setup.org", &setup);
+        let here = outcome(&place.borges(&["run", &name]));
+        let place = Place::new();
+        place.copy(document);
+        place.write("setup.org", &setup);
+        let there = place.borges(&["run", &name, "-f", "setup.org"]);
+        assert_eq!(outcome(&there), here, "{document}: {there:#?}");
+    }
+}

@@ -1,0 +1,121 @@
+//! The original's own setupfile, on the machine it was written for: a network namespace with its address. And
+//! another machine beside it, which is not let in without the token.
+
+use std::fs;
+
+use nix::sys::signal::Signal;
+use support::features::Feature;
+use support::namespaces::ConnectedNamespaces;
+use support::server::Served;
+
+/// As the original's README has it.
+const SETUPFILE: &str = include_str!("compatibility/borges-config.org");
+
+#[test]
+#[ignore = "needs root"]
+fn the_originals_setupfile_serves_its_own_machine_and_no_other() {
+    if Feature::NetworkNamespaces.is_absent() {
+        return;
+    }
+    let machines = ConnectedNamespaces::new();
+    let (ours, other) = (machines.first.prefix(), machines.second.prefix());
+    let within = [&ours[..], &["env", "BORGES_MESOS_MASTER=local"]].concat();
+    let served = Served::within(&within, SETUPFILE);
+    assert_eq!(served.address, "192.168.0.7:8888");
+
+    // curl, typed on the other machine.
+    let from_there = |arguments: &[&str], route: &str| {
+        let (status, body) = served.bytes_from(&other, arguments, route);
+        (status, String::from_utf8(body).unwrap())
+    };
+
+    let document = "\n#+name: a\n#+begin_src sh\necho here\n#+end_src\n";
+    let post = ["-X", "POST", "-d", document];
+    let (status, text) = served.curl(&post, "/org");
+    assert!(status == 200 && text.starts_with("Scheduled 1 code blocks for execution\n"), "{status} {text}");
+    let run = text.lines().find_map(|line| line.strip_prefix("run ")).unwrap();
+    let output = format!("/tasks/{run}.1/stdout");
+    assert_eq!(served.curl(&[], &format!("{output}?follow=1")), (200, "here\n".to_owned()));
+
+    let websocket = [
+        ["-H", "Connection: Upgrade", "-H", "Upgrade: websocket"],
+        ["-H", "Sec-WebSocket-Version: 13", "-H", "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ=="],
+    ]
+    .concat();
+    for (arguments, route) in [(&post[..], "/org"), (&[], &output), (&[], "/"), (&websocket, "/ws")] {
+        let (status, text) = from_there(arguments, route);
+        assert!(status == 401 && text.contains("token"), "{route}: {status} {text}");
+    }
+    // Who says that somebody else asks is not the machine itself either.
+    assert_eq!(served.curl(&["-H", "X-Forwarded-For: 192.168.0.9"], "/org").0, 401);
+    assert_eq!(served.curl(&[], "/org").1.lines().count(), 1, "nothing else was launched");
+
+    let token = fs::read_to_string(served.path("state/token")).unwrap();
+    let bearer = format!("Authorization: Bearer {}", token.trim());
+    assert_eq!(from_there(&["-H", &bearer], &output), (200, "here\n".to_owned()));
+    assert_eq!(from_there(&[&post[..], &["-H", &bearer]].concat(), "/org").0, 200);
+}
+
+/// A browser on another machine brings the token once, and keeps it where no script and no other site gets at it.
+#[test]
+#[ignore = "needs root"]
+fn a_browser_keeps_the_token_as_a_cookie() {
+    if Feature::NetworkNamespaces.is_absent() {
+        return;
+    }
+    let machines = ConnectedNamespaces::new();
+    let (ours, other) = (machines.first.prefix(), machines.second.prefix());
+    let served = Served::within(&[&ours[..], &["env", "BORGES_MESOS_MASTER=local"]].concat(), SETUPFILE);
+    let from_there = |arguments: &[&str], route: &str| {
+        let (status, body) = served.bytes_from(&other, arguments, route);
+        (status, String::from_utf8(body).unwrap())
+    };
+    let jar = served.path("jar");
+    let jar = jar.to_str().unwrap();
+    let token = fs::read_to_string(served.path("state/token")).unwrap();
+    assert_eq!(from_there(&["-c", jar, "-b", jar], "/?token=wrong").0, 401);
+    assert_eq!(from_there(&["-b", jar], "/").0, 401);
+    let (status, head) = from_there(&["-D", "-", "-c", jar, "-b", jar], &format!("/?token={}", token.trim()));
+    let cookie = head.lines().find(|line| line.to_lowercase().starts_with("set-cookie: ")).unwrap();
+    assert!(status == 200 && cookie.contains("; HttpOnly; SameSite=Strict"), "{status} {head}");
+    assert_eq!(from_there(&["-b", jar], "/org").0, 200);
+    // With the cookie, too, only the server's own pages may ask.
+    assert_eq!(from_there(&["-b", jar, "-H", "Origin: http://evil.example"], "/org").0, 403);
+    assert_eq!(from_there(&["-b", jar, "-H", "Origin: http://192.168.0.7:8888"], "/org").0, 200);
+}
+
+#[test]
+#[ignore = "needs root"]
+fn open_doors_are_open_and_the_log_says_so() {
+    if Feature::NetworkNamespaces.is_absent() {
+        return;
+    }
+    let machines = ConnectedNamespaces::new();
+    let (ours, other) = (machines.first.prefix(), machines.second.prefix());
+    let within = [&ours[..], &["env", "BORGES_MESOS_MASTER=local"]].concat();
+    let mut served = Served::within(&within, &format!("{SETUPFILE}#+borges_open: t\n"));
+    assert_eq!(served.bytes_from(&other, &[], "/org").0, 200);
+    // Open to machines, not to the pages of others.
+    assert_eq!(served.bytes_from(&other, &["-H", "Origin: http://evil.example"], "/org").0, 403);
+    assert_eq!(served.bytes_from(&other, &["-H", "Host: evil.example"], "/org").0, 421);
+    served.signal(Signal::SIGTERM);
+    served.run();
+    served.wait_for_log(&["borges_open: whoever reaches 192.168.0.7:8888 may run code here"]);
+}
+
+/// On the same machine, too: who is neither the server's user nor root needs the token.
+#[test]
+#[ignore = "needs root"]
+fn another_user_is_a_stranger() {
+    let served = Served::with("#+borges_hosts: borges.example other.example\n");
+    let nobody = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"];
+    let (status, body) = served.bytes_from(&nobody, &[], "/org");
+    let text = String::from_utf8(body).unwrap();
+    assert!(status == 401 && text.contains("token"), "{status} {text}");
+    let token = fs::read_to_string(served.path("state/token")).unwrap();
+    let bearer = format!("Authorization: Bearer {}", token.trim());
+    assert_eq!(served.bytes_from(&nobody, &["-H", &bearer], "/org").0, 200);
+    for (host, status) in [("other.example", 200), ("borges.example:80", 200), ("evil.example", 421)] {
+        assert_eq!(served.curl(&["-H", &format!("Host: {host}")], "/org").0, status, "{host}");
+    }
+}
