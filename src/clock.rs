@@ -15,13 +15,13 @@ pub struct Clock(Arc<Source>);
 #[derive(Debug)]
 struct Source {
     time: Time,
-    chance: Mutex<fastrand::Rng>,
+    random: Mutex<fastrand::Rng>,
 }
 
 #[derive(Debug)]
 enum Time {
     System { started: Instant },
-    Settable { started: Timestamp, elapsed: Mutex<Duration> },
+    Manual { started: Timestamp, elapsed: Mutex<Duration> },
     Runtime { started: Timestamp, since: tokio::time::Instant },
 }
 
@@ -31,29 +31,29 @@ impl Clock {
     pub fn system() -> Self {
         Self(Arc::new(Source {
             time: Time::System { started: Instant::now() },
-            chance: Mutex::new(fastrand::Rng::new()),
+            random: Mutex::new(fastrand::Rng::new()),
         }))
     }
 
     /// A clock that stands still until it is advanced, with a seed for chance: for tests and simulations.
-    pub fn settable(started: Timestamp, seed: u64) -> Self {
+    pub fn manual(started: Timestamp, seed: u64) -> Self {
         Self(Arc::new(Source {
-            time: Time::Settable { started, elapsed: Mutex::new(Duration::ZERO) },
-            chance: Mutex::new(fastrand::Rng::with_seed(seed)),
+            time: Time::Manual { started, elapsed: Mutex::new(Duration::ZERO) },
+            random: Mutex::new(fastrand::Rng::with_seed(seed)),
         }))
     }
 
     /// The clock of the runtime one is in, which a simulation moves, with a seed for chance; it is `started` now.
-    pub fn of_runtime(started: Timestamp, seed: u64) -> Self {
+    pub fn tokio(started: Timestamp, seed: u64) -> Self {
         Self(Arc::new(Source {
             time: Time::Runtime { started, since: tokio::time::Instant::now() },
-            chance: Mutex::new(fastrand::Rng::with_seed(seed)),
+            random: Mutex::new(fastrand::Rng::with_seed(seed)),
         }))
     }
 
     /// Moves a settable clock forward; the machine's clock cannot be moved and stays as it is.
     pub fn advance(&self, by: Duration) {
-        if let Time::Settable { elapsed, .. } = &self.0.time {
+        if let Time::Manual { elapsed, .. } = &self.0.time {
             *lock(elapsed) += by;
         }
     }
@@ -63,7 +63,7 @@ impl Clock {
     pub fn now(&self) -> Timestamp {
         match &self.0.time {
             Time::System { .. } => Timestamp::now(),
-            Time::Settable { started, elapsed } => {
+            Time::Manual { started, elapsed } => {
                 started.saturating_add(*lock(elapsed)).unwrap_or(Timestamp::MAX)
             }
             Time::Runtime { started, since } => {
@@ -76,21 +76,21 @@ impl Clock {
     pub fn elapsed(&self) -> Duration {
         match &self.0.time {
             Time::System { started } => started.elapsed(),
-            Time::Settable { elapsed, .. } => *lock(elapsed),
+            Time::Manual { elapsed, .. } => *lock(elapsed),
             Time::Runtime { since, .. } => since.elapsed(),
         }
     }
 
     /// A number from 0 up to, not including, 1.
-    pub fn chance(&self) -> f64 {
-        lock(&self.0.chance).f64()
+    pub fn random_unit(&self) -> f64 {
+        lock(&self.0.random).f64()
     }
 
     /// A new id whose text sorts by the time it was made (uuid v7).
     pub fn uuid(&self) -> Uuid {
         let now = self.now();
         let mut random = [0; 10];
-        lock(&self.0.chance).fill(&mut random);
+        lock(&self.0.random).fill(&mut random);
         let millis = u64::try_from(now.as_millisecond()).unwrap_or_default();
         uuid::Builder::from_unix_timestamp_millis(millis, &random).into_uuid()
     }
@@ -109,9 +109,9 @@ mod tests {
     fn a_settable_clock_repeats_itself() {
         let started: Timestamp = "2026-01-02T03:04:05Z".parse().unwrap();
         let draw = || {
-            let clock = Clock::settable(started, 7);
+            let clock = Clock::manual(started, 7);
             clock.advance(Duration::from_mins(1));
-            (clock.now(), clock.elapsed(), clock.uuid(), clock.chance().to_bits())
+            (clock.now(), clock.elapsed(), clock.uuid(), clock.random_unit().to_bits())
         };
         assert_eq!(draw(), draw());
         assert_eq!(draw().0.to_string(), "2026-01-02T03:05:05Z");
@@ -119,7 +119,7 @@ mod tests {
 
     #[test]
     fn ids_sort_by_time() {
-        let clock = Clock::settable(Timestamp::UNIX_EPOCH, 1);
+        let clock = Clock::manual(Timestamp::UNIX_EPOCH, 1);
         let first = clock.uuid();
         clock.advance(Duration::from_millis(1));
         assert!(first.to_string() < clock.uuid().to_string());

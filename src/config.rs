@@ -4,7 +4,7 @@
 //! hold for every document, below the document's own. A variable `BORGES_<KEY>` of the environment overrides
 //! a key (`BORGES_PORT` for `borges_port`, `BORGES_MESOS_MASTER` for `mesos_master`).
 
-mod values;
+mod retention;
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
@@ -13,7 +13,7 @@ use std::path::PathBuf;
 use crate::org::{self, Document, HeaderArgsProperty, Keyword, Position};
 use crate::task::amount;
 
-pub use values::Keep;
+pub use retention::Retention;
 
 /// What a setupfile says.
 #[derive(Debug, Clone, PartialEq)]
@@ -47,7 +47,7 @@ pub struct Config {
     /// `borges_max_output`: bytes of each stream of a block that has to finish.
     pub max_output: u64,
     /// `borges_keep`: how long, and how much of, ended runs.
-    pub keep: Keep,
+    pub keep: Retention,
     /// `borges_role`: whose resources it takes.
     pub role: String,
     /// `borges_user`: as whom blocks run on agents; `None` is Borges' own.
@@ -75,7 +75,7 @@ impl Default for Config {
             max_document: 16 << 20,
             max_blocks: 200_000,
             max_output: 1 << 30,
-            keep: Keep::default(),
+            keep: Retention::default(),
             role: "*".to_owned(),
             user: None,
             principal: None,
@@ -224,9 +224,9 @@ impl Config {
             }
             "borges_keep" => {
                 let help = "Write how long, how much, or both: `7d 10G`.";
-                self.keep = Keep::read(value).ok_or_else(|| wrong(help))?;
+                self.keep = Retention::read(value).ok_or_else(|| wrong(help))?;
             }
-            "borges_role" => match values::role_objection(value) {
+            "borges_role" => match retention::validate_role(value) {
                 None => value.clone_into(&mut self.role),
                 Some(why) => return Err(wrong(why)),
             },
@@ -327,8 +327,11 @@ mod tests {
         assert_eq!((config.role.as_str(), config.user.as_deref()), ("eng/web", Some("nobody")));
         assert_eq!((config.principal.as_deref(), config.max_output), (Some("me"), 5 << 20));
         assert_eq!(config.secret_file, Some("/etc/secret".into()));
-        assert_eq!(config.keep, Keep { time: std::time::Duration::from_secs(12 * 3600), ..Keep::default() });
-        assert_eq!(read("#+borges_keep: 7d 10G\n").keep, Keep::default());
+        assert_eq!(
+            config.keep,
+            Retention { time: std::time::Duration::from_secs(12 * 3600), ..Retention::default() }
+        );
+        assert_eq!(read("#+borges_keep: 7d 10G\n").keep, Retention::default());
         for wrong in
             ["role:", "role: /a", "role: a b", "role: a/*", "keep:", "keep: long", "keep: 7y", "user:"]
         {

@@ -4,7 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 use borges::clock::Clock;
-use borges::config::Keep;
+use borges::config::Retention;
 use borges::engine::{Engine, EngineParts};
 use borges::mesos::address::Address;
 use borges::mesos::events::TaskState;
@@ -213,7 +213,7 @@ fn play(master: &str, mutant: Option<Mutant>, script: impl AsyncFnOnce(Engine, R
             }),
             sandbox: Rc::new(Nowhere),
             framework: FrameworkInfo { name: "mutant".to_owned(), ..FrameworkInfo::default() },
-            keep: Keep::default(),
+            keep: Retention::default(),
             keeps_results: false,
             cache: None,
             clock: Clock::system(),

@@ -5,7 +5,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use borges::clock::Clock;
-use borges::config::Keep;
+use borges::config::Retention;
 use borges::engine::{Engine, EngineParts, Submission, TaskSummary};
 use borges::mesos::address::Address;
 use borges::mesos::events::{StatusUpdate, TaskState};
@@ -60,7 +60,7 @@ fn play(before: impl FnOnce(&mut Fake), script: impl AsyncFnOnce(&mut Fake, Engi
             master: Box::new(HttpMaster::new(address, None, FetchUrls::new("", UrlSigner::new(b"")))),
             sandbox: Rc::new(Nowhere),
             framework: FrameworkInfo { name: "fake".to_owned(), ..FrameworkInfo::default() },
-            keep: Keep::default(),
+            keep: Retention::default(),
             keeps_results: false,
             cache: None,
             clock: Clock::system(),

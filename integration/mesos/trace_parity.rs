@@ -6,7 +6,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use borges::clock::Clock;
-use borges::config::Keep;
+use borges::config::Retention;
 use borges::embedded::{AgentOptions, Client, LocalSandbox};
 use borges::engine::EngineParts;
 use borges::mesos::address::Address;
@@ -45,7 +45,7 @@ fn recorded<M: Master + 'static>(cluster: impl FnOnce() -> (M, Rc<dyn Sandbox>))
             ],
             ..FrameworkInfo::default()
         },
-        keep: Keep::default(),
+        keep: Retention::default(),
         keeps_results: false,
         cache: None,
         clock: Clock::system(),

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use self::record::{Record, Recorder, run};
 use borges::clock::Clock;
-use borges::config::Keep;
+use borges::config::Retention;
 use borges::embedded::{AgentOptions, Client, LocalSandbox};
 use borges::engine::EngineParts;
 use borges::mesos::messages::FrameworkInfo;
@@ -48,7 +48,7 @@ fn a_run_with_success_failure_kill_and_retry() {
                 ],
                 ..FrameworkInfo::default()
             },
-            keep: Keep::default(),
+            keep: Retention::default(),
             keeps_results: false,
             cache: None,
             clock: Clock::system(),

@@ -22,7 +22,7 @@ use super::store_writer::{PersistError, StoreHandle};
 use super::subscription::{Connection, EventSinks, FatalError};
 use super::supervisor::Deps;
 use crate::clock::Clock;
-use crate::config::Keep;
+use crate::config::Retention;
 use crate::mesos::messages::{FrameworkId, FrameworkInfo};
 use crate::mesos::{Master, Sandbox};
 use crate::store::{Cache, ResultRecord, Store, StoreError};
@@ -39,7 +39,7 @@ pub struct EngineParts {
     /// What it calls itself towards the cluster.
     pub framework: FrameworkInfo,
     /// How much it keeps of ended runs.
-    pub keep: Keep,
+    pub keep: Retention,
     /// Whether it takes note of what ended tasks have left.
     pub keeps_results: bool,
     /// Where results are kept beyond their runs, if they are.

@@ -188,7 +188,7 @@ impl Connection {
         // Whatever still comes of the old stream is of an old epoch now.
         self.epoch += 1;
         self.failed_attempts = self.failed_attempts.saturating_add(1);
-        let pause = RECONNECT.delay(self.failed_attempts, self.clock.chance());
+        let pause = RECONNECT.delay(self.failed_attempts, self.clock.random_unit());
         log::warn!("{reason}; trying again in {:.1} s", pause.as_secs_f64());
         tell_recipient(&self.ears.lost, ConnectionLost { reason: reason.to_owned() });
         ctx.run_later(pause, Self::subscribe);

@@ -131,7 +131,7 @@ impl Supervisor {
         if step.effects.contains(&Effect::StartBackoff) {
             // Drawn before it is saved: a later life waits for what is left of it, and no longer.
             let clock = &self.wires.clock;
-            let whole = self.spec.policy.backoff.delay(step.history.early_exits, clock.chance());
+            let whole = self.spec.policy.backoff.delay(step.history.early_exits, clock.random_unit());
             self.task.pause = Some(BackoffTimer::new(whole, clock.now()));
         }
         if step.next == State::Running && before != State::Running {

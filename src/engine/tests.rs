@@ -14,7 +14,7 @@ use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
 
 use super::{Engine, EngineParts, FatalError, Submission};
 use crate::clock::Clock;
-use crate::config::Keep;
+use crate::config::Retention;
 use crate::mesos::events::{StatusUpdate, TaskState};
 use crate::mesos::messages::scheduler::call::Type;
 use crate::mesos::messages::{AgentId, FrameworkId, FrameworkInfo, Offer, OfferId, TaskId, TaskStatus};
@@ -200,7 +200,7 @@ impl TestEnv {
             master: Box::new(master),
             sandbox: Rc::new(FixedExitSandbox(log.clone())),
             framework: FrameworkInfo::default(),
-            keep: Keep::default(),
+            keep: Retention::default(),
             keeps_results: false,
             cache: None,
             clock: Clock::system(),

@@ -127,21 +127,21 @@ impl Scheduler {
     fn resend_unanswered(&mut self, now: Duration) {
         let Some(rounds) = &mut self.rounds else { return };
         let clock = self.deps.clock.clone();
-        match rounds.due(now, clock.chance()) {
+        match rounds.due(now, clock.random_unit()) {
             Some(Reconciliation::Explicit) => self.reconcile_all(now),
             Some(Reconciliation::Implicit) => self.send_to_cluster(ClusterCall::Reconcile(Vec::new())),
             None => {}
         }
         let asked: Vec<_> = self
             .pending_reconciles
-            .due(now, || clock.chance())
+            .due(now, || clock.random_unit())
             .into_iter()
             .map(|launch| (launch, self.task(launch.task).and_then(|task| task.row.agent.clone())))
             .collect();
         if !asked.is_empty() && !is_enabled(Failpoint::SkipReconcile) {
             self.send_to_cluster(ClusterCall::Reconcile(asked));
         }
-        for launch in self.pending_kills.due(now, || clock.chance()) {
+        for launch in self.pending_kills.due(now, || clock.random_unit()) {
             if let Some(supervisor) = self.supervisors.get(&launch.task) {
                 tell(supervisor, TaskInput(Input::StatusTimeout));
             }

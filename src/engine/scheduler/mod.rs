@@ -48,7 +48,7 @@ use super::store_writer::PersistError;
 use super::subscription::{ClusterCall, FatalError};
 use super::supervisor::{Deps, Supervisor};
 use super::{tell, tell_recipient};
-use crate::config::Keep;
+use crate::config::Retention;
 use crate::placement::PeerLocations;
 use crate::store::{Cache, RunRecord, Snapshot};
 use crate::task::{LaunchId, ReconcileSchedule, RunId, State, TaskId, Unanswered};
@@ -105,7 +105,7 @@ pub(super) struct Scheduler {
     rounds: Option<ReconcileSchedule>,
     counters: Arc<Counters>,
     /// How much is kept of ended runs.
-    keep: Keep,
+    keep: Retention,
     /// Whether it is noted what ended tasks have left, and of which that is still to be done.
     keeps_results: bool,
     index: ResultIndexer,
@@ -131,7 +131,7 @@ impl Scheduler {
         contents: Snapshot,
         matcher: Addr<Matcher>,
         counters: Arc<Counters>,
-        (keep, keeps_results, cache): (Keep, bool, Option<Cache>),
+        (keep, keeps_results, cache): (Retention, bool, Option<Cache>),
         role: String,
         deps: Rc<Deps>,
     ) -> Self {

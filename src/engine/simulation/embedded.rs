@@ -21,7 +21,7 @@ use super::number;
 use super::oracle::{End, Oracle};
 use super::simulator::{launches, virtual_time_runtime, words};
 use crate::clock::Clock;
-use crate::config::Keep;
+use crate::config::Retention;
 use crate::embedded::LocalSandbox;
 use crate::embedded::simulated_machine::{FaultMode, LaunchEvent, Machine, forget_unstarted};
 use crate::mesos::messages::FrameworkInfo;
@@ -164,10 +164,10 @@ fn play(chosen: Option<(usize, FaultMode)>) -> Ended {
                 master: Box::new(wall),
                 sandbox: Rc::new(sandbox),
                 framework: FrameworkInfo { capabilities, ..FrameworkInfo::default() },
-                keep: Keep::default(),
+                keep: Retention::default(),
                 keeps_results: true,
                 cache: None,
-                clock: Clock::of_runtime(Timestamp::UNIX_EPOCH, 1),
+                clock: Clock::tokio(Timestamp::UNIX_EPOCH, 1),
             },
             Threading::Single,
         )

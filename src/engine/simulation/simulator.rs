@@ -19,7 +19,7 @@ use super::cluster::{Cluster, short_id};
 use super::faulty_store::{CrashPoint, Disk, FaultyStore, OpOutcome};
 use super::oracle::Oracle;
 use crate::clock::Clock;
-use crate::config::Keep;
+use crate::config::Retention;
 use crate::mesos::messages::FrameworkInfo;
 use crate::mesos::messages::scheduler::call::Type;
 use crate::mesos::{
@@ -196,10 +196,10 @@ impl Simulation {
                     master: Box::new(wall.clone()),
                     sandbox: Rc::new(wall),
                     framework: FrameworkInfo::default(),
-                    keep: Keep::default(),
+                    keep: Retention::default(),
                     keeps_results: true,
                     cache: None,
-                    clock: Clock::of_runtime(started, seed),
+                    clock: Clock::tokio(started, seed),
                 },
                 Threading::Single,
             )

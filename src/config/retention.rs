@@ -6,20 +6,20 @@ use crate::task::amount;
 
 /// How much is kept of ended runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Keep {
+pub struct Retention {
     /// How long after their end.
     pub time: Duration,
     /// Bytes of their sandboxes in all.
     pub bytes: u64,
 }
 
-impl Default for Keep {
+impl Default for Retention {
     fn default() -> Self {
         Self { time: Duration::from_secs(7 * 24 * 3600), bytes: 10 << 30 }
     }
 }
 
-impl Keep {
+impl Retention {
     /// `7d 10G`, or one of the two; what is not named is as it is by default.
     pub(super) fn read(text: &str) -> Option<Self> {
         let mut keep = Self::default();
@@ -51,7 +51,7 @@ fn days(text: &str) -> Option<Duration> {
 }
 
 /// Why Mesos would not have this role; `None` for a good one.
-pub(super) fn role_objection(role: &str) -> Option<&'static str> {
+pub(super) fn validate_role(role: &str) -> Option<&'static str> {
     let bad =
         |part: &str| part.is_empty() || part == "." || part == ".." || part.starts_with('-') || part == "*";
     let blank = role.contains(|char: char| char.is_whitespace() || char.is_control() || char == '\u{7f}');
