@@ -6,7 +6,7 @@ use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::time::Duration;
 
-use borges::clock::Clock;
+use borges_clock::Clock;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use support::server::Served;
 

@@ -5,7 +5,7 @@ use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 
-use borges::clock::Clock;
+use borges_clock::Clock;
 use nix::sys::signal::Signal;
 use serde_json::Value;
 use support::poll::DEADLINE;

@@ -209,7 +209,7 @@ fn judged(file: &str, text: &str) -> String {
     "src/offer/fit.rs:2: offer → cli (`crate::cli::run`): `offer` may know task"
 )]
 #[case::by_the_crates_name(
-    "use borges::http;",
+    "use borges_http as http;",
     "src/offer/fit.rs:1: offer → http (`crate::http`): `offer` may know task"
 )]
 #[case::by_climbing(
@@ -306,7 +306,7 @@ fn a_forbidden_arrow_is_seen(#[case] text: &str, #[case] said: &str) {
     "src/mesos/http.rs",
     "use crate::clock::Clock; use crate::config::Config; use tokio::time::Instant;"
 )]
-#[case::the_program("src/main.rs", "fn main() { borges::cli::main() }")]
+#[case::the_program("src/main.rs", "fn main() { borges_cli::main() }")]
 #[case::the_map("src/lib.rs", "pub mod org; pub mod cli;")]
 #[case::the_top("src/cli/run.rs", "use crate::{actors, local, org}; use std::time::Instant;")]
 fn an_arrow_of_the_table_is_let_pass(#[case] file: &str, #[case] text: &str) {

@@ -16,15 +16,15 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use borges::babel::{
+use borges_babel::{
     self, Arguments, BODY, BlockResult, Execution, Insertion, Invocation, Languages, ResultUpdate, Source,
     VALUE, Value,
 };
-use borges::org::{self, Block, Document, Hash, Target};
+use borges_org::{self as org, Block, Document, Hash, Target};
 
 /// The value that `reference`, a literal or the name of an element, stands for.
 fn value(document: &Document, reference: &str) -> Value {
-    match babel::read(reference) {
+    match borges_babel::read(reference) {
         Value::Text(name) if !reference.starts_with('"') => {
             let (name, index) = match name.split_once('[') {
                 Some((name, index)) => (name.to_owned(), Some(index.trim_end_matches(']').to_owned())),
@@ -37,8 +37,8 @@ fn value(document: &Document, reference: &str) -> Value {
             };
             let node =
                 (0..tree.nodes().len()).find(named).unwrap_or_else(|| panic!("nothing is called {name}"));
-            let value = babel::element(document, node).unwrap();
-            index.map_or(value.clone(), |index| babel::index(&value, &index))
+            let value = borges_babel::element(document, node).unwrap();
+            index.map_or(value.clone(), |index| borges_babel::index(&value, &index))
         }
         value => value,
     }
@@ -92,7 +92,7 @@ fn yielded(document: &Document, block: &Block, directory: &Path) -> (BlockResult
         })
         .collect();
     let stdin = arguments.text(":stdin").map(|reference| value(document, &reference));
-    let body = babel::byte_text::decode(&block.body);
+    let body = borges_babel::byte_text::decode(&block.body);
     let source = Source {
         language: &language,
         body: &body,
@@ -101,10 +101,10 @@ fn yielded(document: &Document, block: &Block, directory: &Path) -> (BlockResult
         stdin: stdin.as_ref(),
     };
     let sandbox = tempfile::tempdir().unwrap();
-    let (exit_code, stdout) = run(&babel::compose(&source), sandbox.path(), directory);
+    let (exit_code, stdout) = run(&borges_babel::compose(&source), sandbox.path(), directory);
     let written = fs::read(sandbox.path().join(VALUE)).ok();
     let ended = Execution { exit_code, stdout: &stdout, value: written.as_deref() };
-    let finished = babel::apply_file_arg(babel::collect(&source, &ended), &arguments);
+    let finished = borges_babel::apply_file_arg(borges_babel::collect(&source, &ended), &arguments);
     if let Some((name, bytes)) =
         finished.file.as_ref().and_then(|file| Some((&file.name, file.bytes.as_ref()?)))
     {
@@ -112,7 +112,7 @@ fn yielded(document: &Document, block: &Block, directory: &Path) -> (BlockResult
     }
     let cached = arguments.text(":cache").as_deref() == Some("yes");
     // What failed is run again.
-    let hash = (cached && ended.exit_code == 0).then(|| babel::hash(&source));
+    let hash = (cached && ended.exit_code == 0).then(|| borges_babel::hash(&source));
     (finished, arguments, hash)
 }
 
@@ -135,7 +135,7 @@ fn made(source: &[u8], directory: &Path) -> Vec<u8> {
             stays: false,
         })
         .collect();
-    babel::insert_results(source, &document, &outcomes).text
+    borges_babel::insert_results(source, &document, &outcomes).text
 }
 
 fn lines(bytes: &[u8]) -> Vec<String> {

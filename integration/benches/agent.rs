@@ -9,12 +9,12 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use borges::clock::Clock;
-use borges::embedded::{AGENT_ID, AgentOptions, Client};
-use borges::mesos::messages::{AgentId, CommandInfo, FrameworkInfo, TaskId, TaskInfo};
-use borges::mesos::payload::TaskPayload;
-use borges::mesos::resources::Quantities;
-use borges::mesos::{Event, Master, calls};
+use borges_clock::Clock;
+use borges_embedded::{AGENT_ID, AgentOptions, Client};
+use borges_mesos::messages::{AgentId, CommandInfo, FrameworkInfo, TaskId, TaskInfo};
+use borges_mesos::payload::TaskPayload;
+use borges_mesos::resources::Quantities;
+use borges_mesos::{Event, Master, calls};
 use futures_util::StreamExt;
 use support::poll::{DEADLINE, poll_until};
 

@@ -116,8 +116,8 @@ fn measured(arguments: &Arguments) -> Result<(), String> {
         orgize.bytes += source.len();
         read.push(PathBuf::from(name));
         blocks += emacs["blocks"].as_array().map_or(0, Vec::len);
-        let document = borges::org::parse(&source, &[]);
-        let found = differences(emacs, &borges::org::report(name, &source, &document));
+        let document = borges_org::parse(&source, &[]);
+        let found = differences(emacs, &borges_org::report(name, &source, &document));
         for difference in found.iter().take(arguments.show.saturating_sub(shown)) {
             let Difference { line, field, emacs, borges } = difference;
             println!("{name}:{line}: {field}\n    Emacs   {emacs}\n    Borges  {borges}");
@@ -184,7 +184,7 @@ fn timed(folder: &Path, read: &[PathBuf]) -> Result<(f64, f64), String> {
     for _ in 0..ROUNDS {
         let before = cpu(UsageWho::RUSAGE_SELF)?;
         for source in &sources {
-            drop(black_box(borges::org::parse(source, &[])));
+            drop(black_box(borges_org::parse(source, &[])));
         }
         let between = cpu(UsageWho::RUSAGE_SELF)?;
         for source in &sources {

@@ -6,7 +6,7 @@
 
 use std::process::{Child, Command, Stdio};
 
-use borges::mesos::messages::scheduler::Event;
+use borges_mesos::messages::scheduler::Event;
 use bytes::Bytes;
 use prost::Message;
 

@@ -7,11 +7,11 @@ use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use borges::mesos::Call;
-use borges::mesos::messages::scheduler::{Event, call, event};
-use borges::mesos::messages::{AgentId, FrameworkId, Offer, OfferId, TaskId, TaskState, TaskStatus};
-use borges::mesos::recordio;
-use borges::mesos::resources::Quantities;
+use borges_mesos::Call;
+use borges_mesos::messages::scheduler::{Event, call, event};
+use borges_mesos::messages::{AgentId, FrameworkId, Offer, OfferId, TaskId, TaskState, TaskStatus};
+use borges_mesos::recordio;
+use borges_mesos::resources::Quantities;
 use bytes::{Bytes, BytesMut};
 use prost::Message;
 use serde_json::{Value, json};
@@ -118,7 +118,7 @@ impl Talker {
     }
 
     fn wait(&self, what: &str, holds: impl Fn(&Heard) -> bool) -> Result<(), String> {
-        let clock = borges::clock::Clock::system();
+        let clock = borges_clock::Clock::system();
         while !holds(&self.heard) {
             if clock.elapsed() > PATIENCE {
                 return Err(format!("not all was {what} within {PATIENCE:?}"));

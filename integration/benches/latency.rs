@@ -6,7 +6,7 @@
 use std::fs;
 use std::process::{Command, Stdio};
 
-use borges::clock::Clock;
+use borges_clock::Clock;
 use jiff::Timestamp;
 
 use crate::client::Client;

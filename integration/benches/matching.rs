@@ -7,8 +7,8 @@
 use std::hint::black_box;
 use std::sync::Arc;
 
-use borges::placement::{Agent, Offer, PeerLocations as Peers, Queue, match_offers};
-use borges::task::{Constraint, Field, Operator, Requirements, ResourceRequest, Resources, RunId, TaskId};
+use borges_placement::{Agent, Offer, PeerLocations as Peers, Queue, match_offers};
+use borges_task::{Constraint, Field, Operator, Requirements, ResourceRequest, Resources, RunId, TaskId};
 use jiff::Timestamp;
 use uuid::Uuid;
 

@@ -4,7 +4,7 @@ use std::fs;
 use std::process::{Command, ExitStatus};
 use std::time::Duration;
 
-use borges::clock::Clock;
+use borges_clock::Clock;
 use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, wait, waitpid};
 use nix::time::{clock_getcpuclockid, clock_gettime};

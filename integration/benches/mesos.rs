@@ -3,16 +3,16 @@
 
 use std::collections::HashSet;
 
-use borges::clock::Clock;
-use borges::mesos::address::Address;
-use borges::mesos::events::TaskState;
-use borges::mesos::http::HttpMaster;
-use borges::mesos::messages::framework_info::{Capability, capability};
-use borges::mesos::messages::{AgentId, CommandInfo, FrameworkInfo, TaskId, TaskInfo};
-use borges::mesos::resources::{OfferedResources, Quantities};
-use borges::mesos::wrapper::FetchUrls;
-use borges::mesos::{Event, Master, calls};
-use borges::task::UrlSigner;
+use borges_clock::Clock;
+use borges_mesos::address::Address;
+use borges_mesos::events::TaskState;
+use borges_mesos::http::HttpMaster;
+use borges_mesos::messages::framework_info::{Capability, capability};
+use borges_mesos::messages::{AgentId, CommandInfo, FrameworkInfo, TaskId, TaskInfo};
+use borges_mesos::resources::{OfferedResources, Quantities};
+use borges_mesos::wrapper::FetchUrls;
+use borges_mesos::{Event, Master, calls};
+use borges_task::UrlSigner;
 use futures_util::StreamExt;
 
 use crate::client::Client;

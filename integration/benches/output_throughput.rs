@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use std::thread::sleep;
 use std::time::Duration;
 
-use borges::clock::Clock;
+use borges_clock::Clock;
 
 use crate::client::Client;
 use crate::measure::Spread;

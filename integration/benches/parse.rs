@@ -140,7 +140,7 @@ fn parsed(contender: &str, path: &Path) -> Result<Once, String> {
     let bytes = fs::read(path).map_err(|error| error.to_string())?;
     let before = cpu_of_this()?;
     let blocks = match contender {
-        "borges" => borges::org::parse(&bytes, &[]).blocks.len(),
+        "borges" => borges_org::parse(&bytes, &[]).blocks.len(),
         "orgize" => by_orgize(std::str::from_utf8(&bytes).map_err(|error| error.to_string())?),
         "lines" => by_lines(&bytes),
         _ => return Err(format!("unknown contender `{contender}`")),

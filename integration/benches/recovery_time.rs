@@ -6,8 +6,8 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::process::Stdio;
 
-use borges::clock::Clock;
-use borges::store::{RedbStore, Store};
+use borges_clock::Clock;
+use borges_store::{RedbStore, Store};
 use nix::sys::signal::Signal;
 
 use crate::client::Client;

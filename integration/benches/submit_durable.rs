@@ -6,7 +6,7 @@ use std::io::Write as _;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use borges::clock::Clock;
+use borges_clock::Clock;
 
 use crate::client::request;
 use crate::measure::{Spread, quantile};

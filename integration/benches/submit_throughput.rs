@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use actix_web::{App, HttpServer, web};
-use borges::clock::Clock;
+use borges_clock::Clock;
 use bytes::Bytes;
 use futures_util::future::try_join_all;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};

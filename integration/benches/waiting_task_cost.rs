@@ -2,7 +2,7 @@
 //!
 //! As many wait already, so that what is counted is held for the blocks, not for the reading of their document.
 
-use borges::clock::Clock;
+use borges_clock::Clock;
 
 use crate::client::Client;
 use crate::measure::{Spread, cpu_of, cpu_of_threads, memory_of};

@@ -4,10 +4,10 @@ use std::collections::HashMap;
 use std::fs;
 use std::io::{Read as _, Write as _};
 
-use borges::mesos::events::TaskState;
-use borges::mesos::messages::{FrameworkId, FrameworkInfo};
-use borges::mesos::resources::Quantities;
-use borges::mesos::{Event, Master, calls};
+use borges_mesos::events::TaskState;
+use borges_mesos::messages::{FrameworkId, FrameworkInfo};
+use borges_mesos::resources::Quantities;
+use borges_mesos::{Event, Master, calls};
 use prost::Message as _;
 use support::poll::{DEADLINE, poll_until_async};
 
@@ -175,7 +175,7 @@ async fn of_many_starters_one_starts() {
     let directory = Home::new();
     let options = options(directory.path());
     let connections: Vec<_> = std::thread::scope(|scope| {
-        let start = || borges::embedded::connect_or_spawn(&options, support::program::path()).unwrap();
+        let start = || borges_embedded::connect_or_spawn(&options, support::program::path()).unwrap();
         let threads: Vec<_> = (0..8).map(|_| scope.spawn(start)).collect();
         threads.into_iter().map(|thread| thread.join().unwrap()).collect()
     });
@@ -197,7 +197,7 @@ async fn a_client_that_talks_nonsense_harms_no_other() {
         let mut answer = Vec::new();
         stream.read_to_end(&mut answer).unwrap();
         let text = answer.iter().position(|byte| *byte == b'\n').unwrap() + 1;
-        let event = borges::mesos::messages::scheduler::Event::decode(&answer[text..]).unwrap();
+        let event = borges_mesos::messages::scheduler::Event::decode(&answer[text..]).unwrap();
         assert!(matches!(Event::try_from(event), Ok(Event::Error(_))));
     }
     scheduler.until("r.1.1", TaskState::Finished).await;

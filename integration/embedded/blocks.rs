@@ -4,13 +4,13 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::time::Duration;
 
-use borges::embedded::{AGENT_ID, AgentOptions};
-use borges::mesos::events::TaskState;
-use borges::mesos::messages::task_status::Reason as R;
-use borges::mesos::messages::{CommandInfo, Environment, Label, Labels, TaskInfo, environment::Variable};
-use borges::mesos::payload::{PayloadFile, TaskPayload};
-use borges::mesos::task_info::DIRECTORY_LABEL;
-use borges::mesos::{SandboxError, calls};
+use borges_embedded::{AGENT_ID, AgentOptions};
+use borges_mesos::events::TaskState;
+use borges_mesos::messages::task_status::Reason as R;
+use borges_mesos::messages::{CommandInfo, Environment, Label, Labels, TaskInfo, environment::Variable};
+use borges_mesos::payload::{PayloadFile, TaskPayload};
+use borges_mesos::task_info::DIRECTORY_LABEL;
+use borges_mesos::{SandboxError, calls};
 use support::poll::{DEADLINE, poll_until_async};
 
 use super::scheduler::{HANGS, Scheduler, options, reason, runs, sh, throw_away};

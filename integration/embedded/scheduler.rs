@@ -6,14 +6,14 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use borges::embedded::{AGENT_ID, AgentOptions, Client, LocalSandbox};
-use borges::mesos::events::{Reason, TaskState};
-use borges::mesos::messages::framework_info::{Capability, capability};
-use borges::mesos::messages::task_status::Reason as R;
-use borges::mesos::messages::{AgentId, CommandInfo, FrameworkId, FrameworkInfo, Offer, TaskId, TaskInfo};
-use borges::mesos::payload::TaskPayload;
-use borges::mesos::resources::Quantities;
-use borges::mesos::{
+use borges_embedded::{AGENT_ID, AgentOptions, Client, LocalSandbox};
+use borges_mesos::events::{Reason, TaskState};
+use borges_mesos::messages::framework_info::{Capability, capability};
+use borges_mesos::messages::task_status::Reason as R;
+use borges_mesos::messages::{AgentId, CommandInfo, FrameworkId, FrameworkInfo, Offer, TaskId, TaskInfo};
+use borges_mesos::payload::TaskPayload;
+use borges_mesos::resources::Quantities;
+use borges_mesos::{
     Call, Event, Master, MasterError, Sandbox, SandboxError, SandboxLocation, StatusUpdate, Subscription,
     calls,
 };

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use borges::clock::Clock;
+use borges_clock::Clock;
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 

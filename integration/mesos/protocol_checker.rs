@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use borges::mesos::Call;
-use borges::mesos::messages::scheduler::{Event, call::Type, event};
+use borges_mesos::Call;
+use borges_mesos::messages::scheduler::{Event, call::Type, event};
 use bytes::Bytes;
 
 use super::scripted_master::FRAMEWORK;
@@ -75,7 +75,7 @@ impl Judge {
                 if let Some(uuid) = &status.uuid {
                     self.owed.push((uuid.clone(), launch.clone(), agent.value.clone()));
                 }
-                if borges::mesos::events::TaskState::from_wire(status.state).is_terminal() {
+                if borges_mesos::events::TaskState::from_wire(status.state).is_terminal() {
                     self.ended.insert(launch.clone());
                     self.unsure.remove(launch);
                 }
@@ -111,7 +111,7 @@ impl Judge {
                 for task in launches.flat_map(|launch| &launch.task_infos) {
                     let (id, agent) = (task.task_id.value.clone(), task.agent_id.value.clone());
                     self.check(agents.is_empty() || agents.contains(&agent), "a launch on another agent");
-                    let role = |r: &borges::mesos::messages::Resource| {
+                    let role = |r: &borges_mesos::messages::Resource| {
                         r.allocation_info.as_ref().is_some_and(|info| info.role.is_some())
                     };
                     self.check(task.resources.iter().all(role), "resources that are not those offered");

@@ -5,12 +5,12 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
 use actix_web::{App, HttpRequest, HttpResponse, HttpServer, web};
-use borges::mesos::Call;
-use borges::mesos::events::TaskState;
-use borges::mesos::messages::scheduler::{Event, call, event};
-use borges::mesos::messages::{AgentId, FrameworkId, Offer, OfferId, TaskId, TaskStatus};
-use borges::mesos::recordio;
-use borges::mesos::resources::Quantities;
+use borges_mesos::Call;
+use borges_mesos::events::TaskState;
+use borges_mesos::messages::scheduler::{Event, call, event};
+use borges_mesos::messages::{AgentId, FrameworkId, Offer, OfferId, TaskId, TaskStatus};
+use borges_mesos::recordio;
+use borges_mesos::resources::Quantities;
 use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt;
 use futures_util::stream::unfold;

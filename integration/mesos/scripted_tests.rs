@@ -4,21 +4,21 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use std::time::Duration;
 
-use borges::clock::Clock;
-use borges::config::Retention;
-use borges::engine::{Engine, EngineParts, Submission, TaskSummary};
-use borges::mesos::address::Address;
-use borges::mesos::events::{StatusUpdate, TaskState};
-use borges::mesos::http::HttpMaster;
-use borges::mesos::messages::scheduler::{Event, call, event};
-use borges::mesos::messages::{FrameworkInfo, OfferId, TaskId, TaskStatus, task_status};
-use borges::mesos::status::condition;
-use borges::mesos::wrapper::FetchUrls;
-use borges::mesos::{Call, Chunk, Sandbox, SandboxError, SandboxFile, SandboxLocation};
-use borges::org;
-use borges::plan::{PlanOptions, plan};
-use borges::store::MemoryStore;
-use borges::task::{Condition, RunId, State, UrlSigner};
+use borges_clock::Clock;
+use borges_config::Retention;
+use borges_engine::{Engine, EngineParts, Submission, TaskSummary};
+use borges_mesos::address::Address;
+use borges_mesos::events::{StatusUpdate, TaskState};
+use borges_mesos::http::HttpMaster;
+use borges_mesos::messages::scheduler::{Event, call, event};
+use borges_mesos::messages::{FrameworkInfo, OfferId, TaskId, TaskStatus, task_status};
+use borges_mesos::status::condition;
+use borges_mesos::wrapper::FetchUrls;
+use borges_mesos::{Call, Chunk, Sandbox, SandboxError, SandboxFile, SandboxLocation};
+use borges_org as org;
+use borges_plan::{PlanOptions, plan};
+use borges_store::MemoryStore;
+use borges_task::{Condition, RunId, State, UrlSigner};
 use bytes::Bytes;
 use futures_util::future::{FutureExt, LocalBoxFuture, ready};
 
@@ -80,7 +80,7 @@ pub(crate) async fn submit(engine: &Engine, document: String) -> RunId {
         document: source,
         plan,
         key: None,
-        caching: borges::plan::CacheMode::OptIn,
+        caching: borges_plan::CacheMode::OptIn,
     };
     engine.submit(submission).await.unwrap().run
 }

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use borges::org::{File, resolve};
+use borges_org::{File, resolve};
 use bytes::Bytes;
 use serde_json::Value;
 

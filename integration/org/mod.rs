@@ -68,7 +68,7 @@ fn emacs_decoding(paths: &[PathBuf], coding: &str) -> Vec<Value> {
 
 fn borges(path: &Path) -> Value {
     let source = fs::read(path).unwrap();
-    borges::org::report(&path.display().to_string(), &source, &borges::org::parse(&source, &[]))
+    borges_org::report(&path.display().to_string(), &source, &borges_org::parse(&source, &[]))
 }
 
 /// Documents of the project, in every folder that has some.

@@ -11,13 +11,13 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use self::record::{Record, Recorder, run};
-use borges::clock::Clock;
-use borges::config::Retention;
-use borges::embedded::{AgentOptions, Client, LocalSandbox};
-use borges::engine::EngineParts;
-use borges::mesos::messages::FrameworkInfo;
-use borges::mesos::messages::framework_info::{Capability, capability};
-use borges::store::RedbStore;
+use borges_clock::Clock;
+use borges_config::Retention;
+use borges_embedded::{AgentOptions, Client, LocalSandbox};
+use borges_engine::EngineParts;
+use borges_mesos::messages::FrameworkInfo;
+use borges_mesos::messages::framework_info::{Capability, capability};
+use borges_store::RedbStore;
 
 #[test]
 fn a_run_with_success_failure_kill_and_retry() {

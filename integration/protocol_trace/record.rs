@@ -4,14 +4,14 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
-use borges::engine::{Engine, EngineParts, Submission};
-use borges::mesos::messages::Offer;
-use borges::mesos::messages::scheduler::call::Type;
-use borges::mesos::{Call, Event, Master, MasterError, Subscription};
-use borges::org;
-use borges::plan::{PlanOptions, plan};
-use borges::store::LoggedEvent;
-use borges::task::{RunState, State};
+use borges_engine::{Engine, EngineParts, Submission};
+use borges_mesos::messages::Offer;
+use borges_mesos::messages::scheduler::call::Type;
+use borges_mesos::{Call, Event, Master, MasterError, Subscription};
+use borges_org as org;
+use borges_plan::{PlanOptions, plan};
+use borges_store::LoggedEvent;
+use borges_task::{RunState, State};
 use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::future::{FutureExt, LocalBoxFuture};
@@ -159,7 +159,7 @@ pub(crate) async fn run(parts: EngineParts) -> Vec<String> {
         document: source,
         plan,
         key: None,
-        caching: borges::plan::CacheMode::OptIn,
+        caching: borges_plan::CacheMode::OptIn,
     };
     engine.submit(submission).await.unwrap();
     let mut ends = BTreeMap::new();

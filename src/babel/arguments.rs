@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::org::{self, Param};
+use borges_org::{self as org, Param};
 
 use super::read;
 use super::value::Value;

@@ -123,8 +123,8 @@ pub(super) fn pick(names: &[(String, Value)], selector: Option<&Value>) -> Value
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::babel::lisp;
-    use crate::org;
+    use crate::lisp;
+    use borges_org as org;
 
     fn arguments(line: &str) -> Arguments {
         let document = org::parse(format!("#+begin_src sh {line}\n#+end_src\n").as_bytes(), &[]);

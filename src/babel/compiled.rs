@@ -192,5 +192,5 @@ fn header(inside: &Expansion, name: &str, names: &Value) -> String {
 
 /// Without the indentation that all lines share.
 fn dedented(text: &str) -> String {
-    crate::org::dedent(text)
+    borges_org::dedent(text)
 }

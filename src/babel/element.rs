@@ -1,6 +1,6 @@
 //! Elements of a document that have a name → values, `org-babel-read-element`.
 
-use crate::org::{self, Document, Element};
+use borges_org::{self as org, Document, Element};
 
 use super::byte_text;
 use super::import;

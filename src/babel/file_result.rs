@@ -92,7 +92,7 @@ fn joined(directory: &str, name: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::org;
+    use borges_org as org;
 
     fn finished(line: &str, value: Value) -> String {
         let document = org::parse(format!("#+name: b\n#+begin_src sh {line}\n#+end_src\n").as_bytes(), &[]);

@@ -380,8 +380,8 @@ fn macro_escaped(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::babel::lisp;
-    use crate::org;
+    use crate::lisp;
+    use borges_org as org;
 
     fn lines_of(insertion: &Insertion<'_>) -> String {
         insertion.lines()

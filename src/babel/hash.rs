@@ -129,8 +129,8 @@ fn expanded(inside: &Expansion) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::babel::{Arguments, Languages, lisp};
-    use crate::org;
+    use crate::{Arguments, Languages, lisp};
+    use borges_org as org;
 
     fn hashed(language: &str, line: &str, body: &str, variables: &[(&str, &str)]) -> String {
         let document =

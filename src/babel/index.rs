@@ -51,7 +51,7 @@ fn number(text: &str) -> i64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::babel::lisp;
+    use crate::lisp;
 
     #[rstest::rstest]
     #[case("0", "(a 1)")]

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use crate::org::{Document, Hash, Keep, ResultLocator, Slot, Target};
+use borges_org::{Document, Hash, Keep, ResultLocator, Slot, Target};
 
 use super::align;
 use super::byte_text;
@@ -214,8 +214,8 @@ fn with_newlines(bytes: Vec<u8>, newline: &str) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::babel::{Arguments, Value};
-    use crate::org;
+    use crate::{Arguments, Value};
+    use borges_org as org;
 
     /// The document with the same text as result of each of its blocks and calls.
     fn written(source: &str, value: &Value, hash: Option<&str>, note: Option<&str>) -> String {

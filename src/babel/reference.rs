@@ -1,6 +1,6 @@
 //! What a `:var`, `:stdin`, `:post` or an argument of a call refers to, as `org-babel-ref-resolve` reads it.
 
-use crate::org::split_arguments;
+use borges_org::split_arguments;
 
 /// `file:name[inside](arguments)[index]`.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -15,12 +15,12 @@ use serde::de::DeserializeOwned;
 
 use super::address::{self, Address};
 use super::exit::Exit;
-use crate::engine::{FileRead, RunSummary, TaskSummary, WaitingGroup};
-use crate::http::OFFSET_HEADER;
-use crate::org::Position;
-use crate::plan::Diagnostic;
-use crate::plan::UpdatedDocument;
-use crate::task::{LaunchId, RunId, TaskId};
+use borges_engine::{FileRead, RunSummary, TaskSummary, WaitingGroup};
+use borges_http::OFFSET_HEADER;
+use borges_org::Position;
+use borges_plan::Diagnostic;
+use borges_plan::UpdatedDocument;
+use borges_task::{LaunchId, RunId, TaskId};
 
 /// The way to a server.
 #[derive(Clone)]

@@ -7,8 +7,8 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use jiff::SignedDuration;
 
-use crate::plan::Variable;
-use crate::task::{RunId, TaskId};
+use borges_plan::Variable;
+use borges_task::{RunId, TaskId};
 
 /// Runs the source blocks of Org documents on a cluster
 ///

@@ -7,8 +7,8 @@ use std::time::Duration;
 use futures_util::future::join_all;
 
 use super::api_client::{ApiClient, ApiError as ServerFailure};
-use crate::engine::{Engine, EngineError, FileRead, WaitingGroup};
-use crate::task::{LaunchId, RunId};
+use borges_engine::{Engine, EngineError, FileRead, WaitingGroup};
+use borges_task::{LaunchId, RunId};
 
 /// Who runs the blocks.
 pub(super) enum Backend {

@@ -5,7 +5,7 @@ use std::io::{self, BufWriter, Write};
 use super::args::{BlocksArguments, Format};
 use super::exit::Exit;
 use super::input;
-use crate::org;
+use borges_org as org;
 
 /// Shows the blocks of each file; one that cannot be read is said, and the others are shown all the same.
 pub(super) fn blocks(arguments: &BlocksArguments) -> Exit {

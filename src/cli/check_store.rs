@@ -4,7 +4,7 @@ use super::args::CheckStoreArguments;
 use super::exit::Exit;
 use super::input;
 use super::serve::state_directory;
-use crate::store::{CheckReport, check};
+use borges_store::{CheckReport, check};
 
 /// Looks at all of the store, without a server.
 pub(super) fn check_store(arguments: &CheckStoreArguments) -> Exit {

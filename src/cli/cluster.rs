@@ -8,17 +8,17 @@ use std::rc::Rc;
 use std::thread::available_parallelism;
 use std::{env, io};
 
-use crate::config::{Config, MasterAddress};
-use crate::embedded::{self, AgentExit, AgentOptions, Client, LocalSandbox};
-use crate::mesos::address::Address;
-use crate::mesos::agent_sandbox::AgentSandbox;
-use crate::mesos::credential::Credential;
-use crate::mesos::http::HttpMaster;
-use crate::mesos::messages::framework_info::{Capability, capability};
-use crate::mesos::messages::{FrameworkInfo, Label, Labels};
-use crate::mesos::task_info::MAX_OUTPUT_LABEL;
-use crate::mesos::wrapper::FetchUrls;
-use crate::mesos::{Master, Sandbox};
+use borges_config::{Config, MasterAddress};
+use borges_embedded::{self as embedded, AgentExit, AgentOptions, Client, LocalSandbox};
+use borges_mesos::address::Address;
+use borges_mesos::agent_sandbox::AgentSandbox;
+use borges_mesos::credential::Credential;
+use borges_mesos::http::HttpMaster;
+use borges_mesos::messages::framework_info::{Capability, capability};
+use borges_mesos::messages::{FrameworkInfo, Label, Labels};
+use borges_mesos::task_info::MAX_OUTPUT_LABEL;
+use borges_mesos::wrapper::FetchUrls;
+use borges_mesos::{Master, Sandbox};
 
 /// A cluster, ready to be spoken to.
 pub(super) struct Cluster {

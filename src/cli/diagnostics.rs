@@ -1,8 +1,8 @@
 //! What is wrong, shown to a person: where, what, the line with a caret, what to write instead.
 
-use crate::config::ConfigError;
-use crate::org;
-use crate::plan::{Diagnostic, Severity};
+use borges_config::ConfigError;
+use borges_org as org;
+use borges_plan::{Diagnostic, Severity};
 
 /// Shows errors, or warnings, of the document `name`.
 pub(super) fn show(name: &str, source: &[u8], problems: &[Diagnostic], severity: Severity) {

@@ -13,9 +13,9 @@ use tokio::time::timeout;
 
 use super::api_client::{ApiClient, ApiError, RunStatus};
 use super::backend::with_retries;
-use crate::engine::{FatalError, TaskSummary};
-use crate::store::{LoggedEvent, RunEnded, TaskEvent};
-use crate::task::{RunId, RunState, State, TaskId};
+use borges_engine::{FatalError, TaskSummary};
+use borges_store::{LoggedEvent, RunEnded, TaskEvent};
+use borges_task::{RunId, RunState, State, TaskId};
 
 /// How long a server that pings may be silent.
 const SILENCE: Duration = Duration::from_secs(20);

@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use bytes::Bytes;
 
 use super::exit::Exit;
-use crate::org::{self, File, ResolveError, SourceBytes, SourceMap};
-use crate::plan::Severity;
+use borges_org::{self as org, File, ResolveError, SourceBytes, SourceMap};
+use borges_plan::Severity;
 
 /// The document `source` with the files put in that it names. `name` is the document for messages, `path` where
 /// it lies.

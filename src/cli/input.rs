@@ -9,9 +9,9 @@ use bytes::Bytes;
 use super::args::DocumentArguments;
 use super::exit::Exit;
 use super::{diagnostics, includes};
-use crate::babel::Languages;
-use crate::config::Config;
-use crate::plan::PlanOptions;
+use borges_babel::Languages;
+use borges_config::Config;
+use borges_plan::PlanOptions;
 
 /// A document, and what is asked of it.
 pub(super) struct Input {

@@ -8,8 +8,8 @@ use super::args::LogsArguments;
 use super::backend::with_retries;
 use super::exit::Exit;
 use super::signals::Signals;
-use crate::engine::FileRead;
-use crate::task::{LaunchId, State};
+use borges_engine::FileRead;
+use borges_task::{LaunchId, State};
 
 /// Behind the end of any file.
 const END: u64 = i64::MAX.unsigned_abs();

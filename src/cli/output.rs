@@ -7,8 +7,8 @@ use std::collections::HashMap;
 use std::io::{self, Write};
 
 use super::backend::{Backend, BackendError};
-use crate::engine::FileRead;
-use crate::task::LaunchId;
+use borges_engine::FileRead;
+use borges_task::LaunchId;
 
 /// One of a block's two streams.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -148,7 +148,7 @@ mod tests {
     use uuid::Uuid;
 
     use super::*;
-    use crate::task::RunId;
+    use borges_task::RunId;
 
     #[test]
     fn a_header_stands_where_the_speaker_changes() {

@@ -11,10 +11,10 @@ use super::args::PlanArguments;
 use super::exit::Exit;
 use super::serve::state_directory;
 use super::{diagnostics, input};
-use crate::org;
-use crate::plan::{self, CacheMode, Plan, Severity, SkippedBlock};
-use crate::store::{Cache, predict_cache_hits};
-use crate::task::{DependencyKind, Edge, Ensure, RetryLimit, TaskSpec, index_of};
+use borges_org as org;
+use borges_plan::{self as plan, CacheMode, Plan, Severity, SkippedBlock};
+use borges_store::{Cache, predict_cache_hits};
+use borges_task::{DependencyKind, Edge, Ensure, RetryLimit, TaskSpec, index_of};
 
 /// Shows the plan of a document.
 pub(super) fn plan(arguments: &PlanArguments) -> Exit {

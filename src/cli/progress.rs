@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 
-use crate::engine::WaitingGroup;
-use crate::store::TaskEvent;
-use crate::task::State;
+use borges_engine::WaitingGroup;
+use borges_store::TaskEvent;
+use borges_task::State;
 
 /// Turns changes of state into lines.
 #[derive(Debug, Default)]

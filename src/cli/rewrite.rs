@@ -10,7 +10,7 @@ use similar::TextDiff;
 
 use super::exit::Exit;
 use super::input;
-use crate::plan::UpdatedDocument;
+use borges_plan::UpdatedDocument;
 
 /// Writes what `with_results` makes of the document as it lies there now; says what is wrong. Where nothing changes,
 /// nothing is written.

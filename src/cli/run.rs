@@ -19,14 +19,14 @@ use super::rewrite::{check, rewrite};
 use super::serve::state_directory;
 use super::signals::Signals;
 use super::watch::{Watch, WatchError};
-use crate::clock::Clock;
-use crate::config::MasterAddress;
-use crate::engine::{Engine, EngineError, EngineParts, ParseDocument, ParserPool, StartError, Submission};
-use crate::http;
-use crate::mesos::wrapper::FetchUrls;
-use crate::plan::{CacheMode, Plan, Severity};
-use crate::store::{Cache, MemoryStore};
-use crate::task::UrlSigner;
+use borges_clock::Clock;
+use borges_config::MasterAddress;
+use borges_engine::{Engine, EngineError, EngineParts, ParseDocument, ParserPool, StartError, Submission};
+use borges_http as http;
+use borges_mesos::wrapper::FetchUrls;
+use borges_plan::{CacheMode, Plan, Severity};
+use borges_store::{Cache, MemoryStore};
+use borges_task::UrlSigner;
 
 /// Runs a document.
 pub(super) fn run(arguments: &RunArguments) -> Exit {

@@ -11,15 +11,15 @@ use super::args::ServeArgs;
 use super::cluster::{self, Cluster};
 use super::exit::Exit;
 use super::input;
-use crate::babel::Languages;
-use crate::clock::Clock;
-use crate::config::{Config, MasterAddress};
-use crate::engine::{Engine, EngineParts, ParserPool};
-use crate::http::{self, Server};
-use crate::mesos::wrapper::FetchUrls;
-use crate::plan::PlanOptions;
-use crate::store::{Cache, RedbStore, Store, WriteOp};
-use crate::task::UrlSigner;
+use borges_babel::Languages;
+use borges_clock::Clock;
+use borges_config::{Config, MasterAddress};
+use borges_engine::{Engine, EngineParts, ParserPool};
+use borges_http::{self as http, Server};
+use borges_mesos::wrapper::FetchUrls;
+use borges_plan::PlanOptions;
+use borges_store::{Cache, RedbStore, Store, WriteOp};
+use borges_task::UrlSigner;
 
 /// How long blocks live on after a server that does not come back, in seconds: a week.
 const FAILOVER: f64 = 7.0 * 24.0 * 3600.0;
@@ -89,7 +89,7 @@ async fn run(config: &Config, languages: Languages, new_framework: bool) -> Resu
         log::warn!("{warning}");
     }
     if config.master == MasterAddress::Local
-        && let Err(why) = crate::embedded::enforces_memory()
+        && let Err(why) = borges_embedded::enforces_memory()
     {
         log::warn!("`:mem` is subtracted from what is offered, and not enforced: {why}");
     }

@@ -11,9 +11,9 @@ use super::rewrite::rewrite;
 use super::signals::Signals;
 use super::watch::Watch;
 use super::{diagnostics, includes, input, progress};
-use crate::clock::Clock;
-use crate::org::{self, Position, SourceLocation, SourceMap};
-use crate::plan::Severity;
+use borges_clock::Clock;
+use borges_org::{self as org, Position, SourceLocation, SourceMap};
+use borges_plan::Severity;
 
 /// Sends a document, and watches its run if that is asked for.
 pub(super) fn submit(arguments: &SubmitArguments) -> Exit {

@@ -6,8 +6,8 @@ use std::io::{self, IsTerminal, Write};
 use super::api_client::{ApiClient, ApiError};
 use super::args::{Format, TasksArguments};
 use super::exit::Exit;
-use crate::engine::TaskSummary;
-use crate::task::{RunId, State};
+use borges_engine::TaskSummary;
+use borges_task::{RunId, State};
 
 /// Shows the tasks of all runs, or of one.
 pub(super) fn tasks(arguments: &TasksArguments) -> Exit {

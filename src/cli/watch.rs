@@ -14,10 +14,10 @@ use super::exit::Exit;
 use super::output::Output;
 use super::progress::{self, Progress};
 use super::signals::Signals;
-use crate::clock::Clock;
-use crate::engine::FatalError;
-use crate::store::{LoggedEvent, TaskEvent};
-use crate::task::{LaunchId, RunId, RunState, State};
+use borges_clock::Clock;
+use borges_engine::FatalError;
+use borges_store::{LoggedEvent, TaskEvent};
+use borges_task::{LaunchId, RunId, RunState, State};
 
 /// How often running blocks are listened to, and waiting ones asked why.
 const LISTEN: Duration = Duration::from_millis(200);

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::task::amount;
+use borges_task::amount;
 
 /// How much is kept of ended runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

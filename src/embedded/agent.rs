@@ -26,8 +26,8 @@ use super::options::AgentOptions;
 use super::paths::{Paths, SOCKET};
 use super::reap;
 use super::state::{ClientId, Identity, Timestamps};
-use crate::clock::Clock;
-use crate::mesos::messages::scheduler::Event;
+use borges_clock::Clock;
+use borges_mesos::messages::scheduler::Event;
 
 /// The id of the agent: the same at each start, as blocks outlive an agent.
 pub const AGENT_ID: &str = "local";

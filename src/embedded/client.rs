@@ -18,10 +18,10 @@ use tokio::net::UnixStream;
 
 use super::options::AgentOptions;
 use super::spawn_agent::{Started, connect_or_spawn};
-use crate::mesos::Event;
-use crate::mesos::master::{Master, MasterError, Subscription};
-use crate::mesos::messages::scheduler::{Call, Event as Wire};
-use crate::mesos::recordio::{self, Decoder};
+use borges_mesos::Event;
+use borges_mesos::master::{Master, MasterError, Subscription};
+use borges_mesos::messages::scheduler::{Call, Event as Wire};
+use borges_mesos::recordio::{self, Decoder};
 
 /// What the embedded cluster is called where a master's address would stand.
 const NAME: &str = "local";

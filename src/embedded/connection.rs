@@ -7,8 +7,8 @@ use bytes::{Bytes, BytesMut};
 use prost::Message;
 use tokio::net::UnixStream;
 
-use crate::mesos::messages::scheduler::{Call, Event};
-use crate::mesos::recordio::{self, Decoder, RecordError};
+use borges_mesos::messages::scheduler::{Call, Event};
+use borges_mesos::recordio::{self, Decoder, RecordError};
 
 /// The most bytes a call may have: an ACCEPT holds the bodies of all it launches.
 const MOST_CALL: usize = 1 << 30;

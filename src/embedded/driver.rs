@@ -9,8 +9,8 @@ use super::paths::Paths;
 use super::process_table::Row;
 use super::processes::{ExitKind, LaunchExit, Processes};
 use super::state::{Action, Agent, ClientId, Identity, StartReport, Timestamps};
-use crate::mesos::messages::scheduler::{Call, Event};
-use crate::mesos::resources::Quantities;
+use borges_mesos::messages::scheduler::{Call, Event};
+use borges_mesos::resources::Quantities;
 
 /// How often blocks are looked at of which nobody tells us.
 const POLL_INTERVAL: Duration = Duration::from_millis(100);

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::mesos::signals;
+use borges_mesos::signals;
 
 /// How a block's process ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

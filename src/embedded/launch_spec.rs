@@ -3,11 +3,11 @@
 use super::container::Image;
 use super::limits::{Limits, OutputLimit};
 use super::paths::is_name;
-use crate::mesos::messages::{TaskInfo, environment::variable};
-use crate::mesos::payload::TaskPayload;
-use crate::mesos::resources::Quantities;
-use crate::mesos::task_info::{DIRECTORY_LABEL, ENFORCE_MEMORY_LABEL, SERVICE_LABEL};
-use crate::task::Command;
+use borges_mesos::messages::{TaskInfo, environment::variable};
+use borges_mesos::payload::TaskPayload;
+use borges_mesos::resources::Quantities;
+use borges_mesos::task_info::{DIRECTORY_LABEL, ENFORCE_MEMORY_LABEL, SERVICE_LABEL};
+use borges_task::Command;
 
 /// Where a block's text lies in its sandbox; an argument that is this word means that file.
 pub const BODY_ARG: &str = Command::BODY;
@@ -105,7 +105,7 @@ fn is_variable(name: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::mesos::messages::{
+    use borges_mesos::messages::{
         CommandInfo, ContainerInfo, Environment, ExecutorInfo, Label, Labels, TaskId, command_info,
         environment::Variable,
     };

@@ -3,7 +3,7 @@
 use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 
-use crate::mesos::resources::Quantities;
+use borges_mesos::resources::Quantities;
 
 /// What an agent is told when it starts.
 #[derive(Debug, Clone, PartialEq, Eq)]

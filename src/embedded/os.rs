@@ -13,26 +13,26 @@ use std::process::Command;
 
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions};
 
-#[cfg(test)]
+#[cfg(feature = "failpoints")]
 use super::simulated_machine as fake;
 
 /// Something is about to be done: in tests it may fail, or be the last thing that was to be done.
-#[cfg(not(test))]
+#[cfg(not(feature = "failpoints"))]
 #[expect(clippy::unnecessary_wraps, reason = "in tests it may fail")]
 const fn fail_point(_what: &str, _path: &Path) -> io::Result<()> {
     Ok(())
 }
 
-#[cfg(test)]
+#[cfg(feature = "failpoints")]
 use fake::fail_point;
 
 /// A bug that a test plants, to see that it would be found.
-#[cfg(not(test))]
+#[cfg(not(feature = "failpoints"))]
 pub(super) const fn fail_point_unstarted() -> bool {
     false
 }
 
-#[cfg(test)]
+#[cfg(feature = "failpoints")]
 pub(super) use fake::fail_point_unstarted;
 
 /// Makes a directory, of which only the last part may be missing.
@@ -56,7 +56,7 @@ pub(super) fn open_file(options: &mut OpenOptions, mode: u32, path: &Path) -> io
 /// Writes all of `bytes` to the end of a file.
 pub(super) fn write(file: &mut File, path: &Path, bytes: &[u8]) -> io::Result<()> {
     fail_point("write", path)?;
-    #[cfg(test)]
+    #[cfg(feature = "failpoints")]
     fake::tear(bytes, |torn| file.write_all(torn))?;
     file.write_all(bytes)
 }
@@ -64,7 +64,7 @@ pub(super) fn write(file: &mut File, path: &Path, bytes: &[u8]) -> io::Result<()
 /// Writes all of `bytes` to a place of a file.
 pub(super) fn write_at(file: &File, path: &Path, bytes: &[u8], at: u64) -> io::Result<()> {
     fail_point("write", path)?;
-    #[cfg(test)]
+    #[cfg(feature = "failpoints")]
     fake::tear(bytes, |torn| file.write_all_at(torn, at))?;
     file.write_all_at(bytes, at)
 }
@@ -93,7 +93,7 @@ pub(super) fn write_atomic(path: &Path, bytes: &[u8]) -> io::Result<()> {
 /// Starts a process.
 pub(super) fn spawn(command: &mut Command) -> io::Result<Pid> {
     fail_point("spawn", command.get_current_dir().unwrap_or(Path::new("")))?;
-    #[cfg(test)]
+    #[cfg(feature = "failpoints")]
     if let Some(pid) = fake::spawn(command) {
         return Ok(pid);
     }
@@ -105,7 +105,7 @@ pub(super) fn spawn(command: &mut Command) -> io::Result<Pid> {
 /// Reaps an ended child: its id may be somebody else's from now on.
 pub(super) fn reap(pid: Pid) -> io::Result<()> {
     fail_point("reap", Path::new(""))?;
-    #[cfg(test)]
+    #[cfg(feature = "failpoints")]
     if fake::reap(pid) {
         return Ok(());
     }
@@ -115,7 +115,7 @@ pub(super) fn reap(pid: Pid) -> io::Result<()> {
 
 /// Signals a process group.
 pub(super) fn signal_group(leader: Pid, signal: Signal) -> io::Result<()> {
-    #[cfg(test)]
+    #[cfg(feature = "failpoints")]
     if fake::signal_group(leader, signal) {
         return Ok(());
     }
@@ -124,7 +124,7 @@ pub(super) fn signal_group(leader: Pid, signal: Signal) -> io::Result<()> {
 
 /// The session this process is in.
 pub(super) fn session() -> io::Result<Pid> {
-    #[cfg(test)]
+    #[cfg(feature = "failpoints")]
     if let Some(session) = fake::session() {
         return Ok(session);
     }
@@ -133,7 +133,7 @@ pub(super) fn session() -> io::Result<Pid> {
 
 /// The session of a process, ended ones that nobody has reaped included; `None` where there is none.
 pub(super) fn session_of(pid: Pid) -> Option<Pid> {
-    #[cfg(test)]
+    #[cfg(feature = "failpoints")]
     if let Some(session) = fake::session_of(pid) {
         return session;
     }
@@ -142,7 +142,7 @@ pub(super) fn session_of(pid: Pid) -> Option<Pid> {
 
 /// Whether a process leads its group.
 pub(super) fn leads_group(pid: Pid) -> bool {
-    #[cfg(test)]
+    #[cfg(feature = "failpoints")]
     if let Some(session) = fake::session_of(pid) {
         return session.is_some();
     }
@@ -151,7 +151,7 @@ pub(super) fn leads_group(pid: Pid) -> bool {
 
 /// The processes there are, each with its environment as far as that can be read.
 pub(super) fn environments() -> Vec<(Pid, Vec<u8>)> {
-    #[cfg(test)]
+    #[cfg(feature = "failpoints")]
     if let Some(processes) = fake::environments() {
         return processes;
     }

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use super::limits::Limits;
 use super::os;
-use crate::mesos::resources::Quantities;
+use borges_mesos::resources::Quantities;
 
 /// A row fits; ids have at most 255 bytes each.
 const SLOT: usize = 1024;

@@ -24,7 +24,7 @@ pub(crate) enum WaitResult {
 
 /// Looks for a child that has ended, without reaping it; waits for one if `block` is set.
 pub(crate) fn wait_any_child(block: bool) -> io::Result<WaitResult> {
-    #[cfg(test)]
+    #[cfg(feature = "failpoints")]
     if let Some(waited) = super::simulated_machine::wait() {
         return Ok(waited);
     }

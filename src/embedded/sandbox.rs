@@ -13,7 +13,7 @@ use tokio::task::spawn_blocking;
 
 use super::limits::Stream;
 use super::paths::{Paths, is_name};
-use crate::mesos::master::{Chunk, FileKind, Sandbox, SandboxError, SandboxFile, SandboxLocation};
+use borges_mesos::master::{Chunk, FileKind, Sandbox, SandboxError, SandboxFile, SandboxLocation};
 
 /// Reads the sandboxes of the agent in one directory, with or without an agent.
 #[derive(Debug, Clone)]

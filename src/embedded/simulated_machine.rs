@@ -3,6 +3,8 @@
 //!
 //! The agent is the real one, but for its sockets; so is its reaper, who sees the ends of what a dead agent leaves.
 
+#![allow(clippy::unwrap_used, clippy::missing_panics_doc, reason = "only tests use it")]
+
 use std::any::Any;
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -24,15 +26,15 @@ use super::paths::Paths;
 use super::reap::WaitResult;
 use super::reaper::OrphanReaper;
 use super::state::{ClientId, Identity, Timestamps};
-use crate::mesos::messages::scheduler::{Call, Event as Wire};
-use crate::mesos::messages::task_status::Reason;
-use crate::mesos::messages::{TaskState, TaskStatus};
-use crate::mesos::resources::Quantities;
-use crate::mesos::{Event, StatusUpdate};
+use borges_mesos::messages::scheduler::{Call, Event as Wire};
+use borges_mesos::messages::task_status::Reason;
+use borges_mesos::messages::{TaskState, TaskStatus};
+use borges_mesos::resources::Quantities;
+use borges_mesos::{Event, StatusUpdate};
 
 /// How an operation of the agent goes wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum FaultMode {
+pub enum FaultMode {
     /// The agent is killed before it.
     CrashBefore,
     /// It is a write, and the agent is killed in the midst of it.
@@ -43,16 +45,19 @@ pub(crate) enum FaultMode {
 
 /// What has truly happened to a launch.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum LaunchEvent {
+pub enum LaunchEvent {
+    /// A launch has started.
     Started(String),
+    /// A launch has ended, with this exit code.
     Ended(String, i32),
     /// It could not be started, and that was said.
     NotStarted(String),
+    /// The agent was killed before this operation.
     AgentDied(String),
 }
 
 /// How long a launch runs, and with what code it ends.
-pub(crate) type Script = fn(&str) -> (Duration, i32);
+pub type Script = fn(&str) -> (Duration, i32);
 
 /// The operations of the agent, and the processes there are.
 struct System {
@@ -96,7 +101,7 @@ pub(super) fn fail_point_unstarted() -> bool {
 }
 
 /// From now on nobody on this thread notes what never started, until what is returned is dropped.
-pub(crate) fn forget_unstarted() -> impl Drop {
+pub fn forget_unstarted() -> impl Drop {
     struct Planted;
     impl Drop for Planted {
         fn drop(&mut self) {
@@ -223,7 +228,7 @@ pub(super) fn environments() -> Option<Vec<(Pid, Vec<u8>)>> {
 }
 
 /// The machine, with its agent or between two of them.
-pub(crate) struct Machine {
+pub struct Machine {
     system: Rc<RefCell<System>>,
     directory: TempDir,
     agent: Option<Life>,
@@ -286,7 +291,7 @@ fn told(status: &TaskStatus) -> String {
 
 impl Machine {
     /// A machine whose agent goes wrong at this operation, counted from 1, in this way.
-    pub(crate) fn new(chosen: Option<(usize, FaultMode)>, fate: Script) -> Self {
+    pub fn new(chosen: Option<(usize, FaultMode)>, fate: Script) -> Self {
         let system = Rc::new(RefCell::new(System {
             now: Duration::ZERO,
             operations: Vec::new(),
@@ -305,27 +310,28 @@ impl Machine {
         Self { system, directory: directory.unwrap(), agent: None, heirs: Vec::new() }
     }
 
-    pub(crate) fn directory(&self) -> &Path {
+    /// The agent's state directory.
+    pub fn directory(&self) -> &Path {
         self.directory.path()
     }
 
     /// The time of the world.
-    pub(crate) fn now(&self) -> Duration {
+    pub fn now(&self) -> Duration {
         self.system.borrow().now
     }
 
     /// What the agent has done so far.
-    pub(crate) fn operations(&self) -> Vec<String> {
+    pub fn operations(&self) -> Vec<String> {
         self.system.borrow().operations.clone()
     }
 
     /// What has happened since this was asked last.
-    pub(crate) fn happened(&self) -> Vec<(Duration, LaunchEvent)> {
+    pub fn happened(&self) -> Vec<(Duration, LaunchEvent)> {
         std::mem::take(&mut self.system.borrow_mut().happened)
     }
 
     /// A client comes, and says this; an agent is started for it if there is none. `None` when it has no answer.
-    pub(crate) fn subscribe(&mut self, call: Call) -> Option<UnboundedReceiver<Event>> {
+    pub fn subscribe(&mut self, call: Call) -> Option<UnboundedReceiver<Event>> {
         if self.agent.is_none() {
             self.start();
         }
@@ -347,7 +353,7 @@ impl Machine {
     }
 
     /// The client says this; `false` when nobody hears.
-    pub(crate) fn call(&mut self, call: Call) -> bool {
+    pub fn call(&mut self, call: Call) -> bool {
         self.act(|life, now| {
             life.hands.call(life.out.peer, call, now, &mut life.out);
             life.hands.offer_free_resources(now, &mut life.out);
@@ -356,17 +362,17 @@ impl Machine {
     }
 
     /// The update with this uuid, as it was told.
-    pub(crate) fn told(&self, uuid: &[u8]) -> Option<StatusUpdate> {
+    pub fn told(&self, uuid: &[u8]) -> Option<StatusUpdate> {
         self.agent.as_ref()?.out.told.get(uuid).cloned()
     }
 
     /// Whether any process runs.
-    pub(crate) fn is_busy(&self) -> bool {
+    pub fn is_busy(&self) -> bool {
         !self.system.borrow().processes.is_empty()
     }
 
     /// Time goes on until `now`: blocks end, and those who are there take note.
-    pub(crate) fn advance(&mut self, now: Duration) {
+    pub fn advance(&mut self, now: Duration) {
         {
             let mut system = self.system.borrow_mut();
             let System { processes, happened, .. } = &mut *system;
@@ -390,7 +396,7 @@ impl Machine {
     }
 
     /// When something happens of itself.
-    pub(crate) fn next(&mut self) -> Option<Duration> {
+    pub fn next_change(&mut self) -> Option<Duration> {
         let (now, ends) = {
             let system = self.system.borrow();
             let ends = system.processes.values().filter(|process| !process.is_over).map(|it| it.ends).min();

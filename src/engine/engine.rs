@@ -21,12 +21,12 @@ use super::scheduler::{
 use super::store_writer::{PersistError, StoreHandle};
 use super::subscription::{Connection, EventSinks, FatalError};
 use super::supervisor::Deps;
-use crate::clock::Clock;
-use crate::config::Retention;
-use crate::mesos::messages::{FrameworkId, FrameworkInfo};
-use crate::mesos::{Master, Sandbox};
-use crate::store::{Cache, ResultRecord, Store, StoreError};
-use crate::task::{LaunchId, RunId, TaskId};
+use borges_clock::Clock;
+use borges_config::Retention;
+use borges_mesos::messages::{FrameworkId, FrameworkInfo};
+use borges_mesos::{Master, Sandbox};
+use borges_store::{Cache, ResultRecord, Store, StoreError};
+use borges_task::{LaunchId, RunId, TaskId};
 
 /// What an engine is made of.
 pub struct EngineParts {

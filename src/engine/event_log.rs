@@ -12,7 +12,7 @@ use futures_util::stream::unfold;
 use tokio::sync::watch;
 
 use super::store_writer::{PersistError, StoreHandle};
-use crate::store::LoggedEvent;
+use borges_store::LoggedEvent;
 
 /// Entries the ring holds, at least; up to twice as many where they come in large batches.
 const RING: usize = 16_384;
@@ -325,8 +325,8 @@ mod tests {
 
     use super::super::engine::Threading;
     use super::*;
-    use crate::store::{MemoryStore, RunEnded};
-    use crate::task::{RunId, RunState};
+    use borges_store::{MemoryStore, RunEnded};
+    use borges_task::{RunId, RunState};
 
     /// Something to tell, without a number.
     fn entries(count: usize) -> Vec<LoggedEvent> {
@@ -349,7 +349,7 @@ mod tests {
         while heard.last().is_none_or(|&number| number < last) {
             match follower.next().await.unwrap() {
                 Some(Delivery::Entries(excerpt)) => {
-                    heard.extend(excerpt.entries().iter().map(LoggedEvent::seq))
+                    heard.extend(excerpt.entries().iter().map(LoggedEvent::seq));
                 }
                 other => panic!("{other:?}"),
             }
@@ -391,7 +391,7 @@ mod tests {
         let (mut store, feed) = (MemoryStore::default(), EventLog::after(9));
         let mut kept = entries(2);
         kept.iter_mut().zip(8..).for_each(|(entry, number)| entry.set_seq(number));
-        crate::store::Store::commit(&mut store, &[crate::store::WriteOp::Entries(kept)]).unwrap();
+        borges_store::Store::commit(&mut store, &[borges_store::WriteOp::Entries(kept)]).unwrap();
         let keeper =
             StoreHandle::start(Box::new(store), feed.clone(), Arc::default(), Threading::Dedicated).unwrap();
         let mut old = feed.follow(Some(3), keeper.clone());

@@ -52,18 +52,18 @@ mod planted {
     }
 
     /// The so manieth time from now on that a supervisor may die, it does.
-    pub(in crate::engine) fn panic_after(times: Option<u32>) {
+    pub(crate) fn panic_after(times: Option<u32>) {
         PANIC.set(times);
     }
 
-    pub(in crate::engine) fn panic_point() {
+    pub(crate) fn panic_point() {
         let left = PANIC.get().map(|left| left - 1);
         PANIC.set(left.filter(|left| *left > 0));
         assert_ne!(left, Some(0), "planted: a supervisor dies");
     }
 
     impl Failpoint {
-        pub(in crate::engine) const ALL: [Self; 10] = [
+        pub(crate) const ALL: [Self; 10] = [
             Self::AckBeforePersist,
             Self::AcceptBeforePersist,
             Self::TreatLostAsGone,
@@ -78,17 +78,17 @@ mod planted {
     }
 
     /// Whether this bug is planted on this thread.
-    pub(in crate::engine) fn is_enabled(bug: Failpoint) -> bool {
+    pub(crate) fn is_enabled(bug: Failpoint) -> bool {
         PLANTED.get() == Some(bug)
     }
 
     /// Plants a bug on this thread until what is returned is dropped.
-    pub(in crate::engine) fn configure(bug: Option<Failpoint>) -> FailScenario {
+    pub(crate) fn configure(bug: Option<Failpoint>) -> FailScenario {
         PLANTED.set(bug);
         FailScenario
     }
 
-    pub(in crate::engine) struct FailScenario;
+    pub(crate) struct FailScenario;
 
     impl Drop for FailScenario {
         fn drop(&mut self) {

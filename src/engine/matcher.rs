@@ -8,8 +8,8 @@ use jiff::Timestamp;
 
 use super::failpoints::{Failpoint, is_enabled};
 use super::tell_recipient;
-use crate::placement::{self, MatchResult, Offer, PeerLocations, Queue};
-use crate::task::{ResourceRequest, TaskId};
+use borges_placement::{self as placement, MatchResult, Offer, PeerLocations, Queue};
+use borges_task::{ResourceRequest, TaskId};
 
 /// Holds the tasks that wait for offers.
 #[derive(Debug)]

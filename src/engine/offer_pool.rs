@@ -8,11 +8,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::subscription::ClusterCall;
-use crate::mesos::messages;
-use crate::mesos::resources::{OfferedResources, normalize_ranges};
-use crate::mesos::{offers, task_info};
-use crate::placement::{Agent, MaintenanceWindow, Offer, WINDOW};
-use crate::task::Resources;
+use borges_mesos::messages;
+use borges_mesos::resources::{OfferedResources, normalize_ranges};
+use borges_mesos::{offers, task_info};
+use borges_placement::{Agent, MaintenanceWindow, Offer, WINDOW};
+use borges_task::Resources;
 
 /// Offers, and our appetite.
 #[derive(Debug, Default)]

@@ -3,8 +3,8 @@
 use actix::{Actor, Handler, Message, SyncContext};
 use bytes::Bytes;
 
-use crate::org::{self, Document, HeaderArgsProperty};
-use crate::plan::{self, Diagnostic, Plan, PlanOptions};
+use borges_org::{self as org, Document, HeaderArgsProperty};
+use borges_plan::{self as plan, Diagnostic, Plan, PlanOptions};
 
 /// Reads documents.
 #[derive(Debug, Default)]

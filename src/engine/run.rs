@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::plan::{DependencyTracker, EmbeddedResult, Files, Values};
-use crate::store::{LaunchIntent, RunMarker, RunRecord, TaskRecord};
-use crate::task::{
+use borges_plan::{DependencyTracker, EmbeddedResult, Files, Values};
+use borges_store::{LaunchIntent, RunMarker, RunRecord, TaskRecord};
+use borges_task::{
     BackoffTimer, Command, History, Input, LaunchId, RunState, State, TaskId, TaskSpec, index_of,
 };
 

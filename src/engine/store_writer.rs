@@ -16,8 +16,8 @@ use tokio::time::timeout;
 use super::counters::Counters;
 use super::engine::Threading;
 use super::event_log::{CommittedEvents, EventLog};
-use crate::store::{LoggedEvent, ResultRecord, Store, StoreError, TaskRecord, WriteOp};
-use crate::task::{RunId, TaskId};
+use borges_store::{LoggedEvent, ResultRecord, Store, StoreError, TaskRecord, WriteOp};
+use borges_task::{RunId, TaskId};
 
 /// The way to the store.
 #[derive(Clone, Debug)]

@@ -17,11 +17,11 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use super::counters::Counters;
 use super::tell_recipient;
-use crate::clock::Clock;
-use crate::mesos::messages::{FrameworkId, FrameworkInfo, TaskInfo};
-use crate::mesos::responses::SubscriptionError;
-use crate::mesos::{Call, Event, Master, MasterError, StatusUpdate, calls};
-use crate::task::{Backoff, LaunchId};
+use borges_clock::Clock;
+use borges_mesos::messages::{FrameworkId, FrameworkInfo, TaskInfo};
+use borges_mesos::responses::SubscriptionError;
+use borges_mesos::{Call, Event, Master, MasterError, StatusUpdate, calls};
+use borges_task::{Backoff, LaunchId};
 
 /// Keeps a subscription open.
 pub(super) struct Connection {

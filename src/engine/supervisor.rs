@@ -21,11 +21,11 @@ use super::failpoints::{self, Failpoint, is_enabled};
 use super::store_writer::{PersistError, StoreHandle};
 use super::subscription::{ClusterCall, FatalError};
 use super::tell_recipient;
-use crate::clock::Clock;
-use crate::mesos::status::{condition, condition_after_exit, describe, exit_code, is_unknown_launch};
-use crate::mesos::{Sandbox, SandboxLocation, StatusUpdate};
-use crate::store::{LoggedEvent, RunRecord, TaskEvent, TaskRecord, WriteOp};
-use crate::task::{BackoffTimer, Condition, Effect, History, Input, LaunchId, State, TaskId, TaskSpec, step};
+use borges_clock::Clock;
+use borges_mesos::status::{condition, condition_after_exit, describe, exit_code, is_unknown_launch};
+use borges_mesos::{Sandbox, SandboxLocation, StatusUpdate};
+use borges_store::{LoggedEvent, RunRecord, TaskEvent, TaskRecord, WriteOp};
+use borges_task::{BackoffTimer, Condition, Effect, History, Input, LaunchId, State, TaskId, TaskSpec, step};
 
 /// Watches over one task.
 pub(super) struct Supervisor {

@@ -13,20 +13,20 @@ use futures_util::stream::LocalBoxStream;
 use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
 
 use super::{Engine, EngineParts, FatalError, Submission};
-use crate::clock::Clock;
-use crate::config::Retention;
-use crate::mesos::events::{StatusUpdate, TaskState};
-use crate::mesos::messages::scheduler::call::Type;
-use crate::mesos::messages::{AgentId, FrameworkId, FrameworkInfo, Offer, OfferId, TaskId, TaskStatus};
-use crate::mesos::resources::Quantities;
-use crate::mesos::{
+use borges_clock::Clock;
+use borges_config::Retention;
+use borges_mesos::events::{StatusUpdate, TaskState};
+use borges_mesos::messages::scheduler::call::Type;
+use borges_mesos::messages::{AgentId, FrameworkId, FrameworkInfo, Offer, OfferId, TaskId, TaskStatus};
+use borges_mesos::resources::Quantities;
+use borges_mesos::{
     Call, Chunk, Event, Master, MasterError, Sandbox, SandboxError, SandboxFile, SandboxLocation,
     Subscription,
 };
-use crate::org;
-use crate::plan::{PlanOptions, plan};
-use crate::store::{LoggedEvent, MemoryStore, Snapshot, Store, StoreError, TaskRecord, WriteOp};
-use crate::task::RunState;
+use borges_org as org;
+use borges_plan::{PlanOptions, plan};
+use borges_store::{LoggedEvent, MemoryStore, Snapshot, Store, StoreError, TaskRecord, WriteOp};
+use borges_task::RunState;
 
 type Log = Arc<Mutex<Vec<String>>>;
 
@@ -127,11 +127,11 @@ impl Store for RecordingStore {
         self.disk.lock().unwrap().load()
     }
 
-    fn task(&self, task: crate::task::TaskId) -> Result<Option<TaskRecord>, StoreError> {
+    fn task(&self, task: borges_task::TaskId) -> Result<Option<TaskRecord>, StoreError> {
         self.disk.lock().unwrap().task(task)
     }
 
-    fn results(&self, run: crate::task::RunId) -> Result<Vec<crate::store::ResultRecord>, StoreError> {
+    fn results(&self, run: borges_task::RunId) -> Result<Vec<borges_store::ResultRecord>, StoreError> {
         self.disk.lock().unwrap().results(run)
     }
 
@@ -221,7 +221,7 @@ impl TestEnv {
             document: source,
             plan,
             key: None,
-            caching: crate::plan::CacheMode::OptIn,
+            caching: borges_plan::CacheMode::OptIn,
         };
         self.engine.submit(submission).await.unwrap();
     }

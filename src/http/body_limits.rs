@@ -15,7 +15,7 @@ use tokio::time::timeout;
 
 use super::App;
 use super::response::problem;
-use crate::clock::Clock;
+use borges_clock::Clock;
 
 /// What a client sent, and the room it takes up until this is dropped.
 pub(super) struct RequestBody {

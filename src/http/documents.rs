@@ -17,10 +17,10 @@ use super::response::{
 };
 use super::tasks::MAX_PAGE;
 use super::{App, upload};
-use crate::engine::{EngineError, ParseDocument, RunSummary, Submission, WaitingGroup};
-use crate::plan::{CacheMode, Diagnostic as Wrong, Plan, PlanOptions as PlanRequest, Severity, Variable};
-use crate::store::predict_cache_hits;
-use crate::task::{RunId, State};
+use borges_engine::{EngineError, ParseDocument, RunSummary, Submission, WaitingGroup};
+use borges_plan::{CacheMode, Diagnostic as Wrong, Plan, PlanOptions as PlanRequest, Severity, Variable};
+use borges_store::predict_cache_hits;
+use borges_task::{RunId, State};
 
 /// The header by which a POST can safely be repeated.
 const KEY: &str = "Idempotency-Key";
@@ -42,7 +42,6 @@ struct BlockSummary {
 
 /// What became of a document.
 #[derive(Debug, Serialize, ToSchema)]
-#[expect(clippy::struct_field_names, reason = "it is what the interface calls it")]
 struct SubmitResponse {
     /// `null` for a dry run.
     #[schema(value_type = Option<String>, format = "uuid")]

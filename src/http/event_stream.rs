@@ -14,10 +14,10 @@ use tokio::sync::oneshot;
 use tokio::time::{Interval, MissedTickBehavior, interval};
 
 use super::output_tail::{OutputTailer, Tail};
-use crate::clock::Clock;
-use crate::engine::{BatchTail, Delivery, Engine, EngineError, EventSubscriber, PersistError};
-use crate::store::LoggedEvent;
-use crate::task::{RunId, TaskId};
+use borges_clock::Clock;
+use borges_engine::{BatchTail, Delivery, Engine, EngineError, EventSubscriber, PersistError};
+use borges_store::LoggedEvent;
+use borges_task::{RunId, TaskId};
 
 /// What a client wants to hear of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -15,8 +15,8 @@ use super::output::{CHUNK, attempt, launch};
 use super::query::{Query, bad_request};
 use super::response::{not_found, problem, respond, unavailable};
 use super::tasks::find;
-use crate::engine::{DirectoryRead, Engine, EngineError, FileRead};
-use crate::task::LaunchId;
+use borges_engine::{DirectoryRead, Engine, EngineError, FileRead};
+use borges_task::LaunchId;
 
 /// What a directory holds.
 #[derive(Debug, Serialize, ToSchema)]

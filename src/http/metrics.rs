@@ -12,7 +12,7 @@ use utoipa::ToSchema;
 use super::App;
 use super::query::{Query, bad_request};
 use super::response::{plain_text, unavailable};
-use crate::engine::{CALL_NAMES, Counter, EngineError, Stats};
+use borges_engine::{CALL_NAMES, Counter, EngineError, Stats};
 
 /// What `/varz` answers.
 #[derive(Debug, Serialize, ToSchema)]

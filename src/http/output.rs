@@ -12,8 +12,8 @@ use super::App;
 use super::query::{Query, bad_request};
 use super::response::{not_found, unavailable};
 use super::tasks::find;
-use crate::engine::{Engine, EngineError, FileRead, TaskSummary};
-use crate::task::{LaunchId, State, TaskId};
+use borges_engine::{Engine, EngineError, FileRead, TaskSummary};
+use borges_task::{LaunchId, State, TaskId};
 
 /// Bytes read at once.
 pub(super) const CHUNK: usize = 256 << 10;

@@ -8,9 +8,9 @@ use bytes::BytesMut;
 use serde::Serialize;
 
 use super::event_stream::{EventFilter, write_text_frame};
-use crate::engine::{Engine, EngineError, FileRead};
-use crate::store::TaskEvent;
-use crate::task::{LaunchId, State, TaskId};
+use borges_engine::{Engine, EngineError, FileRead};
+use borges_store::TaskEvent;
+use borges_task::{LaunchId, State, TaskId};
 
 /// Bytes read at once of a stream.
 const CHUNK: usize = 64 << 10;

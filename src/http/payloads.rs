@@ -10,8 +10,8 @@ use actix_web::{App, HttpRequest, HttpResponse, HttpServer, web};
 
 use super::query::{Query, bad_request};
 use super::response::{not_found, problem, unavailable};
-use crate::engine::Engine;
-use crate::task::{LaunchId, UrlSigner};
+use borges_engine::Engine;
+use borges_task::{LaunchId, UrlSigner};
 
 /// What this route needs to know.
 pub(super) struct PayloadState {

@@ -6,7 +6,7 @@ use actix_web::http::StatusCode;
 use actix_web::{HttpRequest, HttpResponse, web};
 
 use super::response::problem;
-use crate::org::suggest;
+use borges_org::suggest;
 
 /// What stands behind the `?`.
 #[derive(Debug)]

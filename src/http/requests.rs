@@ -9,7 +9,7 @@ use actix_web::middleware::Next;
 use actix_web::{Error, web};
 
 use super::App;
-use crate::engine::Counter;
+use borges_engine::Counter;
 
 /// The routes that are told apart; everything else is `other`.
 pub(super) const ROUTES: [&str; 19] = [

@@ -6,7 +6,7 @@ use actix_web::{HttpRequest, HttpResponse};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::engine::EngineError;
+use borges_engine::EngineError;
 
 /// What a client would rather read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -9,8 +9,8 @@ use utoipa::ToSchema;
 use super::App;
 use super::query::{Query, bad_request};
 use super::response::{not_found, respond, unavailable};
-use crate::store::{ResultFile, ResultRecord};
-use crate::task::RunId;
+use borges_store::{ResultFile, ResultRecord};
+use borges_task::RunId;
 
 /// What the blocks of a run have left.
 #[derive(Debug, Serialize, ToSchema)]

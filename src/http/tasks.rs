@@ -7,8 +7,8 @@ use utoipa::ToSchema;
 use super::App;
 use super::query::{Query, bad_request};
 use super::response::{not_found, respond, unavailable};
-use crate::engine::{Engine, EngineError, TaskSummary};
-use crate::task::{RunId, TaskId};
+use borges_engine::{Engine, EngineError, TaskSummary};
+use borges_task::{RunId, TaskId};
 
 /// Tasks, and where to go on.
 #[derive(Debug, Serialize, ToSchema)]

@@ -19,7 +19,7 @@ use super::App;
 use super::event_stream::{EventFilter, EventStream};
 use super::query::{Query, bad_request};
 use super::response::not_found;
-use crate::task::RunId;
+use borges_task::RunId;
 
 /// How often a client is asked whether it is there.
 const PING: Duration = Duration::from_secs(5);

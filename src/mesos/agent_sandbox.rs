@@ -28,7 +28,7 @@ use super::master::{Chunk, FileKind, Sandbox, SandboxError, SandboxFile, Sandbox
 use super::messages::agent::{Call, Response, call, response};
 use super::output_archive::OutputArchive;
 use super::payload::is_contained_path;
-use crate::task::Backoff;
+use borges_task::Backoff;
 
 /// The sandboxes of a cluster, and the copies of those whose blocks have ended. Clones share them.
 #[derive(Clone)]

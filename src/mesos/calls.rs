@@ -236,7 +236,7 @@ fn executor_id(executor: &str) -> ExecutorId {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::mesos::messages::{TaskState, TaskStatus};
+    use crate::messages::{TaskState, TaskStatus};
 
     /// The name of a call's type, and which of its fields is set, read from the bytes: number by number.
     fn shape(call: &Call) -> String {

@@ -324,8 +324,8 @@ mod tests {
     use prost::Message;
 
     use super::*;
-    use crate::mesos::messages::scheduler::event;
-    use crate::mesos::messages::{FrameworkId, TaskId};
+    use crate::messages::scheduler::event;
+    use crate::messages::{FrameworkId, TaskId};
 
     fn update(status: TaskStatus) -> Wire {
         let update = Some(event::Update { status });

@@ -6,7 +6,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::messages::{Offer, Unavailability};
 use super::resources::attribute_text;
-use crate::placement::{Agent, MaintenanceWindow};
+use borges_placement::{Agent, MaintenanceWindow};
 
 /// The agent an offer is of.
 pub fn agent(offer: &Offer) -> Agent {
@@ -39,10 +39,10 @@ pub fn maintenance_window(unavailability: &Unavailability) -> MaintenanceWindow 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::mesos::messages::domain_info::FaultDomain;
-    use crate::mesos::messages::domain_info::fault_domain::{RegionInfo, ZoneInfo};
-    use crate::mesos::messages::{AgentId, Attribute, DomainInfo, DurationInfo, TimeInfo, value};
-    use crate::task::Field;
+    use crate::messages::domain_info::FaultDomain;
+    use crate::messages::domain_info::fault_domain::{RegionInfo, ZoneInfo};
+    use crate::messages::{AgentId, Attribute, DomainInfo, DurationInfo, TimeInfo, value};
+    use borges_task::Field;
 
     #[test]
     fn an_agent_is_read_whole() {

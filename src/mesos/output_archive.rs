@@ -12,7 +12,7 @@ use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt};
 use std::path::PathBuf;
 
 use super::master::{Chunk, FileKind, SandboxError, SandboxFile, SandboxLocation};
-use crate::task::LaunchId;
+use borges_task::LaunchId;
 
 /// Copies of launches, by their names.
 #[derive(Debug, Clone)]

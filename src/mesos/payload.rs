@@ -7,7 +7,7 @@ use std::path::{Component, Path};
 use bytes::Bytes;
 use prost::Message;
 
-use crate::task::Command;
+use borges_task::Command;
 
 /// What is sent along with a launch.
 #[derive(Clone, PartialEq, Eq, Message)]
@@ -102,7 +102,7 @@ pub fn is_contained_path(path: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::task::InputFile;
+    use borges_task::InputFile;
 
     fn with(path: &str) -> Command {
         let file = InputFile { path: path.to_owned(), mode: 0o644, bytes: Bytes::from_static(b"a\tb\n\xff") };

@@ -260,7 +260,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::mesos::messages::resource::{DiskInfo, ReservationInfo, RevocableInfo};
+    use crate::messages::resource::{DiskInfo, ReservationInfo, RevocableInfo};
 
     fn cpus(thousandths: u64) -> Resource {
         let mut resource = blank("cpus", value::Type::Scalar, Some("eng"));

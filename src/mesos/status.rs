@@ -4,7 +4,7 @@ use super::events::{Reason, StatusUpdate, TaskState};
 use super::messages::task_status::Reason as Why;
 use super::resources::Quantities;
 use super::signals;
-use crate::task::{Condition, Resources};
+use borges_task::{Condition, Resources};
 
 /// What the cluster says of a launch by this update.
 ///

@@ -8,8 +8,8 @@ use super::messages::{
 };
 use super::payload::TaskPayload;
 use super::resources::{Quantities, normalize_ranges};
-use crate::placement::Agent;
-use crate::task::{Ensure, LaunchId, Port, Resources, TaskSpec};
+use borges_placement::Agent;
+use borges_task::{Ensure, LaunchId, Port, Resources, TaskSpec};
 
 /// The label of a task that names its working directory.
 pub const DIRECTORY_LABEL: &str = "borges.dir";

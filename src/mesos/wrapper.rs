@@ -9,7 +9,7 @@ use std::fmt::Write;
 use super::messages::{CommandInfo, Environment, TaskInfo, command_info::Uri};
 use super::payload::{PayloadFile, TaskPayload};
 use super::task_info::DIRECTORY_LABEL;
-use crate::task::{LaunchId, UrlSigner};
+use borges_task::{LaunchId, UrlSigner};
 
 /// Where agents fetch the files that are too large to be sent along with a launch.
 #[derive(Debug, Clone)]
@@ -264,8 +264,8 @@ mod tests {
 
     use super::super::task_info;
     use super::*;
-    use crate::placement::Agent;
-    use crate::task::{Command, InputFile, Policy, Resources, RunId, TaskSpec};
+    use borges_placement::Agent;
+    use borges_task::{Command, InputFile, Policy, Resources, RunId, TaskSpec};
 
     fn shelf() -> FetchUrls {
         FetchUrls::new("http://10.0.0.1:8888", UrlSigner::new(b"secret"))

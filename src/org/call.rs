@@ -53,7 +53,7 @@ pub(super) fn filled(text: String) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use crate::org::parse;
+    use crate::parse;
 
     #[test]
     fn calls() {

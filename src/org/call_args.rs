@@ -72,7 +72,7 @@ fn variable(text: &str, at: Position) -> Param {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::org::parse;
+    use crate::parse;
 
     #[rstest::rstest]
     #[case("", &[])]

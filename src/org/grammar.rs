@@ -4,7 +4,7 @@ use pest::Parser as _;
 use pest::iterators::Pair;
 
 #[derive(pest_derive::Parser)]
-#[grammar = "../grammar/org.pest"]
+#[grammar = "../../grammar/org.pest"]
 struct Lines;
 
 /// What `rule` makes of the beginning of `line`; `None` where it does not match.

@@ -363,7 +363,7 @@ const LINKS: [&str; 17] = [
 
 #[cfg(test)]
 mod tests {
-    use crate::org::parse;
+    use crate::parse;
 
     fn found(source: &str) -> String {
         let document = parse(source.as_bytes(), &[]);

@@ -334,7 +334,7 @@ impl Builder {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::org::parse;
+    use crate::parse;
 
     /// Each element with what it is in, and its own text.
     fn shown(source: &str) -> String {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::task::Field;
+use borges_task::Field;
 
 /// An agent, as its offers describe it.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use regex::Regex;
 
 use super::{Agent, Peer};
-use crate::task::{Constraint, Operator};
+use borges_task::{Constraint, Operator};
 
 /// The constraints of a demand during one round.
 pub(super) struct ConstraintChecker<'a>(Vec<Term<'a>>);
@@ -159,7 +159,7 @@ mod tests {
     use std::fmt::Write;
 
     use super::*;
-    use crate::task::Field;
+    use borges_task::Field;
 
     fn agent(rack: &str) -> Arc<Agent> {
         let attributes =

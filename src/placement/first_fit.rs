@@ -1,6 +1,6 @@
 //! Free amounts in a fixed order, of which the first that are enough are found quickly.
 
-use crate::task::Resources;
+use borges_task::Resources;
 
 /// What each offer has left, in rows of which it is known what they may hold at best.
 ///

@@ -11,7 +11,7 @@ use super::maintenance::MaintenanceWindow;
 use super::queue::{ServiceOrder, TasksByRequest};
 use super::round::MatchRound;
 use super::{Agent, PeerLocations, Queue};
-use crate::task::{Resources, RunId, TaskId};
+use borges_task::{Resources, RunId, TaskId};
 
 /// What an agent has to give to one role now: one offer of the cluster, or several that are accepted together.
 #[derive(Debug, Clone, PartialEq, Eq)]

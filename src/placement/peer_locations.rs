@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::Agent;
-use crate::task::{Requirements, ResourceRequest, RunId, TaskId};
+use borges_task::{Requirements, ResourceRequest, RunId, TaskId};
 
 /// A task that is compared with others.
 #[derive(Debug, Clone, PartialEq)]

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 
 use super::reason::PlacementFailure;
 use super::recent_offers::RecentOffers;
-use crate::task::{ResourceRequest, State};
+use borges_task::{ResourceRequest, State};
 
 /// Offers that count for a reason are at most so old.
 pub const WINDOW: Duration = Duration::from_secs(60);
@@ -135,7 +135,7 @@ mod tests {
 
     use super::super::{Offer, PeerLocations};
     use super::*;
-    use crate::task::Resources;
+    use borges_task::Resources;
 
     fn since(seconds: u64) -> Since {
         let now = Timestamp::from_second(1_795_677_131).unwrap();

@@ -1,6 +1,6 @@
 //! Ports out of what an offer has.
 
-use crate::task::Port;
+use borges_task::Port;
 
 /// Free ports: sorted ranges, both ends included.
 pub(super) type Ranges = Vec<(u64, u64)>;

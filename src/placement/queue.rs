@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
-use crate::task::{ResourceRequest, RunId, TaskId};
+use borges_task::{ResourceRequest, RunId, TaskId};
 
 /// Waiting tasks, by whose turn it is.
 ///
@@ -156,7 +156,7 @@ mod tests {
 
     use super::super::{Offer, PeerLocations, match_offers};
     use super::*;
-    use crate::task::Resources;
+    use borges_task::Resources;
 
     const ONE: Resources = Resources { milli_cpus: 1000, mem: 32, disk: 0, gpus: 0 };
 

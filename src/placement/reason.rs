@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::task::{Constraint, Resources};
+use borges_task::{Constraint, Resources};
 
 /// Why no offer took a task.
 ///

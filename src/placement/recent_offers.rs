@@ -10,7 +10,7 @@ use super::constraints::{ConstraintChecker, Mismatch, PeerCounts};
 use super::ports;
 use super::reason::{PlacementFailure, ResourceKind};
 use super::{Agent, Offer, PeerLocations};
-use crate::task::{Constraint, Port, ResourceRequest, Resources};
+use borges_task::{Constraint, Port, ResourceRequest, Resources};
 
 /// Offers, to tell why something fitted none.
 #[derive(Debug, Clone)]

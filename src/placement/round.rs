@@ -10,7 +10,7 @@ use super::constraints::{ConstraintChecker, PeerCounts};
 use super::first_fit::FirstFitIndex;
 use super::ports::{self, Ranges};
 use super::{Offer, PeerLocations};
-use crate::task::{Port, Requirements, ResourceRequest, Resources, RunId, TaskId};
+use borges_task::{Port, Requirements, ResourceRequest, Resources, RunId, TaskId};
 
 /// The offers of a round.
 pub(super) struct MatchRound<'a> {

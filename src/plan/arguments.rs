@@ -2,9 +2,9 @@
 
 use std::collections::HashSet;
 
-use crate::babel::Language;
-use crate::org::{Block, Origin, Param, Position, suggest};
-use crate::task::{Ensure, Policy, Requirements, Resources, RetryLimit};
+use borges_babel::Language;
+use borges_org::{Block, Origin, Param, Position, suggest};
+use borges_task::{Ensure, Policy, Requirements, Resources, RetryLimit};
 
 use super::diagnostic::Diagnostic;
 use super::image;
@@ -132,7 +132,7 @@ impl Reader<'_> {
             Borges::Backoff => self.set(&mut asked.policy.backoff, param, value_parsers::backoff),
             Borges::Timeout => asked.policy.timeout = self.value(param, value_parsers::duration),
             Borges::OnPartition => {
-                self.set(&mut asked.policy.on_partition, param, value_parsers::on_partition)
+                self.set(&mut asked.policy.on_partition, param, value_parsers::on_partition);
             }
             Borges::Priority => self.set(&mut asked.policy.priority, param, value_parsers::priority),
             Borges::Requires => self.refer(asked, DependencyArg::Requires, param),
@@ -290,8 +290,8 @@ fn directory(text: &str) -> Result<String, Help> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::babel::Languages;
-    use crate::org;
+    use borges_babel::Languages;
+    use borges_org as org;
 
     #[test]
     fn what_blocks_inherit_is_looked_up_and_told_once() {

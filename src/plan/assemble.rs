@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::babel::{Arguments, Language, Value};
-use crate::org::{Document, Param, Target};
-use crate::task::{Command, Edge, TaskSpec};
+use borges_babel::{Arguments, Language, Value};
+use borges_org::{Document, Param, Target};
+use borges_task::{Command, Edge, TaskSpec};
 
 use super::builder::{PlanBuilder, ResultSlot};
 use super::diagnostic::Diagnostic;
@@ -61,7 +61,7 @@ pub(super) fn assemble(parts: Parts) -> Plan {
         match disposition {
             Disposition::Excluded => {}
             Disposition::Skipped(reason) => {
-                plan.skipped.push(SkippedBlock { block: name, file, line, reason })
+                plan.skipped.push(SkippedBlock { block: name, file, line, reason });
             }
             Disposition::Runs { language, asked, held: requires_approval, body, mut inputs } => {
                 let first = numbers[place];

@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::babel::{self, Languages, Reference};
-use crate::org::{self, Block, BodyExpander, Call, Context, Document, Param, Position, Target};
+use borges_babel::{self as babel, Languages, Reference};
+use borges_org::{self as org, Block, BodyExpander, Call, Context, Document, Param, Position, Target};
 
 use super::arguments::ReportedArgs;
 use super::code;
@@ -96,7 +96,7 @@ impl<'d> PlanBuilder<'d> {
         for Variable { block, name, value } in &self.request.variables {
             // No place of the document is wrong, so errors have none.
             let mut wrong = |text: String, help: String| {
-                problems.push(Diagnostic::error(Position::default(), text, help))
+                problems.push(Diagnostic::error(Position::default(), text, help));
             };
             let place = match names.find(block) {
                 Ok(place) => place,

@@ -6,9 +6,9 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::babel::{self, BlockResult, Execution, Value};
-use crate::org::{self, Document, Element, ResultLocator, Target};
-use crate::task::{Command, Ensure, InputFile, TaskSpec};
+use borges_babel::{self as babel, BlockResult, Execution, Value};
+use borges_org::{self as org, Document, Element, ResultLocator, Target};
+use borges_task::{Command, Ensure, InputFile, TaskSpec};
 
 use super::recipe::{Files, Recipes, Values};
 
@@ -220,7 +220,7 @@ fn value(document: &Document, node: usize) -> Option<Value> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plan::{Plan, PlanOptions, plan};
+    use crate::{Plan, PlanOptions, plan};
 
     fn planned(source: &str) -> Plan {
         plan(source.as_bytes(), &org::parse(source.as_bytes(), &[]), &PlanOptions::default()).unwrap()

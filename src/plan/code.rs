@@ -1,6 +1,6 @@
 //! A block's body as it runs: references expanded, and what cannot be expanded said.
 
-use crate::org::{BodyExpander, ExpandedBody, ExpansionError, ExpansionErrorKind, NowebCall, Position};
+use borges_org::{BodyExpander, ExpandedBody, ExpansionError, ExpansionErrorKind, NowebCall, Position};
 
 use super::diagnostic::Diagnostic;
 use super::symbols::SymbolTable;
@@ -65,8 +65,8 @@ fn help(kind: &ExpansionErrorKind) -> &'static str {
 
 #[cfg(test)]
 mod tests {
-    use crate::org;
-    use crate::plan::{PlanOptions, plan};
+    use crate::{PlanOptions, plan};
+    use borges_org as org;
 
     fn told(source: &str) -> String {
         match plan(source.as_bytes(), &org::parse(source.as_bytes(), &[]), &PlanOptions::default()) {

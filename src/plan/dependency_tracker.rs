@@ -1,6 +1,6 @@
 //! How far a run is: which waiting tasks are set free, or can never run, as others end.
 
-use crate::task::{DependencyKind, Edge, Ensure, Input, State, index_of};
+use borges_task::{DependencyKind, Edge, Ensure, Input, State, index_of};
 
 /// The open waits of one run.
 #[derive(Debug, Clone, Default)]

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use crate::org::{self, Origin, Param, Position, SourceLocation, SourceMap};
+use borges_org::{self as org, Origin, Param, Position, SourceLocation, SourceMap};
 
 /// How bad it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

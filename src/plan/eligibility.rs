@@ -2,8 +2,8 @@
 
 use std::fmt;
 
-use crate::babel::Languages;
-use crate::org::{Block, Origin, Param};
+use borges_babel::Languages;
+use borges_org::{Block, Origin, Param};
 
 use super::keys::{self, Key};
 
@@ -97,7 +97,7 @@ fn asks_to_run(param: &Param) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::org;
+    use borges_org as org;
 
     /// `(document, verdict)`: one block each, the rules one by one, then against each other.
     #[test]

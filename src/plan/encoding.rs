@@ -1,6 +1,6 @@
 //! Bytes that are no text, where text is needed.
 
-use crate::org::{Block, Position};
+use borges_org::{Block, Position};
 
 use super::diagnostic::Diagnostic;
 

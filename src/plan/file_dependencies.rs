@@ -6,8 +6,8 @@
 
 use std::collections::HashMap;
 
-use crate::org::{Block, Position};
-use crate::task::DependencyKind;
+use borges_org::{Block, Position};
+use borges_task::DependencyKind;
 
 use super::graph::Dependency;
 use super::unit::{Disposition, InputSource, Unit};

@@ -3,7 +3,7 @@
 use std::cmp::Ordering;
 use std::collections::BTreeSet;
 
-use crate::org::Param;
+use borges_org::Param;
 
 /// Header arguments that change nothing of what a block does, but only what becomes of its result.
 const AFTERWARDS: [&str; 4] = [":exports", ":wrap", ":cache", ":file-desc"];

@@ -2,8 +2,8 @@
 
 use std::collections::HashMap;
 
-use crate::org::Position;
-use crate::task::DependencyKind;
+use borges_org::Position;
+use borges_task::DependencyKind;
 
 use super::diagnostic::Diagnostic;
 use super::symbols::SymbolTable;

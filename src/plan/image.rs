@@ -2,7 +2,7 @@
 
 use super::diagnostic::Diagnostic;
 use super::value_parsers::Help;
-use crate::org::{Block, Origin, Param};
+use borges_org::{Block, Origin, Param};
 
 /// `:dockerize`.
 pub(super) fn dockerize(text: &str) -> Result<bool, Help> {
@@ -124,8 +124,8 @@ fn is_digest(digest: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::org;
-    use crate::plan::{PlanOptions, plan};
+    use crate::{PlanOptions, plan};
+    use borges_org as org;
 
     #[test]
     fn references() {

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::babel::{self, Arguments, Value};
+use borges_babel::{self as babel, Arguments, Value};
 
 /// A block that is several tasks.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -130,7 +130,7 @@ mod tests {
     use rstest::rstest;
 
     use super::*;
-    use crate::org;
+    use borges_org as org;
 
     fn table(results: &str, header: &str, given: &str, yielded: &str) -> String {
         let read = |text: &str| babel::evaluated(&format!("'{text}"));

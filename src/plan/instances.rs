@@ -1,7 +1,7 @@
 //! Blocks that are several tasks: `:instances`, `:each`.
 
-use crate::babel::{self, Arguments, Value};
-use crate::org::{Param, Position};
+use borges_babel::{self as babel, Arguments, Value};
+use borges_org::{Param, Position};
 
 use super::diagnostic::Diagnostic;
 use super::graph::Dependency;

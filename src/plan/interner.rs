@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::unit::Disposition;
-use crate::task::{Policy, Requirements};
+use borges_task::{Policy, Requirements};
 
 /// Policies, environments and names that tasks share.
 #[derive(Default)]

@@ -1,6 +1,6 @@
 //! Every header argument by name: what it means to a run.
 
-use crate::org::suggest;
+use borges_org::suggest;
 
 /// What a header argument means to a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,6 +1,6 @@
 //! Lines that Org reads as text, or as something else, though most likely a block or a keyword was meant.
 
-use crate::org::{Block, Document, Position, suggest};
+use borges_org::{Block, Document, Position, suggest};
 
 use super::diagnostic::Diagnostic;
 

@@ -2,8 +2,8 @@
 
 use std::collections::HashMap;
 
-use crate::babel::{self, Value};
-use crate::org::{Document, Element};
+use borges_babel::{self as babel, Value};
+use borges_org::{Document, Element};
 
 /// The named elements of a document that are no blocks.
 #[derive(Debug)]
@@ -90,7 +90,7 @@ fn name(affiliated: &[u8]) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::org;
+    use borges_org as org;
 
     #[test]
     fn elements_are_found_by_name() {

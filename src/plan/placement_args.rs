@@ -1,7 +1,7 @@
 //! `:expose` and `:constraint`, as documents write them.
 
 use super::value_parsers::{self, Help};
-use crate::task::{Constraint, Field, Operator, Port};
+use borges_task::{Constraint, Field, Operator, Port};
 
 /// `:expose HOST:CONTAINER …`; a port alone is both, 0 is any.
 pub(super) fn ports(text: &str) -> Result<Vec<Port>, Help> {

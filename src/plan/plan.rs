@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::babel::{self, Languages};
-use crate::org::{self, BodyExpander, Document, Keyword, Position, SourceMap};
-use crate::task::{DependencyKind, Edge, TaskSpec};
+use borges_babel::{self as babel, Languages};
+use borges_org::{self as org, BodyExpander, Document, Keyword, Position, SourceMap};
+use borges_task::{DependencyKind, Edge, TaskSpec};
 
 use super::assemble::{Parts, assemble, placed};
 use super::builder::PlanBuilder;

@@ -10,9 +10,9 @@ use std::sync::Arc;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use crate::babel::{self, Arguments, BlockResult, Execution, Invocation, Language, Source, Value};
-use crate::org;
-use crate::task::{Command, InputFile, TaskSpec, index_of};
+use borges_babel::{self as babel, Arguments, BlockResult, Execution, Invocation, Language, Source, Value};
+use borges_org as org;
+use borges_task::{Command, InputFile, TaskSpec, index_of};
 
 use super::instance_results::{InstanceGroup, InstanceResult, combine};
 

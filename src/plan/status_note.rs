@@ -1,6 +1,6 @@
 //! What the document notes of a task that did not end well.
 
-use crate::task::State;
+use borges_task::State;
 
 /// What is noted of a task.
 #[derive(Debug, Clone, PartialEq, Eq)]

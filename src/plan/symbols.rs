@@ -4,8 +4,8 @@ use std::cell::Cell;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use crate::org::{Block, Position, SourceLocation, SourceMap, suggest};
-use crate::task::DependencyKind;
+use borges_org::{Block, Position, SourceLocation, SourceMap, suggest};
+use borges_task::DependencyKind;
 
 use super::arguments::{DependencyArg, Reference};
 use super::diagnostic::Diagnostic;

@@ -1,6 +1,6 @@
 //! Blocks that are not closed, and those that they swallow.
 
-use crate::org::{Document, Position, SourceMap, suggest};
+use borges_org::{Document, Position, SourceMap, suggest};
 
 use super::diagnostic::Diagnostic;
 use super::lints::{keyword, trimmed};

@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::babel::{Language, Languages, Value};
-use crate::org::{Block, Position, suggest};
-use crate::task::DependencyKind;
+use borges_babel::{Language, Languages, Value};
+use borges_org::{Block, Position, suggest};
+use borges_task::DependencyKind;
 
 use super::arguments::{self, BlockOptions, ReportedArgs};
 use super::diagnostic::Diagnostic;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use jiff::SignedDuration;
 
-use crate::task::{Backoff, Ensure, OnPartition, RetryLimit, amount};
+use borges_task::{Backoff, Ensure, OnPartition, RetryLimit, amount};
 
 /// What to write instead.
 pub(super) type Help = String;

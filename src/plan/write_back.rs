@@ -3,9 +3,9 @@
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use crate::babel::{self, Arguments, Insertion, ResultUpdate, Value};
-use crate::org::{self, Document, Hash, Target};
-use crate::task::{TaskSpec, index_of};
+use borges_babel::{self as babel, Arguments, Insertion, ResultUpdate, Value};
+use borges_org::{self as org, Document, Hash, Target};
+use borges_task::{TaskSpec, index_of};
 
 use super::recipe::{Files, Recipes, ResultTarget, Values};
 use super::status_note::StatusNote;
@@ -226,8 +226,8 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::babel::Execution;
-    use crate::plan::{Plan, PlanOptions, plan};
+    use crate::{Plan, PlanOptions, plan};
+    use borges_babel::Execution;
 
     /// The document `current` once all tasks of `original` have printed their block's name.
     fn written(original: &str, current: &str) -> (String, Vec<String>) {

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use super::redb_store::RedbStore;
 use super::{Snapshot, Store, StoreError};
-use crate::task::{RunId, TaskId, index_of};
+use borges_task::{RunId, TaskId, index_of};
 
 /// What a store holds, and what is wrong with it.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]

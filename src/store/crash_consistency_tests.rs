@@ -14,7 +14,7 @@ use super::{
     LaunchIntent, LoggedEvent, MemoryStore, RunEnded, RunMarker, RunRecord, Snapshot, Store, TaskRecord,
     WriteOp,
 };
-use crate::task::{History, RunId, RunState, State};
+use borges_task::{History, RunId, RunState, State};
 
 /// A file in memory of which only what was synced is certain to survive.
 #[derive(Debug, Clone, Default)]
@@ -132,8 +132,8 @@ fn script() -> Vec<Vec<WriteOp>> {
             key: None,
             tasks: Vec::new(),
             edges: Vec::new(),
-            recipes: crate::plan::Recipes::default(),
-            caching: crate::plan::CacheMode::OptIn,
+            recipes: borges_plan::Recipes::default(),
+            caching: borges_plan::CacheMode::OptIn,
         }))
     };
     let task = |number, state| {

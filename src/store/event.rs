@@ -5,7 +5,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use serde::{Serialize, Serializer};
 
-use crate::task::{RunId, RunState, State, TaskId};
+use borges_task::{RunId, RunState, State, TaskId};
 
 /// Something that happened, numbered.
 #[derive(Debug, Clone, PartialEq, Serialize)]

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::StoreError;
 use super::event::{LoggedEvent, RunEnded, TaskEvent};
 use super::record::VersionedRecord;
-use crate::task::{RunId, RunState, State};
+use borges_task::{RunId, RunState, State};
 
 /// Entries that are stored together, at most.
 pub(super) const BATCH_LEN: usize = 256;

@@ -9,8 +9,8 @@ use jiff::Timestamp;
 use serde::Deserialize;
 
 use super::third;
-use crate::plan::RecipesV4;
-use crate::task::{
+use borges_plan::RecipesV4;
+use borges_task::{
     Backoff, Command, Edge, Ensure, OnPartition, Policy, Resources, RetryLimit, RunId, TaskSpec,
 };
 

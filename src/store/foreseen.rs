@@ -6,8 +6,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::{Cache, CachedResult};
-use crate::plan::{CacheKey, CacheMode, EMBEDDED_ORIGIN, Files, Plan, Recipes, Values};
-use crate::task::TaskSpec;
+use borges_plan::{CacheKey, CacheMode, EMBEDDED_ORIGIN, Files, Plan, Recipes, Values};
+use borges_task::TaskSpec;
 
 /// The tasks of `plan` that would not be run, by number, each with where its result is: in `document`, as it was written, or
 /// in the cache. As far as it can be told: what refers to a block that would run is not among them. `read` reads files

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::record::RunRecord;
 use super::third;
-use crate::plan::CacheMode;
+use borges_plan::CacheMode;
 
 /// What the third version stored, and which tasks are not run again: a record's fields stand one after another.
 #[derive(Deserialize)]

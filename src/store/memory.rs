@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::event_codec::{BATCH_LEN, pack, unpack};
 use super::{LoggedEvent, ResultRecord, Snapshot, Store, StoreError, TaskRecord, WriteOp};
-use crate::task::{RunId, TaskId};
+use borges_task::{RunId, TaskId};
 
 /// Forgets everything when it is dropped.
 #[derive(Debug, Default)]
@@ -15,10 +15,9 @@ pub struct MemoryStore {
     results: BTreeMap<TaskId, ResultRecord>,
 }
 
-#[cfg(test)]
 impl MemoryStore {
     /// What is stored of a launch that may have been accepted.
-    pub(crate) fn intent(&self, launch: crate::task::LaunchId) -> Option<&super::LaunchIntent> {
+    pub fn intent(&self, launch: borges_task::LaunchId) -> Option<&super::LaunchIntent> {
         let intents = &self.contents.intents;
         intents.binary_search_by_key(&launch, |intent| intent.launch).ok().map(|place| &intents[place])
     }

@@ -12,8 +12,8 @@ use serde::{Deserialize, Serialize};
 
 use super::event::LoggedEvent;
 use super::{StoreError, first, fourth, second, third};
-use crate::plan::{CacheMode, Recipes};
-use crate::task::{BackoffTimer, Edge, History, LaunchId, RunId, RunState, State, TaskId, TaskSpec};
+use borges_plan::{CacheMode, Recipes};
+use borges_task::{BackoffTimer, Edge, History, LaunchId, RunId, RunState, State, TaskId, TaskSpec};
 
 /// A run, as it was accepted.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -277,7 +277,7 @@ mod tests {
     use uuid::Uuid;
 
     use super::*;
-    use crate::plan::RecipesV4;
+    use borges_plan::RecipesV4;
 
     fn record() -> TaskRecord {
         let history =

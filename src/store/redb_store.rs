@@ -11,7 +11,7 @@ use redb::{Database, DatabaseError};
 
 use super::tables::{self, AccessError};
 use super::{LoggedEvent, ResultRecord, Snapshot, Store, StoreError, TaskRecord, WriteOp};
-use crate::task::{RunId, TaskId};
+use borges_task::{RunId, TaskId};
 
 /// Pages kept in memory, bytes: what is written is seldom read again.
 const CACHE: usize = 16 << 20;

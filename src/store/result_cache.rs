@@ -17,8 +17,8 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::record::VersionedRecord;
-use crate::plan::CacheKey;
-use crate::task::RunId;
+use borges_plan::CacheKey;
+use borges_task::RunId;
 
 /// What a block left that ended well.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

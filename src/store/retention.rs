@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use crate::task::RunId;
+use borges_task::RunId;
 
 /// A run that has ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

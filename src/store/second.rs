@@ -6,8 +6,8 @@ use bytes::Bytes;
 use jiff::Timestamp;
 use serde::Deserialize;
 
-use crate::plan::RecipesV4;
-use crate::task::{Command, Edge, Policy, Resources, RunId, TaskSpec};
+use borges_plan::RecipesV4;
+use borges_task::{Command, Edge, Policy, Resources, RunId, TaskSpec};
 
 #[derive(Deserialize)]
 pub(super) struct Run {

@@ -8,7 +8,7 @@ use super::{
     LaunchIntent, LoggedEvent, ResultRecord, RunMarker, RunRecord, Snapshot, StoreError, TaskRecord, WriteOp,
     launch_key,
 };
-use crate::task::{LaunchId, RunId, TaskId};
+use borges_task::{LaunchId, RunId, TaskId};
 
 /// Run id → run.
 const RUNS: TableDefinition<[u8; 16], &[u8]> = TableDefinition::new("runs");

@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use super::event_codec::BATCH_LEN;
 use super::*;
-use crate::task::{History, RunState, State};
+use borges_task::{History, RunState, State};
 
 fn writes() -> Vec<WriteOp> {
     let run = RunId(Uuid::from_u128(5));
@@ -32,8 +32,8 @@ fn writes() -> Vec<WriteOp> {
             key: Some("once".to_owned()),
             tasks: Vec::new(),
             edges: Vec::new(),
-            recipes: crate::plan::Recipes::default(),
-            caching: crate::plan::CacheMode::OptIn,
+            recipes: borges_plan::Recipes::default(),
+            caching: borges_plan::CacheMode::OptIn,
         })),
         WriteOp::Results([2, 1].map(|number| result(run.task(number))).into()),
         WriteOp::Intents(
@@ -172,7 +172,7 @@ fn runs_are_forgotten_with_all_that_is_theirs() {
 fn old(name: &str) -> (tempfile::TempDir, RedbStore) {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("store.redb");
-    let packed = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/src/store/old")).join(name);
+    let packed = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/old")).join(name);
     let unpacked = std::process::Command::new("gzip").arg("-dc").arg(packed).output().unwrap();
     assert!(unpacked.status.success(), "gzip is needed");
     std::fs::write(&path, unpacked.stdout).unwrap();

@@ -9,8 +9,8 @@ use serde::Deserialize;
 use serde::Serialize;
 
 use super::second;
-use crate::plan::RecipesV4;
-use crate::task::{Edge, RunId, TaskSpec};
+use borges_plan::RecipesV4;
+use borges_task::{Edge, RunId, TaskSpec};
 
 #[derive(Deserialize)]
 #[cfg_attr(test, derive(Serialize))]

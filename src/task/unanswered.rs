@@ -123,7 +123,7 @@ mod tests {
     use uuid::Uuid;
 
     use super::*;
-    use crate::task::RunId;
+    use crate::RunId;
 
     fn launch(number: u32) -> LaunchId {
         RunId(Uuid::from_u128(1)).task(number).launch(1)

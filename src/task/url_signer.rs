@@ -49,7 +49,7 @@ mod tests {
     use uuid::Uuid;
 
     use super::*;
-    use crate::task::RunId;
+    use crate::RunId;
 
     #[test]
     fn a_signature_opens_one_file() {

@@ -3,7 +3,7 @@
 #![no_main]
 
 libfuzzer_sys::fuzz_target!(|source: &[u8]| {
-    let document = borges::org::parse(source, &[]);
+    let document = borges_org::parse(source, &[]);
     let pieces = (0..document.tree.nodes().len()).map(|node| document.tree.own(node).to_vec());
     assert_eq!(pieces.collect::<Vec<_>>().concat(), source);
     let lines = source.split(|&byte| byte == b'\n').count();
@@ -11,5 +11,5 @@ libfuzzer_sys::fuzz_target!(|source: &[u8]| {
         assert!(block.first_line <= block.begin_line && block.begin_line < block.end_line);
         assert!(block.end_line as usize <= lines);
     }
-    assert!(borges::org::report("", source, &document).is_object());
+    assert!(borges_org::report("", source, &document).is_object());
 });

@@ -1,8 +1,8 @@
 //! Any bytes are planned, or it is told what is wrong with them, on a line that they have.
 #![no_main]
 
-use borges::org::parse;
-use borges::plan::{PlanOptions, plan};
+use borges_org::parse;
+use borges_plan::{PlanOptions, plan};
 
 libfuzzer_sys::fuzz_target!(|source: &[u8]| {
     let document = parse(source, &[]);

@@ -1,11 +1,11 @@
 //! `SQLite`.
 
-use crate::babel::byte_text;
-use crate::babel::compose::{BODY, Execution, Expansion, Invocation};
-use crate::babel::generic::{self, shell_quote};
-use crate::babel::import::{self, Separator};
-use crate::babel::read;
-use crate::babel::value::Value;
+use crate::byte_text;
+use crate::compose::{BODY, Execution, Expansion, Invocation};
+use crate::generic::{self, shell_quote};
+use crate::import::{self, Separator};
+use crate::read;
+use crate::value::Value;
 
 /// Stands in statements for where the sandbox is, which is known only there.
 const SANDBOX: &str = "@MESOS_SANDBOX@";
@@ -13,7 +13,7 @@ const SANDBOX: &str = "@MESOS_SANDBOX@";
 /// Header arguments that are options of the program.
 const OPTIONS: [&str; 8] = [":header", ":echo", ":bail", ":column", ":csv", ":html", ":line", ":list"];
 
-pub(in crate::babel) fn compose(inside: &Expansion) -> Invocation {
+pub(crate) fn compose(inside: &Expansion) -> Invocation {
     let arguments = inside.arguments;
     let mut files = Vec::new();
     let code = expanded(inside, &mut |number, table| {
@@ -56,7 +56,7 @@ pub(in crate::babel) fn compose(inside: &Expansion) -> Invocation {
     composed
 }
 
-pub(in crate::babel) fn collect(inside: &Expansion, ended: &Execution) -> Value {
+pub(crate) fn collect(inside: &Expansion, ended: &Execution) -> Value {
     let raw = ended.printed();
     inside.scalar_or(&raw, || {
         if raw.is_empty() {
@@ -90,10 +90,7 @@ fn is_yes(inside: &Expansion, key: &str) -> bool {
 }
 
 /// The statements, `$x` replaced by the variable's text, a table by the path of a file that holds it.
-pub(in crate::babel) fn expanded(
-    inside: &Expansion,
-    file: &mut dyn FnMut(usize, &[Value]) -> String,
-) -> String {
+pub(crate) fn expanded(inside: &Expansion, file: &mut dyn FnMut(usize, &[Value]) -> String) -> String {
     let mut body = inside.body.to_owned();
     for (number, (name, value)) in inside.variables.iter().enumerate() {
         let text = match value.items() {

@@ -1,10 +1,10 @@
 //! JavaScript, by Node.js.
 
-use crate::babel::compose::{Execution, Expansion, Invocation};
-use crate::babel::read;
-use crate::babel::value::Value;
+use crate::compose::{Execution, Expansion, Invocation};
+use crate::read;
+use crate::value::Value;
 
-pub(in crate::babel) fn compose(inside: &Expansion) -> Invocation {
+pub(crate) fn compose(inside: &Expansion) -> Invocation {
     let mut code = inside.expanded(assignments(inside));
     if inside.arguments.results().is_value() {
         code = format!(
@@ -17,7 +17,7 @@ pub(in crate::babel) fn compose(inside: &Expansion) -> Invocation {
 }
 
 /// What was printed belongs to the value, before it.
-pub(in crate::babel) fn collect(inside: &Expansion, ended: &Execution) -> Value {
+pub(crate) fn collect(inside: &Expansion, ended: &Execution) -> Value {
     let mut raw = ended.printed();
     if inside.arguments.results().is_value() {
         raw += &ended.written();
@@ -48,7 +48,7 @@ fn value(raw: &str) -> Value {
 }
 
 /// Lines that set the variables.
-pub(in crate::babel) fn assignments(inside: &Expansion) -> Vec<String> {
+pub(crate) fn assignments(inside: &Expansion) -> Vec<String> {
     inside.variables.iter().map(|(name, value)| format!("var {name}={};", written(value))).collect()
 }
 

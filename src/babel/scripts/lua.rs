@@ -2,9 +2,9 @@
 
 use std::fmt::Write;
 
-use crate::babel::compose::{Execution, Expansion, Invocation};
-use crate::babel::read;
-use crate::babel::value::Value;
+use crate::compose::{Execution, Expansion, Invocation};
+use crate::read;
+use crate::value::Value;
 
 /// Writes down what the body returns: one value as it is shown, several in quotes with commas between.
 const WRITE: &str = r#"
@@ -31,7 +31,7 @@ borges_out:write(borges_text)
 borges_out:close()
 "#;
 
-pub(in crate::babel) fn compose(inside: &Expansion) -> Invocation {
+pub(crate) fn compose(inside: &Expansion) -> Invocation {
     let results = inside.arguments.results();
     let preamble = inside.arguments.text(":preamble").map_or(String::new(), |text| text + "\n");
     let code = expanded(inside);
@@ -51,7 +51,7 @@ pub(in crate::babel) fn compose(inside: &Expansion) -> Invocation {
     Invocation::script(program, arguments, &code)
 }
 
-pub(in crate::babel) fn collect(inside: &Expansion, ended: &Execution) -> Value {
+pub(crate) fn collect(inside: &Expansion, ended: &Execution) -> Value {
     let raw = if inside.arguments.results().is_value() { ended.written() } else { ended.printed() };
     let value = inside.scalar_or(&raw, || match read::script(raw.trim_matches([' ', '\t', '\n', '\r'])) {
         Value::List(items) => {
@@ -64,7 +64,7 @@ pub(in crate::babel) fn collect(inside: &Expansion, ended: &Execution) -> Value 
 }
 
 /// The code with its variables, and with what `:return` names.
-pub(in crate::babel) fn expanded(inside: &Expansion) -> String {
+pub(crate) fn expanded(inside: &Expansion) -> String {
     let mut body = inside.body.to_owned();
     if let Some(value) = inside.arguments.text(":return").filter(|_| inside.arguments.results().is_value()) {
         let _ = write!(body, "\nreturn {value}");
@@ -73,7 +73,7 @@ pub(in crate::babel) fn expanded(inside: &Expansion) -> String {
 }
 
 /// Lines that set the variables.
-pub(in crate::babel) fn assignments(inside: &Expansion) -> Vec<String> {
+pub(crate) fn assignments(inside: &Expansion) -> Vec<String> {
     inside.variables.iter().map(|(name, value)| format!("{name}={}", top(value))).collect()
 }
 

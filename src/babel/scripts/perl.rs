@@ -1,8 +1,8 @@
 //! Perl.
 
-use crate::babel::compose::{Execution, Expansion, Invocation};
-use crate::babel::import::{self, Separator};
-use crate::babel::value::Value;
+use crate::compose::{Execution, Expansion, Invocation};
+use crate::import::{self, Separator};
+use crate::value::Value;
 
 /// Calls the body and writes down what it returns: an array one item a line, an array in it parted by tabs.
 const WRITE: [&str; 2] = [
@@ -23,7 +23,7 @@ const WRITE: [&str; 2] = [
 "#,
 ];
 
-pub(in crate::babel) fn compose(inside: &Expansion) -> Invocation {
+pub(crate) fn compose(inside: &Expansion) -> Invocation {
     let mut code = inside.expanded(assignments(inside));
     if inside.arguments.results().is_value() {
         code = [WRITE[0], &code, WRITE[1]].concat();
@@ -32,13 +32,13 @@ pub(in crate::babel) fn compose(inside: &Expansion) -> Invocation {
     Invocation::script(program, arguments, &code)
 }
 
-pub(in crate::babel) fn collect(inside: &Expansion, ended: &Execution) -> Value {
+pub(crate) fn collect(inside: &Expansion, ended: &Execution) -> Value {
     let raw = if inside.arguments.results().is_value() { ended.written() } else { ended.printed() };
     inside.restore_names(inside.scalar_or(&raw, || import::table(&raw, Separator::Tab)))
 }
 
 /// Lines that set the variables.
-pub(in crate::babel) fn assignments(inside: &Expansion) -> Vec<String> {
+pub(crate) fn assignments(inside: &Expansion) -> Vec<String> {
     let line = |(name, value): &(String, Value)| {
         let list = if value.is_list() { "\n" } else { "" };
         format!("my ${name}={list}{};\n", written(value, 0))

@@ -2,9 +2,9 @@
 
 use std::fmt::Write;
 
-use crate::babel::byte_text;
-use crate::babel::compose::{BODY, Execution, Expansion, Invocation, VALUE, parse_list};
-use crate::babel::value::{Value, quote};
+use crate::byte_text;
+use crate::compose::{BODY, Execution, Expansion, Invocation, VALUE, parse_list};
+use crate::value::{Value, quote};
 
 /// Writes a value into the block's file, in Python's own notation.
 const WRITE: &str = r"
@@ -44,7 +44,7 @@ def __borges_write(value, words):
         out.write(text)
 ";
 
-pub(in crate::babel) fn compose(inside: &Expansion) -> Invocation {
+pub(crate) fn compose(inside: &Expansion) -> Invocation {
     let results = inside.arguments.results();
     let mut code = inside.expanded(assignments(inside));
     let preamble = inside.arguments.text(":preamble").map_or(String::new(), |text| text + "\n");
@@ -78,7 +78,7 @@ pub(in crate::babel) fn compose(inside: &Expansion) -> Invocation {
     }
 }
 
-pub(in crate::babel) fn collect(inside: &Expansion, ended: &Execution) -> Value {
+pub(crate) fn collect(inside: &Expansion, ended: &Execution) -> Value {
     let raw = if inside.arguments.results().is_value() { ended.written() } else { ended.printed() };
     let value = inside.scalar_or(&raw, || {
         if raw.starts_with('{') {
@@ -91,7 +91,7 @@ pub(in crate::babel) fn collect(inside: &Expansion, ended: &Execution) -> Value 
 }
 
 /// Lines that set the variables.
-pub(in crate::babel) fn assignments(inside: &Expansion) -> Vec<String> {
+pub(crate) fn assignments(inside: &Expansion) -> Vec<String> {
     inside.variables.iter().map(|(name, value)| format!("{name}={}", written(value))).collect()
 }
 

@@ -1,12 +1,12 @@
 //! R.
 
-use crate::babel::colnames;
-use crate::babel::compose::{Execution, Expansion, Invocation};
-use crate::babel::generic;
-use crate::babel::import::{self, Separator};
-use crate::babel::value::{Value, quote};
+use crate::colnames;
+use crate::compose::{Execution, Expansion, Invocation};
+use crate::generic;
+use crate::import::{self, Separator};
+use crate::value::{Value, quote};
 
-pub(in crate::babel) fn compose(inside: &Expansion) -> Invocation {
+pub(crate) fn compose(inside: &Expansion) -> Invocation {
     let results = inside.arguments.results();
     let mut code = expanded(inside);
     let picture = inside.arguments.text(":file").filter(|_| results.has("graphics"));
@@ -35,7 +35,7 @@ pub(in crate::babel) fn compose(inside: &Expansion) -> Invocation {
     Invocation::script(program, arguments, &code)
 }
 
-pub(in crate::babel) fn collect(inside: &Expansion, ended: &Execution) -> Value {
+pub(crate) fn collect(inside: &Expansion, ended: &Execution) -> Value {
     let results = inside.arguments.results();
     if results.has("graphics") {
         return Value::Nil;
@@ -70,12 +70,12 @@ fn named(inside: &Expansion) -> (bool, bool) {
 }
 
 /// The code with its variables.
-pub(in crate::babel) fn expanded(inside: &Expansion) -> String {
+pub(crate) fn expanded(inside: &Expansion) -> String {
     inside.expanded(assignments(inside))
 }
 
 /// Lines that set the variables.
-pub(in crate::babel) fn assignments(inside: &Expansion) -> Vec<String> {
+pub(crate) fn assignments(inside: &Expansion) -> Vec<String> {
     let is_yes = |key: &str| inside.arguments.get(key) == Some(&Value::text("yes"));
     let (columns, rows) = (is_yes(":colnames"), is_yes(":rownames"));
     let one = |(n, (name, value)): (usize, &(String, Value))| {

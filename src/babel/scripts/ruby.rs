@@ -1,9 +1,9 @@
 //! Ruby.
 
-use crate::babel::compose::{Execution, Expansion, Invocation, parse_list};
-use crate::babel::value::Value;
+use crate::compose::{Execution, Expansion, Invocation, parse_list};
+use crate::value::Value;
 
-pub(in crate::babel) fn compose(inside: &Expansion) -> Invocation {
+pub(crate) fn compose(inside: &Expansion) -> Invocation {
     let results = inside.arguments.results();
     let mut code = inside.expanded(assignments(inside));
     if results.is_value() {
@@ -21,14 +21,14 @@ pub(in crate::babel) fn compose(inside: &Expansion) -> Invocation {
     Invocation::script(program, arguments, &code)
 }
 
-pub(in crate::babel) fn collect(inside: &Expansion, ended: &Execution) -> Value {
+pub(crate) fn collect(inside: &Expansion, ended: &Execution) -> Value {
     let raw = if inside.arguments.results().is_value() { ended.written() } else { ended.printed() };
     let value = inside.scalar_or(&raw, || parse_list(&raw, |item| *item == Value::Nil));
     inside.restore_names(value)
 }
 
 /// Lines that set the variables.
-pub(in crate::babel) fn assignments(inside: &Expansion) -> Vec<String> {
+pub(crate) fn assignments(inside: &Expansion) -> Vec<String> {
     inside.variables.iter().map(|(name, value)| format!("{name}={}", written(value))).collect()
 }
 

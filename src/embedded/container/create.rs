@@ -7,7 +7,7 @@ use std::path::Path;
 use sha2::{Digest, Sha256};
 
 use super::Image;
-use crate::embedded::launch_spec::LaunchSpec;
+use crate::launch_spec::LaunchSpec;
 
 /// Where a container finds its sandbox. Source: Mesos, Docker containerizer, `sandbox_directory`.
 const SANDBOX: &str = "/mnt/mesos/sandbox";
@@ -61,7 +61,7 @@ exit "$end"
 /// What a container of `launch` is called.
 ///
 /// An id that is no name for Docker, as none of Borges' own is, is made one, with a hash to tell it from others.
-pub(in crate::embedded) fn name(launch: &str) -> String {
+pub(crate) fn name(launch: &str) -> String {
     let good = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-');
     if launch.len() <= MOST_SHOWN && launch.chars().all(good) {
         return format!("borges-{launch}");
@@ -161,10 +161,10 @@ fn joined(before: &str, path: &Path) -> OsString {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::embedded::launch_spec::BODY_ARG;
-    use crate::embedded::limits::Limits;
-    use crate::mesos::payload::TaskPayload;
-    use crate::mesos::resources::Quantities;
+    use crate::launch_spec::BODY_ARG;
+    use crate::limits::Limits;
+    use borges_mesos::payload::TaskPayload;
+    use borges_mesos::resources::Quantities;
 
     fn work(directory: Option<&str>) -> LaunchSpec {
         LaunchSpec {

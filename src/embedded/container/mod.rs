@@ -24,9 +24,9 @@ pub(super) mod shim_state;
 pub(super) use docker::remove;
 pub(super) use shim::run;
 
-use crate::mesos::messages::ContainerInfo;
-use crate::mesos::messages::container_info::Type;
-use crate::mesos::messages::container_info::docker_info::{Network, PortMapping};
+use borges_mesos::messages::ContainerInfo;
+use borges_mesos::messages::container_info::Type;
+use borges_mesos::messages::container_info::docker_info::{Network, PortMapping};
 
 /// The argument of `borges agent` that makes it a stand-in; the executor's directory follows it.
 pub(super) const SHIM_ARG: &str = "--container";
@@ -84,7 +84,7 @@ fn mappings(mapped: &[PortMapping]) -> Result<Vec<(u16, u16)>, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::mesos::messages::container_info::DockerInfo;
+    use borges_mesos::messages::container_info::DockerInfo;
 
     #[test]
     fn an_image_and_a_network_is_all_there_is() {

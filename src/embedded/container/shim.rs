@@ -17,12 +17,12 @@ use super::create::{CODE, LABEL, MISSING_NOTE, NO_DIRECTORY, NO_PROGRAM};
 use super::docker::{CommandResult, run_command, run_with_timeout};
 use super::docker_error::{self, DockerErrorKind};
 use super::shim_state::{self, ContainerSpec};
-use crate::embedded::exit::Exit;
-use crate::embedded::limits::LimitExceeded;
-use crate::embedded::paths::{sandbox_in, stopped_in};
-use crate::embedded::reap;
-use crate::embedded::state::StopReason;
-use crate::embedded::stop_note;
+use crate::exit::Exit;
+use crate::limits::LimitExceeded;
+use crate::paths::{sandbox_in, stopped_in};
+use crate::reap;
+use crate::state::StopReason;
+use crate::stop_note;
 
 /// How long after a daemon did not answer it is asked again.
 const PAUSE: Duration = Duration::from_secs(1);

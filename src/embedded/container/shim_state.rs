@@ -15,9 +15,9 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::Path;
 
 use super::create;
-use crate::embedded::os;
-use crate::embedded::paths::sandbox_in;
-use crate::embedded::reap;
+use crate::os;
+use crate::paths::sandbox_in;
+use crate::reap;
 
 const CONTAINER: &str = "container";
 const STARTED: &str = "started";

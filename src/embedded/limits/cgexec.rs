@@ -11,14 +11,14 @@ use std::{fs, io};
 
 use nix::unistd::execv;
 
-use crate::embedded::limits::cgroup::Cgroup;
+use crate::limits::cgroup::Cgroup;
 
 /// The argument of `borges agent` that makes it a block; the group's door, the program and its argv follow.
-pub(in crate::embedded) const ENTER: &str = "--enter";
+pub(crate) const ENTER: &str = "--enter";
 
 impl Cgroup {
     /// A command that runs `program` in this group: its argv is to follow.
-    pub(in crate::embedded) fn command(&self, own_program: &str, program: &Path) -> Command {
+    pub(crate) fn command(&self, own_program: &str, program: &Path) -> Command {
         let mut command = Command::new(own_program);
         command.arg0("borges").arg("agent").arg(ENTER).arg(self.procs_file()).arg(program);
         command
@@ -26,7 +26,7 @@ impl Cgroup {
 }
 
 /// Goes in, and becomes the program. Comes back when that cannot be done, having said why where a block would.
-pub(in crate::embedded) fn exec_in_cgroup(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+pub(crate) fn exec_in_cgroup(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let mut args = args.into_iter();
     let (Some(door), Some(program), Some(name)) = (args.next(), args.next(), args.next()) else {
         eprintln!("borges: `borges agent {ENTER}` needs a group, a program and its arguments");

@@ -7,7 +7,7 @@ use std::io::{self, ErrorKind};
 use std::path::PathBuf;
 
 use super::cgroup_mounts::{CgroupMount, Version, candidates};
-use crate::embedded::container;
+use crate::container;
 
 /// Where this process may make groups.
 #[derive(Debug, Clone)]

@@ -111,18 +111,18 @@ mod tests {
                      33 24 0:29 / /sys/fs/cgroup/memory rw shared:1 - cgroup cgroup rw,memory\n\
                      39 24 0:35 / /sys/fs/cgroup/unified rw - cgroup2 cgroup2 rw\n";
         insta::assert_snapshot!(told(first, "5:cpu:/\n4:memory:/user/me\n0::/"), @r"
-        One /sys/fs/cgroup/memory/user/me
-        Two /sys/fs/cgroup/unified
+        V1 /sys/fs/cgroup/memory/user/me
+        V2 /sys/fs/cgroup/unified
         ");
         let second = "24 1 0:22 / /sys/fs/cgroup rw,nosuid shared:2 - cgroup2 cgroup2 rw,nsdelegate\n";
         insta::assert_snapshot!(told(second, "0::/system.slice/borges.service\n"), @r"
-        Two /sys/fs/cgroup/system.slice/borges.service
-        Two /sys/fs/cgroup/system.slice
-        Two /sys/fs/cgroup
+        V2 /sys/fs/cgroup/system.slice/borges.service
+        V2 /sys/fs/cgroup/system.slice
+        V2 /sys/fs/cgroup
         ");
         let container = "24 1 0:22 /docker/abc /sys/fs/cgroup/with\\040blank ro - cgroup cgroup rw,memory\n";
-        insta::assert_snapshot!(told(container, "4:memory:/docker/abc\n"), @"One /sys/fs/cgroup/with blank");
-        insta::assert_snapshot!(told(container, "4:memory:/../..\n"), @"One /sys/fs/cgroup/with blank");
+        insta::assert_snapshot!(told(container, "4:memory:/docker/abc\n"), @"V1 /sys/fs/cgroup/with blank");
+        insta::assert_snapshot!(told(container, "4:memory:/../..\n"), @"V1 /sys/fs/cgroup/with blank");
         insta::assert_snapshot!(told("24 1 0:22 / / rw - ext4 /dev/vda rw\nnonsense\n", "0::/\n"), @"");
     }
 }

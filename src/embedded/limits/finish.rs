@@ -9,7 +9,7 @@ use super::{Cgroup, LimitExceeded, Limits, output_limit};
 /// and its group is removed.
 ///
 /// The group stays while a process is in it that has left the block's process group: it comes back then.
-pub(in crate::embedded) fn check_at_exit(
+pub(crate) fn check_at_exit(
     limits: Limits,
     group: Option<Cgroup>,
     sandbox: &Path,

@@ -4,13 +4,13 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::{Origin, Processes, is_block, note};
-use crate::embedded::container::shim_state;
-use crate::embedded::exit::Exit;
-use crate::embedded::limits::{self, Cgroup, LimitExceeded, Limits, OutputCheck, OutputWatcher};
-use crate::embedded::paths::sandbox_in;
-use crate::embedded::state::StopReason;
-use crate::embedded::{reap, stop_note};
-use crate::mesos::messages::task_status::Reason;
+use crate::container::shim_state;
+use crate::exit::Exit;
+use crate::limits::{self, Cgroup, LimitExceeded, Limits, OutputCheck, OutputWatcher};
+use crate::paths::sandbox_in;
+use crate::state::StopReason;
+use crate::{reap, stop_note};
+use borges_mesos::messages::task_status::Reason;
 
 /// A launch that ended.
 #[derive(Debug)]

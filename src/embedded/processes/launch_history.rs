@@ -3,11 +3,11 @@
 use std::path::Path;
 
 use super::{Processes, STDERR};
-use crate::embedded::container::shim_state;
-use crate::embedded::exit::Exit;
-use crate::embedded::paths::sandbox_in;
-use crate::embedded::state::{LaunchHistory, StopReason};
-use crate::embedded::{os, reap, stop_note};
+use crate::container::shim_state;
+use crate::exit::Exit;
+use crate::paths::sandbox_in;
+use crate::state::{LaunchHistory, StopReason};
+use crate::{os, reap, stop_note};
 
 /// Notes of a launch that was about to be started that this never came to pass: who knows that nobody can have seen it
 /// run may say so.

@@ -8,11 +8,11 @@ use std::time::Duration;
 use rustix::process::Pid;
 
 use super::{Block, Origin, Processes, is_block, never_started, written};
-use crate::embedded::container::shim_state;
-use crate::embedded::limits::{CgroupRoot, OutputWatcher};
-use crate::embedded::os;
-use crate::embedded::paths::{Paths, sandbox_in};
-use crate::embedded::process_table::{self, Row, STARTING};
+use crate::container::shim_state;
+use crate::limits::{CgroupRoot, OutputWatcher};
+use crate::os;
+use crate::paths::{Paths, sandbox_in};
+use crate::process_table::{self, Row, STARTING};
 
 /// A block that is to be taken over.
 #[derive(Debug)]

@@ -10,13 +10,13 @@ use rustix::process::{Pid, getegid, geteuid};
 
 use super::start_error::{StartError, create_file, open, place, spawned};
 use super::{NOTE, Processes, STDERR, STDOUT};
-use crate::embedded::container::shim_state::ContainerSpec;
-use crate::embedded::container::{self, Image};
-use crate::embedded::launch_spec::LaunchSpec;
-use crate::embedded::limits::Cgroup;
-use crate::embedded::paths::sandbox_in;
-use crate::embedded::state::Launch;
-use crate::mesos::messages::task_status::Reason;
+use crate::container::shim_state::ContainerSpec;
+use crate::container::{self, Image};
+use crate::launch_spec::LaunchSpec;
+use crate::limits::Cgroup;
+use crate::paths::sandbox_in;
+use crate::state::Launch;
+use borges_mesos::messages::task_status::Reason;
 
 /// This program, of this version, even when its file has been replaced or removed since.
 const OWN_PROGRAM: &str = "/proc/self/exe";

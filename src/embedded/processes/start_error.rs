@@ -7,9 +7,9 @@ use std::process::Command;
 
 use rustix::process::Pid;
 
-use crate::embedded::os;
-use crate::embedded::state::StartReport;
-use crate::mesos::messages::task_status::Reason;
+use crate::os;
+use crate::state::StartReport;
+use borges_mesos::messages::task_status::Reason;
 
 /// Why a block did not start.
 pub(super) struct StartError {

@@ -9,17 +9,17 @@ use super::task::{KILL_GRACE, Task, Update};
 use super::timers::Timer;
 use super::updates::{send, serial_of, unreliable_status};
 use super::{Action, Agent, ClientId, Framework, HEARTBEAT, Launch, StopReason, Timestamps};
-use crate::embedded::launch_spec::LaunchSpec;
-use crate::embedded::limits::OutputLimit;
-use crate::embedded::paths::is_name;
-use crate::mesos::events::TaskState;
-use crate::mesos::messages::framework_info::capability::Type as Capability;
-use crate::mesos::messages::scheduler::call::{self, Type};
-use crate::mesos::messages::scheduler::{Call, Event, event};
-use crate::mesos::messages::task_status::Reason;
-use crate::mesos::messages::{Filters, FrameworkId, FrameworkInfo, KillPolicy, TaskInfo, offer};
-use crate::mesos::resources::Quantities;
-use crate::mesos::task_info::MAX_OUTPUT_LABEL;
+use crate::launch_spec::LaunchSpec;
+use crate::limits::OutputLimit;
+use crate::paths::is_name;
+use borges_mesos::events::TaskState;
+use borges_mesos::messages::framework_info::capability::Type as Capability;
+use borges_mesos::messages::scheduler::call::{self, Type};
+use borges_mesos::messages::scheduler::{Call, Event, event};
+use borges_mesos::messages::task_status::Reason;
+use borges_mesos::messages::{Filters, FrameworkId, FrameworkInfo, KillPolicy, TaskInfo, offer};
+use borges_mesos::resources::Quantities;
+use borges_mesos::task_info::MAX_OUTPUT_LABEL;
 
 impl Agent {
     /// Does what a client says.
@@ -271,7 +271,7 @@ impl Agent {
         }
         match self.key(name, &kill.task_id.value) {
             Some(key) => {
-                self.stop(key, StopReason::Killed, kill.kill_policy.as_ref().and_then(grace), now, out)
+                self.stop(key, StopReason::Killed, kill.kill_policy.as_ref().and_then(grace), now, out);
             }
             None => self.recall(name, kill.task_id.value, now, out),
         }

@@ -8,11 +8,11 @@ use super::task::{Task, Update};
 use super::timers::Timer;
 use super::updates::unreliable_status;
 use super::{Action, Agent, KillStage, LaunchHistory, StartReport, StopReason, Timestamps};
-use crate::embedded::exit::Exit;
-use crate::embedded::limits::LimitExceeded;
-use crate::mesos::events::TaskState;
-use crate::mesos::messages::task_status::Reason;
-use crate::mesos::resources::Quantities;
+use crate::exit::Exit;
+use crate::limits::LimitExceeded;
+use borges_mesos::events::TaskState;
+use borges_mesos::messages::task_status::Reason;
+use borges_mesos::resources::Quantities;
 
 impl Agent {
     /// Takes over a block that an earlier agent of this directory started and that still runs, or that is

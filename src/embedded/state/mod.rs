@@ -36,11 +36,11 @@ use self::updates::send;
 use super::exit::Exit;
 use super::launch_spec::LaunchSpec;
 use super::limits::OutputLimit;
-use crate::mesos::messages::resource::AllocationInfo;
-use crate::mesos::messages::scheduler::{Event, event, event::Type};
-use crate::mesos::messages::task_status::Reason;
-use crate::mesos::messages::{AgentId, FrameworkId, Offer, OfferId};
-use crate::mesos::resources::Quantities;
+use borges_mesos::messages::resource::AllocationInfo;
+use borges_mesos::messages::scheduler::{Event, event, event::Type};
+use borges_mesos::messages::task_status::Reason;
+use borges_mesos::messages::{AgentId, FrameworkId, Offer, OfferId};
+use borges_mesos::resources::Quantities;
 
 /// How often a subscriber hears something at least. Source: Mesos, `DEFAULT_HEARTBEAT_INTERVAL`.
 const HEARTBEAT: Duration = Duration::from_secs(15);

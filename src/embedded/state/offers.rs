@@ -4,8 +4,8 @@ use std::collections::HashMap;
 use std::rc::Rc;
 use std::time::Duration;
 
-use crate::mesos::messages::Filters;
-use crate::mesos::resources::Quantities;
+use borges_mesos::messages::Filters;
+use borges_mesos::resources::Quantities;
 
 /// The least that is worth an offer. Source: Mesos, `MIN_CPUS`; a block needs both cpus and memory.
 const LEAST: Quantities = Quantities { milli_cpus: 10, mem_mib: 1, disk_mib: 0, gpus: 0, ports: Vec::new() };

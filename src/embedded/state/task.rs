@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use super::super::exit::Exit;
 use super::super::limits::LimitExceeded;
-use crate::mesos::events::TaskState;
-use crate::mesos::messages::task_status::Reason;
-use crate::mesos::resources::Quantities;
+use borges_mesos::events::TaskState;
+use borges_mesos::messages::task_status::Reason;
+use borges_mesos::resources::Quantities;
 
 /// How long an update may go unacknowledged until it is sent again. Source: Mesos,
 /// `STATUS_UPDATE_RETRY_INTERVAL_MIN`.
@@ -166,7 +166,7 @@ mod tests {
     use std::fmt::Write as _;
 
     use super::*;
-    use crate::embedded::limits::Stream;
+    use crate::limits::Stream;
 
     fn task() -> Task {
         Task::new("f".into(), "t".into(), Quantities::default())

@@ -4,11 +4,11 @@ use bytes::Bytes;
 
 use super::updates::serial_of;
 use super::*;
-use crate::embedded::limits::{LimitExceeded, Stream};
-use crate::mesos::calls;
-use crate::mesos::messages::framework_info::{Capability, capability};
-use crate::mesos::messages::scheduler::Call;
-use crate::mesos::messages::{CommandInfo, DurationInfo, FrameworkInfo, KillPolicy, TaskId, TaskInfo};
+use crate::limits::{LimitExceeded, Stream};
+use borges_mesos::calls;
+use borges_mesos::messages::framework_info::{Capability, capability};
+use borges_mesos::messages::scheduler::Call;
+use borges_mesos::messages::{CommandInfo, DurationInfo, FrameworkInfo, KillPolicy, TaskId, TaskInfo};
 
 /// A state machine of 4 cpus and 1000 MiB, and a log of what was said and done.
 struct Play {
@@ -145,8 +145,8 @@ impl Play {
     fn acknowledge(&mut self, peer: ClientId, launch: &str) {
         let uuid = self.uuids[launch].last().unwrap().clone();
         let mut call = calls::kill("f", launch, None, None);
-        call.r#type = Some(crate::mesos::messages::scheduler::call::Type::Acknowledge as i32);
-        call.acknowledge = Some(crate::mesos::messages::scheduler::call::Acknowledge {
+        call.r#type = Some(borges_mesos::messages::scheduler::call::Type::Acknowledge as i32);
+        call.acknowledge = Some(borges_mesos::messages::scheduler::call::Acknowledge {
             agent_id: AgentId { value: "local".into() },
             task_id: TaskId { value: launch.into() },
             uuid,
@@ -385,13 +385,13 @@ fn reconciliation_tells_what_is_known() {
         LaunchHistory::Ended(Exit::Unknown, None),
     ] {
         play.does(&format!("{past:?}"), |agent, now, out| {
-            agent.launch_looked_up("f", "unknown", past, now, out)
+            agent.launch_looked_up("f", "unknown", past, now, out);
         });
     }
     play.subscribe(2, framework("f", &[]));
     for past in [LaunchHistory::Never, LaunchHistory::NotStarted] {
         play.does(&format!("{past:?}"), |agent, now, out| {
-            agent.launch_looked_up("f", "unknown", past, now, out)
+            agent.launch_looked_up("f", "unknown", past, now, out);
         });
     }
     insta::assert_snapshot!(play.log);
@@ -560,7 +560,7 @@ fn who_goes_beyond_a_limit_has_failed() {
     let exceeds = |play: &mut Play, launch: &str, excess| {
         let key = play.keys[launch];
         play.does(&format!("{launch} {excess:?}"), |agent, now, out| {
-            agent.on_limit_exceeded(key, excess, now, out)
+            agent.on_limit_exceeded(key, excess, now, out);
         });
     };
     exceeds(&mut play, "loud", LimitExceeded::Output(Stream::Stdout, 5));

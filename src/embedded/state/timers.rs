@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::updates::send;
 use super::{Action, Agent, ClientId, HEARTBEAT, KillStage, StopReason, Timestamps};
-use crate::mesos::messages::scheduler::{Event, event::Type};
+use borges_mesos::messages::scheduler::{Event, event::Type};
 
 /// How long an agent without blocks and clients waits for a client.
 const IDLE: Duration = Duration::from_mins(1);

@@ -8,12 +8,12 @@ use uuid::Uuid;
 use super::task::{Task, UPDATE_RESEND, Update};
 use super::timers::Timer;
 use super::{Action, Agent, ClientId, Identity, StopReason, Timestamps};
-use crate::embedded::limits::LimitExceeded;
-use crate::mesos::events::TaskState;
-use crate::mesos::messages::scheduler::{Event, event, event::Type};
-use crate::mesos::messages::task_status::{Reason, Source};
-use crate::mesos::messages::{AgentId, ExecutorId, TaskId, TaskResourceLimitation, TaskStatus};
-use crate::mesos::resources::Quantities;
+use crate::limits::LimitExceeded;
+use borges_mesos::events::TaskState;
+use borges_mesos::messages::scheduler::{Event, event, event::Type};
+use borges_mesos::messages::task_status::{Reason, Source};
+use borges_mesos::messages::{AgentId, ExecutorId, TaskId, TaskResourceLimitation, TaskStatus};
+use borges_mesos::resources::Quantities;
 
 impl Agent {
     /// Adds to a task's stream of updates.

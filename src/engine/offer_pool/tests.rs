@@ -1,9 +1,9 @@
 //! What is done with offers, by the clock.
 
 use super::*;
-use crate::mesos::messages::resource::AllocationInfo;
-use crate::mesos::messages::{AgentId, FrameworkId, OfferId, TimeInfo, Unavailability};
-use crate::mesos::resources::Quantities;
+use borges_mesos::messages::resource::AllocationInfo;
+use borges_mesos::messages::{AgentId, FrameworkId, OfferId, TimeInfo, Unavailability};
+use borges_mesos::resources::Quantities;
 
 const SECOND: Duration = Duration::from_secs(1);
 

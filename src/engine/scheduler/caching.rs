@@ -12,10 +12,10 @@ use tokio::task::spawn_blocking;
 use super::super::run::{Run, TaskView};
 use super::Scheduler;
 use super::task_outputs::{SandboxOutput, read_sandbox_output};
-use crate::babel::BlockResult;
-use crate::plan::{CacheKey, EMBEDDED_ORIGIN};
-use crate::store::{Cache, CachedResult};
-use crate::task::{Command, Input, State, TaskId};
+use borges_babel::BlockResult;
+use borges_plan::{CacheKey, EMBEDDED_ORIGIN};
+use borges_store::{Cache, CachedResult};
+use borges_task::{Command, Input, State, TaskId};
 
 impl Scheduler {
     /// Whether it is looked for what a task comes to before it is launched.

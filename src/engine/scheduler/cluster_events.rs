@@ -10,11 +10,11 @@ use super::super::subscription::{ClusterCall, ConnectionLost, EventReceived};
 use super::super::supervisor::{StatusUpdated, TaskInput};
 use super::super::tell;
 use super::Scheduler;
-use crate::mesos::messages::InverseOffer;
-use crate::mesos::status::condition;
-use crate::mesos::{Event, StatusUpdate};
-use crate::store::{RunMarker, TaskRecord, WriteOp};
-use crate::task::{Condition, Input, LaunchId, ReconcileSchedule, Reconciliation, State, TaskId};
+use borges_mesos::messages::InverseOffer;
+use borges_mesos::status::condition;
+use borges_mesos::{Event, StatusUpdate};
+use borges_store::{RunMarker, TaskRecord, WriteOp};
+use borges_task::{Condition, Input, LaunchId, ReconcileSchedule, Reconciliation, State, TaskId};
 
 /// When the cluster asks again for an agent that is not given back.
 const INVERSE_OFFER_REFUSE: Duration = Duration::from_secs(60);

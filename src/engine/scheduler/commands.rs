@@ -14,11 +14,11 @@ use super::super::store_writer::PersistError;
 use super::super::subscription::ClusterCall;
 use super::super::supervisor::{TaskInput, task_event};
 use super::Scheduler;
-use crate::mesos::{Chunk, SandboxError, SandboxFile, SandboxLocation};
-use crate::placement::PendingReason;
-use crate::plan::{CacheMode, Plan};
-use crate::store::{RunMarker, RunRecord, WriteOp};
-use crate::task::{Input, LaunchId, ResourceRequest, RunId, State, TaskId};
+use borges_mesos::{Chunk, SandboxError, SandboxFile, SandboxLocation};
+use borges_placement::PendingReason;
+use borges_plan::{CacheMode, Plan};
+use borges_store::{RunMarker, RunRecord, WriteOp};
+use borges_task::{Input, LaunchId, ResourceRequest, RunId, State, TaskId};
 
 /// From a submission that cannot be saved to the end of all: time for its answer.
 const SHUTDOWN_DELAY: Duration = Duration::from_millis(500);
@@ -42,7 +42,7 @@ pub struct Submission {
 /// Run this document. Answered once every task of it is on disk.
 #[derive(Debug, Message)]
 #[rtype(result = "Result<RunAccepted, SubmitError>")]
-pub(in crate::engine) struct SubmitDocument(pub(in crate::engine) Submission);
+pub(crate) struct SubmitDocument(pub(crate) Submission);
 
 /// A run was accepted: nothing of it is lost from now on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,7 +53,7 @@ pub struct RunAccepted {
 
 /// Why a document was not accepted.
 #[derive(Debug)]
-pub(in crate::engine) enum SubmitError {
+pub(crate) enum SubmitError {
     /// It could not be saved.
     Unsaved(PersistError),
     /// Another document was accepted under its key, as this run.
@@ -63,20 +63,20 @@ pub(in crate::engine) enum SubmitError {
 /// End this task; answered once that wish is saved, with `false` when there is no such task.
 #[derive(Debug, Message)]
 #[rtype(result = "Result<bool, PersistError>")]
-pub(in crate::engine) struct KillTask(pub(in crate::engine) TaskId);
+pub(crate) struct KillTask(pub(crate) TaskId);
 
 /// End every task of this run; answered once that wish is saved, with `false` when there is no such run.
 #[derive(Debug, Message)]
 #[rtype(result = "Result<bool, PersistError>")]
-pub(in crate::engine) struct KillRun(pub(in crate::engine) RunId);
+pub(crate) struct KillRun(pub(crate) RunId);
 
 /// Pieces of files of a launch's sandbox, each at most `length` bytes from its offset; answered in order.
 #[derive(Debug, Message)]
 #[rtype(result = "Vec<FileRead>")]
-pub(in crate::engine) struct ReadOutput {
-    pub(in crate::engine) launch: LaunchId,
-    pub(in crate::engine) files: Vec<(Arc<str>, u64)>,
-    pub(in crate::engine) length: usize,
+pub(crate) struct ReadOutput {
+    pub(crate) launch: LaunchId,
+    pub(crate) files: Vec<(Arc<str>, u64)>,
+    pub(crate) length: usize,
 }
 
 /// A piece of a file of a sandbox.
@@ -116,9 +116,9 @@ impl From<Result<Chunk, SandboxError>> for FileRead {
 /// What does this directory of a launch's sandbox hold?
 #[derive(Debug, Message)]
 #[rtype(result = "DirectoryRead")]
-pub(in crate::engine) struct ListFiles {
-    pub(in crate::engine) launch: LaunchId,
-    pub(in crate::engine) path: Arc<str>,
+pub(crate) struct ListFiles {
+    pub(crate) launch: LaunchId,
+    pub(crate) path: Arc<str>,
 }
 
 /// A directory of a sandbox.
@@ -148,12 +148,12 @@ impl From<Result<Vec<SandboxFile>, SandboxError>> for DirectoryRead {
 /// Leave the cluster.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
-pub(in crate::engine) struct Disconnect;
+pub(crate) struct Disconnect;
 
 /// What of this run waits for an offer, and why?
 #[derive(Debug, Message)]
 #[rtype(result = "Vec<WaitingGroup>")]
-pub(in crate::engine) struct ListWaiting(pub(in crate::engine) RunId);
+pub(crate) struct ListWaiting(pub(crate) RunId);
 
 /// Tasks that wait for an offer for the same reason.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -8,11 +8,11 @@ use super::super::subscription::ClusterCall;
 use super::super::supervisor::{Placed, Supervisor};
 use super::super::tell;
 use super::Scheduler;
-use crate::mesos::resources::OfferedResources;
-use crate::mesos::task_info;
-use crate::placement::{Assignment, Placement};
-use crate::store::{LaunchIntent, WriteOp};
-use crate::task::{LaunchId, State, TaskId, TaskSpec};
+use borges_mesos::resources::OfferedResources;
+use borges_mesos::task_info;
+use borges_placement::{Assignment, Placement};
+use borges_store::{LaunchIntent, WriteOp};
+use borges_task::{LaunchId, State, TaskId, TaskSpec};
 
 /// How many launches must be unsaved ahead before they are saved without need.
 const INTENT_BATCH: usize = 32;

@@ -48,23 +48,23 @@ use super::store_writer::PersistError;
 use super::subscription::{ClusterCall, FatalError};
 use super::supervisor::{Deps, Supervisor};
 use super::{tell, tell_recipient};
-use crate::config::Retention;
-use crate::placement::PeerLocations;
-use crate::store::{Cache, RunRecord, Snapshot};
-use crate::task::{LaunchId, ReconcileSchedule, RunId, State, TaskId, Unanswered};
+use borges_config::Retention;
+use borges_placement::PeerLocations;
+use borges_store::{Cache, RunRecord, Snapshot};
+use borges_task::{LaunchId, ReconcileSchedule, RunId, State, TaskId, Unanswered};
 
-pub(in crate::engine) use payloads::ReadPayloadFile;
-pub(in crate::engine) use queries::{GetRun, GetTask, ListRunning, ListRuns, ListTasks};
-pub(in crate::engine) use stats::GetStats;
+pub(crate) use payloads::ReadPayloadFile;
+pub(crate) use queries::{GetRun, GetTask, ListRunning, ListRuns, ListTasks};
+pub(crate) use stats::GetStats;
 
 pub use commands::{DirectoryRead, FileRead, RunAccepted, Submission, WaitingGroup};
-pub(in crate::engine) use commands::{
+pub(crate) use commands::{
     Disconnect, KillRun, KillTask, ListFiles, ListWaiting, ReadOutput, SubmitDocument, SubmitError,
 };
 pub use queries::{RunSummary, TaskSummary};
 use result_index::ResultIndexer;
 pub use stats::Stats;
-pub(in crate::engine) use task_outputs::GetRunOutputs;
+pub(crate) use task_outputs::GetRunOutputs;
 pub use task_outputs::RunOutputs;
 use task_outputs::{Continuation, ReadKey};
 

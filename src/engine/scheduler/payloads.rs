@@ -5,16 +5,16 @@ use actix::{ActorFutureExt, Context, Handler, Message, ResponseActFuture};
 use bytes::Bytes;
 
 use super::Scheduler;
-use crate::mesos::payload::TaskPayload;
-use crate::task::LaunchId;
+use borges_mesos::payload::TaskPayload;
+use borges_task::LaunchId;
 
 /// What does the file with this number in the parcel of this launch hold? Answered with nothing for a launch
 /// that is not under way.
 #[derive(Debug, Message)]
 #[rtype(result = "Option<Bytes>")]
-pub(in crate::engine) struct ReadPayloadFile {
-    pub(in crate::engine) launch: LaunchId,
-    pub(in crate::engine) number: usize,
+pub(crate) struct ReadPayloadFile {
+    pub(crate) launch: LaunchId,
+    pub(crate) number: usize,
 }
 
 impl Handler<ReadPayloadFile> for Scheduler {

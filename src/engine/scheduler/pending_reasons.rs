@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use super::super::run::{Run, TaskView};
 use super::Scheduler;
-use crate::placement::{Dependency, OfferHistory, PendingReason, RecentOffers, Since};
-use crate::task::State;
+use borges_placement::{Dependency, OfferHistory, PendingReason, RecentOffers, Since};
+use borges_task::State;
 
 /// How long nothing may be offered, while something waits, before that is told to who has not asked.
 const DROUGHT: Duration = Duration::from_secs(10);

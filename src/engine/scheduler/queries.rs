@@ -7,40 +7,40 @@ use utoipa::ToSchema;
 
 use super::super::run::{Run, TaskView};
 use super::Scheduler;
-use crate::placement::OfferHistory;
-use crate::task::{RunId, RunState, State, TaskId};
+use borges_placement::OfferHistory;
+use borges_task::{RunId, RunState, State, TaskId};
 
 /// Which runs are there? Newest first, those before `before`, at most `limit`.
 #[derive(Debug, Message)]
 #[rtype(result = "Vec<RunSummary>")]
-pub(in crate::engine) struct ListRuns {
-    pub(in crate::engine) before: Option<RunId>,
-    pub(in crate::engine) limit: usize,
+pub(crate) struct ListRuns {
+    pub(crate) before: Option<RunId>,
+    pub(crate) limit: usize,
 }
 
 /// How does this run stand?
 #[derive(Debug, Message)]
 #[rtype(result = "Option<RunSummary>")]
-pub(in crate::engine) struct GetRun(pub(in crate::engine) RunId);
+pub(crate) struct GetRun(pub(crate) RunId);
 
 /// The tasks of a run, or of all runs, in order, after `after`, at most `limit`.
 #[derive(Debug, Message)]
 #[rtype(result = "Vec<TaskSummary>")]
-pub(in crate::engine) struct ListTasks {
-    pub(in crate::engine) run: Option<RunId>,
-    pub(in crate::engine) after: Option<TaskId>,
-    pub(in crate::engine) limit: usize,
+pub(crate) struct ListTasks {
+    pub(crate) run: Option<RunId>,
+    pub(crate) after: Option<TaskId>,
+    pub(crate) limit: usize,
 }
 
 /// Which tasks of a run, or of all runs, run now? With the numbers of their launches.
 #[derive(Debug, Message)]
 #[rtype(result = "Vec<(TaskId, u32)>")]
-pub(in crate::engine) struct ListRunning(pub(in crate::engine) Option<RunId>);
+pub(crate) struct ListRunning(pub(crate) Option<RunId>);
 
 /// How does this task stand?
 #[derive(Debug, Message)]
 #[rtype(result = "Option<TaskSummary>")]
-pub(in crate::engine) struct GetTask(pub(in crate::engine) TaskId);
+pub(crate) struct GetTask(pub(crate) TaskId);
 
 /// A run, as it is shown.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]

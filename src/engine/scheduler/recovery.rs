@@ -11,8 +11,8 @@ use actix::Context;
 use super::super::failpoints::{Failpoint, is_enabled};
 use super::super::run::Run;
 use super::Scheduler;
-use crate::store::{LaunchIntent, RunMarker, Snapshot, TaskRecord};
-use crate::task::{RunId, State, TaskId};
+use borges_store::{LaunchIntent, RunMarker, Snapshot, TaskRecord};
+use borges_task::{RunId, State, TaskId};
 
 impl Scheduler {
     pub(super) fn recover(&mut self, contents: Snapshot, ctx: &mut Context<Self>) {

@@ -14,10 +14,10 @@ use sha2::{Digest, Sha256};
 
 use super::Scheduler;
 use super::task_outputs::{MAX_VALUE_BYTES, READ_CHUNK};
-use crate::babel::VALUE;
-use crate::mesos::{Sandbox, SandboxError, SandboxLocation};
-use crate::store::{ResultFile, ResultRecord, WriteOp};
-use crate::task::TaskId;
+use borges_babel::VALUE;
+use borges_mesos::{Sandbox, SandboxError, SandboxLocation};
+use borges_store::{ResultFile, ResultRecord, WriteOp};
+use borges_task::TaskId;
 
 /// What blocks leave.
 const FILES: [&str; 3] = ["block/stdout", "block/stderr", VALUE];

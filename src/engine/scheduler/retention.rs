@@ -10,9 +10,9 @@ use tokio::task::spawn_blocking;
 
 use super::super::run::Run;
 use super::Scheduler;
-use crate::mesos::SandboxLocation;
-use crate::store::{EndedRun, RunMarker, WriteOp, expired};
-use crate::task::RunId;
+use borges_mesos::SandboxLocation;
+use borges_store::{EndedRun, RunMarker, WriteOp, expired};
+use borges_task::RunId;
 
 /// How often it is looked for runs to be forgotten.
 pub(super) const INTERVAL: Duration = Duration::from_secs(10);

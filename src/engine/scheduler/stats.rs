@@ -8,12 +8,12 @@ use actix::{Context, Handler, Message};
 
 use super::super::counters::Counters;
 use super::Scheduler;
-use crate::task::{RunState, State};
+use borges_task::{RunState, State};
 
 /// How many are there of everything?
 #[derive(Debug, Message)]
 #[rtype(result = "Stats")]
-pub(in crate::engine) struct GetStats(pub(in crate::engine) Arc<Counters>);
+pub(crate) struct GetStats(pub(crate) Arc<Counters>);
 
 /// How many there are of everything, at one moment.
 #[derive(Debug, Clone, PartialEq)]

@@ -13,17 +13,17 @@ use futures_util::future::{join_all, ready};
 
 use super::super::run::{Run, TaskView};
 use super::Scheduler;
-use crate::babel::{Execution, VALUE};
-use crate::mesos::status::is_plain_exit;
-use crate::mesos::{Sandbox, SandboxError, SandboxLocation};
-use crate::plan::{Files, RunResults, StatusNote, TaskOutcome, UpdatedDocument, Values, note, write_back};
-use crate::store::RunRecord;
-use crate::task::{Input, RunId, State, TaskId, TaskSpec};
+use borges_babel::{Execution, VALUE};
+use borges_mesos::status::is_plain_exit;
+use borges_mesos::{Sandbox, SandboxError, SandboxLocation};
+use borges_plan::{Files, RunResults, StatusNote, TaskOutcome, UpdatedDocument, Values, note, write_back};
+use borges_store::RunRecord;
+use borges_task::{Input, RunId, State, TaskId, TaskSpec};
 
 /// What has this run yielded so far?
 #[derive(Debug, Message)]
 #[rtype(result = "Option<RunOutputs>")]
-pub(in crate::engine) struct GetRunOutputs(pub(in crate::engine) RunId);
+pub(crate) struct GetRunOutputs(pub(crate) RunId);
 
 /// What a run has yielded.
 #[derive(Debug, Clone)]
@@ -244,7 +244,7 @@ impl Run {
         &self,
         number: u32,
         left: Result<SandboxOutput, String>,
-    ) -> Result<crate::babel::BlockResult, String> {
+    ) -> Result<borges_babel::BlockResult, String> {
         let left = left?;
         let TaskView { spec, row, .. } = self.task(number).ok_or("there is no such task")?;
         let ended = Execution {

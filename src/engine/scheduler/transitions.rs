@@ -7,8 +7,8 @@ use super::super::run::{TaskEntry, TaskView};
 use super::super::supervisor::{TaskChanged, TaskInput, TaskQueued, task_event};
 use super::super::tell;
 use super::Scheduler;
-use crate::store::{LoggedEvent, RunEnded, RunMarker, TaskRecord, WriteOp};
-use crate::task::{Effect, Input, RunId, RunState, State, TaskId, step};
+use borges_store::{LoggedEvent, RunEnded, RunMarker, TaskRecord, WriteOp};
+use borges_task::{Effect, Input, RunId, RunState, State, TaskId, step};
 
 impl Scheduler {
     /// Something happened to a task: its supervisor's business, if it has one.

@@ -17,9 +17,9 @@ use std::time::Duration;
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::oracle::{End, Oracle};
-use crate::mesos::events::TaskState;
-use crate::mesos::resources::Quantities;
-use crate::mesos::{Call, Event, StatusUpdate};
+use borges_mesos::events::TaskState;
+use borges_mesos::resources::Quantities;
+use borges_mesos::{Call, Event, StatusUpdate};
 
 /// The framework's id, whatever happens.
 pub(super) const FRAMEWORK: &str = "f";
@@ -231,7 +231,7 @@ impl Cluster {
     fn happen(&mut self, due: SimEvent) {
         match due {
             SimEvent::Call(call, stream) if stream == self.streams && self.master_up => {
-                self.handle_call(*call)
+                self.handle_call(*call);
             }
             SimEvent::Call(..) => {}
             SimEvent::Event(event, stream) if stream == self.streams => {

@@ -20,17 +20,17 @@ use super::faulty_store::{CrashPoint, Disk, FaultyStore};
 use super::number;
 use super::oracle::{End, Oracle};
 use super::simulator::{launches, virtual_time_runtime, words};
-use crate::clock::Clock;
-use crate::config::Retention;
-use crate::embedded::LocalSandbox;
-use crate::embedded::simulated_machine::{FaultMode, LaunchEvent, Machine, forget_unstarted};
-use crate::mesos::messages::FrameworkInfo;
-use crate::mesos::messages::framework_info::{Capability, capability};
-use crate::mesos::messages::scheduler::call::Type;
-use crate::mesos::{Call, Master, MasterError, Subscription};
-use crate::org;
-use crate::plan::{PlanOptions, plan};
-use crate::task::LaunchId;
+use borges_clock::Clock;
+use borges_config::Retention;
+use borges_embedded::LocalSandbox;
+use borges_embedded::simulated_machine::{FaultMode, LaunchEvent, Machine, forget_unstarted};
+use borges_mesos::messages::FrameworkInfo;
+use borges_mesos::messages::framework_info::{Capability, capability};
+use borges_mesos::messages::scheduler::call::Type;
+use borges_mesos::{Call, Master, MasterError, Subscription};
+use borges_org as org;
+use borges_plan::{PlanOptions, plan};
+use borges_task::LaunchId;
 
 /// All comes to its end within this time.
 const PATIENCE: Duration = Duration::from_mins(30);
@@ -180,13 +180,13 @@ fn play(chosen: Option<(usize, FaultMode)>) -> Ended {
             document: source,
             plan,
             key: None,
-            caching: crate::plan::CacheMode::OptIn,
+            caching: borges_plan::CacheMode::OptIn,
         };
         let accepted = engine.submit(submission).await.expect("nothing is wrong with the disk");
         world.borrow_mut().ledger.accepted(accepted.run);
         let drive = async {
             loop {
-                let next = world.borrow_mut().machine.next();
+                let next = world.borrow_mut().machine.next_change();
                 let next = next.unwrap_or_else(|| Duration::from_hours(1));
                 tokio::select! {
                     biased;

@@ -5,10 +5,10 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use tokio::sync::Notify;
 
-use crate::store::{
+use borges_store::{
     LoggedEvent, MemoryStore, ResultRecord, Snapshot, Store, StoreError, TaskRecord, WriteOp,
 };
-use crate::task::{RunId, TaskId};
+use borges_task::{RunId, TaskId};
 
 /// How an operation goes wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -141,7 +141,7 @@ fn name(writes: &[WriteOp]) -> String {
     let of = |write: &WriteOp| match write {
         WriteOp::Run(_) => "run".to_owned(),
         WriteOp::Intents(intents) => {
-            let launch = |launch: crate::task::LaunchId| format!("{}.{}", launch.task.number, launch.attempt);
+            let launch = |launch: borges_task::LaunchId| format!("{}.{}", launch.task.number, launch.attempt);
             let intents: Vec<_> = intents.iter().map(|intent| launch(intent.launch)).collect();
             format!("intent {}", intents.join(" "))
         }

@@ -8,10 +8,10 @@ use jiff::Timestamp;
 
 use super::cluster::short_id;
 use super::faulty_store::Disk;
-use crate::mesos::StatusUpdate;
-use crate::mesos::status::condition;
-use crate::store::{LoggedEvent, RunMarker, RunRecord, Snapshot, Store, TaskEvent, TaskRecord};
-use crate::task::{
+use borges_mesos::StatusUpdate;
+use borges_mesos::status::condition;
+use borges_store::{LoggedEvent, RunMarker, RunRecord, Snapshot, Store, TaskEvent, TaskRecord};
+use borges_task::{
     BackoffTimer, Condition, Constraint, DependencyKind, Ensure, LaunchId, OnPartition, RetryLimit, RunId,
     State, TaskId, TaskSpec, index_of,
 };

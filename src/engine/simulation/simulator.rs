@@ -18,17 +18,17 @@ use super::super::{Engine, EngineParts, FatalError, Submission, failpoints};
 use super::cluster::{Cluster, short_id};
 use super::faulty_store::{CrashPoint, Disk, FaultyStore, OpOutcome};
 use super::oracle::Oracle;
-use crate::clock::Clock;
-use crate::config::Retention;
-use crate::mesos::messages::FrameworkInfo;
-use crate::mesos::messages::scheduler::call::Type;
-use crate::mesos::{
+use borges_clock::Clock;
+use borges_config::Retention;
+use borges_mesos::messages::FrameworkInfo;
+use borges_mesos::messages::scheduler::call::Type;
+use borges_mesos::{
     Call, Chunk, Event, Master, MasterError, Sandbox, SandboxError, SandboxFile, SandboxLocation,
     Subscription,
 };
-use crate::org;
-use crate::plan::{PlanOptions, plan};
-use crate::task::RunId;
+use borges_org as org;
+use borges_plan::{PlanOptions, plan};
+use borges_task::RunId;
 
 /// What came of a seed.
 pub(super) struct Ended {
@@ -280,7 +280,7 @@ async fn drive(cluster: Rc<RefCell<Cluster>>, wake: Rc<Notify>, time: Time, calm
 }
 
 async fn hear(
-    mut entries: impl futures_util::Stream<Item = crate::store::LoggedEvent> + Unpin,
+    mut entries: impl futures_util::Stream<Item = borges_store::LoggedEvent> + Unpin,
     cluster: Rc<RefCell<Cluster>>,
 ) {
     while let Some(entry) = entries.next().await {
@@ -310,7 +310,7 @@ async fn people(
                     document: source,
                     plan,
                     key: Some(format!("k{run}")),
-                    caching: crate::plan::CacheMode::OptIn,
+                    caching: borges_plan::CacheMode::OptIn,
                 };
                 engine.submit(submission).await.map(|accepted| {
                     runs.borrow_mut().insert(run, accepted.run);

@@ -1,7 +1,7 @@
 //! References in documents.
 
 use super::*;
-use crate::org::parse;
+use crate::parse;
 
 fn bodies(source: &str) -> Vec<String> {
     let document = parse(source.as_bytes(), &[]);

@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use super::super::{PlacementFailure, RecentOffers};
 use super::*;
-use crate::task::{Constraint, Field, Operator, Port, Requirements, ResourceRequest, RunId};
+use borges_task::{Constraint, Field, Operator, Port, Requirements, ResourceRequest, RunId};
 
 fn run() -> RunId {
     RunId(Uuid::from_u128(1))

@@ -4,8 +4,8 @@ use std::fmt::Write as _;
 
 use super::super::unclosed;
 use super::*;
-use crate::org;
-use crate::plan::{PlanOptions, plan};
+use crate::{PlanOptions, plan};
+use borges_org as org;
 
 fn warned(source: &str) -> usize {
     let mut problems = Vec::new();
@@ -157,7 +157,7 @@ proptest::proptest! {
                 plan.warnings
             }
             Err(problems) => {
-                proptest::prop_assert!(problems.iter().any(|p| p.severity == crate::plan::Severity::Error));
+                proptest::prop_assert!(problems.iter().any(|p| p.severity == crate::Severity::Error));
                 problems
             }
         };

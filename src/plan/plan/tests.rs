@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use super::*;
-use crate::org;
+use borges_org as org;
 
 /// What a person would be told of a document: its plan, or everything that is wrong with it.
 fn told_of(source: &[u8], request: &PlanOptions) -> String {
@@ -27,7 +27,7 @@ fn told_of(source: &[u8], request: &PlanOptions) -> String {
                 for (name, value) in command.environment.iter() {
                     write!(text, "; {name}={value:?}").unwrap();
                 }
-                if **policy != crate::task::Policy::default() {
+                if **policy != borges_task::Policy::default() {
                     write!(text, "; {policy:?}").unwrap();
                 }
                 writeln!(text, "{}", if *requires_approval { "; held" } else { "" }).unwrap();

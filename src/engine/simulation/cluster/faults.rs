@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use super::super::oracle::End;
 use super::{Agent, Cluster, Reachability, SimEvent, seconds};
-use crate::mesos::Event;
-use crate::mesos::events::TaskState;
-use crate::mesos::messages::task_status::Reason;
+use borges_mesos::Event;
+use borges_mesos::events::TaskState;
+use borges_mesos::messages::task_status::Reason;
 
 impl Cluster {
     /// What may go wrong of itself.

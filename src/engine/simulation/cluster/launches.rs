@@ -6,10 +6,10 @@ use bytes::Bytes;
 
 use super::super::oracle::End;
 use super::{Cluster, Reachability, SimEvent, seconds};
-use crate::mesos::events::TaskState;
-use crate::mesos::messages::task_status::Reason;
-use crate::mesos::messages::{AgentId, TaskId, TaskStatus};
-use crate::mesos::{Event, StatusUpdate};
+use borges_mesos::events::TaskState;
+use borges_mesos::messages::task_status::Reason;
+use borges_mesos::messages::{AgentId, TaskId, TaskStatus};
+use borges_mesos::{Event, StatusUpdate};
 
 impl Cluster {
     pub(super) fn start(&mut self, id: &str) {

@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use super::super::oracle::End;
 use super::{Agent, Cluster, FRAMEWORK, Launch, Reachability, SimEvent, seconds};
-use crate::mesos::events::TaskState;
-use crate::mesos::messages::scheduler::call::Type;
-use crate::mesos::messages::task_status::Reason;
-use crate::mesos::messages::{AgentId, Attribute, Filters, FrameworkId, Offer, OfferId, TaskInfo, value};
-use crate::mesos::resources::Quantities;
-use crate::mesos::{Call, Event};
+use borges_mesos::events::TaskState;
+use borges_mesos::messages::scheduler::call::Type;
+use borges_mesos::messages::task_status::Reason;
+use borges_mesos::messages::{AgentId, Attribute, Filters, FrameworkId, Offer, OfferId, TaskInfo, value};
+use borges_mesos::resources::Quantities;
+use borges_mesos::{Call, Event};
 
 impl Cluster {
     pub(super) fn free(&self, agent: usize) -> Quantities {

@@ -49,7 +49,7 @@ pub use redb_store::RedbStore;
 pub use result_cache::{Cache, CachedResult};
 pub use retention::{EndedRun, expired};
 
-use crate::task::{LaunchId, RunId, TaskId};
+use borges_task::{LaunchId, RunId, TaskId};
 
 /// Keeps what must survive.
 pub trait Store: Send {

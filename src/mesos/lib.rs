@@ -5,7 +5,6 @@
 //!
 //! | file | |
 //! |---|---|
-//! | `messages` | what `proto/` generates, nothing else |
 //! | `recordio` | messages in a stream: length, newline, bytes |
 //! | `events` | a generated event → one Rust enum, checked once |
 //! | `calls` | one function a call |
@@ -37,7 +36,7 @@ pub mod http;
 mod http_client;
 pub mod master;
 mod master_detector;
-pub mod messages;
+pub use borges_proto as messages;
 pub mod offers;
 mod outbox;
 mod output_archive;

@@ -27,8 +27,8 @@
 //! | `process_table` | which process is which launch, for those who come after |
 //! | `reaper` | the agent's parent |
 //! | `connect_or_spawn` | finding the agent of a directory, or starting it |
-//! | `client` | the embedded cluster as a [`Master`](crate::mesos::Master) |
-//! | `sandbox` | its sandboxes as a [`Sandbox`](crate::mesos::Sandbox) |
+//! | `client` | the embedded cluster as a [`Master`](borges_mesos::Master) |
+//! | `sandbox` | its sandboxes as a [`Sandbox`](borges_mesos::Sandbox) |
 
 mod agent;
 mod client;
@@ -47,8 +47,8 @@ mod processes;
 mod reap;
 mod reaper;
 mod sandbox;
-#[cfg(test)]
-pub(crate) mod simulated_machine;
+#[cfg(feature = "failpoints")]
+pub mod simulated_machine;
 mod spawn_agent;
 mod state;
 mod stop_note;

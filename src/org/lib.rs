@@ -41,6 +41,9 @@
 //! | `suggest` | the word that was most likely meant |
 //! | `snippet` | a line with a caret under it, for messages |
 
+// pest's parser without `std` names it.
+extern crate alloc;
+
 mod block_header;
 mod body;
 mod brackets;

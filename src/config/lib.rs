@@ -10,8 +10,8 @@ use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 
-use crate::org::{self, Document, HeaderArgsProperty, Keyword, Position};
-use crate::task::amount;
+use borges_org::{self as org, Document, HeaderArgsProperty, Keyword, Position};
+use borges_task::amount;
 
 pub use retention::Retention;
 

@@ -1,4 +1,5 @@
-//! The messages of `proto/`, as generated; a scheduler's events and calls are in [`scheduler`].
+//! The messages of Mesos v1, generated from the protobuf files beside this one; a scheduler's events and calls
+//! are in [`scheduler`].
 #![allow(missing_docs, clippy::all, clippy::pedantic, reason = "generated")]
 
 include!(concat!(env!("OUT_DIR"), "/mesos.v1.rs"));

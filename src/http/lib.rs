@@ -77,12 +77,12 @@ pub use peer_owner::socket_owner;
 pub use token::{Token, TokenError, TokenHash};
 pub use upload::{UploadError, UploadedDocument, document};
 
-use crate::clock::Clock;
-use crate::engine::{Engine, ParserPool};
-use crate::org::HeaderArgsProperty;
-use crate::plan::PlanOptions;
-use crate::store::Cache;
-use crate::task::UrlSigner;
+use borges_clock::Clock;
+use borges_engine::{Engine, ParserPool};
+use borges_org::HeaderArgsProperty;
+use borges_plan::PlanOptions;
+use borges_store::Cache;
+use borges_task::UrlSigner;
 
 /// A server, ready to be started.
 pub struct Server {
