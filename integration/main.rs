@@ -2,8 +2,6 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 
 mod api;
-#[path = "arrows/main.rs"]
-mod arrows;
 mod babel;
 mod chaos;
 mod client_commands;
