@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use support::cli::Place;
+use support::cli::CliSandbox;
 
 fn root() -> PathBuf {
     support::repository("")
@@ -48,9 +48,9 @@ fn its_example_is_a_document() {
     let (example, _) = after.split_once("\n#+end_src").unwrap();
     let document: String =
         example.lines().flat_map(|line| [line.strip_prefix(',').unwrap_or(line), "\n"]).collect();
-    let place = Place::new();
-    place.write("example.org", &document);
-    let run = place.borges(&["plan", "example.org"]);
+    let sandbox = CliSandbox::new();
+    sandbox.write("example.org", &document);
+    let run = sandbox.run(&["plan", "example.org"]);
     assert_eq!(run.code, Some(0), "{run:#?}");
     assert!(!run.stderr.contains("warning"), "{run:#?}");
     let plan = String::from_utf8_lossy(&run.stdout);
@@ -59,9 +59,9 @@ fn its_example_is_a_document() {
 
 #[test]
 fn it_runs_nothing_itself() {
-    let place = Place::new();
-    place.copy("README.org");
-    let run = place.borges(&["plan", "README.org"]);
+    let sandbox = CliSandbox::new();
+    sandbox.copy("README.org");
+    let run = sandbox.run(&["plan", "README.org"]);
     assert_eq!(run.code, Some(0), "{run:#?}");
     assert!(run.stdout.starts_with(b"0 blocks run\n"), "{run:#?}");
 }
@@ -73,10 +73,10 @@ fn its_header_arguments_are_known() {
         cells.iter().filter_map(|cell| cell.split(' ').next()).filter(|key| key.starts_with(':')).collect();
     assert!(keys.len() > 10, "{keys:?}");
     for key in keys {
-        let place = Place::new();
+        let sandbox = CliSandbox::new();
         // A value that no key takes: one that is known says so, or takes it.
-        place.write("key.org", format!("#+begin_src sh {key} ((\ntrue\n#+end_src\n"));
-        let run = place.borges(&["plan", "key.org"]);
+        sandbox.write("key.org", format!("#+begin_src sh {key} ((\ntrue\n#+end_src\n"));
+        let run = sandbox.run(&["plan", "key.org"]);
         assert!(!run.stderr.contains("not known"), "{key}: {run:#?}");
         assert!(!run.stderr.contains("not built"), "{key}: {run:#?}");
     }
@@ -85,8 +85,8 @@ fn its_header_arguments_are_known() {
 #[test]
 fn its_command_line_is_the_programs() {
     let section = section("The command line");
-    let place = Place::new();
-    let help = |arguments: &[&str]| String::from_utf8(place.borges(arguments).stdout).unwrap();
+    let sandbox = CliSandbox::new();
+    let help = |arguments: &[&str]| String::from_utf8(sandbox.run(arguments).stdout).unwrap();
     let run = help(&["run", "--help"]);
     let told: BTreeSet<String> = first_cells(&section)
         .iter()

@@ -92,7 +92,7 @@ pub(super) fn emacs(sources: &[String], function: &str) -> Answers {
         .collect();
     let output = bare(&mut Command::new("emacs"), folder.path())
         .args(["-Q", "--batch"])
-        .args(std::env::var_os("ORG_LISP").iter().flat_map(|lisp| ["-L".as_ref(), lisp.as_os_str()]))
+        .args(support::org_lisp().iter().flat_map(|lisp| ["-L".as_ref(), lisp.as_os_str()]))
         .arg("-l")
         .arg(support::repository("integration/babel/emacs.el"))
         .args(["-f", function])
@@ -143,7 +143,7 @@ pub(super) fn shown(emacs: &[u8], borges: &[u8]) -> String {
 
 #[test]
 #[ignore = "needs Emacs"]
-fn made_up_documents_become_what_emacs_makes_of_them() {
+fn generated_blocks_give_the_results_of_emacs() {
     let (first, count) = seeds(12);
     println!("documents of the seeds {first} to {}", first + count - 1);
     let sources: Vec<String> = (first..first + count).map(generate::document).collect();
@@ -166,7 +166,7 @@ fn made_up_documents_become_what_emacs_makes_of_them() {
 
 #[test]
 #[ignore = "needs Emacs"]
-fn what_org_changed_is_as_it_is_now() {
+fn changes_since_org_9_5_are_followed() {
     let sources: Vec<String> = OLDER.iter().map(|(_, source)| (*source).to_owned()).collect();
     let answers = emacs(&sources, "run-documents");
     let older = answers.org.starts_with("9.5");
@@ -179,7 +179,7 @@ fn what_org_changed_is_as_it_is_now() {
 /// Results with notes of failures: Emacs puts the next result in their place, and leaves nothing of them.
 #[test]
 #[ignore = "needs Emacs"]
-fn notes_are_replaced_by_emacs_too() {
+fn emacs_replaces_failure_notes() {
     let note = ":results:\n#+attr_borges: :state failed :exit 3\n";
     let block = |line: &str| format!("#+begin_src sh {line}\necho x\n#+end_src\n");
     let noted = |line: &str, keyword: &str, old: &str| {
@@ -214,7 +214,7 @@ fn notes_are_replaced_by_emacs_too() {
 
 #[test]
 #[ignore = "needs Emacs"]
-fn what_is_listed_as_different_differs() {
+fn listed_differences_still_differ() {
     let list = include_str!("DIFFERENCES.org");
     let entries: Vec<(&str, String)> = list.split("\n* ").skip(1).map(entry).collect();
     assert!(!entries.is_empty());

@@ -347,7 +347,7 @@ fn borges(source: &str) -> (Vec<u8>, BTreeMap<String, Vec<u8>>, String) {
 
 #[test]
 #[ignore = "needs Emacs"]
-fn whole_documents_become_what_emacs_makes_of_them() {
+fn generated_documents_give_the_results_of_emacs() {
     let (first, count) = emacs_oracle::seeds(8);
     println!("documents of the seeds {first} to {}", first + count - 1);
     let sources: Vec<String> = (first..first + count).map(document).collect();

@@ -10,26 +10,26 @@ use support::docker::processes;
 use support::poll::{DEADLINE, poll_until};
 
 /// A server with a state directory of its own.
-pub(crate) struct Served(support::server::Served);
+pub(crate) struct DockerTestServer(support::server::TestServer);
 
-impl Deref for Served {
-    type Target = support::server::Served;
+impl Deref for DockerTestServer {
+    type Target = support::server::TestServer;
 
-    fn deref(&self) -> &support::server::Served {
+    fn deref(&self) -> &support::server::TestServer {
         &self.0
     }
 }
 
-impl DerefMut for Served {
-    fn deref_mut(&mut self) -> &mut support::server::Served {
+impl DerefMut for DockerTestServer {
+    fn deref_mut(&mut self) -> &mut support::server::TestServer {
         &mut self.0
     }
 }
 
-impl Served {
+impl DockerTestServer {
     pub(crate) fn start(docker_host: &str) -> Self {
         let host = format!("DOCKER_HOST={docker_host}");
-        Self(support::server::Served::within(&["env", &host], "#+borges_port: 0\n#+borges_cpus: 4\n"))
+        Self(support::server::TestServer::start_in(&["env", &host], "#+borges_port: 0\n#+borges_cpus: 4\n"))
     }
 
     /// The processes of its agent, by a word of their arguments.
@@ -59,7 +59,7 @@ impl Served {
     }
 
     /// Waits until the task is in `state`; all that is known of it.
-    pub(crate) fn wait_for(&self, task: &str, state: &str) -> Value {
+    pub(crate) fn wait_for_state(&self, task: &str, state: &str) -> Value {
         poll_until(DEADLINE, &format!("{task} is {state}"), || {
             let known = self.task(task);
             if known["state"] == state {
@@ -72,7 +72,7 @@ impl Served {
     }
 
     pub(crate) fn output(&self, task: &str, stream: &str) -> Vec<u8> {
-        self.bytes(&[], &format!("/tasks/{task}/{stream}")).1
+        self.curl_bytes(&[], &format!("/tasks/{task}/{stream}")).1
     }
 
     /// Waits until the task has written this much to its stdout.

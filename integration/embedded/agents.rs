@@ -14,7 +14,7 @@ use support::poll::{DEADLINE, poll_until_async};
 use super::scheduler::{HANGS, Home, Scheduler, agent_processes, kill, options, runs, sh, throw_away};
 
 #[tokio::test]
-async fn a_launch_of_the_same_name_is_started_once() {
+async fn repeated_launch_is_started_once() {
     let directory = Home::new();
     let mut scheduler = Scheduler::open(options(directory.path())).await;
     let count = sh("r.1.1", "echo once; exit 4");
@@ -30,7 +30,7 @@ async fn a_launch_of_the_same_name_is_started_once() {
 }
 
 #[tokio::test]
-async fn unacknowledged_updates_are_told_to_the_next_subscription() {
+async fn unacknowledged_updates_are_resent_on_subscribe() {
     let directory = Home::new();
     let mut scheduler = Scheduler::open(options(directory.path())).await;
     scheduler.launch(vec![sh("r.1.1", "exit 5")]).await;
@@ -61,7 +61,7 @@ async fn unacknowledged_updates_are_told_to_the_next_subscription() {
 }
 
 #[tokio::test]
-async fn a_killed_agent_loses_no_block() {
+async fn blocks_survive_a_killed_agent() {
     let directory = Home::new();
     let mut scheduler = Scheduler::open(options(directory.path())).await;
     let waits = |name: &str, code: u8| {
@@ -138,7 +138,7 @@ async fn a_killed_agent_loses_no_block() {
 }
 
 #[tokio::test]
-async fn an_agent_that_ends_with_its_client_leaves_nothing_running() {
+async fn agent_that_ends_with_its_client_leaves_no_process() {
     let (directory, options) = throw_away();
     let mut scheduler = Scheduler::open(options).await;
     scheduler
@@ -171,7 +171,7 @@ async fn an_agent_that_ends_with_its_client_leaves_nothing_running() {
 }
 
 #[tokio::test]
-async fn of_many_starters_one_starts() {
+async fn concurrent_starts_make_one_agent() {
     let directory = Home::new();
     let options = options(directory.path());
     let connections: Vec<_> = std::thread::scope(|scope| {
@@ -186,7 +186,7 @@ async fn of_many_starters_one_starts() {
 }
 
 #[tokio::test]
-async fn a_client_that_talks_nonsense_harms_no_other() {
+async fn malformed_client_does_not_disturb_others() {
     let directory = Home::new();
     let mut scheduler = Scheduler::open(options(directory.path())).await;
     scheduler.launch(vec![sh("r.1.1", "true")]).await;
@@ -204,7 +204,7 @@ async fn a_client_that_talks_nonsense_harms_no_other() {
 }
 
 #[tokio::test]
-async fn teardown_ends_everything_and_burns_the_id() {
+async fn teardown_ends_blocks_and_retires_the_framework_id() {
     let directory = Home::new();
     let mut scheduler = Scheduler::open(options(directory.path())).await;
     scheduler.launch(vec![sh("r.1.1", "echo $$; sleep 1000")]).await;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use support::cli::{Place, Run};
+use support::cli::{CliOutput, CliSandbox};
 use support::mesos::Mesos;
 
 /// Documents whose blocks say the same whenever, and wherever of the two, they run.
@@ -32,8 +32,8 @@ const DOCUMENTS: [&str; 22] = [
 ];
 
 /// What a run came to: its exit code, and of each block its last state and what it said.
-fn outcome(run: &Run) -> String {
-    let said = run.said();
+fn outcome(run: &CliOutput) -> String {
+    let said = run.block_output();
     let mut names: BTreeSet<String> = said.keys().cloned().collect();
     let told = run.stderr.lines().filter_map(|line| line.split_once(": "));
     names.extend(told.map(|(name, _)| name.to_owned()).filter(|name| !run.states(name).is_empty()));
@@ -49,18 +49,18 @@ fn outcome(run: &Run) -> String {
 
 #[test]
 #[ignore = "needs Mesos"]
-fn documents_come_to_the_same_here_and_there() {
+fn documents_end_alike_on_both_clusters() {
     let mesos = Mesos::start();
     let setup = format!("#+mesos_master: {}\n", mesos.master.address);
     for document in DOCUMENTS {
-        let place = Place::new();
-        let name = place.copy(document);
-        place.write("setup.org", &setup);
-        let here = outcome(&place.borges(&["run", &name]));
-        let place = Place::new();
-        place.copy(document);
-        place.write("setup.org", &setup);
-        let there = place.borges(&["run", &name, "-f", "setup.org"]);
+        let sandbox = CliSandbox::new();
+        let name = sandbox.copy(document);
+        sandbox.write("setup.org", &setup);
+        let here = outcome(&sandbox.run(&["run", &name]));
+        let sandbox = CliSandbox::new();
+        sandbox.copy(document);
+        sandbox.write("setup.org", &setup);
+        let there = sandbox.run(&["run", &name, "-f", "setup.org"]);
         assert_eq!(outcome(&there), here, "{document}: {there:#?}");
     }
 }

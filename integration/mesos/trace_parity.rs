@@ -83,7 +83,7 @@ fn plain(lines: &[String]) -> Vec<String> {
 
 #[test]
 #[ignore = "needs Mesos"]
-fn the_same_is_said_here_and_there() {
+fn traces_agree_on_both_clusters() {
     let directory = tempfile::tempdir().unwrap();
     let options = AgentOptions {
         milli_cpus: 4000,
