@@ -1,8 +1,8 @@
-//! Emacs and Borges side by side on documents made up from a seed, and byte by byte.
+//! Emacs as the oracle: documents generated from a seed become the same bytes in Emacs and in Borges.
 //!
-//! Debian's Emacs has Org 9.5; where it differs from 9.8, which is what Borges agrees with, the difference is named in
-//! [`OLDER`], and it is asserted that it differs. `ORG_LISP=org-9.8/lisp` in the environment puts another Org in its
-//! place, and then nothing of that list may differ. `BABEL_SEED` and `BABEL_DOCUMENTS` say which documents are made up.
+//! Borges agrees with Org 9.8; Debian's Emacs has Org 9.5. Where these differ, the document is in [`OLDER`], and the test
+//! asserts the difference. `ORG_LISP=org-9.8/lisp` selects another Org, with which none of that list may differ.
+//! `BABEL_SEED` and `BABEL_DOCUMENTS` select the generated documents.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -13,7 +13,7 @@ use serde_json::Value;
 
 use super::{generate, lines, made};
 
-/// Documents of which Org 9.5 makes something else than 9.8.
+/// Documents that become different in Org 9.5 and 9.8.
 const OLDER: &[(&str, &str)] = &[
     ("what a failing block printed is kept", "#+begin_src sh\necho out; exit 1\n#+end_src\n"),
     ("an empty list is nothing", "#+begin_src python\nreturn []\n#+end_src\n"),
@@ -35,32 +35,32 @@ const OLDER: &[(&str, &str)] = &[
     ("sqlite needs no file", "#+begin_src sqlite\nselect 1, 2;\n#+end_src\n"),
 ];
 
-/// What Emacs made of some documents.
+/// The documents that Emacs has run.
 pub(super) struct Answers {
     /// The version of Org.
     pub(super) org: String,
     pub(super) documents: Vec<Answer>,
-    /// Its complaints.
+    /// The standard error of Emacs.
     pub(super) said: String,
 }
 
-/// What Emacs made of a document.
+/// A document that Emacs has run.
 pub(super) struct Answer {
     pub(super) document: Vec<u8>,
-    /// The files that lie beside it.
+    /// The files beside it, by name.
     pub(super) files: BTreeMap<String, Vec<u8>>,
     /// The blocks that ended in an error of Emacs.
     pub(super) stopped: Vec<usize>,
 }
 
-/// Which documents are to be made up: the seed of the first, and how many.
+/// The first seed and the number of generated documents.
 pub(super) fn seeds(count: u64) -> (u64, u64) {
     let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse().ok());
-    // The day's seed would make a test that fails today and not tomorrow.
+    // A fixed seed, because a failure must not depend on the day.
     (number("BABEL_SEED").unwrap_or(1), number("BABEL_DOCUMENTS").unwrap_or(count))
 }
 
-/// Gives a command nothing of the environment but the `PATH`, and this home.
+/// Clears the environment of a command, except for `PATH`, and sets its home.
 pub(super) fn bare<'a>(command: &'a mut Command, home: &Path) -> &'a mut Command {
     command
         .env_clear()
@@ -78,7 +78,8 @@ pub(super) fn beside(directory: &Path) -> BTreeMap<String, Vec<u8>> {
         .collect()
 }
 
-/// Runs documents in Emacs, each in a directory of its own: `run-documents` their blocks, `run-buffers` all that runs.
+/// Runs documents in Emacs, each in a directory of its own: `run-documents` runs their blocks, `run-buffers` also calls and
+/// inline code.
 pub(super) fn emacs(sources: &[String], function: &str) -> Answers {
     let folder = tempfile::tempdir().unwrap();
     let paths: Vec<PathBuf> = (0..sources.len())
@@ -100,7 +101,7 @@ pub(super) fn emacs(sources: &[String], function: &str) -> Answers {
         .output()
         .expect("`emacs` is missing: apt-get install emacs-nox");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    // A block may print to Emacs' own stdout: what it says of itself comes last.
+    // A block may print to the standard output of Emacs; the answer is the last line.
     let said = output.stdout.split(|&byte| byte == b'\n').rfind(|line| line.starts_with(b"{")).unwrap();
     let said: Value = serde_json::from_slice(said).unwrap();
     let errors: Vec<Vec<usize>> = serde_json::from_value(said["errors"].clone()).unwrap();
@@ -119,13 +120,13 @@ pub(super) fn emacs(sources: &[String], function: &str) -> Answers {
     }
 }
 
-/// What Borges makes of a document.
+/// The document that Borges has run.
 fn borges(source: &str) -> Vec<u8> {
     let directory = tempfile::tempdir().unwrap();
     made(source.as_bytes(), directory.path())
 }
 
-/// The first lines that differ, each under the block that it belongs to.
+/// The first lines that differ, below the block to which they belong.
 pub(super) fn shown(emacs: &[u8], borges: &[u8]) -> String {
     let (emacs, borges) = (lines(emacs), lines(borges));
     let same = emacs.iter().zip(&borges).take_while(|(emacs, borges)| emacs == borges).count();
@@ -176,7 +177,7 @@ fn changes_since_org_9_5_are_followed() {
     }
 }
 
-/// Results with notes of failures: Emacs puts the next result in their place, and leaves nothing of them.
+/// Emacs replaces the note of a failure by the next result.
 #[test]
 #[ignore = "needs Emacs"]
 fn emacs_replaces_failure_notes() {
@@ -226,7 +227,7 @@ fn listed_differences_still_differ() {
     }
 }
 
-/// Title and document of an entry: its example, without commas; `␄` stands for an end without a newline.
+/// The title and the document of an entry. Its example has no commas then; `␄` is an end without a newline.
 fn entry(section: &'static str) -> (&'static str, String) {
     let title = section.lines().next().unwrap();
     let example = section.split_once("#+begin_example\n").unwrap().1.split_once("#+end_example").unwrap().0;

@@ -1,5 +1,5 @@
-//! As little of HTTP and websockets as a client can do with, so that what is measured is the server; and the
-//! other lives of this program that serve as peers.
+//! A minimal client for HTTP and websockets, so that the server dominates what is measured; and peers, which are this
+//! program with other arguments.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
@@ -9,22 +9,22 @@ use support::poll::DEADLINE;
 
 use crate::message;
 
-/// A request as it is sent.
+/// The bytes of a request.
 pub(crate) fn request(method: &str, route: &str, body: &str) -> Vec<u8> {
     let length = body.len();
     format!("{method} {route} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {length}\r\n\r\n{body}")
         .into_bytes()
 }
 
-/// An answer that came whole.
+/// A complete response.
 pub(crate) struct Response {
     pub(crate) status: u16,
     pub(crate) body: Vec<u8>,
-    /// Where it ends in what was received.
+    /// Its end in the received bytes.
     pub(crate) end: usize,
 }
 
-/// The first answer in what was received; `None` as long as it is not whole.
+/// The first response in the received bytes; `None` if it is incomplete.
 pub(crate) fn answer(received: &[u8]) -> Result<Option<Response>, String> {
     let Some(mut at) = after_head(received) else { return Ok(None) };
     let text = std::str::from_utf8(&received[..at]).map_err(message)?;
@@ -58,7 +58,7 @@ pub(crate) fn answer(received: &[u8]) -> Result<Option<Response>, String> {
     }
 }
 
-/// Where what follows the head of an answer begins.
+/// The index after the head of a response; `None` if it is incomplete.
 pub(crate) fn after_head(received: &[u8]) -> Option<usize> {
     position(received, b"\r\n\r\n").map(|head| head + 4)
 }
@@ -67,7 +67,7 @@ fn position(bytes: &[u8], wanted: &[u8]) -> Option<usize> {
     bytes.windows(wanted.len()).position(|window| window == wanted)
 }
 
-/// The first websocket frame in what was received: its kind, where its payload begins, and where it ends.
+/// The first websocket frame in the received bytes: its opcode, and the begin and end of its payload.
 pub(crate) fn frame(received: &[u8]) -> Option<(u8, usize, usize)> {
     let number = |bytes: &[u8]| bytes.iter().fold(0, |number, &byte| number << 8 | usize::from(byte));
     let (length, start) = match received.get(1)? {
@@ -78,10 +78,10 @@ pub(crate) fn frame(received: &[u8]) -> Option<(u8, usize, usize)> {
     (received.len() >= start + length).then_some((received[0] & 0x0f, start, start + length))
 }
 
-/// A frame of text.
+/// The opcode of a text frame.
 pub(crate) const TEXT: u8 = 1;
 
-/// One that asks for the feed.
+/// A request for the websocket.
 pub(crate) fn upgrade(query: &str) -> String {
     format!(
         "GET /ws{query} HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
@@ -89,7 +89,7 @@ pub(crate) fn upgrade(query: &str) -> String {
     )
 }
 
-/// A connection that stays, one request after another.
+/// A persistent connection for one request after another.
 pub(crate) struct Client {
     stream: TcpStream,
     received: Vec<u8>,
@@ -103,7 +103,7 @@ impl Client {
         Ok(Self { stream, received: Vec::new() })
     }
 
-    /// Follows the feed; to be heard by [`Client::next_frame`].
+    /// Connects to the websocket, for [`Client::next_frame`].
     pub(crate) fn listen(address: &str, query: &str) -> Result<Self, String> {
         let mut client = Self::connect(address)?;
         client.stream.write_all(upgrade(query).as_bytes()).map_err(message)?;
@@ -120,7 +120,7 @@ impl Client {
         Ok(client)
     }
 
-    /// Asks; the body of a good answer.
+    /// Sends a request; the body of a response with status 200.
     pub(crate) fn send(&mut self, method: &str, route: &str, body: &str) -> Result<String, String> {
         self.stream.write_all(&request(method, route, body)).map_err(message)?;
         let Response { status, body, end } = loop {
@@ -134,14 +134,14 @@ impl Client {
         if status == 200 { Ok(text) } else { Err(format!("{method} {route} was answered {status}: {text}")) }
     }
 
-    /// Submits a document; its run.
+    /// Submits a document; the id of its run.
     pub(crate) fn submit(&mut self, document: &str) -> Result<String, String> {
         let text = self.send("POST", "/org", document)?;
         let run = text.lines().find_map(|line| line.strip_prefix("run "));
         run.map(str::to_owned).ok_or_else(|| format!("no run was told: {text}"))
     }
 
-    /// What the feed tells next.
+    /// The text of the next frame.
     pub(crate) fn next_frame(&mut self) -> Result<String, String> {
         loop {
             if let Some((kind, start, end)) = frame(&self.received) {
@@ -156,7 +156,7 @@ impl Client {
         }
     }
 
-    /// Hears the feed until it tells the end of a run.
+    /// Reads frames up to the end of a run.
     pub(crate) fn wait_for_run_end(&mut self, run: &str) -> Result<(), String> {
         loop {
             let told = self.next_frame()?;
@@ -178,7 +178,7 @@ impl Client {
     }
 }
 
-/// This program again, as a server of its own that says first where it listens.
+/// This program as a server, which first prints its address.
 pub(crate) struct Peer {
     process: Child,
     pub(crate) address: String,

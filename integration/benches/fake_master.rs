@@ -1,4 +1,4 @@
-//! A master that only talks and counts, to a scheduler that speaks protobuf or JSON.
+//! A master that only sends events and counts calls, for a scheduler that uses protobuf or JSON.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -19,29 +19,29 @@ use serde_json::{Value, json};
 use crate::message;
 
 pub(crate) const UPDATES: usize = 100_000;
-/// The tasks they are about.
+/// The number of tasks.
 pub(crate) const TASKS: usize = 1_000;
-/// Events of so many offers each.
+/// The number of offers in an event.
 pub(crate) const BATCHES: usize = 1_000;
 pub(crate) const OFFERS: usize = 100;
 
-/// What is spoken on a stream.
+/// The encoding of a stream.
 #[derive(Clone, Copy)]
 pub(crate) enum WireFormat {
     Protobuf,
     Json,
 }
 
-/// What has been answered so far.
+/// The calls so far.
 #[derive(Default)]
 struct CallCounts {
     acknowledged: AtomicUsize,
-    /// Offers, not calls.
+    /// Counts offers, not calls.
     declined: AtomicUsize,
     launches: Mutex<Vec<String>>,
 }
 
-/// A master that talks and counts, and knows nothing else.
+/// A master that sends events and counts calls.
 pub(crate) struct FakeMaster {
     pub(crate) address: String,
     heard: Arc<CallCounts>,
@@ -49,7 +49,7 @@ pub(crate) struct FakeMaster {
     stream: Option<TcpStream>,
 }
 
-/// Until a contender has answered all, or is given up.
+/// The time in which a contender must answer everything.
 const PATIENCE: Duration = Duration::from_secs(300);
 
 impl FakeMaster {
@@ -73,7 +73,7 @@ impl FakeMaster {
         Ok(Self { address, heard, subscriptions, stream: None })
     }
 
-    /// Waits for a subscription, and answers it.
+    /// Waits for a subscription, and accepts it.
     pub(crate) fn subscribed(&mut self) -> Result<(), String> {
         let stream = self.subscriptions.recv_timeout(PATIENCE).map_err(|_| "nobody subscribes".to_owned())?;
         self.stream = Some(stream);
@@ -107,7 +107,7 @@ impl FakeMaster {
         self.wait("acknowledged", |heard| heard.acknowledged.load(Ordering::Relaxed) - before >= UPDATES)
     }
 
-    /// One offer of all that the tasks need; what was launched with it.
+    /// Offers enough for all tasks; the launches.
     pub(crate) fn launches(&mut self) -> Result<Vec<String>, String> {
         let free = Quantities { milli_cpus: 100_000, mem_mib: 1_000_000, ..Quantities::default() };
         let offers = vec![offer(BATCHES * OFFERS, &free)];
@@ -129,7 +129,7 @@ impl FakeMaster {
     }
 }
 
-/// Answers what comes on a connection; hands it over when that is a subscription.
+/// Answers the requests of a connection; passes on the connection of a subscription.
 fn serve(stream: TcpStream, tell: &Sender<TcpStream>, heard: &CallCounts) -> Result<(), String> {
     stream.set_nodelay(true).map_err(message)?;
     let mut out = stream.try_clone().map_err(message)?;

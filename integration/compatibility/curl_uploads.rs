@@ -1,11 +1,11 @@
-//! Nine ways in which people tell curl to send a document, with the real curl: each is taken as it was meant, or
-//! answered with what to type instead.
+//! Options of curl with which people send a document: each is accepted as it was meant, or answered with the correct
+//! command.
 
 use std::fs;
 
 use support::server::TestServer;
 
-/// Form decoding would change it in five places; deleting newlines, in all.
+/// Decoding as a form would change it in five places; without newlines it would have no block.
 const DOCUMENT: &str = "#+TITLE: t\n\n#+name: a\n#+begin_src sh :env A=\"%41 + & =\"\necho \"$A\"\necho 1+1 %42 ä &&\n  echo end\n#+end_src\n";
 const OUTPUT: &str = "%41 + & =\n1+1 %42 ä\nend\n";
 

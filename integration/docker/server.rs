@@ -9,7 +9,7 @@ use serde_json::Value;
 use support::docker::processes;
 use support::poll::{DEADLINE, poll_until};
 
-/// A server with a state directory of its own.
+/// A server on the embedded cluster, with four cpus.
 pub(crate) struct DockerTestServer(support::server::TestServer);
 
 impl Deref for DockerTestServer {
@@ -27,19 +27,20 @@ impl DerefMut for DockerTestServer {
 }
 
 impl DockerTestServer {
+    /// A server whose agent uses the daemon at an address.
     pub(crate) fn start(docker_host: &str) -> Self {
         let host = format!("DOCKER_HOST={docker_host}");
         Self(support::server::TestServer::start_in(&["env", &host], "#+borges_port: 0\n#+borges_cpus: 4\n"))
     }
 
-    /// The processes of its agent, by a word of their arguments.
+    /// The processes of its agent that have a word in their arguments.
     pub(crate) fn processes(&self, word: &str) -> Vec<i32> {
         let ours = self.path("").to_str().unwrap().to_owned();
         let said = |line: &str| line.contains("agent\0") && line.contains(word) && line.contains(&ours);
         processes().filter(|(_, line)| said(line)).map(|(pid, _)| pid).collect()
     }
 
-    /// Kills those processes, and waits until they are gone.
+    /// Kills these processes, and waits until they have ended.
     pub(crate) fn kill(&self, word: &str) {
         let found = self.processes(word);
         assert!(!found.is_empty(), "no process of `{word}`");
@@ -58,7 +59,7 @@ impl DockerTestServer {
         serde_json::from_str(&text).unwrap()
     }
 
-    /// Waits until the task is in `state`; all that is known of it.
+    /// Waits until the task is in `state`; the task as the server shows it.
     pub(crate) fn wait_for_state(&self, task: &str, state: &str) -> Value {
         poll_until(DEADLINE, &format!("{task} is {state}"), || {
             let known = self.task(task);
@@ -75,7 +76,7 @@ impl DockerTestServer {
         self.curl_bytes(&[], &format!("/tasks/{task}/{stream}")).1
     }
 
-    /// Waits until the task has written this much to its stdout.
+    /// Waits until the standard output of a task satisfies a condition; that output.
     pub(crate) fn wait_for_output(&self, task: &str, enough: impl Fn(&str) -> bool) -> String {
         poll_until(DEADLINE, "enough output", || {
             let text = String::from_utf8_lossy(&self.output(task, "stdout")).into_owned();

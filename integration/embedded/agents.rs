@@ -1,4 +1,4 @@
-//! Lives of agents: who is killed, comes back, ends with its client, or hears nonsense.
+//! Agents that are killed, restart, end with their client, or have malformed clients.
 
 use std::collections::HashMap;
 use std::fs;

@@ -1,4 +1,4 @@
-//! What blocks meet: files, environment, limits, ends.
+//! The files, environment, limits and ends of blocks.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;

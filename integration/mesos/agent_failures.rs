@@ -1,4 +1,4 @@
-//! Agents and executors that are killed, come back, or do not; machines that are taken away.
+//! Failures of agents and executors, drained agents, and maintenance.
 
 use std::fs;
 use std::path::Path;
@@ -13,7 +13,7 @@ use support::mesos::Mesos;
 use support::poll::{DEADLINE, poll_until};
 use support::server::TestServer;
 
-/// A block that waits for a file in its sandbox, and counts how often it has been started.
+/// A block that waits for a file in its sandbox, and appends a line to a file at each start.
 fn waits(header: &str, count: &Path) -> String {
     format!(
         "#+begin_src sh {header}\necho $$ >>{}; echo up\n\
@@ -22,7 +22,7 @@ fn waits(header: &str, count: &Path) -> String {
     )
 }
 
-/// A cluster, a server, and a block of it that runs on the agent at a place.
+/// A cluster, a server, and a running block with the index of its agent.
 struct Scene {
     mesos: Mesos,
     server: TestServer,
@@ -47,7 +47,7 @@ impl Scene {
         fs::write(sandbox(&self.mesos, &launch).join("go"), "").unwrap();
     }
 
-    /// It has ended well, by the launch of this number, and was started as often.
+    /// Checks that the block finishes in the launch with this number, and that it was started so many times.
     fn ends_well(&self, attempt: u32) {
         let end = wait_until(&self.server, &self.task, "finished");
         assert_eq!((&end["attempt"], &end["exit_code"]), (&attempt.into(), &0.into()), "{end}");

@@ -1,5 +1,5 @@
-//! Containers on a real Mesos: the agent's own Docker containerizer, a real daemon, and a stand-in for the
-//! executor between them.
+//! Containers on a real Mesos: the Docker containerizer of the agent, a Docker daemon, and a substitute for the executor
+//! between them.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -11,7 +11,7 @@ use support::mesos::Mesos;
 use support::poll::{DEADLINE, poll_until};
 use support::server::TestServer;
 
-/// The document of three blocks that Borges has been shown with from its beginning, and a block that ends.
+/// The example with three blocks around Redis, then a block that exits and one that is killed.
 #[test]
 #[ignore = "needs root, Docker, Mesos and Redis"]
 fn redis_example_runs_on_an_agent() {

@@ -1,4 +1,4 @@
-//! Masters that die, hang, move or refuse; and what a person reads then.
+//! Masters that are killed, hang, refuse or tear down, and the messages about them.
 
 use std::fs;
 
@@ -21,7 +21,7 @@ fn cluster(server: &TestServer) -> Value {
     serde_json::from_str::<Value>(&text).unwrap()["cluster"].clone()
 }
 
-/// A block that runs.
+/// Submits a block, and waits until it runs; its task.
 fn running(server: &TestServer) -> String {
     let task = format!("{}.1", server.submit(WAITS));
     wait_until(server, &task, "running");
@@ -160,7 +160,7 @@ fn ask_form(address: &str, framework: &str) -> (u16, String) {
     (status.parse().unwrap(), body.to_owned())
 }
 
-/// What a person reads: in the log, in `/varz`, and as the reason of every task that waits.
+/// Waits until the log, `/varz` and the reason of every waiting task contain the words.
 fn is_told(server: &TestServer, words: &str) {
     let runs = [server.submit(TRUE), server.submit(&TRUE.repeat(3))];
     let tasks =
@@ -175,7 +175,7 @@ fn is_told(server: &TestServer, words: &str) {
     assert_eq!(number(server, "borges_cluster_connected"), Some(0.0));
 }
 
-/// One of the numbers for Prometheus.
+/// A metric, by its name in `/metrics`.
 fn number(server: &TestServer, name: &str) -> Option<f64> {
     let (_, text) = server.curl(&[], "/metrics");
     text.lines().find_map(|line| line.strip_prefix(name)?.trim().parse().ok())

@@ -1,4 +1,4 @@
-//! Bodies that go in, output that comes out, and what is kept of it.
+//! Transfer of bodies to agents, and of output from them.
 
 use std::fs;
 
@@ -59,7 +59,7 @@ fn output_is_readable_while_the_block_runs() {
     assert_eq!((status, all.as_str()), (200, "first\nlast\n"));
 }
 
-/// Where a launch's sandbox lies.
+/// The sandbox of a launch.
 pub(crate) fn sandbox(mesos: &Mesos, launch: &str) -> std::path::PathBuf {
     let found = std::process::Command::new("find")
         .arg(mesos.directory.path())

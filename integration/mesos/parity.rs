@@ -1,11 +1,11 @@
-//! The same documents on the embedded cluster and on a real one: the same states, exit codes and output.
+//! The same documents on the embedded cluster and on a real one have the same states, exit codes and output.
 
 use std::collections::BTreeSet;
 
 use support::cli::{CliOutput, CliSandbox};
 use support::mesos::Mesos;
 
-/// Documents whose blocks say the same whenever, and wherever of the two, they run.
+/// Documents whose output does not depend on time or cluster.
 const DOCUMENTS: [&str; 22] = [
     "examples/hello.org",
     "examples/capitals.org",
@@ -31,7 +31,7 @@ const DOCUMENTS: [&str; 22] = [
     "integration/fixtures/leftovers.org",
 ];
 
-/// What a run came to: its exit code, and of each block its last state and what it said.
+/// The exit code of a run, and the last state and the output of each block.
 fn outcome(run: &CliOutput) -> String {
     let said = run.block_output();
     let mut names: BTreeSet<String> = said.keys().cloned().collect();

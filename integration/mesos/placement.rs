@@ -1,5 +1,4 @@
-//! Where blocks are put on a real cluster: constraints, ports, several offers, maintenance; and who is not in need
-//! asks for nothing.
+//! Placement on a real cluster: constraints, ports, several offers, maintenance, and suppressed offers.
 
 use std::fs;
 
@@ -10,7 +9,7 @@ use support::mesos::{Mesos, ask};
 use support::poll::{DEADLINE, poll_until};
 use support::server::TestServer;
 
-/// A block with these header arguments that says where it listens, and ends once `go` is there.
+/// A block with these header arguments that prints its ports, and ends once the file `go` exists.
 fn block(header: &str, go: &str) -> String {
     format!("#+begin_src sh {header}\necho $PORTS; while [ ! -e {go} ]; do sleep 0.05; done\n#+end_src\n")
 }
@@ -20,7 +19,7 @@ fn quick(header: &str) -> String {
     block(header, "/")
 }
 
-/// Waits until a task's reason has these words.
+/// Waits until the reason of a queued task contains the words.
 fn waits(server: &TestServer, task: &str, words: &str) {
     let reason = poll_until(DEADLINE, &format!("the reason has `{words}`"), || {
         let task = shown(server, task);
@@ -31,7 +30,7 @@ fn waits(server: &TestServer, task: &str, words: &str) {
     println!("{task}: {reason}");
 }
 
-/// What the master shows of our tasks.
+/// The tasks of all frameworks as the master shows them, current and completed.
 fn tasks_of(mesos: &Mesos) -> Vec<Value> {
     let (_, state) = ask(&mesos.master.address, "/master/state", None);
     let frameworks = state["frameworks"].as_array().unwrap();
@@ -148,7 +147,7 @@ fn ports_are_claimed() {
     assert_eq!(listed, sorted);
 }
 
-/// A block for which there is room on an agent, but in no offer: it is made in pieces, as others end there.
+/// A block that fits on an agent and in no single offer: its resources become free in two parts.
 #[test]
 #[ignore = "needs Mesos"]
 fn offers_of_one_agent_are_accepted_together() {

@@ -1,4 +1,4 @@
-//! Borges is killed again and again while its blocks run on a real cluster; each block is run once.
+//! Borges is killed twenty times while blocks run on a real cluster; each block runs once.
 
 use std::fs;
 use std::thread::sleep;
@@ -41,7 +41,7 @@ fn blocks_run_once_across_scheduler_kills() {
     poll_until(DEADLINE, "it has a framework id", || framework(&server).is_string());
     let first = framework(&server);
 
-    // The same moments each time, as far as it is up to us.
+    // A fixed seed: the pauses between kills are the same in each run.
     let mut random = fastrand::Rng::with_seed(7);
     let mut under_way = 0;
     for _ in 0..KILLS {

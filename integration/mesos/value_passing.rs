@@ -1,5 +1,4 @@
-//! A table that goes from language to language, and from agent to agent: the document comes back with the same bytes
-//! as from the embedded cluster.
+//! Values that pass between languages and agents: the document has the same bytes as on the embedded cluster.
 
 use std::fs;
 
@@ -10,7 +9,7 @@ use support::mesos::Mesos;
 use support::poll::{DEADLINE, poll_until};
 use support::server::TestServer;
 
-/// What has become of a document at a server, and the agents that its blocks ran on.
+/// The document with its results from a server, and the agents of its blocks.
 fn returned(server: &TestServer, document: &str) -> (String, Vec<String>) {
     let run = server.submit(document);
     let json = ["-H", "Accept: application/json"];

@@ -1,4 +1,4 @@
-//! Masters known by ZooKeeper alone, and a leader that moves.
+//! Masters that are known only by ZooKeeper, and a leader that changes.
 
 use std::fs;
 use std::path::Path;
@@ -15,7 +15,7 @@ use support::mesos::{Mesos, ask};
 use support::poll::{DEADLINE, poll_until};
 use support::server::free_port;
 
-/// Debian's own.
+/// The classes of Debian's package.
 const JARS: &str = "/etc/zookeeper/conf:/usr/share/java/zookeeper.jar";
 
 struct ZooKeeper {
@@ -55,7 +55,7 @@ impl Drop for ZooKeeper {
     }
 }
 
-/// Does what a master does that was elected: puts its own node in place of the one before it.
+/// Replaces the node of the previous leader by that of a master, as an elected master does; the path of the node.
 fn elect(zookeeper: &ZooKeeper, master: &str, before: Option<&str>) -> String {
     let (_, state) = ask(master, "/master/state", None);
     let (ip, port) = master.split_once(':').unwrap();

@@ -1,4 +1,4 @@
-//! Documents with the files put in that they name, beside what Org's exporter makes of them, live.
+//! Documents with their included files, compared with those of Org's exporter.
 
 use std::fs;
 use std::path::Path;
@@ -37,7 +37,7 @@ const VALUES: &[&str] = &[
     "\"sub/c.org\" :minlevel 1",
 ];
 
-/// What Org's exporter makes of each file.
+/// The text of each file after the inclusions of Org's exporter.
 fn emacs(folder: &Path, names: &[String]) -> Vec<String> {
     let script = support::repository("integration/org/emacs.el");
     let output = Command::new("emacs")
