@@ -41,10 +41,19 @@ fn blocks_run_once_across_scheduler_kills() {
     poll_until(DEADLINE, "it has a framework id", || framework(&server).is_string());
     let first = framework(&server);
 
-    // A fixed seed: the pauses between kills are the same in each run.
+    // A fixed seed. A kill comes at a count of started blocks and a pause after that, so that blocks run at most kills,
+    // also on a slow machine.
     let mut random = fastrand::Rng::with_seed(7);
+    let mut moments: Vec<usize> = (0..KILLS).map(|_| random.usize(..BLOCKS)).collect();
+    moments.sort_unstable();
     let mut under_way = 0;
-    for _ in 0..KILLS {
+    for moment in moments {
+        poll_until(DEADLINE, &format!("{moment} blocks have started"), || {
+            match fs::read_dir(&starts).unwrap().count() {
+                started if started >= moment => Ok(()),
+                started => Err(started),
+            }
+        });
         sleep(Duration::from_millis(random.u64(20..700)));
         let states = states(&server);
         let is_out = |state: &&String| matches!(state.as_str(), "launching" | "running" | "unreachable");
