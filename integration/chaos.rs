@@ -48,7 +48,7 @@ fn blocks_run_exactly_once_across_kills_of_server_and_agent() {
     let mut server = TestServer::with_setupfile("#+borges_cpus: 16\n#+borges_mem: 65536\n");
     let mut done: Vec<Round> = Vec::new();
     for _ in 0..rounds {
-        let round = play(&mut server, &mut rng);
+        let round = play_round(&mut server, &mut rng);
         let Round { victim, live, faults } = &round;
         println!(
             "round {:3}: {:6} killed, {live:2} blocks ran: {faults:?}",
@@ -119,7 +119,7 @@ fn retry_pause_continues_across_a_server_kill() {
 }
 
 /// Submits a document, kills processes while it runs, and checks its blocks.
-fn play(server: &mut TestServer, rng: &mut fastrand::Rng) -> Round {
+fn play_round(server: &mut TestServer, rng: &mut fastrand::Rng) -> Round {
     let effects = server.path("effects");
     fs::write(&effects, "").unwrap();
     let codes: Vec<i32> = (0..BLOCKS).map(|_| if rng.bool() { 0 } else { rng.i32(1..126) }).collect();
@@ -165,15 +165,15 @@ fn play(server: &mut TestServer, rng: &mut fastrand::Rng) -> Round {
         server.restart();
     }
     let mut faults = Vec::new();
-    if let Err(last) = ended(server, &run) {
+    if let Err(last) = wait_for_end(server, &run) {
         faults.push(format!("it does not end: {last}"));
     }
-    judge(server, &run, &codes, &fs::read_to_string(&effects).unwrap(), &mut faults);
+    check_tasks(server, &run, &codes, &fs::read_to_string(&effects).unwrap(), &mut faults);
     Round { victim, live, faults }
 }
 
 /// Waits until the run has ended; the error is the last line that the server shows of it.
-fn ended(server: &TestServer, run: &str) -> Result<(), String> {
+fn wait_for_end(server: &TestServer, run: &str) -> Result<(), String> {
     poll(DEADLINE, || match server.curl(&[], &format!("/org/{run}")).1 {
         line if line.contains(&format!("{BLOCKS} of {BLOCKS} ended")) => Ok(()),
         line => Err(line),
@@ -181,7 +181,7 @@ fn ended(server: &TestServer, run: &str) -> Result<(), String> {
 }
 
 /// Checks that each block ran exactly once and ended with its exit code.
-fn judge(server: &TestServer, run: &str, codes: &[i32], effects: &str, faults: &mut Vec<String>) {
+fn check_tasks(server: &TestServer, run: &str, codes: &[i32], effects: &str, faults: &mut Vec<String>) {
     let (_, text) = server.curl(&["-H", "Accept: application/json"], &format!("/tasks?run={run}"));
     let page: serde_json::Value = serde_json::from_str(&text).unwrap();
     let tasks = page["tasks"].as_array().unwrap();

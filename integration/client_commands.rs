@@ -13,12 +13,12 @@ use support::server::{TestServer, free_port};
 const FOREVER: &str =
     "#+name: forever\n#+begin_src sh\necho begun\nwhile true; do echo on; sleep 0.1; done\n#+end_src\n";
 
-fn out(run: &CliOutput) -> String {
+fn stdout(run: &CliOutput) -> String {
     String::from_utf8_lossy(&run.stdout).into_owned()
 }
 
 /// Runs a command with the server's address as `--server`.
-fn at(sandbox: &CliSandbox, server: &TestServer, arguments: &[&str]) -> CliOutput {
+fn run_at(sandbox: &CliSandbox, server: &TestServer, arguments: &[&str]) -> CliOutput {
     let url = format!("http://{}", server.address);
     sandbox.run(&[arguments, &["--server", &url]].concat())
 }
@@ -42,7 +42,7 @@ fn submit_follow_shows_a_run_as_borges_run_does() {
          #+name: d\n#+begin_src sh :requires c\n#+end_src\n#+begin_src conf\n#+end_src\n",
     );
     let (here, there) =
-        (sandbox.run(&["run", "d.org"]), at(&sandbox, &server, &["submit", "d.org", "--follow"]));
+        (sandbox.run(&["run", "d.org"]), run_at(&sandbox, &server, &["submit", "d.org", "--follow"]));
     for run in [&here, &there] {
         assert_eq!(run.code, Some(1), "{}", run.stderr);
         let said = run.block_output();
@@ -71,12 +71,17 @@ fn submit_sends_included_files_along() {
         "whole.org",
         "#+SETUPFILE: setup.org\n\n#+INCLUDE: \"part.org\"\n#+begin_src conf\n#+end_src\n",
     );
-    let run = at(&sandbox, &server, &["submit", "whole.org", "--follow"]);
-    assert_eq!((run.code, out(&run).as_str()), (Some(0), "==> part <==\npart of setup\n"), "{}", run.stderr);
+    let run = run_at(&sandbox, &server, &["submit", "whole.org", "--follow"]);
+    assert_eq!(
+        (run.code, stdout(&run).as_str()),
+        (Some(0), "==> part <==\npart of setup\n"),
+        "{}",
+        run.stderr
+    );
     assert!(run.stderr.contains("  line 4: line-"), "{}", run.stderr);
 
     sandbox.write("part.org", "text\n#+begin_src sh :cpu none\n#+end_src\n");
-    let run = at(&sandbox, &server, &["submit", "whole.org"]);
+    let run = run_at(&sandbox, &server, &["submit", "whole.org"]);
     assert_eq!(run.code, Some(2), "{}", run.stderr);
     assert!(run.stderr.starts_with("part.org:2:"), "{}", run.stderr);
     // As it lies there, the server has no use for it, and says what to type.
@@ -90,23 +95,23 @@ fn submit_sends_included_files_along() {
 fn submitted_run_is_listed_followed_and_killed() {
     let (sandbox, server) = (CliSandbox::new(), TestServer::start());
     sandbox.write("d.org", FOREVER);
-    let submitted = at(&sandbox, &server, &["submit", "d.org"]);
+    let submitted = run_at(&sandbox, &server, &["submit", "d.org"]);
     assert_eq!(submitted.code, Some(0), "{submitted:?}");
-    let run = out(&submitted).trim().to_owned();
+    let run = stdout(&submitted).trim().to_owned();
     let task = format!("{run}.1");
     server.wait_for_state(&task, "running");
 
-    let tasks = out(&at(&sandbox, &server, &["tasks", "--run", &run]));
+    let tasks = stdout(&run_at(&sandbox, &server, &["tasks", "--run", &run]));
     assert!(
         tasks.starts_with(&format!("run {run}\nTASK  BLOCK "))
             && tasks.contains(".1    forever  2     running  1"),
         "{tasks}"
     );
     let listed: serde_json::Value =
-        serde_json::from_slice(&at(&sandbox, &server, &["tasks", "--format", "json"]).stdout).unwrap();
+        serde_json::from_slice(&run_at(&sandbox, &server, &["tasks", "--format", "json"]).stdout).unwrap();
     assert_eq!(listed[0]["task"], task.as_str());
-    assert!(out(&at(&sandbox, &server, &["logs", &task])).starts_with("begun\non\n"));
-    assert_eq!(at(&sandbox, &server, &["logs", &task, "--stderr"]).stdout, b"");
+    assert!(stdout(&run_at(&sandbox, &server, &["logs", &task])).starts_with("begun\non\n"));
+    assert_eq!(run_at(&sandbox, &server, &["logs", &task, "--stderr"]).stdout, b"");
 
     let url = format!("http://{}", server.address);
     let interrupted = sandbox.run_interrupted(&["logs", &task, "--follow", "--server", &url], "begun");
@@ -114,7 +119,7 @@ fn submitted_run_is_listed_followed_and_killed() {
 
     let mut follower =
         borges(&["logs", &task, "--follow", "--server", &url]).stdout(Stdio::piped()).spawn().unwrap();
-    assert_eq!(at(&sandbox, &server, &["kill", &task]).code, Some(0));
+    assert_eq!(run_at(&sandbox, &server, &["kill", &task]).code, Some(0));
     let mut heard = String::new();
     follower.stdout.take().unwrap().read_to_string(&mut heard).unwrap();
     assert_eq!(follower.wait().unwrap().code(), Some(1), "killed is not well");
@@ -122,8 +127,8 @@ fn submitted_run_is_listed_followed_and_killed() {
     server.wait_for_state(&task, "killed");
     assert_eq!(heard, server.curl(&[], &format!("/tasks/{task}/stdout")).1, "all of it");
 
-    let again = out(&at(&sandbox, &server, &["submit", "d.org"])).trim().to_owned();
-    assert_eq!(at(&sandbox, &server, &["kill", &again]).code, Some(0));
+    let again = stdout(&run_at(&sandbox, &server, &["submit", "d.org"])).trim().to_owned();
+    assert_eq!(run_at(&sandbox, &server, &["kill", &again]).code, Some(0));
     server.wait_for_state(&format!("{again}.1"), "killed");
 }
 
@@ -184,29 +189,29 @@ fn follow_continues_across_a_server_restart() {
 fn errors_are_located_in_the_submitted_document() {
     let (sandbox, server) = (CliSandbox::new(), TestServer::start());
     sandbox.write("w.org", "#+begin_src sh :cpu zero\ntrue\n#+end_src\n#+begin_src sh\n");
-    let (here, there) = (sandbox.run(&["run", "w.org"]), at(&sandbox, &server, &["submit", "w.org"]));
+    let (here, there) = (sandbox.run(&["run", "w.org"]), run_at(&sandbox, &server, &["submit", "w.org"]));
     assert_eq!((here.code, there.code), (Some(2), Some(2)));
     assert_eq!(here.stderr, there.stderr);
     assert!(there.stderr.starts_with("w.org:1:16: error: `zero`"), "{}", there.stderr);
     sandbox.write("many.org", "#+begin_src sh :cpu zero\n#+end_src\n".repeat(30));
     assert_eq!(
         sandbox.run(&["run", "many.org"]).stderr,
-        at(&sandbox, &server, &["submit", "many.org"]).stderr
+        run_at(&sandbox, &server, &["submit", "many.org"]).stderr
     );
     sandbox.write("s.org", "#+setupfile: nowhere.org\n#+begin_src sh\n#+end_src\n");
-    let setupfile = at(&sandbox, &server, &["submit", "s.org"]);
+    let setupfile = run_at(&sandbox, &server, &["submit", "s.org"]);
     assert!(
         setupfile.code == Some(2) && setupfile.stderr.starts_with("s.org:1:14: error: "),
         "{setupfile:?}"
     );
     sandbox.write("odd.org", "#+begin_src sh :retyr 1\n#+end_src\n#+name: b\n#+begin_src sh\n#+end_src\n");
-    let odd = at(&sandbox, &server, &["submit", "odd.org", "--follow", "--name", "b"]);
+    let odd = run_at(&sandbox, &server, &["submit", "odd.org", "--follow", "--name", "b"]);
     assert_eq!((odd.code, odd.summary()), (Some(0), "1 finished"), "{odd:?}");
-    let odd = at(&sandbox, &server, &["submit", "odd.org"]);
+    let odd = run_at(&sandbox, &server, &["submit", "odd.org"]);
     assert!(odd.stderr.contains("odd.org:1:16: warning: "), "{odd:?}");
-    let none = at(&sandbox, &server, &["submit", "odd.org", "--name", "c"]);
+    let none = run_at(&sandbox, &server, &["submit", "odd.org", "--name", "c"]);
     assert!(none.code == Some(2) && none.stderr.contains("no block is called `c`"), "{none:?}");
-    let json = at(&sandbox, &server, &["submit", "odd.org", "--format", "json"]);
+    let json = run_at(&sandbox, &server, &["submit", "odd.org", "--format", "json"]);
     let told: serde_json::Value = serde_json::from_slice(&json.stdout).unwrap();
     assert_eq!(told["scheduled"], 2);
     for (arguments, said) in [
@@ -217,13 +222,13 @@ fn errors_are_located_in_the_submitted_document() {
         (&["logs", "0190f3c8-aaaa-7bbb-8ccc-ddddeeeeffff.1", "--follow"], "There is no task"),
         (&["tasks", "--run", "0190f3c8-aaaa-7bbb-8ccc-ddddeeeeffff"], "There is no run"),
     ] {
-        let run = at(&sandbox, &server, arguments);
+        let run = run_at(&sandbox, &server, arguments);
         assert!(run.code == Some(2) && run.stderr.contains(said), "{arguments:?}: {run:?}");
     }
 }
 
 /// A server that answers every connection with the same bytes, and passes on the requests.
-fn stub(answer: &'static [u8]) -> (String, std::sync::mpsc::Receiver<String>) {
+fn stub_server(answer: &'static [u8]) -> (String, std::sync::mpsc::Receiver<String>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     let (to, asked) = std::sync::mpsc::channel();
@@ -264,7 +269,7 @@ fn foreign_server_is_reported_in_one_line() {
         (b"", "`http://127.0.0.1:"),
     ];
     for (answer, said) in answers {
-        let (url, _asked) = stub(answer);
+        let (url, _asked) = stub_server(answer);
         for command in [
             &["tasks"][..],
             &["submit", "d.org", "--follow"],
@@ -291,7 +296,7 @@ fn foreign_server_is_reported_in_one_line() {
 fn token_is_not_sent_to_the_address_in_a_document() {
     let sandbox = CliSandbox::new();
     let refused = b"HTTP/1.1 401 Unauthorized\r\ncontent-type: application/problem+json\r\ncontent-length: 34\r\n\r\n{\"status\":401,\"detail\":\"a token.\"}";
-    let (url, asked) = stub(refused);
+    let (url, asked) = stub_server(refused);
     sandbox.write("d.org", format!("#+borgesaddress: {url}\n#+begin_src sh\n#+end_src\n"));
     let submit = |variables: &[(&str, &str)], arguments: &[&str]| {
         let output = borges(&["submit", "d.org"])

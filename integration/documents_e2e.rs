@@ -11,7 +11,7 @@ use support::cli::{CliOutput, CliSandbox, is_document, pieces};
 /// A block, the beginning of its last state, and its standard output.
 type Block = (&'static str, &'static str, &'static str);
 
-fn ran(document: &str, arguments: &[&str]) -> (CliSandbox, CliOutput) {
+fn run_document(document: &str, arguments: &[&str]) -> (CliSandbox, CliOutput) {
     let sandbox = CliSandbox::new();
     let name = sandbox.copy(document);
     let all: Vec<&str> = ["run", &name].into_iter().chain(arguments.iter().copied()).collect();
@@ -33,7 +33,7 @@ fn check(run: &CliOutput, code: i32, blocks: &[Block]) {
             let states = run.states(block);
             let last = states.last().copied().unwrap_or("nowhere");
             assert!(last.starts_with(state), "{block} is {last}, not {state}: {run:#?}");
-            // Who has ended has run; who was skipped has not.
+            // A block that has ended was running before; a skipped one was not.
             assert_eq!(states.contains(&"running"), *state != "skipped", "{block}: {run:#?}");
         }
         let text = said.get(*block).map(|said| String::from_utf8_lossy(said)).unwrap_or_default();
@@ -274,7 +274,7 @@ fn document_has_expected_states_output_and_exit_code(
     #[case] code: i32,
     #[case] blocks: &[Block],
 ) {
-    let (sandbox, run) = ran(document, &[]);
+    let (sandbox, run) = run_document(document, &[]);
     check(&run, code, blocks);
     assert_eq!(sandbox.created_files(), [""; 0], "files that `{document}` leaves behind");
 }
@@ -287,7 +287,7 @@ fn span(sandbox: &CliSandbox, block: &str) -> (u128, u128) {
 
 #[test]
 fn independent_blocks_overlap() {
-    let (sandbox, run) = ran("integration/fixtures/overlap.org", &[]);
+    let (sandbox, run) = run_document("integration/fixtures/overlap.org", &[]);
     check(&run, 0, &[("left", DONE, ""), ("right", DONE, "")]);
     let (left, right) = (span(&sandbox, "left"), span(&sandbox, "right"));
     assert!(left.0 < right.1 && right.0 < left.1, "{left:?} and {right:?} do not overlap");
@@ -297,7 +297,7 @@ fn independent_blocks_overlap() {
 #[case::by_after("integration/fixtures/after.org")]
 #[case::by_runmode("integration/fixtures/sequence.org")]
 fn ordered_blocks_do_not_overlap(#[case] document: &str) {
-    let (sandbox, run) = ran(document, &[]);
+    let (sandbox, run) = run_document(document, &[]);
     check(&run, 0, &[("left", DONE, ""), ("right", DONE, "")]);
     let (left, right) = (span(&sandbox, "left"), span(&sandbox, "right"));
     assert!(left.1 <= right.0, "right began at {right:?}, before left ended: {left:?}");
@@ -316,7 +316,7 @@ fn blocks_do_not_overlap_on_one_cpu() {
 
 #[test]
 fn unusual_block_names_are_kept() {
-    let (_sandbox, run) = ran("integration/fixtures/names.org", &[]);
+    let (_sandbox, run) = run_document("integration/fixtures/names.org", &[]);
     assert_eq!(run.code, Some(0), "{run:#?}");
     let said = run.block_output();
     let text = |name: &str| String::from_utf8_lossy(&said[name]).into_owned();
@@ -331,7 +331,7 @@ fn unusual_block_names_are_kept() {
 
 #[test]
 fn leftover_processes_end_with_their_block() {
-    let (sandbox, run) = ran("integration/fixtures/leftovers.org", &[]);
+    let (sandbox, run) = run_document("integration/fixtures/leftovers.org", &[]);
     check(&run, 1, &[("leaves", DONE, "gone\n"), ("ignores", "failed", "")]);
     for file in ["left.pid", "ignoring.pid"] {
         let pid = fs::read_to_string(sandbox.path(file)).unwrap();
@@ -342,7 +342,7 @@ fn leftover_processes_end_with_their_block() {
 
 #[test]
 fn output_is_passed_through_unchanged() {
-    let (_sandbox, run) = ran("integration/fixtures/bytes.org", &[]);
+    let (_sandbox, run) = run_document("integration/fixtures/bytes.org", &[]);
     assert_eq!(run.code, Some(0), "{}", run.stderr);
     let said = run.block_output();
     assert_eq!(said["bytes"], b"\xff\x00\x80\n");
@@ -378,7 +378,7 @@ fn three_hundred_blocks_all_finish() {
 
 #[test]
 fn block_stderr_goes_to_stderr() {
-    let (_sandbox, run) = ran("examples/streams.org", &[]);
+    let (_sandbox, run) = run_document("examples/streams.org", &[]);
     assert!(run.stderr.contains("==> complains (stderr) <==\nto standard error\n"), "{run:#?}");
     assert!(!String::from_utf8_lossy(&run.stdout).contains("to standard error"), "{run:#?}");
 }
@@ -405,7 +405,7 @@ fn blocks_of_included_files_run() {
 
 #[test]
 fn name_option_selects_blocks() {
-    let (_sandbox, run) = ran("examples/languages.org", &["--name", "perl", "--name", "awk"]);
+    let (_sandbox, run) = run_document("examples/languages.org", &["--name", "perl", "--name", "awk"]);
     assert_eq!(run.code, Some(0), "{run:#?}");
     let said = run.block_output();
     assert_eq!(said.keys().collect::<Vec<_>>(), ["awk", "perl"]);
@@ -413,7 +413,7 @@ fn name_option_selects_blocks() {
 }
 
 /// Runs a document that does not end, and interrupts it when a line of its output is `awaited`.
-fn interrupted(document: &str, awaited: &str) -> (CliSandbox, CliOutput) {
+fn run_until(document: &str, awaited: &str) -> (CliSandbox, CliOutput) {
     let sandbox = CliSandbox::new();
     let name = sandbox.copy(document);
     let run = sandbox.run_interrupted(&["run", &name], awaited);
@@ -422,7 +422,7 @@ fn interrupted(document: &str, awaited: &str) -> (CliSandbox, CliOutput) {
 
 #[test]
 fn interrupt_kills_an_endless_block() {
-    let (_sandbox, run) = interrupted("examples/run-forever.org", "Still running...");
+    let (_sandbox, run) = run_until("examples/run-forever.org", "Still running...");
     assert_eq!(run.code, Some(130), "{run:#?}");
     assert!(
         run.block_output()["run-forever"].starts_with(b"Started running\nStill running...\n"),
@@ -433,7 +433,7 @@ fn interrupt_kills_an_endless_block() {
 
 #[test]
 fn service_runs_until_an_interrupt() {
-    let (_sandbox, run) = interrupted("examples/service.org", "tick");
+    let (_sandbox, run) = run_until("examples/service.org", "tick");
     assert_eq!(run.code, Some(130), "{run:#?}");
     assert_eq!(run.block_output()["listener"], b"tick\n");
     assert!(run.states("clock").last().unwrap().starts_with("killed"), "{run:#?}");

@@ -20,7 +20,7 @@ fn connect(server: &TestServer) -> TcpStream {
 }
 
 /// The status line of the answer; empty if there is none.
-fn status(client: &mut TcpStream) -> String {
+fn status_line(client: &mut TcpStream) -> String {
     let mut answer = Vec::new();
     // A connection that is reset has ended, too.
     let _reset = client.read_to_end(&mut answer);
@@ -28,11 +28,11 @@ fn status(client: &mut TcpStream) -> String {
     text.lines().next().unwrap_or_default().to_owned()
 }
 
-fn is_well(server: &TestServer) {
+fn check_health(server: &TestServer) {
     assert_eq!(server.curl(&[], "/healthz"), (200, "OK\n".to_owned()));
 }
 
-fn refused(line: &str) -> bool {
+fn is_refusal(line: &str) -> bool {
     line.is_empty() || line.starts_with("HTTP/1.1 4") || line.starts_with("HTTP/1.1 505")
 }
 
@@ -67,13 +67,13 @@ fn incomplete_and_foreign_requests_are_rejected() {
         let mut client = connect(&server);
         // It may be refused before it is all sent.
         let _cut_short = client.write_all(case).and_then(|()| client.shutdown(Shutdown::Write));
-        let line = status(&mut client);
-        assert!(refused(&line), "{:?}: {line}", String::from_utf8_lossy(&case[..case.len().min(80)]));
-        // And one that is simply gone.
+        let line = status_line(&mut client);
+        assert!(is_refusal(&line), "{:?}: {line}", String::from_utf8_lossy(&case[..case.len().min(80)]));
+        // The same, and the client disconnects without reading.
         let mut client = connect(&server);
         let _cut_short = client.write_all(case);
         drop(client);
-        is_well(&server);
+        check_health(&server);
     }
     assert_eq!(server.curl(&[], "/org").1, "", "nothing was launched");
 }
@@ -106,10 +106,10 @@ fn slow_clients_are_timed_out() {
     for (name, mut client, wanted) in
         [("silent", silent, ""), ("begun", begun, "408"), ("stalled", stalled, "408"), ("drip", drip, "408")]
     {
-        let line = status(&mut client);
-        assert!(line.contains(wanted) && refused(&line), "{name}: {line}");
+        let line = status_line(&mut client);
+        assert!(line.contains(wanted) && is_refusal(&line), "{name}: {line}");
         println!("{name}: let go after {:.1} s", clock.elapsed().as_secs_f64());
-        is_well(&server);
+        check_health(&server);
     }
     drops.join().unwrap();
     assert_eq!(server.curl(&[], "/org").1, "", "nothing was launched");
@@ -129,7 +129,7 @@ fn oversized_documents_are_rejected() {
             );
         }
     }
-    is_well(&server);
+    check_health(&server);
     println!("most memory: {} KiB", server.peak_memory_kib());
     assert!(server.peak_memory_kib() < MEMORY);
 }
@@ -146,7 +146,7 @@ fn ten_thousand_idle_connections_are_served() {
     let idle: Vec<TcpStream> = (0..10_000).map(|_| TcpStream::connect(&server.address).unwrap()).collect();
     println!("10,000 connections: {:.1} s", clock.elapsed().as_secs_f64());
     let asked = clock.elapsed();
-    is_well(&server);
+    check_health(&server);
     println!("an answer beside them: {:.3} s", clock.elapsed().saturating_sub(asked).as_secs_f64());
     println!("memory: {before} KiB before, {} KiB at most", server.peak_memory_kib());
     assert!(server.peak_memory_kib() < MEMORY);
@@ -156,7 +156,7 @@ fn ten_thousand_idle_connections_are_served() {
     // It takes them for its clients, not for blocks.
     assert_eq!(server.curl(&[], &format!("/tasks/{run}.1/stdout")).1, "1000\n");
     drop(idle);
-    is_well(&server);
+    check_health(&server);
 }
 
 /// Access control covers the websocket, too.
@@ -190,5 +190,5 @@ fn unauthorised_websockets_are_rejected() {
         let (status, text) = server.curl(&[], route);
         assert_eq!(status, wanted, "{route}: {text}");
     }
-    is_well(&server);
+    check_health(&server);
 }

@@ -8,16 +8,16 @@ use support::cli::{CliOutput, CliSandbox, pieces};
 use support::server::TestServer;
 
 /// Runs a command on a document, and posts the same document; the output and the peak memory in bytes.
-fn measured(command: &str, document: impl AsRef<[u8]>) -> (CliOutput, u64) {
+fn run_and_post(command: &str, document: impl AsRef<[u8]>) -> (CliOutput, u64) {
     let sandbox = CliSandbox::new();
     sandbox.write("bad.org", &document);
     let (run, memory) = sandbox.run_measured(&[command, "bad.org"]);
-    posted(&run, document.as_ref());
+    check_post(&run, document.as_ref());
     (run, memory)
 }
 
 /// Posts a document: the server must report the errors of the command, in the same words, and stay healthy.
-fn posted(run: &CliOutput, document: &[u8]) {
+fn check_post(run: &CliOutput, document: &[u8]) {
     let server = TestServer::start();
     fs::write(server.path("bad.org"), document).unwrap();
     let before = server.peak_memory_kib();
@@ -32,11 +32,11 @@ fn posted(run: &CliOutput, document: &[u8]) {
     assert_eq!(server.curl(&[], "/healthz"), (200, "OK\n".to_owned()));
     println!("by POST, answered with {status}:");
     // Beside what the program needs, it has the body and its answer.
-    affordable(server.peak_memory_kib().saturating_sub(before) << 10, 2 * document.len());
+    check_memory(server.peak_memory_kib().saturating_sub(before) << 10, 2 * document.len());
 }
 
 /// Checks that the document is refused with an error at `at` that contains `words`, and that nothing is launched.
-fn refused(run: &CliOutput, at: &str, words: &str) {
+fn check_refusal(run: &CliOutput, at: &str, words: &str) {
     assert_eq!(run.code, Some(2), "{run:#?}");
     let first = format!("bad.org:{at}: error: ");
     let told = run.stderr.lines().any(|line| line.starts_with(&first) && line.contains(words));
@@ -46,7 +46,7 @@ fn refused(run: &CliOutput, at: &str, words: &str) {
 }
 
 /// Checks that the errors are few enough for a person: at most twenty, in less than 20,000 bytes.
-fn short(run: &CliOutput) {
+fn check_error_length(run: &CliOutput) {
     let errors = run.stderr.lines().filter(|line| line.contains(": error: ")).count();
     assert!((1..=20).contains(&errors), "{errors} errors");
     assert!(run.stderr.len() < 20_000, "{} bytes of errors", run.stderr.len());
@@ -75,7 +75,7 @@ fn random_bytes_are_answered() {
     let mut random = fastrand::Rng::with_seed(1);
     for size in [1, 100, 1 << 16] {
         let bytes: Vec<u8> = std::iter::repeat_with(|| random.u8(..)).take(size).collect();
-        let (run, _) = measured("plan", bytes);
+        let (run, _) = run_and_post("plan", bytes);
         assert!(matches!(run.code, Some(0 | 2)), "{run:#?}");
     }
 }
@@ -87,13 +87,13 @@ fn body_that_is_not_text_is_an_error(#[case] body: &str, #[case] at: &str, #[cas
     // U+FFFD stands for a byte that no UTF-8 has, as the table above must be text itself.
     let document = block("", body).into_bytes();
     let document = replace(&document, "\u{fffd}".as_bytes(), b"\xff");
-    refused(&measured("run", document).0, at, words);
+    check_refusal(&run_and_post("run", document).0, at, words);
 }
 
 #[test]
 fn name_that_is_not_utf_8_is_an_error() {
     let document = [b"#+name: caf\xe9\n".as_slice(), block("", "true").as_bytes()].concat();
-    let (run, _) = measured("run", document);
+    let (run, _) = run_and_post("run", document);
     assert_eq!(run.code, Some(2), "{run:#?}");
     assert!(run.stderr.contains("bad.org:1:") && run.stderr.contains("UTF-8"), "{run:#?}");
 }
@@ -119,10 +119,10 @@ fn name_that_is_not_utf_8_is_an_error() {
 #[case::copies(":instances none", "1:16", ":instances")]
 #[case::rows(":each row=nobody", "1:16", "nobody")]
 #[case::no_rows(":each row", "1:16", ":each")]
-#[case::posted(":post nobody(x=*this*)", "1:16", "nobody")]
+#[case::check_post(":post nobody(x=*this*)", "1:16", "nobody")]
 #[case::lisp(":dir (getenv \"HOME\")", "1:16", "Lisp")]
 fn bad_value_is_located_with_a_correction(#[case] parameters: &str, #[case] at: &str, #[case] words: &str) {
-    let (run, _) = measured("run", block(parameters, "echo <<x>>"));
+    let (run, _) = run_and_post("run", block(parameters, "echo <<x>>"));
     // The value or its key: both are where a person looks.
     let line = at.split(':').next().unwrap();
     assert_eq!(run.code, Some(2), "{run:#?}");
@@ -141,22 +141,22 @@ fn all_errors_are_reported_and_nothing_runs() {
     let sandbox = CliSandbox::new();
     sandbox.write("bad.org", document);
     let run = sandbox.run(&["run", "bad.org"]);
-    refused(&run, "4:16", ":cpu");
-    refused(&run, "7:16", ":mem");
+    check_refusal(&run, "4:16", ":cpu");
+    check_refusal(&run, "7:16", ":mem");
     assert!(!sandbox.path("ran").exists(), "the good block was run");
 }
 
 #[test]
 fn at_most_twenty_errors_are_shown() {
-    let (run, _) = measured("run", block(":cpu x", "true").repeat(1000));
+    let (run, _) = run_and_post("run", block(":cpu x", "true").repeat(1000));
     assert_eq!(run.code, Some(2));
-    short(&run);
+    check_error_length(&run);
     assert!(run.stderr.contains("980"), "the rest is not counted: {}", run.stderr);
 }
 
 #[test]
 fn unknown_key_is_a_warning_with_a_suggestion() {
-    let (run, _) = measured("run", block(":cpuz 2", "echo hi"));
+    let (run, _) = run_and_post("run", block(":cpuz 2", "echo hi"));
     assert_eq!(run.code, Some(0), "{run:#?}");
     assert!(run.stderr.contains("bad.org:1:16: warning: "), "{run:#?}");
     assert!(run.stderr.contains("`:cpuz`") && run.stderr.contains(":cpu`"), "{run:#?}");
@@ -182,7 +182,7 @@ fn oversized_request_waits_with_a_reason() {
 fn dependency_cycle_is_an_error(#[case] a: &str, #[case] b: &str, #[case] c: &str) {
     let of =
         |name: &str, needs: &str| format!("#+name: {name}\n{}", block(&format!(":requires {needs}"), "true"));
-    let (run, _) = measured("run", [of("a", a), of("b", b), of("c", c)].concat());
+    let (run, _) = run_and_post("run", [of("a", a), of("b", b), of("c", c)].concat());
     assert_eq!(run.code, Some(2), "{run:#?}");
     let error = run.stderr.lines().find(|line| line.contains(": error: ")).unwrap();
     assert!(error.starts_with("bad.org:") && error.contains("`a`") && error.contains(" → "), "{run:#?}");
@@ -197,7 +197,7 @@ fn dependency_cycle_is_an_error(#[case] a: &str, #[case] b: &str, #[case] c: &st
 fn value_cycle_is_an_error(#[case] parameters: &str, #[case] body: &str, #[case] call: &str) {
     let b = format!("#+name: b\n{}", block(":var x=a", "true"));
     let (run, _) =
-        measured("run", [format!("#+name: a\n{}", block(parameters, body)), b, call.to_owned()].concat());
+        run_and_post("run", [format!("#+name: a\n{}", block(parameters, body)), b, call.to_owned()].concat());
     assert_eq!(run.code, Some(2), "{run:#?}");
     let error = run.stderr.lines().find(|line| line.contains(": error: ")).unwrap();
     assert!(error.starts_with("bad.org:") && error.contains("`a` (line 2)"), "{run:#?}");
@@ -207,7 +207,7 @@ fn value_cycle_is_an_error(#[case] parameters: &str, #[case] body: &str, #[case]
 #[test]
 fn ambiguous_name_is_an_error_at_its_reference() {
     let named = format!("#+name: a\n{}", block("", "true"));
-    let (run, _) = measured("run", [named.clone(), named, block(":requires a", "true")].concat());
+    let (run, _) = run_and_post("run", [named.clone(), named, block(":requires a", "true")].concat());
     assert_eq!(run.code, Some(2), "{run:#?}");
     let error = run.stderr.lines().find(|line| line.contains(": error: ")).unwrap();
     assert!(error.starts_with("bad.org:9:") && error.contains("`a`"), "{run:#?}");
@@ -217,7 +217,7 @@ fn ambiguous_name_is_an_error_at_its_reference() {
 fn tangle_target_outside_the_sandbox_is_an_error() {
     for target in ["/etc/passwd", "../escape", "a/../../escape"] {
         let document = [block(&format!(":tangle {target}"), "x"), block("", "true")].concat();
-        let (run, _) = measured("run", document);
+        let (run, _) = run_and_post("run", document);
         assert_eq!(run.code, Some(2), "{target}: {run:#?}");
         assert!(run.stderr.contains("bad.org:1:") && run.stderr.contains(target), "{run:#?}");
     }
@@ -225,17 +225,17 @@ fn tangle_target_outside_the_sandbox_is_an_error() {
 
 #[test]
 fn unclosed_block_is_an_error() {
-    let (run, _) = measured("run", "#+begin_src sh\necho open\n");
-    refused(&run, "1:1", "#+end_src");
+    let (run, _) = run_and_post("run", "#+begin_src sh\necho open\n");
+    check_refusal(&run, "1:1", "#+end_src");
 }
 
 #[test]
 fn many_unclosed_blocks_are_reported_briefly() {
     let document = "#+begin_src sh\n".repeat(70_000);
-    let (run, memory) = measured("run", &document);
+    let (run, memory) = run_and_post("run", &document);
     assert_eq!(run.code, Some(2));
-    short(&run);
-    affordable(memory, document.len());
+    check_error_length(&run);
+    check_memory(memory, document.len());
 }
 
 #[rstest]
@@ -248,9 +248,9 @@ fn many_unclosed_blocks_are_reported_briefly() {
 #[case::deep_list(pieces(0..2000, |n| format!("{}- x\n", " ".repeat(n))))]
 #[case::nuls("\0".repeat(1_000_000))]
 fn huge_documents_without_blocks_use_bounded_memory(#[case] document: String) {
-    let (run, memory) = measured("plan", &document);
+    let (run, memory) = run_and_post("plan", &document);
     assert_eq!(run.code, Some(0), "{}", run.stderr);
-    affordable(memory, document.len());
+    check_memory(memory, document.len());
 }
 
 #[test]
@@ -258,7 +258,7 @@ fn hundred_thousand_blocks_are_planned() {
     let document = pieces(0..100_000, |n| {
         format!("#+name: b{n}\n#+begin_src sh :cpu 0.5 :mem 32\necho {n}\n#+end_src\n")
     });
-    let (run, memory) = measured("plan", &document);
+    let (run, memory) = run_and_post("plan", &document);
     assert_eq!(run.code, Some(0), "{}", run.stderr);
     assert!(String::from_utf8_lossy(&run.stdout).contains("b99999"));
     // A document that is hardly more than its blocks: what counts is what a block costs.
@@ -271,9 +271,10 @@ fn long_dependency_chain_is_planned() {
     let document = pieces(1..20_000, |n| {
         format!("#+name: b{n}\n#+begin_src sh :requires b{}\ntrue\n#+end_src\n", n - 1)
     });
-    let (run, memory) = measured("plan", format!("#+name: b0\n#+begin_src sh\ntrue\n#+end_src\n{document}"));
+    let (run, memory) =
+        run_and_post("plan", format!("#+name: b0\n#+begin_src sh\ntrue\n#+end_src\n{document}"));
     assert_eq!(run.code, Some(0), "{}", run.stderr);
-    affordable(memory, document.len());
+    check_memory(memory, document.len());
 }
 
 #[rstest]
@@ -369,7 +370,7 @@ fn errors_in_included_files_are_located(#[case] document: &str, #[case] part: &s
 fn unreachable_cluster_is_a_reason_to_wait() {
     let sandbox = CliSandbox::new();
     sandbox.write("bad.org", format!("#+name: b\n{}", block("", "touch ran")));
-    // A port that was free a moment ago, and at which nobody listens.
+    // A port that was free a moment ago, so nothing listens on it.
     let master = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     sandbox.write("setup.org", format!("#+mesos_master: {master}\n"));
     let run = sandbox.run(&["run", "bad.org", "-f", "setup.org", "--max-wait", "1s"]);
@@ -384,7 +385,7 @@ fn unreachable_cluster_is_a_reason_to_wait() {
 }
 
 /// Checks that the memory is at most 64 MiB and 12 times the size of the input; prints both.
-fn affordable(memory: u64, input: usize) {
+fn check_memory(memory: u64, input: usize) {
     let input = u64::try_from(input).unwrap();
     println!("{memory} bytes at the most for {input} bytes of input");
     assert!(memory <= (64 << 20) + 12 * input, "{memory} bytes for {input} bytes of input");

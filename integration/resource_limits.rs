@@ -17,7 +17,7 @@ use support::server::TestServer;
 const MIB: u64 = 1 << 20;
 
 /// A command that allocates so many MiB, in a child of the shell.
-fn takes(mib: u64) -> String {
+fn allocate(mib: u64) -> String {
     format!("python3 -c 'b = bytearray({mib} << 20); print(len(b) >> 20)'\n")
 }
 
@@ -78,8 +78,8 @@ fn mem_argument_limits_memory() {
          #+name: unasked\n#+begin_src sh\n{0}#+end_src\n\
          #+name: retried\n#+begin_src python :mem 32 :retry 1 :backoff 10ms\nb = bytearray(200 << 20)\n#+end_src\n\
          #+name: itself\n#+header: :mem 32\n#+begin_src sh :env A=1\nexec {0}#+end_src\n",
-        takes(200),
-        takes(60),
+        allocate(200),
+        allocate(60),
     ));
     let end = |number: u32, state: &str| {
         let id = format!("{run}.{number}");
@@ -112,7 +112,7 @@ fn block_fails_when_a_child_exceeds_its_memory() {
         return;
     }
     let server = TestServer::start();
-    let run = server.submit(&format!("#+begin_src sh :mem 32\n{}sleep 1000\n#+end_src\n", takes(200)));
+    let run = server.submit(&format!("#+begin_src sh :mem 32\n{}sleep 1000\n#+end_src\n", allocate(200)));
     server.wait_for_state(&format!("{run}.1"), "failed");
     let end = task(&server, &format!("{run}.1"));
     assert_eq!((&end["exit_code"], &end["message"]), (&137.into(), &"it exceeded its `:mem 32`".into()));
@@ -162,10 +162,12 @@ fn memory_limit_outlives_the_agent() {
         let body = format!(
             "echo up; while [ ! -e {} ]; do sleep 0.05; done; {}sleep 1000",
             gate.display(),
-            takes(200)
+            allocate(200)
         );
         let run = server.submit(&format!("#+begin_src sh :mem 32\n{body}\n#+end_src\n"));
-        poll_until(DEADLINE, "it runs", || server.curl(&[], &format!("/tasks/{run}.1/stdout")).1 == "up\n");
+        poll_until(DEADLINE, "the block runs", || {
+            server.curl(&[], &format!("/tasks/{run}.1/stdout")).1 == "up\n"
+        });
         for pid in agents(&server, if both { "--role" } else { "--role\0agent" }) {
             let _gone = kill(Pid::from_raw(pid), Signal::SIGKILL);
         }
@@ -271,7 +273,9 @@ fn service_keeps_the_last_20_mb_of_output() {
     let (status, text) = server.curl(&[], &format!("/tasks/{id}/files/block/stdout"));
     assert!(status == 403 && text.contains("are not kept any more"), "{status} {text}");
     fs::write(server.path("gate"), "").unwrap();
-    poll_until(DEADLINE, "it goes on", || server.curl(&[], &format!("{route}?offset={whole}")).1 == "end\n");
+    poll_until(DEADLINE, "the block continues", || {
+        server.curl(&[], &format!("{route}?offset={whole}")).1 == "end\n"
+    });
     assert_eq!(server.curl(&["-X", "DELETE"], &format!("/tasks/{id}")).0, 200);
     server.wait_for_state(&id, "killed");
 }
@@ -286,7 +290,7 @@ fn missing_control_groups_are_logged_once() {
     let script = "mount -t tmpfs none /sys/fs/cgroup && exec \"$@\"";
     let within = ["unshare", "--mount", "--propagation", "private", "sh", "-c", script, "sh"];
     let mut server = TestServer::start_in(&within, "#+borges_port: 0\n");
-    let run = server.submit(&format!("#+begin_src sh :mem 32\n{}#+end_src\n", takes(100)));
+    let run = server.submit(&format!("#+begin_src sh :mem 32\n{}#+end_src\n", allocate(100)));
     server.wait_for_state(&format!("{run}.1"), "finished");
     server.stop(Signal::SIGTERM);
     server.restart();

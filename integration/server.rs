@@ -56,7 +56,7 @@ fn waiting_blocks_continue_after_a_server_kill() {
     ));
     server.wait_for_state(&format!("{run}.1"), "running");
     server.stop(Signal::SIGKILL);
-    // The block ends while nobody is there.
+    // The block ends while no server runs.
     fs::write(&gate, "").unwrap();
     server.restart();
     assert!(server.wait_for_state(&format!("{run}.1"), "failed").contains("exit code 3"));

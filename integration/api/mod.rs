@@ -11,13 +11,13 @@ use serde_json::Value;
 use support::server::TestServer;
 
 /// A program of the packages in `requirements.txt`, which `integration/check python` installs.
-fn python(program: &str) -> PathBuf {
+fn python_program(program: &str) -> PathBuf {
     let path = support::repository("target/python/bin").join(program);
     assert!(path.exists(), "{} is missing: run `integration/check python`", path.display());
     path
 }
 
-fn done(command: &mut Command) -> String {
+fn stdout_of(command: &mut Command) -> String {
     let Output { status, stdout, stderr } = command.output().unwrap();
     let said = String::from_utf8_lossy(&stdout).into_owned();
     assert!(status.success(), "{command:?}: {status}\n{said}{}", String::from_utf8_lossy(&stderr));
@@ -25,7 +25,7 @@ fn done(command: &mut Command) -> String {
 }
 
 /// A server with a block that has finished and one that has failed.
-fn inhabited() -> TestServer {
+fn server_with_tasks() -> TestServer {
     let server = TestServer::with_setupfile("#+borges_max_document: 64K\n");
     let run = server.submit("#+name: a\n#+begin_src sh\necho out; echo err >&2; mkdir d; echo x > d/x.csv\n#+end_src\n#+name: b\n#+begin_src sh :after a\nexit 3\n#+end_src\n");
     server.wait_for_state(&format!("{run}.2"), "failed");
@@ -37,15 +37,15 @@ fn inhabited() -> TestServer {
 fn every_response_matches_the_openapi_description() {
     let seed = env::var("BORGES_TEST_SEED").unwrap_or_else(|_| "20261123".to_owned());
     println!("seed {seed}: BORGES_TEST_SEED sets another one");
-    let server = inhabited();
+    let server = server_with_tasks();
     let config = support::repository("integration/api/schemathesis.toml");
     // JSON, with all that follows from the ids in answers; then text.
     for (arguments, examples) in [
         (&["-H", "Accept: application/json", "--phases", "coverage,fuzzing,stateful"][..], "30"),
         (&["--phases", "coverage,fuzzing"], "10"),
     ] {
-        let said = done(
-            Command::new(python("st"))
+        let said = stdout_of(
+            Command::new(python_program("st"))
                 .args(["--no-color", "--config-file"])
                 .arg(&config)
                 .args(["run", &format!("http://{}/openapi.json", server.address)])
@@ -84,16 +84,16 @@ print(json.dumps(samples))
 #[test]
 #[ignore = "needs Python packages: integration/check python"]
 fn varz_and_metrics_agree() {
-    let server = inhabited();
+    let server = server_with_tasks();
     let run = server.submit("#+name: a\n#+begin_src sh\nexec sleep 600\n#+end_src\n");
     server.wait_for_state(&format!("{run}.1"), "running");
     fs::write(server.path("metrics"), server.curl(&[], "/metrics").1).unwrap();
     let varz: Value = serde_json::from_str(&server.curl(&[], "/varz").1).unwrap();
     let script = format!("{} < metrics", "exec \"$0\" -c \"$1\"");
-    let said = done(
+    let said = stdout_of(
         Command::new("sh")
             .args(["-c", &script])
-            .arg(python("python"))
+            .arg(python_program("python"))
             .arg(READ)
             .current_dir(server.path(".")),
     );

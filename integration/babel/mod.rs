@@ -145,7 +145,7 @@ fn lines(bytes: &[u8]) -> Vec<String> {
 const ORG_VERSION: &str = include_str!("ORG-VERSION");
 
 /// Runs all blocks of a document and compares it with the expected document.
-fn becomes(name: &str) {
+fn check_expected_document(name: &str) {
     let read = |name: &str| fs::read(support::repository("integration/babel").join(name)).unwrap();
     let (source, expected) = (read(&format!("{name}.org")), read(&format!("{name}.out.org")));
     assert!(org::parse(&source[..], &[]).blocks.len() > 5, "{name} holds too little to show anything");
@@ -175,5 +175,5 @@ fn becomes(name: &str) {
 #[ignore = "needs Go, Java and make"]
 #[case::native("native")]
 fn results_match_the_expected_documents(#[case] name: &str) {
-    becomes(name);
+    check_expected_document(name);
 }

@@ -194,7 +194,7 @@ impl Writer {
             "#+name: b{n}\n#+begin_src {} :var x={reference}{includes}{look}\n{body}\n#+end_src\n",
             language.name
         );
-        // What it looks like changes what it is for who refers to it, and so do some languages.
+        // Other forms of a result, and other languages, change the kind of value.
         if look.is_empty() && matches!(language.name, "python" | "ruby" | "emacs-lisp") {
             self.blocks.push((format!("b{n}"), kind));
         }

@@ -27,7 +27,7 @@ const REDIS: &str = include_str!("redis.sh");
 const SETUPFILE: &str = include_str!("borges-config.org");
 
 /// The standard output of a shell that runs `line`, with these words before it.
-fn typed(within: &[&str], line: &str, directory: &Path) -> String {
+fn shell_output(within: &[&str], line: &str, directory: &Path) -> String {
     let output = Command::new(within[0])
         .args(&within[1..])
         .args(["sh", "-c", line])
@@ -50,7 +50,7 @@ fn one_line_upload_is_answered_with_a_working_command() {
     assert_eq!(server.address, "127.0.0.1:8888");
     fs::write(server.path("org-file.org"), FOREVER).unwrap();
     let line = "curl -X POST -d@org-file.org 127.0.0.1:8888/org";
-    let said = typed(&network.prefix(), line, &server.path("."));
+    let said = shell_output(&network.prefix(), line, &server.path("."));
     assert_eq!(
         said,
         "This document arrived on one line: curl -d @FILE (or -d@FILE) deletes every newline.\n\
@@ -59,7 +59,7 @@ fn one_line_upload_is_answered_with_a_working_command() {
     );
     assert_eq!(server.curl(&[], "/org").1, "");
     let better = said.lines().nth(1).unwrap().strip_prefix("Send it with:").unwrap();
-    let said = typed(&network.prefix(), &better.replace("FILE", "org-file.org"), &server.path("."));
+    let said = shell_output(&network.prefix(), &better.replace("FILE", "org-file.org"), &server.path("."));
     assert!(said.starts_with("Scheduled 1 code blocks for execution\n"), "{said}");
 }
 
@@ -110,7 +110,7 @@ impl Drop for StreamingCommand {
 }
 
 /// The first lines of output of the endless block.
-fn forever(lines: usize) -> String {
+fn endless_output(lines: usize) -> String {
     format!("Started running\n{}", "Still running...\n".repeat(lines - 1))
 }
 
@@ -136,7 +136,7 @@ fn endless_block_is_followed_across_restarts() {
     let mut listener = WebsocketClient::start(&server, "?output=1&since=0");
     let mut frames: Vec<Value> = Vec::new();
     let hear = |listener: &WebsocketClient, frames: &mut Vec<Value>, lines: usize| {
-        while heard(frames).matches('\n').count() < lines {
+        while stdout_of(frames).matches('\n').count() < lines {
             frames.push(listener.next());
         }
     };
@@ -158,18 +158,18 @@ fn endless_block_is_followed_across_restarts() {
     assert_eq!(server.curl(&["-X", "DELETE"], &format!("/tasks/{task}")).0, 200);
     assert!(server.wait_for_state(&task, "killed").contains("exit code 143"));
     let whole = server.curl(&[], &format!("/tasks/{task}/stdout")).1;
-    assert_eq!(whole, forever(whole.lines().count()));
+    assert_eq!(whole, endless_output(whole.lines().count()));
     // All three have heard all of it, once.
     assert_eq!((logs.end(), followed.end()), (Some(1), Some(0)));
     frames.extend(listener.until(|frame| frame["state"] == "killed"));
-    assert_eq!([&logs.text, &followed.text, &heard(&frames)], [&whole; 3]);
+    assert_eq!([&logs.text, &followed.text, &stdout_of(&frames)], [&whole; 3]);
     let mut numbers: Vec<u64> = frames.iter().filter_map(|frame| frame["seq"].as_u64()).collect();
     numbers.dedup();
     assert_eq!(numbers, (1..=numbers.len() as u64).collect::<Vec<_>>());
 }
 
 /// Standard output, composed of output frames by their offsets.
-fn heard(frames: &[Value]) -> String {
+fn stdout_of(frames: &[Value]) -> String {
     let mut text = String::new();
     for frame in frames.iter().filter(|frame| frame["stream"] == "stdout") {
         let at = usize::try_from(frame["offset"].as_u64().unwrap()).unwrap();
@@ -215,8 +215,11 @@ fn redis_example_runs_as_printed() {
     let now = || SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
     let began = now();
     // Without `2>&1`, which adds curl's progress to the output.
-    let said =
-        typed(&["nsenter", &network], REDIS.trim_end().strip_suffix("2>&1").unwrap(), &server.path("."));
+    let said = shell_output(
+        &["nsenter", &network],
+        REDIS.trim_end().strip_suffix("2>&1").unwrap(),
+        &server.path("."),
+    );
     assert!(said.starts_with("Scheduled 3 code blocks for execution\n"), "{said}");
     let run = said.lines().find_map(|line| line.strip_prefix("run ")).unwrap().to_owned();
     for task in 1..=3 {

@@ -24,7 +24,7 @@ fn block(header: &str, body: &str) -> String {
 const WAITS: &str = "echo up; while [ ! -e go ]; do sleep 0.05; done; echo over; exit 6";
 
 /// Lets the block of [`WAITS`] go on.
-fn let_go(server: &DockerTestServer) {
+fn open_gate(server: &DockerTestServer) {
     fs::write(sandbox(&server.sandboxes()).join("go"), "").unwrap();
 }
 
@@ -177,7 +177,7 @@ fn containers_survive_kills_of_server_agent_and_shim() {
         &["agent", "--container"],
         &["server", "agent", "--container"],
     ] {
-        // The container may end while nobody is there, or after somebody is again.
+        // The container ends while the killed processes are missing, or after they were started again.
         for ends_alone in [true, false] {
             let mut server = DockerTestServer::start(&daemon.host());
             let run = server.submit(&block("", WAITS));
@@ -187,13 +187,13 @@ fn containers_survive_kills_of_server_agent_and_shim() {
             for who in killed {
                 match *who {
                     "server" => server.stop(Signal::SIGKILL),
-                    // Reaper and agent at once: nobody of the agent's is left but those who stand in.
+                    // Reaper and agent at once: only the shims are left.
                     "agent" => server.kill("--role"),
                     who => server.kill(who),
                 }
             }
             if ends_alone {
-                let_go(&server);
+                open_gate(&server);
                 let exit = sandbox(&server.sandboxes()).join("block/.code");
                 poll_until(DEADLINE, "the block has ended", || exit.exists());
                 if killed.len() == 3 {
@@ -210,7 +210,7 @@ fn containers_survive_kills_of_server_agent_and_shim() {
             }
             if !ends_alone {
                 assert_eq!(daemon.containers(), [format!("borges-{task}.1 running")]);
-                let_go(&server);
+                open_gate(&server);
             }
             let end = server.wait_for_state(&task, "failed");
             assert_eq!((&end["exit_code"], &end["attempt"]), (&6.into(), &1.into()), "{killed:?}: {end}");
@@ -309,7 +309,7 @@ fn killed_daemon_is_reported() {
     let endless = format!("{}.1", other.submit(&block("", "echo up; sleep 1000")));
     other.wait_for_output(&endless, |text| text == "up\n");
     daemon.kill(true);
-    let_go(&server);
+    open_gate(&server);
     assert_eq!(server.wait_for_state(&task, "failed")["exit_code"], 6);
     assert_eq!(server.output(&task, "stdout"), b"up\nover\n");
 
@@ -341,7 +341,7 @@ fn container_ports_are_mapped() {
     let [any, same, _] = told.split_whitespace().collect::<Vec<_>>()[..] else { panic!("{told}") };
     assert_eq!(any, same);
     for (port, within) in [(any, "on 80\n"), ("18081", "on 81\n")] {
-        poll_until(DEADLINE, "somebody answers", || {
+        poll_until(DEADLINE, "the block answers on the port", || {
             let answer = Command::new("nsenter")
                 .arg(format!("--net=/proc/{}/ns/net", daemon.network_holder()))
                 .args(["busybox", "nc", "-w", "5", "127.0.0.1", port])

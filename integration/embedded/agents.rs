@@ -23,7 +23,7 @@ async fn repeated_launch_is_started_once() {
     let repeat = scheduler.hear().await;
     assert_eq!((repeat.state, repeat.uuid), (TaskState::Failed, None));
     assert_eq!(scheduler.read("r.1.1", "block/stdout").await.unwrap(), "once\n");
-    // All of it is free again: whoever comes anew is offered all that is.
+    // All resources are free again, and a new subscription is offered all of them.
     scheduler.subscribe().await;
     let all = Quantities::of(&scheduler.offer().await.resources);
     assert_eq!((all.milli_cpus, all.mem_mib), (4000, 1024));
@@ -130,7 +130,7 @@ async fn blocks_survive_a_killed_agent() {
     }
     while scheduler.event().await.is_some() {}
     kill(block.trim().parse().unwrap());
-    poll_until_async(DEADLINE, "the block is gone", async || !runs(block.trim())).await;
+    poll_until_async(DEADLINE, "the block has ended", async || !runs(block.trim())).await;
     scheduler.subscribe().await;
     scheduler.call(calls::reconcile(&framework, [("r.4.1", None)])).await;
     let lost = scheduler.until("r.4.1", TaskState::Failed).await;

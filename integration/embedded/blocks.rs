@@ -231,7 +231,7 @@ async fn leftover_processes_of_the_group_are_killed() {
     let mut scheduler = Scheduler::open(options).await;
     scheduler.run(sh("r.1.1", "sleep 1000 & echo $!"), TaskState::Finished).await;
     let left = scheduler.read("r.1.1", "block/stdout").await.unwrap();
-    poll_until_async(DEADLINE, "the rest is gone", async || !runs(left.trim())).await;
+    poll_until_async(DEADLINE, "the rest has ended", async || !runs(left.trim())).await;
 }
 
 #[tokio::test]

@@ -30,7 +30,7 @@ fn redis_example_runs_on_an_agent() {
     fs::set_permissions(&nc, PermissionsExt::from_mode(0o755)).unwrap();
     let path = format!("{}:{}", bin.path().display(), std::env::var("PATH").unwrap());
     let executors = format!("--executor_environment_variables={}", serde_json::json!({"PATH": path}));
-    // With host networking, containers have the network of their daemon; so must all who talk to them.
+    // With host networking, containers have the network of their daemon; so must their clients.
     let network = format!("--net=/proc/{}/ns/net", daemon.network_holder());
     let within = ["nsenter", &network];
     let mut mesos = Mesos::within(&within, &[]);
@@ -63,7 +63,7 @@ fn redis_example_runs_on_an_agent() {
     assert_eq!(end["exit_code"], 3, "{end}");
     assert_eq!(stdout(&server, &format!("{run}.1")), b"it's two words\n/mnt/mesos/sandbox\n");
     let task = format!("{run}.2");
-    poll_until(DEADLINE, "it is up", || stdout(&server, &task) == b"up\n");
+    poll_until(DEADLINE, "the block has written `up`", || stdout(&server, &task) == b"up\n");
     assert_eq!(server.curl(&["-X", "DELETE"], &format!("/tasks/{task}")).0, 200);
     assert_eq!(wait_until(&server, &task, "killed")["exit_code"], 7);
 }

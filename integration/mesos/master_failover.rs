@@ -6,7 +6,7 @@ use borges::clock::Clock;
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
-use super::{on, shown, stdout, wait_until};
+use super::{server_on, stdout, task_shown, wait_until};
 use support::mesos::{Mesos, ask};
 use support::poll::{DEADLINE, poll_until};
 use support::server::{TestServer, free_port};
@@ -22,18 +22,18 @@ fn cluster(server: &TestServer) -> Value {
 }
 
 /// Submits a block, and waits until it runs; its task.
-fn running(server: &TestServer) -> String {
+fn submit_running(server: &TestServer) -> String {
     let task = format!("{}.1", server.submit(WAITS));
     wait_until(server, &task, "running");
-    poll_until(DEADLINE, "it is up", || stdout(server, &task) == b"up\n");
+    poll_until(DEADLINE, "the block has written `up`", || stdout(server, &task) == b"up\n");
     task
 }
 
-fn let_go(mesos: &Mesos, task: &str) {
+fn open_gate(mesos: &Mesos, task: &str) {
     fs::write(super::output::sandbox(mesos, &format!("{task}.1")).join("go"), "").unwrap();
 }
 
-fn ends_well(server: &TestServer, task: &str) {
+fn check_first_launch_finishes(server: &TestServer, task: &str) {
     let end = wait_until(server, task, "finished");
     assert_eq!(end["attempt"], 1, "{end}");
 }
@@ -42,67 +42,67 @@ fn ends_well(server: &TestServer, task: &str) {
 #[ignore = "needs Mesos"]
 fn scheduler_resubscribes_after_a_master_kill() {
     let mut mesos = Mesos::start();
-    let server = on(&mesos.master.address);
-    let task = running(&server);
+    let server = server_on(&mesos.master.address);
+    let task = submit_running(&server);
     let framework = cluster(&server)["framework"].clone();
     mesos.master.end(Signal::SIGKILL);
-    poll_until(DEADLINE, "it is noticed", || cluster(&server)["connected"] == false);
+    poll_until(DEADLINE, "the server notices it", || cluster(&server)["connected"] == false);
     // What waits says why.
     let waiting = format!("{}.1", server.submit(TRUE));
-    poll_until(DEADLINE, "the reason is told", || {
-        let reason = shown(&server, &waiting)["reason"].as_str().unwrap_or_default().to_owned();
+    poll_until(DEADLINE, "the reason names the master", || {
+        let reason = task_shown(&server, &waiting)["reason"].as_str().unwrap_or_default().to_owned();
         reason.contains("cannot be reached")
     });
     mesos.master.start();
-    poll_until(DEADLINE, "it is subscribed again", || cluster(&server)["connected"] == true);
+    poll_until(DEADLINE, "the scheduler is subscribed again", || cluster(&server)["connected"] == true);
     assert_eq!(cluster(&server)["framework"], framework);
     mesos.wait_for_agents(2);
-    ends_well(&server, &waiting);
-    let_go(&mesos, &task);
-    ends_well(&server, &task);
+    check_first_launch_finishes(&server, &waiting);
+    open_gate(&mesos, &task);
+    check_first_launch_finishes(&server, &task);
 }
 
 #[test]
 #[ignore = "needs Mesos"]
 fn silent_master_is_noticed() {
     let mesos = Mesos::start();
-    let server = on(&mesos.master.address);
-    let task = running(&server);
+    let server = server_on(&mesos.master.address);
+    let task = submit_running(&server);
     mesos.master.signal(Signal::SIGSTOP);
     // Three beats of 15 s, and what a look each second adds.
     let clock = Clock::system();
-    poll_until(DEADLINE, "it is noticed", || cluster(&server)["connected"] == false);
+    poll_until(DEADLINE, "the server notices it", || cluster(&server)["connected"] == false);
     assert!(clock.elapsed().as_secs() >= 25, "{:?}", clock.elapsed());
     assert!(cluster(&server)["trouble"].as_str().unwrap().contains("said nothing"));
     mesos.master.signal(Signal::SIGCONT);
-    poll_until(DEADLINE, "it is subscribed again", || cluster(&server)["connected"] == true);
-    let_go(&mesos, &task);
-    ends_well(&server, &task);
+    poll_until(DEADLINE, "the scheduler is subscribed again", || cluster(&server)["connected"] == true);
+    open_gate(&mesos, &task);
+    check_first_launch_finishes(&server, &task);
 }
 
 #[test]
 #[ignore = "needs Mesos"]
 fn younger_scheduler_of_a_framework_wins() {
     let mesos = Mesos::start();
-    let mut elder = on(&mesos.master.address);
-    let task = running(&elder);
-    let mut younger = on(&mesos.master.address);
+    let mut elder = server_on(&mesos.master.address);
+    let task = submit_running(&elder);
+    let mut younger = server_on(&mesos.master.address);
     younger.stop(Signal::SIGTERM);
     fs::copy(elder.path("state/store.redb"), younger.path("state/store.redb")).unwrap();
     younger.restart();
     assert_eq!(elder.wait_for_exit(), Some(2));
     let log = elder.log();
     assert!(log.contains("another Borges has subscribed with the same framework id"), "{log}");
-    let_go(&mesos, &task);
-    ends_well(&younger, &task);
+    open_gate(&mesos, &task);
+    check_first_launch_finishes(&younger, &task);
 }
 
 #[test]
 #[ignore = "needs Mesos"]
 fn torn_down_framework_stops_the_server() {
     let mesos = Mesos::start();
-    let mut server = on(&mesos.master.address);
-    let task = running(&server);
+    let mut server = server_on(&mesos.master.address);
+    let task = submit_running(&server);
     let framework = cluster(&server)["framework"].as_str().unwrap().to_owned();
     let teardown = json!({"type": "TEARDOWN", "teardown": {"framework_id": {"value": framework}}});
     let (status, said) = ask(&mesos.master.address, "/api/v1", Some(&teardown));
@@ -119,8 +119,8 @@ fn torn_down_framework_stops_the_server() {
     assert_eq!(server.wait_for_exit(), Some(2));
     server.arguments.push("--new-framework".to_owned());
     server.restart();
-    poll_until(DEADLINE, "it is launched again", || {
-        let task = shown(&server, &task);
+    poll_until(DEADLINE, "the task is launched again", || {
+        let task = task_shown(&server, &task);
         task["state"] == "running" && task["attempt"] == 2
     });
     assert_ne!(cluster(&server)["framework"], framework.as_str());
@@ -137,7 +137,7 @@ fn leader_is_found_in_a_list_of_masters() {
     let flags = ["--authenticate_http_frameworks", "--http_framework_authenticators=basic", &flag];
     let mut mesos = Mesos::with(&flags);
     mesos.add_agent(&[]);
-    // One that is not there, and one that does not lead: it knows who does.
+    // A master that does not exist, and one that does not lead and names the leader.
     let standby = mesos.add_standby();
     let secret = directory.path().join("secret");
     fs::write(&secret, "secret\n").unwrap();
@@ -146,7 +146,7 @@ fn leader_is_found_in_a_list_of_masters() {
         free_port(),
         secret.display()
     ));
-    ends_well(&server, &format!("{}.1", server.submit(TRUE)));
+    check_first_launch_finishes(&server, &format!("{}.1", server.submit(TRUE)));
 }
 
 fn ask_form(address: &str, framework: &str) -> (u16, String) {
@@ -161,13 +161,13 @@ fn ask_form(address: &str, framework: &str) -> (u16, String) {
 }
 
 /// Waits until the log, `/varz` and the reason of every waiting task contain the words.
-fn is_told(server: &TestServer, words: &str) {
+fn wait_for_error(server: &TestServer, words: &str) {
     let runs = [server.submit(TRUE), server.submit(&TRUE.repeat(3))];
     let tasks =
         [(0, 1), (1, 1), (1, 2), (1, 3)].map(|(run, number): (usize, u32)| format!("{}.{number}", runs[run]));
-    poll_until(DEADLINE, &format!("`{words}` is told"), || {
+    poll_until(DEADLINE, &format!("`{words}` is shown"), || {
         let is_told =
-            |task: &String| shown(server, task)["reason"].as_str().unwrap_or_default().contains(words);
+            |task: &String| task_shown(server, task)["reason"].as_str().unwrap_or_default().contains(words);
         tasks.iter().all(is_told) && server.log().contains(words)
     });
     let cluster = cluster(server);
@@ -186,8 +186,8 @@ fn number(server: &TestServer, name: &str) -> Option<f64> {
 fn cluster_errors_are_shown() {
     // Nobody is there.
     let address = format!("127.0.0.1:{}", free_port());
-    let server = on(&address);
-    is_told(&server, &format!("`{address}` cannot be reached"));
+    let server = server_on(&address);
+    wait_for_error(&server, &format!("`{address}` cannot be reached"));
 
     // A name that the master does not know; then one that it does.
     let secrets = tempfile::TempDir::new().unwrap();
@@ -208,9 +208,9 @@ fn cluster_errors_are_shown() {
         ))
     };
     let server = named("stranger");
-    is_told(&server, "does not know this principal and secret");
+    wait_for_error(&server, "does not know this principal and secret");
     let server = named("borges");
-    ends_well(&server, &format!("{}.1", server.submit(TRUE)));
+    check_first_launch_finishes(&server, &format!("{}.1", server.submit(TRUE)));
 
     // A role that the master does not have.
     let mut mesos = Mesos::with(&["--roles=analysts"]);
@@ -221,15 +221,15 @@ fn cluster_errors_are_shown() {
         ))
     };
     let server = role("painters");
-    is_told(&server, "painters");
+    wait_for_error(&server, "painters");
 
     // A role that is good, and gets nothing: there is no agent.
     let server = role("analysts");
     let tasks = [1, 2].map(|_| format!("{}.1", server.submit(TRUE)));
     let words = "no offers for role `analysts` since";
-    poll_until(DEADLINE, "it is told everywhere", || {
+    poll_until(DEADLINE, "the error is shown everywhere", || {
         let is_told =
-            |task: &String| shown(&server, task)["reason"].as_str().unwrap_or_default().contains(words);
+            |task: &String| task_shown(&server, task)["reason"].as_str().unwrap_or_default().contains(words);
         let varz = cluster(&server)["no_offers"].as_str().unwrap_or_default().contains(words);
         tasks.iter().all(is_told) && varz && server.log().contains(words)
     });
@@ -237,7 +237,7 @@ fn cluster_errors_are_shown() {
     assert!(number(&server, "borges_offers_awaited_seconds").is_some_and(|seconds| seconds >= 10.0));
     mesos.add_agent(&[]);
     for task in &tasks {
-        ends_well(&server, task);
+        check_first_launch_finishes(&server, task);
     }
     assert_eq!(cluster(&server)["no_offers"], serde_json::Value::Null);
     assert_eq!(number(&server, "borges_offers_awaited_seconds"), Some(0.0));

@@ -20,12 +20,12 @@ use support::poll::{DEADLINE, poll_until};
 use support::server::TestServer;
 
 /// A server that uses the masters at an address.
-fn on(masters: &str) -> TestServer {
+fn server_on(masters: &str) -> TestServer {
     TestServer::with_setupfile(&format!("#+mesos_master: {masters}\n"))
 }
 
 /// A task as the server shows it now.
-fn shown(server: &TestServer, task: &str) -> Value {
+fn task_shown(server: &TestServer, task: &str) -> Value {
     let (status, text) = server.curl(&["-H", "Accept: application/json"], &format!("/tasks/{task}"));
     assert_eq!(status, 200, "{text}");
     serde_json::from_str(&text).unwrap()
@@ -33,7 +33,7 @@ fn shown(server: &TestServer, task: &str) -> Value {
 
 /// Waits until a task is in a state; the task as the server shows it then.
 fn wait_until(server: &TestServer, task: &str, state: &str) -> Value {
-    poll_until(DEADLINE, &format!("{task} is {state}"), || match shown(server, task) {
+    poll_until(DEADLINE, &format!("{task} is {state}"), || match task_shown(server, task) {
         task if task["state"] == state => Ok(task),
         task => Err(task),
     })

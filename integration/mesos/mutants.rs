@@ -170,7 +170,7 @@ async fn wait_until_nothing_is_outstanding(master: &ScriptedMaster) {
 
 /// Offers, launches, updates, a lost connection, and a kill. A scheduler without a mutation gets to the end.
 async fn life(master: &mut ScriptedMaster, engine: &Engine) {
-    poll_until_async(DEADLINE, "it is subscribed", async || master.is_subscribed()).await;
+    poll_until_async(DEADLINE, "the scheduler is subscribed", async || master.is_subscribed()).await;
     let run = submit(engine, blocks(2)).await;
     master.offer(1);
     let mut launches = master.launches(2).await;
@@ -182,7 +182,7 @@ async fn life(master: &mut ScriptedMaster, engine: &Engine) {
     master.offer(1);
     wait_until_nothing_is_outstanding(master).await;
     master.disconnect();
-    poll_until_async(DEADLINE, "it is subscribed again", async || master.is_subscribed()).await;
+    poll_until_async(DEADLINE, "the scheduler is subscribed again", async || master.is_subscribed()).await;
     wait_until_nothing_is_outstanding(master).await;
     // One launch is lost before it starts, and is repeated; then the task is killed.
     master.status(&launches[0], TaskState::Dropped, 10);
@@ -200,7 +200,7 @@ async fn life(master: &mut ScriptedMaster, engine: &Engine) {
 
 /// Runs a script with an engine whose connection to the master is mutated. The script gets the engine and the count of
 /// mutations.
-fn play(master: &str, mutant: Option<Mutant>, script: impl AsyncFnOnce(Engine, Rc<Cell<u32>>)) {
+fn run_script(master: &str, mutant: Option<Mutant>, script: impl AsyncFnOnce(Engine, Rc<Cell<u32>>)) {
     actix::System::new().block_on(async {
         let address = Address::read(master).unwrap();
         let master = HttpMaster::new(address, None, Shelf::new("", Seal::of(b"")));
@@ -232,7 +232,7 @@ fn unmodified_scheduler_has_no_violation() {
     let mut master = ScriptedMaster::start();
     let checker = master.checker();
     let address = master.address.clone();
-    play(&address, None, async |engine, mutations| {
+    run_script(&address, None, async |engine, mutations| {
         life(&mut master, &engine).await;
         assert_eq!(mutations.get(), 0);
     });
@@ -260,7 +260,7 @@ fn mutant_is_found_by_its_violation(#[case] mutant: Mutant) {
     let mut master = ScriptedMaster::start();
     let checker = master.checker();
     let address = master.address.clone();
-    play(&address, Some(mutant), async |engine, mutations| {
+    run_script(&address, Some(mutant), async |engine, mutations| {
         let what = format!("{mutant:?} is found: `{}`", mutant.violation());
         let found = poll_until_async(DEADLINE, &what, async || {
             let seen = [checker.violations(), checker.outstanding()].concat();

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use super::{on, stdout, wait_until};
+use super::{server_on, stdout, wait_until};
 use support::mesos::Mesos;
 use support::poll::{DEADLINE, poll_until};
 
@@ -10,7 +10,7 @@ use support::poll::{DEADLINE, poll_until};
 #[ignore = "needs Mesos"]
 fn large_body_and_output_are_transferred_whole() {
     let mesos = Mesos::start();
-    let server = on(&mesos.master.address);
+    let server = server_on(&mesos.master.address);
     let long = "#".repeat(2 << 20);
     let run = server.submit(&format!(
         "#+name: body\n#+begin_src sh\nwc -c <block/body\n# {long}\n#+end_src\n\
@@ -42,12 +42,12 @@ fn large_body_and_output_are_transferred_whole() {
 #[ignore = "needs Mesos"]
 fn output_is_readable_while_the_block_runs() {
     let mesos = Mesos::start();
-    let server = on(&mesos.master.address);
+    let server = server_on(&mesos.master.address);
     let run = server
         .submit("#+begin_src sh\necho first; while [ ! -e go ]; do sleep 0.1; done; echo last\n#+end_src\n");
     let task = format!("{run}.1");
     wait_until(&server, &task, "running");
-    poll_until(DEADLINE, "it has said something", || stdout(&server, &task) == b"first\n");
+    poll_until(DEADLINE, "the block has written something", || stdout(&server, &task) == b"first\n");
     let (status, listing) = server.curl(&[], &format!("/tasks/{task}/files"));
     assert!(status == 200 && listing.contains("block") && listing.contains("stderr"), "{listing}");
     let (_, note) = server.curl(&[], &format!("/tasks/{task}/files/stdout"));

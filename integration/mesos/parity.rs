@@ -39,7 +39,7 @@ fn outcome(run: &CliOutput) -> String {
     names.extend(told.map(|(name, _)| name.to_owned()).filter(|name| !run.states(name).is_empty()));
     let blocks = names.iter().map(|name| {
         let last = run.states(name).last().copied().unwrap_or("nowhere");
-        // How long it took is nobody's promise, and the words about it are the cluster's own.
+        // Durations differ, and messages are the cluster's own.
         let last = last.split(" (").next().unwrap_or_default();
         let text = said.get(name).map(|said| String::from_utf8_lossy(said)).unwrap_or_default();
         format!("{name}: {last}\n{text}")

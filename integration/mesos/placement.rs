@@ -4,7 +4,7 @@ use std::fs;
 
 use serde_json::{Value, json};
 
-use super::{on, shown, stdout, wait_until};
+use super::{server_on, stdout, task_shown, wait_until};
 use support::mesos::{Mesos, ask};
 use support::poll::{DEADLINE, poll_until};
 use support::server::TestServer;
@@ -20,9 +20,9 @@ fn quick(header: &str) -> String {
 }
 
 /// Waits until the reason of a queued task contains the words.
-fn waits(server: &TestServer, task: &str, words: &str) {
+fn wait_for_reason(server: &TestServer, task: &str, words: &str) {
     let reason = poll_until(DEADLINE, &format!("the reason has `{words}`"), || {
-        let task = shown(server, task);
+        let task = task_shown(server, task);
         assert_eq!(task["state"], "queued", "{task}");
         let reason = task["reason"].as_str().unwrap_or_default().to_owned();
         if reason.contains(words) { Ok(reason) } else { Err(reason) }
@@ -49,7 +49,7 @@ fn constraints_select_the_agent() {
     let mut mesos = Mesos::with(&[&domain("n0")]);
     mesos.add_agent(&[&domain("n1")]);
     mesos.add_agent(&[&domain("n2")]);
-    let server = on(&mesos.master.address);
+    let server = server_on(&mesos.master.address);
     let agents = [mesos.agent_id(0), mesos.agent_id(1)];
 
     let told = [
@@ -75,12 +75,12 @@ fn constraints_select_the_agent() {
     let mut both = agents.clone().map(|agent| Value::from(agent).to_string());
     both.sort();
     assert_eq!(used, both);
-    waits(&server, &third, ":constraint rack:UNIQUE: ");
-    waits(&server, &third, "; others are on r1, r2");
-    let freed = shown(&server, &second)["agent"].clone();
+    wait_for_reason(&server, &third, ":constraint rack:UNIQUE: ");
+    wait_for_reason(&server, &third, "; others are on r1, r2");
+    let freed = task_shown(&server, &second)["agent"].clone();
     fs::write(&go[1], "").unwrap();
     assert_eq!(wait_until(&server, &third, "running")["agent"], freed);
-    // A server that is started again knows who is where.
+    // A restarted server knows on which agents the blocks run.
     let mut server = server;
     server.stop(nix::sys::signal::Signal::SIGKILL);
     server.restart();
@@ -91,15 +91,15 @@ fn constraints_select_the_agent() {
 
     // Nobody will do: it says so in the document's words, with the line.
     let run = server.submit(&format!("\n\n{}", quick(":constraint rack:LIKE:r[3-9]")));
-    waits(&server, &format!("{run}.1"), "line 3, :constraint rack:LIKE:r[3-9]: met by none of ");
-    waits(&server, &format!("{run}.1"), "; rack was r1, r2");
+    wait_for_reason(&server, &format!("{run}.1"), "line 3, :constraint rack:LIKE:r[3-9]: met by none of ");
+    wait_for_reason(&server, &format!("{run}.1"), "; rack was r1, r2");
 }
 
 #[test]
 #[ignore = "needs Mesos"]
 fn ports_are_claimed() {
     let mesos = Mesos::start();
-    let server = on(&mesos.master.address);
+    let server = server_on(&mesos.master.address);
     let go: Vec<_> = (1..=3).map(|number| server.path(&format!("go-{number}"))).collect();
     let named: String = go.iter().map(|go| block(":expose 31005", &go.display().to_string())).collect();
     let run = server.submit(&format!("{named}{}{}", quick(":expose 0 31007 0"), quick(":expose 90")));
@@ -108,8 +108,8 @@ fn ports_are_claimed() {
     // Each agent has it once.
     let used = [&first, &second].map(|task| wait_until(&server, task, "running")["agent"].to_string());
     assert_ne!(used[0], used[1]);
-    poll_until(DEADLINE, "it says where it listens", || stdout(&server, &first) == b"31005\n");
-    waits(&server, &third, &format!("line {}, :expose 31005: ", 1 + 2 * 3));
+    poll_until(DEADLINE, "the block prints its port", || stdout(&server, &first) == b"31005\n");
+    wait_for_reason(&server, &third, &format!("line {}, :expose 31005: ", 1 + 2 * 3));
     fs::write(&go[0], "").unwrap();
     wait_until(&server, &third, "running");
     fs::write(&go[1], "").unwrap();
@@ -125,7 +125,7 @@ fn ports_are_claimed() {
         .collect();
     assert_eq!((ports.len(), ports[1]), (3, 31007));
     assert!(ports.iter().all(|port| (31000..=31100).contains(port)) && ports[0] != ports[2], "{ports:?}");
-    waits(&server, &none, ":expose 90: free in none of ");
+    wait_for_reason(&server, &none, ":expose 90: free in none of ");
 
     // The master has reckoned them as ours.
     let claimed = |task: &str| {
@@ -153,7 +153,7 @@ fn ports_are_claimed() {
 fn offers_of_one_agent_are_accepted_together() {
     let mut mesos = Mesos::with(&[]);
     mesos.add_agent(&[]);
-    let server = on(&mesos.master.address);
+    let server = server_on(&mesos.master.address);
     let offers = || server.log().matches("Received offer").count();
     // An offer is kept for a second: on a slow machine the second one comes too late. Then it is tried again.
     for attempt in 1..=10 {
@@ -168,7 +168,7 @@ fn offers_of_one_agent_are_accepted_together() {
         for go in [large, small] {
             let before = offers();
             fs::write(go, "").unwrap();
-            poll_until(DEADLINE, "its part is offered", || offers() > before);
+            poll_until(DEADLINE, "the freed resources are offered", || offers() > before);
         }
         let both = server.submit(&quick(":cpus 3"));
         let end = wait_until(&server, &format!("{both}.1"), "finished");
@@ -191,7 +191,7 @@ fn offers_of_one_agent_are_accepted_together() {
 #[ignore = "needs Mesos"]
 fn idle_scheduler_suppresses_offers() {
     let mesos = Mesos::start();
-    let server = on(&mesos.master.address);
+    let server = server_on(&mesos.master.address);
     let gauge = || {
         let (_, all) = ask(&mesos.master.address, "/metrics/snapshot", None);
         let all = all.as_object().unwrap().clone();
@@ -205,7 +205,7 @@ fn idle_scheduler_suppresses_offers() {
     let idle = || gauge() == Some(1.0) && held() == 0;
     poll_until(DEADLINE, "offers are suppressed, and none is kept", idle);
     let go = server.path("go");
-    // Of eight cpus one is used; the rest is nobody's, and is not kept from anybody.
+    // One of eight cpus is used; the others are not kept.
     let run = server.submit(&block("", &go.display().to_string()));
     wait_until(&server, &format!("{run}.1"), "running");
     assert_eq!(gauge(), Some(0.0), "revived");
@@ -221,7 +221,7 @@ fn idle_scheduler_suppresses_offers() {
 #[ignore = "needs Mesos"]
 fn block_avoids_an_agent_before_maintenance() {
     let mesos = Mesos::start();
-    let server = on(&mesos.master.address);
+    let server = server_on(&mesos.master.address);
     let now = std::process::Command::new("date").arg("+%s").output().unwrap().stdout;
     let now: i64 = String::from_utf8(now).unwrap().trim().parse().unwrap();
     // All machines here are one for Mesos.
@@ -235,8 +235,12 @@ fn block_avoids_an_agent_before_maintenance() {
     let run = server.submit(&format!("{}{}", quick(""), quick(":timeout 10m")));
     wait_until(&server, &format!("{run}.2"), "finished");
     let task = format!("{run}.1");
-    waits(&server, &task, "line 1, ");
-    waits(&server, &task, " goes into maintenance before the block would end, which `:timeout` would tell");
+    wait_for_reason(&server, &task, "line 1, ");
+    wait_for_reason(
+        &server,
+        &task,
+        " goes into maintenance before the block would end, which `:timeout` would tell",
+    );
     schedule(json!([]));
     wait_until(&server, &task, "finished");
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use nix::sys::signal::Signal;
 use serde_json::Value;
 
-use super::on;
+use super::server_on;
 use support::mesos::Mesos;
 use support::poll::{DEADLINE, poll_until};
 use support::server::TestServer;
@@ -27,7 +27,7 @@ fn states(server: &TestServer) -> Vec<String> {
 #[ignore = "needs Mesos"]
 fn blocks_run_once_across_scheduler_kills() {
     let mesos = Mesos::start();
-    let mut server = on(&mesos.master.address);
+    let mut server = server_on(&mesos.master.address);
     let starts = server.path("starts");
     fs::create_dir(&starts).unwrap();
     let block = format!(
@@ -38,7 +38,7 @@ fn blocks_run_once_across_scheduler_kills() {
     let framework = |server: &TestServer| -> Value {
         serde_json::from_str::<Value>(&server.curl(&[], "/varz").1).unwrap()["cluster"]["framework"].clone()
     };
-    poll_until(DEADLINE, "it has a framework id", || framework(&server).is_string());
+    poll_until(DEADLINE, "the server has a framework id", || framework(&server).is_string());
     let first = framework(&server);
 
     // A fixed seed. A kill comes at a count of started blocks and a pause after that, so that blocks run at most kills,

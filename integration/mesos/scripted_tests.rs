@@ -46,7 +46,10 @@ impl Sandbox for EmptySandbox {
 }
 
 /// Runs a script with a scripted master and an engine that is subscribed to it.
-fn play(before: impl FnOnce(&mut ScriptedMaster), script: impl AsyncFnOnce(&mut ScriptedMaster, Engine)) {
+fn run_script(
+    before: impl FnOnce(&mut ScriptedMaster),
+    script: impl AsyncFnOnce(&mut ScriptedMaster, Engine),
+) {
     let mut master = ScriptedMaster::start();
     before(&mut master);
     actix::System::new().block_on(async {
@@ -122,7 +125,7 @@ fn every_state_and_reason_is_acknowledged_and_mapped() {
         .collect();
     let pairs: Vec<(i32, Option<i32>)> =
         states.iter().flat_map(|&state| reasons.iter().map(move |&reason| (state, reason))).collect();
-    play(
+    run_script(
         |_| {},
         async |master, engine| {
             let run = submit(&engine, blocks(pairs.len())).await;
@@ -146,7 +149,7 @@ fn every_state_and_reason_is_acknowledged_and_mapped() {
                 assert!(wanted.remove(&call.uuid.to_vec()), "acknowledged once: {call:?}");
             }
             // What each came to, as the tables have it. What is to be launched again waits for an offer.
-            wait_until(&engine, run, "all is understood", |tasks| {
+            wait_until(&engine, run, "all updates have been applied", |tasks| {
                 tasks.iter().all(|task| match expected[&task.task] {
                     Condition::Starting | Condition::Killing => task.state == State::Launching,
                     Condition::Running => task.state == State::Running,
@@ -165,7 +168,7 @@ fn every_state_and_reason_is_acknowledged_and_mapped() {
 
 #[test]
 fn split_frames_and_unknown_events_are_read() {
-    play(
+    run_script(
         |_| {},
         async |master, engine| {
             let run = submit(&engine, blocks(1)).await;
@@ -180,12 +183,12 @@ fn split_frames_and_unknown_events_are_read() {
                 update: Some(event::Update { status }),
                 ..Event::default()
             };
-            // Byte by byte, behind events of kinds that nobody knows.
+            // Byte by byte, after events of unknown types.
             let stream = [record(&bare(77)), record(&bare(0)), record(&update), record(&bare(8))].concat();
             for byte in stream.chunks(1) {
                 master.send_bytes(Bytes::copy_from_slice(byte));
             }
-            wait_until(&engine, run, "it runs", |tasks| tasks[0].state == State::Running).await;
+            wait_until(&engine, run, "the block runs", |tasks| tasks[0].state == State::Running).await;
             // Said again, too late, and in the wrong order; and, as agents do, until it is acknowledged.
             let mut wanted: BTreeMap<u32, TaskState> = (1..)
                 .zip([
@@ -207,7 +210,8 @@ fn split_frames_and_unknown_events_are_read() {
                     wanted.remove(&u32::from_be_bytes(uuid.as_ref().try_into().unwrap()));
                 }
             }
-            wait_until(&engine, run, "it has finished", |tasks| tasks[0].state == State::Finished).await;
+            wait_until(&engine, run, "the task has finished", |tasks| tasks[0].state == State::Finished)
+                .await;
         },
     );
 }
@@ -219,7 +223,7 @@ fn master_responses_are_handled() {
         let here = format!("//{}/master/api/v1/scheduler", master.address);
         master.respond_next(307, "", Some(&here));
     };
-    play(refuse, async |master, engine| {
+    run_script(refuse, async |master, engine| {
         // 503, later 307, at once the same again; then it is subscribed.
         let first = master.next_call().await;
         assert_eq!((first.r#type(), &first.framework_id), (call::Type::Subscribe, &None));
@@ -244,13 +248,13 @@ fn master_responses_are_handled() {
         master.call(call::Type::Subscribe).await;
         // A reconciliation's word is bare, and not acknowledged.
         master.update(&launch, TaskState::Finished.to_wire(), Some(9), None);
-        wait_until(&engine, run, "it has finished", |tasks| tasks[0].state == State::Finished).await;
+        wait_until(&engine, run, "the task has finished", |tasks| tasks[0].state == State::Finished).await;
     });
 }
 
 #[test]
 fn launch_dropped_by_a_rescind_costs_no_attempt() {
-    play(
+    run_script(
         |_| {},
         async |master, engine| {
             master.call(call::Type::Subscribe).await;
@@ -271,15 +275,16 @@ fn launch_dropped_by_a_rescind_costs_no_attempt() {
                     master.call(call::Type::Acknowledge).await;
                 }
             }
-            wait_until(&engine, run, "it waits", |tasks| {
+            wait_until(&engine, run, "the task waits", |tasks| {
                 matches!(tasks[0].state, State::Queued | State::Delayed)
             })
             .await;
-            wait_until(&engine, run, "it may be launched", |tasks| tasks[0].state == State::Queued).await;
+            wait_until(&engine, run, "the task is queued", |tasks| tasks[0].state == State::Queued).await;
             master.offer(1);
             let launch = launches(&master.call(call::Type::Accept).await).remove(0);
             master.status(&launch, TaskState::Finished, 100);
-            wait_until(&engine, run, "it has finished", |tasks| tasks[0].state == State::Finished).await;
+            wait_until(&engine, run, "the task has finished", |tasks| tasks[0].state == State::Finished)
+                .await;
         },
     );
 }
@@ -287,7 +292,7 @@ fn launch_dropped_by_a_rescind_costs_no_attempt() {
 #[test]
 fn ten_thousand_offers_are_answered_once() {
     const AGENTS: u32 = 10_000;
-    play(
+    run_script(
         |_| {},
         async |master, engine| {
             master.call(call::Type::Subscribe).await;

@@ -4,7 +4,7 @@ use std::fs;
 
 use serde_json::Value;
 
-use super::on;
+use super::server_on;
 use support::mesos::Mesos;
 use support::poll::{DEADLINE, poll_until};
 use support::server::TestServer;
@@ -30,7 +30,7 @@ fn returned(server: &TestServer, document: &str) -> (String, Vec<String>) {
 #[ignore = "needs Mesos"]
 fn values_are_passed_between_agents() {
     let mesos = Mesos::start();
-    let [here, there] = [TestServer::start(), on(&mesos.master.address)];
+    let [here, there] = [TestServer::start(), server_on(&mesos.master.address)];
     let [first, second] = [mesos.agent_id(0), mesos.agent_id(1)];
     let kept = support::repository("integration/fixtures/handed-on.org");
     let kept = fs::read_to_string(kept).unwrap();

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use zookeeper_client::{Acls, Client, CreateMode};
 
-use super::{on, stdout, wait_until};
+use super::{server_on, stdout, wait_until};
 use support::mesos::{Mesos, ask};
 use support::poll::{DEADLINE, poll_until};
 use support::server::free_port;
@@ -90,18 +90,18 @@ fn scheduler_follows_the_leader_in_zookeeper() {
     let first = elect(&zookeeper, &mesos.master.address, None);
     mesos.add_agent_of(&masters, &[]);
     mesos.wait_for_agents(1);
-    let server = on(&masters);
+    let server = server_on(&masters);
     let run = server.submit(
         "#+begin_src sh\necho up; while [ ! -e \"$MESOS_SANDBOX/go\" ]; do sleep 0.05; done\n#+end_src\n",
     );
     let task = format!("{run}.1");
     wait_until(&server, &task, "running");
-    poll_until(DEADLINE, "it is up", || stdout(&server, &task) == b"up\n");
+    poll_until(DEADLINE, "the block has written `up`", || stdout(&server, &task) == b"up\n");
     let connected = || -> Value { serde_json::from_str(&server.curl(&[], "/varz").1).unwrap() };
     let framework = connected()["cluster"]["framework"].clone();
 
     mesos.master.end(Signal::SIGKILL);
-    poll_until(DEADLINE, "it is noticed", || connected()["cluster"]["connected"] == false);
+    poll_until(DEADLINE, "the server notices it", || connected()["cluster"]["connected"] == false);
     mesos.move_master();
     mesos.wait_for_master();
     elect(&zookeeper, &mesos.master.address, Some(&first));

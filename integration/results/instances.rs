@@ -2,7 +2,7 @@
 
 use nix::sys::signal::Signal;
 
-use super::{result_of, written};
+use super::{result_of, run_write};
 use support::server::TestServer;
 
 const SWEEP: &str = "#+name: params\n| lr | depth |\n|----+-------|\n| 1 | 3 |\n| 2 | 5 |\n| 4 | 2 |\n\n\
@@ -20,7 +20,7 @@ const SWEEP: &str = "#+name: params\n| lr | depth |\n|----+-------|\n| 1 | 3 |\n
 
 #[test]
 fn values_of_instances_are_collected_in_a_table() {
-    let (document, run) = written(SWEEP);
+    let (document, run) = run_write(SWEEP);
     assert_eq!(run.code, Some(0), "{run:#?}");
     assert_eq!(
         result_of(&document, "train"),

@@ -11,7 +11,7 @@ use support::cli::{CliOutput, CliSandbox};
 use support::server::TestServer;
 
 /// Runs `borges run --write` on a document; the document then, and the output.
-fn written(document: &str) -> (String, CliOutput) {
+fn run_write(document: &str) -> (String, CliOutput) {
     let sandbox = CliSandbox::new();
     sandbox.write("d.org", document);
     let run = sandbox.run(&["run", "--write", "d.org"]);
@@ -31,7 +31,7 @@ fn result_of(document: &str, name: &str) -> String {
 }
 
 /// Blocks in four languages, each of which changes the table of the one before.
-fn relay() -> String {
+fn language_chain() -> String {
     block("grown", "sh", "printf 'oak\\t1\\nash\\t2\\n'")
         + &block("aged", "python :var t=grown", "return [[name, years + 10] for name, years in t]")
         + &block("sorted", "ruby :var t=aged", "t.sort")
@@ -45,7 +45,7 @@ fn relay() -> String {
 #[test]
 #[ignore = "needs Ruby"]
 fn table_is_passed_between_languages() {
-    let (document, run) = written(&relay().replace("t=sorted[,1]", "t=column").replace(
+    let (document, run) = run_write(&language_chain().replace("t=sorted[,1]", "t=column").replace(
         "#+name: summed",
         "#+name: column\n#+begin_src python :var t=sorted\nreturn [[row[1]] for row in t]\n#+end_src\n\n#+name: summed",
     ));
@@ -127,14 +127,14 @@ fn independent_blocks_run_concurrently() {
     let document = block("a", "sh", &meet("a", "b"))
         + &block("b", "sh", &meet("b", "a"))
         + &block("c", "sh :var a=a b=b", "echo $a $b");
-    let (document, run) = written(&document);
+    let (document, run) = run_write(&document);
     assert_eq!(run.code, Some(0), "{run:#?}");
     assert_eq!(result_of(&document, "c"), ": met met\n");
 }
 
 #[test]
 fn block_without_its_input_is_skipped_with_a_reason() {
-    let (document, run) = written(
+    let (document, run) = run_write(
         &(block("bad", "sh", "echo half; exit 3")
             + &block("next", "sh :var x=bad", "echo $x")
             + &block("last", "sh :var x=next", "echo $x")
@@ -179,7 +179,7 @@ fn failure_note_is_replaced_by_the_next_success() {
     sandbox.write("d.org", &document);
     assert_eq!(submit().0, well);
 
-    // Of a block that fails of itself Emacs notes nothing, nor does who wants what Emacs writes.
+    // Emacs writes no note for a block that fails by itself, so neither does `borges run`.
     sandbox.write("d.org", block("a", "sh", "echo half; exit 3"));
     sandbox.run(&["run", "--write", "d.org"]);
     let document = fs::read_to_string(sandbox.path("d.org")).unwrap();
@@ -196,12 +196,12 @@ fn failure_note_is_replaced_by_the_next_success() {
 
 #[test]
 fn unavailable_values_are_reported_with_a_line() {
-    let nobody = written(&block("a", "sh :var x=nobdy", "echo $x"));
+    let nobody = run_write(&block("a", "sh :var x=nobdy", "echo $x"));
     assert_eq!(nobody.1.code, Some(2), "{:#?}", nobody.1);
     assert!(nobody.1.stderr.starts_with("d.org:2:16: error: no block, table"), "{:#?}", nobody.1);
 
     let circle = block("a", "sh :var x=b", "echo $x") + &block("b", "sh :var x=a", "echo $x");
-    let circle = written(&circle).1;
+    let circle = run_write(&circle).1;
     assert!(circle.stderr.contains("d.org:2:16: error: these blocks wait for each other"), "{circle:#?}");
 
     let large = block("big", "sh", "head -c 100000000 /dev/zero | tr '\\0' x")
@@ -217,7 +217,7 @@ fn unavailable_values_are_reported_with_a_line() {
     assert!(told.contains("`big` (line 2), which cannot be had: it is 100000000 bytes"), "{told}");
     assert_eq!(result_of(&document, "b"), ": fine\n");
 
-    let (document, lacking) = written(&block("a", "sh :results file link :file none.png", "true"));
+    let (document, lacking) = run_write(&block("a", "sh :results file link :file none.png", "true"));
     assert!(
         lacking.stderr.contains("a: line 2: ")
             && lacking.stderr.contains("none.png`, its `:file`, is not there"),

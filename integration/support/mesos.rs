@@ -88,7 +88,7 @@ impl Program {
 
     /// Sends a signal.
     pub fn signal(&self, signal: Signal) {
-        let pid = self.child.as_ref().expect("it runs").id();
+        let pid = self.child.as_ref().expect("the block runs").id();
         kill(Pid::from_raw(pid.try_into().unwrap()), signal).unwrap();
     }
 

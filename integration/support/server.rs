@@ -153,7 +153,7 @@ impl TestServer {
 
     /// The process id of the server.
     pub fn pid(&self) -> u32 {
-        self.server.as_ref().expect("it runs").id()
+        self.server.as_ref().expect("the block runs").id()
     }
 
     /// Sends a signal to the server, and waits until it ends.
