@@ -17,12 +17,12 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use support::poll::{DEADLINE, poll, poll_until};
-use support::server::Served;
+use support::server::TestServer;
 
-/// Blocks of a document.
+/// The number of blocks in a document.
 const BLOCKS: usize = 200;
 
-/// Who is killed.
+/// The processes that are killed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Victim {
     Server,
@@ -30,25 +30,25 @@ enum Victim {
     Both,
 }
 
-/// What came of a round.
+/// The outcome of a round.
 struct Round {
     victim: Victim,
-    /// Blocks that ran at that moment.
+    /// The number of blocks that ran at that moment.
     live: usize,
     faults: Vec<String>,
 }
 
 #[test]
-fn whatever_is_killed_every_block_runs_to_its_end() {
+fn blocks_run_exactly_once_across_kills_of_server_and_agent() {
     let number = |variable| std::env::var(variable).ok().and_then(|text: String| text.parse::<u64>().ok());
     let rounds = number("BORGES_ROUNDS").unwrap_or(30);
     let seed = number("BORGES_SEED").unwrap_or(1);
     println!("BORGES_SEED={seed} BORGES_ROUNDS={rounds}");
     let mut rng = fastrand::Rng::with_seed(seed);
-    let mut served = Served::with("#+borges_cpus: 16\n#+borges_mem: 65536\n");
+    let mut server = TestServer::with_setupfile("#+borges_cpus: 16\n#+borges_mem: 65536\n");
     let mut done: Vec<Round> = Vec::new();
     for _ in 0..rounds {
-        let round = play(&mut served, &mut rng);
+        let round = play_round(&mut server, &mut rng);
         let Round { victim, live, faults } = &round;
         println!(
             "round {:3}: {:6} killed, {live:2} blocks ran: {faults:?}",
@@ -72,13 +72,13 @@ fn whatever_is_killed_every_block_runs_to_its_end() {
     assert!(hit * 3 >= done.len(), "only {hit} of {} kills hit a live block", done.len());
 }
 
-/// A block that is between two tries when the server is killed: the next server neither launches it at once, nor lets
-/// it wait for the whole of its pause again.
+/// The server is killed while a block waits for its second launch. The restarted server neither launches the block at
+/// once nor begins the pause anew.
 #[test]
-fn what_is_delayed_waits_for_the_rest_of_its_pause() {
-    let mut served = Served::start();
-    let tries = served.path("tries");
-    let run = served.submit(&format!(
+fn retry_pause_continues_across_a_server_kill() {
+    let mut server = TestServer::start();
+    let tries = server.path("tries");
+    let run = server.submit(&format!(
         "#+begin_src sh :retry 1 :backoff 12s\ndate +%s%N >> {}\nexit 1\n#+end_src\n",
         tries.display()
     ));
@@ -89,8 +89,8 @@ fn what_is_delayed_waits_for_the_rest_of_its_pause() {
         text.lines().map(|line| Duration::from_nanos(line.parse().unwrap())).collect()
     };
     // What is left of the pause, in whole seconds, rounded up.
-    let left = |served: &Served| -> Result<u64, String> {
-        let (_, text) = served.curl(&["-H", "Accept: application/json"], &task);
+    let left = |server: &TestServer| -> Result<u64, String> {
+        let (_, text) = server.curl(&["-H", "Accept: application/json"], &task);
         let shown: serde_json::Value = serde_json::from_str(&text).unwrap();
         let reason = shown["reason"].as_str().unwrap_or_default();
         let seconds =
@@ -99,16 +99,16 @@ fn what_is_delayed_waits_for_the_rest_of_its_pause() {
     };
     let (asked, before) = poll_until(DEADLINE, "the pause begins", || {
         let asked = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
-        left(&served).map(|left| (asked, left))
+        left(&server).map(|left| (asked, left))
     });
     let killed_at = poll_until(DEADLINE, "half of the pause is over", || {
-        left(&served).and_then(|left| if left <= before / 2 { Ok(left) } else { Err(left.to_string()) })
+        left(&server).and_then(|left| if left <= before / 2 { Ok(left) } else { Err(left.to_string()) })
     });
     assert_eq!(launches().len(), 1);
-    served.signal(Signal::SIGKILL);
-    served.run();
+    server.stop(Signal::SIGKILL);
+    server.restart();
     // On a slow machine the pause may be over by now.
-    if let Ok(after) = left(&served) {
+    if let Ok(after) = left(&server) {
         println!("{before} s were left, {killed_at} s before the kill, and {after} s after it");
         assert!(after <= killed_at, "the pause began anew");
     }
@@ -118,9 +118,9 @@ fn what_is_delayed_waits_for_the_rest_of_its_pause() {
     assert!(second >= earliest, "the pause was cut short: launched at {second:?}, not from {earliest:?} on");
 }
 
-/// A document, a kill while it runs, and what became of its blocks.
-fn play(served: &mut Served, rng: &mut fastrand::Rng) -> Round {
-    let effects = served.path("effects");
+/// Submits a document, kills processes while it runs, and checks its blocks.
+fn play_round(server: &mut TestServer, rng: &mut fastrand::Rng) -> Round {
+    let effects = server.path("effects");
     fs::write(&effects, "").unwrap();
     let codes: Vec<i32> = (0..BLOCKS).map(|_| if rng.bool() { 0 } else { rng.i32(1..126) }).collect();
     let mut document = String::new();
@@ -139,9 +139,9 @@ fn play(served: &mut Served, rng: &mut fastrand::Rng) -> Round {
         )
         .unwrap();
     }
-    let run = served.submit(&document);
+    let run = server.submit(&document);
     let victim = *rng.choice(&[Victim::Server, Victim::Agent, Victim::Both]).unwrap();
-    let state = served.path("state").canonicalize().unwrap();
+    let state = server.path("state").canonicalize().unwrap();
     let started = || fs::read_to_string(&effects).unwrap().lines().count();
     let moment = rng.usize(..BLOCKS);
     poll_until(DEADLINE, &format!("{moment} blocks have started"), || match started() {
@@ -155,34 +155,34 @@ fn play(served: &mut Served, rng: &mut fastrand::Rng) -> Round {
         let _gone = kill(agent, Signal::SIGKILL);
     }
     if victim != Victim::Agent {
-        served.signal(Signal::SIGKILL);
+        server.stop(Signal::SIGKILL);
         // Some blocks end while no server lives; which part of them is drawn.
         let still = live * rng.usize(..=4) / 4;
         poll_until(DEADLINE, &format!("at most {still} blocks run"), || match blocks_of(&state) {
             left if left <= still => Ok(()),
             left => Err(left),
         });
-        served.run();
+        server.restart();
     }
     let mut faults = Vec::new();
-    if let Err(last) = ended(served, &run) {
+    if let Err(last) = wait_for_end(server, &run) {
         faults.push(format!("it does not end: {last}"));
     }
-    judge(served, &run, &codes, &fs::read_to_string(&effects).unwrap(), &mut faults);
+    check_tasks(server, &run, &codes, &fs::read_to_string(&effects).unwrap(), &mut faults);
     Round { victim, live, faults }
 }
 
-/// Waits until the run has ended; its line when it does not.
-fn ended(served: &Served, run: &str) -> Result<(), String> {
-    poll(DEADLINE, || match served.curl(&[], &format!("/org/{run}")).1 {
+/// Waits until the run has ended; the error is the last line that the server shows of it.
+fn wait_for_end(server: &TestServer, run: &str) -> Result<(), String> {
+    poll(DEADLINE, || match server.curl(&[], &format!("/org/{run}")).1 {
         line if line.contains(&format!("{BLOCKS} of {BLOCKS} ended")) => Ok(()),
         line => Err(line),
     })
 }
 
-/// Whether each block ran exactly once, and ended with its code.
-fn judge(served: &Served, run: &str, codes: &[i32], effects: &str, faults: &mut Vec<String>) {
-    let (_, text) = served.curl(&["-H", "Accept: application/json"], &format!("/tasks?run={run}"));
+/// Checks that each block ran exactly once and ended with its exit code.
+fn check_tasks(server: &TestServer, run: &str, codes: &[i32], effects: &str, faults: &mut Vec<String>) {
+    let (_, text) = server.curl(&["-H", "Accept: application/json"], &format!("/tasks?run={run}"));
     let page: serde_json::Value = serde_json::from_str(&text).unwrap();
     let tasks = page["tasks"].as_array().unwrap();
     if tasks.len() != codes.len() {
@@ -200,7 +200,7 @@ fn judge(served: &Served, run: &str, codes: &[i32], effects: &str, faults: &mut 
     }
 }
 
-/// How many blocks run now: each has a sandbox of its own.
+/// The number of blocks that run now, counted by their sandboxes.
 fn blocks_of(state: &Path) -> usize {
     let sandbox = format!("MESOS_SANDBOX={}/", state.display());
     let mut sandboxes = BTreeSet::new();
@@ -211,7 +211,7 @@ fn blocks_of(state: &Path) -> usize {
     sandboxes.len()
 }
 
-/// The agent, which is not the reaper.
+/// The process of the agent, and not that of its reaper.
 fn agent_of(state: &Path) -> Option<Pid> {
     let state = state.display().to_string();
     let found = processes("cmdline", |words| {
@@ -229,7 +229,7 @@ fn parent(process: Pid) -> Option<Pid> {
     line.trim().parse().ok().map(Pid::from_raw)
 }
 
-/// The processes of which the words of a file in `/proc` are such.
+/// The processes for which the words of `/proc/PID/FILE` satisfy a condition.
 fn processes(file: &str, mut such: impl FnMut(&[String]) -> bool) -> Vec<Pid> {
     let found = fs::read_dir("/proc").unwrap().flatten().filter_map(|process| {
         let pid = process.file_name().to_str()?.parse().ok()?;

@@ -1,9 +1,10 @@
-//! Reading takes time proportional to the text, whatever the text is: judged by instructions, which valgrind
-//! counts, at n, 2n and 4n bytes. What the program takes to start is taken off; each doubling may cost at most
-//! 2.2 times as much.
+//! Reading a document takes time linear in its size, whatever it contains.
 //!
-//! Documents with blocks are read by `borges plan`, which also expands references and looks for slips, the
-//! others by `borges blocks --format json`.
+//! valgrind counts the instructions for n, 2n and 4n bytes. The instructions of a start with an empty document are
+//! subtracted; each doubling may then cost at most 2.2 times as much.
+//!
+//! Documents with blocks are read by `borges plan`, which also expands references and runs the lints; the others are read
+//! by `borges blocks --format json`.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -11,15 +12,15 @@ use std::path::Path;
 use std::process::Command;
 use std::thread;
 
-/// Bytes of the smallest document.
+/// The size of the smallest document, in bytes.
 const LEAST: usize = 24_000;
-/// What twice the text may cost.
+/// The largest permitted ratio of costs when the text is doubled.
 const MOST: f64 = 2.2;
 
 /// Writes a document of about so many bytes.
 type Writer = Box<dyn Fn(usize) -> String + Sync>;
 
-/// Something to write again and again: by name, what stands before, what is repeated, and what stands after.
+/// Repeated text: its name, what comes before it, what is repeated, and what comes after it.
 const REPEATED: &[(&str, &str, &str, &str)] = &[
     ("stars, one line", "", "*", ""),
     ("stars, a line each", "", "*\n", ""),
@@ -91,7 +92,7 @@ fn repeated((_, before, piece, after): (&str, &str, &str, &str), size: usize) ->
     format!("{before}{}{after}", piece.repeat(times))
 }
 
-/// A document of about so many bytes that grows in another way, by name.
+/// Documents that grow in another way than by repetition, by name.
 type Growing = (&'static str, fn(usize) -> String);
 
 const GROWING: &[Growing] = &[
@@ -131,7 +132,7 @@ const GROWING: &[Growing] = &[
     }),
 ];
 
-/// Blocks, each of which refers by `argument` to the one before.
+/// Blocks, each of which refers by `argument` to the block before it.
 fn chain(size: usize, argument: &str) -> String {
     let mut text = String::from("#+name: b0\n#+begin_src sh\n#+end_src\n");
     let mut n = 1;
@@ -152,7 +153,7 @@ fn deep(size: usize, line: fn(usize) -> String) -> String {
     text
 }
 
-/// How many instructions `borges` takes for a document.
+/// The number of instructions that `borges` executes for a document.
 fn instructions(command: &[&str], path: &Path) -> f64 {
     let output = Command::new("valgrind")
         .args(["--tool=callgrind", "--callgrind-out-file=/dev/null"])
@@ -168,7 +169,7 @@ fn instructions(command: &[&str], path: &Path) -> f64 {
     count.trim().parse().unwrap()
 }
 
-/// What is not proportional to the text of this name, if anything is.
+/// A description of the cost, if it is not linear in the size of the text.
 fn judged(
     folder: &Path,
     name: &str,
@@ -191,7 +192,7 @@ fn judged(
 
 #[test]
 #[ignore = "needs valgrind"]
-fn twice_the_text_takes_twice_the_time() {
+fn instruction_count_is_linear_in_document_size() {
     let folder = tempfile::tempdir().unwrap();
     let empty = folder.path().join("empty.org");
     fs::write(&empty, "").unwrap();

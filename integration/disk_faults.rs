@@ -1,5 +1,6 @@
-//! A disk that is full, that cannot be written, and stores that are torn: a clear word, and nothing lost that was
-//! promised. The disk is a small one in memory, mounted for the test; the program is the real one.
+//! Full and read-only disks, and damaged stores: the server reports them and loses no accepted document.
+//!
+//! The disk is a small file system in memory, which the test mounts.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -9,9 +10,9 @@ use nix::sys::signal::Signal;
 use support::features::Feature;
 use support::poll::{DEADLINE, poll_until};
 use support::program;
-use support::server::Served;
+use support::server::TestServer;
 
-/// A small disk, unmounted with the test.
+/// A small file system, which is unmounted when this is dropped.
 struct Disk(PathBuf);
 
 impl Disk {
@@ -43,41 +44,41 @@ fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
-/// What a server that cannot start says; it must end by itself, with exit code 2.
-fn refusal(served: &Served) -> String {
-    let Output { status, stderr, .. } = served.output();
+/// The standard error of a server that cannot start. It must exit by itself, with code 2.
+fn refusal(server: &TestServer) -> String {
+    let Output { status, stderr, .. } = server.run_to_exit();
     assert_eq!(status.code(), Some(2), "{}", text(&stderr));
     text(&stderr)
 }
 
 #[test]
 #[ignore = "needs root"]
-fn what_was_accepted_before_the_disk_was_full_is_there_after() {
+fn accepted_documents_survive_a_full_disk() {
     if Feature::Mounts.is_absent() {
         return;
     }
-    let mut served = Served::start();
-    served.signal(Signal::SIGTERM);
-    served.end_agent();
-    fs::remove_dir_all(served.path("state")).unwrap();
-    let disk = Disk::mount(&served.path("state"), "16m");
-    served.run();
-    let gate = served.path("gate");
+    let mut server = TestServer::start();
+    server.stop(Signal::SIGTERM);
+    server.kill_agent();
+    fs::remove_dir_all(server.path("state")).unwrap();
+    let disk = Disk::mount(&server.path("state"), "16m");
+    server.restart();
+    let gate = server.path("gate");
     let wait = format!(
         "#+begin_src sh\nwhile [ ! -e {} ]; do sleep 0.05; done; exit 7\n#+end_src\n",
         gate.display()
     );
-    let first = served.submit(&wait);
-    served.wait_for(&format!("{first}.1"), "running");
+    let first = server.submit(&wait);
+    server.wait_for_state(&format!("{first}.1"), "running");
 
-    let filler = served.path("state/filler");
+    let filler = server.path("state/filler");
     let _full =
         Command::new("dd").args(["if=/dev/zero", "bs=4k"]).arg(format!("of={}", filler.display())).output();
     let large = format!("# {}\n#+begin_src sh :cpu 9999\ntrue\n#+end_src\n", "x".repeat(400_000));
-    fs::write(served.path("large.org"), large).unwrap();
+    fs::write(server.path("large.org"), large).unwrap();
     let mut accepted = Vec::new();
     let refused = (0..40).find_map(|_| {
-        let (status, text) = served.curl(&["-X", "POST", "--data-binary", "@large.org"], "/org");
+        let (status, text) = server.curl(&["-X", "POST", "--data-binary", "@large.org"], "/org");
         if status != 200 {
             return Some((status, text));
         }
@@ -88,8 +89,8 @@ fn what_was_accepted_before_the_disk_was_full_is_there_after() {
     assert_eq!(status, 503, "{said}");
     assert!(said.contains("nothing was launched") && said.contains("No space left"), "{said}");
     // It can promise nothing any more, and says why it ends.
-    let ended = served.ended();
-    let rest = served.log_since_start();
+    let ended = server.wait_for_exit();
+    let rest = server.log_since_start();
     assert!(ended == Some(2) && rest.contains("the store cannot be written"), "{ended:?}: {rest}");
     println!(
         "{} documents accepted on the full disk; then: {}",
@@ -99,46 +100,48 @@ fn what_was_accepted_before_the_disk_was_full_is_there_after() {
 
     fs::write(&gate, "").unwrap();
     fs::remove_file(&filler).unwrap();
-    served.run();
-    assert!(served.wait_for(&format!("{first}.1"), "failed").contains("exit code 7"));
+    server.restart();
+    assert!(server.wait_for_state(&format!("{first}.1"), "failed").contains("exit code 7"));
     for run in &accepted {
-        assert_eq!(served.curl(&[], &format!("/org/{run}")).0, 200, "{run} was accepted");
+        assert_eq!(server.curl(&[], &format!("/org/{run}")).0, 200, "{run} was accepted");
     }
-    assert_eq!(served.curl(&[], "/org").1.lines().count(), accepted.len() + 1);
-    served.signal(Signal::SIGTERM);
-    served.end_agent();
+    assert_eq!(server.curl(&[], "/org").1.lines().count(), accepted.len() + 1);
+    server.stop(Signal::SIGTERM);
+    server.kill_agent();
     drop(disk);
 }
 
 #[test]
 #[ignore = "needs root"]
-fn a_disk_that_cannot_be_written_is_named() {
+fn read_only_store_is_reported() {
     if Feature::Mounts.is_absent() {
         return;
     }
-    let mut served = Served::start();
-    served.signal(Signal::SIGTERM);
-    served.end_agent();
-    let state = served.path("state");
+    let mut server = TestServer::start();
+    server.stop(Signal::SIGTERM);
+    server.kill_agent();
+    let state = server.path("state");
     let kept = fs::read(state.join("store.redb")).unwrap();
     fs::remove_dir_all(&state).unwrap();
     let disk = Disk::mount(&state, "16m");
     fs::write(state.join("store.redb"), kept).unwrap();
     disk.remount("ro");
-    let said = refusal(&served);
+    let said = refusal(&server);
     assert!(said.contains("store.redb` cannot be opened") && said.contains("Read-only"), "{said}");
 }
 
-/// The store of a server that was killed at work, whole; and torn in many ways.
+/// The store of a killed server is intact; six damaged copies of it are reported.
 #[test]
-fn a_torn_store_is_told_and_left_alone() {
-    let mut served = Served::start();
-    let run = served.submit(&"#+begin_src sh :cpu 9999\n#+end_src\n".repeat(300));
-    served.signal(Signal::SIGKILL);
-    let path = served.path("state/store.redb");
+fn damaged_store_is_reported_and_left_unchanged() {
+    let mut server = TestServer::start();
+    // Two commits with runs: of a store whose last commit is damaged, the one before it is read, which could be that of an
+    // empty store.
+    let [run, other] = [(); 2].map(|()| server.submit(&"#+begin_src sh :cpu 9999\n#+end_src\n".repeat(300)));
+    server.stop(Signal::SIGKILL);
+    let path = server.path("state/store.redb");
     let whole = fs::read(&path).unwrap();
-    let (code, said) = check_store(&served);
-    assert!(code == Some(0) && said.contains("1 run"), "{said}");
+    let (code, said) = check_store(&server);
+    assert!(code == Some(0) && said.contains("2 runs"), "{said}");
 
     let mut told = 0;
     let half = whole.len() / 2;
@@ -152,10 +155,10 @@ fn a_torn_store_is_told_and_left_alone() {
     ];
     for (name, torn) in cases {
         fs::write(&path, &torn).unwrap();
-        let (code, said) = check_store(&served);
+        let (code, said) = check_store(&server);
         assert_ne!(code, Some(0), "{name}: {said}");
         assert!(!said.contains("panicked"), "{name}: {said}");
-        let refused = refusal(&served);
+        let refused = refusal(&server);
         assert!(refused.contains("store.redb`") || refused.contains("the store"), "{name}: {refused}");
         assert!(!refused.contains("panicked"), "{name}: {refused}");
         println!("{name}: {}", refused.lines().last().unwrap_or_default());
@@ -164,39 +167,41 @@ fn a_torn_store_is_told_and_left_alone() {
     assert_eq!(told, 6);
     // Nothing was made worse: the whole one is taken up again.
     fs::write(&path, &whole).unwrap();
-    served.run();
-    assert!(served.curl(&[], &format!("/org/{run}")).1.contains("0 of 300 ended"));
+    server.restart();
+    for run in [run, other] {
+        assert!(server.curl(&[], &format!("/org/{run}")).1.contains("0 of 300 ended"));
+    }
 }
 
-/// What is kept no longer goes: its row, its sandboxes; what lives, and what is young, stays.
+/// The row and the sandboxes of an expired run are removed; live and recent runs stay.
 #[test]
-fn ended_runs_are_forgotten_in_time() {
-    let served = Served::with("#+borges_keep: 1s\n");
-    let old = served.submit("#+begin_src sh\necho old\n#+end_src\n");
-    let live = served.submit("#+begin_src sh\necho live; sleep 1000\n#+end_src\n");
-    served.wait_for(&format!("{live}.1"), "running");
-    poll_until(DEADLINE, "the old run is forgotten", || match served.curl(&[], &format!("/org/{old}")) {
+fn ended_runs_are_removed_after_borges_keep() {
+    let server = TestServer::with_setupfile("#+borges_keep: 1s\n");
+    let old = server.submit("#+begin_src sh\necho old\n#+end_src\n");
+    let live = server.submit("#+begin_src sh\necho live; sleep 1000\n#+end_src\n");
+    server.wait_for_state(&format!("{live}.1"), "running");
+    poll_until(DEADLINE, "the old run is forgotten", || match server.curl(&[], &format!("/org/{old}")) {
         (404, _) => Ok(()),
         other => Err(other),
     });
     let of = |run: &str| {
         let find = Command::new("find")
-            .arg(served.path("state/frameworks"))
+            .arg(server.path("state/frameworks"))
             .arg("-name")
             .arg(format!("{run}.*"))
             .output();
         text(&find.unwrap().stdout).lines().count()
     };
     assert_eq!((of(&old), of(&live)), (0, 1));
-    assert_eq!(served.curl(&[], &format!("/tasks/{live}.1/stdout")).1, "live\n");
-    assert_eq!(served.curl(&[], &format!("/tasks/{old}.1")).0, 404);
+    assert_eq!(server.curl(&[], &format!("/tasks/{live}.1/stdout")).1, "live\n");
+    assert_eq!(server.curl(&[], &format!("/tasks/{old}.1")).0, 404);
 }
 
-fn check_store(served: &Served) -> (Option<i32>, String) {
+fn check_store(server: &TestServer) -> (Option<i32>, String) {
     let checked = Command::new(program::path())
         .args(["check-store", "-f"])
-        .arg(served.path("setup.org"))
-        .env("BORGES_DATA", served.path("state"))
+        .arg(server.path("setup.org"))
+        .env("BORGES_DATA", server.path("state"))
         .output()
         .unwrap();
     (checked.status.code(), format!("{}{}", text(&checked.stdout), text(&checked.stderr)))

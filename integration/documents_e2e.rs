@@ -1,39 +1,39 @@
-//! Every document under `examples/` and `integration/fixtures/`, run by the real program: what each block
-//! says, where it ends, the exit code.
+//! `borges run` on every document of `examples/` and `integration/fixtures/`: the output and the last state of each block,
+//! and the exit code.
 
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
 use rstest::rstest;
-use support::cli::{Place, Run, is_document, pieces};
+use support::cli::{CliOutput, CliSandbox, is_document, pieces};
 
-/// A block, how its last state begins, and what it says on standard output.
+/// A block, the beginning of its last state, and its standard output.
 type Block = (&'static str, &'static str, &'static str);
 
-fn ran(document: &str, arguments: &[&str]) -> (Place, Run) {
-    let place = Place::new();
-    let name = place.copy(document);
+fn run_document(document: &str, arguments: &[&str]) -> (CliSandbox, CliOutput) {
+    let sandbox = CliSandbox::new();
+    let name = sandbox.copy(document);
     let all: Vec<&str> = ["run", &name].into_iter().chain(arguments.iter().copied()).collect();
-    let run = place.borges(&all);
-    (place, run)
+    let run = sandbox.run(&all);
+    (sandbox, run)
 }
 
-/// Checks a whole run: its exit code, and every block's end and output.
+/// Checks the exit code of a run, and the last state and the output of every block.
 ///
-/// A block that was never to run has the state `not run: REASON`, as the list of the skipped tells it.
-fn check(run: &Run, code: i32, blocks: &[Block]) {
+/// A block that is not scheduled has the state `not run: REASON`, with the reason from the list of skipped blocks.
+fn check(run: &CliOutput, code: i32, blocks: &[Block]) {
     assert_eq!(run.code, Some(code), "{run:#?}");
-    let said = run.said();
+    let said = run.block_output();
     for (block, state, stdout) in blocks {
         if let Some(reason) = state.strip_prefix("not run: ") {
-            assert_eq!(run.not_run(block), Some(reason), "{block}: {run:#?}");
+            assert_eq!(run.skip_reason(block), Some(reason), "{block}: {run:#?}");
             assert_eq!(run.states(block), [""; 0], "{block}: {run:#?}");
         } else {
             let states = run.states(block);
             let last = states.last().copied().unwrap_or("nowhere");
             assert!(last.starts_with(state), "{block} is {last}, not {state}: {run:#?}");
-            // Who has ended has run; who was skipped has not.
+            // A block that has ended was running before; a skipped one was not.
             assert_eq!(states.contains(&"running"), *state != "skipped", "{block}: {run:#?}");
         }
         let text = said.get(*block).map(|said| String::from_utf8_lossy(said)).unwrap_or_default();
@@ -45,8 +45,8 @@ fn check(run: &Run, code: i32, blocks: &[Block]) {
     check_counts(run, blocks);
 }
 
-/// The head and the foot of what was said must agree with the blocks.
-fn check_counts(run: &Run, blocks: &[Block]) {
+/// Checks that the first and the last line of standard error agree with the blocks.
+fn check_counts(run: &CliOutput, blocks: &[Block]) {
     let skipped_at_once = blocks.iter().filter(|(_, state, _)| state.starts_with("not run")).count();
     let scheduled = blocks.len() - skipped_at_once;
     let head = format!("Scheduled {scheduled} code blocks for execution");
@@ -111,6 +111,7 @@ const DONE: &str = "finished";
     ("patient", "failed, exit code 137", "I could wait for ever\n"),
     ("quick", DONE, "done\n"),
 ])]
+#[ignore = "needs Node.js and Ruby"]
 #[case::languages("examples/languages.org", 0, &[
     ("shell", DONE, "sh: 42\n"),
     ("bash", DONE, "bash: 42\n"),
@@ -120,7 +121,6 @@ const DONE: &str = "finished";
     ("ruby", DONE, "ruby: 42\n"),
     ("js", DONE, "js: 42\n"),
 ])]
-#[ignore = "needs Node.js and Ruby"]
 #[case::own_language("examples/own-language.org", 1, &[
     ("strict", "failed, exit code 1", "before\n"),
     ("optimised", DONE, "py 1\n"),
@@ -269,52 +269,56 @@ const DONE: &str = "finished";
     ("blank", DONE, ""),
     ("only-a-comment", DONE, ""),
 ])]
-fn a_document_does_what_it_says(#[case] document: &str, #[case] code: i32, #[case] blocks: &[Block]) {
-    let (place, run) = ran(document, &[]);
+fn document_has_expected_states_output_and_exit_code(
+    #[case] document: &str,
+    #[case] code: i32,
+    #[case] blocks: &[Block],
+) {
+    let (sandbox, run) = run_document(document, &[]);
     check(&run, code, blocks);
-    assert_eq!(place.left_over(), [""; 0], "files that `{document}` leaves behind");
+    assert_eq!(sandbox.created_files(), [""; 0], "files that `{document}` leaves behind");
 }
 
-/// What a pair of blocks wrote of its own beginning and end, in nanoseconds.
-fn span(place: &Place, block: &str) -> (u128, u128) {
-    let read = |what: &str| fs::read_to_string(place.path(&format!("{block}.{what}"))).unwrap();
+/// The begin and the end of a block as the block wrote them, in nanoseconds.
+fn span(sandbox: &CliSandbox, block: &str) -> (u128, u128) {
+    let read = |what: &str| fs::read_to_string(sandbox.path(&format!("{block}.{what}"))).unwrap();
     (read("began").trim().parse().unwrap(), read("ended").trim().parse().unwrap())
 }
 
 #[test]
-fn two_blocks_overlap() {
-    let (place, run) = ran("integration/fixtures/overlap.org", &[]);
+fn independent_blocks_overlap() {
+    let (sandbox, run) = run_document("integration/fixtures/overlap.org", &[]);
     check(&run, 0, &[("left", DONE, ""), ("right", DONE, "")]);
-    let (left, right) = (span(&place, "left"), span(&place, "right"));
+    let (left, right) = (span(&sandbox, "left"), span(&sandbox, "right"));
     assert!(left.0 < right.1 && right.0 < left.1, "{left:?} and {right:?} do not overlap");
 }
 
 #[rstest]
 #[case::by_after("integration/fixtures/after.org")]
 #[case::by_runmode("integration/fixtures/sequence.org")]
-fn two_blocks_do_not_overlap(#[case] document: &str) {
-    let (place, run) = ran(document, &[]);
+fn ordered_blocks_do_not_overlap(#[case] document: &str) {
+    let (sandbox, run) = run_document(document, &[]);
     check(&run, 0, &[("left", DONE, ""), ("right", DONE, "")]);
-    let (left, right) = (span(&place, "left"), span(&place, "right"));
+    let (left, right) = (span(&sandbox, "left"), span(&sandbox, "right"));
     assert!(left.1 <= right.0, "right began at {right:?}, before left ended: {left:?}");
 }
 
 #[test]
-fn two_blocks_do_not_overlap_where_there_is_room_for_one() {
-    let place = Place::new();
-    let document = place.copy("integration/fixtures/crowded.org");
-    place.write("setup.org", "#+borges_cpus: 1\n");
-    let run = place.borges(&["run", &document, "-f", "setup.org"]);
+fn blocks_do_not_overlap_on_one_cpu() {
+    let sandbox = CliSandbox::new();
+    let document = sandbox.copy("integration/fixtures/crowded.org");
+    sandbox.write("setup.org", "#+borges_cpus: 1\n");
+    let run = sandbox.run(&["run", &document, "-f", "setup.org"]);
     check(&run, 0, &[("left", DONE, ""), ("right", DONE, "")]);
-    let (left, right) = (span(&place, "left"), span(&place, "right"));
+    let (left, right) = (span(&sandbox, "left"), span(&sandbox, "right"));
     assert!(left.1 <= right.0 || right.1 <= left.0, "{left:?} and {right:?} overlap");
 }
 
 #[test]
-fn odd_names() {
-    let (_place, run) = ran("integration/fixtures/names.org", &[]);
+fn unusual_block_names_are_kept() {
+    let (_sandbox, run) = run_document("integration/fixtures/names.org", &[]);
     assert_eq!(run.code, Some(0), "{run:#?}");
-    let said = run.said();
+    let said = run.block_output();
     let text = |name: &str| String::from_utf8_lossy(&said[name]).into_owned();
     for name in ["two words", "ünïcødé", "line-14", "-n $(id) ; 'quote\""] {
         assert_eq!(text(name), format!("{name}\n"), "{run:#?}");
@@ -326,21 +330,21 @@ fn odd_names() {
 }
 
 #[test]
-fn what_a_block_leaves_running_ends_with_it() {
-    let (place, run) = ran("integration/fixtures/leftovers.org", &[]);
+fn leftover_processes_end_with_their_block() {
+    let (sandbox, run) = run_document("integration/fixtures/leftovers.org", &[]);
     check(&run, 1, &[("leaves", DONE, "gone\n"), ("ignores", "failed", "")]);
     for file in ["left.pid", "ignoring.pid"] {
-        let pid = fs::read_to_string(place.path(file)).unwrap();
+        let pid = fs::read_to_string(sandbox.path(file)).unwrap();
         let process = Path::new("/proc").join(pid.trim());
         assert!(!process.exists(), "{file}: process {pid} still lives");
     }
 }
 
 #[test]
-fn output_comes_through_byte_by_byte() {
-    let (_place, run) = ran("integration/fixtures/bytes.org", &[]);
+fn output_is_passed_through_unchanged() {
+    let (_sandbox, run) = run_document("integration/fixtures/bytes.org", &[]);
     assert_eq!(run.code, Some(0), "{}", run.stderr);
-    let said = run.said();
+    let said = run.block_output();
     assert_eq!(said["bytes"], b"\xff\x00\x80\n");
     let numbers = pieces(1..200_001, |n| format!("{n}\n"));
     assert!(said["long"] == numbers.as_bytes(), "{} bytes of numbers", said["long"].len());
@@ -348,113 +352,116 @@ fn output_comes_through_byte_by_byte() {
 }
 
 #[test]
-fn a_long_body_arrives_whole() {
-    let place = Place::new();
+fn long_body_is_passed_whole() {
+    let sandbox = CliSandbox::new();
     let filler = "# a line of sixty-four characters, which is no more than a comment\n".repeat(32_000);
     let body = format!("{filler}wc -c < \"$MESOS_SANDBOX/block/body\"");
-    place.write("long.org", format!("#+name: long\n#+begin_src sh\n{body}\n#+end_src\n"));
-    let run = place.borges(&["run", "long.org"]);
+    sandbox.write("long.org", format!("#+name: long\n#+begin_src sh\n{body}\n#+end_src\n"));
+    let run = sandbox.run(&["run", "long.org"]);
     assert_eq!(run.code, Some(0), "{}", run.stderr);
-    let size: usize = String::from_utf8_lossy(&run.said()["long"]).trim().parse().unwrap();
+    let size: usize = String::from_utf8_lossy(&run.block_output()["long"]).trim().parse().unwrap();
     assert!((body.len()..=body.len() + 1).contains(&size), "{size}, not {}", body.len());
 }
 
 #[test]
-fn many_blocks_in_one_document() {
-    let place = Place::new();
+fn three_hundred_blocks_all_finish() {
+    let sandbox = CliSandbox::new();
     let blocks = pieces(1..301, |n| format!("#+name: b{n}\n#+begin_src sh :cpu 0.25\necho {n}\n#+end_src\n"));
-    place.write("many.org", blocks);
-    let run = place.borges(&["run", "many.org"]);
+    sandbox.write("many.org", blocks);
+    let run = sandbox.run(&["run", "many.org"]);
     assert_eq!((run.code, run.summary()), (Some(0), "300 finished"), "{}", run.stderr);
-    let said = run.said();
+    let said = run.block_output();
     for n in 1..=300 {
         assert_eq!(said[&format!("b{n}")], format!("{n}\n").as_bytes());
     }
 }
 
 #[test]
-fn errors_of_blocks_go_to_standard_error() {
-    let (_place, run) = ran("examples/streams.org", &[]);
+fn block_stderr_goes_to_stderr() {
+    let (_sandbox, run) = run_document("examples/streams.org", &[]);
     assert!(run.stderr.contains("==> complains (stderr) <==\nto standard error\n"), "{run:#?}");
     assert!(!String::from_utf8_lossy(&run.stdout).contains("to standard error"), "{run:#?}");
 }
 
 #[test]
-fn blocks_of_files_that_the_document_names_run_with_its_own() {
-    let place = Place::new();
-    place.write(
+fn blocks_of_included_files_run() {
+    let sandbox = CliSandbox::new();
+    sandbox.write(
         "doc.org",
         "* A heading\n#+include: \"part.org::*Shared\" :only-contents t\n#+name: script\n#+include: x.sh src sh :requires \
          deep\n#+setupfile: set.org\n#+begin_src sh :noweb yes\necho $A <<deep>>\n#+end_src\n",
     );
-    place.write("part.org", "#+begin_src sh\nexit 1\n#+end_src\n* Shared\n#+include: deep.org\n");
-    place.write("deep.org", "\n#+name: deep\n#+begin_src sh\necho deep\n#+end_src\n");
-    place.write("x.sh", "echo script\n#+name: no\n");
-    place.write("set.org", "#+property: header-args :env A=set\n#+runmode: sequential\n");
-    let run = place.borges(&["run", "doc.org"]);
+    sandbox.write("part.org", "#+begin_src sh\nexit 1\n#+end_src\n* Shared\n#+include: deep.org\n");
+    sandbox.write("deep.org", "\n#+name: deep\n#+begin_src sh\necho deep\n#+end_src\n");
+    sandbox.write("x.sh", "echo script\n#+name: no\n");
+    sandbox.write("set.org", "#+property: header-args :env A=set\n#+runmode: sequential\n");
+    let run = sandbox.run(&["run", "doc.org"]);
     assert_eq!(run.code, Some(0), "{run:#?}");
-    let said: Vec<_> = run.said().into_iter().collect();
+    let said: Vec<_> = run.block_output().into_iter().collect();
     let expected = [("deep", "deep\n"), ("line-6", "set echo deep\n"), ("script", "script\n")];
     let expected = expected.map(|(block, said)| (block.to_owned(), said.as_bytes().to_vec()));
     assert_eq!(said, expected, "{run:#?}");
 }
 
 #[test]
-fn one_block_by_its_name() {
-    let (_place, run) = ran("examples/languages.org", &["--name", "perl", "--name", "awk"]);
+fn name_option_selects_blocks() {
+    let (_sandbox, run) = run_document("examples/languages.org", &["--name", "perl", "--name", "awk"]);
     assert_eq!(run.code, Some(0), "{run:#?}");
-    let said = run.said();
+    let said = run.block_output();
     assert_eq!(said.keys().collect::<Vec<_>>(), ["awk", "perl"]);
     assert_eq!(run.summary(), "2 finished");
 }
 
-/// Starts a document that has no end, and ends it as a person would once a line of its output has come.
-fn interrupted(document: &str, awaited: &str) -> (Place, Run) {
-    let place = Place::new();
-    let name = place.copy(document);
-    let run = place.interrupted(&["run", &name], awaited);
-    (place, run)
+/// Runs a document that does not end, and interrupts it when a line of its output is `awaited`.
+fn run_until(document: &str, awaited: &str) -> (CliSandbox, CliOutput) {
+    let sandbox = CliSandbox::new();
+    let name = sandbox.copy(document);
+    let run = sandbox.run_interrupted(&["run", &name], awaited);
+    (sandbox, run)
 }
 
 #[test]
-fn an_endless_block_ends_with_an_interrupt() {
-    let (_place, run) = interrupted("examples/run-forever.org", "Still running...");
+fn interrupt_kills_an_endless_block() {
+    let (_sandbox, run) = run_until("examples/run-forever.org", "Still running...");
     assert_eq!(run.code, Some(130), "{run:#?}");
-    assert!(run.said()["run-forever"].starts_with(b"Started running\nStill running...\n"), "{run:#?}");
+    assert!(
+        run.block_output()["run-forever"].starts_with(b"Started running\nStill running...\n"),
+        "{run:#?}"
+    );
     assert!(run.states("run-forever").last().unwrap().starts_with("killed"), "{run:#?}");
 }
 
 #[test]
-fn a_service_runs_until_an_interrupt() {
-    let (_place, run) = interrupted("examples/service.org", "tick");
+fn service_runs_until_an_interrupt() {
+    let (_sandbox, run) = run_until("examples/service.org", "tick");
     assert_eq!(run.code, Some(130), "{run:#?}");
-    assert_eq!(run.said()["listener"], b"tick\n");
+    assert_eq!(run.block_output()["listener"], b"tick\n");
     assert!(run.states("clock").last().unwrap().starts_with("killed"), "{run:#?}");
 }
 
-/// Neither a block that ignores SIGTERM nor a child with a session of its own outlives an interrupt.
+/// Neither a block that ignores SIGTERM nor a child in a session of its own survives an interrupt.
 #[test]
-fn an_interrupt_leaves_nothing_running() {
-    let place = Place::new();
-    place.write(
+fn interrupt_leaves_no_process_running() {
+    let sandbox = CliSandbox::new();
+    sandbox.write(
         "deaf.org",
         "#+begin_src bash\ntrap '' TERM\nsetsid sleep 1000 &\necho $! > child\necho $$ > block\necho ready\n\
          while :; do sleep 0.1; done\n#+end_src\n",
     );
-    let run = place.interrupted(&["run", "deaf.org"], "ready");
+    let run = sandbox.run_interrupted(&["run", "deaf.org"], "ready");
     assert_eq!(run.code, Some(130), "{run:#?}");
     for pid in ["block", "child"] {
-        let pid = fs::read_to_string(place.path(pid)).unwrap();
+        let pid = fs::read_to_string(sandbox.path(pid)).unwrap();
         assert!(!Path::new("/proc").join(pid.trim()).exists(), "process {pid} is left: {run:#?}");
     }
 }
 
-/// Documents that want a Docker daemon are the matter of another suite.
+/// The source of the suite that runs documents with containers.
 const TRIED_ELSEWHERE: &str = include_str!("compatibility/mod.rs");
 
-/// No document stands there untried: each is named in this file, or the other one.
+/// Each document is named in this file, or in that of the other suite.
 #[test]
-fn every_document_is_tried() {
+fn every_example_and_fixture_is_run_by_a_test() {
     for folder in ["examples", "integration/fixtures"] {
         for entry in fs::read_dir(support::repository(folder)).unwrap() {
             let name = entry.unwrap().file_name().into_string().unwrap();
@@ -468,27 +475,31 @@ fn every_document_is_tried() {
     }
 }
 
-/// A document that is kept with its results: checked, and run again, it stays as it is.
+/// A document that is committed with its results passes `--check`, and `--write` leaves it unchanged. A change of its data
+/// fails the check.
 #[rstest]
 #[case::wells("examples/wells.org", &[("| south  |   2 |  3.02 |", "| south  |   2 |  3.12 |", "+| south | 3.11 | 2 |")])]
 #[case::sweep("examples/sweep.org", &[("| simpson   |    64 |\n\n", "| simpson   |    65 |\n\n", "+: simpson with 65 steps")])]
 #[case::runbook("examples/runbook.org", &[("root 644", "root 600", "-| passwords | ok |")])]
-#[case::handed_on("integration/fixtures/handed-on.org", &[("rows=5", "rows=6", "+| oak 6  |  42 |")])]
 #[ignore = "needs Ruby"]
+#[case::handed_on("integration/fixtures/handed-on.org", &[("rows=5", "rows=6", "+| oak 6  |  42 |")])]
 #[case::report("examples/report.org", &[("| Jul   | 83 |", "| Jul   | 38 |", "+: Aug"), ("Jul", "July", "+: July")])]
-fn a_document_is_kept_with_its_results(#[case] document: &str, #[case] changes: &[(&str, &str, &str)]) {
-    let place = Place::new();
-    let name = place.copy(document);
-    let kept = fs::read_to_string(place.path(&name)).unwrap();
-    let checked = place.borges(&["run", "--check", &name]);
+fn committed_results_are_reproduced_and_checked(
+    #[case] document: &str,
+    #[case] changes: &[(&str, &str, &str)],
+) {
+    let sandbox = CliSandbox::new();
+    let name = sandbox.copy(document);
+    let kept = fs::read_to_string(sandbox.path(&name)).unwrap();
+    let checked = sandbox.run(&["run", "--check", &name]);
     assert_eq!(checked.code, Some(0), "{checked:#?}");
-    let run = place.borges(&["run", "--write", &name]);
+    let run = sandbox.run(&["run", "--write", &name]);
     assert_eq!(run.code, Some(0), "{run:#?}");
-    assert_eq!(fs::read_to_string(place.path(&name)).unwrap(), kept);
+    assert_eq!(fs::read_to_string(sandbox.path(&name)).unwrap(), kept);
     for (from, to, seen) in changes {
         assert!(kept.contains(from), "{from}");
-        place.write(&name, kept.replacen(from, to, 1));
-        let checked = place.borges(&["run", "--check", &name]);
+        sandbox.write(&name, kept.replacen(from, to, 1));
+        let checked = sandbox.run(&["run", "--check", &name]);
         assert_eq!(checked.code, Some(1), "{from} → {to}: {checked:#?}");
         let shown = String::from_utf8_lossy(&checked.stdout);
         assert!(shown.lines().any(|line| line.starts_with(seen)), "no `{seen}` in {shown}");
@@ -496,15 +507,15 @@ fn a_document_is_kept_with_its_results(#[case] document: &str, #[case] changes: 
 }
 
 #[test]
-fn a_service_is_there_for_its_clients() {
-    let place = Place::new();
-    let name = place.copy("examples/clients.org");
-    let kept = fs::read_to_string(place.path(&name)).unwrap();
-    let run = place.interrupted(&["run", "--write", &name], "orbis is longer");
+fn service_runs_while_its_clients_do() {
+    let sandbox = CliSandbox::new();
+    let name = sandbox.copy("examples/clients.org");
+    let kept = fs::read_to_string(sandbox.path(&name)).unwrap();
+    let run = sandbox.run_interrupted(&["run", "--write", &name], "orbis is longer");
     assert_eq!(run.code, Some(130), "{run:#?}");
     assert!(
         run.states("lengths").last().is_some_and(|last| last.starts_with("killed, exit code 143")),
         "{run:#?}"
     );
-    assert_eq!(fs::read_to_string(place.path(&name)).unwrap(), kept);
+    assert_eq!(fs::read_to_string(sandbox.path(&name)).unwrap(), kept);
 }

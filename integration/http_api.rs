@@ -1,51 +1,51 @@
-//! The server's routes, asked rightly and wrongly, with the real curl.
+//! The routes of the server, with valid and invalid requests by curl.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
 
 use serde_json::Value;
 use support::poll::DEADLINE;
-use support::server::Served;
+use support::server::TestServer;
 
 const JSON: [&str; 2] = ["-H", "Accept: application/json"];
 const SENTENCE: &str = "is not the path of a file within a sandbox";
 
-fn json(served: &Served, route: &str) -> Value {
-    let (status, text) = served.curl(&JSON, route);
+fn json(server: &TestServer, route: &str) -> Value {
+    let (status, text) = server.curl(&JSON, route);
     assert_eq!(status, 200, "{route}: {text}");
     serde_json::from_str(&text).unwrap()
 }
 
 #[test]
-fn a_sandbox_can_be_looked_into_and_not_beyond() {
-    let served = Served::start();
-    std::fs::write(served.path("secret"), "secret").unwrap();
+fn sandbox_files_are_served_and_no_others() {
+    let server = TestServer::start();
+    std::fs::write(server.path("secret"), "secret").unwrap();
     let script = format!(
         "if [ \"$BORGES_ATTEMPT\" = 1 ]; then echo one > try; exit 1; fi\n\
          mkdir -p deep; head -c 600000 /dev/zero > deep/large.bin; printf 'a,b\\n' > deep/t.csv\n\
          echo '<script>1</script>' > page.html; echo two > try\n\
          ln -s {} outside; ln -s deep/t.csv inside; ln -s / root; mkfifo pipe; echo 1 > 'with space'",
-        served.path("secret").display()
+        server.path("secret").display()
     );
-    let run = served.submit(&format!("#+begin_src sh :retry 1 :backoff 100ms\n{script}\n#+end_src\n"));
+    let run = server.submit(&format!("#+begin_src sh :retry 1 :backoff 100ms\n{script}\n#+end_src\n"));
     let task = format!("{run}.1");
-    served.wait_for(&task, "finished");
-    let file = |path: &str| served.curl(&[], &format!("/tasks/{task}/files/{path}"));
+    server.wait_for_state(&task, "finished");
+    let file = |path: &str| server.curl(&[], &format!("/tasks/{task}/files/{path}"));
 
     assert_eq!(file("try"), (200, "two\n".to_owned()));
     assert_eq!(file("try?attempt=1"), (200, "one\n".to_owned()));
     assert_eq!(file("inside"), (200, "a,b\n".to_owned()));
     assert_eq!(file("with%20space"), (200, "1\n".to_owned()));
     assert_eq!(file("deep/large.bin").1.len(), 600_000);
-    let (status, head) = served.curl(&["-I"], &format!("/tasks/{task}/files/deep/large.bin"));
+    let (status, head) = server.curl(&["-I"], &format!("/tasks/{task}/files/deep/large.bin"));
     let head = head.to_lowercase();
     assert!(status == 200 && head.contains("content-length: 600000"), "{head}");
-    let (_, head) = served.curl(&["-I"], &format!("/tasks/{task}/files/page.html"));
+    let (_, head) = server.curl(&["-I"], &format!("/tasks/{task}/files/page.html"));
     let head = head.to_lowercase();
     assert!(head.contains("text/html") && head.contains("content-security-policy: sandbox"), "{head}");
 
     for listing in ["", "?attempt=2", "/", "/?attempt=2"] {
-        let files = json(&served, &format!("/tasks/{task}/files{listing}"));
+        let files = json(&server, &format!("/tasks/{task}/files{listing}"));
         let found =
             |name: &str| files["files"].as_array().unwrap().iter().find(|file| file["name"] == name).cloned();
         assert_eq!(found("deep").unwrap()["kind"], "directory", "{files}");
@@ -79,16 +79,16 @@ fn a_sandbox_can_be_looked_into_and_not_beyond() {
         assert!(!text.contains("secret\n"), "{path}: {text}");
     }
     let never =
-        served.submit("#+name: a\n#+begin_src sh\nfalse\n#+end_src\n#+begin_src sh :requires a\n#+end_src\n");
-    served.wait_for(&format!("{never}.2"), "skipped");
-    assert_eq!(served.curl(&[], &format!("/tasks/{never}.2/files")).0, 404);
-    assert_eq!(served.curl(&[], "/healthz").0, 200);
+        server.submit("#+name: a\n#+begin_src sh\nfalse\n#+end_src\n#+begin_src sh :requires a\n#+end_src\n");
+    server.wait_for_state(&format!("{never}.2"), "skipped");
+    assert_eq!(server.curl(&[], &format!("/tasks/{never}.2/files")).0, 404);
+    assert_eq!(server.curl(&[], "/healthz").0, 200);
 }
 
 #[test]
-fn what_is_asked_wrongly_is_answered_with_what_to_write() {
-    let served = Served::with("#+borges_max_document: 1K\n");
-    let run = served.submit("#+begin_src sh\ntrue\n#+end_src\n");
+fn bad_requests_are_answered_with_the_correction() {
+    let server = TestServer::with_setupfile("#+borges_max_document: 1K\n");
+    let run = server.submit("#+begin_src sh\ntrue\n#+end_src\n");
     for (route, status, said) in [
         ("/tasks?limit=0", 400, "`0` is no value of `limit`: write a whole number from 1 to 1000."),
         ("/tasks?limit=-1", 400, "from 1 to 1000"),
@@ -108,9 +108,9 @@ fn what_is_asked_wrongly_is_answered_with_what_to_write() {
         (&format!("/tasks/{run}.1/stdout?follow=yes"), 400, "write `1` or `0`"),
         (&format!("/tasks/{run}.1/stdout?attempt=9"), 404, "such launch"),
     ] {
-        let (came, text) = served.curl(&[], route);
+        let (came, text) = server.curl(&[], route);
         assert!(came == status && text.contains(said) && text.ends_with(".\n"), "{route}: {came} {text}");
-        let (came, text) = served.curl(&[&JSON[..], &["-i"]].concat(), route);
+        let (came, text) = server.curl(&[&JSON[..], &["-i"]].concat(), route);
         assert!(came == status && text.contains("application/problem+json"), "{route}: {came} {text}");
     }
     for (method, route, allow) in [
@@ -121,7 +121,7 @@ fn what_is_asked_wrongly_is_answered_with_what_to_write() {
         ("HEAD", "/ws", "GET"),
     ] {
         let arguments = if method == "HEAD" { vec!["-I"] } else { vec!["-i", "-X", method] };
-        let (came, text) = served.curl(&arguments, route);
+        let (came, text) = server.curl(&arguments, route);
         assert!(
             came == 405 && text.to_lowercase().contains(&format!("allow: {}\r\n", allow.to_lowercase())),
             "{method} {route}: {text}"
@@ -137,22 +137,22 @@ fn what_is_asked_wrongly_is_answered_with_what_to_write() {
         ),
     ] {
         let route = if status == 413 { "/org" } else { "/org?dryrun=1" };
-        let (came, text) = served.curl(&[&["-X", "POST"], arguments].concat(), route);
+        let (came, text) = server.curl(&[&["-X", "POST"], arguments].concat(), route);
         assert!(came == status && text.contains(said), "{came} {text}");
     }
-    assert_eq!(json(&served, "/org")["runs"].as_array().unwrap().len(), 1, "nothing else was launched");
+    assert_eq!(json(&server, "/org")["runs"].as_array().unwrap().len(), 1, "nothing else was launched");
 }
 
 #[test]
-fn lists_come_in_pages() {
-    let served = Served::start();
+fn lists_are_paginated() {
+    let server = TestServer::start();
     let block = "#+begin_src sh\ntrue\n#+end_src\n";
-    let runs = [served.submit(&block.repeat(3)), served.submit(&block.repeat(2))];
+    let runs = [server.submit(&block.repeat(3)), server.submit(&block.repeat(2))];
     let pages = |first: &str, list: &str, id: &str| {
         let mut seen = Vec::new();
         let mut route = first.to_owned();
         loop {
-            let page = json(&served, &route);
+            let page = json(&server, &route);
             seen.extend(page[list].as_array().unwrap().iter().map(|it| it[id].as_str().unwrap().to_owned()));
             let Some(next) = page["next"].as_str() else { return seen };
             assert!(seen.len() < 1000, "the pages have no end: {seen:?}");
@@ -169,7 +169,7 @@ fn lists_come_in_pages() {
         assert_eq!(pages(&format!("/tasks?run={}&limit={limit}", runs[0]), "tasks", "task"), all[..3]);
         assert_eq!(pages(&format!("/org?limit={limit}"), "runs", "run"), [runs[1].clone(), runs[0].clone()]);
     }
-    let named = served.curl(
+    let named = server.curl(
         &[
             "-X",
             "POST",
@@ -181,11 +181,11 @@ fn lists_come_in_pages() {
     assert!(named.0 == 200 && named.1.starts_with("Scheduled 1 code"), "{named:?}");
 }
 
-/// What is kept of a connection is kept for that connection: each request on it is judged by its own headers.
+/// What the server remembers of a connection does not excuse a request: each is checked by its own headers.
 #[test]
-fn a_connection_that_is_kept_is_judged_at_each_request() {
-    let served = Served::start();
-    let mut connection = TcpStream::connect(&served.address).unwrap();
+fn each_request_on_a_connection_is_checked() {
+    let server = TestServer::start();
+    let mut connection = TcpStream::connect(&server.address).unwrap();
     connection.set_read_timeout(Some(DEADLINE)).unwrap();
     let mut ask = |headers: &str| {
         write!(connection, "GET /healthz HTTP/1.1\r\nHost: localhost\r\n{headers}\r\n").unwrap();

@@ -1,5 +1,5 @@
-//! Clients that break off, drip, flood, or speak something else: each gets an answer or is let go, and the
-//! next one is served as if nothing had been. Times are printed.
+//! Incomplete, slow, flooding and foreign clients: each gets an answer or is disconnected, and the next client is not
+//! affected. Durations are printed.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -8,19 +8,19 @@ use std::time::Duration;
 
 use borges_clock::Clock;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
-use support::server::Served;
+use support::server::TestServer;
 
-/// The most memory a server may come to hold whatever clients do, KiB: the room for bodies, and its own.
+/// The peak memory that a server may have whatever clients do, in KiB: the limit of all bodies, and its own memory.
 const MEMORY: u64 = 512 << 10;
 
-fn connect(served: &Served) -> TcpStream {
-    let client = TcpStream::connect(&served.address).unwrap();
+fn connect(server: &TestServer) -> TcpStream {
+    let client = TcpStream::connect(&server.address).unwrap();
     client.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
     client
 }
 
-/// The status line of the answer; empty when there is none.
-fn status(client: &mut TcpStream) -> String {
+/// The status line of the answer; empty if there is none.
+fn status_line(client: &mut TcpStream) -> String {
     let mut answer = Vec::new();
     // A connection that is reset has ended, too.
     let _reset = client.read_to_end(&mut answer);
@@ -28,18 +28,18 @@ fn status(client: &mut TcpStream) -> String {
     text.lines().next().unwrap_or_default().to_owned()
 }
 
-fn is_well(served: &Served) {
-    assert_eq!(served.curl(&[], "/healthz"), (200, "OK\n".to_owned()));
+fn check_health(server: &TestServer) {
+    assert_eq!(server.curl(&[], "/healthz"), (200, "OK\n".to_owned()));
 }
 
-fn refused(line: &str) -> bool {
+fn is_refusal(line: &str) -> bool {
     line.is_empty() || line.starts_with("HTTP/1.1 4") || line.starts_with("HTTP/1.1 505")
 }
 
 #[test]
-fn half_requests_and_other_languages() {
-    let served = Served::start();
-    let host = format!("Host: {}\r\n", served.address);
+fn incomplete_and_foreign_requests_are_rejected() {
+    let server = TestServer::start();
+    let host = format!("Host: {}\r\n", server.address);
     let post = format!("POST /org HTTP/1.1\r\n{host}");
     let long = "x".repeat(300_000);
     let many: String = (0..20_000).map(|n| format!("X-{n}: 1\r\n")).collect();
@@ -64,31 +64,32 @@ fn half_requests_and_other_languages() {
         vec![0; 100_000],
     ];
     for case in &cases {
-        let mut client = connect(&served);
+        let mut client = connect(&server);
         // It may be refused before it is all sent.
         let _cut_short = client.write_all(case).and_then(|()| client.shutdown(Shutdown::Write));
-        let line = status(&mut client);
-        assert!(refused(&line), "{:?}: {line}", String::from_utf8_lossy(&case[..case.len().min(80)]));
-        // And one that is simply gone.
-        let mut client = connect(&served);
+        let line = status_line(&mut client);
+        assert!(is_refusal(&line), "{:?}: {line}", String::from_utf8_lossy(&case[..case.len().min(80)]));
+        // The same, and the client disconnects without reading.
+        let mut client = connect(&server);
         let _cut_short = client.write_all(case);
         drop(client);
-        is_well(&served);
+        check_health(&server);
     }
-    assert_eq!(served.curl(&[], "/org").1, "", "nothing was launched");
+    assert_eq!(server.curl(&[], "/org").1, "", "nothing was launched");
 }
 
-/// One that says nothing, one that begins, one that drips: none of them holds its connection for long.
+/// A client that sends nothing, one that stops in the head or the body, and one that sends a byte at a time are all
+/// disconnected.
 #[test]
-fn who_is_slow_is_told_so() {
-    let served = Served::start();
-    let head = format!("POST /org HTTP/1.1\r\nHost: {}\r\nContent-Length: 1000\r\n", served.address);
-    let silent = connect(&served);
-    let mut begun = connect(&served);
+fn slow_clients_are_timed_out() {
+    let server = TestServer::start();
+    let head = format!("POST /org HTTP/1.1\r\nHost: {}\r\nContent-Length: 1000\r\n", server.address);
+    let silent = connect(&server);
+    let mut begun = connect(&server);
     begun.write_all(head.as_bytes()).unwrap();
-    let mut stalled = connect(&served);
+    let mut stalled = connect(&server);
     stalled.write_all(format!("{head}\r\n#+begin_src sh\n").as_bytes()).unwrap();
-    let mut drip = connect(&served);
+    let mut drip = connect(&server);
     drip.write_all(format!("{head}\r\n").as_bytes()).unwrap();
     let clock = Clock::system();
     let mut dripping = drip.try_clone().unwrap();
@@ -105,63 +106,63 @@ fn who_is_slow_is_told_so() {
     for (name, mut client, wanted) in
         [("silent", silent, ""), ("begun", begun, "408"), ("stalled", stalled, "408"), ("drip", drip, "408")]
     {
-        let line = status(&mut client);
-        assert!(line.contains(wanted) && refused(&line), "{name}: {line}");
+        let line = status_line(&mut client);
+        assert!(line.contains(wanted) && is_refusal(&line), "{name}: {line}");
         println!("{name}: let go after {:.1} s", clock.elapsed().as_secs_f64());
-        is_well(&served);
+        check_health(&server);
     }
     drops.join().unwrap();
-    assert_eq!(served.curl(&[], "/org").1, "", "nothing was launched");
+    assert_eq!(server.curl(&[], "/org").1, "", "nothing was launched");
 }
 
 #[test]
-fn eighteen_megabytes_are_too_many() {
-    let served = Served::start();
-    fs::write(served.path("large.org"), "#+begin_src sh\ntrue\n#+end_src\n".repeat(600_000)).unwrap();
+fn oversized_documents_are_rejected() {
+    let server = TestServer::start();
+    fs::write(server.path("large.org"), "#+begin_src sh\ntrue\n#+end_src\n".repeat(600_000)).unwrap();
     for arguments in [&["-X", "POST", "--data-binary", "@large.org"][..], &["-X", "POST", "-T", "large.org"]]
     {
         for more in [&[][..], &["-H", "Transfer-Encoding: chunked"]] {
-            let (status, text) = served.curl(&[arguments, more].concat(), "/org");
+            let (status, text) = server.curl(&[arguments, more].concat(), "/org");
             assert!(
                 status == 413 && text.contains("borges_max_document"),
                 "{arguments:?} {more:?}: {status} {text}"
             );
         }
     }
-    is_well(&served);
-    println!("most memory: {} KiB", served.memory());
-    assert!(served.memory() < MEMORY);
+    check_health(&server);
+    println!("most memory: {} KiB", server.peak_memory_kib());
+    assert!(server.peak_memory_kib() < MEMORY);
 }
 
 #[test]
-fn ten_thousand_connections() {
+fn ten_thousand_idle_connections_are_served() {
     let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
     assert!(hard >= 11_000, "this needs 11,000 open files: `ulimit -Hn` says {hard}");
     // A server that may have 1,000, and as many as the system gives when it takes them.
-    let served = Served::within(&["prlimit", "--nofile=1000:", "--"], "#+borges_port: 0\n");
+    let server = TestServer::start_in(&["prlimit", "--nofile=1000:", "--"], "#+borges_port: 0\n");
     setrlimit(Resource::RLIMIT_NOFILE, hard, hard).unwrap();
-    let before = served.memory();
+    let before = server.peak_memory_kib();
     let clock = Clock::system();
-    let idle: Vec<TcpStream> = (0..10_000).map(|_| TcpStream::connect(&served.address).unwrap()).collect();
+    let idle: Vec<TcpStream> = (0..10_000).map(|_| TcpStream::connect(&server.address).unwrap()).collect();
     println!("10,000 connections: {:.1} s", clock.elapsed().as_secs_f64());
     let asked = clock.elapsed();
-    is_well(&served);
+    check_health(&server);
     println!("an answer beside them: {:.3} s", clock.elapsed().saturating_sub(asked).as_secs_f64());
-    println!("memory: {before} KiB before, {} KiB at most", served.memory());
-    assert!(served.memory() < MEMORY);
+    println!("memory: {before} KiB before, {} KiB at most", server.peak_memory_kib());
+    assert!(server.peak_memory_kib() < MEMORY);
     // Blocks run, and are heard of, all the same.
-    let run = served.submit("#+begin_src sh\nulimit -Sn\n#+end_src\n");
-    served.wait_for(&format!("{run}.1"), "finished");
+    let run = server.submit("#+begin_src sh\nulimit -Sn\n#+end_src\n");
+    server.wait_for_state(&format!("{run}.1"), "finished");
     // It takes them for its clients, not for blocks.
-    assert_eq!(served.curl(&[], &format!("/tasks/{run}.1/stdout")).1, "1000\n");
+    assert_eq!(server.curl(&[], &format!("/tasks/{run}.1/stdout")).1, "1000\n");
     drop(idle);
-    is_well(&served);
+    check_health(&server);
 }
 
-/// Doors stand before the websocket, too.
+/// Access control covers the websocket, too.
 #[test]
-fn websockets_of_strangers() {
-    let served = Served::start();
+fn unauthorised_websockets_are_rejected() {
+    let server = TestServer::start();
     let upgrade = [
         "-H",
         "Connection: Upgrade",
@@ -180,14 +181,14 @@ fn websockets_of_strangers() {
     ] {
         let arguments = [&upgrade[..], &["-H", header]].concat();
         for route in ["/ws", "/ws?since=0&output=1"] {
-            assert_eq!(served.curl(&arguments, route).0, wanted, "{header} {route}");
+            assert_eq!(server.curl(&arguments, route).0, wanted, "{header} {route}");
         }
     }
     for (route, wanted) in
         [("/ws", 400), ("/ws?since=-1", 400), ("/ws?task=..%2f..", 404), ("/ws?run=1", 400)]
     {
-        let (status, text) = served.curl(&[], route);
+        let (status, text) = server.curl(&[], route);
         assert_eq!(status, wanted, "{route}: {text}");
     }
-    is_well(&served);
+    check_health(&server);
 }

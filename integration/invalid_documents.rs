@@ -1,27 +1,27 @@
-//! What people send by accident or to see what happens: each gets a located message or a located reason to
-//! wait, and costs no more than its size.
+//! Invalid and unusual documents, settings and arguments: each is answered with a located error or a located reason to
+//! wait, and with memory bounded by its size.
 
 use std::fs;
 
 use rstest::rstest;
-use support::cli::{Place, Run, pieces};
-use support::server::Served;
+use support::cli::{CliOutput, CliSandbox, pieces};
+use support::server::TestServer;
 
-/// The program on one document, and the most memory it held, in bytes; and the same document by POST.
-fn measured(command: &str, document: impl AsRef<[u8]>) -> (Run, u64) {
-    let place = Place::new();
-    place.write("bad.org", &document);
-    let (run, memory) = place.measured(&[command, "bad.org"]);
-    posted(&run, document.as_ref());
+/// Runs a command on a document, and posts the same document; the output and the peak memory in bytes.
+fn run_and_post(command: &str, document: impl AsRef<[u8]>) -> (CliOutput, u64) {
+    let sandbox = CliSandbox::new();
+    sandbox.write("bad.org", &document);
+    let (run, memory) = sandbox.run_measured(&[command, "bad.org"]);
+    check_post(&run, document.as_ref());
     (run, memory)
 }
 
-/// A server finds the same errors in a document that the program has found, tells them in the same words, and goes on.
-fn posted(run: &Run, document: &[u8]) {
-    let served = Served::start();
-    fs::write(served.path("bad.org"), document).unwrap();
-    let before = served.memory();
-    let (status, answer) = served.bytes(&["--data-binary", "@bad.org"], "/org?dry-run=1");
+/// Posts a document: the server must report the errors of the command, in the same words, and stay healthy.
+fn check_post(run: &CliOutput, document: &[u8]) {
+    let server = TestServer::start();
+    fs::write(server.path("bad.org"), document).unwrap();
+    let before = server.peak_memory_kib();
+    let (status, answer) = server.curl_bytes(&["--data-binary", "@bad.org"], "/org?dry-run=1");
     let answer = String::from_utf8_lossy(&answer);
     assert_eq!(status, if run.code == Some(2) { 400 } else { 200 }, "{answer}");
     let errors = |text: &str, name: &str| -> Vec<String> {
@@ -29,14 +29,14 @@ fn posted(run: &Run, document: &[u8]) {
         errors.filter_map(|line| Some(line.strip_prefix(name)?.to_owned())).collect()
     };
     assert_eq!(errors(&answer, "document:"), errors(&run.stderr, "bad.org:"));
-    assert_eq!(served.curl(&[], "/healthz"), (200, "OK\n".to_owned()));
+    assert_eq!(server.curl(&[], "/healthz"), (200, "OK\n".to_owned()));
     println!("by POST, answered with {status}:");
     // Beside what the program needs, it has the body and its answer.
-    affordable(served.memory().saturating_sub(before) << 10, 2 * document.len());
+    check_memory(server.peak_memory_kib().saturating_sub(before) << 10, 2 * document.len());
 }
 
-/// That the document is refused, at this place, in words with this in them, and nothing is launched.
-fn refused(run: &Run, at: &str, words: &str) {
+/// Checks that the document is refused with an error at `at` that contains `words`, and that nothing is launched.
+fn check_refusal(run: &CliOutput, at: &str, words: &str) {
     assert_eq!(run.code, Some(2), "{run:#?}");
     let first = format!("bad.org:{at}: error: ");
     let told = run.stderr.lines().any(|line| line.starts_with(&first) && line.contains(words));
@@ -45,8 +45,8 @@ fn refused(run: &Run, at: &str, words: &str) {
     assert!(!run.stderr.contains(": running"), "{run:#?}");
 }
 
-/// What a person may read of a bad document: twenty errors at most, each of a few lines.
-fn short(run: &Run) {
+/// Checks that the errors are few enough for a person: at most twenty, in less than 20,000 bytes.
+fn check_error_length(run: &CliOutput) {
     let errors = run.stderr.lines().filter(|line| line.contains(": error: ")).count();
     assert!((1..=20).contains(&errors), "{errors} errors");
     assert!(run.stderr.len() < 20_000, "{} bytes of errors", run.stderr.len());
@@ -61,21 +61,21 @@ fn block(parameters: &str, body: &str) -> String {
 #[case::a_blank("\n")]
 #[case::no_org("garbage ) ( ]] {{{ %% \u{1b}[31m\n")]
 #[case::almost("#+begin_sr c\n#+end_sr\n#+\n#\n*\n|\n:\n- \n[[\n")]
-fn a_document_without_blocks_is_no_error(#[case] document: &str) {
-    let place = Place::new();
-    place.write("bad.org", document);
-    let run = place.borges(&["run", "bad.org"]);
+fn document_without_blocks_is_valid(#[case] document: &str) {
+    let sandbox = CliSandbox::new();
+    sandbox.write("bad.org", document);
+    let run = sandbox.run(&["run", "bad.org"]);
     assert_eq!(run.code, Some(0), "{run:#?}");
     assert!(run.stderr.contains("Scheduled 0 code blocks for execution"), "{run:#?}");
     assert!(run.stdout.is_empty(), "{run:#?}");
 }
 
 #[test]
-fn random_bytes() {
+fn random_bytes_are_answered() {
     let mut random = fastrand::Rng::with_seed(1);
     for size in [1, 100, 1 << 16] {
         let bytes: Vec<u8> = std::iter::repeat_with(|| random.u8(..)).take(size).collect();
-        let (run, _) = measured("plan", bytes);
+        let (run, _) = run_and_post("plan", bytes);
         assert!(matches!(run.code, Some(0 | 2)), "{run:#?}");
     }
 }
@@ -83,17 +83,17 @@ fn random_bytes() {
 #[rstest]
 #[case::a_nul("echo a\0b", "2:7", "NUL")]
 #[case::no_utf_8("echo \u{fffd}", "2:6", "UTF-8")]
-fn a_body_that_is_no_text(#[case] body: &str, #[case] at: &str, #[case] words: &str) {
+fn body_that_is_not_text_is_an_error(#[case] body: &str, #[case] at: &str, #[case] words: &str) {
     // U+FFFD stands for a byte that no UTF-8 has, as the table above must be text itself.
     let document = block("", body).into_bytes();
     let document = replace(&document, "\u{fffd}".as_bytes(), b"\xff");
-    refused(&measured("run", document).0, at, words);
+    check_refusal(&run_and_post("run", document).0, at, words);
 }
 
 #[test]
-fn a_name_that_is_no_text() {
+fn name_that_is_not_utf_8_is_an_error() {
     let document = [b"#+name: caf\xe9\n".as_slice(), block("", "true").as_bytes()].concat();
-    let (run, _) = measured("run", document);
+    let (run, _) = run_and_post("run", document);
     assert_eq!(run.code, Some(2), "{run:#?}");
     assert!(run.stderr.contains("bad.org:1:") && run.stderr.contains("UTF-8"), "{run:#?}");
 }
@@ -119,10 +119,10 @@ fn a_name_that_is_no_text() {
 #[case::copies(":instances none", "1:16", ":instances")]
 #[case::rows(":each row=nobody", "1:16", "nobody")]
 #[case::no_rows(":each row", "1:16", ":each")]
-#[case::posted(":post nobody(x=*this*)", "1:16", "nobody")]
+#[case::check_post(":post nobody(x=*this*)", "1:16", "nobody")]
 #[case::lisp(":dir (getenv \"HOME\")", "1:16", "Lisp")]
-fn a_bad_value(#[case] parameters: &str, #[case] at: &str, #[case] words: &str) {
-    let (run, _) = measured("run", block(parameters, "echo <<x>>"));
+fn bad_value_is_located_with_a_correction(#[case] parameters: &str, #[case] at: &str, #[case] words: &str) {
+    let (run, _) = run_and_post("run", block(parameters, "echo <<x>>"));
     // The value or its key: both are where a person looks.
     let line = at.split(':').next().unwrap();
     assert_eq!(run.code, Some(2), "{run:#?}");
@@ -136,37 +136,37 @@ fn a_bad_value(#[case] parameters: &str, #[case] at: &str, #[case] words: &str) 
 }
 
 #[test]
-fn each_error_is_told_and_nothing_runs() {
+fn all_errors_are_reported_and_nothing_runs() {
     let document = [block("", "touch ran"), block(":cpu x", "true"), block(":mem y", "true")].concat();
-    let place = Place::new();
-    place.write("bad.org", document);
-    let run = place.borges(&["run", "bad.org"]);
-    refused(&run, "4:16", ":cpu");
-    refused(&run, "7:16", ":mem");
-    assert!(!place.path("ran").exists(), "the good block was run");
+    let sandbox = CliSandbox::new();
+    sandbox.write("bad.org", document);
+    let run = sandbox.run(&["run", "bad.org"]);
+    check_refusal(&run, "4:16", ":cpu");
+    check_refusal(&run, "7:16", ":mem");
+    assert!(!sandbox.path("ran").exists(), "the good block was run");
 }
 
 #[test]
-fn at_most_twenty_errors() {
-    let (run, _) = measured("run", block(":cpu x", "true").repeat(1000));
+fn at_most_twenty_errors_are_shown() {
+    let (run, _) = run_and_post("run", block(":cpu x", "true").repeat(1000));
     assert_eq!(run.code, Some(2));
-    short(&run);
+    check_error_length(&run);
     assert!(run.stderr.contains("980"), "the rest is not counted: {}", run.stderr);
 }
 
 #[test]
-fn an_unknown_key_is_a_warning_that_names_the_nearest() {
-    let (run, _) = measured("run", block(":cpuz 2", "echo hi"));
+fn unknown_key_is_a_warning_with_a_suggestion() {
+    let (run, _) = run_and_post("run", block(":cpuz 2", "echo hi"));
     assert_eq!(run.code, Some(0), "{run:#?}");
     assert!(run.stderr.contains("bad.org:1:16: warning: "), "{run:#?}");
     assert!(run.stderr.contains("`:cpuz`") && run.stderr.contains(":cpu`"), "{run:#?}");
 }
 
 #[test]
-fn what_no_cluster_has_is_a_reason_to_wait() {
-    let place = Place::new();
-    place.write("bad.org", format!("#+name: big\n{}", block(":mem 99999G", "true")));
-    let run = place.borges(&["run", "bad.org", "--max-wait", "1s"]);
+fn oversized_request_waits_with_a_reason() {
+    let sandbox = CliSandbox::new();
+    sandbox.write("bad.org", format!("#+name: big\n{}", block(":mem 99999G", "true")));
+    let run = sandbox.run(&["run", "bad.org", "--max-wait", "1s"]);
     assert_eq!(run.code, Some(3), "{run:#?}");
     let waits = run.states("big").into_iter().find(|said| said.starts_with("waits"));
     assert!(
@@ -179,25 +179,25 @@ fn what_no_cluster_has_is_a_reason_to_wait() {
 #[case::three("b", "c", "a")]
 #[case::two("b", "a", "b")]
 #[case::itself("a", "a", "b")]
-fn a_cycle_is_named(#[case] a: &str, #[case] b: &str, #[case] c: &str) {
+fn dependency_cycle_is_an_error(#[case] a: &str, #[case] b: &str, #[case] c: &str) {
     let of =
         |name: &str, needs: &str| format!("#+name: {name}\n{}", block(&format!(":requires {needs}"), "true"));
-    let (run, _) = measured("run", [of("a", a), of("b", b), of("c", c)].concat());
+    let (run, _) = run_and_post("run", [of("a", a), of("b", b), of("c", c)].concat());
     assert_eq!(run.code, Some(2), "{run:#?}");
     let error = run.stderr.lines().find(|line| line.contains(": error: ")).unwrap();
     assert!(error.starts_with("bad.org:") && error.contains("`a`") && error.contains(" → "), "{run:#?}");
 }
 
-/// However they refer to each other.
+/// A cycle is found for every kind of reference.
 #[rstest]
 #[case::variables(":var x=b", "true", "")]
 #[case::input(":stdin b", "true", "")]
 #[case::code(":noweb yes", "<<b()>>", "")]
 #[case::calls(":var x=c", "true", "#+name: c\n#+call: b()\n")]
-fn a_cycle_of_values_is_named(#[case] parameters: &str, #[case] body: &str, #[case] call: &str) {
+fn value_cycle_is_an_error(#[case] parameters: &str, #[case] body: &str, #[case] call: &str) {
     let b = format!("#+name: b\n{}", block(":var x=a", "true"));
     let (run, _) =
-        measured("run", [format!("#+name: a\n{}", block(parameters, body)), b, call.to_owned()].concat());
+        run_and_post("run", [format!("#+name: a\n{}", block(parameters, body)), b, call.to_owned()].concat());
     assert_eq!(run.code, Some(2), "{run:#?}");
     let error = run.stderr.lines().find(|line| line.contains(": error: ")).unwrap();
     assert!(error.starts_with("bad.org:") && error.contains("`a` (line 2)"), "{run:#?}");
@@ -205,37 +205,37 @@ fn a_cycle_of_values_is_named(#[case] parameters: &str, #[case] body: &str, #[ca
 }
 
 #[test]
-fn a_name_used_twice_is_an_error_where_it_is_meant() {
+fn ambiguous_name_is_an_error_at_its_reference() {
     let named = format!("#+name: a\n{}", block("", "true"));
-    let (run, _) = measured("run", [named.clone(), named, block(":requires a", "true")].concat());
+    let (run, _) = run_and_post("run", [named.clone(), named, block(":requires a", "true")].concat());
     assert_eq!(run.code, Some(2), "{run:#?}");
     let error = run.stderr.lines().find(|line| line.contains(": error: ")).unwrap();
     assert!(error.starts_with("bad.org:9:") && error.contains("`a`"), "{run:#?}");
 }
 
 #[test]
-fn a_file_outside_the_sandbox() {
+fn tangle_target_outside_the_sandbox_is_an_error() {
     for target in ["/etc/passwd", "../escape", "a/../../escape"] {
         let document = [block(&format!(":tangle {target}"), "x"), block("", "true")].concat();
-        let (run, _) = measured("run", document);
+        let (run, _) = run_and_post("run", document);
         assert_eq!(run.code, Some(2), "{target}: {run:#?}");
         assert!(run.stderr.contains("bad.org:1:") && run.stderr.contains(target), "{run:#?}");
     }
 }
 
 #[test]
-fn an_unclosed_block() {
-    let (run, _) = measured("run", "#+begin_src sh\necho open\n");
-    refused(&run, "1:1", "#+end_src");
+fn unclosed_block_is_an_error() {
+    let (run, _) = run_and_post("run", "#+begin_src sh\necho open\n");
+    check_refusal(&run, "1:1", "#+end_src");
 }
 
 #[test]
-fn seventy_thousand_unclosed_blocks() {
+fn many_unclosed_blocks_are_reported_briefly() {
     let document = "#+begin_src sh\n".repeat(70_000);
-    let (run, memory) = measured("run", &document);
+    let (run, memory) = run_and_post("run", &document);
     assert_eq!(run.code, Some(2));
-    short(&run);
-    affordable(memory, document.len());
+    check_error_length(&run);
+    check_memory(memory, document.len());
 }
 
 #[rstest]
@@ -247,18 +247,18 @@ fn seventy_thousand_unclosed_blocks() {
 #[case::open_drawers(":a:\n".repeat(100_000))]
 #[case::deep_list(pieces(0..2000, |n| format!("{}- x\n", " ".repeat(n))))]
 #[case::nuls("\0".repeat(1_000_000))]
-fn big_and_pointless(#[case] document: String) {
-    let (run, memory) = measured("plan", &document);
+fn huge_documents_without_blocks_use_bounded_memory(#[case] document: String) {
+    let (run, memory) = run_and_post("plan", &document);
     assert_eq!(run.code, Some(0), "{}", run.stderr);
-    affordable(memory, document.len());
+    check_memory(memory, document.len());
 }
 
 #[test]
-fn a_hundred_thousand_blocks_are_planned() {
+fn hundred_thousand_blocks_are_planned() {
     let document = pieces(0..100_000, |n| {
         format!("#+name: b{n}\n#+begin_src sh :cpu 0.5 :mem 32\necho {n}\n#+end_src\n")
     });
-    let (run, memory) = measured("plan", &document);
+    let (run, memory) = run_and_post("plan", &document);
     assert_eq!(run.code, Some(0), "{}", run.stderr);
     assert!(String::from_utf8_lossy(&run.stdout).contains("b99999"));
     // A document that is hardly more than its blocks: what counts is what a block costs.
@@ -267,32 +267,33 @@ fn a_hundred_thousand_blocks_are_planned() {
 }
 
 #[test]
-fn a_long_chain_is_no_deep_recursion() {
+fn long_dependency_chain_is_planned() {
     let document = pieces(1..20_000, |n| {
         format!("#+name: b{n}\n#+begin_src sh :requires b{}\ntrue\n#+end_src\n", n - 1)
     });
-    let (run, memory) = measured("plan", format!("#+name: b0\n#+begin_src sh\ntrue\n#+end_src\n{document}"));
+    let (run, memory) =
+        run_and_post("plan", format!("#+name: b0\n#+begin_src sh\ntrue\n#+end_src\n{document}"));
     assert_eq!(run.code, Some(0), "{}", run.stderr);
-    affordable(memory, document.len());
+    check_memory(memory, document.len());
 }
 
 #[rstest]
 #[case::missing("nowhere.org", "nowhere.org")]
 #[case::a_folder(".", ".")]
 #[case::a_device("/dev/full/x", "/dev/full/x")]
-fn a_document_that_cannot_be_read(#[case] path: &str, #[case] words: &str) {
+fn missing_document_is_an_error(#[case] path: &str, #[case] words: &str) {
     for command in ["run", "plan", "blocks"] {
-        let run = Place::new().borges(&[command, path]);
+        let run = CliSandbox::new().run(&[command, path]);
         assert_eq!(run.code, Some(2), "{run:#?}");
         assert!(run.stderr.contains(words), "{run:#?}");
     }
 }
 
 #[test]
-fn a_document_one_may_not_read() {
-    let place = Place::new();
-    place.write("bad.org", block("", "true"));
-    let run = place.kept_from("bad.org", &["run", "bad.org"]);
+fn unreadable_document_is_an_error() {
+    let sandbox = CliSandbox::new();
+    sandbox.write("bad.org", block("", "true"));
+    let run = sandbox.run_as_unprivileged("bad.org", &["run", "bad.org"]);
     assert_eq!(run.code, Some(2), "{run:#?}");
     assert!(run.stderr.contains("bad.org: error: it may not be read"), "{run:#?}");
 }
@@ -306,27 +307,27 @@ fn a_document_one_may_not_read() {
 #[case::no_duration(&["run", "bad.org", "--max-wait", "soon"])]
 #[case::no_setupfile(&["run", "bad.org", "-f", "nowhere.org"])]
 #[case::a_bad_setupfile(&["run", "bad.org", "-f", "setup.org"])]
-fn a_wrong_call(#[case] arguments: &[&str]) {
-    let place = Place::new();
-    place.write("bad.org", block("", "touch ran"));
-    place.write("setup.org", "#+borges_cpuz: 2\n");
-    let run = place.borges(arguments);
+fn wrong_arguments_are_an_error(#[case] arguments: &[&str]) {
+    let sandbox = CliSandbox::new();
+    sandbox.write("bad.org", block("", "touch ran"));
+    sandbox.write("setup.org", "#+borges_cpuz: 2\n");
+    let run = sandbox.run(arguments);
     assert_eq!(run.code, Some(2), "{run:#?}");
     assert!(!run.stderr.is_empty());
-    assert!(!place.path("ran").exists(), "it ran: {run:#?}");
+    assert!(!sandbox.path("ran").exists(), "it ran: {run:#?}");
 }
 
 #[test]
-fn a_misspelt_key_of_the_setupfile_names_the_nearest() {
-    let place = Place::new();
-    place.write("bad.org", block("", "true"));
-    place.write("setup.org", "#+TITLE: x\n#+borges_cpuz: 2\n");
-    let run = place.borges(&["run", "bad.org", "-f", "setup.org"]);
+fn misspelt_setupfile_key_is_an_error_with_a_suggestion() {
+    let sandbox = CliSandbox::new();
+    sandbox.write("bad.org", block("", "true"));
+    sandbox.write("setup.org", "#+TITLE: x\n#+borges_cpuz: 2\n");
+    let run = sandbox.run(&["run", "bad.org", "-f", "setup.org"]);
     assert_eq!(run.code, Some(2), "{run:#?}");
     assert!(run.stderr.contains("setup.org:2:") && run.stderr.contains("borges_cpus"), "{run:#?}");
 }
 
-/// Files by name, and what is told of `bad.org` that names them.
+/// `bad.org`, the file that it includes, and the beginning of the error.
 #[rstest]
 #[case::not_there(
     "#+include: part.org\n",
@@ -353,26 +354,26 @@ fn a_misspelt_key_of_the_setupfile_names_the_nearest() {
     "#+runmode: x\n",
     "part.org:1:12: error: `x` is no value"
 )]
-fn a_file_that_a_document_names(#[case] document: &str, #[case] part: &str, #[case] told: &str) {
-    let place = Place::new();
-    place.write("bad.org", document);
-    place.write("part.org", part);
+fn errors_in_included_files_are_located(#[case] document: &str, #[case] part: &str, #[case] told: &str) {
+    let sandbox = CliSandbox::new();
+    sandbox.write("bad.org", document);
+    sandbox.write("part.org", part);
     for command in ["run", "plan"] {
-        let run = place.borges(&[command, "bad.org"]);
+        let run = sandbox.run(&[command, "bad.org"]);
         assert_eq!(run.code, Some(2), "{run:#?}");
         assert!(run.stderr.starts_with(told), "no `{told}`: {run:#?}");
     }
-    assert_eq!(place.borges(&["blocks", "bad.org"]).code, Some(0));
+    assert_eq!(sandbox.run(&["blocks", "bad.org"]).code, Some(0));
 }
 
 #[test]
-fn a_cluster_that_cannot_be_had_yet() {
-    let place = Place::new();
-    place.write("bad.org", format!("#+name: b\n{}", block("", "touch ran")));
-    // A port that was free a moment ago, and at which nobody listens.
+fn unreachable_cluster_is_a_reason_to_wait() {
+    let sandbox = CliSandbox::new();
+    sandbox.write("bad.org", format!("#+name: b\n{}", block("", "touch ran")));
+    // A port that was free a moment ago, so nothing listens on it.
     let master = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    place.write("setup.org", format!("#+mesos_master: {master}\n"));
-    let run = place.borges(&["run", "bad.org", "-f", "setup.org", "--max-wait", "1s"]);
+    sandbox.write("setup.org", format!("#+mesos_master: {master}\n"));
+    let run = sandbox.run(&["run", "bad.org", "-f", "setup.org", "--max-wait", "1s"]);
     assert_eq!(run.code, Some(3), "{run:#?}");
     let waits = run.states("b").into_iter().find(|said| said.starts_with("waits"));
     let told = |said: &str| {
@@ -380,11 +381,11 @@ fn a_cluster_that_cannot_be_had_yet() {
             && said.contains(&format!("`{master}` cannot be reached"))
     };
     assert!(waits.is_some_and(told), "{run:#?}");
-    assert!(!place.path("ran").exists(), "it ran: {run:#?}");
+    assert!(!sandbox.path("ran").exists(), "it ran: {run:#?}");
 }
 
-/// A small multiple of the input, above what the program needs for itself; printed to be looked at.
-fn affordable(memory: u64, input: usize) {
+/// Checks that the memory is at most 64 MiB and 12 times the size of the input; prints both.
+fn check_memory(memory: u64, input: usize) {
     let input = u64::try_from(input).unwrap();
     println!("{memory} bytes at the most for {input} bytes of input");
     assert!(memory <= (64 << 20) + 12 * input, "{memory} bytes for {input} bytes of input");

@@ -1,4 +1,7 @@
-//! Tests that run the real program: its commands, its server, its clusters. Each module is a suite of `integration/check`.
+//! Tests that run the real program: its commands, its server and its clusters.
+//!
+//! Each module is a suite of `integration/check`. Plain `cargo test` leaves out the tests that need root, or programs that a
+//! Debian with a C compiler, git, curl and Python does not have; `integration/check` runs them too.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 
 mod api;

@@ -1,41 +1,42 @@
-//! The original's own setupfile, on the machine it was written for: a network namespace with its address. And
-//! another machine beside it, which is not let in without the token.
+//! Access from the server's machine, from another machine, and by another user.
+//!
+//! The machines are network namespaces. The server has the setupfile of the original Borges, and the address in it.
 
 use std::fs;
 
 use nix::sys::signal::Signal;
 use support::features::Feature;
 use support::namespaces::ConnectedNamespaces;
-use support::server::Served;
+use support::server::TestServer;
 
-/// As the original's README has it.
+/// The setupfile in the README of the original Borges.
 const SETUPFILE: &str = include_str!("compatibility/borges-config.org");
 
 #[test]
 #[ignore = "needs root"]
-fn the_originals_setupfile_serves_its_own_machine_and_no_other() {
+fn other_machine_needs_the_token() {
     if Feature::NetworkNamespaces.is_absent() {
         return;
     }
     let machines = ConnectedNamespaces::new();
     let (ours, other) = (machines.first.prefix(), machines.second.prefix());
     let within = [&ours[..], &["env", "BORGES_MESOS_MASTER=local"]].concat();
-    let served = Served::within(&within, SETUPFILE);
-    assert_eq!(served.address, "192.168.0.7:8888");
+    let server = TestServer::start_in(&within, SETUPFILE);
+    assert_eq!(server.address, "192.168.0.7:8888");
 
     // curl, typed on the other machine.
     let from_there = |arguments: &[&str], route: &str| {
-        let (status, body) = served.bytes_from(&other, arguments, route);
+        let (status, body) = server.curl_from(&other, arguments, route);
         (status, String::from_utf8(body).unwrap())
     };
 
     let document = "\n#+name: a\n#+begin_src sh\necho here\n#+end_src\n";
     let post = ["-X", "POST", "-d", document];
-    let (status, text) = served.curl(&post, "/org");
+    let (status, text) = server.curl(&post, "/org");
     assert!(status == 200 && text.starts_with("Scheduled 1 code blocks for execution\n"), "{status} {text}");
     let run = text.lines().find_map(|line| line.strip_prefix("run ")).unwrap();
     let output = format!("/tasks/{run}.1/stdout");
-    assert_eq!(served.curl(&[], &format!("{output}?follow=1")), (200, "here\n".to_owned()));
+    assert_eq!(server.curl(&[], &format!("{output}?follow=1")), (200, "here\n".to_owned()));
 
     let websocket = [
         ["-H", "Connection: Upgrade", "-H", "Upgrade: websocket"],
@@ -47,32 +48,33 @@ fn the_originals_setupfile_serves_its_own_machine_and_no_other() {
         assert!(status == 401 && text.contains("token"), "{route}: {status} {text}");
     }
     // Who says that somebody else asks is not the machine itself either.
-    assert_eq!(served.curl(&["-H", "X-Forwarded-For: 192.168.0.9"], "/org").0, 401);
-    assert_eq!(served.curl(&[], "/org").1.lines().count(), 1, "nothing else was launched");
+    assert_eq!(server.curl(&["-H", "X-Forwarded-For: 192.168.0.9"], "/org").0, 401);
+    assert_eq!(server.curl(&[], "/org").1.lines().count(), 1, "nothing else was launched");
 
-    let token = fs::read_to_string(served.path("state/token")).unwrap();
+    let token = fs::read_to_string(server.path("state/token")).unwrap();
     let bearer = format!("Authorization: Bearer {}", token.trim());
     assert_eq!(from_there(&["-H", &bearer], &output), (200, "here\n".to_owned()));
     assert_eq!(from_there(&[&post[..], &["-H", &bearer]].concat(), "/org").0, 200);
 }
 
-/// A browser on another machine brings the token once, and keeps it where no script and no other site gets at it.
+/// A browser on another machine sends the token once, and keeps it in a cookie that scripts and other sites cannot read.
 #[test]
 #[ignore = "needs root"]
-fn a_browser_keeps_the_token_as_a_cookie() {
+fn browser_keeps_the_token_as_a_cookie() {
     if Feature::NetworkNamespaces.is_absent() {
         return;
     }
     let machines = ConnectedNamespaces::new();
     let (ours, other) = (machines.first.prefix(), machines.second.prefix());
-    let served = Served::within(&[&ours[..], &["env", "BORGES_MESOS_MASTER=local"]].concat(), SETUPFILE);
+    let server =
+        TestServer::start_in(&[&ours[..], &["env", "BORGES_MESOS_MASTER=local"]].concat(), SETUPFILE);
     let from_there = |arguments: &[&str], route: &str| {
-        let (status, body) = served.bytes_from(&other, arguments, route);
+        let (status, body) = server.curl_from(&other, arguments, route);
         (status, String::from_utf8(body).unwrap())
     };
-    let jar = served.path("jar");
+    let jar = server.path("jar");
     let jar = jar.to_str().unwrap();
-    let token = fs::read_to_string(served.path("state/token")).unwrap();
+    let token = fs::read_to_string(server.path("state/token")).unwrap();
     assert_eq!(from_there(&["-c", jar, "-b", jar], "/?token=wrong").0, 401);
     assert_eq!(from_there(&["-b", jar], "/").0, 401);
     let (status, head) = from_there(&["-D", "-", "-c", jar, "-b", jar], &format!("/?token={}", token.trim()));
@@ -86,36 +88,36 @@ fn a_browser_keeps_the_token_as_a_cookie() {
 
 #[test]
 #[ignore = "needs root"]
-fn open_doors_are_open_and_the_log_says_so() {
+fn open_server_admits_other_machines_and_logs_it() {
     if Feature::NetworkNamespaces.is_absent() {
         return;
     }
     let machines = ConnectedNamespaces::new();
     let (ours, other) = (machines.first.prefix(), machines.second.prefix());
     let within = [&ours[..], &["env", "BORGES_MESOS_MASTER=local"]].concat();
-    let mut served = Served::within(&within, &format!("{SETUPFILE}#+borges_open: t\n"));
-    assert_eq!(served.bytes_from(&other, &[], "/org").0, 200);
+    let mut server = TestServer::start_in(&within, &format!("{SETUPFILE}#+borges_open: t\n"));
+    assert_eq!(server.curl_from(&other, &[], "/org").0, 200);
     // Open to machines, not to the pages of others.
-    assert_eq!(served.bytes_from(&other, &["-H", "Origin: http://evil.example"], "/org").0, 403);
-    assert_eq!(served.bytes_from(&other, &["-H", "Host: evil.example"], "/org").0, 421);
-    served.signal(Signal::SIGTERM);
-    served.run();
-    served.wait_for_log(&["borges_open: whoever reaches 192.168.0.7:8888 may run code here"]);
+    assert_eq!(server.curl_from(&other, &["-H", "Origin: http://evil.example"], "/org").0, 403);
+    assert_eq!(server.curl_from(&other, &["-H", "Host: evil.example"], "/org").0, 421);
+    server.stop(Signal::SIGTERM);
+    server.restart();
+    server.wait_for_log(&["borges_open: whoever reaches 192.168.0.7:8888 may run code here"]);
 }
 
-/// On the same machine, too: who is neither the server's user nor root needs the token.
+/// On the same machine, too, a user other than the server's and root needs the token.
 #[test]
 #[ignore = "needs root"]
-fn another_user_is_a_stranger() {
-    let served = Served::with("#+borges_hosts: borges.example other.example\n");
+fn other_local_user_needs_the_token() {
+    let server = TestServer::with_setupfile("#+borges_hosts: borges.example other.example\n");
     let nobody = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"];
-    let (status, body) = served.bytes_from(&nobody, &[], "/org");
+    let (status, body) = server.curl_from(&nobody, &[], "/org");
     let text = String::from_utf8(body).unwrap();
     assert!(status == 401 && text.contains("token"), "{status} {text}");
-    let token = fs::read_to_string(served.path("state/token")).unwrap();
+    let token = fs::read_to_string(server.path("state/token")).unwrap();
     let bearer = format!("Authorization: Bearer {}", token.trim());
-    assert_eq!(served.bytes_from(&nobody, &["-H", &bearer], "/org").0, 200);
+    assert_eq!(server.curl_from(&nobody, &["-H", &bearer], "/org").0, 200);
     for (host, status) in [("other.example", 200), ("borges.example:80", 200), ("evil.example", 421)] {
-        assert_eq!(served.curl(&["-H", &format!("Host: {host}")], "/org").0, status, "{host}");
+        assert_eq!(server.curl(&["-H", &format!("Host: {host}")], "/org").0, status, "{host}");
     }
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::PathBuf;
 
-use support::cli::Place;
+use support::cli::CliSandbox;
 
 const COMMAND_LINE: &str = "examples/manual/command-line.org";
 const HEADER_ARGUMENTS: &str = "examples/manual/header-arguments.org";
@@ -108,9 +108,9 @@ fn index_lists_every_page() {
 
 #[test]
 fn example_plans_without_warnings() {
-    let place = Place::new();
+    let place = CliSandbox::new();
     place.write("rain.org", &first_blocks()[0]);
-    let run = place.borges(&["plan", "rain.org"]);
+    let run = place.run(&["plan", "rain.org"]);
     assert_eq!(run.code, Some(0), "{run:#?}");
     assert!(!run.stderr.contains("warning"), "{run:#?}");
     let plan = String::from_utf8_lossy(&run.stdout);
@@ -121,9 +121,9 @@ fn example_plans_without_warnings() {
 fn example_output_is_real() {
     let blocks = first_blocks();
     let [document, terminal, results] = blocks.as_slice() else { panic!("{blocks:#?}") };
-    let place = Place::new();
+    let place = CliSandbox::new();
     place.write("rain.org", document);
-    let run = place.borges(&["run", "--write", "rain.org"]);
+    let run = place.run(&["run", "--write", "rain.org"]);
     assert_eq!(run.code, Some(0), "{run:#?}");
 
     // The two streams are one on a terminal: each line shown must come from one of them, in order, and none be left.
@@ -145,19 +145,19 @@ fn example_output_is_real() {
 #[test]
 fn pages_run_nothing() {
     for page in pages() {
-        let place = Place::new();
+        let place = CliSandbox::new();
         let name = place.copy(&page);
-        let run = place.borges(&["plan", &name]);
+        let run = place.run(&["plan", &name]);
         assert_eq!(run.code, Some(0), "{page}: {run:#?}");
         assert!(run.stdout.starts_with(b"0 blocks run\n"), "{page}: {run:#?}");
     }
 }
 
 /// Plans a block with this header argument; the value is Lisp, which no argument that matters to a run takes.
-fn plan_with(key: &str) -> support::cli::Run {
-    let place = Place::new();
+fn plan_with(key: &str) -> support::cli::CliOutput {
+    let place = CliSandbox::new();
     place.write("key.org", format!("#+begin_src sh {key} (f)\ntrue\n#+end_src\n"));
-    place.borges(&["plan", "key.org"])
+    place.run(&["plan", "key.org"])
 }
 
 fn header_arguments(heading: &str) -> BTreeSet<String> {
@@ -191,9 +191,9 @@ fn refused_header_arguments_are_refused() {
     let refused = header_arguments("* Refused arguments");
     assert!(refused.contains(":session"), "{refused:?}");
     for key in refused {
-        let place = Place::new();
+        let place = CliSandbox::new();
         place.write("key.org", format!("#+begin_src sh {key} x\ntrue\n#+end_src\n"));
-        let run = place.borges(&["plan", "key.org"]);
+        let run = place.run(&["plan", "key.org"]);
         assert_eq!(run.code, Some(2), "{key}: {run:#?}");
         assert!(run.stderr.contains(&format!("error: `{key} x`")), "{key}: {run:#?}");
     }
@@ -211,8 +211,8 @@ fn options(help: &str) -> BTreeSet<String> {
 
 #[test]
 fn command_line_is_that_of_help() {
-    let place = Place::new();
-    let help = |arguments: &[&str]| String::from_utf8(place.borges(arguments).stdout).unwrap();
+    let place = CliSandbox::new();
+    let help = |arguments: &[&str]| String::from_utf8(place.run(arguments).stdout).unwrap();
     let all = help(&["--help"]);
     let (_, commands) = all.split_once("\nCommands:\n").unwrap();
     let commands: BTreeSet<&str> = commands
@@ -251,11 +251,11 @@ fn keys(page: &str) -> BTreeSet<String> {
 }
 
 /// Plans a document under a setupfile in which this key has no value.
-fn plan_under(key: &str) -> support::cli::Run {
-    let place = Place::new();
+fn plan_under(key: &str) -> support::cli::CliOutput {
+    let place = CliSandbox::new();
     place.write("set.org", format!("#+{key}:\n"));
     place.write("empty.org", "");
-    place.borges(&["plan", "-f", "set.org", "empty.org"])
+    place.run(&["plan", "-f", "set.org", "empty.org"])
 }
 
 #[test]

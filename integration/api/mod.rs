@@ -1,5 +1,5 @@
-//! The API from its description alone: schemathesis reads `/openapi.json` and asks everything it can think of;
-//! Prometheus' own parser reads `/metrics`.
+//! The API against its description: schemathesis generates requests from `/openapi.json`, and the parser of Prometheus
+//! reads `/metrics`.
 //!
 //! Both are Python programs, which `integration/check python` installs.
 
@@ -8,56 +8,56 @@ use std::process::{Command, Output};
 use std::{env, fs};
 
 use serde_json::Value;
-use support::server::Served;
+use support::server::TestServer;
 
-/// A program of the folder in which `integration/check python` puts the packages of `requirements.txt`.
-fn python(program: &str) -> PathBuf {
+/// A program of the packages in `requirements.txt`, which `integration/check python` installs.
+fn python_program(program: &str) -> PathBuf {
     let path = support::repository("target/python/bin").join(program);
     assert!(path.exists(), "{} is missing: run `integration/check python`", path.display());
     path
 }
 
-fn done(command: &mut Command) -> String {
+fn stdout_of(command: &mut Command) -> String {
     let Output { status, stdout, stderr } = command.output().unwrap();
     let said = String::from_utf8_lossy(&stdout).into_owned();
     assert!(status.success(), "{command:?}: {status}\n{said}{}", String::from_utf8_lossy(&stderr));
     said
 }
 
-/// A server with something to be seen in it: a block that ended well, and one that ended badly.
-fn inhabited() -> Served {
-    let served = Served::with("#+borges_max_document: 64K\n");
-    let run = served.submit("#+name: a\n#+begin_src sh\necho out; echo err >&2; mkdir d; echo x > d/x.csv\n#+end_src\n#+name: b\n#+begin_src sh :after a\nexit 3\n#+end_src\n");
-    served.wait_for(&format!("{run}.2"), "failed");
-    served
+/// A server with a block that has finished and one that has failed.
+fn server_with_tasks() -> TestServer {
+    let server = TestServer::with_setupfile("#+borges_max_document: 64K\n");
+    let run = server.submit("#+name: a\n#+begin_src sh\necho out; echo err >&2; mkdir d; echo x > d/x.csv\n#+end_src\n#+name: b\n#+begin_src sh :after a\nexit 3\n#+end_src\n");
+    server.wait_for_state(&format!("{run}.2"), "failed");
+    server
 }
 
 #[test]
 #[ignore = "needs Python packages: integration/check python"]
-fn every_answer_is_described() {
+fn every_response_matches_the_openapi_description() {
     let seed = env::var("BORGES_TEST_SEED").unwrap_or_else(|_| "20261123".to_owned());
     println!("seed {seed}: BORGES_TEST_SEED sets another one");
-    let served = inhabited();
+    let server = server_with_tasks();
     let config = support::repository("integration/api/schemathesis.toml");
     // JSON, with all that follows from the ids in answers; then text.
     for (arguments, examples) in [
         (&["-H", "Accept: application/json", "--phases", "coverage,fuzzing,stateful"][..], "30"),
         (&["--phases", "coverage,fuzzing"], "10"),
     ] {
-        let said = done(
-            Command::new(python("st"))
+        let said = stdout_of(
+            Command::new(python_program("st"))
                 .args(["--no-color", "--config-file"])
                 .arg(&config)
-                .args(["run", &format!("http://{}/openapi.json", served.address)])
+                .args(["run", &format!("http://{}/openapi.json", server.address)])
                 .args(["--continue-on-failure", "--request-timeout", "20"])
                 .args(["--seed", &seed, "--max-examples", examples])
                 .args(arguments)
-                .current_dir(served.path(".")),
+                .current_dir(server.path(".")),
         );
         println!("{said}");
     }
-    assert_eq!(served.curl(&[], "/healthz").0, 200);
-    let varz: Value = serde_json::from_str(&served.curl(&[], "/varz").1).unwrap();
+    assert_eq!(server.curl(&[], "/healthz").0, 200);
+    let varz: Value = serde_json::from_str(&server.curl(&[], "/varz").1).unwrap();
     let requests = varz["metrics"]["borges_http_requests_total"].as_object().unwrap();
     assert!(requests.len() > 14, "{requests:?}");
     for (route, statuses) in requests {
@@ -83,19 +83,19 @@ print(json.dumps(samples))
 
 #[test]
 #[ignore = "needs Python packages: integration/check python"]
-fn both_ways_to_tell_the_numbers_tell_the_same() {
-    let served = inhabited();
-    let run = served.submit("#+name: a\n#+begin_src sh\nexec sleep 600\n#+end_src\n");
-    served.wait_for(&format!("{run}.1"), "running");
-    fs::write(served.path("metrics"), served.curl(&[], "/metrics").1).unwrap();
-    let varz: Value = serde_json::from_str(&served.curl(&[], "/varz").1).unwrap();
+fn varz_and_metrics_agree() {
+    let server = server_with_tasks();
+    let run = server.submit("#+name: a\n#+begin_src sh\nexec sleep 600\n#+end_src\n");
+    server.wait_for_state(&format!("{run}.1"), "running");
+    fs::write(server.path("metrics"), server.curl(&[], "/metrics").1).unwrap();
+    let varz: Value = serde_json::from_str(&server.curl(&[], "/varz").1).unwrap();
     let script = format!("{} < metrics", "exec \"$0\" -c \"$1\"");
-    let said = done(
+    let said = stdout_of(
         Command::new("sh")
             .args(["-c", &script])
-            .arg(python("python"))
+            .arg(python_program("python"))
             .arg(READ)
-            .current_dir(served.path(".")),
+            .current_dir(server.path(".")),
     );
     let read: Value = serde_json::from_str(&said).unwrap();
     let told = varz["metrics"].as_object().unwrap();
@@ -118,7 +118,7 @@ fn both_ways_to_tell_the_numbers_tell_the_same() {
     assert_eq!(varz["cluster"]["connected"], true);
 }
 
-/// Numbers as Prometheus has them.
+/// The same value with all numbers as floats, as in Prometheus.
 fn floats(value: &Value) -> Value {
     match value {
         Value::Number(number) => number.as_f64().into(),

@@ -1,8 +1,8 @@
-//! Emacs and Borges side by side on documents made up from a seed, and byte by byte.
+//! Emacs as the oracle: documents generated from a seed become the same bytes in Emacs and in Borges.
 //!
-//! Debian's Emacs has Org 9.5; where it differs from 9.8, which is what Borges agrees with, the difference is named in
-//! [`OLDER`], and it is asserted that it differs. `ORG_LISP=org-9.8/lisp` in the environment puts another Org in its
-//! place, and then nothing of that list may differ. `BABEL_SEED` and `BABEL_DOCUMENTS` say which documents are made up.
+//! Borges agrees with Org 9.8; Debian's Emacs has Org 9.5. Where these differ, the document is in [`OLDER`], and the test
+//! asserts the difference. `ORG_LISP=org-9.8/lisp` selects another Org, with which none of that list may differ.
+//! `BABEL_SEED` and `BABEL_DOCUMENTS` select the generated documents.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -13,7 +13,7 @@ use serde_json::Value;
 
 use super::{generate, lines, made};
 
-/// Documents of which Org 9.5 makes something else than 9.8.
+/// Documents that become different in Org 9.5 and 9.8.
 const OLDER: &[(&str, &str)] = &[
     ("what a failing block printed is kept", "#+begin_src sh\necho out; exit 1\n#+end_src\n"),
     ("an empty list is nothing", "#+begin_src python\nreturn []\n#+end_src\n"),
@@ -35,32 +35,32 @@ const OLDER: &[(&str, &str)] = &[
     ("sqlite needs no file", "#+begin_src sqlite\nselect 1, 2;\n#+end_src\n"),
 ];
 
-/// What Emacs made of some documents.
+/// The documents that Emacs has run.
 pub(super) struct Answers {
     /// The version of Org.
     pub(super) org: String,
     pub(super) documents: Vec<Answer>,
-    /// Its complaints.
+    /// The standard error of Emacs.
     pub(super) said: String,
 }
 
-/// What Emacs made of a document.
+/// A document that Emacs has run.
 pub(super) struct Answer {
     pub(super) document: Vec<u8>,
-    /// The files that lie beside it.
+    /// The files beside it, by name.
     pub(super) files: BTreeMap<String, Vec<u8>>,
     /// The blocks that ended in an error of Emacs.
     pub(super) stopped: Vec<usize>,
 }
 
-/// Which documents are to be made up: the seed of the first, and how many.
+/// The first seed and the number of generated documents.
 pub(super) fn seeds(count: u64) -> (u64, u64) {
     let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse().ok());
-    // The day's seed would make a test that fails today and not tomorrow.
+    // A fixed seed, because a failure must not depend on the day.
     (number("BABEL_SEED").unwrap_or(1), number("BABEL_DOCUMENTS").unwrap_or(count))
 }
 
-/// Gives a command nothing of the environment but the `PATH`, and this home.
+/// Clears the environment of a command, except for `PATH`, and sets its home.
 pub(super) fn bare<'a>(command: &'a mut Command, home: &Path) -> &'a mut Command {
     command
         .env_clear()
@@ -78,7 +78,8 @@ pub(super) fn beside(directory: &Path) -> BTreeMap<String, Vec<u8>> {
         .collect()
 }
 
-/// Runs documents in Emacs, each in a directory of its own: `run-documents` their blocks, `run-buffers` all that runs.
+/// Runs documents in Emacs, each in a directory of its own: `run-documents` runs their blocks, `run-buffers` also calls and
+/// inline code.
 pub(super) fn emacs(sources: &[String], function: &str) -> Answers {
     let folder = tempfile::tempdir().unwrap();
     let paths: Vec<PathBuf> = (0..sources.len())
@@ -92,7 +93,7 @@ pub(super) fn emacs(sources: &[String], function: &str) -> Answers {
         .collect();
     let output = bare(&mut Command::new("emacs"), folder.path())
         .args(["-Q", "--batch"])
-        .args(std::env::var_os("ORG_LISP").iter().flat_map(|lisp| ["-L".as_ref(), lisp.as_os_str()]))
+        .args(support::org_lisp().iter().flat_map(|lisp| ["-L".as_ref(), lisp.as_os_str()]))
         .arg("-l")
         .arg(support::repository("integration/babel/emacs.el"))
         .args(["-f", function])
@@ -100,7 +101,7 @@ pub(super) fn emacs(sources: &[String], function: &str) -> Answers {
         .output()
         .expect("`emacs` is missing: apt-get install emacs-nox");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    // A block may print to Emacs' own stdout: what it says of itself comes last.
+    // A block may print to the standard output of Emacs; the answer is the last line.
     let said = output.stdout.split(|&byte| byte == b'\n').rfind(|line| line.starts_with(b"{")).unwrap();
     let said: Value = serde_json::from_slice(said).unwrap();
     let errors: Vec<Vec<usize>> = serde_json::from_value(said["errors"].clone()).unwrap();
@@ -119,13 +120,13 @@ pub(super) fn emacs(sources: &[String], function: &str) -> Answers {
     }
 }
 
-/// What Borges makes of a document.
+/// The document that Borges has run.
 fn borges(source: &str) -> Vec<u8> {
     let directory = tempfile::tempdir().unwrap();
     made(source.as_bytes(), directory.path())
 }
 
-/// The first lines that differ, each under the block that it belongs to.
+/// The first lines that differ, below the block to which they belong.
 pub(super) fn shown(emacs: &[u8], borges: &[u8]) -> String {
     let (emacs, borges) = (lines(emacs), lines(borges));
     let same = emacs.iter().zip(&borges).take_while(|(emacs, borges)| emacs == borges).count();
@@ -143,7 +144,7 @@ pub(super) fn shown(emacs: &[u8], borges: &[u8]) -> String {
 
 #[test]
 #[ignore = "needs Emacs"]
-fn made_up_documents_become_what_emacs_makes_of_them() {
+fn generated_blocks_give_the_results_of_emacs() {
     let (first, count) = seeds(12);
     println!("documents of the seeds {first} to {}", first + count - 1);
     let sources: Vec<String> = (first..first + count).map(generate::document).collect();
@@ -166,7 +167,7 @@ fn made_up_documents_become_what_emacs_makes_of_them() {
 
 #[test]
 #[ignore = "needs Emacs"]
-fn what_org_changed_is_as_it_is_now() {
+fn changes_since_org_9_5_are_followed() {
     let sources: Vec<String> = OLDER.iter().map(|(_, source)| (*source).to_owned()).collect();
     let answers = emacs(&sources, "run-documents");
     let older = answers.org.starts_with("9.5");
@@ -176,10 +177,10 @@ fn what_org_changed_is_as_it_is_now() {
     }
 }
 
-/// Results with notes of failures: Emacs puts the next result in their place, and leaves nothing of them.
+/// Emacs replaces the note of a failure by the next result.
 #[test]
 #[ignore = "needs Emacs"]
-fn notes_are_replaced_by_emacs_too() {
+fn emacs_replaces_failure_notes() {
     let note = ":results:\n#+attr_borges: :state failed :exit 3\n";
     let block = |line: &str| format!("#+begin_src sh {line}\necho x\n#+end_src\n");
     let noted = |line: &str, keyword: &str, old: &str| {
@@ -214,7 +215,7 @@ fn notes_are_replaced_by_emacs_too() {
 
 #[test]
 #[ignore = "needs Emacs"]
-fn what_is_listed_as_different_differs() {
+fn listed_differences_still_differ() {
     let list = include_str!("DIFFERENCES.org");
     let entries: Vec<(&str, String)> = list.split("\n* ").skip(1).map(entry).collect();
     assert!(!entries.is_empty());
@@ -226,7 +227,7 @@ fn what_is_listed_as_different_differs() {
     }
 }
 
-/// Title and document of an entry: its example, without commas; `␄` stands for an end without a newline.
+/// The title and the document of an entry. Its example has no commas then; `␄` is an end without a newline.
 fn entry(section: &'static str) -> (&'static str, String) {
     let title = section.lines().next().unwrap();
     let example = section.split_once("#+begin_example\n").unwrap().1.split_once("#+end_example").unwrap().0;

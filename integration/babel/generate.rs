@@ -1,13 +1,12 @@
-//! Documents made up from a seed: blocks of every language, with values of every kind, and whatever `:results` and its
-//! companions may make of them.
+//! Documents generated from a seed: blocks of every language, with values of every kind, and all forms of results.
 //!
-//! What Org 9.5 does otherwise than 9.8 is left out; it is named in `live.rs`.
+//! Features that differ between Org 9.5 and 9.8 are left out; `emacs_oracle.rs` lists them.
 
 use std::fmt::Write as _;
 
 use fastrand::Rng;
 
-/// A document; the same one for the same seed.
+/// The document of a seed.
 pub(crate) fn document(seed: u64) -> String {
     let mut writer = Writer { chance: Rng::with_seed(seed), text: String::new() };
     writer.text.push_str(NAMED);
@@ -18,7 +17,7 @@ pub(crate) fn document(seed: u64) -> String {
     writer.text
 }
 
-/// What variables refer to.
+/// The elements to which variables refer.
 const NAMED: &str = "\
 #+name: numbers
 | 1 | 2.5 |
@@ -32,7 +31,7 @@ const NAMED: &str = "\
 
 ";
 
-/// A value as it is written in a language.
+/// A value as a literal of a language.
 #[derive(Clone)]
 enum Literal {
     Number(&'static str),
@@ -43,7 +42,7 @@ enum Literal {
 use Literal::{List, Number, Text};
 
 const NUMBERS: &[&str] = &["0", "7", "-3", "42", "2.5", "-0.25", "1000000"];
-/// Without quotes, brackets and the like, which Org 9.5 takes away.
+/// Texts without quotes and brackets, which Org 9.5 removes.
 const TEXTS: &[&str] =
     &["red", "two words", "x_1", "größe", "a-b", "1st", "a:b", "*bold*", "under_score", "50%", "+"];
 

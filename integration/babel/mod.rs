@@ -1,11 +1,11 @@
-//! Blocks of every language, run by its own interpreter, and what comes back compared with what Emacs writes.
+//! The results of blocks of every language, compared with those that Emacs writes.
 //!
-//! Beside each document lies what Org makes of it (`.out.org`), of the version in `ORG-VERSION`; `regenerate` makes
-//! these files again. What is to become of `native.org`, whose languages Emacs does not run so, was written by hand. Blocks are composed, run in a sandbox, and their results
-//! written: every byte must be as it is there. No scheduler has a part in this.
+//! NAME.out.org is what Org makes of NAME.org, in the version in `ORG-VERSION`; `regenerate` makes these files again.
+//! `native.out.org` was written by hand, because Emacs does not run its languages in this way. Blocks are composed, run
+//! in a sandbox, and their results are written without a scheduler; the document must be the same byte for byte.
 //!
-//! `emacs_oracle` runs Emacs and Borges on documents made up from a seed, `whole_documents` does so by `borges run --write`;
-//! `DIFFERENCES.org` lists where Borges goes its own way.
+//! `emacs_oracle` runs Emacs and Borges on documents generated from a seed, and `whole_documents` does so by
+//! `borges run --write`. `DIFFERENCES.org` lists where Borges differs on purpose.
 
 mod emacs_oracle;
 mod generate;
@@ -44,7 +44,7 @@ fn value(document: &Document, reference: &str) -> Value {
     }
 }
 
-/// Runs what was composed; returns exit code and stdout.
+/// Runs a composed block; its exit code and standard output.
 fn run(composed: &Invocation, sandbox: &Path, directory: &Path) -> (i32, Vec<u8>) {
     let place = |path: &str, mode: u32, bytes: &[u8]| {
         let path = sandbox.join(path);
@@ -79,7 +79,7 @@ fn run(composed: &Invocation, sandbox: &Path, directory: &Path) -> (i32, Vec<u8>
     (output.status.code().unwrap(), output.stdout)
 }
 
-/// What a block yields.
+/// Runs a block: its result, its header arguments and its hash.
 fn yielded(document: &Document, block: &Block, directory: &Path) -> (BlockResult, Arguments, Option<String>) {
     let name = block.language.as_deref().unwrap();
     let language = Languages::default().get(name).unwrap_or_else(|| panic!("nothing runs {name}"));
@@ -116,7 +116,7 @@ fn yielded(document: &Document, block: &Block, directory: &Path) -> (BlockResult
     (finished, arguments, hash)
 }
 
-/// What a document becomes when its blocks run, first to last.
+/// The document after all of its blocks have run, first to last.
 fn made(source: &[u8], directory: &Path) -> Vec<u8> {
     let document = org::parse(source, &[]);
     let yielded: Vec<(BlockResult, Arguments, Option<String>)> =
@@ -145,8 +145,8 @@ fn lines(bytes: &[u8]) -> Vec<String> {
 /// The version of Org that the expected documents are of; `regenerate` writes it.
 const ORG_VERSION: &str = include_str!("ORG-VERSION");
 
-/// Runs all blocks of a document, and compares what it becomes.
-fn becomes(name: &str) {
+/// Runs all blocks of a document and compares it with the expected document.
+fn check_expected_document(name: &str) {
     let read = |name: &str| fs::read(support::repository("integration/babel").join(name)).unwrap();
     let (source, expected) = (read(&format!("{name}.org")), read(&format!("{name}.out.org")));
     assert!(org::parse(&source[..], &[]).blocks.len() > 5, "{name} holds too little to show anything");
@@ -158,23 +158,23 @@ fn becomes(name: &str) {
     assert_eq!(got, expected, "{name}, of Org {}", ORG_VERSION.trim_end());
 }
 
+// An attribute before a case is that of the case, except for the first, where it is that of all.
 #[rstest::rstest]
-#[case::shells("shells")]
-#[ignore = "needs fish, ksh and zsh"]
-#[case::scripts("scripts")]
-#[ignore = "needs Emacs, Lua, Node.js, R and Ruby"]
-#[case::tables("tables")]
-#[ignore = "needs Emacs, Node.js, R and Ruby"]
-#[case::filters("filters")]
-#[ignore = "needs SQLite"]
-#[case::compiled("compiled")]
-#[ignore = "needs g++"]
-#[case::hashes("hashes")]
-#[ignore = "needs Emacs, Lua, Node.js, R, Ruby and SQLite"]
-#[case::native("native")]
-#[ignore = "needs Go, Java and make"]
-// The attributes behind the last case would be those of all.
 #[case::formats("formats")]
-fn results_are_those_of_emacs(#[case] name: &str) {
-    becomes(name);
+#[ignore = "needs fish, ksh and zsh"]
+#[case::shells("shells")]
+#[ignore = "needs Emacs, Lua, Node.js, R and Ruby"]
+#[case::scripts("scripts")]
+#[ignore = "needs Emacs, Node.js, R and Ruby"]
+#[case::tables("tables")]
+#[ignore = "needs SQLite"]
+#[case::filters("filters")]
+#[ignore = "needs g++"]
+#[case::compiled("compiled")]
+#[ignore = "needs Emacs, Lua, Node.js, R, Ruby and SQLite"]
+#[case::hashes("hashes")]
+#[ignore = "needs Go, Java and make"]
+#[case::native("native")]
+fn results_match_the_expected_documents(#[case] name: &str) {
+    check_expected_document(name);
 }

@@ -1,8 +1,8 @@
-//! Whole documents made up from a seed, run by `borges run --write` and by Emacs from the same bytes: the same document
-//! must come back, and the same files lie beside it.
+//! Whole documents generated from a seed, run by `borges run --write` and by Emacs: both must give the same document and
+//! the same files.
 //!
-//! Here blocks refer to each other, call each other, and read each other's code. `BABEL_SEED` and `BABEL_DOCUMENTS` say
-//! which documents are made up, `ORG_LISP` which Org is asked, as in `emacs_oracle`.
+//! Blocks refer to each other, call each other, and include each other's code. `BABEL_SEED` and `BABEL_DOCUMENTS` select
+//! the generated documents, and `ORG_LISP` the Org, as in `emacs_oracle`.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -13,7 +13,7 @@ use fastrand::Rng;
 
 use super::emacs_oracle::{self, bare, beside, emacs, shown};
 
-/// What a name stands for, as far as it matters for who refers to it.
+/// The kind of value that a name stands for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Number,
@@ -24,7 +24,7 @@ enum Kind {
 
 use Kind::{List, Number, Table, Text};
 
-/// What stands in the document before any block.
+/// The beginning of each document.
 const NAMED: &str = "\
 #+name: numbers
 | 1 | 2.5 |
@@ -66,12 +66,12 @@ def grown(x):
 
 ";
 
-/// A language, and how a block of it yields its variable `x`, by what that is.
+/// A language, and the code that returns the variable `x`.
 struct Language {
     name: &'static str,
-    /// Of a number or a text.
+    /// For a number or a text.
     scalar: &'static str,
-    /// Of a list or a table, where it is given one.
+    /// For a list or a table; `None` if the language has none.
     list: Option<&'static str>,
 }
 
@@ -93,7 +93,7 @@ const LANGUAGES: &[Language] = &[
     Language { name: "C++", scalar: "std::cout << x << std::endl;", list: None },
 ];
 
-/// Header arguments that change how a result looks.
+/// Header arguments that change the form of a result.
 const LOOKS: &[&str] = &[
     "",
     "",
@@ -113,7 +113,7 @@ const LOOKS: &[&str] = &[
 struct Writer {
     chance: Rng,
     text: String,
-    /// The blocks so far that yield something, and what.
+    /// The blocks so far whose result can be referred to, and its kind.
     blocks: Vec<(String, Kind)>,
 }
 
@@ -122,7 +122,7 @@ impl Writer {
         self.chance.choice(from).copied().unwrap_or_default()
     }
 
-    /// A reference to something that stands before, and what it is.
+    /// A reference to an earlier element, and its kind.
     fn reference(&mut self) -> (String, Kind) {
         let known = self.blocks.len();
         match self.chance.usize(..16) {
@@ -163,7 +163,7 @@ impl Writer {
         }
     }
 
-    /// A block that yields what it is given.
+    /// A block that returns its variable.
     fn passed_on(&mut self, n: usize) {
         let (reference, kind) = self.reference();
         let may = |language: &&Language| match kind {
@@ -194,13 +194,13 @@ impl Writer {
             "#+name: b{n}\n#+begin_src {} :var x={reference}{includes}{look}\n{body}\n#+end_src\n",
             language.name
         );
-        // What it looks like changes what it is for who refers to it, and so do some languages.
+        // Other forms of a result, and other languages, change the kind of value.
         if look.is_empty() && matches!(language.name, "python" | "ruby" | "emacs-lisp") {
             self.blocks.push((format!("b{n}"), kind));
         }
     }
 
-    /// What only a shell does.
+    /// A block of a shell, with features of shells only.
     fn by_shell(&mut self, n: usize) {
         let shell = self.pick(&["sh", "bash", "zsh", "dash", "ksh"]);
         let (header, body) = *self
@@ -300,7 +300,7 @@ impl Writer {
         let _ = writeln!(self.text, "#+name: b{n}\n#+begin_src {block}\n#+end_src\n");
     }
 
-    /// A block that says what it is given by other means than variables.
+    /// A block with its input by other means than variables.
     fn around(&mut self, n: usize) {
         let block = self.pick(&[
             "python :prologue \"k = 2\" :epilogue \"print(k)\" :results output\nk += 1",
@@ -318,7 +318,7 @@ impl Writer {
     }
 }
 
-/// A document; the same one for the same seed.
+/// The document of a seed.
 fn document(seed: u64) -> String {
     let mut writer = Writer { chance: Rng::with_seed(seed), text: NAMED.to_owned(), blocks: Vec::new() };
     for n in 0..10 {
@@ -328,7 +328,7 @@ fn document(seed: u64) -> String {
     writer.text
 }
 
-/// The document as `borges run --write` leaves it, and the files beside it.
+/// Runs `borges run --write`: the document, the files beside it, and standard error if the run failed.
 fn borges(source: &str) -> (Vec<u8>, BTreeMap<String, Vec<u8>>, String) {
     let directory = tempfile::tempdir().unwrap();
     let state = tempfile::tempdir().unwrap();
@@ -347,7 +347,7 @@ fn borges(source: &str) -> (Vec<u8>, BTreeMap<String, Vec<u8>>, String) {
 
 #[test]
 #[ignore = "needs Emacs"]
-fn whole_documents_become_what_emacs_makes_of_them() {
+fn generated_documents_give_the_results_of_emacs() {
     let (first, count) = emacs_oracle::seeds(8);
     println!("documents of the seeds {first} to {}", first + count - 1);
     let sources: Vec<String> = (first..first + count).map(document).collect();

@@ -85,8 +85,8 @@ fn rows(blocks: usize, rounds: &[Round]) -> Vec<Row> {
 
 /// The real thing, as a person calls it; its own state is thrown away with the folder.
 pub(crate) fn ran(dir: &Path, document: &Path, setup: Option<&Path>, blocks: usize) -> Result<Cost, String> {
-    let said = dir.join("said");
-    let file = fs::File::create(&said).map_err(|error| error.to_string())?;
+    let path = dir.join("stderr");
+    let file = fs::File::create(&path).map_err(|error| error.to_string())?;
     let mut command = Command::new(support::program::path());
     command.arg("run").arg(document);
     if let Some(setup) = setup {
@@ -94,12 +94,12 @@ pub(crate) fn ran(dir: &Path, document: &Path, setup: Option<&Path>, blocks: usi
     }
     command.env("XDG_STATE_HOME", dir).stdin(Stdio::null()).stdout(Stdio::null()).stderr(file);
     let cost = tree(&mut command)?;
-    let said = fs::read_to_string(&said).map_err(|error| error.to_string())?;
-    let summary = said.lines().last().unwrap_or_default();
+    let stderr = fs::read_to_string(&path).map_err(|error| error.to_string())?;
+    let summary = stderr.lines().last().unwrap_or_default();
     if cost.status.success() && summary == format!("{blocks} finished") {
         Ok(cost)
     } else {
-        Err(format!("`borges run` ended with {} and said last: {summary}", cost.status))
+        Err(format!("`borges run` ended with {} and its last line is: {summary}", cost.status))
     }
 }
 

@@ -271,7 +271,7 @@ fn asked(folder: &Path, paths: &[PathBuf]) -> Result<Vec<Value>, String> {
 fn emacs(folder: &Path, function: &str, batch: &[PathBuf]) -> Result<Vec<u8>, String> {
     let output = Command::new("emacs")
         .args(["-Q", "--batch"])
-        .args(std::env::var_os("ORG_LISP").iter().flat_map(|lisp| ["-L".as_ref(), lisp.as_os_str()]))
+        .args(support::org_lisp().iter().flat_map(|lisp| ["-L".as_ref(), lisp.as_os_str()]))
         .arg("-l")
         .arg(support::repository("integration/org/emacs.el"))
         .args(["-f", function])

@@ -11,10 +11,10 @@ use bytes::Bytes;
 use prost::Message;
 
 use crate::client::Client;
-use crate::fake_master::{BATCHES, OFFERS, Spoken, TASKS, Talker, UPDATES, offers_event, update};
+use crate::fake_master::{BATCHES, FakeMaster, OFFERS, TASKS, UPDATES, WireFormat, offers_event, update};
 use crate::measure::{Spread, cpu_of, cpu_of_this};
-use crate::{Row, said};
-use support::server::Served;
+use crate::{Row, message};
+use support::server::TestServer;
 
 /// Microseconds of CPU an event.
 struct Cost {
@@ -52,37 +52,37 @@ pub(crate) fn measured(rounds: usize) -> Result<Vec<Row>, String> {
 }
 
 fn by_borges() -> Result<Cost, String> {
-    let mut master = Talker::start()?;
-    let served = Served::with(&format!("#+mesos_master: {}\n", master.address));
+    let mut master = FakeMaster::start()?;
+    let server = TestServer::with_setupfile(&format!("#+mesos_master: {}\n", master.address));
     master.subscribed()?;
-    let offers = spent(served.pid(), BATCHES, || master.offer_all(Spoken::Protobuf))?;
+    let offers = spent(server.pid(), BATCHES, || master.offer_all(WireFormat::Protobuf))?;
     let document = "#+begin_src sh :cpu 0.01 :mem 16\ntrue\n#+end_src\n".repeat(TASKS);
-    let _run = Client::connect(&served.address)?.submit(&document)?;
+    let _run = Client::connect(&server.address)?.submit(&document)?;
     let launches = master.launches()?;
-    let update = spent(served.pid(), UPDATES, || master.tell_all(&launches, Spoken::Protobuf))?;
+    let update = spent(server.pid(), UPDATES, || master.tell_all(&launches, WireFormat::Protobuf))?;
     Ok(Cost { update, offers })
 }
 
 fn by_pymesos() -> Result<Cost, String> {
-    let mut master = Talker::start()?;
+    let mut master = FakeMaster::start()?;
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/pymesos");
     let mut command = Command::new(script);
     command.arg(&master.address).stdin(Stdio::null()).stderr(Stdio::null());
     let driver = Driver(command.spawn().map_err(|error| format!("`{script}` does not start: {error}"))?);
     master.subscribed()?;
-    let offers = spent(driver.0.id(), BATCHES, || master.offer_all(Spoken::Json))?;
+    let offers = spent(driver.0.id(), BATCHES, || master.offer_all(WireFormat::Json))?;
     let launches: Vec<String> = (0..TASKS).map(|task| format!("task-{task}")).collect();
-    let update = spent(driver.0.id(), UPDATES, || master.tell_all(&launches, Spoken::Json))?;
+    let update = spent(driver.0.id(), UPDATES, || master.tell_all(&launches, WireFormat::Json))?;
     Ok(Cost { update, offers })
 }
 
-/// The same bytes, out of one buffer, into messages that nobody looks at.
+/// Decodes the same bytes, and drops the messages.
 fn by_prost() -> Result<Cost, String> {
     let each = |events: Vec<Event>| {
         let records: Vec<Bytes> = events.iter().map(|event| Bytes::from(event.encode_to_vec())).collect();
         let before = cpu_of_this()?;
         for record in &records {
-            std::hint::black_box(Event::decode(record.clone()).map_err(said)?);
+            std::hint::black_box(Event::decode(record.clone()).map_err(message)?);
         }
         let spent = cpu_of_this()?.saturating_sub(before);
         #[expect(clippy::cast_precision_loss, reason = "far below 2^52")]

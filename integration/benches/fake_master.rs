@@ -1,4 +1,4 @@
-//! A master that only talks and counts, to a scheduler that speaks protobuf or JSON.
+//! A master that only sends events and counts calls, for a scheduler that uses protobuf or JSON.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -16,47 +16,47 @@ use bytes::{Bytes, BytesMut};
 use prost::Message;
 use serde_json::{Value, json};
 
-use crate::said;
+use crate::message;
 
 pub(crate) const UPDATES: usize = 100_000;
-/// The tasks they are about.
+/// The number of tasks.
 pub(crate) const TASKS: usize = 1_000;
-/// Events of so many offers each.
+/// The number of offers in an event.
 pub(crate) const BATCHES: usize = 1_000;
 pub(crate) const OFFERS: usize = 100;
 
-/// What is spoken on a stream.
+/// The encoding of a stream.
 #[derive(Clone, Copy)]
-pub(crate) enum Spoken {
+pub(crate) enum WireFormat {
     Protobuf,
     Json,
 }
 
-/// What has been answered so far.
+/// The calls so far.
 #[derive(Default)]
-struct Heard {
+struct CallCounts {
     acknowledged: AtomicUsize,
-    /// Offers, not calls.
+    /// Counts offers, not calls.
     declined: AtomicUsize,
     launches: Mutex<Vec<String>>,
 }
 
-/// A master that talks and counts, and knows nothing else.
-pub(crate) struct Talker {
+/// A master that sends events and counts calls.
+pub(crate) struct FakeMaster {
     pub(crate) address: String,
-    heard: Arc<Heard>,
+    heard: Arc<CallCounts>,
     subscriptions: Receiver<TcpStream>,
     stream: Option<TcpStream>,
 }
 
-/// Until a contender has answered all, or is given up.
+/// The time in which a contender must answer everything.
 const PATIENCE: Duration = Duration::from_secs(300);
 
-impl Talker {
+impl FakeMaster {
     pub(crate) fn start() -> Result<Self, String> {
-        let listener = TcpListener::bind("127.0.0.1:0").map_err(said)?;
-        let address = listener.local_addr().map_err(said)?.to_string();
-        let heard = Arc::<Heard>::default();
+        let listener = TcpListener::bind("127.0.0.1:0").map_err(message)?;
+        let address = listener.local_addr().map_err(message)?.to_string();
+        let heard = Arc::<CallCounts>::default();
         let (tell, subscriptions) = mpsc::channel();
         let counts = heard.clone();
         // It ends with the program: a few threads that wait.
@@ -73,7 +73,7 @@ impl Talker {
         Ok(Self { address, heard, subscriptions, stream: None })
     }
 
-    /// Waits for a subscription, and answers it.
+    /// Waits for a subscription, and accepts it.
     pub(crate) fn subscribed(&mut self) -> Result<(), String> {
         let stream = self.subscriptions.recv_timeout(PATIENCE).map_err(|_| "nobody subscribes".to_owned())?;
         self.stream = Some(stream);
@@ -82,42 +82,42 @@ impl Talker {
 
     fn say(&mut self, records: &[u8]) -> Result<(), String> {
         let stream = self.stream.as_mut().ok_or("nobody is subscribed")?;
-        chunk(stream, records).map_err(said)
+        chunk(stream, records).map_err(message)
     }
 
-    pub(crate) fn offer_all(&mut self, spoken: Spoken) -> Result<(), String> {
+    pub(crate) fn offer_all(&mut self, spoken: WireFormat) -> Result<(), String> {
         let before = self.heard.declined.load(Ordering::Relaxed);
         for batch in 0..BATCHES {
             self.say(&match spoken {
-                Spoken::Protobuf => record(&offers_event(batch).encode_to_vec()),
-                Spoken::Json => record(offers_json(batch).to_string().as_bytes()),
+                WireFormat::Protobuf => record(&offers_event(batch).encode_to_vec()),
+                WireFormat::Json => record(offers_json(batch).to_string().as_bytes()),
             })?;
         }
         self.wait("declined", |heard| heard.declined.load(Ordering::Relaxed) - before >= BATCHES * OFFERS)
     }
 
-    pub(crate) fn tell_all(&mut self, launches: &[String], spoken: Spoken) -> Result<(), String> {
+    pub(crate) fn tell_all(&mut self, launches: &[String], spoken: WireFormat) -> Result<(), String> {
         let before = self.heard.acknowledged.load(Ordering::Relaxed);
         for (number, launch) in (0..UPDATES).zip(launches.iter().cycle()) {
             self.say(&match spoken {
-                Spoken::Protobuf => record(&update(launch, number).encode_to_vec()),
-                Spoken::Json => record(update_json(launch, number).to_string().as_bytes()),
+                WireFormat::Protobuf => record(&update(launch, number).encode_to_vec()),
+                WireFormat::Json => record(update_json(launch, number).to_string().as_bytes()),
             })?;
         }
         self.wait("acknowledged", |heard| heard.acknowledged.load(Ordering::Relaxed) - before >= UPDATES)
     }
 
-    /// One offer of all that the tasks need; what was launched with it.
+    /// Offers enough for all tasks; the launches.
     pub(crate) fn launches(&mut self) -> Result<Vec<String>, String> {
         let free = Quantities { milli_cpus: 100_000, mem_mib: 1_000_000, ..Quantities::default() };
         let offers = vec![offer(BATCHES * OFFERS, &free)];
         self.say(&record(&offers_of(offers).encode_to_vec()))?;
-        let all = |heard: &Heard| heard.launches.lock().is_ok_and(|launches| launches.len() >= TASKS);
+        let all = |heard: &CallCounts| heard.launches.lock().is_ok_and(|launches| launches.len() >= TASKS);
         self.wait("launched", all)?;
-        Ok(self.heard.launches.lock().map_err(said)?.clone())
+        Ok(self.heard.launches.lock().map_err(message)?.clone())
     }
 
-    fn wait(&self, what: &str, holds: impl Fn(&Heard) -> bool) -> Result<(), String> {
+    fn wait(&self, what: &str, holds: impl Fn(&CallCounts) -> bool) -> Result<(), String> {
         let clock = borges_clock::Clock::system();
         while !holds(&self.heard) {
             if clock.elapsed() > PATIENCE {
@@ -129,16 +129,16 @@ impl Talker {
     }
 }
 
-/// Answers what comes on a connection; hands it over when that is a subscription.
-fn serve(stream: TcpStream, tell: &Sender<TcpStream>, heard: &Heard) -> Result<(), String> {
-    stream.set_nodelay(true).map_err(said)?;
-    let mut out = stream.try_clone().map_err(said)?;
+/// Answers the requests of a connection; passes on the connection of a subscription.
+fn serve(stream: TcpStream, tell: &Sender<TcpStream>, heard: &CallCounts) -> Result<(), String> {
+    stream.set_nodelay(true).map_err(message)?;
+    let mut out = stream.try_clone().map_err(message)?;
     let mut input = BufReader::new(stream);
     loop {
         let (mut length, mut is_json, mut line) = (0, false, String::new());
         loop {
             line.clear();
-            if input.read_line(&mut line).map_err(said)? == 0 {
+            if input.read_line(&mut line).map_err(message)? == 0 {
                 return Ok(());
             }
             if line.trim_end().is_empty() {
@@ -146,13 +146,13 @@ fn serve(stream: TcpStream, tell: &Sender<TcpStream>, heard: &Heard) -> Result<(
             }
             let Some((name, value)) = line.trim_end().split_once(':') else { continue };
             match name.to_ascii_lowercase().as_str() {
-                "content-length" => length = value.trim().parse().map_err(said)?,
+                "content-length" => length = value.trim().parse().map_err(message)?,
                 "content-type" => is_json = value.contains("json"),
                 _ => {}
             }
         }
         let mut body = vec![0; length];
-        input.read_exact(&mut body).map_err(said)?;
+        input.read_exact(&mut body).map_err(message)?;
         let kind = if is_json { heard.take_json(&body)? } else { heard.take(body)? };
         if kind == call::Type::Subscribe {
             let (kind, first) = if is_json {
@@ -164,18 +164,18 @@ fn serve(stream: TcpStream, tell: &Sender<TcpStream>, heard: &Heard) -> Result<(
                 "HTTP/1.1 200 OK\r\nContent-Type: application/{kind}\r\nMesos-Stream-Id: stream\r\n\
                  Transfer-Encoding: chunked\r\n\r\n"
             );
-            out.write_all(begin.as_bytes()).map_err(said)?;
-            chunk(&mut out, &record(&first)).map_err(said)?;
-            tell.send(out.try_clone().map_err(said)?).map_err(said)?;
+            out.write_all(begin.as_bytes()).map_err(message)?;
+            chunk(&mut out, &record(&first)).map_err(message)?;
+            tell.send(out.try_clone().map_err(message)?).map_err(message)?;
         } else {
-            out.write_all(b"HTTP/1.1 202 Accepted\r\nContent-Length: 0\r\n\r\n").map_err(said)?;
+            out.write_all(b"HTTP/1.1 202 Accepted\r\nContent-Length: 0\r\n\r\n").map_err(message)?;
         }
     }
 }
 
-impl Heard {
+impl CallCounts {
     fn take(&self, body: Vec<u8>) -> Result<call::Type, String> {
-        let call = Call::decode(Bytes::from(body)).map_err(said)?;
+        let call = Call::decode(Bytes::from(body)).map_err(message)?;
         let kind = call.r#type();
         if let Some(decline) = call.decline {
             self.declined.fetch_add(decline.offer_ids.len(), Ordering::Relaxed);
@@ -183,12 +183,12 @@ impl Heard {
         self.acknowledged.fetch_add(usize::from(kind == call::Type::Acknowledge), Ordering::Relaxed);
         let operations = call.accept.into_iter().flat_map(|accept| accept.operations);
         let tasks = operations.filter_map(|operation| operation.launch).flat_map(|launch| launch.task_infos);
-        self.launches.lock().map_err(said)?.extend(tasks.map(|task| task.task_id.value));
+        self.launches.lock().map_err(message)?.extend(tasks.map(|task| task.task_id.value));
         Ok(kind)
     }
 
     fn take_json(&self, body: &[u8]) -> Result<call::Type, String> {
-        let call: Value = serde_json::from_slice(body).map_err(said)?;
+        let call: Value = serde_json::from_slice(body).map_err(message)?;
         let kind = call["type"].as_str().unwrap_or_default();
         let declined = call["decline"]["offer_ids"].as_array().map_or(0, Vec::len);
         self.declined.fetch_add(declined, Ordering::Relaxed);

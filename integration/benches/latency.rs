@@ -11,8 +11,8 @@ use jiff::Timestamp;
 
 use crate::client::Client;
 use crate::measure::{Spread, quantile};
-use crate::{Row, said};
-use support::server::Served;
+use crate::{Row, message};
+use support::server::TestServer;
 
 const TIMES: usize = 200;
 const SCRIPT: &str = "echo $EPOCHREALTIME\n";
@@ -28,18 +28,18 @@ struct Turn {
 pub(crate) fn measured(rounds: usize) -> Result<Vec<Row>, String> {
     let rounds = rounds.max(1);
     let times = TIMES.div_ceil(rounds);
-    let served = Served::with("");
-    let script = served.path("script");
-    fs::write(&script, SCRIPT).map_err(said)?;
+    let server = TestServer::with_setupfile("");
+    let script = server.path("script");
+    fs::write(&script, SCRIPT).map_err(message)?;
     let (mut borges, mut bare) = (Vec::new(), Vec::new());
     for number in 1..=rounds {
         eprintln!("benchmark 3, round {number} of {rounds}");
-        borges.push(posted(&served, times)?);
+        borges.push(posted(&server, times)?);
         let mut turn = Turn::default();
         for _ in 0..times {
             let mut command = Command::new("/bin/bash");
             let begun = Clock::system().now();
-            let output = command.arg(&script).stdin(Stdio::null()).output().map_err(said)?;
+            let output = command.arg(&script).stdin(Stdio::null()).output().map_err(message)?;
             turn.seen.push(since(begun, Clock::system().now()));
             turn.started.push(since(begun, told(&String::from_utf8_lossy(&output.stdout))?));
         }
@@ -69,20 +69,20 @@ pub(crate) fn measured(rounds: usize) -> Result<Vec<Row>, String> {
     Ok(vec![row("POST to a server", &borges), row("posix_spawn", &bare)])
 }
 
-fn posted(served: &Served, times: usize) -> Result<Turn, String> {
+fn posted(server: &TestServer, times: usize) -> Result<Turn, String> {
     let document = format!("#+begin_src bash\n{SCRIPT}#+end_src\n");
-    let mut client = Client::connect(&served.address)?;
-    let mut feed = Client::listen(&served.address, "")?;
+    let mut client = Client::connect(&server.address)?;
+    let mut feed = Client::listen(&server.address, "")?;
     let clock = Clock::system();
     let mut turn = Turn::default();
     for _ in 0..times {
         let begun = clock.now();
         let run = client.submit(&document)?;
         turn.accepted.push(since(begun, clock.now()));
-        while !feed.hear()?.contains("\"finished\"") {}
+        while !feed.next_frame()?.contains("\"finished\"") {}
         turn.seen.push(since(begun, clock.now()));
-        feed.hear_end(&run)?;
-        let output = client.ask("GET", &format!("/tasks/{run}.1/stdout"), "")?;
+        feed.wait_for_run_end(&run)?;
+        let output = client.send("GET", &format!("/tasks/{run}.1/stdout"), "")?;
         turn.started.push(since(begun, told(&output)?));
     }
     Ok(turn.sorted())
@@ -101,7 +101,7 @@ impl Turn {
 fn told(output: &str) -> Result<Timestamp, String> {
     let digits: String = output.trim().chars().filter(char::is_ascii_digit).collect();
     let micros = digits.parse().map_err(|_| format!("the block wrote `{output}`, no time"))?;
-    Timestamp::from_microsecond(micros).map_err(said)
+    Timestamp::from_microsecond(micros).map_err(message)
 }
 
 fn since(begun: Timestamp, then: Timestamp) -> f64 {

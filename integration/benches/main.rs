@@ -1,29 +1,29 @@
-//! The benchmarks: each beside a peer or a limit of the machine, in turns, printed as one table.
+//! The benchmarks: Borges and a peer, or a limit of the machine, in turns, printed as one table.
 //!
-//! The command is `integration/bench`. Nothing here is asserted: machines are shared and noisy, so what
-//! counts is the ratio of medians, with the smallest and the largest beside it.
+//! The command is `integration/bench`. Nothing is asserted, because machines are shared and noisy: read the ratios of
+//! medians, with the smallest and the largest value.
 //!
 //! | file | |
 //! |---|---|
-//! | `main` | arguments, the program's other lives, the table |
+//! | `main` | arguments, the peers, the table |
 //! | `measure` | wall, CPU and memory of processes; median, smallest, largest |
 //! | `block_overhead` | 1: ten thousand blocks beside a bare loop and xargs |
 //! | `output_throughput` | 2: a thousand blocks through a server beside task-spooler |
 //! | `latency` | 3: from a POST to the first instruction, and to the end, beside a bare spawn |
-//! | `waiting_task_cost` | 4: what a block costs that waits, by how many do |
-//! | `scheduling_under_load` | 5: what a start and an end cost while others wait |
+//! | `waiting_task_cost` | 4: the cost of a waiting block, by the number of them |
+//! | `scheduling_under_load` | 5: the cost of a start and an end while others wait |
 //! | `submit_throughput` | 6: POSTs beside an echo |
-//! | `submit_durable` | 7: POSTs that are answered when they are on the disk, beside fdatasync |
+//! | `submit_durable` | 7: POSTs that are answered after they are on disk, beside fdatasync |
 //! | `parse` | 8: reading Org beside orgize and a scan of lines |
 //! | `websocket_fanout` | 9: a thousand websockets beside raw sockets |
 //! | `matching` | 10: a round of matching beside naive first fit |
-//! | `event_stream_cpu` | 11: what a master says, taken in and answered, beside prost and pymesos |
+//! | `event_stream_cpu` | 11: events of a master, read and answered, beside prost and pymesos |
 //! | `recovery_time` | 12: from a kill with a hundred thousand tasks to the next launch, beside a scan |
 //! | `mesos` | 13: two hundred blocks on a real Mesos beside a client that does nothing else |
-//! | `value_passing` | 14: a value handed on, in a chain and in a fan, beside blocks without edges |
-//! | `documents` | the documents they work on |
-//! | `client` | HTTP and websockets for the benchmarks; the peers that are this program again |
-//! | `fake_master` | a master that only talks and counts |
+//! | `value_passing` | 14: values passed in a chain and in a fan, beside blocks without dependencies |
+//! | `documents` | the documents |
+//! | `client` | a minimal client for HTTP and websockets; the peers |
+//! | `fake_master` | a master that only sends events and counts calls |
 
 mod block_overhead;
 mod client;
@@ -64,23 +64,23 @@ struct Arguments {
     /// How long benchmark 6 posts on each number of connections, in seconds, in as many pieces as rounds.
     #[arg(long, default_value_t = 60)]
     seconds: u64,
-    /// A folder of Org documents, all of which benchmark 8 reads too.
+    /// A folder of Org documents, all of which benchmark 8 reads too; relative to the root of the repository.
     #[arg(long)]
     folder: Option<PathBuf>,
-    /// What cargo says to every benchmark.
+    /// The argument that Cargo passes to every benchmark.
     #[arg(long, hide = true)]
     bench: bool,
 }
 
-/// The benchmarks there are.
+/// The numbers of all benchmarks.
 const BENCHMARKS: [u8; 14] = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14];
 
-/// A line of the table.
+/// A row of the table.
 struct Row {
     benchmark: u8,
     work: String,
     contender: String,
-    /// Each with its unit, as text.
+    /// The measurements with their units.
     figures: Vec<String>,
 }
 
@@ -125,7 +125,9 @@ fn main() -> ExitCode {
     run(5, &|| scheduling_under_load::measured(arguments.rounds));
     run(6, &|| submit_throughput::measured(arguments.rounds, arguments.seconds));
     run(7, &|| submit_durable::measured(arguments.rounds));
-    run(8, &|| parse::measured(arguments.folder.as_deref(), arguments.rounds));
+    // Cargo runs benchmarks in the folder of their package.
+    let folder = arguments.folder.as_ref().map(|folder| support::repository("").join(folder));
+    run(8, &|| parse::measured(folder.as_deref(), arguments.rounds));
     run(9, &|| websocket_fanout::measured(arguments.rounds));
     run(10, &|| matching::measured(arguments.rounds));
     run(11, &|| event_stream_cpu::measured(arguments.rounds));
@@ -136,8 +138,8 @@ fn main() -> ExitCode {
     if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS }
 }
 
-/// An error, in words.
-fn said(error: impl std::fmt::Display) -> String {
+/// The text of an error.
+fn message(error: impl std::fmt::Display) -> String {
     error.to_string()
 }
 

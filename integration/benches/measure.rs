@@ -10,7 +10,7 @@ use nix::sys::wait::{WaitPidFlag, WaitStatus, wait, waitpid};
 use nix::time::{clock_getcpuclockid, clock_gettime};
 use nix::unistd::Pid;
 
-use crate::said;
+use crate::message;
 
 /// What a command cost.
 #[derive(Debug, Clone, Copy)]
@@ -61,7 +61,7 @@ fn cpu(who: UsageWho) -> Result<Duration, String> {
 
 /// User and system time of another process so far, all its threads included.
 pub(crate) fn cpu_of(process: u32) -> Result<Duration, String> {
-    let process = Pid::from_raw(i32::try_from(process).map_err(said)?);
+    let process = Pid::from_raw(i32::try_from(process).map_err(message)?);
     let time = clock_getcpuclockid(process).and_then(clock_gettime);
     time.map(Duration::from).map_err(|error| format!("no CPU time of process {process}: {error}"))
 }
@@ -69,11 +69,11 @@ pub(crate) fn cpu_of(process: u32) -> Result<Duration, String> {
 /// Of that, what the threads of this name have had.
 pub(crate) fn cpu_of_threads(process: u32, name: &str) -> Result<Duration, String> {
     let mut nanoseconds = 0;
-    for thread in fs::read_dir(format!("/proc/{process}/task")).map_err(said)? {
-        let thread = thread.map_err(said)?.path();
-        if fs::read_to_string(thread.join("comm")).map_err(said)?.trim_end() == name {
-            let text = fs::read_to_string(thread.join("schedstat")).map_err(said)?;
-            nanoseconds += text.split(' ').next().unwrap_or_default().parse::<u64>().map_err(said)?;
+    for thread in fs::read_dir(format!("/proc/{process}/task")).map_err(message)? {
+        let thread = thread.map_err(message)?.path();
+        if fs::read_to_string(thread.join("comm")).map_err(message)?.trim_end() == name {
+            let text = fs::read_to_string(thread.join("schedstat")).map_err(message)?;
+            nanoseconds += text.split(' ').next().unwrap_or_default().parse::<u64>().map_err(message)?;
         }
     }
     Ok(Duration::from_nanos(nanoseconds))
@@ -90,7 +90,7 @@ pub(crate) fn peak_memory() -> Result<u64, String> {
 }
 
 fn memory(process: &str, kind: &str) -> Result<u64, String> {
-    let status = fs::read_to_string(format!("/proc/{process}/status")).map_err(said)?;
+    let status = fs::read_to_string(format!("/proc/{process}/status")).map_err(message)?;
     status
         .lines()
         .find_map(|line| line.strip_prefix(kind)?.trim().strip_suffix(" kB")?.parse::<u64>().ok())

@@ -17,10 +17,10 @@ use futures_util::StreamExt;
 
 use crate::client::Client;
 use crate::measure::Spread;
-use crate::{Row, said};
+use crate::{Row, message};
 use support::mesos::Mesos;
 use support::poll::{DEADLINE, poll_until};
-use support::server::Served;
+use support::server::TestServer;
 
 const TASKS: usize = 200;
 
@@ -47,7 +47,7 @@ pub(crate) fn measured(rounds: usize) -> Result<Vec<Row>, String> {
 /// Seconds until all have finished, with nothing kept and nothing told.
 fn bare(mesos: &Mesos) -> Result<f64, String> {
     actix::System::new().block_on(async {
-        let address = Address::read(&mesos.master.address).map_err(said)?;
+        let address = Address::read(&mesos.master.address).map_err(message)?;
         let mut master = HttpMaster::new(address, None, FetchUrls::new("", UrlSigner::new(b"")));
         let framework = FrameworkInfo {
             user: "root".to_owned(),
@@ -58,13 +58,13 @@ fn bare(mesos: &Mesos) -> Result<f64, String> {
             ..FrameworkInfo::default()
         };
         let mut events =
-            master.subscribe(calls::subscribe(framework, Vec::new())).await.map_err(said)?.events;
+            master.subscribe(calls::subscribe(framework, Vec::new())).await.map_err(message)?.events;
         let (mut id, mut launched, mut finished) = (String::new(), 0, HashSet::new());
         let clock = Clock::system();
         while finished.len() < TASKS {
-            let event = tokio::time::timeout(DEADLINE, events.next()).await.map_err(said)?;
+            let event = tokio::time::timeout(DEADLINE, events.next()).await.map_err(message)?;
             let event = event.ok_or("the master has hung up")?;
-            match event.map_err(said)? {
+            match event.map_err(message)? {
                 Event::Subscribed { framework, .. } => id = framework,
                 Event::Offers(offers) => {
                     for offer in offers {
@@ -91,7 +91,7 @@ fn bare(mesos: &Mesos) -> Result<f64, String> {
                         master
                             .call(calls::accept(&id, [offer.id.value], tasks, refuse))
                             .await
-                            .map_err(said)?;
+                            .map_err(message)?;
                     }
                 }
                 Event::Update(update) => {
@@ -101,30 +101,30 @@ fn bare(mesos: &Mesos) -> Result<f64, String> {
                         other => return Err(format!("`true` is {other:?}")),
                     }
                     if let Some(acknowledge) = calls::acknowledge(&id, &update) {
-                        master.call(acknowledge).await.map_err(said)?;
+                        master.call(acknowledge).await.map_err(message)?;
                     }
                 }
                 _ => {}
             }
         }
         let took = clock.elapsed().as_secs_f64();
-        master.call(calls::teardown(&id)).await.map_err(said)?;
+        master.call(calls::teardown(&id)).await.map_err(message)?;
         Ok(took)
     })
 }
 
 /// Seconds from the POST to the run's end.
 fn borges(mesos: &Mesos) -> Result<f64, String> {
-    let served = Served::with(&format!("#+mesos_master: {}\n", mesos.master.address));
-    let mut client = Client::connect(&served.address)?;
-    poll_until(DEADLINE, "the server is connected", || match client.ask("GET", "/varz", "") {
+    let server = TestServer::with_setupfile(&format!("#+mesos_master: {}\n", mesos.master.address));
+    let mut client = Client::connect(&server.address)?;
+    poll_until(DEADLINE, "the server is connected", || match client.send("GET", "/varz", "") {
         Ok(text) if text.contains("\"connected\":true") => Ok(()),
         other => Err(other),
     });
-    let mut feed = Client::listen(&served.address, "")?;
+    let mut feed = Client::listen(&server.address, "")?;
     let document = "#+begin_src sh :cpu 0.2\ntrue\n#+end_src\n".repeat(TASKS);
     let clock = Clock::system();
     let run = client.submit(&document)?;
-    feed.hear_end(&run)?;
+    feed.wait_for_run_end(&run)?;
     Ok(clock.elapsed().as_secs_f64())
 }

@@ -11,8 +11,8 @@ use borges_clock::Clock;
 
 use crate::client::Client;
 use crate::measure::Spread;
-use crate::{Row, documents, said};
-use support::server::Served;
+use crate::{Row, documents, message};
+use support::server::TestServer;
 
 const SLOTS: usize = 2;
 const BLOCKS: usize = 1_000;
@@ -54,18 +54,18 @@ pub(crate) fn measured(rounds: usize) -> Result<Vec<Row>, String> {
 
 /// From the POST to the run's end, and then all that was written.
 fn borges() -> Result<(f64, f64), String> {
-    let served = Served::with(&format!("#+borges_cpus: {SLOTS}\n"));
-    let mut feed = Client::listen(&served.address, "")?;
+    let server = TestServer::with_setupfile(&format!("#+borges_cpus: {SLOTS}\n"));
+    let mut feed = Client::listen(&server.address, "")?;
     let clock = Clock::system();
-    let run = Client::connect(&served.address)?.submit(&documents::echoes(BLOCKS))?;
-    feed.hear_end(&run)?;
+    let run = Client::connect(&server.address)?.submit(&documents::echoes(BLOCKS))?;
+    feed.wait_for_run_end(&run)?;
     let ended = clock.elapsed();
     // The first connection may have been idle for too long.
-    let mut client = Client::connect(&served.address)?;
+    let mut client = Client::connect(&server.address)?;
     for number in 1..=BLOCKS {
-        let output = client.ask("GET", &format!("/tasks/{run}.{number}/stdout"), "")?;
+        let output = client.send("GET", &format!("/tasks/{run}.{number}/stdout"), "")?;
         if output != "hi\n" {
-            return Err(format!("block {number} is said to have written `{output}`"));
+            return Err(format!("block {number} wrote `{output}`, not `hi`"));
         }
     }
     Ok((ended.as_secs_f64(), clock.elapsed().saturating_sub(ended).as_secs_f64()))
@@ -73,7 +73,7 @@ fn borges() -> Result<(f64, f64), String> {
 
 /// From the first submission until the last output lies in its file.
 fn spooler() -> Result<f64, String> {
-    let dir = tempfile::tempdir().map_err(said)?;
+    let dir = tempfile::tempdir().map_err(message)?;
     let call = |arguments: &[&str]| {
         let mut command = Command::new("tsp");
         command.args(arguments).stdin(Stdio::null()).stdout(Stdio::null());
@@ -104,6 +104,6 @@ fn spooler() -> Result<f64, String> {
 
 /// How many jobs have written.
 fn written(dir: &Path) -> Result<usize, String> {
-    let files = fs::read_dir(dir).map_err(said)?.flatten();
+    let files = fs::read_dir(dir).map_err(message)?.flatten();
     Ok(files.filter(|file| file.metadata().is_ok_and(|about| about.is_file() && about.len() == 3)).count())
 }

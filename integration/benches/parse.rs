@@ -104,8 +104,8 @@ fn once(contender: &str, path: &Path) -> Result<Once, String> {
         .arg(path)
         .output()
         .map_err(|error| format!("`parse-once {contender}` does not start: {error}"))?;
-    let said = String::from_utf8_lossy(&output.stdout);
-    let words: Vec<&str> = said.split_whitespace().collect();
+    let message = String::from_utf8_lossy(&output.stdout);
+    let words: Vec<&str> = message.split_whitespace().collect();
     let once = match words[..] {
         [cpu, memory, blocks] if output.status.success() => cpu
             .parse()

@@ -12,9 +12,9 @@ use nix::sys::signal::Signal;
 
 use crate::client::Client;
 use crate::measure::Spread;
-use crate::{Row, said};
+use crate::{Row, message};
 use support::poll::{DEADLINE, poll_until};
-use support::server::{Served, until};
+use support::server::{TestServer, wait_for_line};
 
 const TASKS: usize = 100_000;
 
@@ -53,41 +53,41 @@ pub(crate) fn measured(rounds: usize) -> Result<Vec<Row>, String> {
 }
 
 fn turn() -> Result<Turn, String> {
-    let mut served = Served::with("#+borges_cpus: 1\n");
-    let gate = served.path("gate");
+    let mut server = TestServer::with_setupfile("#+borges_cpus: 1\n");
+    let gate = server.path("gate");
     let first = format!(
         "#+begin_src sh\necho $$ >{0}.pid; while [ ! -e {0} ]; do sleep 0.01; done\n#+end_src\n",
         gate.display()
     );
     let rest = "#+begin_src sh\nsleep 1000\n#+end_src\n".repeat(TASKS - 1);
-    let run = Client::connect(&served.address)?.submit(&format!("{first}{rest}"))?;
-    served.wait_for(&format!("{run}.1"), "running");
-    served.signal(Signal::SIGKILL);
+    let run = Client::connect(&server.address)?.submit(&format!("{first}{rest}"))?;
+    server.wait_for_state(&format!("{run}.1"), "running");
+    server.stop(Signal::SIGKILL);
     // The block ends meanwhile: there is room for the next at once.
-    fs::write(&gate, "").map_err(said)?;
+    fs::write(&gate, "").map_err(message)?;
     let pid = poll_until(DEADLINE, "the block has written its process id", || {
         fs::read_to_string(gate.with_extension("pid")).ok().filter(|pid| pid.ends_with('\n'))
     });
     poll_until(DEADLINE, "the block has ended", || !Path::new("/proc").join(pid.trim()).exists());
 
-    let store = served.path("state/store.redb");
-    let copy = served.path("copy.redb");
-    fs::copy(&store, &copy).map_err(said)?;
+    let store = server.path("state/store.redb");
+    let copy = server.path("copy.redb");
+    fs::copy(&store, &copy).map_err(message)?;
     let clock = Clock::system();
-    let rows = RedbStore::open(&copy).and_then(|store| store.load()).map_err(said)?;
+    let rows = RedbStore::open(&copy).and_then(|store| store.load()).map_err(message)?;
     let scan = clock.elapsed().as_secs_f64();
     if rows.runs.iter().map(|run| run.tasks.len()).sum::<usize>() != TASKS {
         return Err("the store does not hold what was accepted".to_owned());
     }
     #[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
-    let bytes = (fs::metadata(&store).map_err(said)?.blocks() * 512) as f64 / TASKS as f64;
+    let bytes = (fs::metadata(&store).map_err(message)?.blocks() * 512) as f64 / TASKS as f64;
 
     let begun = clock.elapsed();
-    let mut program = served.command().stderr(Stdio::piped()).spawn().map_err(said)?;
+    let mut program = server.command().stderr(Stdio::piped()).spawn().map_err(message)?;
     let log = program.stderr.take().ok_or("the log is there")?;
-    let found = until(log, "] Launching ");
+    let found = wait_for_line(log, "] Launching ");
     let first_launch = clock.elapsed().saturating_sub(begun).as_secs_f64();
-    program.kill().and_then(|()| program.wait()).map_err(said)?;
+    program.kill().and_then(|()| program.wait()).map_err(message)?;
     if !found {
         return Err("nothing was launched after the start".to_owned());
     }

@@ -4,7 +4,7 @@ use crate::client::Client;
 use crate::measure::{Spread, cpu_of};
 use crate::waiting_task_cost::settle;
 use crate::{Row, documents};
-use support::server::Served;
+use support::server::TestServer;
 
 const COUNTS: [usize; 2] = [1_000, 100_000];
 /// Blocks that are started, and end.
@@ -36,16 +36,16 @@ pub(crate) fn measured(rounds: usize) -> Result<Vec<Row>, String> {
 
 /// Microseconds of a start and an end, their document's reading included.
 fn started(waiting: usize) -> Result<f64, String> {
-    let served = Served::with("");
-    let mut client = Client::connect(&served.address)?;
+    let server = TestServer::with_setupfile("");
+    let mut client = Client::connect(&server.address)?;
     client.submit(&documents::waiting(waiting))?;
-    settle(served.pid())?;
-    let mut feed = Client::listen(&served.address, "")?;
-    let before = cpu_of(served.pid())?;
+    settle(server.pid())?;
+    let mut feed = Client::listen(&server.address, "")?;
+    let before = cpu_of(server.pid())?;
     let run = client.submit(&"#+begin_src sh\ntrue\n#+end_src\n".repeat(STARTED))?;
-    feed.hear_end(&run)?;
-    settle(served.pid())?;
-    let cpu = cpu_of(served.pid())?.saturating_sub(before);
+    feed.wait_for_run_end(&run)?;
+    settle(server.pid())?;
+    let cpu = cpu_of(server.pid())?.saturating_sub(before);
     #[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
     let each = cpu.as_secs_f64() * 1e6 / STARTED as f64;
     Ok(each)

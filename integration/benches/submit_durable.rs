@@ -11,8 +11,8 @@ use borges_clock::Clock;
 use crate::client::request;
 use crate::measure::{Spread, quantile};
 use crate::submit_throughput::turn;
-use crate::{Row, documents, said};
-use support::server::Served;
+use crate::{Row, documents, message};
+use support::server::TestServer;
 
 const CONNECTIONS: [usize; 2] = [1, 64];
 /// How long each turn lasts.
@@ -22,17 +22,17 @@ const WRITES: usize = 1_000;
 
 pub(crate) fn measured(rounds: usize) -> Result<Vec<Row>, String> {
     let disk = PathBuf::from(env!("CARGO_TARGET_TMPDIR"));
-    create_dir_all(&disk).map_err(said)?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(said)?;
+    create_dir_all(&disk).map_err(message)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(message)?;
     let request = request("POST", "/org", &documents::waiting(3));
     let mut rows = Vec::new();
     for connections in CONNECTIONS {
-        let served = Served::below(&disk, "#+borges_port: 0\n");
+        let server = TestServer::start_below(&disk, "#+borges_port: 0\n");
         let (mut middle, mut rate, mut synced) = (Vec::new(), Vec::new(), Vec::new());
         for number in 1..=rounds.max(1) {
             eprintln!("benchmark 7, {connections} connections, round {number} of {}", rounds.max(1));
             let turn =
-                runtime.block_on(turn(&served.address, served.pid(), &request, connections, LENGTH))?;
+                runtime.block_on(turn(&server.address, server.pid(), &request, connections, LENGTH))?;
             let mut times = turn.times;
             times.sort_by(f64::total_cmp);
             middle.push(quantile(&times, 0.5));
@@ -64,15 +64,15 @@ pub(crate) fn measured(rounds: usize) -> Result<Vec<Row>, String> {
 /// Milliseconds of the middle one of many writes of a page, each of which waits for the disk.
 fn sync_loop(disk: &std::path::Path) -> Result<f64, String> {
     let path = disk.join("sync-loop");
-    let mut file = File::create(&path).map_err(said)?;
+    let mut file = File::create(&path).map_err(message)?;
     let clock = Clock::system();
     let mut times = Vec::with_capacity(WRITES);
     for _ in 0..WRITES {
         let begun = clock.elapsed();
-        file.write_all(&[7; 4096]).and_then(|()| file.sync_data()).map_err(said)?;
+        file.write_all(&[7; 4096]).and_then(|()| file.sync_data()).map_err(message)?;
         times.push(clock.elapsed().saturating_sub(begun).as_secs_f64() * 1e3);
     }
-    std::fs::remove_file(path).map_err(said)?;
+    std::fs::remove_file(path).map_err(message)?;
     times.sort_by(f64::total_cmp);
     Ok(quantile(&times, 0.5))
 }

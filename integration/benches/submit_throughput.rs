@@ -16,8 +16,8 @@ use tokio::net::TcpStream;
 
 use crate::client::{Peer, answer, request};
 use crate::measure::{Spread, cpu_of, cpu_of_threads, memory_of, quantile};
-use crate::{Row, documents, said};
-use support::server::Served;
+use crate::{Row, documents, message};
+use support::server::TestServer;
 
 const CONNECTIONS: [usize; 3] = [1, 8, 64];
 
@@ -35,23 +35,23 @@ pub(crate) struct Turn {
 
 pub(crate) fn measured(rounds: usize, seconds: u64) -> Result<Vec<Row>, String> {
     let rounds = rounds.max(1);
-    let length = Duration::from_secs(seconds) / u32::try_from(rounds).map_err(said)?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(said)?;
+    let length = Duration::from_secs(seconds) / u32::try_from(rounds).map_err(message)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(message)?;
     let request = request("POST", "/org", &documents::waiting(3));
     let mut rows = Vec::new();
     for connections in CONNECTIONS {
-        let served = Served::with("");
+        let server = TestServer::with_setupfile("");
         let echo = Peer::start(&["echo"])?;
         let (mut borges, mut beside) = (Vec::new(), Vec::new());
-        let held = memory_of(served.pid())?;
+        let held = memory_of(server.pid())?;
         for number in 1..=rounds {
             eprintln!("benchmark 6, {connections} connections, round {number} of {rounds}");
             let turn =
                 |address: &str, pid| runtime.block_on(turn(address, pid, &request, connections, length));
-            borges.push(turn(&served.address, served.pid())?);
+            borges.push(turn(&server.address, server.pid())?);
             beside.push(turn(&echo.address, echo.pid())?);
         }
-        let grown = memory_of(served.pid())?.saturating_sub(held);
+        let grown = memory_of(server.pid())?.saturating_sub(held);
         let work = format!("POST of three blocks, {connections} connections, {seconds} s in {rounds} rounds");
         rows.extend(self::rows(&work, &borges, &beside, grown));
     }
@@ -123,24 +123,24 @@ async fn post(
     clock: &Clock,
     length: Duration,
 ) -> Result<Vec<(Duration, Duration)>, String> {
-    let mut stream = TcpStream::connect(address).await.map_err(said)?;
-    stream.set_nodelay(true).map_err(said)?;
+    let mut stream = TcpStream::connect(address).await.map_err(message)?;
+    stream.set_nodelay(true).map_err(message)?;
     let mut times = Vec::new();
     let mut received = Vec::new();
     while clock.elapsed() < length {
         let begun = clock.elapsed();
-        stream.write_all(request).await.map_err(said)?;
+        stream.write_all(request).await.map_err(message)?;
         let answer = loop {
             if let Some(answer) = answer(&received)? {
                 break answer;
             }
-            if stream.read_buf(&mut received).await.map_err(said)? == 0 {
+            if stream.read_buf(&mut received).await.map_err(message)? == 0 {
                 return Err("a connection was closed".to_owned());
             }
         };
         if answer.status != 200 {
-            let said = String::from_utf8_lossy(&answer.body);
-            return Err(format!("a document was answered with {}: {said}", answer.status));
+            let message = String::from_utf8_lossy(&answer.body);
+            return Err(format!("a document was answered with {}: {message}", answer.status));
         }
         received.drain(..answer.end);
         times.push((begun, clock.elapsed().saturating_sub(begun)));
@@ -150,11 +150,11 @@ async fn post(
 
 /// The echo: `echo`. Says where it listens.
 pub(crate) fn echo() -> ExitCode {
-    let served: std::io::Result<()> = actix_web::rt::System::new().block_on(async {
+    let server: std::io::Result<()> = actix_web::rt::System::new().block_on(async {
         let listener = TcpListener::bind("127.0.0.1:0")?;
         println!("{}", listener.local_addr()?);
         let routes = || App::new().route("/org", web::post().to(async |body: Bytes| body));
         HttpServer::new(routes).workers(2).listen(listener)?.run().await
     });
-    if served.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    if server.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

@@ -9,11 +9,11 @@ use std::path::Path;
 
 use crate::block_overhead::ran;
 use crate::measure::Spread;
-use crate::{Row, said};
+use crate::{Row, message};
 
 /// How blocks stand to each other.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Shape {
+enum GraphShape {
     /// Each is given what the one before has come to.
     Chain,
     /// All are given what the first has come to.
@@ -25,9 +25,9 @@ const CHAIN: usize = 1_000;
 const FAN: usize = 10_000;
 
 pub(crate) fn measured(rounds: usize) -> Result<Vec<Row>, String> {
-    let dir = tempfile::tempdir().map_err(said)?;
+    let dir = tempfile::tempdir().map_err(message)?;
     let mut rows = Vec::new();
-    for (shape, most, name) in [(Shape::Chain, CHAIN, "chain"), (Shape::Fan, FAN, "fan")] {
+    for (shape, most, name) in [(GraphShape::Chain, CHAIN, "chain"), (GraphShape::Fan, FAN, "fan")] {
         let counts = [most / 4, most / 2, most];
         let mut taken: [Vec<[f64; 2]>; 3] = Default::default();
         for round in 1..=rounds.max(1) {
@@ -63,17 +63,17 @@ pub(crate) fn measured(rounds: usize) -> Result<Vec<Row>, String> {
 }
 
 /// Seconds of CPU that a run takes.
-fn cost(dir: &Path, shape: Shape, edges: usize, handed: bool) -> Result<f64, String> {
+fn cost(dir: &Path, shape: GraphShape, edges: usize, handed: bool) -> Result<f64, String> {
     let path = dir.join("values.org");
-    fs::write(&path, document(shape, edges, handed)).map_err(said)?;
+    fs::write(&path, document(shape, edges, handed)).map_err(message)?;
     Ok(ran(dir, &path, None, edges + 1)?.cpu.as_secs_f64())
 }
 
 /// A block, and as many more as there are edges. Each fails where it is not given what it should be.
-fn document(shape: Shape, edges: usize, handed: bool) -> String {
+fn document(shape: GraphShape, edges: usize, handed: bool) -> String {
     let mut text = "#+name: b0\n#+begin_src sh :cpu 0.5\necho 0\n#+end_src\n".to_owned();
     for n in 1..=edges {
-        let (from, value) = if shape == Shape::Chain { (n - 1, n - 1) } else { (0, 0) };
+        let (from, value) = if shape == GraphShape::Chain { (n - 1, n - 1) } else { (0, 0) };
         let given = if handed { format!("b{from}") } else { value.to_string() };
         let _ = writeln!(
             text,

@@ -7,7 +7,7 @@ use borges_clock::Clock;
 use crate::client::Client;
 use crate::measure::{Spread, cpu_of, cpu_of_threads, memory_of};
 use crate::{Row, documents};
-use support::server::Served;
+use support::server::TestServer;
 
 const COUNTS: [usize; 3] = [1_000, 10_000, 100_000];
 
@@ -47,18 +47,18 @@ pub(crate) fn measured(rounds: usize) -> Result<Vec<Row>, String> {
 }
 
 fn accepted(count: usize) -> Result<Cost, String> {
-    let served = Served::with("");
+    let server = TestServer::with_setupfile("");
     let document = documents::waiting(count);
-    let submit = || Client::connect(&served.address)?.submit(&document);
+    let submit = || Client::connect(&server.address)?.submit(&document);
     submit()?;
-    settle(served.pid())?;
+    settle(server.pid())?;
     let now = || -> Result<_, String> {
-        let process = served.pid();
+        let process = server.pid();
         Ok((cpu_of(process)?, cpu_of_threads(process, "store")?, memory_of(process)?))
     };
     let before = now()?;
     submit()?;
-    settle(served.pid())?;
+    settle(server.pid())?;
     let after = now()?;
     #[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
     let each = |sum: u64| sum as f64 / count as f64;

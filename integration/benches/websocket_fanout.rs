@@ -16,8 +16,8 @@ use tokio::time::timeout;
 
 use crate::client::{Client, Peer, TEXT, after_head, frame, request, upgrade};
 use crate::measure::{Spread, cpu_of, quantile};
-use crate::{Row, documents, said};
-use support::server::Served;
+use crate::{Row, documents, message};
+use support::server::TestServer;
 
 const LISTENERS: usize = 1_000;
 const CHANGES: usize = 100;
@@ -38,14 +38,14 @@ struct Turn {
 
 pub(crate) fn measured(rounds: usize) -> Result<Vec<Row>, String> {
     room_for(LISTENERS + 100)?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(said)?;
-    let served = Served::with("");
-    Client::connect(&served.address)?.submit(&documents::waiting(PAST))?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(message)?;
+    let server = TestServer::with_setupfile("");
+    Client::connect(&server.address)?.submit(&documents::waiting(PAST))?;
     let (mut borges, mut with_a_slow_one, mut raw) = (Vec::new(), Vec::new(), Vec::new());
     for number in 1..=rounds.max(1) {
         eprintln!("benchmark 9, round {number} of {}", rounds.max(1));
-        borges.push(LocalSet::new().block_on(&runtime, told(&served, false))?);
-        with_a_slow_one.push(LocalSet::new().block_on(&runtime, told(&served, true))?);
+        borges.push(LocalSet::new().block_on(&runtime, told(&server, false))?);
+        with_a_slow_one.push(LocalSet::new().block_on(&runtime, told(&server, true))?);
         let size = borges.last().map_or(0, |turn: &Turn| turn.frame);
         let peer = Peer::start(&["raw-feed", &size.to_string()])?;
         raw.push(LocalSet::new().block_on(&runtime, written(&peer))?);
@@ -76,8 +76,8 @@ pub(crate) fn measured(rounds: usize) -> Result<Vec<Row>, String> {
 
 /// Files for so many connections, in this process and those it starts.
 fn room_for(connections: usize) -> Result<(), String> {
-    let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).map_err(said)?;
-    let wanted = u64::try_from(connections).map_err(said)?;
+    let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).map_err(message)?;
+    let wanted = u64::try_from(connections).map_err(message)?;
     if soft >= wanted {
         return Ok(());
     }
@@ -86,37 +86,37 @@ fn room_for(connections: usize) -> Result<(), String> {
 }
 
 /// Changes by POST: a document whose block finds no room is one change.
-async fn told(served: &Served, with_a_slow_one: bool) -> Result<Turn, String> {
-    let slow = if with_a_slow_one { Some(never_read(&served.address).await?) } else { None };
+async fn told(server: &TestServer, with_a_slow_one: bool) -> Result<Turn, String> {
+    let slow = if with_a_slow_one { Some(never_read(&server.address).await?) } else { None };
     let post = request("POST", "/org", &documents::waiting(1));
     // Not before the first: a connection that asks nothing for seconds is closed.
     let mut posts = None;
     let change = async || {
         let stream = match posts.take() {
             Some(stream) => stream,
-            None => TcpStream::connect(&served.address).await.map_err(said)?,
+            None => TcpStream::connect(&server.address).await.map_err(message)?,
         };
-        posts.insert(stream).write_all(&post).await.map_err(said)
+        posts.insert(stream).write_all(&post).await.map_err(message)
     };
-    let turn = broadcasts(&served.address, served.pid(), change).await;
+    let turn = broadcasts(&server.address, server.pid(), change).await;
     drop(slow);
     turn
 }
 
 /// One that has asked for all that ever happened, and takes in nothing.
 async fn never_read(address: &str) -> Result<TcpStream, String> {
-    let socket = TcpSocket::new_v4().map_err(said)?;
-    socket.set_recv_buffer_size(4096).map_err(said)?;
-    let mut stream = socket.connect(address.parse().map_err(said)?).await.map_err(said)?;
-    stream.write_all(upgrade("?since=0").as_bytes()).await.map_err(said)?;
+    let socket = TcpSocket::new_v4().map_err(message)?;
+    socket.set_recv_buffer_size(4096).map_err(message)?;
+    let mut stream = socket.connect(address.parse().map_err(message)?).await.map_err(message)?;
+    stream.write_all(upgrade("?since=0").as_bytes()).await.map_err(message)?;
     Ok(stream)
 }
 
 /// Changes by a byte to the peer.
 async fn written(peer: &Peer) -> Result<Turn, String> {
-    let mut control = TcpStream::connect(&peer.address).await.map_err(said)?;
-    control.set_nodelay(true).map_err(said)?;
-    broadcasts(&peer.address, peer.pid(), async || control.write_all(b"!").await.map_err(said)).await
+    let mut control = TcpStream::connect(&peer.address).await.map_err(message)?;
+    control.set_nodelay(true).map_err(message)?;
+    broadcasts(&peer.address, peer.pid(), async || control.write_all(b"!").await.map_err(message)).await
 }
 
 /// Connects all, then makes changes, each when the one before is heard by all.
@@ -128,11 +128,11 @@ async fn broadcasts(
     let mut listeners = JoinSet::new();
     let (ears, mut hearing) = unbounded_channel();
     for _ in 0..LISTENERS {
-        let mut stream = TcpStream::connect(address).await.map_err(said)?;
-        stream.write_all(upgrade("").as_bytes()).await.map_err(said)?;
+        let mut stream = TcpStream::connect(address).await.map_err(message)?;
+        stream.write_all(upgrade("").as_bytes()).await.map_err(message)?;
         listeners.spawn_local(listen(stream, ears.clone()));
         // More at once than a listener has room for would be kept waiting for seconds.
-        hear(&mut hearing, 1).await?;
+        next_frame(&mut hearing, 1).await?;
     }
     let clock = Clock::system();
     let mut times = Vec::with_capacity(CHANGES);
@@ -141,7 +141,7 @@ async fn broadcasts(
     for _ in 0..CHANGES {
         let begun = clock.elapsed();
         change().await?;
-        frame = hear(&mut hearing, LISTENERS).await?;
+        frame = next_frame(&mut hearing, LISTENERS).await?;
         times.push(clock.elapsed().saturating_sub(begun).as_secs_f64() * 1e3);
     }
     times.sort_by(f64::total_cmp);
@@ -151,7 +151,7 @@ async fn broadcasts(
 }
 
 /// Waits until so many listeners have heard one thing more; how long the last frame was.
-async fn hear(hearing: &mut UnboundedReceiver<usize>, count: usize) -> Result<usize, String> {
+async fn next_frame(hearing: &mut UnboundedReceiver<usize>, count: usize) -> Result<usize, String> {
     let mut frame = 0;
     for number in 0..count {
         let told = timeout(PATIENCE, hearing.recv()).await;

@@ -1,23 +1,23 @@
-//! Nine ways in which people tell curl to send a document, with the real curl: each is taken as it was meant, or
-//! answered with what to type instead.
+//! Options of curl with which people send a document: each is accepted as it was meant, or answered with the correct
+//! command.
 
 use std::fs;
 
-use support::server::Served;
+use support::server::TestServer;
 
-/// Form decoding would change it in five places; deleting newlines, in all.
+/// Decoding as a form would change it in five places; without newlines it would have no block.
 const DOCUMENT: &str = "#+TITLE: t\n\n#+name: a\n#+begin_src sh :env A=\"%41 + & =\"\necho \"$A\"\necho 1+1 %42 ä &&\n  echo end\n#+end_src\n";
 const OUTPUT: &str = "%41 + & =\n1+1 %42 ä\nend\n";
 
 #[test]
-fn nine_spellings_of_one_document() {
-    let served = Served::start();
-    fs::write(served.path("a.org"), DOCUMENT).unwrap();
-    fs::write(served.path("crlf.org"), DOCUMENT.replace('\n', "\r\n")).unwrap();
+fn curl_upload_forms_are_accepted_or_corrected() {
+    let server = TestServer::start();
+    fs::write(server.path("a.org"), DOCUMENT).unwrap();
+    fs::write(server.path("crlf.org"), DOCUMENT.replace('\n', "\r\n")).unwrap();
     // Of such a body curl asks first whether it is wanted.
     let long = format!("{DOCUMENT}{}", "Text of a paragraph.\n".repeat(100_000));
-    fs::write(served.path("long.org"), long).unwrap();
-    let exact = format!("Send it with:   curl -X POST --data-binary @FILE http://{}/org\n", served.address);
+    fs::write(server.path("long.org"), long).unwrap();
+    let exact = format!("Send it with:   curl -X POST --data-binary @FILE http://{}/org\n", server.address);
     let refused: [(&[&str], &str); 4] = [
         (&["-d@a.org"], &exact),
         (&["-d", "@crlf.org"], &exact),
@@ -25,11 +25,11 @@ fn nine_spellings_of_one_document() {
         (&["--data-raw", "@a.org"], "the file's name"),
     ];
     for (arguments, said) in refused {
-        let (status, text) = served.curl(&[&["-X", "POST"], arguments].concat(), "/org");
+        let (status, text) = server.curl(&[&["-X", "POST"], arguments].concat(), "/org");
         assert!(status == 400 && text.contains(said), "{arguments:?}: {status} {text}");
         assert!(text.ends_with("No block was scheduled.\n"), "{text}");
     }
-    assert_eq!(served.curl(&[], "/org").1, "");
+    assert_eq!(server.curl(&[], "/org").1, "");
     let taken: [(&[&str], bool); 8] = [
         (&["-d", DOCUMENT], false),
         (&["--data-raw", DOCUMENT], false),
@@ -41,7 +41,7 @@ fn nine_spellings_of_one_document() {
         (&["--data-binary", "@long.org"], false),
     ];
     for (arguments, noted) in taken {
-        let (status, text) = served.curl(&[&["-X", "POST"], arguments].concat(), "/org");
+        let (status, text) = server.curl(&[&["-X", "POST"], arguments].concat(), "/org");
         let first = text.lines().next().unwrap_or_default();
         assert!(
             status == 200 && first == "Scheduled 1 code blocks for execution",
@@ -49,14 +49,14 @@ fn nine_spellings_of_one_document() {
         );
         assert_eq!(text.contains("--data-binary"), noted, "{text}");
         let run = text.lines().find_map(|line| line.strip_prefix("run ")).unwrap();
-        let output = served.curl(&[], &format!("/tasks/{run}.1/stdout?follow=1"));
+        let output = server.curl(&[], &format!("/tasks/{run}.1/stdout?follow=1"));
         assert_eq!(output, (200, OUTPUT.to_owned()), "{arguments:?}");
     }
     // The spelling of the original's design; and a method that curl takes for a file.
-    assert_eq!(served.curl(&["-X", "POST", "--data-binary", "@a.org"], "/org/").0, 200);
-    let (status, text) = served.curl(&["-T", "a.org"], "/org");
+    assert_eq!(server.curl(&["-X", "POST", "--data-binary", "@a.org"], "/org/").0, 200);
+    let (status, text) = server.curl(&["-T", "a.org"], "/org");
     assert!(status == 405 && text.contains("POST"), "{status} {text}");
-    let (status, text) = served.curl(&["-X", "POST", "--data-binary", "nothing here\n"], "/org");
+    let (status, text) = server.curl(&["-X", "POST", "--data-binary", "nothing here\n"], "/org");
     assert!(
         status == 200 && text.starts_with("Scheduled 0 code blocks for execution\nThe document holds no"),
         "{text}"

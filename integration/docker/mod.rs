@@ -1,4 +1,4 @@
-//! Blocks in containers: a real Docker daemon, the real program, real kills.
+//! Blocks in containers of a real Docker daemon.
 
 mod server;
 
@@ -13,7 +13,7 @@ use support::features::{Feature, say_untested};
 use support::poll::{DEADLINE, poll_until};
 use support::program;
 
-use self::server::Served;
+use self::server::DockerTestServer;
 use tempfile::TempDir;
 
 /// A document of one block in a container of `ubuntu`.
@@ -24,8 +24,8 @@ fn block(header: &str, body: &str) -> String {
 const WAITS: &str = "echo up; while [ ! -e go ]; do sleep 0.05; done; echo over; exit 6";
 
 /// Lets the block of [`WAITS`] go on.
-fn let_go(served: &Served) {
-    fs::write(sandbox(&served.sandboxes()).join("go"), "").unwrap();
+fn open_gate(server: &DockerTestServer) {
+    fs::write(sandbox(&server.sandboxes()).join("go"), "").unwrap();
 }
 
 /// The one sandbox under a state directory.
@@ -46,7 +46,7 @@ fn sandbox(directory: &Path) -> std::path::PathBuf {
 
 #[test]
 #[ignore = "needs root and Docker"]
-fn a_container_keeps_what_a_block_is_promised() {
+fn container_block_behaves_like_a_block_outside() {
     if Feature::NetworkNamespaces.is_absent() {
         return;
     }
@@ -54,8 +54,8 @@ fn a_container_keeps_what_a_block_is_promised() {
         return;
     }
     let daemon = Daemon::start();
-    let served = Served::start(&daemon.host());
-    let run = served.submit(&format!(
+    let server = DockerTestServer::start(&daemon.host());
+    let run = server.submit(&format!(
         "{}{}{}{}{}{}",
         block("", "echo out; printf 'e\\377\\0r' >&2; exit 3"),
         block("", "kill -9 $$"),
@@ -64,39 +64,39 @@ fn a_container_keeps_what_a_block_is_promised() {
         block(":dir /bin", "pwd; sleep 1000 &"),
         block(":dir nowhere", "true"),
     ));
-    let end = served.wait_for(&format!("{run}.1"), "failed");
+    let end = server.wait_for_state(&format!("{run}.1"), "failed");
     assert_eq!((&end["exit_code"], &end["message"]), (&3.into(), &"Command exited with status 3".into()));
-    assert_eq!(served.output(&format!("{run}.1"), "stdout"), b"out\n");
-    assert_eq!(served.output(&format!("{run}.1"), "stderr"), b"e\xff\0r");
-    assert_eq!(served.wait_for(&format!("{run}.2"), "failed")["exit_code"], 137);
-    served.wait_for(&format!("{run}.3"), "finished");
-    let long = served.output(&format!("{run}.3"), "stdout");
+    assert_eq!(server.output(&format!("{run}.1"), "stdout"), b"out\n");
+    assert_eq!(server.output(&format!("{run}.1"), "stderr"), b"e\xff\0r");
+    assert_eq!(server.wait_for_state(&format!("{run}.2"), "failed")["exit_code"], 137);
+    server.wait_for_state(&format!("{run}.3"), "finished");
+    let long = server.output(&format!("{run}.3"), "stdout");
     assert_eq!(long.len(), 1 << 20);
-    let copy = served.path("copy");
-    let found = Command::new("find").arg(served.sandboxes()).args(["-name", "copy"]).output().unwrap();
+    let copy = server.path("copy");
+    let found = Command::new("find").arg(server.sandboxes()).args(["-name", "copy"]).output().unwrap();
     fs::copy(String::from_utf8(found.stdout).unwrap().trim(), &copy).unwrap();
     assert!(fs::read(&copy).unwrap() == long, "byte for byte");
-    served.wait_for(&format!("{run}.4"), "finished");
+    server.wait_for_state(&format!("{run}.4"), "finished");
     assert_eq!(
-        String::from_utf8(served.output(&format!("{run}.4"), "stdout")).unwrap(),
+        String::from_utf8(server.output(&format!("{run}.4"), "stdout")).unwrap(),
         format!(
             "block/body two words\n/bin / C.UTF-8 UTC\n{}\n/mnt/mesos/sandbox\n/mnt/mesos/sandbox {run} {run}.4 1 1\n",
             nix::unistd::geteuid()
         )
     );
     // What it left running ended with it.
-    served.wait_for(&format!("{run}.5"), "finished");
-    assert_eq!(served.output(&format!("{run}.5"), "stdout"), b"/bin\n");
-    let end = served.wait_for(&format!("{run}.6"), "failed");
+    server.wait_for_state(&format!("{run}.5"), "finished");
+    assert_eq!(server.output(&format!("{run}.5"), "stdout"), b"/bin\n");
+    let end = server.wait_for_state(&format!("{run}.6"), "failed");
     assert_eq!(end["exit_code"], 126);
     assert_eq!(end["message"], "the working directory does not exist in the image `ubuntu`");
     daemon.wait_until_empty();
 }
 
-/// The kernel kills what wants more; that its block went on is no success.
+/// The kernel kills a process that exceeds the limit; the block fails although its shell went on.
 #[test]
 #[ignore = "needs root and Docker"]
-fn the_memory_of_a_container_is_limited() {
+fn container_memory_is_limited() {
     if Feature::NetworkNamespaces.is_absent() {
         return;
     }
@@ -104,30 +104,30 @@ fn the_memory_of_a_container_is_limited() {
         return;
     }
     let daemon = Daemon::start();
-    let served = Served::start(&daemon.host());
+    let server = DockerTestServer::start(&daemon.host());
     // Fills the memory of a child of the block.
     let fill = "head -c 200m /dev/zero | tail >/dev/null";
     if let Err(reason) = daemon.can_limit_memory(fill) {
         return say_untested("Docker daemon that limits memory", &reason);
     }
-    let run = served.submit(&format!(
+    let run = server.submit(&format!(
         "{}{}{}",
         block(":mem 32", &format!("{fill}; echo on")),
         block(":mem 512", &format!("{fill}; echo on")),
         block("", &format!("{fill}; echo on")),
     ));
-    let end = served.wait_for(&format!("{run}.1"), "failed");
+    let end = server.wait_for_state(&format!("{run}.1"), "failed");
     assert_eq!(end["message"], "it exceeded its `:mem 32`", "{end}");
     for task in [2, 3] {
-        served.wait_for(&format!("{run}.{task}"), "finished");
-        assert_eq!(served.output(&format!("{run}.{task}"), "stdout"), b"on\n");
+        server.wait_for_state(&format!("{run}.{task}"), "finished");
+        assert_eq!(server.output(&format!("{run}.{task}"), "stdout"), b"on\n");
     }
     daemon.wait_until_empty();
 }
 
 #[test]
 #[ignore = "needs root and Docker"]
-fn containers_end_when_they_are_told_to() {
+fn containers_end_on_kill_and_timeout() {
     if Feature::NetworkNamespaces.is_absent() {
         return;
     }
@@ -135,33 +135,33 @@ fn containers_end_when_they_are_told_to() {
         return;
     }
     let daemon = Daemon::start();
-    let served = Served::start(&daemon.host());
-    let run = served.submit(&format!(
+    let server = DockerTestServer::start(&daemon.host());
+    let run = server.submit(&format!(
         "{}{}{}{}",
         block("", "sleep 1000"),
         block("", "trap 'exit 7' TERM; echo up; sleep 1000 & wait"),
         block("", "trap '' TERM; echo up; sleep 1000"),
         block(":timeout 1s", "echo up; sleep 1000"),
     ));
-    let end = served.wait_for(&format!("{run}.4"), "failed");
+    let end = server.wait_for_state(&format!("{run}.4"), "failed");
     assert_eq!(end["message"], "it ran for longer than its `:timeout`");
     assert_eq!(end["exit_code"], 137);
     for (task, code) in [(1, 143), (2, 7), (3, 137)] {
         let task = format!("{run}.{task}");
-        served.wait_for(&task, "running");
+        server.wait_for_state(&task, "running");
         if code != 143 {
-            served.wait_for_output(&task, |text| text == "up\n");
+            server.wait_for_output(&task, |text| text == "up\n");
         }
-        assert_eq!(served.curl(&["-X", "DELETE"], &format!("/tasks/{task}")).0, 200);
-        assert_eq!(served.wait_for(&task, "killed")["exit_code"], code, "{task}");
+        assert_eq!(server.curl(&["-X", "DELETE"], &format!("/tasks/{task}")).0, 200);
+        assert_eq!(server.wait_for_state(&task, "killed")["exit_code"], code, "{task}");
     }
     daemon.wait_until_empty();
 }
 
-/// Whoever is killed: the container runs on, is found again by who comes after, and is never started again.
+/// A container runs on if the server, the agent or the shim is killed. It is found again, and never started twice.
 #[test]
 #[ignore = "needs root and Docker"]
-fn containers_outlive_server_agent_and_all() {
+fn containers_survive_kills_of_server_agent_and_shim() {
     if Feature::NetworkNamespaces.is_absent() {
         return;
     }
@@ -177,44 +177,44 @@ fn containers_outlive_server_agent_and_all() {
         &["agent", "--container"],
         &["server", "agent", "--container"],
     ] {
-        // The container may end while nobody is there, or after somebody is again.
+        // The container ends while the killed processes are missing, or after they were started again.
         for ends_alone in [true, false] {
-            let mut served = Served::start(&daemon.host());
-            let run = served.submit(&block("", WAITS));
+            let mut server = DockerTestServer::start(&daemon.host());
+            let run = server.submit(&block("", WAITS));
             let task = format!("{run}.1");
-            served.wait_for(&task, "running");
-            served.wait_for_output(&task, |text| text == "up\n");
+            server.wait_for_state(&task, "running");
+            server.wait_for_output(&task, |text| text == "up\n");
             for who in killed {
                 match *who {
-                    "server" => served.signal(Signal::SIGKILL),
-                    // Reaper and agent at once: nobody of the agent's is left but those who stand in.
-                    "agent" => served.kill("--role"),
-                    who => served.kill(who),
+                    "server" => server.stop(Signal::SIGKILL),
+                    // Reaper and agent at once: only the shims are left.
+                    "agent" => server.kill("--role"),
+                    who => server.kill(who),
                 }
             }
             if ends_alone {
-                let_go(&served);
-                let exit = sandbox(&served.sandboxes()).join("block/.code");
+                open_gate(&server);
+                let exit = sandbox(&server.sandboxes()).join("block/.code");
                 poll_until(DEADLINE, "the block has ended", || exit.exists());
                 if killed.len() == 3 {
                     // As if they had been killed before it was noted that the container runs.
                     poll_until(DEADLINE, "the container has ended", || {
                         daemon.containers()[0].ends_with(" exited")
                     });
-                    let runs = sandbox(&served.sandboxes());
+                    let runs = sandbox(&server.sandboxes());
                     fs::remove_file(runs.ancestors().nth(2).unwrap().join("started")).unwrap();
                 }
             }
             if killed.contains(&"server") {
-                served.run();
+                server.restart();
             }
             if !ends_alone {
                 assert_eq!(daemon.containers(), [format!("borges-{task}.1 running")]);
-                let_go(&served);
+                open_gate(&server);
             }
-            let end = served.wait_for(&task, "failed");
+            let end = server.wait_for_state(&task, "failed");
             assert_eq!((&end["exit_code"], &end["attempt"]), (&6.into(), &1.into()), "{killed:?}: {end}");
-            assert_eq!(served.output(&task, "stdout"), b"up\nover\n");
+            assert_eq!(server.output(&task, "stdout"), b"up\nover\n");
             daemon.wait_until_empty();
         }
     }
@@ -222,16 +222,16 @@ fn containers_outlive_server_agent_and_all() {
 
 #[test]
 #[ignore = "needs root and Docker"]
-fn what_docker_cannot_do_is_the_blocks_failure() {
+fn docker_errors_fail_the_block() {
     if Feature::NetworkNamespaces.is_absent() {
         return;
     }
     if Feature::Mounts.is_absent() {
         return;
     }
-    let nowhere = Served::start("unix:///nowhere/docker.sock");
+    let nowhere = DockerTestServer::start("unix:///nowhere/docker.sock");
     let run = nowhere.submit(&block("", "true"));
-    let end = nowhere.wait_for(&format!("{run}.1"), "failed");
+    let end = nowhere.wait_for_state(&format!("{run}.1"), "failed");
     let message = end["message"].as_str().unwrap();
     assert!(
         message.starts_with("no Docker daemon answers, so the image `ubuntu` cannot be run: "),
@@ -244,9 +244,9 @@ fn what_docker_cannot_do_is_the_blocks_failure() {
     let bare = TempDir::new().unwrap();
     fs::write(bare.path().join("nothing"), "").unwrap();
     daemon.import_tree("bare", bare.path());
-    let served = Served::start(&daemon.host());
+    let server = DockerTestServer::start(&daemon.host());
     let document = block("", "true");
-    let run = served.submit(&format!(
+    let run = server.submit(&format!(
         "{}{}{}{}",
         document.replace("image ubuntu", "image no/such:1"),
         document.replace("image ubuntu", "image bare"),
@@ -254,7 +254,7 @@ fn what_docker_cannot_do_is_the_blocks_failure() {
         document.replace("image ubuntu", "image localhost:1/x"),
     ));
     let message = |task: u32, code: Option<i32>| {
-        let end = served.wait_for(&format!("{run}.{task}"), "failed");
+        let end = server.wait_for_state(&format!("{run}.{task}"), "failed");
         assert_eq!(end["exit_code"], code.map_or(serde_json::Value::Null, Into::into), "{end}");
         end["message"].as_str().unwrap().to_owned()
     };
@@ -271,8 +271,8 @@ fn what_docker_cannot_do_is_the_blocks_failure() {
     assert_eq!(message(3, Some(127)), "`python3` is not in the image `ubuntu`");
     daemon.wait_until_empty();
 
-    fs::write(served.path("bad.org"), document.replace("image ubuntu", "image Ubuntu")).unwrap();
-    let (status, text) = served.curl(&["-X", "POST", "--data-binary", "@bad.org"], "/org");
+    fs::write(server.path("bad.org"), document.replace("image ubuntu", "image Ubuntu")).unwrap();
+    let (status, text) = server.curl(&["-X", "POST", "--data-binary", "@bad.org"], "/org");
     assert!(
         status == 400 && text.contains("3:29: error: `Ubuntu` is no value of `:image`"),
         "{status} {text}"
@@ -281,7 +281,7 @@ fn what_docker_cannot_do_is_the_blocks_failure() {
 
 #[test]
 #[ignore = "needs root and Docker"]
-fn a_daemon_that_dies_is_told_of() {
+fn killed_daemon_is_reported() {
     if Feature::NetworkNamespaces.is_absent() {
         return;
     }
@@ -289,40 +289,40 @@ fn a_daemon_that_dies_is_told_of() {
         return;
     }
     let daemon = Daemon::start();
-    let served = Served::start(&daemon.host());
-    let run = served.submit(&block("", "echo up; sleep 1000"));
+    let server = DockerTestServer::start(&daemon.host());
+    let run = server.submit(&block("", "echo up; sleep 1000"));
     let task = format!("{run}.1");
-    served.wait_for(&task, "running");
+    server.wait_for_state(&task, "running");
     // A new daemon ends the containers of the old.
     daemon.kill(false);
-    let end = served.wait_for(&task, "failed");
+    let end = server.wait_for_state(&task, "failed");
     let message = end["message"].as_str().unwrap();
     assert!(message.starts_with("the Docker daemon was away, and the container ended meanwhile"), "{end}");
     daemon.wait();
 
     // The block can say itself how it ended.
-    let served = Served::start(&daemon.host());
-    let run = served.submit(&block("", WAITS));
+    let server = DockerTestServer::start(&daemon.host());
+    let run = server.submit(&block("", WAITS));
     let task = format!("{run}.1");
-    served.wait_for_output(&task, |text| text == "up\n");
-    let other = Served::start(&daemon.host());
+    server.wait_for_output(&task, |text| text == "up\n");
+    let other = DockerTestServer::start(&daemon.host());
     let endless = format!("{}.1", other.submit(&block("", "echo up; sleep 1000")));
     other.wait_for_output(&endless, |text| text == "up\n");
     daemon.kill(true);
-    let_go(&served);
-    assert_eq!(served.wait_for(&task, "failed")["exit_code"], 6);
-    assert_eq!(served.output(&task, "stdout"), b"up\nover\n");
+    open_gate(&server);
+    assert_eq!(server.wait_for_state(&task, "failed")["exit_code"], 6);
+    assert_eq!(server.output(&task, "stdout"), b"up\nover\n");
 
     // Nobody can end this one, nor say that it has ended: that is said.
     assert_eq!(other.curl(&["-X", "DELETE"], &format!("/tasks/{endless}")).0, 200);
-    let end = other.wait_for(&endless, "killed");
+    let end = other.wait_for_state(&endless, "killed");
     assert!(end["message"].as_str().unwrap().starts_with("exit status lost: "), "{end}");
 }
 
-/// Within its container a block listens on the port it is used to; outside it is one of the machine's.
+/// A block listens on a fixed port in its container, which is mapped to a port of the machine.
 #[test]
 #[ignore = "needs root and Docker"]
-fn ports_of_a_container_are_mapped() {
+fn container_ports_are_mapped() {
     if Feature::NetworkNamespaces.is_absent() {
         return;
     }
@@ -330,20 +330,20 @@ fn ports_of_a_container_are_mapped() {
         return;
     }
     let daemon = Daemon::with_bridge();
-    let served = Served::start(&daemon.host());
-    let run = served.submit(&block(
+    let server = DockerTestServer::start(&daemon.host());
+    let run = server.submit(&block(
         ":expose 0:80 18081:81",
         "echo $PORT0 $PORT_80 $PORT_81; for port in 80 81; do echo on $port | nc -l -p $port; done",
     ));
     let task = format!("{run}.1");
-    served.wait_for_output(&task, |text| text.ends_with(" 18081\n"));
-    let told = String::from_utf8(served.output(&task, "stdout")).unwrap();
+    server.wait_for_output(&task, |text| text.ends_with(" 18081\n"));
+    let told = String::from_utf8(server.output(&task, "stdout")).unwrap();
     let [any, same, _] = told.split_whitespace().collect::<Vec<_>>()[..] else { panic!("{told}") };
     assert_eq!(any, same);
     for (port, within) in [(any, "on 80\n"), ("18081", "on 81\n")] {
-        poll_until(DEADLINE, "somebody answers", || {
+        poll_until(DEADLINE, "the block answers on the port", || {
             let answer = Command::new("nsenter")
-                .arg(format!("--net=/proc/{}/ns/net", daemon.house()))
+                .arg(format!("--net=/proc/{}/ns/net", daemon.network_holder()))
                 .args(["busybox", "nc", "-w", "5", "127.0.0.1", port])
                 .stdin(Stdio::null())
                 .output()
@@ -351,11 +351,11 @@ fn ports_of_a_container_are_mapped() {
             if answer.stdout == within.as_bytes() { Ok(()) } else { Err(answer) }
         });
     }
-    served.wait_for(&task, "finished");
+    server.wait_for_state(&task, "finished");
     daemon.wait_until_empty();
 }
 
-/// However `borges run` ends, it takes its containers along; even when its agent is killed.
+/// `borges run` removes its containers however it ends, also if it is killed.
 #[test]
 #[ignore = "needs root and Docker"]
 fn borges_run_leaves_no_container() {

@@ -9,37 +9,38 @@ use serde_json::Value;
 use support::docker::processes;
 use support::poll::{DEADLINE, poll_until};
 
-/// A server with a state directory of its own.
-pub(crate) struct Served(support::server::Served);
+/// A server on the embedded cluster, with four cpus.
+pub(crate) struct DockerTestServer(support::server::TestServer);
 
-impl Deref for Served {
-    type Target = support::server::Served;
+impl Deref for DockerTestServer {
+    type Target = support::server::TestServer;
 
-    fn deref(&self) -> &support::server::Served {
+    fn deref(&self) -> &support::server::TestServer {
         &self.0
     }
 }
 
-impl DerefMut for Served {
-    fn deref_mut(&mut self) -> &mut support::server::Served {
+impl DerefMut for DockerTestServer {
+    fn deref_mut(&mut self) -> &mut support::server::TestServer {
         &mut self.0
     }
 }
 
-impl Served {
+impl DockerTestServer {
+    /// A server whose agent uses the daemon at an address.
     pub(crate) fn start(docker_host: &str) -> Self {
         let host = format!("DOCKER_HOST={docker_host}");
-        Self(support::server::Served::within(&["env", &host], "#+borges_port: 0\n#+borges_cpus: 4\n"))
+        Self(support::server::TestServer::start_in(&["env", &host], "#+borges_port: 0\n#+borges_cpus: 4\n"))
     }
 
-    /// The processes of its agent, by a word of their arguments.
+    /// The processes of its agent that have a word in their arguments.
     pub(crate) fn processes(&self, word: &str) -> Vec<i32> {
         let ours = self.path("").to_str().unwrap().to_owned();
         let said = |line: &str| line.contains("agent\0") && line.contains(word) && line.contains(&ours);
         processes().filter(|(_, line)| said(line)).map(|(pid, _)| pid).collect()
     }
 
-    /// Kills those processes, and waits until they are gone.
+    /// Kills these processes, and waits until they have ended.
     pub(crate) fn kill(&self, word: &str) {
         let found = self.processes(word);
         assert!(!found.is_empty(), "no process of `{word}`");
@@ -58,8 +59,8 @@ impl Served {
         serde_json::from_str(&text).unwrap()
     }
 
-    /// Waits until the task is in `state`; all that is known of it.
-    pub(crate) fn wait_for(&self, task: &str, state: &str) -> Value {
+    /// Waits until the task is in `state`; the task as the server shows it.
+    pub(crate) fn wait_for_state(&self, task: &str, state: &str) -> Value {
         poll_until(DEADLINE, &format!("{task} is {state}"), || {
             let known = self.task(task);
             if known["state"] == state {
@@ -72,10 +73,10 @@ impl Served {
     }
 
     pub(crate) fn output(&self, task: &str, stream: &str) -> Vec<u8> {
-        self.bytes(&[], &format!("/tasks/{task}/{stream}")).1
+        self.curl_bytes(&[], &format!("/tasks/{task}/{stream}")).1
     }
 
-    /// Waits until the task has written this much to its stdout.
+    /// Waits until the standard output of a task satisfies a condition; that output.
     pub(crate) fn wait_for_output(&self, task: &str, enough: impl Fn(&str) -> bool) -> String {
         poll_until(DEADLINE, "enough output", || {
             let text = String::from_utf8_lossy(&self.output(task, "stdout")).into_owned();

@@ -1,4 +1,4 @@
-//! Lives of agents: who is killed, comes back, ends with its client, or hears nonsense.
+//! Agents that are killed, restart, end with their client, or have malformed clients.
 
 use std::collections::HashMap;
 use std::fs;
@@ -14,7 +14,7 @@ use support::poll::{DEADLINE, poll_until_async};
 use super::scheduler::{HANGS, Home, Scheduler, agent_processes, kill, options, runs, sh, throw_away};
 
 #[tokio::test]
-async fn a_launch_of_the_same_name_is_started_once() {
+async fn repeated_launch_is_started_once() {
     let directory = Home::new();
     let mut scheduler = Scheduler::open(options(directory.path())).await;
     let count = sh("r.1.1", "echo once; exit 4");
@@ -23,14 +23,14 @@ async fn a_launch_of_the_same_name_is_started_once() {
     let repeat = scheduler.hear().await;
     assert_eq!((repeat.state, repeat.uuid), (TaskState::Failed, None));
     assert_eq!(scheduler.read("r.1.1", "block/stdout").await.unwrap(), "once\n");
-    // All of it is free again: whoever comes anew is offered all that is.
+    // All resources are free again, and a new subscription is offered all of them.
     scheduler.subscribe().await;
     let all = Quantities::of(&scheduler.offer().await.resources);
     assert_eq!((all.milli_cpus, all.mem_mib), (4000, 1024));
 }
 
 #[tokio::test]
-async fn unacknowledged_updates_are_told_to_the_next_subscription() {
+async fn unacknowledged_updates_are_resent_on_subscribe() {
     let directory = Home::new();
     let mut scheduler = Scheduler::open(options(directory.path())).await;
     scheduler.launch(vec![sh("r.1.1", "exit 5")]).await;
@@ -61,7 +61,7 @@ async fn unacknowledged_updates_are_told_to_the_next_subscription() {
 }
 
 #[tokio::test]
-async fn a_killed_agent_loses_no_block() {
+async fn blocks_survive_a_killed_agent() {
     let directory = Home::new();
     let mut scheduler = Scheduler::open(options(directory.path())).await;
     let waits = |name: &str, code: u8| {
@@ -130,7 +130,7 @@ async fn a_killed_agent_loses_no_block() {
     }
     while scheduler.event().await.is_some() {}
     kill(block.trim().parse().unwrap());
-    poll_until_async(DEADLINE, "the block is gone", async || !runs(block.trim())).await;
+    poll_until_async(DEADLINE, "the block has ended", async || !runs(block.trim())).await;
     scheduler.subscribe().await;
     scheduler.call(calls::reconcile(&framework, [("r.4.1", None)])).await;
     let lost = scheduler.until("r.4.1", TaskState::Failed).await;
@@ -138,7 +138,7 @@ async fn a_killed_agent_loses_no_block() {
 }
 
 #[tokio::test]
-async fn an_agent_that_ends_with_its_client_leaves_nothing_running() {
+async fn agent_that_ends_with_its_client_leaves_no_process() {
     let (directory, options) = throw_away();
     let mut scheduler = Scheduler::open(options).await;
     scheduler
@@ -171,7 +171,7 @@ async fn an_agent_that_ends_with_its_client_leaves_nothing_running() {
 }
 
 #[tokio::test]
-async fn of_many_starters_one_starts() {
+async fn concurrent_starts_make_one_agent() {
     let directory = Home::new();
     let options = options(directory.path());
     let connections: Vec<_> = std::thread::scope(|scope| {
@@ -186,7 +186,7 @@ async fn of_many_starters_one_starts() {
 }
 
 #[tokio::test]
-async fn a_client_that_talks_nonsense_harms_no_other() {
+async fn malformed_client_does_not_disturb_others() {
     let directory = Home::new();
     let mut scheduler = Scheduler::open(options(directory.path())).await;
     scheduler.launch(vec![sh("r.1.1", "true")]).await;
@@ -204,7 +204,7 @@ async fn a_client_that_talks_nonsense_harms_no_other() {
 }
 
 #[tokio::test]
-async fn teardown_ends_everything_and_burns_the_id() {
+async fn teardown_ends_blocks_and_retires_the_framework_id() {
     let directory = Home::new();
     let mut scheduler = Scheduler::open(options(directory.path())).await;
     scheduler.launch(vec![sh("r.1.1", "echo $$; sleep 1000")]).await;

@@ -1,4 +1,4 @@
-//! What blocks meet: files, environment, limits, ends.
+//! The files, environment, limits and ends of blocks.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -36,7 +36,7 @@ fn with(task: TaskInfo, variables: &[(&str, &str)]) -> TaskInfo {
 }
 
 #[tokio::test]
-async fn a_block_runs_and_its_output_and_exit_code_are_kept() {
+async fn output_and_exit_code_are_kept() {
     let (_directory, options) = throw_away();
     let mut scheduler = Scheduler::open(options).await;
     let body = "echo out; echo err >&2; echo $0 in $(basename $PWD); exit 3";
@@ -66,7 +66,7 @@ async fn a_block_runs_and_its_output_and_exit_code_are_kept() {
 }
 
 #[tokio::test]
-async fn signals_end_blocks_as_mesos_tells_it() {
+async fn signal_deaths_are_reported_as_by_mesos() {
     let (_directory, options) = throw_away();
     let mut scheduler = Scheduler::open(options).await;
     for (id, signal, message, code) in [
@@ -81,7 +81,7 @@ async fn signals_end_blocks_as_mesos_tells_it() {
 }
 
 #[tokio::test]
-async fn what_cannot_start_says_why() {
+async fn failed_start_has_a_reason() {
     let (_directory, options) = throw_away();
     let mut scheduler = Scheduler::open(options).await;
     let ruby = with(program(sh("r.1.1", ""), "ruby"), &[("PATH", "/nowhere:/never")]);
@@ -107,7 +107,7 @@ async fn what_cannot_start_says_why() {
 }
 
 #[tokio::test]
-async fn a_block_has_the_environment_it_was_given_and_no_other() {
+async fn block_has_only_the_given_environment() {
     let (directory, options) = throw_away();
     let mut scheduler = Scheduler::open(options).await;
     let task = with(sh("r.1.1", "env | sort; cat; pwd"), &[("TZ", "Asia/Tokyo"), ("A", "b c")]);
@@ -125,7 +125,7 @@ async fn a_block_has_the_environment_it_was_given_and_no_other() {
 }
 
 #[tokio::test]
-async fn the_body_is_reached_from_any_directory_and_may_be_large() {
+async fn large_body_is_found_from_any_directory() {
     let (_directory, options) = throw_away();
     let mut scheduler = Scheduler::open(options).await;
     let large = format!("echo $(($(wc -c < \"$0\") > 2000000)); exit 0\n{}", "# filler\n".repeat(240_000));
@@ -137,7 +137,7 @@ async fn the_body_is_reached_from_any_directory_and_may_be_large() {
 }
 
 #[tokio::test]
-async fn what_is_sent_along_lies_in_the_sandbox_and_is_read() {
+async fn placed_files_are_in_the_sandbox_and_on_stdin() {
     let (directory, options) = throw_away();
     let mut scheduler = Scheduler::open(options).await;
     let sent = |id: &str, body: &str, path: &str, mode, content: &str| {
@@ -176,7 +176,7 @@ async fn what_is_sent_along_lies_in_the_sandbox_and_is_read() {
 }
 
 #[tokio::test]
-async fn a_kill_asks_first_and_then_does_not() {
+async fn kill_sends_sigterm_and_then_sigkill() {
     let (_directory, options) = throw_away();
     let mut scheduler = Scheduler::open(options).await;
     let framework = scheduler.framework.clone();
@@ -215,7 +215,7 @@ async fn a_kill_asks_first_and_then_does_not() {
 }
 
 #[tokio::test]
-async fn a_block_that_takes_too_long_is_ended() {
+async fn completion_time_limit_ends_the_block() {
     let (_directory, options) = throw_away();
     let mut scheduler = Scheduler::open(options).await;
     let limit = Some(calls::duration(Duration::from_millis(20)));
@@ -226,16 +226,16 @@ async fn a_block_that_takes_too_long_is_ended() {
 }
 
 #[tokio::test]
-async fn what_a_block_leaves_in_its_group_ends_with_it() {
+async fn leftover_processes_of_the_group_are_killed() {
     let (_directory, options) = throw_away();
     let mut scheduler = Scheduler::open(options).await;
     scheduler.run(sh("r.1.1", "sleep 1000 & echo $!"), TaskState::Finished).await;
     let left = scheduler.read("r.1.1", "block/stdout").await.unwrap();
-    poll_until_async(DEADLINE, "the rest is gone", async || !runs(left.trim())).await;
+    poll_until_async(DEADLINE, "the rest has ended", async || !runs(left.trim())).await;
 }
 
 #[tokio::test]
-async fn a_path_may_be_longer_than_a_sockets_name() {
+async fn long_state_directory_path_works() {
     let directory = tempfile::tempdir().unwrap();
     let deep = directory.path().join("d".repeat(120));
     let options = AgentOptions { end_with_client: true, ..options(&deep) };
@@ -244,7 +244,7 @@ async fn a_path_may_be_longer_than_a_sockets_name() {
 }
 
 #[tokio::test]
-async fn what_the_machine_refuses_is_said() {
+async fn system_errors_are_reported() {
     let (_directory, options) = throw_away();
     let mut scheduler = Scheduler::open(options).await;
     let long = with(sh("r.1.1", "true"), &[("LONG", &"x".repeat(300_000))]);

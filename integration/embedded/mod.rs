@@ -1,4 +1,4 @@
-//! The embedded cluster with real processes: `borges agent` as a scheduler and its blocks meet it.
+//! The embedded cluster with real processes: `borges agent`, between a scheduler and blocks.
 
 mod agents;
 mod blocks;

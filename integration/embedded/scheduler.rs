@@ -1,4 +1,4 @@
-//! A scheduler for tests, the directory of its agent, and the tasks that it launches.
+//! A scheduler for tests, the state directory of its agent, and tasks to launch.
 
 use std::collections::{HashMap, VecDeque};
 use std::fs;
@@ -22,18 +22,18 @@ use nix::sys::signal::{self, Signal};
 use nix::unistd::Pid;
 use tempfile::TempDir;
 
-/// Nothing here takes as long: a test that waits for it hangs.
+/// The time after which a wait fails. Nothing takes as long.
 pub(crate) const HANGS: Duration = Duration::from_mins(1);
 
-/// A scheduler with the embedded cluster of a directory.
+/// A scheduler that is connected to the agent of a directory.
 pub(crate) struct Scheduler {
     pub(crate) options: AgentOptions,
     pub(crate) client: Client,
     pub(crate) framework: String,
-    /// `None` when disconnected.
+    /// The subscription; `None` if disconnected.
     pub(crate) events: Option<Subscription>,
     pub(crate) offers: VecDeque<Offer>,
-    /// What was said of each launch, in order.
+    /// The updates of each launch, in order.
     pub(crate) updates: HashMap<String, Vec<StatusUpdate>>,
 }
 
@@ -46,7 +46,7 @@ pub(crate) fn options(directory: &Path) -> AgentOptions {
     }
 }
 
-/// A directory for agents that outlive their client, and their blocks; all of it ends with the test.
+/// A directory for agents that outlive their client. Agents and blocks are killed when this is dropped.
 pub(crate) struct Home(TempDir);
 
 impl Home {
@@ -76,7 +76,7 @@ impl Drop for Home {
     }
 }
 
-/// A directory whose agent ends with its client.
+/// A directory, and options for an agent that ends with its client.
 pub(crate) fn throw_away() -> (TempDir, AgentOptions) {
     let directory = tempfile::tempdir().unwrap();
     let options = AgentOptions { end_with_client: true, ..options(directory.path()) };
@@ -118,7 +118,7 @@ impl Scheduler {
         }
     }
 
-    /// The next event; `None` at the end of the connection: a killed agent that has not read all of ours resets it.
+    /// The next event; `None` at the end of the connection, also if a killed agent has reset it.
     pub(crate) async fn event(&mut self) -> Option<Event> {
         let events = &mut self.events.as_mut().unwrap().events;
         let event = tokio::time::timeout(HANGS, events.next()).await.expect("the agent says nothing");
@@ -130,7 +130,7 @@ impl Scheduler {
         }
     }
 
-    /// Takes in the next event, without an acknowledgement.
+    /// The next update, without an acknowledgement.
     pub(crate) async fn hear(&mut self) -> StatusUpdate {
         loop {
             match self.event().await.expect("the agent is there") {
@@ -149,7 +149,7 @@ impl Scheduler {
         self.client.call(call).await.unwrap();
     }
 
-    /// Acknowledges all that comes until `launch` is in `state`.
+    /// Acknowledges updates until `launch` is in `state`; that update.
     pub(crate) async fn until(&mut self, launch: &str, state: TaskState) -> StatusUpdate {
         loop {
             let update = self.hear().await;
@@ -186,7 +186,7 @@ impl Scheduler {
         self.call(accept).await;
     }
 
-    /// Runs one task to its end.
+    /// Launches a task, and acknowledges updates until it is in the state `end`.
     pub(crate) async fn run(&mut self, task: TaskInfo, end: TaskState) -> StatusUpdate {
         let id = task.task_id.value.clone();
         self.launch(vec![task]).await;
@@ -239,13 +239,13 @@ pub(crate) fn reason(update: &StatusUpdate) -> Option<R> {
     }
 }
 
-/// Whether a process is there and no zombie.
+/// Whether a process exists and is no zombie.
 pub(crate) fn runs(pid: &str) -> bool {
     fs::read_to_string(format!("/proc/{pid}/stat"))
         .is_ok_and(|stat| stat.rsplit(") ").next().is_some_and(|rest| !rest.starts_with(['Z', 'X'])))
 }
 
-/// The processes whose directory in `/proc` is such a one, by their ids.
+/// The sorted ids of the processes whose directory in `/proc` satisfies a condition.
 pub(crate) fn processes(such: impl Fn(&Path) -> bool) -> Vec<u32> {
     let entries = fs::read_dir("/proc").unwrap().flatten();
     let numbered =
@@ -255,7 +255,7 @@ pub(crate) fn processes(such: impl Fn(&Path) -> bool) -> Vec<u32> {
     found
 }
 
-/// The processes of the agent in a directory: reaper first.
+/// The processes of the agent of a directory, the reaper first.
 pub(crate) fn agent_processes(directory: &Path) -> Vec<u32> {
     let directory = directory.canonicalize().unwrap();
     let wanted = directory.as_os_str().as_encoded_bytes();

@@ -1,5 +1,5 @@
-//! Containers on a real Mesos: the agent's own Docker containerizer, a real daemon, and a stand-in for the
-//! executor between them.
+//! Containers on a real Mesos: the Docker containerizer of the agent, a Docker daemon, and a substitute for the executor
+//! between them.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -9,12 +9,12 @@ use support::docker::Daemon;
 use support::features::Feature;
 use support::mesos::Mesos;
 use support::poll::{DEADLINE, poll_until};
-use support::server::Served;
+use support::server::TestServer;
 
-/// The document of three blocks that Borges has been shown with from its beginning, and a block that ends.
+/// The example with three blocks around Redis, then a block that exits and one that is killed.
 #[test]
 #[ignore = "needs root, Docker, Mesos and Redis"]
-fn redis_runs_on_an_agent_and_two_talk_to_it() {
+fn redis_example_runs_on_an_agent() {
     if Feature::NetworkNamespaces.is_absent() {
         return;
     }
@@ -30,40 +30,40 @@ fn redis_runs_on_an_agent_and_two_talk_to_it() {
     fs::set_permissions(&nc, PermissionsExt::from_mode(0o755)).unwrap();
     let path = format!("{}:{}", bin.path().display(), std::env::var("PATH").unwrap());
     let executors = format!("--executor_environment_variables={}", serde_json::json!({"PATH": path}));
-    // With host networking, containers have the network of their daemon; so must all who talk to them.
-    let network = format!("--net=/proc/{}/ns/net", daemon.house());
+    // With host networking, containers have the network of their daemon; so must their clients.
+    let network = format!("--net=/proc/{}/ns/net", daemon.network_holder());
     let within = ["nsenter", &network];
     let mut mesos = Mesos::within(&within, &[]);
     let socket = format!("--docker_socket={}", daemon.host().trim_start_matches("unix://"));
     mesos.add_agent(&["--containerizers=docker,mesos", &socket, &executors]);
     let master = format!("#+borges_port: 0\n#+mesos_master: {}\n", mesos.master.address);
-    let served = Served::within(&within, &master);
+    let server = TestServer::start_in(&within, &master);
 
-    let run = served.submit(include_str!("../../examples/redis.org"));
+    let run = server.submit(include_str!("../../examples/redis.org"));
     for task in 1..=3 {
-        wait_until(&served, &format!("{run}.{task}"), "running");
+        wait_until(&server, &format!("{run}.{task}"), "running");
     }
     let mut seen = std::collections::BTreeSet::new();
     poll_until(DEADLINE, "three different timestamps", || {
-        let text = String::from_utf8(stdout(&served, &format!("{run}.3"))).unwrap();
+        let text = String::from_utf8(stdout(&server, &format!("{run}.3"))).unwrap();
         seen.extend(text.lines().filter_map(|line| line.trim().parse::<u64>().ok()));
         seen.len() >= 3
     });
-    assert_eq!(served.curl(&["-X", "DELETE"], &format!("/org/{run}")).0, 200);
+    assert_eq!(server.curl(&["-X", "DELETE"], &format!("/org/{run}")).0, 200);
     for task in 1..=3 {
-        wait_until(&served, &format!("{run}.{task}"), "killed");
+        wait_until(&server, &format!("{run}.{task}"), "killed");
     }
 
-    let run = served.submit(
+    let run = server.submit(
         "#+begin_src sh :dockerize t :image ubuntu :env A=\"two words\"\n\
          echo \"it's $A\"; pwd; echo wrong >&2; exit 3\n#+end_src\n\
          #+begin_src sh :dockerize t :image ubuntu\ntrap 'exit 7' TERM; echo up; while :; do sleep 0.1; done\n#+end_src\n",
     );
-    let end = wait_until(&served, &format!("{run}.1"), "failed");
+    let end = wait_until(&server, &format!("{run}.1"), "failed");
     assert_eq!(end["exit_code"], 3, "{end}");
-    assert_eq!(stdout(&served, &format!("{run}.1")), b"it's two words\n/mnt/mesos/sandbox\n");
+    assert_eq!(stdout(&server, &format!("{run}.1")), b"it's two words\n/mnt/mesos/sandbox\n");
     let task = format!("{run}.2");
-    poll_until(DEADLINE, "it is up", || stdout(&served, &task) == b"up\n");
-    assert_eq!(served.curl(&["-X", "DELETE"], &format!("/tasks/{task}")).0, 200);
-    assert_eq!(wait_until(&served, &task, "killed")["exit_code"], 7);
+    poll_until(DEADLINE, "the block has written `up`", || stdout(&server, &task) == b"up\n");
+    assert_eq!(server.curl(&["-X", "DELETE"], &format!("/tasks/{task}")).0, 200);
+    assert_eq!(wait_until(&server, &task, "killed")["exit_code"], 7);
 }

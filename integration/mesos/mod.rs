@@ -1,4 +1,4 @@
-//! Borges on a real Apache Mesos: master and agents of release 1.11.0, real kills.
+//! Borges on Apache Mesos 1.11.0, with a real master and agents, and on a scripted master.
 
 mod agent_failures;
 mod containers;
@@ -17,29 +17,29 @@ mod zookeeper;
 
 use serde_json::Value;
 use support::poll::{DEADLINE, poll_until};
-use support::server::Served;
+use support::server::TestServer;
 
-/// A server on the masters at an address.
-fn on(masters: &str) -> Served {
-    Served::with(&format!("#+mesos_master: {masters}\n"))
+/// A server that uses the masters at an address.
+fn server_on(masters: &str) -> TestServer {
+    TestServer::with_setupfile(&format!("#+mesos_master: {masters}\n"))
 }
 
-/// A task, as it is shown now.
-fn shown(served: &Served, task: &str) -> Value {
-    let (status, text) = served.curl(&["-H", "Accept: application/json"], &format!("/tasks/{task}"));
+/// A task as the server shows it now.
+fn task_shown(server: &TestServer, task: &str) -> Value {
+    let (status, text) = server.curl(&["-H", "Accept: application/json"], &format!("/tasks/{task}"));
     assert_eq!(status, 200, "{text}");
     serde_json::from_str(&text).unwrap()
 }
 
-/// Waits until a task is in a state; how it is shown then.
-fn wait_until(served: &Served, task: &str, state: &str) -> Value {
-    poll_until(DEADLINE, &format!("{task} is {state}"), || match shown(served, task) {
+/// Waits until a task is in a state; the task as the server shows it then.
+fn wait_until(server: &TestServer, task: &str, state: &str) -> Value {
+    poll_until(DEADLINE, &format!("{task} is {state}"), || match task_shown(server, task) {
         task if task["state"] == state => Ok(task),
         task => Err(task),
     })
 }
 
-/// What a task has written.
-fn stdout(served: &Served, task: &str) -> Vec<u8> {
-    served.bytes(&[], &format!("/tasks/{task}/stdout")).1
+/// The standard output of a task.
+fn stdout(server: &TestServer, task: &str) -> Vec<u8> {
+    server.curl_bytes(&[], &format!("/tasks/{task}/stdout")).1
 }

@@ -1,4 +1,5 @@
-//! Duties switched off, one at a time, between Borges and a master that judges: each is found out.
+//! Mutation testing of the protocol checker: between Borges and the scripted master one duty of a scheduler is broken, and
+//! the checker must name the violation.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -20,10 +21,10 @@ use futures_util::future::{FutureExt, LocalBoxFuture, join_all, ready};
 use rstest::rstest;
 use support::poll::{DEADLINE, poll_until_async};
 
-use super::scripted_master::{FRAMEWORK, Fake};
-use super::scripted_tests::{Nowhere, blocks, submit};
+use super::scripted_master::{FRAMEWORK, ScriptedMaster};
+use super::scripted_tests::{EmptySandbox, blocks, submit};
 
-/// What is done wrong.
+/// The duty that is broken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Mutant {
     NeverAcknowledges,
@@ -45,25 +46,25 @@ enum Mutant {
 }
 
 impl Mutant {
-    /// What the checker says of it: a part of a violation, or of what is due and never comes.
+    /// A part of the checker's message: of a violation, or of an outstanding answer that never comes.
     fn violation(self) -> &'static str {
         match self {
             Self::NeverAcknowledges => "is not acknowledged",
             Self::AcknowledgesWithoutUuid | Self::AcknowledgesTwice | Self::AcknowledgesAtAnotherAgent => {
-                "an ACKNOWLEDGE that nobody waits for"
+                "an unexpected ACKNOWLEDGE"
             }
-            Self::ReusesOffers => "ACCEPT of an offer that is none",
-            Self::AnswersOffersTwice => "DECLINE of an offer that is none",
+            Self::ReusesOffers => "ACCEPT of an unknown offer",
+            Self::AnswersOffersTwice => "DECLINE of an unknown offer",
             Self::NeverDeclines => "is not answered",
             Self::ForgetsItsIdWhenItSubscribes | Self::ForgetsWhoItIsInTheFramework => {
                 "SUBSCRIBE without the framework id it was given"
             }
             Self::ForgetsItsIdInCalls => "DECLINE without the framework id",
-            Self::ReusesTaskIds => "a task id for the second time",
+            Self::ReusesTaskIds => "a task id is reused",
             Self::LaunchesOnAnotherAgent => "a launch on another agent",
             Self::ChangesResources => "resources that are not those offered",
             Self::KillsAtAnotherAgent => "KILL at another agent",
-            Self::NeverReconciles => "is not asked about",
+            Self::NeverReconciles => "is not reconciled",
             Self::TearsDown => "TEARDOWN without an operator",
         }
     }
@@ -72,11 +73,11 @@ impl Mutant {
 /// The offers of an ACCEPT, and the first task it launches.
 type Accepted = (Vec<OfferId>, String);
 
-/// A connection to the master that breaks one duty; none without a mutant.
+/// A connection to the master that breaks one duty, or none if `mutant` is `None`.
 struct Mutated {
     master: HttpMaster,
     mutant: Option<Mutant>,
-    /// How many calls were changed, withheld or added so far.
+    /// The number of calls that were changed, withheld or added so far.
     mutations: Rc<Cell<u32>>,
     /// The last ACCEPT.
     last: RefCell<Option<Accepted>>,
@@ -158,47 +159,48 @@ impl Mutated {
     }
 }
 
-/// Waits until everything is answered that asks for an answer.
-async fn wait_until_nothing_is_due(fake: &Fake) {
-    poll_until_async(DEADLINE, "nothing is due", async || match fake.debts() {
-        due if due.is_empty() => Ok(()),
-        due => Err(due),
+/// Waits until no answer is outstanding.
+async fn wait_until_nothing_is_outstanding(master: &ScriptedMaster) {
+    poll_until_async(DEADLINE, "nothing is outstanding", async || match master.outstanding() {
+        outstanding if outstanding.is_empty() => Ok(()),
+        outstanding => Err(outstanding),
     })
     .await;
 }
 
-/// Offers, launches, updates, a cut connection, a kill. A scheduler that does its duty gets to the end of it.
-async fn life(fake: &mut Fake, engine: &Engine) {
-    poll_until_async(DEADLINE, "it is subscribed", async || fake.is_subscribed()).await;
+/// Offers, launches, updates, a lost connection, and a kill. A scheduler without a mutation gets to the end.
+async fn life(master: &mut ScriptedMaster, engine: &Engine) {
+    poll_until_async(DEADLINE, "the scheduler is subscribed", async || master.is_subscribed()).await;
     let run = submit(engine, blocks(2)).await;
-    fake.offer(1);
-    let mut launches = fake.launches(2).await;
+    master.offer(1);
+    let mut launches = master.launches(2).await;
     launches.sort();
     for (number, launch) in (1..).zip(&launches) {
-        fake.news(launch, TaskState::Running, number);
+        master.status(launch, TaskState::Running, number);
     }
-    // Nothing waits: this one is to be declined.
-    fake.offer(1);
-    wait_until_nothing_is_due(fake).await;
-    fake.hang_up();
-    poll_until_async(DEADLINE, "it is subscribed again", async || fake.is_subscribed()).await;
-    wait_until_nothing_is_due(fake).await;
-    // One is lost before it started, and launched again; then it is killed.
-    fake.news(&launches[0], TaskState::Dropped, 10);
-    fake.news(&launches[1], TaskState::Finished, 11);
-    wait_until_nothing_is_due(fake).await;
-    fake.offer(1);
-    let again = fake.launches(1).await.remove(0);
-    fake.news(&again, TaskState::Running, 12);
-    wait_until_nothing_is_due(fake).await;
+    // No task waits, so this offer must be declined.
+    master.offer(1);
+    wait_until_nothing_is_outstanding(master).await;
+    master.disconnect();
+    poll_until_async(DEADLINE, "the scheduler is subscribed again", async || master.is_subscribed()).await;
+    wait_until_nothing_is_outstanding(master).await;
+    // One launch is lost before it starts, and is repeated; then the task is killed.
+    master.status(&launches[0], TaskState::Dropped, 10);
+    master.status(&launches[1], TaskState::Finished, 11);
+    wait_until_nothing_is_outstanding(master).await;
+    master.offer(1);
+    let again = master.launches(1).await.remove(0);
+    master.status(&again, TaskState::Running, 12);
+    wait_until_nothing_is_outstanding(master).await;
     engine.kill_task(run.task(1)).await.unwrap();
-    fake.call(Type::Kill).await;
-    fake.news(&again, TaskState::Killed, 13);
-    wait_until_nothing_is_due(fake).await;
+    master.call(Type::Kill).await;
+    master.status(&again, TaskState::Killed, 13);
+    wait_until_nothing_is_outstanding(master).await;
 }
 
-/// Runs a script with an engine whose connection to the master is mutated: the engine, and the count of mutations.
-fn play(master: &str, mutant: Option<Mutant>, script: impl AsyncFnOnce(Engine, Rc<Cell<u32>>)) {
+/// Runs a script with an engine whose connection to the master is mutated. The script gets the engine and the count of
+/// mutations.
+fn run_script(master: &str, mutant: Option<Mutant>, script: impl AsyncFnOnce(Engine, Rc<Cell<u32>>)) {
     actix::System::new().block_on(async {
         let address = Address::read(master).unwrap();
         let master = HttpMaster::new(address, None, FetchUrls::new("", UrlSigner::new(b"")));
@@ -211,7 +213,7 @@ fn play(master: &str, mutant: Option<Mutant>, script: impl AsyncFnOnce(Engine, R
                 mutations: Rc::clone(&mutations),
                 last: RefCell::default(),
             }),
-            sandbox: Rc::new(Nowhere),
+            sandbox: Rc::new(EmptySandbox),
             framework: FrameworkInfo { name: "mutant".to_owned(), ..FrameworkInfo::default() },
             keep: Retention::default(),
             keeps_results: false,
@@ -224,17 +226,17 @@ fn play(master: &str, mutant: Option<Mutant>, script: impl AsyncFnOnce(Engine, R
     });
 }
 
-/// Without a mutation the checker finds nothing: neither a violation, nor something due that never comes.
+/// Without a mutation the checker finds neither a violation nor an outstanding answer.
 #[test]
-fn a_scheduler_that_does_its_duty_is_faultless() {
-    let mut fake = Fake::start();
-    let checker = fake.checker();
-    let address = fake.address.clone();
-    play(&address, None, async |engine, mutations| {
-        life(&mut fake, &engine).await;
+fn unmodified_scheduler_has_no_violation() {
+    let mut master = ScriptedMaster::start();
+    let checker = master.checker();
+    let address = master.address.clone();
+    run_script(&address, None, async |engine, mutations| {
+        life(&mut master, &engine).await;
         assert_eq!(mutations.get(), 0);
     });
-    assert_eq!((checker.faults(), checker.debts()), (Vec::new(), Vec::new()));
+    assert_eq!((checker.violations(), checker.outstanding()), (Vec::new(), Vec::new()));
 }
 
 #[rstest]
@@ -254,23 +256,23 @@ fn a_scheduler_that_does_its_duty_is_faultless() {
 #[case::kills_at_another_agent(Mutant::KillsAtAnotherAgent)]
 #[case::never_reconciles(Mutant::NeverReconciles)]
 #[case::tears_down(Mutant::TearsDown)]
-fn each_duty_is_watched(#[case] mutant: Mutant) {
-    let mut fake = Fake::start();
-    let checker = fake.checker();
-    let address = fake.address.clone();
-    play(&address, Some(mutant), async |engine, mutations| {
+fn mutant_is_found_by_its_violation(#[case] mutant: Mutant) {
+    let mut master = ScriptedMaster::start();
+    let checker = master.checker();
+    let address = master.address.clone();
+    run_script(&address, Some(mutant), async |engine, mutations| {
         let what = format!("{mutant:?} is found: `{}`", mutant.violation());
         let found = poll_until_async(DEADLINE, &what, async || {
-            let seen = [checker.faults(), checker.debts()].concat();
+            let seen = [checker.violations(), checker.outstanding()].concat();
             let named = seen.iter().any(|seen| seen.contains(mutant.violation()));
-            // What is due may only be late, unless it was withheld.
+            // An outstanding answer counts only after a mutation: before, it may merely be late.
             if named && mutations.get() > 0 { Ok(seen) } else { Err(seen) }
         });
         let found = tokio::select! {
             biased;
             found = found => found,
             () = async {
-                life(&mut fake, &engine).await;
+                life(&mut master, &engine).await;
                 // The last calls may still be on their way.
                 std::future::pending::<()>().await;
             } => Vec::new(),

@@ -1,11 +1,11 @@
-//! The same documents on the embedded cluster and on a real one: the same states, exit codes and output.
+//! The same documents on the embedded cluster and on a real one have the same states, exit codes and output.
 
 use std::collections::BTreeSet;
 
-use support::cli::{Place, Run};
+use support::cli::{CliOutput, CliSandbox};
 use support::mesos::Mesos;
 
-/// Documents whose blocks say the same whenever, and wherever of the two, they run.
+/// Documents whose output does not depend on time or cluster.
 const DOCUMENTS: [&str; 22] = [
     "examples/hello.org",
     "examples/capitals.org",
@@ -31,15 +31,15 @@ const DOCUMENTS: [&str; 22] = [
     "integration/fixtures/leftovers.org",
 ];
 
-/// What a run came to: its exit code, and of each block its last state and what it said.
-fn outcome(run: &Run) -> String {
-    let said = run.said();
+/// The exit code of a run, and the last state and the output of each block.
+fn outcome(run: &CliOutput) -> String {
+    let said = run.block_output();
     let mut names: BTreeSet<String> = said.keys().cloned().collect();
     let told = run.stderr.lines().filter_map(|line| line.split_once(": "));
     names.extend(told.map(|(name, _)| name.to_owned()).filter(|name| !run.states(name).is_empty()));
     let blocks = names.iter().map(|name| {
         let last = run.states(name).last().copied().unwrap_or("nowhere");
-        // How long it took is nobody's promise, and the words about it are the cluster's own.
+        // Durations differ, and messages are the cluster's own.
         let last = last.split(" (").next().unwrap_or_default();
         let text = said.get(name).map(|said| String::from_utf8_lossy(said)).unwrap_or_default();
         format!("{name}: {last}\n{text}")
@@ -49,18 +49,18 @@ fn outcome(run: &Run) -> String {
 
 #[test]
 #[ignore = "needs Mesos"]
-fn documents_come_to_the_same_here_and_there() {
+fn documents_end_alike_on_both_clusters() {
     let mesos = Mesos::start();
     let setup = format!("#+mesos_master: {}\n", mesos.master.address);
     for document in DOCUMENTS {
-        let place = Place::new();
-        let name = place.copy(document);
-        place.write("setup.org", &setup);
-        let here = outcome(&place.borges(&["run", &name]));
-        let place = Place::new();
-        place.copy(document);
-        place.write("setup.org", &setup);
-        let there = place.borges(&["run", &name, "-f", "setup.org"]);
+        let sandbox = CliSandbox::new();
+        let name = sandbox.copy(document);
+        sandbox.write("setup.org", &setup);
+        let here = outcome(&sandbox.run(&["run", &name]));
+        let sandbox = CliSandbox::new();
+        sandbox.copy(document);
+        sandbox.write("setup.org", &setup);
+        let there = sandbox.run(&["run", &name, "-f", "setup.org"]);
         assert_eq!(outcome(&there), here, "{document}: {there:#?}");
     }
 }

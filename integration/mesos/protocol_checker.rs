@@ -1,4 +1,4 @@
-//! Holds a scheduler's calls against what Mesos asks of it.
+//! Checks a scheduler's calls against the protocol of Mesos.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,53 +8,55 @@ use bytes::Bytes;
 
 use super::scripted_master::FRAMEWORK;
 
-/// What has been said, as far as it binds a scheduler, and which of its calls were wrong.
+/// The state of the connection as far as it binds a scheduler, and the violations so far.
 #[derive(Debug, Default)]
-pub(crate) struct Judge {
-    /// SUBSCRIBED has been sent in the subscription that stands.
+pub(crate) struct ProtocolChecker {
+    /// Whether SUBSCRIBED was sent in the current subscription.
     subscribed: bool,
     subscriptions: u32,
-    /// Offers that are to be answered: their agents.
+    /// The agents of the offers without an answer.
     offers: BTreeMap<String, String>,
-    /// Offers that were taken back: an answer may have been on its way.
+    /// The agents of rescinded offers: an answer may have been sent before the rescind arrived.
     withdrawn: BTreeMap<String, String>,
-    /// Launches there have been: their agents.
+    /// The agents of all launches.
     launches: BTreeMap<String, String>,
     ended: BTreeSet<String>,
-    /// Launches to be asked about in this subscription.
-    unsure: BTreeSet<String>,
-    /// Updates to be acknowledged, as often as they were sent: uuid, launch, agent.
-    owed: Vec<(Bytes, String, String)>,
-    faults: Vec<String>,
+    /// Launches that must be reconciled in this subscription.
+    unreconciled: BTreeSet<String>,
+    /// Updates without an acknowledgement, once for each time they were sent: uuid, launch, agent.
+    unacknowledged: Vec<(Bytes, String, String)>,
+    violations: Vec<String>,
 }
 
-impl Judge {
-    /// What was wrong so far.
-    pub(crate) fn faults(&self) -> Vec<String> {
-        self.faults.clone()
+impl ProtocolChecker {
+    /// The violations so far.
+    pub(crate) fn violations(&self) -> Vec<String> {
+        self.violations.clone()
     }
 
-    /// What is still to be done: offers, acknowledgements, questions.
-    pub(crate) fn debts(&self) -> Vec<String> {
+    /// What the scheduler still has to answer: offers, updates, launches to reconcile.
+    pub(crate) fn outstanding(&self) -> Vec<String> {
         let offers = self.offers.keys().map(|offer| format!("{offer} is not answered"));
-        let owed =
-            self.owed.iter().map(|(_, launch, _)| format!("an update of {launch} is not acknowledged"));
-        let unsure = self.unsure.iter().map(|launch| format!("{launch} is not asked about"));
-        offers.chain(owed).chain(unsure).collect()
+        let unacknowledged = self
+            .unacknowledged
+            .iter()
+            .map(|(_, launch, _)| format!("an update of {launch} is not acknowledged"));
+        let unreconciled = self.unreconciled.iter().map(|launch| format!("{launch} is not reconciled"));
+        offers.chain(unacknowledged).chain(unreconciled).collect()
     }
 
-    /// The connection is gone, and offers with it.
-    pub(crate) fn lost(&mut self) {
+    /// The connection is lost, and its offers are void.
+    pub(crate) fn disconnected(&mut self) {
         self.subscribed = false;
         self.offers.clear();
-        self.owed.clear();
+        self.unacknowledged.clear();
     }
 
-    pub(crate) fn said(&mut self, event: &Event) {
+    pub(crate) fn sent(&mut self, event: &Event) {
         match event.r#type() {
             event::Type::Subscribed => {
                 self.subscribed = true;
-                self.unsure =
+                self.unreconciled =
                     self.launches.keys().filter(|launch| !self.ended.contains(*launch)).cloned().collect();
             }
             event::Type::Offers => {
@@ -73,18 +75,18 @@ impl Judge {
                 let status = &event.update.as_ref().expect("an update").status;
                 let (launch, agent) = (&status.task_id.value, status.agent_id.as_ref().expect("an agent"));
                 if let Some(uuid) = &status.uuid {
-                    self.owed.push((uuid.clone(), launch.clone(), agent.value.clone()));
+                    self.unacknowledged.push((uuid.clone(), launch.clone(), agent.value.clone()));
                 }
                 if borges_mesos::events::TaskState::from_wire(status.state).is_terminal() {
                     self.ended.insert(launch.clone());
-                    self.unsure.remove(launch);
+                    self.unreconciled.remove(launch);
                 }
             }
             _ => {}
         }
     }
 
-    pub(crate) fn called(&mut self, call: &Call) {
+    pub(crate) fn received(&mut self, call: &Call) {
         let kind = call.r#type();
         let framework = call.framework_id.as_ref().map(|id| id.value.as_str());
         if kind == Type::Subscribe {
@@ -103,7 +105,7 @@ impl Judge {
                 let mut agents = BTreeSet::new();
                 for offer in &accept.offer_ids {
                     let agent = self.answered(&offer.value);
-                    self.check(agent.is_some(), "ACCEPT of an offer that is none");
+                    self.check(agent.is_some(), "ACCEPT of an unknown offer");
                     agents.extend(agent);
                 }
                 self.check(agents.len() < 2, "ACCEPT of offers of several agents");
@@ -116,27 +118,28 @@ impl Judge {
                     };
                     self.check(task.resources.iter().all(role), "resources that are not those offered");
                     let is_new = self.launches.insert(id, agent).is_none();
-                    self.check(is_new, "a task id for the second time");
+                    self.check(is_new, "a task id is reused");
                 }
             }
             Type::Decline => {
                 for offer in &call.decline.as_ref().expect("a decline").offer_ids {
                     let known = self.answered(&offer.value).is_some();
-                    self.check(known, "DECLINE of an offer that is none");
+                    self.check(known, "DECLINE of an unknown offer");
                 }
             }
             Type::Acknowledge => {
                 let said = call.acknowledge.as_ref().expect("an acknowledgement");
                 let meant = (said.uuid.clone(), said.task_id.value.clone(), said.agent_id.value.clone());
-                let owed = self.owed.iter().position(|owed| *owed == meant);
-                self.check(owed.is_some(), "an ACKNOWLEDGE that nobody waits for");
-                if let Some(owed) = owed {
-                    self.owed.remove(owed);
+                let unacknowledged =
+                    self.unacknowledged.iter().position(|unacknowledged| *unacknowledged == meant);
+                self.check(unacknowledged.is_some(), "an unexpected ACKNOWLEDGE");
+                if let Some(unacknowledged) = unacknowledged {
+                    self.unacknowledged.remove(unacknowledged);
                 }
             }
             Type::Reconcile => {
                 for task in &call.reconcile.as_ref().expect("a question").tasks {
-                    self.unsure.remove(&task.task_id.value);
+                    self.unreconciled.remove(&task.task_id.value);
                 }
             }
             Type::Kill => {
@@ -150,14 +153,14 @@ impl Judge {
         }
     }
 
-    /// The agent of an offer that is answered; `None` when it was none.
+    /// Removes an offer that is answered; its agent, or `None` if there is no such offer.
     fn answered(&mut self, offer: &str) -> Option<String> {
         self.offers.remove(offer).or_else(|| self.withdrawn.remove(offer))
     }
 
-    fn check(&mut self, holds: bool, fault: &str) {
+    fn check(&mut self, holds: bool, violation: &str) {
         if !holds {
-            self.faults.push(fault.to_owned());
+            self.violations.push(violation.to_owned());
         }
     }
 }

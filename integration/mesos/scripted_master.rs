@@ -1,4 +1,4 @@
-//! A scripted master: says what a real one can hardly be brought to say, over real HTTP.
+//! A scripted master: over real HTTP, it sends what a real master sends only rarely.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
@@ -17,54 +17,54 @@ use futures_util::stream::unfold;
 use prost::Message;
 use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
 
-use super::protocol_checker::Judge;
+use super::protocol_checker::ProtocolChecker;
 
-/// What it is asked, and by whom.
+/// The calls that it gets.
 type Calls = UnboundedSender<Call>;
-/// The way out of the subscription.
+/// The stream of the subscription, while there is one.
 type Way = Arc<Mutex<Option<UnboundedSender<Bytes>>>>;
-/// Answers that are given instead of the usual ones, in this order: status, words, `Location`.
+/// Responses that are given instead of the usual ones, in this order: status, body, `Location`.
 type Answers = Arc<Mutex<VecDeque<(u16, String, Option<String>)>>>;
 
 struct State {
     calls: Calls,
     way: Way,
     answers: Answers,
-    judge: Arc<Mutex<Judge>>,
+    checker: Arc<Mutex<ProtocolChecker>>,
     subscriptions: Mutex<u32>,
 }
 
 impl State {
-    fn heard(&self, call: Call) {
-        // After a test has heard enough nobody listens.
+    fn forward(&self, call: Call) {
+        // At the end of a test there is no receiver.
         let _nobody = self.calls.send(call);
     }
 }
 
-/// A master that says what it is told to.
-pub(crate) struct Fake {
+/// A master that sends what the test asks for.
+pub(crate) struct ScriptedMaster {
     pub(crate) address: String,
     calls: UnboundedReceiver<Call>,
     way: Way,
     answers: Answers,
-    judge: Arc<Mutex<Judge>>,
+    checker: Arc<Mutex<ProtocolChecker>>,
     server: Option<(actix_web::dev::ServerHandle, JoinHandle<()>)>,
     offers: u32,
 }
 
-/// The framework's id here.
-pub(crate) const FRAMEWORK: &str = "fake-0000";
+/// The framework id that it assigns.
+pub(crate) const FRAMEWORK: &str = "master-0000";
 
-impl Fake {
+impl ScriptedMaster {
     pub(crate) fn start() -> Self {
         let (calls, called) = mpsc::unbounded_channel();
         let (way, answers) = (Way::default(), Answers::default());
-        let judge = Arc::<Mutex<Judge>>::default();
+        let checker = Arc::<Mutex<ProtocolChecker>>::default();
         let state = State {
             calls,
             way: way.clone(),
             answers: answers.clone(),
-            judge: judge.clone(),
+            checker: checker.clone(),
             subscriptions: Mutex::default(),
         };
         let (tell, told) = std::sync::mpsc::channel();
@@ -90,16 +90,16 @@ impl Fake {
         });
         let (address, handle) = told.recv().unwrap();
         let server = Some((handle, thread));
-        Self { address, calls: called, way, answers, judge, server, offers: 0 }
+        Self { address, calls: called, way, answers, checker, server, offers: 0 }
     }
 
-    /// The next call is answered so.
-    pub(crate) fn answer(&self, status: u16, words: &str, location: Option<&str>) {
+    /// Sets the response of the next call.
+    pub(crate) fn respond_next(&self, status: u16, words: &str, location: Option<&str>) {
         let answer = (status, words.to_owned(), location.map(str::to_owned));
         self.answers.lock().unwrap().push_back(answer);
     }
 
-    /// The next call of a kind; the others before it are passed over.
+    /// The next call of a kind; calls of other kinds before it are dropped.
     pub(crate) async fn call(&mut self, kind: call::Type) -> Call {
         loop {
             let call = self.next_call().await;
@@ -128,7 +128,7 @@ impl Fake {
     }
 
     /// The next call of a kind, if one comes within a second.
-    pub(crate) async fn soon(&mut self, kind: call::Type) -> Option<Call> {
+    pub(crate) async fn call_within_1s(&mut self, kind: call::Type) -> Option<Call> {
         tokio::time::timeout(std::time::Duration::from_secs(1), self.call(kind)).await.ok()
     }
 
@@ -136,38 +136,38 @@ impl Fake {
         self.way.lock().unwrap().is_some()
     }
 
-    /// Its judge, to be asked by another part of a test.
-    pub(crate) fn checker(&self) -> Checker {
-        Checker(self.judge.clone())
+    /// A handle of its checker, for another part of a test.
+    pub(crate) fn checker(&self) -> CheckerHandle {
+        CheckerHandle(self.checker.clone())
     }
 
-    /// What was wrong in the calls so far.
-    pub(crate) fn faults(&self) -> Vec<String> {
-        self.judge.lock().unwrap().faults()
+    /// The violations in the calls so far.
+    pub(crate) fn violations(&self) -> Vec<String> {
+        self.checker.lock().unwrap().violations()
     }
 
-    /// What is not answered yet.
-    pub(crate) fn debts(&self) -> Vec<String> {
-        self.judge.lock().unwrap().debts()
+    /// What the scheduler has not answered yet.
+    pub(crate) fn outstanding(&self) -> Vec<String> {
+        self.checker.lock().unwrap().outstanding()
     }
 
-    /// Sends these bytes as one piece of the stream.
-    pub(crate) fn raw(&self, bytes: Bytes) {
+    /// Sends bytes as one chunk of the stream.
+    pub(crate) fn send_bytes(&self, bytes: Bytes) {
         self.way.lock().unwrap().as_ref().expect("a subscription").send(bytes).unwrap();
     }
 
-    pub(crate) fn say(&self, event: &Event) {
-        self.judge.lock().unwrap().said(event);
-        self.raw(record(event));
+    pub(crate) fn send(&self, event: &Event) {
+        self.checker.lock().unwrap().sent(event);
+        self.send_bytes(record(event));
     }
 
     /// Ends the stream.
-    pub(crate) fn hang_up(&self) {
-        self.judge.lock().unwrap().lost();
+    pub(crate) fn disconnect(&self) {
+        self.checker.lock().unwrap().disconnected();
         self.way.lock().unwrap().take();
     }
 
-    /// Offers of as many agents, each with 4 cpus and 1 GiB; their ids.
+    /// Sends offers of so many agents, each with 4 cpus and 1 GiB; the ids of the offers.
     pub(crate) fn offer(&mut self, agents: u32) -> Vec<String> {
         let free = Quantities { milli_cpus: 4000, mem_mib: 1024, ..Quantities::default() };
         let from = self.offers;
@@ -183,7 +183,7 @@ impl Fake {
             })
             .collect();
         let ids = offers.iter().map(|offer| offer.id.value.clone()).collect();
-        self.say(&Event {
+        self.send(&Event {
             r#type: Some(event::Type::Offers as i32),
             offers: Some(event::Offers { offers }),
             ..Event::default()
@@ -191,7 +191,7 @@ impl Fake {
         ids
     }
 
-    /// News of a launch. One with a number wants to be acknowledged.
+    /// Sends an update of a launch. An update with a number must be acknowledged.
     pub(crate) fn update(&self, launch: &str, state: i32, reason: Option<i32>, number: Option<u32>) {
         let status = TaskStatus {
             task_id: TaskId { value: launch.to_owned() },
@@ -201,37 +201,37 @@ impl Fake {
             uuid: number.map(|number| Bytes::copy_from_slice(&number.to_be_bytes())),
             ..TaskStatus::default()
         };
-        self.say(&Event {
+        self.send(&Event {
             r#type: Some(event::Type::Update as i32),
             update: Some(event::Update { status }),
             ..Event::default()
         });
     }
 
-    /// News of a launch in a state that is known.
-    pub(crate) fn news(&self, launch: &str, state: TaskState, number: u32) {
+    /// Sends an update with a known state, which must be acknowledged.
+    pub(crate) fn status(&self, launch: &str, state: TaskState, number: u32) {
         self.update(launch, state.to_wire(), None, Some(number));
     }
 }
 
-/// The judge of a scripted master.
-pub(crate) struct Checker(Arc<Mutex<Judge>>);
+/// The checker of a scripted master.
+pub(crate) struct CheckerHandle(Arc<Mutex<ProtocolChecker>>);
 
-impl Checker {
-    /// What was wrong in the calls so far.
-    pub(crate) fn faults(&self) -> Vec<String> {
-        self.0.lock().unwrap().faults()
+impl CheckerHandle {
+    /// The violations in the calls so far.
+    pub(crate) fn violations(&self) -> Vec<String> {
+        self.0.lock().unwrap().violations()
     }
 
-    /// What is not answered yet.
-    pub(crate) fn debts(&self) -> Vec<String> {
-        self.0.lock().unwrap().debts()
+    /// What the scheduler has not answered yet.
+    pub(crate) fn outstanding(&self) -> Vec<String> {
+        self.0.lock().unwrap().outstanding()
     }
 }
 
-impl Drop for Fake {
+impl Drop for ScriptedMaster {
     fn drop(&mut self) {
-        self.hang_up();
+        self.disconnect();
         if let Some((handle, thread)) = self.server.take() {
             drop(handle.stop(false));
             let _ = thread.join();
@@ -239,7 +239,7 @@ impl Drop for Fake {
     }
 }
 
-/// An event as it is sent.
+/// An event in `RecordIO`.
 pub(crate) fn record(event: &Event) -> Bytes {
     let mut bytes = BytesMut::new();
     recordio::encode_message(event, &mut bytes);
@@ -255,19 +255,19 @@ async fn scheduler(request: HttpRequest, state: web::Data<State>, body: Bytes) -
     let call = Call::decode(body).expect("a call");
     let is_subscribe = call.r#type() == call::Type::Subscribe;
     let stream_id = request.headers().get("Mesos-Stream-Id").map(|id| id.to_str().unwrap().to_owned());
-    state.judge.lock().unwrap().called(&call);
+    state.checker.lock().unwrap().received(&call);
     if let Some((status, words, location)) = state.answers.lock().unwrap().pop_front() {
         let mut answer = HttpResponse::build(status.try_into().unwrap());
         if let Some(location) = location {
             answer.insert_header(("Location", location));
         }
-        state.heard(call);
+        state.forward(call);
         return answer.body(words);
     }
     let mut subscriptions = state.subscriptions.lock().unwrap();
     if !is_subscribe {
         assert_eq!(stream_id, Some(format!("stream-{subscriptions}")), "of the last subscription");
-        state.heard(call);
+        state.forward(call);
         return HttpResponse::Accepted().finish();
     }
     assert_eq!(stream_id, None, "a subscription has no stream yet");
@@ -283,11 +283,11 @@ async fn scheduler(request: HttpRequest, state: web::Data<State>, body: Bytes) -
         subscribed: Some(subscribed),
         ..Event::default()
     };
-    state.judge.lock().unwrap().said(&first);
+    state.checker.lock().unwrap().sent(&first);
     way.send(record(&first)).unwrap();
     *state.way.lock().unwrap() = Some(way);
-    // Whoever hears of it can say something.
-    state.heard(call);
+    // Only now can the test send events.
+    state.forward(call);
     let stream = unfold(out, |mut out| async move { Some((out.recv().await?, out)) });
     HttpResponse::Ok()
         .insert_header(("Mesos-Stream-Id", format!("stream-{subscriptions}")))

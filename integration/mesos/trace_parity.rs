@@ -1,4 +1,4 @@
-//! What is said in a run of the recorder's document: the same, whether the cluster is embedded or real.
+//! The calls and events of one run are the same on the embedded cluster and on a real one.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -22,7 +22,7 @@ use borges_task::UrlSigner;
 use crate::protocol_trace::record::{Record, Recorder, run};
 use support::mesos::Mesos;
 
-/// What each block came to, and what was said of each launch.
+/// The end of each block, and the trace of each launch.
 type Heard = (Vec<String>, BTreeMap<String, Vec<String>>);
 
 fn recorded<M: Master + 'static>(cluster: impl FnOnce() -> (M, Rc<dyn Sandbox>)) -> (Heard, Vec<String>) {
@@ -83,7 +83,7 @@ fn plain(lines: &[String]) -> Vec<String> {
 
 #[test]
 #[ignore = "needs Mesos"]
-fn the_same_is_said_here_and_there() {
+fn traces_agree_on_both_clusters() {
     let directory = tempfile::tempdir().unwrap();
     let options = AgentOptions {
         milli_cpus: 4000,

@@ -1,37 +1,36 @@
-//! A table that goes from language to language, and from agent to agent: the document comes back with the same bytes
-//! as from the embedded cluster.
+//! Values that pass between languages and agents: the document has the same bytes as on the embedded cluster.
 
 use std::fs;
 
 use serde_json::Value;
 
-use super::on;
+use super::server_on;
 use support::mesos::Mesos;
 use support::poll::{DEADLINE, poll_until};
-use support::server::Served;
+use support::server::TestServer;
 
-/// What has become of a document at a server, and the agents that its blocks ran on.
-fn returned(served: &Served, document: &str) -> (String, Vec<String>) {
-    let run = served.submit(document);
+/// The document with its results from a server, and the agents of its blocks.
+fn returned(server: &TestServer, document: &str) -> (String, Vec<String>) {
+    let run = server.submit(document);
     let json = ["-H", "Accept: application/json"];
     let tasks = poll_until(DEADLINE, "the last of its blocks has ended", || {
-        let (status, text) = served.curl(&json, &format!("/tasks?run={run}"));
+        let (status, text) = server.curl(&json, &format!("/tasks?run={run}"));
         assert_eq!(status, 200, "{text}");
         let tasks = serde_json::from_str::<Value>(&text).unwrap()["tasks"].take();
         let finished = tasks.as_array().unwrap().iter().all(|task| task["state"] == "finished");
         if finished { Ok(tasks) } else { Err(tasks) }
     });
     let agents = tasks.as_array().unwrap().iter().map(|task| task["agent"].as_str().unwrap().to_owned());
-    let (status, document) = served.curl(&[], &format!("/org/{run}.org"));
+    let (status, document) = server.curl(&[], &format!("/org/{run}.org"));
     assert_eq!(status, 200, "{document}");
     (document, agents.collect())
 }
 
 #[test]
 #[ignore = "needs Mesos"]
-fn a_table_is_handed_on_between_agents() {
+fn values_are_passed_between_agents() {
     let mesos = Mesos::start();
-    let [here, there] = [Served::start(), on(&mesos.master.address)];
+    let [here, there] = [TestServer::start(), server_on(&mesos.master.address)];
     let [first, second] = [mesos.agent_id(0), mesos.agent_id(1)];
     let kept = support::repository("integration/fixtures/handed-on.org");
     let kept = fs::read_to_string(kept).unwrap();

@@ -1,4 +1,4 @@
-//! Masters known by ZooKeeper alone, and a leader that moves.
+//! Masters that are known only by ZooKeeper, and a leader that changes.
 
 use std::fs;
 use std::path::Path;
@@ -10,11 +10,12 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use zookeeper_client::{Acls, Client, CreateMode};
 
-use super::{on, stdout, wait_until};
-use support::mesos::{Mesos, ask, free_port};
+use super::{server_on, stdout, wait_until};
+use support::mesos::{Mesos, ask};
 use support::poll::{DEADLINE, poll_until};
+use support::server::free_port;
 
-/// Debian's own.
+/// The classes of Debian's package.
 const JARS: &str = "/etc/zookeeper/conf:/usr/share/java/zookeeper.jar";
 
 struct ZooKeeper {
@@ -54,7 +55,7 @@ impl Drop for ZooKeeper {
     }
 }
 
-/// Does what a master does that was elected: puts its own node in place of the one before it.
+/// Replaces the node of the previous leader by that of a master, as an elected master does; the path of the node.
 fn elect(zookeeper: &ZooKeeper, master: &str, before: Option<&str>) -> String {
     let (_, state) = ask(master, "/master/state", None);
     let (ip, port) = master.split_once(':').unwrap();
@@ -82,25 +83,25 @@ fn elect(zookeeper: &ZooKeeper, master: &str, before: Option<&str>) -> String {
 
 #[test]
 #[ignore = "needs Mesos and ZooKeeper"]
-fn the_leader_moves() {
+fn scheduler_follows_the_leader_in_zookeeper() {
     let zookeeper = ZooKeeper::start();
     let masters = format!("zk://{}/mesos", zookeeper.address);
     let mut mesos = Mesos::with(&[]);
     let first = elect(&zookeeper, &mesos.master.address, None);
     mesos.add_agent_of(&masters, &[]);
     mesos.wait_for_agents(1);
-    let served = on(&masters);
-    let run = served.submit(
+    let server = server_on(&masters);
+    let run = server.submit(
         "#+begin_src sh\necho up; while [ ! -e \"$MESOS_SANDBOX/go\" ]; do sleep 0.05; done\n#+end_src\n",
     );
     let task = format!("{run}.1");
-    wait_until(&served, &task, "running");
-    poll_until(DEADLINE, "it is up", || stdout(&served, &task) == b"up\n");
-    let connected = || -> Value { serde_json::from_str(&served.curl(&[], "/varz").1).unwrap() };
+    wait_until(&server, &task, "running");
+    poll_until(DEADLINE, "the block has written `up`", || stdout(&server, &task) == b"up\n");
+    let connected = || -> Value { serde_json::from_str(&server.curl(&[], "/varz").1).unwrap() };
     let framework = connected()["cluster"]["framework"].clone();
 
     mesos.master.end(Signal::SIGKILL);
-    poll_until(DEADLINE, "it is noticed", || connected()["cluster"]["connected"] == false);
+    poll_until(DEADLINE, "the server notices it", || connected()["cluster"]["connected"] == false);
     mesos.move_master();
     mesos.wait_for_master();
     elect(&zookeeper, &mesos.master.address, Some(&first));
@@ -109,5 +110,5 @@ fn the_leader_moves() {
     mesos.wait_for_agents(1);
     let sandbox = super::output::sandbox(&mesos, &format!("{task}.1"));
     fs::write(Path::new(&sandbox).join("go"), "").unwrap();
-    assert_eq!(wait_until(&served, &task, "finished")["attempt"], 1);
+    assert_eq!(wait_until(&server, &task, "finished")["attempt"], 1);
 }

@@ -1,4 +1,4 @@
-//! Documents made up from a seed: everything Org knows around blocks, in each other, in any case and indentation.
+//! Documents generated from a seed: all elements that Org allows around blocks, nested, in any case and indentation.
 //!
 //! What Org 9.5 reads otherwise than 9.8 is left out: tabs and blanks alone on a line of a body, open quotes, `nil`,
 //! the same argument on two header lines, a property twice in a drawer, blank lines before the first drawer, a first
@@ -8,7 +8,7 @@ use std::fmt::Write as _;
 
 use fastrand::Rng;
 
-/// A document; the same one for the same seed.
+/// The document of a seed.
 pub(crate) fn document(seed: u64) -> String {
     let mut writer = Writer { chance: Rng::with_seed(seed), lines: Vec::new(), depth: 0 };
     writer.document();
@@ -24,7 +24,7 @@ pub(crate) fn document(seed: u64) -> String {
     text
 }
 
-/// What slips do to a document: lines that are gone, twice, elsewhere, or further in.
+/// Edits like those of a slip: lines that are missing, doubled, moved or indented.
 fn disturb(lines: &mut Vec<String>, chance: &mut Rng) {
     for _ in 0..chance.usize(1..4) {
         if lines.len() < 2 {

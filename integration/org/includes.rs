@@ -1,4 +1,4 @@
-//! Documents with the files put in that they name, beside what Org's exporter makes of them, live.
+//! Documents with their included files, compared with those of Org's exporter.
 
 use std::fs;
 use std::path::Path;
@@ -37,12 +37,12 @@ const VALUES: &[&str] = &[
     "\"sub/c.org\" :minlevel 1",
 ];
 
-/// What Org's exporter makes of each file.
+/// The text of each file after the inclusions of Org's exporter.
 fn emacs(folder: &Path, names: &[String]) -> Vec<String> {
     let script = support::repository("integration/org/emacs.el");
     let output = Command::new("emacs")
         .args(["-Q", "--batch"])
-        .args(std::env::var_os("ORG_LISP").iter().flat_map(|lisp| ["-L".as_ref(), lisp.as_os_str()]))
+        .args(support::org_lisp().iter().flat_map(|lisp| ["-L".as_ref(), lisp.as_os_str()]))
         .arg("-l")
         .arg(script)
         .args(["-f", "report-included"])
@@ -67,7 +67,7 @@ fn borges(folder: &Path, name: &str) -> String {
 
 #[test]
 #[ignore = "needs Emacs"]
-fn files_are_put_in_as_the_exporter_puts_them_in() {
+fn includes_match_the_exporter_of_emacs() {
     let place = tempfile::tempdir().unwrap();
     fs::create_dir(place.path().join("sub")).unwrap();
     for (name, text) in FILES {

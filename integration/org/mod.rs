@@ -1,9 +1,9 @@
-//! What Borges says of documents beside what Emacs says of them, live: `examples/`, the documents of the tests,
-//! and the parser's own cases.
+//! The parser of Borges compared with Emacs, on the documents of the repository, generated documents, and the cases of the
+//! parser's own tests.
 //!
-//! Debian's Emacs has Org 9.5; where it differs from 9.8, which is what Borges agrees with, the case is named
-//! in [`OLDER`], and it is asserted that it differs. `ORG_LISP=org-9.8/lisp` in the environment puts another Org
-//! in its place. `DIFFERENCES.org` lists where Borges goes its own way.
+//! Borges agrees with Org 9.8; Debian's Emacs has Org 9.5. Where these differ, the case is named in [`OLDER`], and the test
+//! asserts the difference. `ORG_LISP=org-9.8/lisp` selects another Org; a relative path is one from the root of the
+//! repository. `DIFFERENCES.org` lists where Borges differs on purpose.
 
 mod generate;
 mod includes;
@@ -15,7 +15,7 @@ use std::process::Command;
 use serde_json::Value;
 use support::agreement::{Difference, differences};
 
-/// Cases of which Org 9.5 says something else than 9.8, and in which fields.
+/// Cases that Org 9.5 reads otherwise than 9.8, and the fields that differ.
 const OLDER: &[(&str, &[&str])] = &[
     // What a blank line or a tab holds beyond the common indentation.
     ("blank lines and indentation", &["body"]),
@@ -41,17 +41,17 @@ const OLDER: &[(&str, &[&str])] = &[
     ),
 ];
 
-/// What Emacs says of each file.
+/// The report of Emacs on each file.
 fn emacs(paths: &[PathBuf]) -> Vec<Value> {
     emacs_decoding(paths, "utf-8-auto")
 }
 
-/// What Emacs says of each file, read by a coding system of it.
+/// The report of Emacs on each file, read with a coding system.
 fn emacs_decoding(paths: &[PathBuf], coding: &str) -> Vec<Value> {
     let script = support::repository("integration/org/emacs.el");
     let output = Command::new("emacs")
         .args(["-Q", "--batch"])
-        .args(std::env::var_os("ORG_LISP").iter().flat_map(|lisp| ["-L".as_ref(), lisp.as_os_str()]))
+        .args(support::org_lisp().iter().flat_map(|lisp| ["-L".as_ref(), lisp.as_os_str()]))
         .arg("-l")
         .arg(script)
         .args(["-f", "report-files"])
@@ -71,7 +71,7 @@ fn borges(path: &Path) -> Value {
     borges_org::report(&path.display().to_string(), &source, &borges_org::parse(&source, &[]))
 }
 
-/// Documents of the project, in every folder that has some.
+/// The documents of the repository.
 fn documents() -> Vec<PathBuf> {
     let mut paths: Vec<PathBuf> = ["examples", "integration/fixtures"]
         .iter()
@@ -115,7 +115,7 @@ fn same_but_order(difference: &Difference) -> bool {
     sorted(&difference.emacs) == sorted(&difference.borges)
 }
 
-/// How many documents are made up, and the first seed: `ORG_DOCUMENTS=3000 ORG_SEED=1 integration/check org`.
+/// The first seed and the number of generated documents: `ORG_SEED=1 ORG_DOCUMENTS=3000 integration/check org`.
 fn made_up() -> (u64, u64) {
     let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse().ok());
     // The day's seed would make a test that fails today and not tomorrow.
@@ -124,7 +124,7 @@ fn made_up() -> (u64, u64) {
 
 #[test]
 #[ignore = "needs Emacs"]
-fn made_up_documents_are_read_as_emacs_reads_them() {
+fn generated_documents_are_read_as_by_emacs() {
     let folder = tempfile::tempdir().unwrap();
     let (first, count) = made_up();
     let paths: Vec<PathBuf> = (first..first + count)
@@ -165,7 +165,7 @@ fn made_up_documents_are_read_as_emacs_reads_them() {
 
 #[test]
 #[ignore = "needs Emacs"]
-fn documents_are_read_as_emacs_reads_them() {
+fn repository_documents_are_read_as_by_emacs() {
     let paths = documents();
     for (path, emacs) in paths.iter().zip(emacs(&paths)) {
         let mut found = differences(&emacs, &borges(path));
@@ -179,7 +179,7 @@ fn documents_are_read_as_emacs_reads_them() {
 
 #[test]
 #[ignore = "needs Emacs"]
-fn cases_are_read_as_emacs_reads_them() {
+fn parser_cases_are_read_as_by_emacs() {
     let folder = tempfile::tempdir().unwrap();
     let cases = cases(folder.path());
     let paths: Vec<PathBuf> = cases.iter().map(|(_, path)| path.clone()).collect();
@@ -199,18 +199,18 @@ fn cases_are_read_as_emacs_reads_them() {
     assert!(wrong.is_empty(), "{}", wrong.concat());
 }
 
-/// A difference that is meant.
-struct Meant {
+/// A difference from Emacs on purpose.
+struct ExpectedDifference {
     title: String,
     field: String,
-    /// The Org it takes to see it.
+    /// The oldest Org that shows it; any if `None`.
     org: Option<String>,
-    /// How Emacs has to read it.
+    /// The coding system for Emacs; `utf-8-auto` if `None`.
     coding: Option<String>,
     document: String,
 }
 
-fn meant() -> Vec<Meant> {
+fn expected_differences() -> Vec<ExpectedDifference> {
     let list = include_str!("DIFFERENCES.org");
     let section = |section: &str| {
         let title = section.lines().next().unwrap().to_owned();
@@ -223,22 +223,22 @@ fn meant() -> Vec<Meant> {
             line.replacen(',', "", usize::from(line.trim_start_matches('␟').starts_with(','))) + "\n"
         });
         let document = lines.collect::<String>().replace('␟', "\u{feff}").replace('␍', "\r");
-        Meant { title, field, org, coding, document }
+        ExpectedDifference { title, field, org, coding, document }
     };
     list.split("\n* ").skip(1).map(section).collect()
 }
 
 #[test]
 #[ignore = "needs Emacs"]
-fn what_is_listed_as_different_differs() {
+fn listed_differences_still_differ() {
     let folder = tempfile::tempdir().unwrap();
-    let list = meant();
+    let list = expected_differences();
     assert!(!list.is_empty());
     let paths: Vec<PathBuf> = (0..list.len()).map(|n| folder.path().join(format!("{n}.org"))).collect();
-    for (Meant { document, .. }, path) in list.iter().zip(&paths) {
+    for (ExpectedDifference { document, .. }, path) in list.iter().zip(&paths) {
         fs::write(path, document).unwrap();
     }
-    for (Meant { title, field, org, coding, .. }, path) in list.iter().zip(&paths) {
+    for (ExpectedDifference { title, field, org, coding, .. }, path) in list.iter().zip(&paths) {
         let coding = coding.as_deref().unwrap_or("utf-8-auto");
         let emacs = emacs_decoding(std::slice::from_ref(path), coding).remove(0);
         if org.as_deref().is_some_and(|org| emacs["org"].as_str().unwrap() < org) {

@@ -1,8 +1,8 @@
-//! What a scheduler and a cluster say to each other in a run with success, failure, kill and retry.
+//! The calls and events between scheduler and cluster in a run with success, failure, kill and retry.
 //!
-//! A recorder stands at the wall: it is a [`Master`] in front of the real one, and notes every call and every
-//! event. What it noted is a snapshot; any other cluster can be held against it. Calls about different
-//! launches may overtake each other, so they are shown launch by launch, and what is about none by itself.
+//! A recorder, which is a [`Master`] in front of the real one, notes every call and event. The trace is a snapshot, with
+//! which any other cluster can be compared. Calls about different launches may overtake each other, so the trace is
+//! grouped by launch; what concerns no launch is a group of its own.
 
 pub(crate) mod record;
 
@@ -20,7 +20,7 @@ use borges_mesos::messages::framework_info::{Capability, capability};
 use borges_store::RedbStore;
 
 #[test]
-fn a_run_with_success_failure_kill_and_retry() {
+fn trace_of_success_failure_kill_and_retry() {
     let directory = tempfile::tempdir().unwrap();
     let options = AgentOptions {
         milli_cpus: 4000,

@@ -1,4 +1,4 @@
-//! The recorder, and the run it records: for any cluster.
+//! The recorder, and the run that it records, on any cluster.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -17,14 +17,14 @@ use futures_util::StreamExt;
 use futures_util::future::{FutureExt, LocalBoxFuture};
 use support::poll::{DEADLINE, poll_until_async};
 
-/// What passed the wall.
+/// The recorded calls and events.
 #[derive(Debug, Default)]
 pub(crate) struct Record {
-    /// What is about no launch and no offer, in order; the same thing said again is noted once.
+    /// What concerns no launch and no offer, in order; consecutive repetitions are noted once.
     pub(crate) general: Vec<String>,
     /// By launch, in order.
     pub(crate) launches: BTreeMap<String, Vec<String>>,
-    /// By offer: its answers.
+    /// The answers to each offer.
     pub(crate) offers: BTreeMap<String, Vec<String>>,
 }
 

@@ -1,9 +1,9 @@
-//! Blocks that are several tasks: what these yield is gathered.
+//! Blocks that are several tasks: their values are collected.
 
 use nix::sys::signal::Signal;
 
-use super::{result_of, written};
-use support::server::Served;
+use super::{result_of, run_write};
+use support::server::TestServer;
 
 const SWEEP: &str = "#+name: params\n| lr | depth |\n|----+-------|\n| 1 | 3 |\n| 2 | 5 |\n| 4 | 2 |\n\n\
                      #+name: train\n#+begin_src python :each row=params :results value\n\
@@ -19,8 +19,8 @@ const SWEEP: &str = "#+name: params\n| lr | depth |\n|----+-------|\n| 1 | 3 |\n
                      #+name: called\n#+call: lines()\n";
 
 #[test]
-fn what_several_tasks_yield_is_gathered_in_a_table() {
-    let (document, run) = written(SWEEP);
+fn values_of_instances_are_collected_in_a_table() {
+    let (document, run) = run_write(SWEEP);
     assert_eq!(run.code, Some(0), "{run:#?}");
     assert_eq!(
         result_of(&document, "train"),
@@ -33,18 +33,18 @@ fn what_several_tasks_yield_is_gathered_in_a_table() {
 }
 
 #[test]
-fn one_of_several_that_fails_is_named_and_the_others_stay() {
+fn failed_instance_is_named_and_the_others_are_kept() {
     let blocks = "#+name: n\n- 1\n- 2\n- 3\n\n#+name: f\n#+begin_src sh :each x=n\n\
                   [ \"$x\" != 2 ] && echo \"$((x * x))\"\n#+end_src\n\n\
                   #+name: g\n#+begin_src sh :var t=f\ntrue\n#+end_src\n";
-    let mut served = Served::start();
-    let run = served.submit(blocks);
-    served.wait_for(&format!("{run}.4"), "skipped");
-    served.wait_for(&format!("{run}.3"), "finished");
+    let mut server = TestServer::start();
+    let run = server.submit(blocks);
+    server.wait_for_state(&format!("{run}.4"), "skipped");
+    server.wait_for_state(&format!("{run}.3"), "finished");
     // What was gathered once is gathered again from what is on disk.
-    served.signal(Signal::SIGKILL);
-    served.run();
-    let (_, document) = served.curl(&[], &format!("/org/{run}.org"));
+    server.stop(Signal::SIGKILL);
+    server.restart();
+    let (_, document) = server.curl(&[], &format!("/org/{run}.org"));
     assert!(document.contains("#+attr_borges: :state failed :exit 1 :index 2\n"), "{document}");
     for row in ["| 1 | 1 |\n", "| 2 |   |\n", "| 3 | 9 |\n"] {
         assert!(document.contains(row), "{row} in {document}");

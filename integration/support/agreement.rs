@@ -1,12 +1,12 @@
-//! Two reports on a document, field by field.
+//! Two reports on a document, compared field by field.
 
 use serde_json::Value;
 
-/// Fields of a document that stand beside its blocks.
+/// The fields of a document beside its blocks.
 const DOCUMENT: [&str; 7] =
     ["crlf", "non_utf8", "keywords", "calls", "inline_blocks", "inline_calls", "look_alikes"];
 
-/// Fields of a block.
+/// The fields of a block.
 pub const BLOCK: [&str; 18] = [
     "language",
     "name",
@@ -31,15 +31,17 @@ pub const BLOCK: [&str; 18] = [
 /// A field in which two reports differ.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Difference {
-    /// Line of the block's `#+begin_src`; 0 for what belongs to no block.
+    /// The line of the block's `#+begin_src`; 0 for a field of the document.
     pub line: u64,
-    /// `blocks` where one report has a block that the other has not.
+    /// The name of the field; `blocks` if one report has a block that the other lacks.
     pub field: &'static str,
+    /// The value in the report of Emacs.
     pub emacs: Value,
+    /// The value in the report of Borges.
     pub borges: Value,
 }
 
-/// Where `borges` says something else of a document than `emacs`.
+/// The fields in which two reports differ.
 pub fn differences(emacs: &Value, borges: &Value) -> Vec<Difference> {
     let mut found = Vec::new();
     let mut compare = |line: u64, field: &'static str, emacs: &Value, borges: &Value| {
@@ -71,7 +73,7 @@ fn blocks(report: &Value) -> Vec<Value> {
     report["blocks"].as_array().cloned().unwrap_or_default()
 }
 
-/// What counts of a value: that there is an error, not its words; a run of broken bytes as one.
+/// A value without insignificant parts: the text of an error, and the length of a sequence of invalid bytes.
 fn normal(field: &str, value: &Value) -> Value {
     match value {
         _ if field == "error" => Value::Bool(!value.is_null()),

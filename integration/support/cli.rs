@@ -1,4 +1,4 @@
-//! Runs the real program on documents, in a folder of its own, and takes apart what it says.
+//! The real program on documents in a folder of its own, and the parts of its output.
 use std::collections::BTreeMap;
 use std::fs::{self, Permissions};
 use std::io::{BufRead, BufReader, Read};
@@ -12,11 +12,11 @@ use tempfile::TempDir;
 
 use crate::{program, repository};
 
-/// Seconds. No document of the tests needs as long; a program that hangs is ended and shown.
+/// The time after which a program is killed, in seconds. No document of the tests needs as long.
 const PATIENCE: &str = "120";
 
-/// Runs a command and writes the most memory that any of its processes held, in KiB. A process of its own,
-/// because the kernel keeps one maximum for all children of a process.
+/// A Python program that runs a command, and writes the peak memory of its processes to a file, in KiB. It is a process of
+/// its own, because the kernel keeps one maximum for all children of a process.
 const MEASURE: &str = "
 import resource, subprocess, sys
 code = subprocess.run(sys.argv[2:]).returncode
@@ -25,40 +25,45 @@ with open(sys.argv[1], 'w') as usage:
 sys.exit(code)
 ";
 
-/// A folder in which documents run, with a home and a state directory of its own.
-pub struct Place {
+/// A folder in which documents run. It is the home directory too, and holds the state directory.
+pub struct CliSandbox {
     dir: TempDir,
 }
 
-/// What a run of the program left.
+/// The output of the program.
 #[derive(Debug)]
-pub struct Run {
-    /// Its exit code; `None` after a signal.
+pub struct CliOutput {
+    /// The exit code; `None` after a signal.
     pub code: Option<i32>,
+    /// Standard output.
     pub stdout: Vec<u8>,
+    /// Standard error; bytes that are not UTF-8 are replaced.
     pub stderr: String,
 }
 
-impl Default for Place {
+impl Default for CliSandbox {
     fn default() -> Self {
         Self::new()
     }
 }
 
-impl Place {
+impl CliSandbox {
+    /// An empty folder.
     pub fn new() -> Self {
         Self { dir: TempDir::new().unwrap() }
     }
 
+    /// A path in the folder.
     pub fn path(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
     }
 
+    /// Writes a file of the folder.
     pub fn write(&self, name: &str, text: impl AsRef<[u8]>) {
         fs::write(self.path(name), text).unwrap();
     }
 
-    /// Puts a document of the project here, under its own name.
+    /// Copies a document of the repository into the folder; its name there.
     pub fn copy(&self, document: &str) -> String {
         let from = repository(document);
         let name = from.file_name().unwrap().to_str().unwrap().to_owned();
@@ -66,43 +71,44 @@ impl Place {
         name
     }
 
-    /// The program with these arguments, run to its end.
-    pub fn borges(&self, arguments: &[&str]) -> Run {
-        self.ended(timeout().arg(program::path()).args(arguments))
+    /// Runs the program with these arguments.
+    pub fn run(&self, arguments: &[&str]) -> CliOutput {
+        self.run_to_end(timeout().arg(program::path()).args(arguments))
     }
 
-    /// The same, with the most memory that a process of it held, in bytes.
-    pub fn measured(&self, arguments: &[&str]) -> (Run, u64) {
+    /// [`CliSandbox::run`], with the peak memory of the program in bytes.
+    pub fn run_measured(&self, arguments: &[&str]) -> (CliOutput, u64) {
         let usage = self.path("usage");
         let mut command = timeout();
-        let run = self
-            .ended(command.args(["python3", "-c", MEASURE]).arg(&usage).arg(program::path()).args(arguments));
+        let run = self.run_to_end(
+            command.args(["python3", "-c", MEASURE]).arg(&usage).arg(program::path()).args(arguments),
+        );
         let kib: u64 = fs::read_to_string(&usage).unwrap().parse().unwrap();
         (run, kib * 1024)
     }
 
-    /// The program with these arguments, run by a user who may not read `hidden`.
-    pub fn kept_from(&self, hidden: &str, arguments: &[&str]) -> Run {
+    /// [`CliSandbox::run`] by a user who may not read the file `hidden`.
+    pub fn run_as_unprivileged(&self, hidden: &str, arguments: &[&str]) -> CliOutput {
         fs::set_permissions(self.path(hidden), Permissions::from_mode(0o000)).unwrap();
         let mut command = timeout();
         if geteuid().is_root() {
-            // Root may read all, and the build's folder may be root's alone.
+            // Root may read every file, and the folder of the build may be readable by root only.
             let program = self.path("borges");
-            // By another process: a file that this one has open for writing may be handed to a child that another
-            // test starts just then, and cannot be executed as long as that child has not begun its own program.
+            // Another process copies it: a child that another test starts meanwhile would inherit a file that this process
+            // has open for writing, and a file that is open for writing cannot be executed.
             assert!(Command::new("cp").arg(program::path()).arg(&program).status().unwrap().success());
             fs::set_permissions(self.dir.path(), Permissions::from_mode(0o755)).unwrap();
             command.args(["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]).arg(program);
         } else {
             command.arg(program::path());
         }
-        self.ended(command.args(arguments))
+        self.run_to_end(command.args(arguments))
     }
 
-    /// The program with these arguments, interrupted (as by Ctrl-C) when a line of its output is `awaited`.
-    pub fn interrupted(&self, arguments: &[&str], awaited: &str) -> Run {
+    /// [`CliSandbox::run`], interrupted as by Ctrl-C once a line of standard output is `awaited`.
+    pub fn run_interrupted(&self, arguments: &[&str], awaited: &str) -> CliOutput {
         let mut command = timeout();
-        self.settle(command.arg(program::path()).args(arguments));
+        self.isolate(command.arg(program::path()).args(arguments));
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let mut stderr = child.stderr.take().unwrap();
         let errors = std::thread::spawn(move || {
@@ -120,18 +126,18 @@ impl Place {
             }
         };
         if came {
-            // `timeout` passes it on.
+            // `timeout` passes the signal on.
             kill(Pid::from_raw(child.id().try_into().unwrap()), Signal::SIGINT).unwrap();
         }
         lines.read_to_end(&mut stdout).unwrap();
         let code = child.wait().unwrap().code();
-        let run = Run { code, stdout, stderr: errors.join().unwrap() };
+        let run = CliOutput { code, stdout, stderr: errors.join().unwrap() };
         assert!(came, "`{awaited}` never came: {run:#?}");
         run
     }
 
-    /// Files in the folder besides documents and state: what blocks left, in the order of their names.
-    pub fn left_over(&self) -> Vec<String> {
+    /// The names of the files that blocks created, sorted: all but documents and the state directory.
+    pub fn created_files(&self) -> Vec<String> {
         let mut names: Vec<String> = fs::read_dir(self.dir.path())
             .unwrap()
             .map(|entry| entry.unwrap().file_name().into_string().unwrap())
@@ -141,7 +147,7 @@ impl Place {
         names
     }
 
-    fn settle(&self, command: &mut Command) {
+    fn isolate(&self, command: &mut Command) {
         command
             .current_dir(self.dir.path())
             .env("HOME", self.dir.path())
@@ -154,10 +160,10 @@ impl Place {
         }
     }
 
-    fn ended(&self, command: &mut Command) -> Run {
-        self.settle(command);
+    fn run_to_end(&self, command: &mut Command) -> CliOutput {
+        self.isolate(command);
         let output = command.output().unwrap();
-        let run = Run {
+        let run = CliOutput {
             code: output.status.code(),
             stdout: output.stdout,
             stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
@@ -167,17 +173,17 @@ impl Place {
     }
 }
 
-/// A name that ends in `.org`.
+/// Whether a name ends in `.org`.
 pub fn is_document(name: &str) -> bool {
     Path::new(name).extension().is_some_and(|extension| extension == "org")
 }
 
-/// A text made of pieces.
+/// The concatenation of one text for each number.
 pub fn pieces(numbers: std::ops::Range<usize>, piece: impl Fn(usize) -> String) -> String {
     numbers.map(piece).collect::<Vec<_>>().concat()
 }
 
-/// The same command below `timeout`, which ends it after two minutes: exit code 124 or 137.
+/// The command below `timeout`, which kills it after two minutes with exit code 124 or 137.
 pub fn with_timeout(command: &Command) -> Command {
     let mut timed = timeout();
     timed.arg(command.get_program()).args(command.get_args());
@@ -200,33 +206,34 @@ fn timeout() -> Command {
     command
 }
 
-impl Run {
-    /// What each block said on standard output.
+impl CliOutput {
+    /// The standard output of each block.
     ///
-    /// Blocks stand under lines `==> NAME <==`; the empty line before such a line belongs to it.
-    pub fn said(&self) -> BTreeMap<String, Vec<u8>> {
-        let mut said: BTreeMap<String, Vec<u8>> = BTreeMap::new();
-        let mut speaker: Option<String> = None;
+    /// It follows a line `==> NAME <==`. An empty line before such a line is a part of that heading.
+    pub fn block_output(&self) -> BTreeMap<String, Vec<u8>> {
+        let mut output: BTreeMap<String, Vec<u8>> = BTreeMap::new();
+        let mut current: Option<String> = None;
         for line in self.stdout.split_inclusive(|&byte| byte == b'\n') {
             let header = line
                 .strip_prefix(b"==> ")
                 .and_then(|rest| rest.strip_suffix(b" <==\n"))
                 .and_then(|name| std::str::from_utf8(name).ok());
             if let Some(name) = header {
-                if let Some(before) = speaker.replace(name.to_owned()) {
-                    let empty = said.get_mut(&before).unwrap().pop();
+                if let Some(before) = current.replace(name.to_owned()) {
+                    let empty = output.get_mut(&before).unwrap().pop();
                     assert_eq!(empty, Some(b'\n'), "no empty line before `{name}`: {self:#?}");
                 }
-                said.entry(name.to_owned()).or_default();
+                output.entry(name.to_owned()).or_default();
             } else {
-                let speaker = speaker.as_ref().unwrap_or_else(|| panic!("nobody says {line:?}: {self:#?}"));
-                said.get_mut(speaker).unwrap().extend_from_slice(line);
+                let current =
+                    current.as_ref().unwrap_or_else(|| panic!("{line:?} belongs to no block: {self:#?}"));
+                output.get_mut(current).unwrap().extend_from_slice(line);
             }
         }
-        said
+        output
     }
 
-    /// What was said of a block's state, in order: `running`, `finished (0.03 s)` …
+    /// The states of a block as shown, in order: `running`, `finished (0.03 s)`.
     pub fn states(&self, block: &str) -> Vec<&str> {
         let all = ["running", "finished", "failed", "killed", "skipped", "delayed", "waits", "held"];
         self.stderr
@@ -236,8 +243,8 @@ impl Run {
             .collect()
     }
 
-    /// Why a block was never to run, from the list under `Skipped N:`.
-    pub fn not_run(&self, block: &str) -> Option<&str> {
+    /// The reason why a block is not scheduled, from the list below `Skipped N:`.
+    pub fn skip_reason(&self, block: &str) -> Option<&str> {
         let after = format!(": {block}: ");
         self.stderr
             .lines()
@@ -246,7 +253,7 @@ impl Run {
             .map(|(_, reason)| reason)
     }
 
-    /// The last line on standard error.
+    /// The last line of standard error.
     pub fn summary(&self) -> &str {
         self.stderr.lines().last().unwrap_or_default()
     }

@@ -1,4 +1,4 @@
-//! A Docker daemon of the suite's own, and its images.
+//! A Docker daemon with images of its own. It needs root.
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -10,9 +10,10 @@ use tempfile::TempDir;
 
 use crate::poll::{DEADLINE, poll_until};
 
-/// In namespaces of its own: when its first process ends so do the daemon and all containers, and no mount, no
-/// port and no packet of it is seen outside. It is started again when it ends, until it is to stay away.
-const HOUSE: &str = r#"
+/// Runs the daemon in namespaces of its own, so that its mounts, ports and packets are not visible outside, and so that the
+/// daemon and all containers end with the first process. The daemon is restarted when it ends, unless the file `away`
+/// exists.
+const NAMESPACES: &str = r#"
 mount -t tmpfs none /run
 busybox ip link set lo up
 while [ ! -e "$1/away" ]; do
@@ -22,39 +23,40 @@ done
 exec sleep 1000000
 "#;
 
+/// A Docker daemon with an image `ubuntu`, which holds busybox. It ends with its containers when this is dropped.
 pub struct Daemon {
     directory: TempDir,
-    house: Child,
+    network_holder: Child,
 }
 
 impl Daemon {
-    /// One whose containers have the machine's network or none.
+    /// A daemon whose containers have the network of the daemon, or none.
     pub fn start() -> Self {
         Self::with("--bridge none")
     }
 
-    /// One that can map ports too.
+    /// A daemon with a bridge, which can map ports.
     pub fn with_bridge() -> Self {
         Self::with("--bip 192.168.87.1/24")
     }
 
     fn with(network: &str) -> Self {
         let directory = TempDir::new().unwrap();
-        let house = Command::new("unshare")
+        let network_holder = Command::new("unshare")
             .args(["--mount", "--propagation", "private", "--net", "--pid", "--fork", "--kill-child"])
-            .args(["--mount-proc", "sh", "-c", HOUSE, "house"])
+            .args(["--mount-proc", "sh", "-c", NAMESPACES, "namespaces"])
             .arg(directory.path())
             .arg(network)
             .stdin(Stdio::null())
             .spawn()
             .unwrap();
-        let daemon = Self { directory, house };
+        let daemon = Self { directory, network_holder };
         daemon.wait();
         daemon.import("ubuntu", &[]);
         daemon
     }
 
-    /// Waits until it answers.
+    /// Waits until the daemon answers.
     pub fn wait(&self) {
         poll_until(DEADLINE, "the Docker daemon answers", || {
             let answers = self.docker(&["version"]).status.success();
@@ -66,30 +68,32 @@ impl Daemon {
         self.directory.path().join(name)
     }
 
-    /// What `DOCKER_HOST` is to be.
+    /// The value of `DOCKER_HOST` for its clients.
     pub fn host(&self) -> String {
         format!("unix://{}", self.path("socket").display())
     }
 
-    /// A process in the network that its containers have.
-    pub fn house(&self) -> u32 {
-        self.house.id()
+    /// The id of a process in the network namespace of the daemon.
+    pub fn network_holder(&self) -> u32 {
+        self.network_holder.id()
     }
 
+    /// Runs the Docker client.
     pub fn docker(&self, arguments: &[&str]) -> Output {
         Command::new("docker").args(arguments).env("DOCKER_HOST", self.host()).output().unwrap()
     }
 
-    /// The names of its containers, running or not, with their states.
+    /// The name and state of each container, running or not.
     pub fn containers(&self) -> Vec<String> {
         let output = self.docker(&["ps", "--all", "--format", "{{.Names}} {{.State}}"]);
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         String::from_utf8(output.stdout).unwrap().lines().map(str::to_owned).collect()
     }
 
-    /// Whether the daemon ends a container of its image `ubuntu` that fills more memory, by the command `fill`, than
-    /// the 32 MiB it may have; the error says what it does instead. Without control groups of the kernel it discards
-    /// the limit, or starts no container that has one.
+    /// Checks that the daemon kills a container that exceeds a limit of 32 MiB by the command `fill`.
+    ///
+    /// The error says what it does instead: without control groups of the kernel it discards the limit, or does not start
+    /// a container that has one.
     pub fn can_limit_memory(&self, fill: &str) -> Result<(), String> {
         let run = ["run", "--rm", "--network", "none", "--memory", "32m", "ubuntu", "sh", "-c", fill];
         let output = self.docker(&run);
@@ -107,7 +111,7 @@ impl Daemon {
         });
     }
 
-    /// Kills the daemon without a word; another one takes its place, unless it is to stay away.
+    /// Kills the daemon by SIGKILL. It is restarted unless `stay_away`.
     pub fn kill(&self, stay_away: bool) {
         if stay_away {
             fs::write(self.path("away"), "").unwrap();
@@ -117,7 +121,7 @@ impl Daemon {
         kill(Pid::from_raw(daemon.expect("a daemon").0), Signal::SIGKILL).unwrap();
     }
 
-    /// Makes an image of busybox and these programs, with the libraries they need.
+    /// Makes an image of busybox and these programs, with their libraries.
     pub fn import(&self, name: &str, programs: &[&str]) {
         let root = TempDir::new().unwrap();
         fs::create_dir(root.path().join("bin")).unwrap();
@@ -156,7 +160,7 @@ impl Daemon {
 
 impl Drop for Daemon {
     fn drop(&mut self) {
-        // Its containers first, or their control groups stay.
+        // The containers first, because their control groups would stay.
         let all = self.docker(&["ps", "--all", "--quiet"]).stdout;
         let all = String::from_utf8_lossy(&all).into_owned();
         if !all.is_empty() {
@@ -164,12 +168,12 @@ impl Drop for Daemon {
                 &[&["rm", "--force"], all.split_whitespace().collect::<Vec<_>>().as_slice()].concat(),
             );
         }
-        let _ = self.house.kill();
-        let _ = self.house.wait();
+        let _ = self.network_holder.kill();
+        let _ = self.network_holder.wait();
     }
 }
 
-/// Every process and its arguments, each with a NUL after it.
+/// The id and the command line of every process. Each argument ends with a NUL.
 pub fn processes() -> impl Iterator<Item = (i32, String)> {
     fs::read_dir("/proc").unwrap().flatten().filter_map(|process| {
         let pid = process.file_name().to_str()?.parse().ok()?;
@@ -187,7 +191,7 @@ fn which(program: &str) -> PathBuf {
 fn copy(from: &Path, root: &Path, to: Option<&str>) {
     let to = root.join(to.map_or(from.strip_prefix("/").unwrap(), Path::new));
     fs::create_dir_all(to.parent().unwrap()).unwrap();
-    // What two programs need is there already.
+    // A library of two programs exists already.
     match fs::copy(from.canonicalize().unwrap(), &to) {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => panic!("{}: {error}", from.display()),
         _ => {}

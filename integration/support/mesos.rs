@@ -1,8 +1,7 @@
-//! A real Mesos: a master and agents as processes of this test, to be killed and started again.
+//! A real Mesos: a master and agents as processes of a test, which can be killed and restarted.
 
 use std::fs::{self, File};
 use std::io::Write;
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
@@ -13,26 +12,31 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::poll::{DEADLINE, poll_until};
+use crate::server::{free_port, kill_all_of};
 
-/// One of Mesos' programs.
+/// A process of Mesos: a master or an agent.
 pub struct Program {
     command: Vec<String>,
     log: PathBuf,
     child: Option<Child>,
+    /// The address and port on which it listens.
     pub address: String,
 }
 
-/// A master, and agents.
+/// A master and agents. They end with all that they have started when this is dropped.
 pub struct Mesos {
+    /// Their work directories and logs.
     pub directory: TempDir,
-    /// The words behind which all of its programs run.
+    /// The words before the commands of all programs.
     within: Vec<String>,
+    /// The leading master.
     pub master: Program,
+    /// The agents in the order of their starts.
     pub agents: Vec<Program>,
     standbys: Vec<Program>,
 }
 
-/// Where Mesos lies; assembled at the first use.
+/// The folder of Mesos, which is assembled at the first use.
 pub fn home() -> &'static Path {
     static HOME: OnceLock<PathBuf> = OnceLock::new();
     HOME.get_or_init(|| {
@@ -43,17 +47,12 @@ pub fn home() -> &'static Path {
     })
 }
 
-/// A port that nobody uses now.
-pub fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
-}
-
-/// An answer of Mesos: status and JSON, or text.
+/// Requests a route of Mesos; the status, and JSON or text.
 pub fn ask(address: &str, route: &str, body: Option<&Value>) -> (u16, Value) {
     ask_within(&[], address, route, body)
 }
 
-/// The same, asked behind the words of a command.
+/// [`ask`] with the words of a command before curl.
 fn ask_within(within: &[String], address: &str, route: &str, body: Option<&Value>) -> (u16, Value) {
     let mut words = within.iter().map(String::as_str).chain(["curl"]);
     let mut curl = Command::new(words.next().unwrap());
@@ -78,6 +77,7 @@ impl Program {
         Self { command, log, child: None, address }
     }
 
+    /// Starts the process.
     pub fn start(&mut self) {
         let log = File::options().create(true).append(true).open(&self.log).unwrap();
         let mut command = Command::new(&self.command[0]);
@@ -86,24 +86,26 @@ impl Program {
         self.child = Some(command.spawn().unwrap());
     }
 
+    /// Sends a signal.
     pub fn signal(&self, signal: Signal) {
-        let pid = self.child.as_ref().expect("it runs").id();
+        let pid = self.child.as_ref().expect("the block runs").id();
         kill(Pid::from_raw(pid.try_into().unwrap()), signal).unwrap();
     }
 
-    /// Ends it by a signal, and waits for that.
+    /// Sends a signal, and waits until the process ends.
     pub fn end(&mut self, signal: Signal) {
         self.signal(signal);
         self.child.take().unwrap().wait().unwrap();
     }
 
+    /// The log so far.
     pub fn log(&self) -> String {
         fs::read_to_string(&self.log).unwrap_or_default()
     }
 }
 
 impl Mesos {
-    /// A master and two agents, as one wants them in most tests.
+    /// A master and two agents.
     pub fn start() -> Self {
         let mut mesos = Self::with(&[]);
         mesos.add_agent(&[]);
@@ -111,12 +113,12 @@ impl Mesos {
         mesos
     }
 
-    /// A master alone, with these flags beside those that make it quick.
+    /// A master without agents, with these flags and those for short timeouts.
     pub fn with(flags: &[&str]) -> Self {
         Self::within(&[], flags)
     }
 
-    /// The same behind the words of a command, as all of its agents will be.
+    /// [`Mesos::with`] with the words of a command before the commands of the master and of all agents.
     pub fn within(within: &[&str], flags: &[&str]) -> Self {
         let directory = TempDir::new().unwrap();
         let within: Vec<String> = within.iter().map(ToString::to_string).collect();
@@ -128,7 +130,7 @@ impl Mesos {
         mesos
     }
 
-    /// A master of this cluster at a port, with the work directory `name`.
+    /// A program of this cluster on a port, with the work directory `name`.
     pub fn program(directory: &TempDir, program: &str, name: &str, port: u16, flags: &[String]) -> Program {
         let work = directory.path().join(name);
         let mut all = vec![format!("--work_dir={}", work.display())];
@@ -137,22 +139,23 @@ impl Mesos {
         Program::new(program, log, format!("127.0.0.1:{port}"), &all)
     }
 
-    /// Starts the master at another port, with the same work directory; it must have ended.
+    /// Starts the master on another port with the same work directory, after it has ended.
     pub fn move_master(&mut self) {
         let port = free_port();
         self.master = Self::program(&self.directory, "mesos-master", "master", port, &with_quick(&[]));
         self.master.start();
     }
 
+    /// Waits until the master leads.
     pub fn wait_for_master(&self) {
-        // `/master/health` is well before recovery has ended.
+        // `/master/health` answers before the recovery has ended.
         poll_until(DEADLINE, "the master leads", || match self.slaves() {
             (200, _) => Ok(()),
             other => Err(other),
         });
     }
 
-    /// Starts a master that does not lead, and knows that ours does; its address.
+    /// Starts a master that does not lead and knows the leader; its address.
     pub fn add_standby(&mut self) -> String {
         let mut standby = Self::program(&self.directory, "mesos-standby", "standby", free_port(), &[]);
         let leader = format!("MESOS_LEADER={}", self.master.address);
@@ -164,7 +167,7 @@ impl Mesos {
         address
     }
 
-    /// Starts one more agent, and waits until the master knows it.
+    /// Starts another agent, and waits until it is registered.
     pub fn add_agent(&mut self, flags: &[&str]) {
         let master = self.master.address.clone();
         self.add_agent_of(&master, flags);
@@ -172,7 +175,7 @@ impl Mesos {
         self.wait_for_agents(agents);
     }
 
-    /// Starts one more agent of the masters at an address.
+    /// Starts another agent of the masters at an address.
     pub fn add_agent_of(&mut self, masters: &str, flags: &[&str]) {
         let name = format!("agent-{}", self.agents.len() + 1);
         let work = self.directory.path().join(&name);
@@ -205,12 +208,13 @@ impl Mesos {
         });
     }
 
+    /// The number of active agents.
     pub fn active_agents(&self) -> usize {
         let slaves = self.slaves().1["slaves"].as_array().cloned().unwrap_or_default();
         slaves.iter().filter(|slave| slave["active"] == true).count()
     }
 
-    /// The id of an agent, by its place among the agents.
+    /// The id of an agent, by its index in [`Mesos::agents`].
     pub fn agent_id(&self, place: usize) -> String {
         let (_, said) = self.slaves();
         let port: u64 = self.agents[place].address.split_once(':').unwrap().1.parse().unwrap();
@@ -219,7 +223,7 @@ impl Mesos {
         slave["id"].as_str().unwrap().to_owned()
     }
 
-    /// The place of the agent with this id.
+    /// The index in [`Mesos::agents`] of the agent with this id.
     pub fn place_of(&self, id: &str) -> usize {
         (0..self.agents.len()).find(|&place| self.agent_id(place) == id).expect("an agent of this id")
     }
@@ -228,7 +232,7 @@ impl Mesos {
         ask_within(&self.within, &self.master.address, "/master/slaves", None)
     }
 
-    /// An order of the operator.
+    /// Sends a call to the operator API.
     pub fn order(&self, body: &Value) {
         let (status, said) = ask(&self.master.address, "/api/v1", Some(body));
         assert!(matches!(status, 200 | 202), "{body}: {status} {said}");
@@ -252,18 +256,8 @@ impl Drop for Mesos {
                 log.lines().skip(from).for_each(|line| drop(writeln!(out, "{line}")));
             }
         }
-        // Agents do not take what they have started along.
-        let ours = self.directory.path().as_os_str().as_encoded_bytes().to_owned();
-        for process in fs::read_dir("/proc").unwrap().flatten() {
-            let about =
-                ["cmdline", "environ"].map(|file| fs::read(process.path().join(file)).unwrap_or_default());
-            let pid = process.file_name().to_str().and_then(|name| name.parse().ok());
-            if let Some(pid) = pid
-                && about.iter().any(|text| text.windows(ours.len()).any(|part| part == ours))
-            {
-                let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
-            }
-        }
+        // What agents have started outlives them.
+        kill_all_of(self.directory.path());
     }
 }
 

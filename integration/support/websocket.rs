@@ -1,4 +1,4 @@
-//! `/ws`, as a client written by others hears it: Python's `websockets`.
+//! A websocket client that is not ours: Python's package `websockets`.
 
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
@@ -8,51 +8,53 @@ use serde_json::Value;
 
 use crate::poll::DEADLINE;
 use crate::repository;
-use crate::server::Served;
+use crate::server::TestServer;
 
-/// A client that listens.
-pub struct Listener {
+/// A client of `/ws`, which reads frames until it is dropped.
+pub struct WebsocketClient {
     client: Child,
     lines: Receiver<Value>,
 }
 
-impl Listener {
-    pub fn start(served: &Served, query: &str) -> Self {
+impl WebsocketClient {
+    /// Connects to `/ws` with a query string.
+    pub fn start(server: &TestServer, query: &str) -> Self {
         let python = repository("target/python/bin/python3");
         let script = repository("integration/support/listen.py");
         let mut client = Command::new(python)
             .arg(script)
-            .arg(format!("ws://{}/ws{query}", served.address))
+            .arg(format!("ws://{}/ws{query}", server.address))
             .stdout(Stdio::piped())
             .spawn()
-            .expect("`integration/check python` installs what listens");
+            .expect("`integration/check python` installs the client");
         let output = BufReader::new(client.stdout.take().unwrap());
         let (to, lines) = mpsc::channel();
         std::thread::spawn(move || {
             for line in output.lines().map_while(Result::ok) {
-                let _over = to.send(serde_json::from_str(&line).unwrap());
+                let _nobody_reads = to.send(serde_json::from_str(&line).unwrap());
             }
         });
         Self { client, lines }
     }
 
+    /// The next frame.
     pub fn next(&self) -> Value {
-        self.lines.recv_timeout(DEADLINE).expect("there is more to hear")
+        self.lines.recv_timeout(DEADLINE).expect("another frame")
     }
 
-    /// All that is heard up to the first that is `wanted`, it included.
+    /// The frames up to the first one that is `wanted`, with that one.
     pub fn until(&self, wanted: impl Fn(&Value) -> bool) -> Vec<Value> {
-        let mut heard = Vec::new();
+        let mut frames = Vec::new();
         loop {
-            heard.push(self.next());
-            if wanted(heard.last().unwrap()) {
-                return heard;
+            frames.push(self.next());
+            if wanted(frames.last().unwrap()) {
+                return frames;
             }
         }
     }
 }
 
-impl Drop for Listener {
+impl Drop for WebsocketClient {
     fn drop(&mut self) {
         let _ = self.client.kill();
         let _ = self.client.wait();
