@@ -67,6 +67,6 @@ pub use cache_key::{CacheKey, CacheMode, EMBEDDED_ORIGIN, EmbeddedResult};
 pub use dependency_tracker::DependencyTracker;
 pub use diagnostic::{Diagnostic, Severity};
 pub use plan::{Plan, PlanOptions, SkippedBlock, Variable, plan};
-pub use recipe::{Files, Recipes, RecipesV4, Values};
+pub use recipe::{Files, Recipes, Values};
 pub use status_note::{StatusNote, TaskOutcome, note};
 pub use write_back::{RunResults, UpdatedDocument, write_back};

@@ -36,25 +36,6 @@ pub struct Recipes {
     pub(super) instances: Vec<InstanceGroup>,
 }
 
-/// Recipes as they were stored when a block was one task.
-#[derive(Debug, Default, Serialize, Deserialize)]
-pub struct RecipesV4 {
-    directory: Option<String>,
-    languages: Vec<Language>,
-    arguments: Vec<Arguments>,
-    values: Vec<Value>,
-    files: Vec<SandboxFile>,
-    tasks: Vec<Recipe>,
-    returns: Vec<ResultTarget>,
-}
-
-impl From<RecipesV4> for Recipes {
-    fn from(old: RecipesV4) -> Self {
-        let RecipesV4 { directory, languages, arguments, values, files, tasks, returns } = old;
-        Self { directory, languages, arguments, values, files, tasks, returns, instances: Vec::new() }
-    }
-}
-
 /// How one task is put together.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub(super) struct Recipe {

@@ -8,7 +8,6 @@
 //! | `record` | what is stored, and its bytes, version first |
 //! | `event` | what has happened, as it is told |
 //! | `retention` | which ended runs are kept no longer (pure) |
-//! | `first`, `second`, `third`, `fourth` | runs as earlier versions stored them |
 //! | `result_cache` | results that are kept beyond their runs |
 //! | `foreseen` | which tasks of a document would not be run |
 //! | `check` | whether a store is whole |
@@ -22,19 +21,15 @@ mod check;
 mod crash_consistency_tests;
 mod event;
 mod event_codec;
-mod first;
 mod foreseen;
-mod fourth;
 mod memory;
 mod record;
 mod redb_store;
 mod result_cache;
 mod retention;
-mod second;
 mod tables;
 #[cfg(test)]
 mod tests;
-mod third;
 
 use thiserror::Error;
 
@@ -85,6 +80,26 @@ pub enum StoreError {
         path: String,
         /// What the file system, or the database, says.
         why: String,
+    },
+    /// The file has the format of a Borges before 0.1.0.
+    #[error(
+        "the store `{path}` was written by a Borges before 0.1.0, in a format that this one does not read: \
+         move the file away, or set another `borges_data`; its runs stay readable by the Borges that wrote it"
+    )]
+    OlderFormat {
+        /// The store's file.
+        path: String,
+    },
+    /// The file has the format of a later Borges.
+    #[error(
+        "the store `{path}` has format {version}, and this Borges reads format {}: use a newer Borges",
+        tables::FORMAT_VERSION
+    )]
+    NewerFormat {
+        /// The store's file.
+        path: String,
+        /// The version of its format.
+        version: u32,
     },
     /// Reading or writing failed: a full disk, a broken one.
     #[error("the store cannot be {doing}: {why}")]

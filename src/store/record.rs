@@ -1,7 +1,7 @@
-//! What is stored, and its bytes.
+//! The records of a store and their bytes.
 //!
-//! Each value is one byte of version and the fields by postcard, which knows no names: a field is added by
-//! a new version, and the old one stays readable ([`VersionedRecord::migrate`]; `old/` holds whole stores of each).
+//! Each record is one byte of version and its fields, encoded by postcard. postcard stores no names, so adding,
+//! removing or moving a field is a new version.
 
 use std::sync::Arc;
 
@@ -10,8 +10,8 @@ use jiff::Timestamp;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use super::StoreError;
 use super::event::LoggedEvent;
-use super::{StoreError, first, fourth, second, third};
 use borges_plan::{CacheMode, Recipes};
 use borges_task::{BackoffTimer, Edge, History, LaunchId, RunId, RunState, State, TaskId, TaskSpec};
 
@@ -158,28 +158,20 @@ pub(super) trait VersionedRecord: Serialize + DeserializeOwned {
     /// The version that is written.
     const VERSION: u8 = 1;
 
-    /// What an earlier version has written; `None` for a version there never was.
-    fn migrate(_version: u8, _fields: &[u8]) -> Option<postcard::Result<Self>> {
-        None
-    }
-
     /// The version, then the fields.
     fn to_bytes(&self) -> Result<Vec<u8>, StoreError> {
         postcard::to_extend(self, vec![Self::VERSION]).map_err(|error| damaged::<Self>(&error))
     }
 
-    /// Reads any version there has been.
+    /// The value of these bytes.
     fn from_bytes(bytes: &[u8]) -> Result<Self, StoreError> {
         let Some((&version, fields)) = bytes.split_first() else {
             return Err(StoreError::Corrupt { what: Self::NAME, why: "it is empty".to_owned() });
         };
-        let read = if version == Self::VERSION {
-            postcard::from_bytes(fields)
-        } else {
-            Self::migrate(version, fields)
-                .ok_or(StoreError::UnsupportedVersion { what: Self::NAME, version })?
-        };
-        read.map_err(|error| damaged::<Self>(&error))
+        if version != Self::VERSION {
+            return Err(StoreError::UnsupportedVersion { what: Self::NAME, version });
+        }
+        postcard::from_bytes(fields).map_err(|error| damaged::<Self>(&error))
     }
 }
 
@@ -189,19 +181,6 @@ fn damaged<V: VersionedRecord>(error: &postcard::Error) -> StoreError {
 
 impl VersionedRecord for RunRecord {
     const NAME: &'static str = "run";
-    const VERSION: u8 = 5;
-
-    fn migrate(version: u8, fields: &[u8]) -> Option<postcard::Result<Self>> {
-        // Each version knows the one after it, and the last of them what a run is now.
-        let fourth: postcard::Result<fourth::Run> = match version {
-            1 => postcard::from_bytes::<first::Run>(fields).map(|run| third::Run::from(run).into()),
-            2 => postcard::from_bytes::<second::Run>(fields).map(|run| third::Run::from(run).into()),
-            3 => postcard::from_bytes::<third::Run>(fields).map(Into::into),
-            4 => postcard::from_bytes(fields),
-            _ => return None,
-        };
-        Some(fourth.map(Self::from))
-    }
 }
 
 /// What is stored of an intent, by its launch.
@@ -222,54 +201,12 @@ impl VersionedRecord for StoredIntent {
     const NAME: &'static str = "intent to launch";
 }
 
-/// As version 1 had it: without the time of the end.
-#[derive(Deserialize)]
-enum RunMarkerV1 {
-    KillAsked,
-    Ended(RunState),
-}
-
 impl VersionedRecord for RunMarker {
     const NAME: &'static str = "mark of a run";
-    const VERSION: u8 = 2;
-
-    fn migrate(version: u8, fields: &[u8]) -> Option<postcard::Result<Self>> {
-        (version == 1).then(|| {
-            postcard::from_bytes(fields).map(|old| match old {
-                RunMarkerV1::KillAsked => Self::KillRequested,
-                RunMarkerV1::Ended(state) => Self::Ended { state, at: None },
-            })
-        })
-    }
-}
-
-/// As version 1 had it: nobody knew how long a pause was to be.
-#[derive(Deserialize)]
-struct TaskRecordV1 {
-    id: TaskId,
-    state: State,
-    history: History,
-    agent: Option<String>,
-    message: Option<String>,
 }
 
 impl VersionedRecord for TaskRecord {
     const NAME: &'static str = "task";
-    const VERSION: u8 = 2;
-
-    fn migrate(version: u8, fields: &[u8]) -> Option<postcard::Result<Self>> {
-        (version == 1).then(|| {
-            let old = postcard::from_bytes(fields);
-            old.map(|TaskRecordV1 { id, state, history, agent, message }| Self {
-                id,
-                state,
-                history,
-                agent,
-                message,
-                pause: None,
-            })
-        })
-    }
 }
 
 #[cfg(test)]
@@ -277,7 +214,6 @@ mod tests {
     use uuid::Uuid;
 
     use super::*;
-    use borges_plan::RecipesV4;
 
     fn record() -> TaskRecord {
         let history =
@@ -292,26 +228,25 @@ mod tests {
         }
     }
 
-    /// Bytes as versions 1 and 2 wrote them; they must be read for ever.
+    /// The bytes are those of the format: a change of them is a new version.
     #[test]
-    fn an_old_store_is_read() {
-        let bytes = |version, pause: &[u8]| {
+    fn task_records_have_fixed_bytes() {
+        let bytes = |pause: &[u8]| {
             let id = [16, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 7, 3];
             let rest = [10, 2, 1, 1, 1, 158, 2, 0, 0, 1, 1, b'a', 0];
-            [&[version][..], &id, &rest, pause].concat()
+            [&[1][..], &id, &rest, pause].concat()
         };
-        assert_eq!(TaskRecord::from_bytes(&bytes(1, &[])).unwrap(), record());
-        assert_eq!(record().to_bytes().unwrap(), bytes(2, &[0]));
+        assert_eq!(record().to_bytes().unwrap(), bytes(&[0]));
+        assert_eq!(TaskRecord::from_bytes(&bytes(&[0])).unwrap(), record());
         let pause = BackoffTimer::new(std::time::Duration::from_secs(3), Timestamp::UNIX_EPOCH);
-        let paused = TaskRecord { pause: Some(pause), ..record() };
-        let told = [&[1, 20][..], b"1970-01-01T00:00:03Z", &[3, 0]].concat();
-        assert_eq!(paused.to_bytes().unwrap(), bytes(2, &told));
-        assert_eq!(TaskRecord::from_bytes(&bytes(2, &told)).unwrap(), paused);
+        let delayed = TaskRecord { pause: Some(pause), ..record() };
+        let stored = [&[1, 20][..], b"1970-01-01T00:00:03Z", &[3, 0]].concat();
+        assert_eq!(delayed.to_bytes().unwrap(), bytes(&stored));
+        assert_eq!(TaskRecord::from_bytes(&bytes(&stored)).unwrap(), delayed);
     }
 
-    /// Bytes as version 1 wrote them; they must be read for ever.
     #[test]
-    fn an_old_result_is_read() {
+    fn result_records_have_fixed_bytes() {
         let file = |size, sha256| ResultFile { path: "block/value".to_owned(), size, sha256 };
         let result = ResultRecord {
             task: RunId(Uuid::from_u128(7)).task(3),
@@ -332,40 +267,15 @@ mod tests {
     }
 
     #[test]
-    fn a_run_knew_nothing_of_results_once() {
-        let run = third::Run {
-            id: RunId(Uuid::from_u128(7)),
-            accepted: Timestamp::UNIX_EPOCH,
-            title: "a.org".to_owned(),
-            document: Bytes::from_static(b"text"),
-            key: None,
-            tasks: Vec::new(),
-            edges: Vec::new(),
-            recipes: RecipesV4::default(),
-        };
-        let old = [&[3][..], &postcard::to_stdvec(&run).unwrap()].concat();
-        let read = RunRecord::from_bytes(&old).unwrap();
-        assert_eq!((read.caching, &*read.title), (CacheMode::OptIn, "a.org"));
-        let caching = CacheMode::Resume;
-        let run = fourth::Run { third: run, caching };
-        let old = [&[4][..], &postcard::to_stdvec(&run).unwrap()].concat();
-        let new = RunRecord { caching, ..read };
-        assert_eq!(RunRecord::from_bytes(&old).unwrap(), new);
-        assert_eq!(RunRecord::from_bytes(&new.to_bytes().unwrap()).unwrap(), new);
-    }
-
-    #[test]
-    fn the_mark_of_a_run_had_no_time_once() {
-        let ended = RunMarker::Ended { state: RunState::Killed, at: None };
-        assert_eq!(RunMarker::from_bytes(&[1, 1, 3]).unwrap(), ended);
-        assert_eq!(RunMarker::from_bytes(&[1, 0]).unwrap(), RunMarker::KillRequested);
+    fn run_markers_have_fixed_bytes() {
         let ended = RunMarker::Ended { state: RunState::Killed, at: Some(Timestamp::UNIX_EPOCH) };
-        let bytes = ended.to_bytes().unwrap();
-        assert_eq!((bytes[0], RunMarker::from_bytes(&bytes).unwrap()), (2, ended));
+        let bytes = [&[1, 1, 3, 1, 20][..], b"1970-01-01T00:00:00Z"].concat();
+        assert_eq!((ended.to_bytes().unwrap(), RunMarker::from_bytes(&bytes).unwrap()), (bytes, ended));
+        assert_eq!(RunMarker::from_bytes(&[1, 0]).unwrap(), RunMarker::KillRequested);
     }
 
     #[test]
-    fn what_cannot_be_read_is_said_in_words() {
+    fn unreadable_records_are_named() {
         let error = |bytes: &[u8]| TaskRecord::from_bytes(bytes).unwrap_err().to_string();
         assert!(error(&[]).contains("it is empty"));
         assert!(error(&[1, 16, 0]).contains("cannot be read"));

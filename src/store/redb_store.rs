@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use redb::{Database, DatabaseError};
 
-use super::tables::{self, AccessError};
+use super::tables::{self, AccessError, FORMAT_VERSION, Format};
 use super::{LoggedEvent, ResultRecord, Snapshot, Store, StoreError, TaskRecord, WriteOp};
 use borges_task::{RunId, TaskId};
 
@@ -39,6 +39,7 @@ impl RedbStore {
         let is_new = !path.exists();
         let open = || Database::builder().set_cache_size(CACHE).create(path);
         let mut store = Self { database: opened(path, open)? };
+        store.require_format(path)?;
         if is_new {
             // What is committed is of no use in a file that a crash has left without a name.
             let unnamed = |error: io::Error| StoreError::CannotOpen {
@@ -100,7 +101,9 @@ impl RedbStore {
             database.check_integrity()?;
             Ok(database)
         })?;
-        Ok((Self { database }, repaired.load(Relaxed)))
+        let store = Self { database };
+        store.require_format(path)?;
+        Ok((store, repaired.load(Relaxed)))
     }
 
     /// A store in something that stands in for a file.
@@ -108,7 +111,20 @@ impl RedbStore {
     pub(super) fn with_backend(backend: impl redb::StorageBackend) -> Result<Self, StoreError> {
         let path = Path::new("a file in memory");
         let open = || Database::builder().set_cache_size(CACHE).create_with_backend(backend);
-        Ok(Self { database: opened(path, open)? })
+        let store = Self { database: opened(path, open)? };
+        store.require_format(path)?;
+        Ok(store)
+    }
+
+    /// Marks an empty store with the format; refuses one of another format, and leaves it as it is.
+    fn require_format(&self, path: &Path) -> Result<(), StoreError> {
+        let path = || path.display().to_string();
+        match guarded(|| tables::format(&self.database)).map_err(|error| error.context("read"))? {
+            Format::Version(FORMAT_VERSION) => Ok(()),
+            Format::Empty => tables::mark(&self.database).map_err(|error| error.context("written")),
+            Format::Version(version) => Err(StoreError::NewerFormat { path: path(), version }),
+            Format::Unmarked => Err(StoreError::OlderFormat { path: path() }),
+        }
     }
 }
 
@@ -118,11 +134,7 @@ impl Store for RedbStore {
     }
 
     fn load(&self) -> Result<Snapshot, StoreError> {
-        let damaged =
-            |_| Err(AccessError::Value(StoreError::Corrupt { what: "page", why: "it is torn".to_owned() }));
-        catch_unwind(AssertUnwindSafe(|| tables::read(&self.database)))
-            .unwrap_or_else(damaged)
-            .map_err(|fault| fault.context("read"))
+        guarded(|| tables::read(&self.database)).map_err(|fault| fault.context("read"))
     }
 
     fn task(&self, task: TaskId) -> Result<Option<TaskRecord>, StoreError> {
@@ -136,6 +148,13 @@ impl Store for RedbStore {
     fn entries(&self, after: u64) -> Result<Vec<LoggedEvent>, StoreError> {
         tables::read_entries(&self.database, after).map_err(|fault| fault.context("read"))
     }
+}
+
+/// Reads from a database. A damaged page can make the database's own code panic: that is an error, too.
+fn guarded<T>(read: impl FnOnce() -> Result<T, AccessError>) -> Result<T, AccessError> {
+    let torn =
+        |_| Err(AccessError::Value(StoreError::Corrupt { what: "page", why: "it is torn".to_owned() }));
+    catch_unwind(AssertUnwindSafe(read)).unwrap_or_else(torn)
 }
 
 /// A database, or why there is none. What is damaged can make the database's own code panic: that is an answer, too.

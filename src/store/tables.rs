@@ -1,6 +1,6 @@
-//! The tables of a store on disk: what lies where, how a batch of writes gets there, and how it is read.
+//! The tables of a store on disk: the format, the layout, and how a batch of writes is stored and read.
 
-use redb::{Database, Durability, ReadableDatabase, ReadableTable, TableDefinition, TableError};
+use redb::{Database, Durability, ReadableDatabase, ReadableTable, TableDefinition, TableError, TableHandle};
 
 use super::event_codec::{BATCH_LEN, pack, unpack};
 use super::record::{StoredIntent, StoredString, VersionedRecord};
@@ -10,26 +10,64 @@ use super::{
 };
 use borges_task::{LaunchId, RunId, TaskId};
 
+/// The table whose name says that a redb file is a store of Borges: [`VERSION`] → the version of the format.
+const FORMAT: TableDefinition<&str, u32> = TableDefinition::new("borges-store");
+/// The only key of [`FORMAT`].
+const VERSION: &str = "version";
+/// The version of the format that is written. It counts changes of tables and keys; each value has a version of its own.
+pub(super) const FORMAT_VERSION: u32 = 1;
 /// Run id → run.
 const RUNS: TableDefinition<[u8; 16], &[u8]> = TableDefinition::new("runs");
-/// Launch id → nothing: it may have been accepted. Only read: an older Borges wrote it.
-const OLD_INTENTS: TableDefinition<[u8; 24], ()> = TableDefinition::new("intents");
-/// Launch id → where: it may have been accepted.
-const INTENTS: TableDefinition<[u8; 24], &[u8]> = TableDefinition::new("launches");
+/// Launch id → the agent of a launch that may have been accepted.
+const INTENTS: TableDefinition<[u8; 24], &[u8]> = TableDefinition::new("intents");
 /// Task id (as a launch id with attempt 0) → task.
 const TASKS: TableDefinition<[u8; 24], &[u8]> = TableDefinition::new("tasks");
 /// Task id (as in [`TASKS`]) → what it has left.
 const RESULTS: TableDefinition<[u8; 24], &[u8]> = TableDefinition::new("results");
 /// Run id → what is to be known of it besides.
 const MARKS: TableDefinition<[u8; 16], &[u8]> = TableDefinition::new("marks");
-/// Number of the first → entries, packed.
-const ENTRIES: TableDefinition<u64, &[u8]> = TableDefinition::new("entries");
-/// Name → value, for what there is one of. Only read: an older Borges wrote it.
-const OLD_SINGLE: TableDefinition<&str, &str> = TableDefinition::new("single");
-/// Name → value, for what there is one of.
-const SINGLE: TableDefinition<&str, &[u8]> = TableDefinition::new("named");
-/// The name of the framework id among those.
+/// Sequence number of the first event → a batch of events.
+const EVENTS: TableDefinition<u64, &[u8]> = TableDefinition::new("events");
+/// Name → value, for values that exist once.
+const SINGLE: TableDefinition<&str, &[u8]> = TableDefinition::new("single");
+/// The name of the framework id in [`SINGLE`].
 const FRAMEWORK: &str = "framework";
+
+/// The format of a database.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Format {
+    /// No table was ever written: a new store, or one whose creation was cut off.
+    Empty,
+    /// A store of this version.
+    Version(u32),
+    /// There are tables, and none of them names a format: a Borges before 0.1.0 wrote them.
+    Unmarked,
+}
+
+/// Reads the format of a database.
+pub(super) fn format(database: &Database) -> Result<Format, AccessError> {
+    let transaction = database.begin_read()?;
+    if let Some(format) = existing(transaction.open_table(FORMAT))?
+        && let Some(version) = format.get(VERSION)?
+    {
+        return Ok(Format::Version(version.value()));
+    }
+    let is_marker = |table: &redb::UntypedTableHandle| table.name() == FORMAT.name();
+    Ok(if transaction.list_tables()?.all(|table| is_marker(&table)) {
+        Format::Empty
+    } else {
+        Format::Unmarked
+    })
+}
+
+/// Marks an empty database as a store of this format; on disk when it returns.
+pub(super) fn mark(database: &Database) -> Result<(), AccessError> {
+    let mut transaction = database.begin_write()?;
+    transaction.set_durability(Durability::Immediate)?;
+    transaction.open_table(FORMAT)?.insert(VERSION, FORMAT_VERSION)?;
+    transaction.commit()?;
+    Ok(())
+}
 
 /// Makes all of `writes` durable, or none.
 pub(super) fn write(database: &Database, writes: &[WriteOp]) -> Result<(), AccessError> {
@@ -39,7 +77,7 @@ pub(super) fn write(database: &Database, writes: &[WriteOp]) -> Result<(), Acces
         let mut runs = transaction.open_table(RUNS)?;
         let mut intents = transaction.open_table(INTENTS)?;
         let mut tasks = transaction.open_table(TASKS)?;
-        let mut told = transaction.open_table(ENTRIES)?;
+        let mut told = transaction.open_table(EVENTS)?;
         for write in writes {
             match write {
                 WriteOp::Run(run) => {
@@ -80,8 +118,7 @@ pub(super) fn write(database: &Database, writes: &[WriteOp]) -> Result<(), Acces
                         let all = launches_of(run);
                         intents.retain_in(all.clone(), |_, _| false)?;
                         tasks.retain_in(all.clone(), |_, _| false)?;
-                        transaction.open_table(RESULTS)?.retain_in(all.clone(), |_, _| false)?;
-                        transaction.open_table(OLD_INTENTS)?.retain_in(all, |_, ()| false)?;
+                        transaction.open_table(RESULTS)?.retain_in(all, |_, _| false)?;
                         transaction.open_table(MARKS)?.remove(run.0.as_bytes())?;
                     }
                     forget_entries(&mut told, &runs)?;
@@ -104,11 +141,6 @@ pub(super) fn read(database: &Database) -> Result<Snapshot, AccessError> {
     if let Some(runs) = existing(transaction.open_table(RUNS))? {
         for entry in runs.iter()? {
             contents.runs.push(RunRecord::from_bytes(entry?.1.value()).map_err(AccessError::Value)?);
-        }
-    }
-    if let Some(intents) = existing(transaction.open_table(OLD_INTENTS))? {
-        for entry in intents.iter()? {
-            contents.intents.push(LaunchIntent { launch: launch_of(entry?.0.value()), agent: None });
         }
     }
     if let Some(intents) = existing(transaction.open_table(INTENTS))? {
@@ -136,14 +168,11 @@ pub(super) fn read(database: &Database) -> Result<Snapshot, AccessError> {
             contents.marks.push((run, RunMarker::from_bytes(mark.value()).map_err(AccessError::Value)?));
         }
     }
-    if let Some(told) = existing(transaction.open_table(ENTRIES))?
+    if let Some(told) = existing(transaction.open_table(EVENTS))?
         && let Some((first, packed)) = told.last()?
     {
         let entries = unpack(first.value(), packed.value()).map_err(AccessError::Value)?;
         contents.last_entry = entries.last().map_or(0, LoggedEvent::seq);
-    }
-    if let Some(single) = existing(transaction.open_table(OLD_SINGLE))? {
-        contents.framework = single.get(FRAMEWORK)?.map(|id| id.value().to_owned());
     }
     if let Some(single) = existing(transaction.open_table(SINGLE))?
         && let Some(named) = single.get(FRAMEWORK)?
@@ -172,7 +201,7 @@ pub(super) fn read_results(database: &Database, run: RunId) -> Result<Vec<Result
 /// The next entries after the number `after`.
 pub(super) fn read_entries(database: &Database, after: u64) -> Result<Vec<LoggedEvent>, AccessError> {
     let transaction = database.begin_read()?;
-    let Some(told) = existing(transaction.open_table(ENTRIES))? else { return Ok(Vec::new()) };
+    let Some(told) = existing(transaction.open_table(EVENTS))? else { return Ok(Vec::new()) };
     let holds_next = told.range(..=after.saturating_add(1))?.next_back().transpose()?;
     let from = holds_next.map_or(0, |(first, _)| first.value());
     for row in told.range(from..)? {

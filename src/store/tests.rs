@@ -1,4 +1,4 @@
-//! Both stores: what they took they give back, also where an earlier Borges has left it.
+//! Both stores: they return what was committed, and only a store of this format is opened.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -168,51 +168,6 @@ fn runs_are_forgotten_with_all_that_is_theirs() {
     }
 }
 
-/// A whole store that an earlier Borges has left, unpacked.
-fn old(name: &str) -> (tempfile::TempDir, RedbStore) {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("store.redb");
-    let packed = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/old")).join(name);
-    let unpacked = std::process::Command::new("gzip").arg("-dc").arg(packed).output().unwrap();
-    assert!(unpacked.status.success(), "gzip is needed");
-    std::fs::write(&path, unpacked.stdout).unwrap();
-    let store = RedbStore::open(&path).unwrap();
-    (folder, store)
-}
-
-/// A whole store as the first version left it, killed while a block ran: it must be read for ever.
-#[test]
-fn a_store_of_the_first_version_is_read() {
-    let (_folder, mut store) = old("store-1.redb.gz");
-    let contents = store.load().unwrap();
-    let blocks: Vec<_> = contents.runs[0].tasks.iter().map(|task| &*task.block).collect();
-    assert_eq!(blocks, ["well", "badly", "left-out", "service", "fits-nowhere", "line-22"]);
-    assert_eq!(contents.runs[0].key.as_deref(), Some("once"));
-    assert!(contents.runs[0].document.starts_with(b"#+TITLE: an old document"));
-    let states: Vec<_> = contents.tasks.iter().map(|task| (task.id.number, task.state)).collect();
-    let expected = [
-        (1, State::Finished),
-        (2, State::Failed),
-        (3, State::Skipped),
-        (4, State::Running),
-        (1, State::Finished),
-    ];
-    assert_eq!(states, expected);
-    assert_eq!(contents.tasks[1].history.exit_code, Some(3));
-    assert!(contents.intents.iter().all(|intent| intent.agent.is_none()));
-    assert_eq!(contents.intents.len(), 5);
-    assert_eq!(
-        contents.marks,
-        [(contents.runs[1].id, RunMarker::Ended { state: RunState::Finished, at: None })]
-    );
-    assert!(contents.framework.is_some());
-    assert_eq!(store.entries(0).unwrap()[0].seq(), 1);
-    // What it says now is said in today's words.
-    store.commit(&[WriteOp::Run(Arc::new(contents.runs[0].clone()))]).unwrap();
-    store.commit(&[WriteOp::DeleteRuns(vec![contents.runs[0].id])]).unwrap();
-    assert_eq!(store.load().unwrap().intents.len(), 1);
-}
-
 /// What was forgotten makes the file smaller at the next start, wherever in it the rest lies.
 #[test]
 fn room_is_given_back() {
@@ -246,23 +201,39 @@ fn room_is_given_back() {
     assert_eq!(RedbStore::open(&path).unwrap().load().unwrap(), kept);
 }
 
-/// One of the second, when a task wished nothing of its agent but amounts.
+/// Writes a redb file that has this table with this number.
+fn redb_file(path: &Path, table: &str, number: u32) {
+    let table: redb::TableDefinition<&str, u32> = redb::TableDefinition::new(table);
+    let transaction = redb::Database::create(path).unwrap().begin_write().unwrap();
+    transaction.open_table(table).unwrap().insert("version", number).unwrap();
+    transaction.commit().unwrap();
+}
+
 #[test]
-fn a_store_of_the_second_version_is_read() {
-    let (_folder, mut store) = old("store-2.redb.gz");
-    let contents = store.load().unwrap();
-    let run = &contents.runs[0];
-    let blocks: Vec<_> = run.tasks.iter().map(|task| &*task.block).collect();
-    let expected = ["well", "with-value", "badly", "left-out", "service", "fits-nowhere", "second-part"];
-    assert_eq!(blocks, expected);
-    assert!(run.tasks.iter().all(|task| task.requirements.is_none()));
-    let well = &run.tasks[0];
-    assert_eq!((well.resources.mem, well.enforce_memory, well.policy.priority), (100, true, 2));
-    assert_eq!(run.tasks[6].command.environment[..], [("A".to_owned(), "1".to_owned())]);
-    assert_eq!(run.recipes.dependencies(2), [1].into(), "its value is that of another");
-    assert_eq!((run.edges.len(), contents.tasks.len()), (2, 6));
-    store.commit(&[WriteOp::Run(Arc::new(run.clone()))]).unwrap();
-    assert_eq!(store.load().unwrap(), contents, "it is the same when it is written by today's");
+fn other_formats_are_refused_by_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("store.redb");
+    for (table, version, expected) in [
+        ("runs", 1, "was written by a Borges before 0.1.0"),
+        ("borges-store", 2, "has format 2, and this Borges reads format 1: use a newer Borges"),
+    ] {
+        redb_file(&path, table, version);
+        let refused = RedbStore::open(&path).unwrap_err().to_string();
+        assert!(refused.contains(expected) && refused.contains("store.redb"), "{refused}");
+        assert_eq!(check(&path).unwrap_err().to_string(), refused);
+        assert_eq!(RedbStore::open(&path).unwrap_err().to_string(), refused, "it is as it was");
+        std::fs::remove_file(&path).unwrap();
+    }
+}
+
+/// A crash between the creation of the file and its mark leaves a file that is a new store.
+#[test]
+fn unmarked_new_file_becomes_a_store() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("store.redb");
+    drop(redb::Database::create(&path).unwrap());
+    RedbStore::open(&path).unwrap().commit(&writes()).unwrap();
+    assert_eq!(RedbStore::open(&path).unwrap().load().unwrap().runs.len(), 1);
 }
 
 #[test]
