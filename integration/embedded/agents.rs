@@ -185,6 +185,35 @@ async fn concurrent_starts_make_one_agent() {
     drop(connections);
 }
 
+/// A block of an agent with another protocol is waited for; then the next client starts an agent of its own.
+#[tokio::test]
+async fn agent_of_another_protocol_is_replaced_when_idle() {
+    let directory = Home::new();
+    let options = options(directory.path());
+    let mut scheduler = Scheduler::open(options.clone()).await;
+    scheduler.launch(vec![sh("r.1.1", "echo $$; sleep 1000")]).await;
+    let old = agent_processes(directory.path());
+    let protocol = directory.path().join("agent/protocol");
+    assert_eq!(fs::read_to_string(&protocol).unwrap(), "1\n");
+    fs::write(&protocol, "9\n").unwrap();
+    let connect = || borges_embedded::connect_or_spawn(&options, support::program::path());
+    let refused = connect().unwrap_err();
+    let why = std::error::Error::source(&refused).unwrap().to_string();
+    assert!(
+        why.starts_with("the agent that runs there speaks protocol 9, and this Borges speaks 1"),
+        "{why}"
+    );
+    assert_eq!(agent_processes(directory.path()), old, "it runs on, and its block with it");
+
+    for pid in &old {
+        kill(*pid);
+    }
+    poll_until_async(DEADLINE, "the agent has ended", async || agent_processes(directory.path()).is_empty())
+        .await;
+    drop(connect().unwrap());
+    assert_eq!(fs::read_to_string(&protocol).unwrap(), "1\n");
+}
+
 #[tokio::test]
 async fn malformed_client_does_not_disturb_others() {
     let directory = Home::new();

@@ -24,6 +24,7 @@ use super::driver::{AgentDriver, Clients};
 use super::limits::CgroupRoot;
 use super::options::AgentOptions;
 use super::paths::{Paths, SOCKET};
+use super::protocol::{PROTOCOL, SPOKEN};
 use super::reap;
 use super::state::{ClientId, Identity, Timestamps};
 use borges_clock::Clock;
@@ -61,6 +62,10 @@ struct Shell {
 
 impl Shell {
     fn new(options: &AgentOptions) -> io::Result<Self> {
+        if !SPOKEN.contains(&options.protocol) {
+            let why = format!("it is asked for protocol {}, and speaks {PROTOCOL}", options.protocol);
+            return Err(io::Error::new(io::ErrorKind::Unsupported, why));
+        }
         set_child_subreaper(Some(getpid()))?;
         let listener = std::os::unix::net::UnixListener::from(io::stdin().as_fd().try_clone_to_owned()?);
         // Blocks inherit it.

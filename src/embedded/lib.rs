@@ -44,6 +44,7 @@ mod path_lookup;
 mod paths;
 mod process_table;
 mod processes;
+mod protocol;
 mod reap;
 mod reaper;
 mod sandbox;

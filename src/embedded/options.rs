@@ -2,7 +2,9 @@
 
 use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
+use std::str::FromStr;
 
+use super::protocol::PROTOCOL;
 use borges_mesos::resources::Quantities;
 
 /// What an agent is told when it starts.
@@ -22,6 +24,8 @@ pub struct AgentOptions {
     pub hostname: String,
     /// How many files it and its blocks may have open, where that is not what its starter may.
     pub open_files: Option<u64>,
+    /// The protocol that it speaks with its clients.
+    pub protocol: u32,
     /// Which of the two processes this is.
     pub role: Role,
 }
@@ -60,6 +64,7 @@ impl AgentOptions {
             end_with_client: false,
             hostname: "localhost".to_owned(),
             open_files: None,
+            protocol: PROTOCOL,
             role: Role::Reaper,
         }
     }
@@ -83,6 +88,7 @@ impl AgentOptions {
                 "--open-files" => {
                     options.open_files = Some(number("--open-files", args.next().as_deref())?);
                 }
+                "--protocol" => options.protocol = number("--protocol", args.next().as_deref())?,
                 "--end-with-client" => options.end_with_client = true,
                 "--role" => {
                     options.role = match args.next().as_deref().and_then(OsStr::to_str) {
@@ -115,6 +121,7 @@ impl AgentOptions {
         if let Some(files) = self.open_files {
             args.extend(["--open-files".into(), files.to_string().into()]);
         }
+        args.extend(["--protocol".into(), self.protocol.to_string().into()]);
         let role = match self.role {
             Role::Reaper => "reaper",
             Role::Agent => "agent",
@@ -135,7 +142,7 @@ impl AgentOptions {
     }
 }
 
-fn number(name: &'static str, value: Option<&OsStr>) -> Result<u64, OptionsError> {
+fn number<N: FromStr>(name: &'static str, value: Option<&OsStr>) -> Result<N, OptionsError> {
     value.and_then(OsStr::to_str).and_then(|value| value.parse().ok()).ok_or(OptionsError::BadValue(name))
 }
 
@@ -155,6 +162,7 @@ mod tests {
             end_with_client: true,
             hostname: "h".to_owned(),
             open_files: Some(1024),
+            protocol: 7,
             role: Role::Agent,
         };
         assert_eq!(AgentOptions::from_args(options.to_args()), Ok(options.clone()));

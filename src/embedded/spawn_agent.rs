@@ -13,6 +13,7 @@ use rustix::fs::{FlockOperation, Mode, OFlags, flock, open};
 
 use super::options::AgentOptions;
 use super::paths::{Paths, SOCKET};
+use super::protocol;
 
 /// Why there is no agent to talk to.
 #[derive(Debug, thiserror::Error)]
@@ -71,6 +72,7 @@ pub fn connect_or_spawn(options: &AgentOptions, exe: &Path) -> Result<Started, S
         Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::ConnectionRefused) => {}
         other => {
             let stream = other.map_err(failed("cannot connect to", &socket))?;
+            protocol::check(&own).map_err(failed("cannot use", &socket))?;
             return Ok(Started { stream, end: None });
         }
     }
@@ -80,6 +82,7 @@ pub fn connect_or_spawn(options: &AgentOptions, exe: &Path) -> Result<Started, S
         }
         _ => {}
     }
+    protocol::announce(&own).map_err(failed("cannot write into", &own))?;
     let listener = UnixListener::bind(short.path()).map_err(failed("cannot bind", &socket))?;
     let stream = UnixStream::connect(short.path()).map_err(failed("cannot connect to", &socket))?;
     let options = AgentOptions { directory, ..options.clone() };
