@@ -10,12 +10,15 @@ use awc::error::{ConnectError, SendRequestError};
 use awc::{ClientResponse, Connector};
 use bytes::Bytes;
 use futures_util::StreamExt;
-use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use super::address::{self, Address};
 use super::exit::Exit;
-use borges_engine::{FileRead, RunSummary, TaskSummary, WaitingGroup};
+use borges_api::{
+    DocumentError, Problem, RunDetails, RunKillResponse, RunSummary, SubmitResponse, TaskKillResponse,
+    TaskPage, TaskSummary, WaitingTasks,
+};
+use borges_engine::{FileRead, WaitingGroup};
 use borges_http::OFFSET_HEADER;
 use borges_org::Position;
 use borges_plan::Diagnostic;
@@ -44,59 +47,14 @@ pub(super) enum ApiError {
     NotBorges(String),
     /// It says no.
     #[error("{}", .0.detail)]
-    Rejected(ProblemDetails),
+    Rejected(Problem),
 }
 
-/// What a server says that does not do what it is asked.
-#[derive(Debug, Clone, Deserialize)]
-pub(super) struct ProblemDetails {
-    status: u16,
-    pub(super) detail: String,
-    #[serde(default)]
-    errors: Vec<Located>,
-}
-
-/// An error of the document.
-#[derive(Debug, Clone, Deserialize)]
-struct Located {
-    #[serde(default)]
-    file: Option<String>,
-    line: u32,
-    column: u32,
-    text: String,
-    help: String,
-}
-
-/// What became of a document.
-#[derive(Debug, Deserialize)]
-#[expect(clippy::struct_field_names, reason = "it is what the route calls it")]
-pub(super) struct Scheduled {
-    pub(super) run: RunId,
-    pub(super) scheduled: usize,
-    pub(super) blocks: Vec<BlockStatus>,
-    pub(super) warnings: Vec<String>,
-}
-
-/// What became of a block.
-#[derive(Debug, Deserialize)]
-pub(super) struct BlockStatus {
-    pub(super) block: String,
-    pub(super) task: Option<String>,
-    pub(super) line: u32,
-    pub(super) reason: Option<String>,
-}
-
-/// A run, and what of it waits.
+/// A run and its waiting tasks.
 #[derive(Debug)]
 pub(super) struct RunStatus {
     pub(super) run: RunSummary,
     pub(super) waiting: Vec<WaitingGroup>,
-}
-
-#[derive(Deserialize)]
-struct TaskPage {
-    tasks: Vec<TaskSummary>,
-    next: Option<String>,
 }
 
 /// Until the head of an answer is there.
@@ -156,7 +114,7 @@ impl ApiClient {
         document: Bytes,
         names: &[String],
         resume: bool,
-    ) -> Result<(Scheduled, Bytes), ApiError> {
+    ) -> Result<(RunId, SubmitResponse, Bytes), ApiError> {
         let resume = resume.then(|| "resume=1".to_owned());
         let names: Vec<String> =
             names.iter().map(|name| format!("name={}", encoded(name))).chain(resume).collect();
@@ -165,7 +123,9 @@ impl ApiClient {
             self.request(Method::POST, &route).timeout(ACCEPTANCE).insert_header((CONTENT_TYPE, "text/org"));
         let sent = request.send_body(document).await.map_err(|error| self.unsent(&error))?;
         let text = self.text(sent).await?;
-        Ok((self.value(&text)?, text))
+        let submitted: SubmitResponse = self.value(&text)?;
+        let run = submitted.run.ok_or_else(|| self.no_borges("no run for a document that it took"))?;
+        Ok((run, submitted, text))
     }
 
     /// What has become of a run's document since, with the results there are.
@@ -187,15 +147,13 @@ impl ApiClient {
 
     /// Ends a run; a task of it, if one is named.
     pub(super) async fn kill(&self, run: RunId, task: Option<TaskId>) -> Result<(), ApiError> {
-        #[derive(Deserialize)]
-        struct Killing {
-            #[serde(rename = "killing")]
-            _killing: bool,
-        }
         let route = task.map_or_else(|| format!("/org/{run}"), |task| format!("/tasks/{task}"));
         let sent = self.request(Method::DELETE, &route).send().await;
-        let _said: Killing = self.read(sent.map_err(|error| self.unsent(&error))?).await?;
-        Ok(())
+        let answer = sent.map_err(|error| self.unsent(&error))?;
+        match task {
+            Some(_) => self.read::<_, TaskKillResponse>(answer).await.map(drop),
+            None => self.read::<_, RunKillResponse>(answer).await.map(drop),
+        }
     }
 
     /// How a task stands.
@@ -205,30 +163,12 @@ impl ApiClient {
 
     /// How a run stands, and what of it waits.
     pub(super) async fn run(&self, run: RunId) -> Result<RunStatus, ApiError> {
-        #[derive(Deserialize)]
-        struct Waits {
-            #[serde(default)]
-            waiting: Vec<Wait>,
-        }
-        #[derive(Deserialize)]
-        struct Wait {
-            block: String,
-            line: u32,
-            seconds: f64,
-            tasks: usize,
-            reason: String,
-        }
-        let told: serde_json::Value = self.get(&format!("/org/{run}")).await?;
-        let waits: Waits = self.known(serde_json::from_value(told.clone()))?;
-        let waiting =
-            waits.waiting.into_iter().map(|Wait { block, line, seconds, tasks, reason }| WaitingGroup {
-                block: block.into(),
-                line,
-                waited: Duration::try_from_secs_f64(seconds).unwrap_or_default(),
-                tasks,
-                reason,
-            });
-        Ok(RunStatus { run: self.known(serde_json::from_value(told))?, waiting: waiting.collect() })
+        let RunDetails { run, waiting } = self.get(&format!("/org/{run}")).await?;
+        let waiting = waiting.into_iter().map(|WaitingTasks { block, line, seconds, tasks, reason }| {
+            let waited = Duration::try_from_secs_f64(seconds).unwrap_or_default();
+            WaitingGroup { block: block.into(), line, waited, tasks, reason }
+        });
+        Ok(RunStatus { run, waiting: waiting.collect() })
     }
 
     /// All tasks, or those of a run.
@@ -359,7 +299,7 @@ impl ApiClient {
             Ok(text) => text,
             Err(failure) => return failure,
         };
-        match serde_json::from_slice::<ProblemDetails>(&text) {
+        match serde_json::from_slice::<Problem>(&text) {
             Ok(refusal) if status.is_server_error() => {
                 ApiError::Unreachable(format!("`{}` cannot do it now: {}", self.url, refusal.detail))
             }
@@ -452,21 +392,19 @@ impl ApiError {
     }
 }
 
-impl ProblemDetails {
-    /// What is wrong with the document, each in its place.
-    pub(super) fn problems(&self) -> Vec<Diagnostic> {
-        let problem = |Located { file, line, column, text, help }: &Located| {
-            let mut problem = Diagnostic::error(Position { line: *line, column: *column }, text, help);
-            problem.file = file.as_deref().map(Into::into);
-            problem
-        };
-        self.errors.iter().map(problem).collect()
-    }
+/// The errors of a refused document, each with its place.
+pub(super) fn diagnostics(problem: &Problem) -> Vec<Diagnostic> {
+    let diagnostic = |DocumentError { file, line, column, text, help }: &DocumentError| {
+        let mut diagnostic = Diagnostic::error(Position { line: *line, column: *column }, text, help);
+        diagnostic.file = file.as_deref().map(Into::into);
+        diagnostic
+    };
+    problem.errors.iter().map(diagnostic).collect()
+}
 
-    /// That there are more errors than these, if there are.
-    pub(super) fn and_more(&self) -> Option<&str> {
-        self.detail.lines().find(|line| line.starts_with("… and "))
-    }
+/// The line that says how many errors are not listed; `None` if all are.
+pub(super) fn unlisted_errors(problem: &Problem) -> Option<&str> {
+    problem.detail.lines().find(|line| line.starts_with("… and "))
 }
 
 #[cfg(test)]
@@ -482,8 +420,8 @@ mod tests {
     fn errors_come_with_their_places() {
         let text = r#"{"type":"about:blank","title":"x","status":400,"detail":"d\n… and 3 more errors\n",
             "errors":[{"file":null,"line":2,"column":5,"text":"t","help":"h"}]}"#;
-        let refusal: ProblemDetails = serde_json::from_str(text).unwrap();
-        assert_eq!(refusal.problems(), [Diagnostic::error(Position { line: 2, column: 5 }, "t", "h")]);
-        assert_eq!(refusal.and_more(), Some("… and 3 more errors"));
+        let refusal: Problem = serde_json::from_str(text).unwrap();
+        assert_eq!(diagnostics(&refusal), [Diagnostic::error(Position { line: 2, column: 5 }, "t", "h")]);
+        assert_eq!(unlisted_errors(&refusal), Some("… and 3 more errors"));
     }
 }

@@ -13,7 +13,8 @@ use tokio::time::timeout;
 
 use super::api_client::{ApiClient, ApiError, RunStatus};
 use super::backend::with_retries;
-use borges_engine::{FatalError, TaskSummary};
+use borges_api::TaskSummary;
+use borges_engine::FatalError;
 use borges_store::{LoggedEvent, RunEnded, TaskEvent};
 use borges_task::{RunId, RunState, State, TaskId};
 

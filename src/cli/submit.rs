@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use super::api_client::{ApiClient, ApiError, Scheduled};
+use super::api_client::{self, ApiClient, ApiError};
 use super::args::{Format, SubmitArguments};
 use super::backend::Backend;
 use super::event_source::follow;
@@ -11,9 +11,11 @@ use super::rewrite::rewrite;
 use super::signals::Signals;
 use super::watch::Watch;
 use super::{diagnostics, includes, input, progress};
+use borges_api::SubmitResponse;
 use borges_clock::Clock;
 use borges_org::{self as org, Position, SourceLocation, SourceMap};
 use borges_plan::Severity;
+use borges_task::RunId;
 
 /// Sends a document, and watches its run if that is asked for.
 pub(super) fn submit(arguments: &SubmitArguments) -> Exit {
@@ -36,7 +38,7 @@ pub(super) fn submit(arguments: &SubmitArguments) -> Exit {
             Err(exit) => return exit,
         };
         let sent = server.submit(source.clone(), &arguments.names, arguments.resume).await;
-        let (scheduled, text) = match sent {
+        let (run, submitted, text) = match sent {
             Ok(sent) => sent,
             Err(failure) => return refused(&failure, &name, &source, &places),
         };
@@ -44,21 +46,21 @@ pub(super) fn submit(arguments: &SubmitArguments) -> Exit {
             println!("{}", String::from_utf8_lossy(&text));
             return Exit::Success;
         }
-        for warning in &scheduled.warnings {
+        for warning in &submitted.warnings {
             eprintln!("{}", located(warning, &name, &places));
         }
-        announce(&scheduled, &places);
+        announce(&submitted, &places);
         if !arguments.follow && !arguments.write {
-            println!("{}", scheduled.run);
+            println!("{run}");
             return Exit::Success;
         }
-        eprintln!("run {} at {}", scheduled.run, server.url);
-        let exit = watch(server.clone(), &scheduled).await;
+        eprintln!("run {run} at {}", server.url);
+        let exit = watch(server.clone(), run).await;
         if !arguments.write || !matches!(exit, Exit::Success | Exit::BlockFailed) {
             return exit;
         }
         let returned = async |current: Bytes| {
-            let sent = server.document_with_results(scheduled.run, current).await;
+            let sent = server.document_with_results(run, current).await;
             sent.map_err(|failure| failure.say())
         };
         match rewrite(&arguments.path, returned).await {
@@ -68,8 +70,7 @@ pub(super) fn submit(arguments: &SubmitArguments) -> Exit {
     })
 }
 
-async fn watch(server: ApiClient, scheduled: &Scheduled) -> Exit {
-    let run = scheduled.run;
+async fn watch(server: ApiClient, run: RunId) -> Exit {
     let mut signals = match Signals::new() {
         Ok(signals) => signals,
         Err(error) => {
@@ -93,7 +94,7 @@ fn address(source: &[u8]) -> Option<String> {
     Some(named.value.trim().to_owned()).filter(|value| !value.is_empty())
 }
 
-fn announce(Scheduled { scheduled, blocks, .. }: &Scheduled, places: &SourceMap) {
+fn announce(SubmitResponse { scheduled, blocks, .. }: &SubmitResponse, places: &SourceMap) {
     let skipped = blocks.iter().filter(|block| block.task.is_none());
     let skipped: Vec<_> = skipped
         .map(|block| {
@@ -110,7 +111,7 @@ fn announce(Scheduled { scheduled, blocks, .. }: &Scheduled, places: &SourceMap)
 /// What is wrong with the document stands in the document, as `borges run` shows it.
 fn refused(failure: &ApiError, name: &str, source: &[u8], places: &SourceMap) -> Exit {
     let ApiError::Rejected(refusal) = failure else { return failure.say() };
-    let mut found = refusal.problems();
+    let mut found = api_client::diagnostics(refusal);
     if found.is_empty() {
         return failure.say();
     }
@@ -118,7 +119,7 @@ fn refused(failure: &ApiError, name: &str, source: &[u8], places: &SourceMap) ->
         problem.locate(places);
     }
     diagnostics::show(name, source, &found, Severity::Error);
-    if let Some(more) = refusal.and_more() {
+    if let Some(more) = api_client::unlisted_errors(refusal) {
         eprintln!("{more}");
     }
     eprintln!("Nothing was launched.");

@@ -6,7 +6,7 @@ use std::io::{self, IsTerminal, Write};
 use super::api_client::{ApiClient, ApiError};
 use super::args::{Format, TasksArguments};
 use super::exit::Exit;
-use borges_engine::TaskSummary;
+use borges_api::TaskSummary;
 use borges_task::{RunId, State};
 
 /// Shows the tasks of all runs, or of one.

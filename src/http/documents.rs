@@ -6,17 +6,18 @@ use actix_web::http::StatusCode;
 use actix_web::http::header::{CONTENT_TYPE, HOST};
 use actix_web::{HttpRequest, HttpResponse, web};
 use bytes::Bytes;
-use serde::Serialize;
-use utoipa::ToSchema;
 
 use super::body_limits::RequestBody;
 use super::query::{Query, bad_request};
 use super::response::{
-    DocumentError, Problem, ResponseFormat, document_errors, negotiate, not_found, plain_text, problem,
-    respond, unavailable,
+    ResponseFormat, document_errors, negotiate, not_found, plain_text, problem, respond, unavailable,
 };
 use super::tasks::MAX_PAGE;
 use super::{App, upload};
+use borges_api::{
+    self as api, BlockSummary, DocumentError, Problem, RunDetails, RunKillResponse, RunPage, SubmitResponse,
+    WaitingTasks,
+};
 use borges_engine::{EngineError, ParseDocument, RunSummary, Submission, WaitingGroup};
 use borges_plan::{CacheMode, Diagnostic as Wrong, Plan, PlanOptions as PlanRequest, Severity, Variable};
 use borges_store::predict_cache_hits;
@@ -29,74 +30,15 @@ const LONGEST_KEY: usize = 255;
 /// Runs on a page, unless asked for another number.
 const RUNS: u64 = 100;
 
-/// What became of a block.
-#[derive(Debug, Serialize, ToSchema)]
-struct BlockSummary {
-    block: String,
-    task: Option<String>,
-    line: u32,
-    index: u32,
-    state: State,
-    reason: Option<String>,
+/// The wire type of a run.
+pub(super) fn run_summary(run: RunSummary) -> api::RunSummary {
+    let RunSummary { run, title, accepted, state, tasks, ended } = run;
+    api::RunSummary { run, title, accepted, state, tasks, ended }
 }
 
-/// What became of a document.
-#[derive(Debug, Serialize, ToSchema)]
-struct SubmitResponse {
-    /// `null` for a dry run.
-    #[schema(value_type = Option<String>, format = "uuid")]
-    run: Option<RunId>,
-    /// How many tasks run.
-    scheduled: usize,
-    /// Those, and what is skipped, in the order of lines.
-    blocks: Vec<BlockSummary>,
-    /// What is odd in the document.
-    warnings: Vec<String>,
-}
-
-/// Runs, and where to go on.
-#[derive(Debug, Serialize, ToSchema)]
-pub(super) struct RunPage {
-    runs: Vec<RunSummary>,
-    /// What to ask for, as `after`, to see more; `null` where there is no more.
-    #[schema(value_type = Option<String>, format = "uuid")]
-    next: Option<RunId>,
-}
-
-/// A run, and what of it waits.
-#[derive(Debug, Serialize, ToSchema)]
-struct RunDetails {
-    #[serde(flatten)]
-    run: RunSummary,
-    /// Tasks that wait for the cluster, those with the same reason together.
-    waiting: Vec<WaitingTasks>,
-}
-
-/// Tasks that wait for the same reason.
-#[derive(Debug, Serialize, ToSchema)]
-struct WaitingTasks {
-    /// The block that has waited longest.
-    block: String,
-    line: u32,
-    /// How long it has waited.
-    seconds: f64,
-    /// How many wait with it, itself included.
-    tasks: usize,
-    reason: String,
-}
-
-impl From<WaitingGroup> for WaitingTasks {
-    fn from(WaitingGroup { block, line, waited, tasks, reason }: WaitingGroup) -> Self {
-        Self { block: block.to_string(), line, seconds: waited.as_secs_f64(), tasks, reason }
-    }
-}
-
-/// A run that is to end.
-#[derive(Debug, Serialize, ToSchema)]
-pub(super) struct RunKillResponse {
-    #[schema(value_type = String, format = "uuid")]
-    run: RunId,
-    killing: bool,
+/// The wire type of a group of waiting tasks.
+fn waiting_tasks(WaitingGroup { block, line, waited, tasks, reason }: WaitingGroup) -> WaitingTasks {
+    WaitingTasks { block: block.to_string(), line, seconds: waited.as_secs_f64(), tasks, reason }
 }
 
 /// `POST /org`.
@@ -259,7 +201,7 @@ pub(super) async fn runs(request: HttpRequest, app: web::Data<App>) -> HttpRespo
             let more = runs.len() > limit;
             runs.truncate(limit);
             let next = runs.last().filter(|_| more).map(|run| run.run);
-            let page = RunPage { runs, next };
+            let page = RunPage { runs: runs.into_iter().map(run_summary).collect(), next };
             respond(&request, &page, || page.runs.iter().map(line).collect())
         }
         Err(error) => unavailable(&request, &error),
@@ -285,10 +227,10 @@ pub(super) async fn run(request: HttpRequest, id: web::Path<String>, app: web::D
     match app.engine.run(id).await {
         Ok(Some(run)) => {
             let waiting = match app.engine.waiting(id).await {
-                Ok(waiting) => waiting.into_iter().map(WaitingTasks::from).collect(),
+                Ok(waiting) => waiting.into_iter().map(waiting_tasks).collect(),
                 Err(error) => return unavailable(&request, &error),
             };
-            let now = RunDetails { run, waiting };
+            let now = RunDetails { run: run_summary(run), waiting };
             respond(&request, &now, || {
                 line(&now.run) + &now.waiting.iter().map(wait_line).collect::<String>()
             })
@@ -387,8 +329,8 @@ pub(super) async fn kill_run(
     }
 }
 
-fn line(run: &RunSummary) -> String {
-    let RunSummary { run, state, tasks, ended, accepted, .. } = run;
+fn line(run: &api::RunSummary) -> String {
+    let api::RunSummary { run, state, tasks, ended, accepted, .. } = run;
     format!("{run}  {state}  {ended} of {tasks} ended  {accepted}\n")
 }
 

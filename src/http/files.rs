@@ -7,33 +7,15 @@ use actix_web::http::{Method, StatusCode};
 use actix_web::{HttpRequest, HttpResponse, web};
 use bytes::Bytes;
 use futures_util::stream;
-use serde::Serialize;
-use utoipa::ToSchema;
 
 use super::App;
 use super::output::{CHUNK, attempt, launch};
 use super::query::{Query, bad_request};
 use super::response::{not_found, problem, respond, unavailable};
 use super::tasks::find;
+use borges_api::{FileInfo, Listing};
 use borges_engine::{DirectoryRead, Engine, EngineError, FileRead};
 use borges_task::LaunchId;
-
-/// What a directory holds.
-#[derive(Debug, Serialize, ToSchema)]
-pub(super) struct Listing {
-    files: Vec<FileInfo>,
-}
-
-/// A file, as its directory tells of it.
-#[derive(Debug, Serialize, ToSchema)]
-pub(super) struct FileInfo {
-    /// Within its directory.
-    name: String,
-    /// Bytes.
-    size: u64,
-    /// `file`, `directory`, `link`, `other`.
-    kind: &'static str,
-}
 
 /// `GET /tasks/{task}/files`.
 #[utoipa::path(
@@ -108,7 +90,7 @@ async fn directory(request: &HttpRequest, engine: &Engine, launch: LaunchId, pat
         Ok(DirectoryRead::Files(found)) => {
             let files: Vec<FileInfo> = found
                 .into_iter()
-                .map(|file| FileInfo { name: file.name, size: file.size, kind: file.kind.name() })
+                .map(|file| FileInfo { name: file.name, size: file.size, kind: file.kind.name().into() })
                 .collect();
             let listing = Listing { files };
             respond(request, &listing, || listing.files.iter().map(line).collect())
@@ -122,7 +104,7 @@ async fn directory(request: &HttpRequest, engine: &Engine, launch: LaunchId, pat
 
 fn line(FileInfo { name, size, kind }: &FileInfo) -> String {
     let slash = if *kind == "directory" { "/" } else { "" };
-    let kind = if matches!(*kind, "file" | "directory") { String::new() } else { format!("  ({kind})") };
+    let kind = if matches!(&**kind, "file" | "directory") { String::new() } else { format!("  ({kind})") };
     format!("{size:>12}  {}{slash}{kind}\n", name.escape_debug())
 }
 

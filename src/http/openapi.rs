@@ -9,7 +9,7 @@ use utoipa::{Modify, OpenApi};
 
 use super::App;
 use super::query::{Query, bad_request};
-use super::{documents, files, metrics, output, page, response, results, tasks, websocket};
+use super::{documents, files, metrics, output, page, results, tasks, websocket};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -39,7 +39,7 @@ use super::{documents, files, metrics, output, page, response, results, tasks, w
         metrics::metrics,
         openapi,
     ),
-    components(schemas(response::Problem)),
+    components(schemas(borges_api::Problem)),
     modifiers(&CommonResponses)
 )]
 struct Description;

@@ -4,8 +4,8 @@ use actix_web::http::StatusCode;
 use actix_web::http::header::{ACCEPT, ALLOW, CONTENT_TYPE, ContentType, HeaderValue};
 use actix_web::{HttpRequest, HttpResponse};
 use serde::Serialize;
-use utoipa::ToSchema;
 
+use borges_api::{DocumentError, Problem};
 use borges_engine::EngineError;
 
 /// What a client would rather read.
@@ -37,34 +37,6 @@ pub(super) fn respond(
     }
 }
 
-/// What is wrong, as RFC 9457 has it.
-#[derive(Debug, Serialize, ToSchema)]
-pub(super) struct Problem {
-    #[serde(rename = "type")]
-    pub(super) kind: &'static str,
-    pub(super) title: String,
-    pub(super) status: u16,
-    /// What to read: a sentence, or several lines.
-    pub(super) detail: String,
-    /// Of a document that is wrong: each error in its place.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub(super) errors: Vec<DocumentError>,
-}
-
-/// An error of a document.
-#[derive(Debug, Serialize, ToSchema)]
-pub(super) struct DocumentError {
-    /// `null` for the document itself.
-    pub(super) file: Option<String>,
-    /// From 1; 0 for what stands nowhere in particular.
-    pub(super) line: u32,
-    /// Characters from 1; 0 for the whole line.
-    pub(super) column: u32,
-    pub(super) text: String,
-    /// What to write instead; may be empty.
-    pub(super) help: String,
-}
-
 /// Why there is no other answer: a sentence, or several lines.
 pub(super) fn problem(request: &HttpRequest, status: StatusCode, detail: &str) -> HttpResponse {
     match negotiate(request) {
@@ -83,7 +55,7 @@ pub(super) fn document_errors(
     errors: Vec<DocumentError>,
 ) -> HttpResponse {
     let detail = detail.trim_end().to_owned();
-    let (kind, title) = ("about:blank", title.to_owned());
+    let (kind, title) = ("about:blank".into(), title.to_owned());
     let problem = Problem { kind, title, status: status.as_u16(), detail, errors };
     let mut answer = HttpResponse::build(status).json(problem);
     let kind = HeaderValue::from_static("application/problem+json");

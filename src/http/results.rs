@@ -3,65 +3,30 @@
 use std::fmt::Write;
 
 use actix_web::{HttpRequest, HttpResponse, web};
-use serde::Serialize;
-use utoipa::ToSchema;
 
 use super::App;
 use super::query::{Query, bad_request};
 use super::response::{not_found, respond, unavailable};
+use borges_api::{ResultFileInfo, ResultPage, TaskResult};
 use borges_store::{ResultFile, ResultRecord};
 use borges_task::RunId;
 
-/// What the blocks of a run have left.
-#[derive(Debug, Serialize, ToSchema)]
-struct ResultPage {
-    /// Of each task that has ended and been launched, in order.
-    results: Vec<TaskResult>,
+/// The wire type of the output files of a task.
+fn task_result(record: ResultRecord) -> TaskResult {
+    let ResultRecord { task, attempt, block, line, index, files } = record;
+    let files = files.into_iter().map(file_info).collect();
+    TaskResult { task: task.to_string(), block: block.to_string(), line, index, attempt, files }
 }
 
-/// What a task has left.
-#[derive(Debug, Serialize, ToSchema)]
-struct TaskResult {
-    task: String,
-    block: String,
-    line: u32,
-    /// The instance of the block.
-    index: u32,
-    /// Which of its launches.
-    attempt: u32,
-    /// What is in its sandbox.
-    files: Vec<ResultFileInfo>,
-}
-
-/// A file that a task has left.
-#[derive(Debug, Serialize, ToSchema)]
-struct ResultFileInfo {
-    /// To be read at `/tasks/{task}/files/{path}`.
-    path: String,
-    /// Bytes.
-    size: u64,
-    /// Of what is in it; `null` for one that is too large to be handed on to another block.
-    sha256: Option<String>,
-}
-
-impl From<ResultRecord> for TaskResult {
-    fn from(record: ResultRecord) -> Self {
-        let ResultRecord { task, attempt, block, line, index, files } = record;
-        let files = files.into_iter().map(ResultFileInfo::from).collect();
-        Self { task: task.to_string(), block: block.to_string(), line, index, attempt, files }
-    }
-}
-
-impl From<ResultFile> for ResultFileInfo {
-    fn from(ResultFile { path, size, sha256 }: ResultFile) -> Self {
-        let hexadecimal = |hash: [u8; 32]| {
-            hash.iter().fold(String::new(), |mut text, byte| {
-                let _ = write!(text, "{byte:02x}");
-                text
-            })
-        };
-        Self { path, size, sha256: sha256.map(hexadecimal) }
-    }
+/// The wire type of an output file.
+fn file_info(ResultFile { path, size, sha256 }: ResultFile) -> ResultFileInfo {
+    let hexadecimal = |hash: [u8; 32]| {
+        hash.iter().fold(String::new(), |mut text, byte| {
+            let _ = write!(text, "{byte:02x}");
+            text
+        })
+    };
+    ResultFileInfo { path, size, sha256: sha256.map(hexadecimal) }
 }
 
 /// `GET /org/{run}/results`.
@@ -90,7 +55,7 @@ pub(super) async fn results(
     }
     match app.engine.results(run).await {
         Ok(results) => {
-            let page = ResultPage { results: results.into_iter().map(TaskResult::from).collect() };
+            let page = ResultPage { results: results.into_iter().map(task_result).collect() };
             respond(&request, &page, || page.results.iter().map(lines).collect())
         }
         Err(error) => unavailable(&request, &error),

@@ -1,29 +1,13 @@
 //! `/tasks`: where each task stands.
 
 use actix_web::{HttpRequest, HttpResponse, web};
-use serde::Serialize;
-use utoipa::ToSchema;
 
 use super::App;
 use super::query::{Query, bad_request};
 use super::response::{not_found, respond, unavailable};
+use borges_api::{self as api, TaskKillResponse, TaskPage};
 use borges_engine::{Engine, EngineError, TaskSummary};
 use borges_task::{RunId, TaskId};
-
-/// Tasks, and where to go on.
-#[derive(Debug, Serialize, ToSchema)]
-pub(super) struct TaskPage {
-    tasks: Vec<TaskSummary>,
-    /// What to ask for, as `after`, to see more; `null` where there is no more.
-    next: Option<String>,
-}
-
-/// A task that is to end.
-#[derive(Debug, Serialize, ToSchema)]
-pub(super) struct TaskKillResponse {
-    task: String,
-    killing: bool,
-}
 
 /// Runs, or tasks, on a page, unless asked for fewer.
 pub(super) const MAX_PAGE: u64 = 1000;
@@ -84,7 +68,7 @@ async fn page(
     let more = tasks.len() > limit;
     tasks.truncate(limit);
     let next = tasks.last().filter(|_| more).map(|task| task.task.clone());
-    Ok(Ok(TaskPage { tasks, next }))
+    Ok(Ok(TaskPage { tasks: tasks.into_iter().map(task_summary).collect(), next }))
 }
 
 /// `GET /tasks/{task}`.
@@ -92,7 +76,7 @@ async fn page(
     get, path = "/tasks/{task}", tag = "tasks",
     description = "How a task stands.",
     params(("task" = String, Path)),
-    responses((status = 200, description = "The task", content((TaskSummary = "application/json"), (String = "text/plain"))),
+    responses((status = 200, description = "The task", content((api::TaskSummary = "application/json"), (String = "text/plain"))),
               (status = 404, description = "")),
 )]
 pub(super) async fn task(request: HttpRequest, id: web::Path<String>, app: web::Data<App>) -> HttpResponse {
@@ -100,7 +84,10 @@ pub(super) async fn task(request: HttpRequest, id: web::Path<String>, app: web::
         return bad_request(&request, &wrong);
     }
     match find(&id, &app.engine).await {
-        Ok(Some((_, task))) => respond(&request, &task, || line(&task)),
+        Ok(Some((_, task))) => {
+            let task = task_summary(task);
+            respond(&request, &task, || line(&task))
+        }
         Ok(None) => not_found(&request, &format!("task `{id}`")),
         Err(error) => unavailable(&request, &error),
     }
@@ -135,8 +122,40 @@ pub(super) async fn find(id: &str, engine: &Engine) -> Result<Option<(TaskId, Ta
     Ok(engine.task(task).await?.map(|shown| (task, shown)))
 }
 
-fn line(task: &TaskSummary) -> String {
-    let TaskSummary { task: id, block, line, state, attempt, exit_code, reason, message, .. } = task;
+/// The wire type of a task.
+fn task_summary(task: TaskSummary) -> api::TaskSummary {
+    let TaskSummary {
+        task,
+        run,
+        block,
+        line,
+        index,
+        state,
+        attempt,
+        agent,
+        exit_code,
+        message,
+        reason,
+        seconds,
+    } = task;
+    api::TaskSummary {
+        task,
+        run,
+        block,
+        line,
+        index,
+        state,
+        attempt,
+        agent,
+        exit_code,
+        message,
+        reason,
+        seconds,
+    }
+}
+
+fn line(task: &api::TaskSummary) -> String {
+    let api::TaskSummary { task: id, block, line, state, attempt, exit_code, reason, message, .. } = task;
     let code = exit_code.map(|code| format!("  exit code {code}")).unwrap_or_default();
     let why = reason.as_ref().or(message.as_ref()).map(|why| format!("  {why}")).unwrap_or_default();
     format!("{id}  {block}  line {line}  {state}  launch {attempt}{code}{why}\n")
