@@ -105,7 +105,7 @@ pub(super) async fn metrics(request: HttpRequest, app: web::Data<App>) -> HttpRe
 }
 
 async fn collect(app: &App) -> Result<(Stats, Vec<MetricFamily>), EngineError> {
-    let totals = app.engine.totals().await?;
+    let totals = app.engine.stats().await?;
     let families = families(app, &totals);
     Ok((totals, families))
 }

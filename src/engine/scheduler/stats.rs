@@ -1,40 +1,13 @@
-//! How many there are of everything.
+//! Counts runs, tasks and offers.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
-use std::time::Duration;
 
-use actix::{Context, Handler, Message};
+use actix::{Context, Handler};
 
-use super::super::counters::Counters;
 use super::Scheduler;
+use super::messages::GetStats;
+use super::replies::Stats;
 use borges_task::{RunState, State};
-
-/// How many are there of everything?
-#[derive(Debug, Message)]
-#[rtype(result = "Stats")]
-pub(crate) struct GetStats(pub(crate) Arc<Counters>);
-
-/// How many there are of everything, at one moment.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Stats {
-    /// Since when this engine runs.
-    pub uptime: Duration,
-    /// Runs in each state, all states.
-    pub runs: Vec<(RunState, usize)>,
-    /// Tasks in each state, all states.
-    pub tasks: Vec<(State, usize)>,
-    /// Offers that are not answered yet.
-    pub offers_held: usize,
-    /// The framework's id, once the cluster has given it.
-    pub framework: Option<String>,
-    /// Why there is no subscription, when there is none.
-    pub trouble: Option<String>,
-    /// That nothing is offered while something waits, in words, and for how long.
-    pub no_offers: Option<(String, Duration)>,
-    /// How long ago the cluster last said something.
-    pub silence: Option<Duration>,
-}
 
 impl Handler<GetStats> for Scheduler {
     type Result = actix::MessageResult<GetStats>;
@@ -46,9 +19,9 @@ impl Handler<GetStats> for Scheduler {
         let mut tasks: BTreeMap<State, usize> = State::ALL.iter().map(|&state| (state, 0)).collect();
         for run in self.runs.values() {
             let state = run.state();
-            runs.iter_mut().filter(|(known, _)| *known == state).for_each(|(_, count)| *count += 1);
+            runs.iter_mut().filter(|(counted, _)| *counted == state).for_each(|(_, count)| *count += 1);
             for task in run.tasks() {
-                *tasks.entry(task.row.state).or_default() += 1;
+                *tasks.entry(task.entry.state).or_default() += 1;
             }
         }
         let now = self.deps.clock.elapsed();
@@ -56,8 +29,8 @@ impl Handler<GetStats> for Scheduler {
             uptime: now,
             runs,
             tasks: tasks.into_iter().collect(),
-            offers_held: self.market.held(),
-            framework: self.market.framework.clone(),
+            offers_held: self.offer_pool.held(),
+            framework: self.offer_pool.framework.clone(),
             trouble: self.disconnected.as_ref().map(|(why, _)| why.clone()),
             no_offers: self
                 .starvation_message()

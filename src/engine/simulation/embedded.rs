@@ -13,7 +13,7 @@ use jiff::Timestamp;
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 
-use super::super::engine::Threading;
+use super::super::threading::Threading;
 use super::super::{Engine, EngineParts, Submission};
 use super::crash_points::{document, kinds};
 use super::faulty_store::{CrashPoint, Disk, FaultyStore};
@@ -164,8 +164,8 @@ fn play(chosen: Option<(usize, FaultMode)>) -> Ended {
                 master: Box::new(wall),
                 sandbox: Rc::new(sandbox),
                 framework: FrameworkInfo { capabilities, ..FrameworkInfo::default() },
-                keep: Retention::default(),
-                keeps_results: true,
+                retention: Retention::default(),
+                index_results: true,
                 cache: None,
                 clock: Clock::tokio(Timestamp::UNIX_EPOCH, 1),
             },
@@ -196,7 +196,7 @@ fn play(chosen: Option<(usize, FaultMode)>) -> Ended {
                 world.borrow_mut().advance(start.elapsed());
             }
         };
-        let mut entries = engine.follow(Some(0)).entries();
+        let mut entries = engine.subscribe(Some(0)).events();
         let hear = async {
             while let Some(entry) = entries.next().await {
                 world.borrow_mut().ledger.on_event(&entry);

@@ -13,7 +13,7 @@ use jiff::Timestamp;
 use tokio::sync::{Notify, mpsc};
 use tokio::time::{Instant, sleep_until};
 
-use super::super::engine::Threading;
+use super::super::threading::Threading;
 use super::super::{Engine, EngineParts, FatalError, Submission, failpoints};
 use super::cluster::{Cluster, short_id};
 use super::faulty_store::{CrashPoint, Disk, FaultyStore, OpOutcome};
@@ -196,8 +196,8 @@ impl Simulation {
                     master: Box::new(wall.clone()),
                     sandbox: Rc::new(wall),
                     framework: FrameworkInfo::default(),
-                    keep: Retention::default(),
-                    keeps_results: true,
+                    retention: Retention::default(),
+                    index_results: true,
                     cache: None,
                     clock: Clock::tokio(started, seed),
                 },
@@ -205,7 +205,7 @@ impl Simulation {
             )
             .expect("the disk can be read");
             let heard = self.cluster.borrow().ledger.heard;
-            let follow = hear(engine.follow(Some(heard)).entries(), self.cluster.clone());
+            let follow = hear(engine.subscribe(Some(heard)).events(), self.cluster.clone());
             let drive = drive(self.cluster.clone(), wake, time, self.calm);
             let people = people(&mut self.deeds, &self.runs, &self.cluster, &engine, time);
             let death = async {
