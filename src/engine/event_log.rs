@@ -16,7 +16,7 @@ use tokio::sync::watch;
 use super::error::PersistError;
 use borges_store::LoggedEvent;
 
-/// The least number of events that a full ring holds.
+/// The largest number of events in the ring.
 const RING_CAPACITY: usize = 16_384;
 /// The largest number of events in a batch.
 const MAX_BATCH: usize = 256;
@@ -435,15 +435,15 @@ mod tests {
     #[tokio::test]
     async fn batch_is_encoded_once_and_cut_at_event_boundaries() {
         let (event_log, store) = start();
-        let mut one = event_log.subscribe(None, Arc::new(store.clone()));
-        let mut other = event_log.subscribe(Some(0), Arc::new(store.clone()));
+        let mut first = event_log.subscribe(None, Arc::new(store.clone()));
+        let mut second = event_log.subscribe(Some(0), Arc::new(store.clone()));
         drop(store.save(Vec::new(), events(3)).await.unwrap());
         let text = |event: &LoggedEvent, out: &mut BytesMut| {
             out.extend_from_slice(format!("<{}>", event.seq()).as_bytes());
         };
-        let Ok(Some(Delivery::Events(whole))) = one.next().await else { panic!() };
-        assert_eq!(whole.encoded(text), "<1><2><3>");
-        let Ok(Some(Delivery::Events(shared))) = other.next().await else { panic!() };
+        let Ok(Some(Delivery::Events(complete))) = first.next().await else { panic!() };
+        assert_eq!(complete.encoded(text), "<1><2><3>");
+        let Ok(Some(Delivery::Events(shared))) = second.next().await else { panic!() };
         assert_eq!(shared.encoded(|_, _| unreachable!("the bytes are shared")), "<1><2><3>");
         let mut last = event_log.subscribe(Some(2), Arc::new(store));
         let Ok(Some(Delivery::Events(end))) = last.next().await else { panic!() };

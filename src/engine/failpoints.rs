@@ -7,7 +7,7 @@ pub(super) enum Failpoint {
     AckBeforePersist,
     /// A launch is accepted before its intent is stored.
     AcceptBeforePersist,
-    /// TASK_LOST is treated as TASK_GONE.
+    /// `TASK_LOST` is treated as `TASK_GONE`.
     TreatLostAsGone,
     /// A kill is not repeated.
     SkipKillRetry,
@@ -59,7 +59,7 @@ mod enabled {
     pub(crate) fn panic_point() {
         let remaining = PANIC_COUNTDOWN.get().map(|remaining| remaining - 1);
         PANIC_COUNTDOWN.set(remaining.filter(|remaining| *remaining > 0));
-        assert_ne!(remaining, Some(0), "planted: a supervisor dies");
+        assert_ne!(remaining, Some(0), "injected panic of a supervisor");
     }
 
     impl Failpoint {

@@ -59,6 +59,8 @@ mod store_writer;
 mod subscription;
 mod supervisor;
 #[cfg(test)]
+mod test_env;
+#[cfg(test)]
 mod tests;
 mod threading;
 
@@ -86,7 +88,7 @@ where
 {
     if to.connected() {
         // `do_send` ignores the limit of the mailbox. The mailbox is open.
-        #[expect(clippy::disallowed_methods, reason = "this is the one place")]
+        #[expect(clippy::disallowed_methods, reason = "the only place that sends without waiting")]
         to.do_send(message);
     } else {
         log::warn!("{} for an actor that is gone", std::any::type_name::<M>());
@@ -100,7 +102,7 @@ where
     M::Result: Send,
 {
     if to.connected() {
-        #[expect(clippy::disallowed_methods, reason = "this is the one place")]
+        #[expect(clippy::disallowed_methods, reason = "the only place that sends without waiting")]
         to.do_send(message);
     } else {
         log::warn!("{} for an actor that is gone", std::any::type_name::<M>());

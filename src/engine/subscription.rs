@@ -212,7 +212,7 @@ impl Connection {
         match &mut self.phase {
             Phase::Disconnected => return,
             Phase::Connecting { last_event_at, .. } | Phase::Subscribed { last_event_at, .. } => {
-                *last_event_at = now
+                *last_event_at = now;
             }
         }
         match &event {
@@ -226,9 +226,9 @@ impl Connection {
                     self.failed_attempts = 0;
                 }
             }
-            Event::Error(words) => {
-                let error = SubscriptionError::of(words);
-                let reason = error.message(words);
+            Event::Error(message) => {
+                let error = SubscriptionError::of(message);
+                let reason = error.message(message);
                 match error {
                     // Another scheduler replaced this one, or the framework was removed. Subscribing again would not help.
                     SubscriptionError::Replaced | SubscriptionError::Removed => {

@@ -198,12 +198,12 @@ impl Handler<ListWaiting> for Scheduler {
         let mut groups: HashMap<ResourceRequest, WaitingGroup> = HashMap::new();
         for TaskView { spec, entry, .. } in run.tasks().filter(|task| task.entry.state == State::Queued) {
             let waited = now.saturating_sub(entry.since);
-            let group = groups.entry(spec.demand(id)).or_insert_with_key(|demand| WaitingGroup {
+            let group = groups.entry(spec.demand(id)).or_insert_with_key(|request| WaitingGroup {
                 block: spec.block.clone(),
                 line: spec.line,
                 waited,
                 tasks: 0,
-                reason: PendingReason::queued(demand, &offer_history).to_string(),
+                reason: PendingReason::queued(request, &offer_history).to_string(),
             });
             group.tasks += 1;
             if waited > group.waited {

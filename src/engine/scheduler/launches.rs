@@ -1,6 +1,10 @@
 //! Accepts the placements of a round of matching, after the intents of their launches are stored.
+//!
+//! Serves the payload files of a launch, which agents download because they are too large for a call.
 
-use actix::{Actor, Addr, Context, Handler};
+use actix::fut::WrapFuture;
+use actix::{Actor, ActorFutureExt, Addr, Context, Handler, ResponseActFuture};
+use bytes::Bytes;
 
 use super::super::failpoints::{Failpoint, is_enabled};
 use super::super::matcher::MatchFinished;
@@ -9,6 +13,8 @@ use super::super::subscription::ClusterCall;
 use super::super::supervisor::Supervisor;
 use super::super::tell;
 use super::Scheduler;
+use super::messages::ReadPayloadFile;
+use borges_mesos::payload::TaskPayload;
 use borges_mesos::resources::OfferedResources;
 use borges_mesos::task_info;
 use borges_placement::{Assignment, Placement};
@@ -28,9 +34,9 @@ impl Scheduler {
         let task = run.task(id.number)?;
         match run.command(task.spec) {
             Ok(command) => Some(TaskSpec { command, ..TaskSpec::clone(task.spec) }),
-            Err(why) => {
+            Err(error) => {
                 // The inputs were read before the task was queued.
-                log::error!("{id} cannot be put together: {why}");
+                log::error!("{id} cannot be put together: {error}");
                 None
             }
         }
@@ -46,9 +52,9 @@ impl Scheduler {
     /// rescinded.
     pub(super) fn accept(&mut self, placement: Placement) {
         let Placement { offers, agent, assignments } = placement;
-        let leases: Vec<_> =
+        let accepted: Vec<_> =
             offers.into_iter().filter_map(|id| Some((self.offer_pool.remove(&id)?.resources, id))).collect();
-        let (resources, offers): (Vec<OfferedResources>, Vec<String>) = leases.into_iter().unzip();
+        let (resources, offers): (Vec<OfferedResources>, Vec<String>) = accepted.into_iter().unzip();
         if offers.is_empty() {
             let tasks = assignments.into_iter().map(|assignment| assignment.task);
             let queued = tasks.filter(|&id| self.next_launch(id).is_some()).collect();
@@ -102,8 +108,8 @@ impl Scheduler {
     /// The intent of the next launch of a task on `agent`. `None` if it is stored already.
     fn missing_intent(&self, task: TaskId, agent: &str) -> Option<LaunchIntent> {
         let launch = self.next_launch(task)?;
-        let is_saved = self.persisted_intents.get(&launch).is_some_and(|saved_agent| saved_agent == agent);
-        (!is_saved).then(|| LaunchIntent { launch, agent: Some(agent.to_owned()) })
+        let is_stored = self.persisted_intents.get(&launch).is_some_and(|stored_agent| stored_agent == agent);
+        (!is_stored).then(|| LaunchIntent { launch, agent: Some(agent.to_owned()) })
     }
 
     /// Stores launch intents, then calls `then`.
@@ -183,5 +189,26 @@ impl Handler<MatchFinished> for Scheduler {
                 this.accept(placement);
             }
         });
+    }
+}
+
+impl Handler<ReadPayloadFile> for Scheduler {
+    type Result = ResponseActFuture<Self, Option<Bytes>>;
+
+    fn handle(
+        &mut self,
+        ReadPayloadFile { launch, number }: ReadPayloadFile,
+        _: &mut Context<Self>,
+    ) -> Self::Result {
+        let id = launch.task;
+        // After a restart the inputs of the launch have to be read again.
+        let read = self.read_inputs(id);
+        Box::pin(read.into_actor(self).map(move |(outputs, files), this, _| {
+            this.record_outputs(id.run, outputs, files);
+            let entry = this.task(id)?.entry;
+            let is_active = entry.history.attempt <= launch.attempt && !entry.state.is_terminal();
+            let mut files = TaskPayload::of(&this.launch_spec(id)?.command).files;
+            (is_active && number < files.len()).then(|| files.swap_remove(number).content)
+        }))
     }
 }

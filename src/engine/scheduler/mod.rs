@@ -7,12 +7,10 @@
 //! | `messages` | the requests of the engine |
 //! | `replies` | the replies to these requests |
 //! | `commands` | submit, kill, and requests to sandboxes |
-//! | `queries` | queries about runs and tasks |
-//! | `stats` | the numbers of runs, tasks and offers |
+//! | `queries` | queries about runs and tasks, and their numbers |
 //! | `pending_reasons` | why tasks are not running |
 //! | `transitions` | state changes of tasks and their effects on dependent tasks |
-//! | `launches` | from a round of matching to launches that are stored, then accepted |
-//! | `payloads` | the payload files that agents download |
+//! | `launches` | from a round of matching to accepted launches and their payloads |
 //! | `cluster_events` | events of the cluster, reconciliation, dead supervisors |
 //! | `task_outputs` | the results of tasks, for dependent tasks and for the document |
 //! | `sandbox_output` | reads the files of a sandbox |
@@ -28,7 +26,6 @@ mod commands;
 mod indexing;
 mod launches;
 pub(super) mod messages;
-mod payloads;
 mod pending_reasons;
 mod queries;
 mod recovery;
@@ -36,7 +33,6 @@ pub(super) mod replies;
 mod result_index;
 mod retention;
 mod sandbox_output;
-mod stats;
 mod task_outputs;
 mod transitions;
 

@@ -1,13 +1,15 @@
-//! Answers queries about runs and tasks.
+//! Answers queries about runs and tasks, and counts them.
+
+use std::collections::BTreeMap;
 
 use actix::{Context, Handler};
 
 use super::super::run::{Run, TaskView};
 use super::Scheduler;
-use super::messages::{GetRun, GetTask, ListRunning, ListRuns, ListTasks};
-use super::replies::{RunSummary, TaskSummary};
+use super::messages::{GetRun, GetStats, GetTask, ListRunning, ListRuns, ListTasks};
+use super::replies::{RunSummary, Stats, TaskSummary};
 use borges_placement::OfferHistory;
-use borges_task::{RunId, State, TaskId};
+use borges_task::{RunId, RunState, State, TaskId};
 
 impl Scheduler {
     fn run_summary(run: &Run) -> RunSummary {
@@ -102,5 +104,36 @@ impl Handler<GetTask> for Scheduler {
     fn handle(&mut self, GetTask(id): GetTask, _: &mut Context<Self>) -> Option<TaskSummary> {
         let run = self.runs.get(&id.run)?;
         Some(self.task_summary(run, run.task(id.number)?, &self.offer_history()))
+    }
+}
+
+impl Handler<GetStats> for Scheduler {
+    type Result = actix::MessageResult<GetStats>;
+
+    fn handle(&mut self, GetStats(counters): GetStats, _: &mut Context<Self>) -> Self::Result {
+        let mut runs = [RunState::Running, RunState::Finished, RunState::Failed, RunState::Killed]
+            .map(|state| (state, 0))
+            .to_vec();
+        let mut tasks: BTreeMap<State, usize> = State::ALL.iter().map(|&state| (state, 0)).collect();
+        for run in self.runs.values() {
+            let state = run.state();
+            runs.iter_mut().filter(|(counted, _)| *counted == state).for_each(|(_, count)| *count += 1);
+            for task in run.tasks() {
+                *tasks.entry(task.entry.state).or_default() += 1;
+            }
+        }
+        let now = self.deps.clock.elapsed();
+        actix::MessageResult(Stats {
+            uptime: now,
+            runs,
+            tasks: tasks.into_iter().collect(),
+            offers_held: self.offer_pool.held(),
+            framework: self.offer_pool.framework.clone(),
+            disconnected: self.disconnected.as_ref().map(|(reason, _)| reason.clone()),
+            starvation: self
+                .starvation_message()
+                .zip(self.starved_since().map(|since| now.saturating_sub(since))),
+            since_last_event: counters.since_last_event(now),
+        })
     }
 }

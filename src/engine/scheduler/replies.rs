@@ -94,78 +94,78 @@ pub struct WaitingGroup {
     pub reason: String,
 }
 
-/// A run, as it is shown.
+/// A run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct RunSummary {
-    /// Its id.
+    /// The id of the run.
     #[schema(value_type = String, format = "uuid")]
     pub run: RunId,
-    /// What its document is called.
+    /// The title of the document.
     pub title: String,
-    /// When it was accepted.
+    /// When the run was accepted.
     #[schema(value_type = String, format = DateTime)]
     pub accepted: Timestamp,
-    /// How it stands.
+    /// The state of the run.
     pub state: RunState,
-    /// How many tasks it has.
+    /// The number of tasks.
     pub tasks: usize,
-    /// How many of them nothing more happens to.
+    /// The number of tasks that have ended.
     pub ended: usize,
 }
 
-/// A task, as it is shown.
+/// A task.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct TaskSummary {
-    /// Its id: `RUN.N`.
+    /// The id of the task: `RUN.N`.
     pub task: String,
-    /// Its run.
+    /// The id of the run.
     #[schema(value_type = String, format = "uuid")]
     pub run: RunId,
-    /// The block's name, or `line-14`.
+    /// The name of the block, or `line-14`.
     pub block: String,
-    /// The block's line.
+    /// The line of the block.
     pub line: u32,
-    /// Which instance of the block.
+    /// The index of the instance of the block.
     pub index: u32,
-    /// Where it stands.
+    /// The state of the task.
     pub state: State,
-    /// The number of its last launch; 0 before the first.
+    /// The number of the last launch. 0 before the first.
     pub attempt: u32,
-    /// The agent of its last launch.
+    /// The agent of the last launch.
     pub agent: Option<String>,
-    /// Of its last launch that ended.
+    /// The exit code of the last launch that ended.
     pub exit_code: Option<i32>,
-    /// What the cluster said of it last, in words.
+    /// The last message of the cluster about the task.
     pub message: Option<String>,
-    /// Why it does not run, if it does not run yet.
+    /// Why the task is not running yet.
     pub reason: Option<String>,
-    /// How long it is in its state, in seconds, as far as this server has seen.
+    /// How long the task has been in its state, in seconds since the start of the server at most.
     #[serde(default)]
     pub seconds: u64,
 }
 
-/// How many there are of everything, at one moment.
+/// The numbers of runs, tasks and offers at one moment.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Stats {
-    /// Since when this engine runs.
+    /// The time since the start of the engine.
     pub uptime: Duration,
-    /// Runs in each state, all states.
+    /// The number of runs in each state, for all states.
     pub runs: Vec<(RunState, usize)>,
-    /// Tasks in each state, all states.
+    /// The number of tasks in each state, for all states.
     pub tasks: Vec<(State, usize)>,
     /// Offers that are not answered yet.
     pub offers_held: usize,
-    /// The framework's id, once the cluster has given it.
+    /// The id of the framework. `None` before the first subscription.
     pub framework: Option<String>,
-    /// Why there is no subscription, when there is none.
-    pub trouble: Option<String>,
-    /// That nothing is offered while something waits, in words, and for how long.
-    pub no_offers: Option<(String, Duration)>,
-    /// How long ago the cluster last said something.
-    pub silence: Option<Duration>,
+    /// Why there is no subscription. `None` while subscribed.
+    pub disconnected: Option<String>,
+    /// The message that tasks wait without any offer, and for how long. `None` if there are offers.
+    pub starvation: Option<(String, Duration)>,
+    /// The time since the last event of the cluster. `None` if there was none.
+    pub since_last_event: Option<Duration>,
 }
 
-/// What a run has yielded.
+/// The results of a run so far, to be written into its document.
 #[derive(Debug, Clone)]
 pub struct RunOutputs {
     pub(super) record: Arc<RunRecord>,
@@ -178,8 +178,8 @@ pub struct RunOutputs {
 }
 
 impl RunOutputs {
-    /// The document of the run with its results; `current` is what has become of it since, if that is known.
-    /// `as_emacs`: nothing is noted of blocks that failed of themselves.
+    /// The document of the run with its results. `current` is the edited document, if the client sent it. With `as_emacs`
+    /// there are no status notes about blocks that failed.
     pub fn document(&self, current: Option<&[u8]>, as_emacs: bool) -> UpdatedDocument {
         let RunRecord { document, tasks, recipes, .. } = &*self.record;
         let Self {

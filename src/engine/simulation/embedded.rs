@@ -16,12 +16,13 @@ use tokio::time::{Instant, sleep_until};
 
 use super::super::threading::Threading;
 use super::super::{Engine, EngineParts, Submission};
+use super::adapter::{describe_call, launches};
 use super::crash_points::{count_by_kind, document};
 use super::env_number;
 use super::faulty_store::{CrashPoint, Disk, FaultyStore};
 use super::invariants::{Invariant, Violation};
 use super::oracle::{End, Oracle};
-use super::simulator::{describe_call, launches, virtual_time_runtime};
+use super::simulator::virtual_time_runtime;
 use borges_clock::Clock;
 use borges_config::Retention;
 use borges_embedded::LocalSandbox;
@@ -129,7 +130,7 @@ impl Master for EmbeddedAdapter {
                 }
             }
             Ok(Type::Acknowledge) => {
-                let uuid = &call.acknowledge.as_ref().expect("it is one").uuid;
+                let uuid = &call.acknowledge.as_ref().expect("invariant: the call matches its type").uuid;
                 if let Some(update) = embedded.machine.told(uuid) {
                     embedded.oracle.on_acknowledge(&update);
                 }
@@ -297,7 +298,7 @@ fn agent_crash_at_any_operation_violates_no_invariant() {
     assert!(failures.is_empty(), "see above");
 }
 
-/// Control: an agent that forgets launches which were about to start violates the invariant of their failures or ends.
+/// Control: an agent that forgets the launches which were starting when it crashed is found.
 #[test]
 fn agent_that_forgets_starting_launches_is_found() {
     let operation_names = run_scripted(None).operations;
@@ -306,6 +307,7 @@ fn agent_that_forgets_starting_launches_is_found() {
     let _scenario = forget_unstarted();
     let outcome = run_scripted(Some((spawn, FaultMode::CrashBefore)));
     let violation = outcome.violations.first().expect("a violation");
+    assert_eq!(violation.invariant, Invariant::FailureCount, "{violation}");
     println!("crash before operation {spawn}, `{}`: {violation}", operation_names[spawn - 1]);
 }
 

@@ -12,6 +12,7 @@
 //! | file | |
 //! |---|---|
 //! | `simulator` | one seed: server processes one after another, and the actions of users |
+//! | `adapter` | connects the server to the simulated cluster |
 //! | `cluster` | the simulated agents and master |
 //! | `faulty_store` | the disk, and the crash point that ends a process at a chosen operation |
 //! | `oracle` | records what truly happened and checks the invariants |
@@ -19,6 +20,7 @@
 //! | `embedded` | a run on the embedded cluster, whose agent crashes at each operation |
 //! | `crash_points` | a scripted run that crashes at each operation |
 
+mod adapter;
 mod cluster;
 mod crash_points;
 mod embedded;
