@@ -215,8 +215,8 @@ fn run_script(master: &str, mutant: Option<Mutant>, script: impl AsyncFnOnce(Eng
             }),
             sandbox: Rc::new(EmptySandbox),
             framework: FrameworkInfo { name: "mutant".to_owned(), ..FrameworkInfo::default() },
-            keep: Retention::default(),
-            keeps_results: false,
+            retention: Retention::default(),
+            index_results: false,
             cache: None,
             clock: Clock::system(),
         })

@@ -63,8 +63,8 @@ fn run_script(
             master: Box::new(HttpMaster::new(address, None, FetchUrls::new("", UrlSigner::new(b"")))),
             sandbox: Rc::new(EmptySandbox),
             framework: FrameworkInfo { name: "master".to_owned(), ..FrameworkInfo::default() },
-            keep: Retention::default(),
-            keeps_results: false,
+            retention: Retention::default(),
+            index_results: false,
             cache: None,
             clock: Clock::system(),
         })

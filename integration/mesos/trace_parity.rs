@@ -45,8 +45,8 @@ fn recorded<M: Master + 'static>(cluster: impl FnOnce() -> (M, Rc<dyn Sandbox>))
             ],
             ..FrameworkInfo::default()
         },
-        keep: Retention::default(),
-        keeps_results: false,
+        retention: Retention::default(),
+        index_results: false,
         cache: None,
         clock: Clock::system(),
     };

@@ -48,8 +48,8 @@ fn trace_of_success_failure_kill_and_retry() {
                 ],
                 ..FrameworkInfo::default()
             },
-            keep: Retention::default(),
-            keeps_results: false,
+            retention: Retention::default(),
+            index_results: false,
             cache: None,
             clock: Clock::system(),
         };

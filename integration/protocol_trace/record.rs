@@ -153,7 +153,7 @@ pub(crate) async fn run(parts: EngineParts) -> Vec<String> {
     request.languages.add("nobody no-such-interpreter").unwrap();
     let plan = plan(&source, &org::parse(&source, &[]), &request).unwrap();
     let (engine, _breaks) = Engine::start(parts).unwrap();
-    let mut entries = engine.follow(None).entries();
+    let mut entries = engine.subscribe(None).events();
     let submission = Submission {
         title: "recorded.org".to_owned(),
         document: source,

@@ -71,7 +71,7 @@ async fn read_and_run(arguments: &RunArguments, input: Input) -> Result<Exit, Fa
     let document = ParseDocument {
         source: input.source.clone(),
         defaults: input.config.header_args.clone(),
-        request: input.request.clone(),
+        options: input.request.clone(),
     };
     let plan = match ParserPool::start().read(document).await?.plan {
         Ok(plan) => plan,
@@ -120,9 +120,9 @@ async fn read_and_run(arguments: &RunArguments, input: Input) -> Result<Exit, Fa
         master,
         sandbox,
         framework: cluster::framework_info(&input.config, 0.0, None),
-        keep: input.config.keep,
+        retention: input.config.keep,
         // It ends with the run.
-        keeps_results: false,
+        index_results: false,
         cache: cache.clone(),
         clock: clock.clone(),
     };
@@ -131,7 +131,7 @@ async fn read_and_run(arguments: &RunArguments, input: Input) -> Result<Exit, Fa
     if let Some(listener) = listener {
         http::serve_files(engine.clone(), seal, listener)?;
     }
-    let entries = engine.follow(None).entries();
+    let entries = engine.subscribe(None).events();
     let title = input.name.clone();
     let run =
         engine.submit(Submission { title, document: input.written, plan, key: None, caching }).await?.run;

@@ -105,8 +105,8 @@ async fn run(config: &Config, languages: Languages, new_framework: bool) -> Resu
         master,
         sandbox,
         framework: cluster::framework_info(config, FAILOVER, Some(format!("{base}/"))),
-        keep: config.keep,
-        keeps_results: true,
+        retention: config.keep,
+        index_results: true,
         cache: Some(cache.clone()),
         clock: clock.clone(),
     })

@@ -1,53 +1,53 @@
-//! What has happened since the start, counted as it happens; nobody waits for anybody to count.
+//! Counters since the start of the engine. They are atomic, so that counting takes no lock.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
-/// A number that only grows.
+/// A counter that only grows.
 #[derive(Debug, Default)]
 pub struct Counter(AtomicU64);
 
 impl Counter {
-    /// One more.
+    /// Adds one.
     pub fn increment(&self) {
         self.add(1);
     }
 
-    /// So many more.
+    /// Adds `more`.
     pub fn add(&self, more: usize) {
         self.0.fetch_add(more as u64, Relaxed);
     }
 
-    /// How many there were.
+    /// The current count.
     pub fn get(&self) -> u64 {
         self.0.load(Relaxed)
     }
 }
 
-/// What an engine has done, and has been told.
+/// The counters of an engine.
 #[derive(Debug, Default)]
 pub struct Counters {
-    /// Tasks sent to the cluster: one a launch.
+    /// Launches that were sent to the cluster.
     pub launches: Counter,
-    /// Offers that came.
+    /// Offers that were received.
     pub offers_received: Counter,
     /// Offers that were declined.
     pub offers_declined: Counter,
-    /// Offers that the cluster took back.
+    /// Offers that the cluster rescinded.
     pub offers_rescinded: Counter,
-    /// Status updates that came, repeated ones included.
+    /// Status updates that were received, including repeated ones.
     pub status_updates: Counter,
-    /// Subscriptions that were lost, or not to be had.
+    /// Subscriptions that were lost or failed.
     pub connections_lost: Counter,
-    /// Supervisors that died and were made again.
+    /// Supervisors that died and were restarted.
     pub supervisors_rebuilt: Counter,
     /// Calls by their kind, in the order of [`CALL_NAMES`].
     pub calls: [Counter; CALL_NAMES.len()],
     /// Commits to the store.
     pub store_commits: Counter,
-    /// Rows that were written by them.
+    /// Rows written by these commits.
     pub store_rows: Counter,
-    heard: AtomicU64,
+    last_event_millis: AtomicU64,
 }
 
 /// The kinds of calls that are counted.
@@ -64,33 +64,33 @@ pub const CALL_NAMES: [&str; 10] = [
     "suppress",
 ];
 
-/// How many documents were read, well or not.
+/// The counters of the parser.
 #[derive(Debug, Default)]
 pub struct ParseCounters {
-    /// Documents.
+    /// Documents that were parsed, including invalid ones.
     pub documents: Counter,
-    /// Their bytes.
+    /// Bytes of these documents.
     pub bytes: Counter,
 }
 
 impl Counters {
-    /// A call of this kind is sent.
+    /// Counts a call of this kind.
     pub(super) fn record_call(&self, kind: &str) {
-        if let Some(place) = CALL_NAMES.iter().position(|known| *known == kind) {
-            self.calls[place].increment();
+        if let Some(index) = CALL_NAMES.iter().position(|name| *name == kind) {
+            self.calls[index].increment();
         }
     }
 
-    /// The cluster has said something, `now` by the clock's elapsed time.
+    /// Notes the time of an event of the cluster, by the elapsed time of the clock.
     pub(super) fn record_event(&self, now: Duration) {
-        // 0 is never.
+        // 0 means that there was no event.
         let millis = u64::try_from(now.as_millis()).unwrap_or(u64::MAX - 1);
-        self.heard.store(millis + 1, Relaxed);
+        self.last_event_millis.store(millis + 1, Relaxed);
     }
 
-    /// How long ago the cluster last said something; `None` if it never did.
+    /// The time since the last event of the cluster. `None` if there was none.
     pub(super) fn since_last_event(&self, now: Duration) -> Option<Duration> {
-        let millis = self.heard.load(Relaxed).checked_sub(1)?;
+        let millis = self.last_event_millis.load(Relaxed).checked_sub(1)?;
         Some(now.saturating_sub(Duration::from_millis(millis)))
     }
 }
@@ -100,7 +100,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn silence_counts_from_the_last_word() {
+    fn silence_is_the_time_since_the_last_event() {
         let counters = Counters::default();
         assert_eq!(counters.since_last_event(Duration::from_secs(9)), None);
         counters.record_event(Duration::ZERO);
@@ -110,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn calls_are_counted_by_their_kind() {
+    fn calls_are_counted_by_kind() {
         let counters = Counters::default();
         counters.record_call("kill");
         counters.record_call("no such call");

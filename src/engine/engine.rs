@@ -1,222 +1,189 @@
-//! Starts the actors, and is the way to them.
+//! Starts the actors. [`Engine`] is the handle by which other crates send requests to them.
 
-use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use actix::{Actor, Addr, Arbiter, AsyncContext, MailboxError, SyncArbiter};
+use actix::{Actor, Addr, Arbiter, AsyncContext, SyncArbiter};
 use bytes::Bytes;
 use tokio::sync::mpsc::{self, UnboundedReceiver};
 
 use super::counters::{Counters, ParseCounters};
+use super::error::{EngineError, StartError};
 use super::event_log::{EventLog, EventSubscriber};
 use super::matcher::Matcher;
 use super::parser::{ParseDocument, Parsed, Parser};
-use super::scheduler::{
-    DirectoryRead, Disconnect, FileRead, GetRun, GetRunOutputs, GetStats, GetTask, KillRun, KillTask,
-    ListFiles, ListRunning, ListRuns, ListTasks, ListWaiting, ReadOutput, ReadPayloadFile, RunAccepted,
-    RunOutputs, RunSummary, Scheduler, Stats, Submission, SubmitDocument, SubmitError, TaskSummary,
-    WaitingGroup,
+use super::scheduler::Scheduler;
+use super::scheduler::messages::{
+    Disconnect, GetRun, GetRunOutputs, GetStats, GetTask, KillRun, KillTask, ListFiles, ListRunning,
+    ListRuns, ListTasks, ListWaiting, ReadOutput, ReadPayloadFile, Submission, SubmitDocument,
 };
-use super::store_writer::{PersistError, StoreHandle};
+use super::scheduler::replies::{
+    DirectoryRead, FileRead, RunAccepted, RunOutputs, RunSummary, Stats, TaskSummary, WaitingGroup,
+};
+use super::store_writer::StoreHandle;
 use super::subscription::{Connection, EventSinks, FatalError};
 use super::supervisor::Deps;
+use super::threading::Threading;
 use borges_clock::Clock;
 use borges_config::Retention;
 use borges_mesos::messages::{FrameworkId, FrameworkInfo};
 use borges_mesos::{Master, Sandbox};
-use borges_store::{Cache, ResultRecord, Store, StoreError};
+use borges_store::{Cache, ResultRecord, Store};
 use borges_task::{LaunchId, RunId, TaskId};
 
-/// What an engine is made of.
+/// The parts of an engine.
 pub struct EngineParts {
-    /// Where it keeps what must survive.
+    /// The store that survives a restart.
     pub store: Box<dyn Store>,
-    /// The cluster it runs tasks on.
+    /// The cluster on which tasks run.
     pub master: Box<dyn Master>,
-    /// Where that cluster's output is read.
+    /// Reads the sandboxes of that cluster.
     pub sandbox: Rc<dyn Sandbox>,
-    /// What it calls itself towards the cluster.
+    /// The framework that is registered with the cluster.
     pub framework: FrameworkInfo,
-    /// How much it keeps of ended runs.
-    pub keep: Retention,
-    /// Whether it takes note of what ended tasks have left.
-    pub keeps_results: bool,
-    /// Where results are kept beyond their runs, if they are.
+    /// How long ended runs are kept, and how many bytes of them.
+    pub retention: Retention,
+    /// Whether the output files of ended tasks are indexed.
+    pub index_results: bool,
+    /// The result cache. `None` disables it.
     pub cache: Option<Cache>,
-    /// Its time and chance.
+    /// The source of time, randomness and ids.
     pub clock: Clock,
 }
 
-/// What runs on which thread.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Threading {
-    /// The store and the matcher each have their own: nobody waits for a disk, nor for a long round.
-    Dedicated,
-    /// All on one, in an order that repeats itself: for simulations.
-    #[cfg_attr(not(test), expect(dead_code, reason = "the simulator's"))]
-    Single,
-}
-
-/// Reads documents, on threads of its own. Clones share them.
+/// Parses documents on its own threads. Clones share these threads.
 #[derive(Clone)]
 pub struct ParserPool {
     parser: Addr<Parser>,
     counters: Arc<ParseCounters>,
 }
 
-/// The running actors. Clones reach the same ones.
+/// A handle to the running actors. Clones reach the same actors.
 #[derive(Clone)]
 pub struct Engine {
     scheduler: Addr<Scheduler>,
-    feed: EventLog,
-    keeper: StoreHandle,
+    event_log: EventLog,
+    store: StoreHandle,
     counters: Arc<Counters>,
 }
 
-/// Why an actor gave no answer.
-#[derive(Debug, thiserror::Error)]
-pub enum EngineError {
-    /// It is gone.
-    #[error("the scheduler has stopped: {0}")]
-    Stopped(#[from] MailboxError),
-    /// What was asked could not be saved, so it was not done.
-    #[error("nothing was launched: {0}")]
-    NotPersisted(#[from] PersistError),
-    /// Another document was submitted under this key before.
-    #[error("nothing was launched: under this key another document was submitted before, as run {0}")]
-    IdempotencyConflict(RunId),
-}
-
-impl From<SubmitError> for EngineError {
-    fn from(unaccepted: SubmitError) -> Self {
-        match unaccepted {
-            SubmitError::Unsaved(unsaved) => Self::NotPersisted(unsaved),
-            SubmitError::KeyReused(run) => Self::IdempotencyConflict(run),
-        }
-    }
-}
-
-/// Why the actors could not be started.
-#[derive(Debug, thiserror::Error)]
-pub enum StartError {
-    /// The store cannot be read.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    /// There is no thread for the store.
-    #[error("the store's thread cannot be started: {0}")]
-    Thread(#[from] io::Error),
-}
-
-/// Documents read at the same time.
-const PARSERS: usize = 2;
-/// Bytes of a document that is read where it is: some tens of microseconds.
-const SHORT: usize = 4 << 10;
+/// The number of documents that are parsed at the same time.
+const PARSER_THREADS: usize = 2;
+/// Documents up to this size, in bytes, are parsed on the thread of the caller. This takes some tens of microseconds.
+const INLINE_BYTES: usize = 4 << 10;
 
 impl ParserPool {
-    /// Starts its threads.
+    /// Starts the threads.
     pub fn start() -> Self {
-        Self { parser: SyncArbiter::start(PARSERS, Parser::default), counters: Arc::default() }
+        Self { parser: SyncArbiter::start(PARSER_THREADS, Parser::default), counters: Arc::default() }
     }
 
-    /// Reads a document and makes its plan: a short one here and now, which takes less than to hand it over.
+    /// Parses a document and makes its plan. A short document is parsed at once, because a message takes longer.
     pub async fn read(&self, document: ParseDocument) -> Result<Parsed, EngineError> {
         self.counters.documents.increment();
         self.counters.bytes.add(document.source.len());
-        if document.source.len() <= SHORT {
+        if document.source.len() <= INLINE_BYTES {
             return Ok(document.read());
         }
         Ok(self.parser.send(document).await?)
     }
 
-    /// What was read so far.
+    /// The documents parsed so far.
     pub fn counters(&self) -> &ParseCounters {
         &self.counters
     }
 }
 
 impl Engine {
-    /// Starts the actors on the current arbiter, and threads for those that have their own.
+    /// Starts the actors on the current arbiter and on threads of their own, and recovers the runs of the store.
     ///
-    /// What breaks for good is told to the receiver; nothing else ends the actors but the end of their system.
-    /// What the store holds of an earlier life is taken up.
+    /// The receiver gets the fatal errors. The actors stop only with their system.
     pub fn start(parts: EngineParts) -> Result<(Self, UnboundedReceiver<FatalError>), StartError> {
         Self::start_on(parts, Threading::Dedicated)
     }
 
-    /// The same, on those threads.
+    /// [`Engine::start`] with a choice of threads.
     pub(super) fn start_on(
         parts: EngineParts,
-        threads: Threading,
+        threading: Threading,
     ) -> Result<(Self, UnboundedReceiver<FatalError>), StartError> {
-        let EngineParts { store, master, sandbox, mut framework, keep, keeps_results, cache, clock } = parts;
-        let mut contents = store.load()?;
-        // An empty one was given up, for another to take its place.
-        contents.framework = contents.framework.filter(|id| !id.is_empty());
+        let EngineParts { store, master, sandbox, mut framework, retention, index_results, cache, clock } =
+            parts;
+        let mut snapshot = store.load()?;
+        // An empty id means that the framework was given up. The cluster assigns a new id.
+        snapshot.framework = snapshot.framework.filter(|id| !id.is_empty());
         let role = framework.roles.first().cloned().unwrap_or_else(|| "*".to_owned());
-        framework.id = contents.framework.clone().map(|value| FrameworkId { value });
+        framework.id = snapshot.framework.clone().map(|value| FrameworkId { value });
         let counters = Arc::<Counters>::default();
-        let feed = EventLog::after(contents.last_entry);
-        let keeper = StoreHandle::start(store, feed.clone(), counters.clone(), threads)?;
-        let (broken, breaks) = mpsc::unbounded_channel();
-        let scheduler_keeper = keeper.clone();
-        let counted = counters.clone();
+        let event_log = EventLog::after(snapshot.last_entry);
+        let store = StoreHandle::start(store, event_log.clone(), counters.clone(), threading)?;
+        let (fatal_sender, fatal_errors) = mpsc::unbounded_channel();
+        let scheduler_store = store.clone();
+        let scheduler_counters = counters.clone();
         let scheduler = Scheduler::create(move |ctx| {
-            let myself = ctx.address();
-            let ears = EventSinks {
-                events: myself.clone().recipient(),
-                lost: myself.clone().recipient(),
-                broken: broken.clone(),
+            let scheduler = ctx.address();
+            let sinks = EventSinks {
+                events: scheduler.clone().recipient(),
+                lost: scheduler.clone().recipient(),
+                fatal: fatal_sender.clone(),
             };
-            let connection = Connection::new(master, framework, ears, clock.clone(), counted.clone()).start();
-            let told = myself.clone().recipient();
-            let matcher = match threads {
+            let connection =
+                Connection::new(master, framework, sinks, clock.clone(), scheduler_counters.clone()).start();
+            let recipient = scheduler.clone().recipient();
+            let matcher = match threading {
                 Threading::Dedicated => {
-                    Matcher::start_in_arbiter(&Arbiter::new().handle(), move |_| Matcher::new(told))
+                    Matcher::start_in_arbiter(&Arbiter::new().handle(), move |_| Matcher::new(recipient))
                 }
-                Threading::Single => Matcher::new(told).start(),
+                Threading::Single => Matcher::new(recipient).start(),
             };
-            let wires = Deps {
-                keeper: scheduler_keeper,
+            let deps = Deps {
+                store: scheduler_store,
                 connection: connection.recipient(),
-                queue: myself.clone().recipient(),
-                changes: myself.recipient(),
-                broken,
+                task_queued: scheduler.clone().recipient(),
+                task_changed: scheduler.recipient(),
+                fatal: fatal_sender,
                 sandbox,
                 clock,
             };
-            Scheduler::new(contents, matcher, counted, (keep, keeps_results, cache), role, Rc::new(wires))
+            Scheduler::new(
+                snapshot,
+                matcher,
+                scheduler_counters,
+                (retention, index_results, cache),
+                role,
+                Rc::new(deps),
+            )
         });
-        Ok((Self { scheduler, feed, keeper, counters }, breaks))
+        Ok((Self { scheduler, event_log, store, counters }, fatal_errors))
     }
 
-    /// Runs a document; answered once every task of it is on disk.
+    /// Runs a document. Returns once every task of the run is stored.
     pub async fn submit(&self, submission: Submission) -> Result<RunAccepted, EngineError> {
         Ok(self.scheduler.send(SubmitDocument(submission)).await??)
     }
 
-    /// Follows all that happens after the entry with the number `since`; from now on without it.
-    pub fn follow(&self, since: Option<u64>) -> EventSubscriber {
-        self.feed.follow(since, self.keeper.clone())
+    /// Subscribes to the events after the sequence number `since`. `None` subscribes to future events only.
+    pub fn subscribe(&self, since: Option<u64>) -> EventSubscriber {
+        self.event_log.subscribe(since, Arc::new(self.store.clone()))
     }
 
-    /// Ends what followers hear, when they have heard what was told so far.
-    pub fn close_feed(&self) {
-        self.feed.close();
+    /// Ends the streams of all subscribers after they have read the events published so far.
+    pub fn close_event_log(&self) {
+        self.event_log.close();
     }
 
-    /// Ends a task; answered once that wish is on disk, with `false` when there is no such task.
+    /// Kills a task. Returns once the request is stored, with `false` if the task does not exist.
     pub async fn kill_task(&self, task: TaskId) -> Result<bool, EngineError> {
         Ok(self.scheduler.send(KillTask(task)).await??)
     }
 
-    /// Ends every task of a run; answered once that wish is on disk, with `false` when there is no such run.
+    /// Kills every task of a run. Returns once the request is stored, with `false` if the run does not exist.
     pub async fn kill_run(&self, run: RunId) -> Result<bool, EngineError> {
         Ok(self.scheduler.send(KillRun(run)).await??)
     }
 
-    /// Pieces of what a launch has written: of each file of its sandbox at most `length` bytes, from its offset;
-    /// in the order of `list_files`.
+    /// Reads at most `length` bytes of each file in the sandbox of a launch, from its offset. The reads are in the order
+    /// of `files`.
     pub async fn read_output(
         &self,
         launch: LaunchId,
@@ -226,47 +193,47 @@ impl Engine {
         Ok(self.scheduler.send(ReadOutput { launch, files, length }).await?)
     }
 
-    /// What the file with this number in the parcel of a launch holds; `None` when there is no such launch now.
+    /// The file with this number in the payload of a launch. `None` if the launch is not active.
     pub async fn payload_file(&self, launch: LaunchId, number: usize) -> Result<Option<Bytes>, EngineError> {
         Ok(self.scheduler.send(ReadPayloadFile { launch, number }).await?)
     }
 
-    /// What a directory of a launch's sandbox holds; the empty path is the sandbox itself.
+    /// Lists a directory in the sandbox of a launch. The empty path is the sandbox itself.
     pub async fn list_files(&self, launch: LaunchId, path: Arc<str>) -> Result<DirectoryRead, EngineError> {
         Ok(self.scheduler.send(ListFiles { launch, path }).await?)
     }
 
-    /// How many there are of everything, now.
-    pub async fn totals(&self) -> Result<Stats, EngineError> {
+    /// The current numbers of runs, tasks and offers.
+    pub async fn stats(&self) -> Result<Stats, EngineError> {
         Ok(self.scheduler.send(GetStats(self.counters.clone())).await?)
     }
 
-    /// What a run has yielded so far, for its document; `None` when there is no such run.
+    /// The values and files that a run has produced so far. `None` if the run does not exist.
     pub async fn run_outputs(&self, run: RunId) -> Result<Option<RunOutputs>, EngineError> {
         Ok(self.scheduler.send(GetRunOutputs(run)).await?)
     }
 
-    /// What the ended tasks of a run have left, as far as that is known by now.
+    /// The output files of the ended tasks of a run, as far as they are indexed.
     pub async fn results(&self, run: RunId) -> Result<Vec<ResultRecord>, EngineError> {
-        Ok(self.keeper.results(run).await?)
+        Ok(self.store.results(run).await?)
     }
 
-    /// What has happened since the start.
+    /// The counters since the start.
     pub fn counters(&self) -> &Counters {
         &self.counters
     }
 
-    /// The runs there are, newest first, those before `before` (older ones), at most `limit`.
+    /// At most `limit` runs that are older than `before`, newest first.
     pub async fn runs(&self, before: Option<RunId>, limit: usize) -> Result<Vec<RunSummary>, EngineError> {
         Ok(self.scheduler.send(ListRuns { before, limit }).await?)
     }
 
-    /// A run; `None` when there is no such run.
+    /// A run. `None` if it does not exist.
     pub async fn run(&self, run: RunId) -> Result<Option<RunSummary>, EngineError> {
         Ok(self.scheduler.send(GetRun(run)).await?)
     }
 
-    /// The tasks of `run`, or of all runs, in order, after `after`, at most `limit`.
+    /// At most `limit` tasks after `after`, of `run` or of all runs, in order.
     pub async fn tasks(
         &self,
         run: Option<RunId>,
@@ -276,23 +243,22 @@ impl Engine {
         Ok(self.scheduler.send(ListTasks { run, after, limit }).await?)
     }
 
-    /// The tasks of `run`, or of all runs, that run now as far as the cluster has said, each with the number of
-    /// its launch.
+    /// The running tasks of `run`, or of all runs, each with the attempt of its current launch.
     pub async fn running(&self, run: Option<RunId>) -> Result<Vec<(TaskId, u32)>, EngineError> {
         Ok(self.scheduler.send(ListRunning(run)).await?)
     }
 
-    /// A task; `None` when there is no such task.
+    /// A task. `None` if it does not exist.
     pub async fn task(&self, task: TaskId) -> Result<Option<TaskSummary>, EngineError> {
         Ok(self.scheduler.send(GetTask(task)).await?)
     }
 
-    /// Leaves the cluster: what runs there is left to it.
+    /// Disconnects from the cluster. Running tasks continue.
     pub async fn disconnect(&self) -> Result<(), EngineError> {
         Ok(self.scheduler.send(Disconnect).await?)
     }
 
-    /// What of a run waits for an offer, and why.
+    /// The tasks of a run that wait for an offer, grouped by reason.
     pub async fn waiting(&self, run: RunId) -> Result<Vec<WaitingGroup>, EngineError> {
         Ok(self.scheduler.send(ListWaiting(run)).await?)
     }

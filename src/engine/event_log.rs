@@ -1,54 +1,56 @@
-//! What has happened, told to whoever follows: in order, without a gap, each entry once.
+//! The event log: publishes the stored events to subscribers, in order, without a gap, each event once.
 //!
-//! The newest entries lie in a ring that all followers share, so a follower costs a number, and the slowest
-//! holds up nobody. One that falls off the ring, or asks for the past, reads it from the store.
+//! All subscribers share a ring of the newest events, so that a subscriber costs one sequence number and a slow one
+//! delays no other. A subscriber that is behind the ring reads the older events from the store.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use bytes::{Bytes, BytesMut};
 use futures_util::Stream;
+use futures_util::future::BoxFuture;
 use futures_util::stream::unfold;
 use tokio::sync::watch;
 
-use super::store_writer::{PersistError, StoreHandle};
+use super::error::PersistError;
 use borges_store::LoggedEvent;
 
-/// Entries the ring holds, at least; up to twice as many where they come in large batches.
-const RING: usize = 16_384;
-/// Entries of a batch, at most.
-const BATCH: usize = 256;
+/// The largest number of events in the ring.
+const RING_CAPACITY: usize = 16_384;
+/// The largest number of events in a batch.
+const MAX_BATCH: usize = 256;
 
-/// All that is told. Clones share it.
+/// The published events. Clones share them.
 #[derive(Debug, Clone)]
 pub(super) struct EventLog(Arc<Shared>);
 
 #[derive(Debug)]
 struct Shared {
     ring: Mutex<Ring>,
-    /// The number of the last entry that was told.
-    told: watch::Sender<u64>,
+    /// The sequence number of the last published event.
+    published: watch::Sender<u64>,
 }
 
 #[derive(Debug)]
 struct Ring {
-    /// The number of the last entry that has one.
+    /// The largest sequence number that was assigned.
     last_numbered: u64,
-    /// The number of the last entry that was told.
+    /// The sequence number of the last published event.
     last_published: u64,
-    /// Saved, and not to be told before those with lower numbers; by the first number.
+    /// Stored events that wait for events with smaller sequence numbers, by their first sequence number.
     out_of_order: BTreeMap<u64, Vec<LoggedEvent>>,
     batches: VecDeque<Arc<Batch>>,
-    /// How many these are.
-    held: usize,
-    /// Nothing more will be told.
+    /// The number of events in `batches`.
+    len: usize,
+    /// Whether the log is closed: no more events are published.
     closed: bool,
 }
 
-/// Consecutive entries that became known together.
+/// Consecutive events that were published together.
 #[derive(Debug)]
 struct Batch {
-    entries: Vec<LoggedEvent>,
+    events: Vec<LoggedEvent>,
     encoded: OnceLock<Encoded>,
 }
 
@@ -56,201 +58,213 @@ struct Batch {
 #[derive(Debug)]
 struct Encoded {
     bytes: Bytes,
-    /// Where each entry ends.
+    /// The offset of the end of each event.
     ends: Vec<usize>,
 }
 
-/// Entries that are saved. They are told when this is dropped, and those with lower numbers have been.
+/// Stored events. They are published when this is dropped and all events with smaller sequence numbers are published.
 #[derive(Debug)]
 pub(super) struct CommittedEvents {
-    feed: EventLog,
-    entries: Vec<LoggedEvent>,
+    event_log: EventLog,
+    events: Vec<LoggedEvent>,
 }
 
-/// Follows what happens.
+/// The stored events. A subscriber reads those that the ring does not hold any more.
+pub(super) trait EventSource: fmt::Debug + Send + Sync {
+    /// Some of the events after the sequence number `after`, in order. Empty at the end.
+    fn events_after(&self, after: u64) -> BoxFuture<'static, Result<Vec<LoggedEvent>, PersistError>>;
+}
+
+/// Reads the event log from a sequence number on.
 #[derive(Debug)]
 pub struct EventSubscriber {
-    feed: EventLog,
-    keeper: StoreHandle,
-    told: watch::Receiver<u64>,
-    /// The last entry it has had.
-    at: u64,
-    /// It asked for what comes after an entry that nobody has numbered yet.
-    ahead: Option<u64>,
+    event_log: EventLog,
+    source: Arc<dyn EventSource>,
+    published: watch::Receiver<u64>,
+    /// The sequence number of the last delivered event.
+    position: u64,
+    /// The requested sequence number, if it was not assigned yet when the subscription began.
+    future_seq: Option<u64>,
 }
 
-/// What comes next for a follower.
+/// The next item for a subscriber.
 #[derive(Debug)]
 pub enum Delivery {
-    /// These entries.
-    Entries(BatchTail),
-    /// What was told between these numbers, both included, is not there any more.
+    /// Consecutive events.
+    Events(BatchTail),
+    /// The events between these sequence numbers, both included, are deleted.
     Gap {
-        /// The first that is missing.
+        /// The first missing sequence number.
         from: u64,
-        /// The last.
+        /// The last missing sequence number.
         to: u64,
     },
-    /// What was asked for begins after a number that was never given: another store's.
+    /// The requested sequence number was never assigned: it belongs to another store.
     SequenceInFuture {
-        /// The number after which it was to begin.
+        /// The requested sequence number.
         after: u64,
-        /// The last number that was given.
+        /// The last assigned sequence number.
         last: u64,
     },
 }
 
-/// The end of a batch.
+/// The events of a batch from some position on.
 #[derive(Debug, Clone)]
 pub struct BatchTail {
     batch: Arc<Batch>,
-    /// Entries of the batch that are not part of it.
+    /// The number of events of the batch that are left out.
     skip: usize,
-    /// They came from the store: the follower is behind the ring.
+    /// Whether the events were read from the store, because the subscriber is behind the ring.
     pub from_store: bool,
 }
 
 impl EventLog {
-    /// Goes on after the entry with the number `last`.
+    /// A log that continues after the sequence number `last`.
     pub(super) fn after(last: u64) -> Self {
         let ring = Ring {
             last_numbered: last,
             last_published: last,
             out_of_order: BTreeMap::new(),
             batches: VecDeque::new(),
-            held: 0,
+            len: 0,
             closed: false,
         };
-        Self(Arc::new(Shared { ring: Mutex::new(ring), told: watch::Sender::new(last) }))
+        Self(Arc::new(Shared { ring: Mutex::new(ring), published: watch::Sender::new(last) }))
     }
 
     fn ring(&self) -> MutexGuard<'_, Ring> {
         self.0.ring.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The number of the last entry that has one.
+    /// The largest sequence number that was assigned.
     pub(super) fn last_numbered(&self) -> u64 {
         self.ring().last_numbered
     }
 
-    /// Takes note of numbered entries, which are saved: they come next, and are to be told.
-    pub(super) fn commit(&self, entries: Vec<LoggedEvent>) -> CommittedEvents {
-        if let Some(last) = entries.last() {
+    /// Registers stored events, whose sequence numbers continue [`EventLog::last_numbered`].
+    pub(super) fn commit(&self, events: Vec<LoggedEvent>) -> CommittedEvents {
+        if let Some(last) = events.last() {
             self.ring().last_numbered = last.seq();
         }
-        CommittedEvents { feed: self.clone(), entries }
+        CommittedEvents { event_log: self.clone(), events }
     }
 
-    /// Follows what happens after entry `since`; from now on without it.
-    pub(super) fn follow(&self, since: Option<u64>, keeper: StoreHandle) -> EventSubscriber {
-        let told = self.0.told.subscribe();
-        let last = *told.borrow();
-        let ahead = since.filter(|&since| since > last);
-        EventSubscriber { feed: self.clone(), keeper, told, at: since.unwrap_or(last).min(last), ahead }
+    /// Subscribes to the events after the sequence number `since`. `None` subscribes to future events only.
+    pub(super) fn subscribe(&self, since: Option<u64>, source: Arc<dyn EventSource>) -> EventSubscriber {
+        let published = self.0.published.subscribe();
+        let last = *published.borrow();
+        let future_seq = since.filter(|&since| since > last);
+        EventSubscriber {
+            event_log: self.clone(),
+            source,
+            published,
+            position: since.unwrap_or(last).min(last),
+            future_seq,
+        }
     }
 
-    /// Nothing more is told from now on: each follower hears that when it has had the rest.
+    /// Closes the log. Each subscriber ends after it has read the events published so far.
     pub(super) fn close(&self) {
         self.ring().closed = true;
-        self.0.told.send_modify(|_| {});
+        self.0.published.send_modify(|_| {});
     }
 
-    fn publish(&self, entries: Vec<LoggedEvent>) {
-        let Some(first) = entries.first().map(LoggedEvent::seq) else { return };
-        let told = {
+    fn publish(&self, events: Vec<LoggedEvent>) {
+        let Some(first) = events.first().map(LoggedEvent::seq) else { return };
+        let published = {
             let mut ring = self.ring();
-            ring.out_of_order.insert(first, entries);
+            ring.out_of_order.insert(first, events);
             ring.publish();
             ring.last_published
         };
-        self.0.told.send_if_modified(|last| std::mem::replace(last, told) != told);
+        self.0.published.send_if_modified(|last| std::mem::replace(last, published) != published);
     }
 }
 
 impl Ring {
-    /// Tells what is saved up to the first number that is still held back.
+    /// Publishes the stored events up to the first missing sequence number.
     fn publish(&mut self) {
-        let mut told = Vec::new();
-        while let Some(mut entries) = self.out_of_order.remove(&(self.last_published + 1)) {
-            self.last_published += entries.len() as u64;
-            told.append(&mut entries);
+        let mut published = Vec::new();
+        while let Some(mut events) = self.out_of_order.remove(&(self.last_published + 1)) {
+            self.last_published += events.len() as u64;
+            published.append(&mut events);
         }
-        // Each batch has room for its own entries only, and what falls off goes at once: of a document with a
-        // hundred thousand blocks nothing is held twice.
-        let mut told = told.into_iter();
-        while told.len() > 0 {
-            let entries: Vec<LoggedEvent> = told.by_ref().take(BATCH).collect();
-            self.held += entries.len();
-            self.batches.push_back(Arc::new(Batch::new(entries)));
-            while self.held > RING
+        // Each batch is allocated for its own events only, and old batches are dropped at once. A document with a hundred
+        // thousand blocks publishes that many events together.
+        let mut published = published.into_iter();
+        while published.len() > 0 {
+            let events: Vec<LoggedEvent> = published.by_ref().take(MAX_BATCH).collect();
+            self.len += events.len();
+            self.batches.push_back(Arc::new(Batch::new(events)));
+            while self.len > RING_CAPACITY
                 && let Some(oldest) = self.batches.pop_front()
             {
-                self.held -= oldest.entries.len();
+                self.len -= oldest.events.len();
             }
         }
     }
 
-    /// The number of the oldest entry that is here, or of the next to come.
+    /// The smallest sequence number in the ring. The next one, if the ring is empty.
     fn first(&self) -> u64 {
         self.batches.front().map_or(self.last_published + 1, |batch| batch.first())
     }
 
-    /// The batch that has the entry after `at`.
-    fn after(&self, at: u64) -> Lookup {
-        if at >= self.last_published {
+    /// Looks up the batch with the event after `position`.
+    fn after(&self, position: u64) -> Lookup {
+        if position >= self.last_published {
             return if self.closed { Lookup::Closed } else { Lookup::End };
         }
-        let place = self.batches.partition_point(|batch| batch.last() <= at);
-        let batch = self.batches.get(place).filter(|batch| batch.first() <= at + 1);
-        batch.cloned().map_or(Lookup::Older, Lookup::Here)
+        let lookup = self.batches.partition_point(|batch| batch.last() <= position);
+        let batch = self.batches.get(lookup).filter(|batch| batch.first() <= position + 1);
+        batch.cloned().map_or(Lookup::InStore, Lookup::Found)
     }
 }
 
-/// Where an entry is to be found.
+/// The result of a lookup in the ring.
 enum Lookup {
-    Here(Arc<Batch>),
-    /// In the store.
-    Older,
-    /// It has not happened yet.
+    Found(Arc<Batch>),
+    /// The event is older than the ring.
+    InStore,
+    /// The event is not published yet.
     End,
-    /// It will never be told.
+    /// The event will never be published, because the log is closed.
     Closed,
 }
 
 impl Batch {
-    fn new(entries: Vec<LoggedEvent>) -> Self {
-        Self { entries, encoded: OnceLock::new() }
+    fn new(events: Vec<LoggedEvent>) -> Self {
+        Self { events, encoded: OnceLock::new() }
     }
 
     fn first(&self) -> u64 {
-        self.entries.first().map_or(0, LoggedEvent::seq)
+        self.events.first().map_or(0, LoggedEvent::seq)
     }
 
     fn last(&self) -> u64 {
-        self.entries.last().map_or(0, LoggedEvent::seq)
+        self.events.last().map_or(0, LoggedEvent::seq)
     }
 
     fn encoded(&self, encode: impl Fn(&LoggedEvent, &mut BytesMut)) -> &Encoded {
         self.encoded.get_or_init(|| {
             let mut bytes = BytesMut::new();
-            let end = |entry| {
-                encode(entry, &mut bytes);
+            let end = |event| {
+                encode(event, &mut bytes);
                 bytes.len()
             };
-            let ends = self.entries.iter().map(end).collect();
+            let ends = self.events.iter().map(end).collect();
             Encoded { bytes: bytes.freeze(), ends }
         })
     }
 }
 
 impl BatchTail {
-    /// The entries, in order.
-    pub fn entries(&self) -> &[LoggedEvent] {
-        self.batch.entries.get(self.skip..).unwrap_or_default()
+    /// The events, in order.
+    pub fn events(&self) -> &[LoggedEvent] {
+        self.batch.events.get(self.skip..).unwrap_or_default()
     }
 
-    /// All of them in the bytes that `encode` makes of each. The work is done once for all followers, so all
-    /// must encode alike.
+    /// The events as `encode` writes them. All subscribers share the bytes of the first call, so they must pass the same
+    /// encoding.
     pub fn encoded(&self, encode: impl Fn(&LoggedEvent, &mut BytesMut)) -> Bytes {
         let Encoded { bytes, ends } = self.batch.encoded(encode);
         let start = self.skip.checked_sub(1).and_then(|before| ends.get(before)).copied().unwrap_or_default();
@@ -260,57 +274,59 @@ impl BatchTail {
 
 impl Drop for CommittedEvents {
     fn drop(&mut self) {
-        self.feed.publish(std::mem::take(&mut self.entries));
+        self.event_log.publish(std::mem::take(&mut self.events));
     }
 }
 
 impl EventSubscriber {
-    /// What comes next; waits for it. `None` when nothing will come any more.
+    /// Waits for the next item. `None` at the end of a closed log.
     ///
-    /// Nothing is lost when the wait is given up and begun again.
+    /// Cancel safe: a dropped future loses no event.
     ///
     /// # Errors
-    /// When the past cannot be read from the store.
+    /// If older events cannot be read from the store.
     pub async fn next(&mut self) -> Result<Option<Delivery>, PersistError> {
-        if let Some(after) = self.ahead.take() {
-            return Ok(Some(Delivery::SequenceInFuture { after, last: self.at }));
+        if let Some(after) = self.future_seq.take() {
+            return Ok(Some(Delivery::SequenceInFuture { after, last: self.position }));
         }
         loop {
-            let place = self.feed.ring().after(self.at);
-            let (batch, from_store) = match place {
-                Lookup::Here(batch) => (batch, false),
-                Lookup::End => match self.told.changed().await {
+            let lookup = self.event_log.ring().after(self.position);
+            let (batch, from_store) = match lookup {
+                Lookup::Found(batch) => (batch, false),
+                Lookup::End => match self.published.changed().await {
                     Ok(()) => continue,
                     Err(_) => return Ok(None),
                 },
                 Lookup::Closed => return Ok(None),
-                Lookup::Older => (Arc::new(Batch::new(self.keeper.entries(self.at).await?)), true),
+                Lookup::InStore => {
+                    (Arc::new(Batch::new(self.source.events_after(self.position).await?)), true)
+                }
             };
-            let next = self.at + 1;
-            let first = match batch.entries.first() {
-                Some(entry) => entry.seq(),
-                // The store has less than the ring.
-                None => self.feed.ring().first(),
+            let next = self.position + 1;
+            let first = match batch.events.first() {
+                Some(event) => event.seq(),
+                // The store holds fewer events than the ring.
+                None => self.event_log.ring().first(),
             };
             if first > next {
-                self.at = first - 1;
-                return Ok(Some(Delivery::Gap { from: next, to: self.at }));
+                self.position = first - 1;
+                return Ok(Some(Delivery::Gap { from: next, to: self.position }));
             }
             let skip = usize::try_from(next - batch.first()).unwrap_or(usize::MAX);
-            self.at = batch.last();
-            return Ok(Some(Delivery::Entries(BatchTail { batch, skip, from_store })));
+            self.position = batch.last();
+            return Ok(Some(Delivery::Events(BatchTail { batch, skip, from_store })));
         }
     }
 
-    /// The entries one by one, to the end of all or until the past cannot be read.
-    pub fn entries(self) -> impl Stream<Item = LoggedEvent> + Unpin {
-        let next = |(mut follower, mut rest): (Self, std::vec::IntoIter<LoggedEvent>)| async move {
+    /// The events one by one. Ends with the log, or if older events cannot be read from the store.
+    pub fn events(self) -> impl Stream<Item = LoggedEvent> + Unpin {
+        let next = |(mut subscriber, mut rest): (Self, std::vec::IntoIter<LoggedEvent>)| async move {
             loop {
-                if let Some(entry) = rest.next() {
-                    return Some((entry, (follower, rest)));
+                if let Some(event) = rest.next() {
+                    return Some((event, (subscriber, rest)));
                 }
-                if let Delivery::Entries(excerpt) = follower.next().await.ok()?? {
-                    rest = excerpt.entries().to_vec().into_iter();
+                if let Delivery::Events(tail) = subscriber.next().await.ok()?? {
+                    rest = tail.events().to_vec().into_iter();
                 }
             }
         };
@@ -323,102 +339,114 @@ mod tests {
     use jiff::Timestamp;
     use uuid::Uuid;
 
-    use super::super::engine::Threading;
+    use super::super::store_writer::StoreHandle;
+    use super::super::threading::Threading;
     use super::*;
     use borges_store::{MemoryStore, RunEnded};
     use borges_task::{RunId, RunState};
 
-    /// Something to tell, without a number.
-    fn entries(count: usize) -> Vec<LoggedEvent> {
+    /// Events without sequence numbers.
+    fn events(count: usize) -> Vec<LoggedEvent> {
         let (run, time) = (RunId(Uuid::from_u128(1)), Timestamp::UNIX_EPOCH);
         vec![LoggedEvent::Run(RunEnded { seq: 0, time, run, state: RunState::Finished }); count]
     }
 
     fn start() -> (EventLog, StoreHandle) {
-        let feed = EventLog::after(0);
+        let event_log = EventLog::after(0);
         (
-            feed.clone(),
-            StoreHandle::start(Box::<MemoryStore>::default(), feed, Arc::default(), Threading::Dedicated)
-                .unwrap(),
+            event_log.clone(),
+            StoreHandle::start(
+                Box::<MemoryStore>::default(),
+                event_log,
+                Arc::default(),
+                Threading::Dedicated,
+            )
+            .unwrap(),
         )
     }
 
-    /// The numbers a follower hears until it has heard `last`.
-    async fn hear(follower: &mut EventSubscriber, last: u64) -> Vec<u64> {
-        let mut heard = Vec::new();
-        while heard.last().is_none_or(|&number| number < last) {
-            match follower.next().await.unwrap() {
-                Some(Delivery::Entries(excerpt)) => {
-                    heard.extend(excerpt.entries().iter().map(LoggedEvent::seq));
+    /// The sequence numbers that a subscriber reads, up to `last`.
+    async fn read_until(subscriber: &mut EventSubscriber, last: u64) -> Vec<u64> {
+        let mut seqs = Vec::new();
+        while seqs.last().is_none_or(|&number| number < last) {
+            match subscriber.next().await.unwrap() {
+                Some(Delivery::Events(tail)) => {
+                    seqs.extend(tail.events().iter().map(LoggedEvent::seq));
                 }
                 other => panic!("{other:?}"),
             }
         }
-        heard
+        seqs
     }
 
     #[tokio::test]
-    async fn what_is_saved_first_is_told_first() {
-        let (feed, keeper) = start();
-        let mut follower = feed.follow(None, keeper.clone());
-        let first = keeper.save(Vec::new(), entries(2)).await.unwrap();
-        let second = keeper.save(Vec::new(), entries(1)).await.unwrap();
+    async fn events_are_published_in_the_order_of_their_writes() {
+        let (event_log, store) = start();
+        let mut subscriber = event_log.subscribe(None, Arc::new(store.clone()));
+        let first = store.save(Vec::new(), events(2)).await.unwrap();
+        let second = store.save(Vec::new(), events(1)).await.unwrap();
         drop(second);
-        assert_eq!(feed.0.ring.lock().unwrap().last_published, 0, "the first are held back still");
+        assert_eq!(
+            event_log.0.ring.lock().unwrap().last_published,
+            0,
+            "the first write is not published yet"
+        );
         drop(first);
-        assert_eq!(hear(&mut follower, 3).await, [1, 2, 3]);
+        assert_eq!(read_until(&mut subscriber, 3).await, [1, 2, 3]);
     }
 
     #[tokio::test]
-    async fn one_who_never_listens_hears_all_of_it_later() {
-        let (feed, keeper) = start();
-        let mut late = feed.follow(None, keeper.clone());
-        let many = RING + 3 * BATCH;
-        for _ in 0..many / BATCH {
-            drop(keeper.save(Vec::new(), entries(BATCH)).await.unwrap());
+    async fn slow_subscriber_reads_older_events_from_the_store() {
+        let (event_log, store) = start();
+        let mut slow = event_log.subscribe(None, Arc::new(store.clone()));
+        let many = RING_CAPACITY + 3 * MAX_BATCH;
+        for _ in 0..many / MAX_BATCH {
+            drop(store.save(Vec::new(), events(MAX_BATCH)).await.unwrap());
         }
-        assert!(feed.0.ring.lock().unwrap().held <= RING);
+        assert!(event_log.0.ring.lock().unwrap().len <= RING_CAPACITY);
         let all: Vec<u64> = (1..=many as u64).collect();
-        assert_eq!(hear(&mut late, many as u64).await, all);
-        let mut again = feed.follow(Some(many as u64 - 5), keeper.clone());
-        assert_eq!(hear(&mut again, many as u64).await, all[many - 5..]);
-        let mut from_the_middle = feed.follow(Some(100), keeper);
-        assert_eq!(hear(&mut from_the_middle, many as u64).await, all[100..]);
+        assert_eq!(read_until(&mut slow, many as u64).await, all);
+        let mut resumed = event_log.subscribe(Some(many as u64 - 5), Arc::new(store.clone()));
+        assert_eq!(read_until(&mut resumed, many as u64).await, all[many - 5..]);
+        let mut from_the_middle = event_log.subscribe(Some(100), Arc::new(store));
+        assert_eq!(read_until(&mut from_the_middle, many as u64).await, all[100..]);
     }
 
     #[tokio::test]
-    async fn what_is_missing_is_said() {
-        let (mut store, feed) = (MemoryStore::default(), EventLog::after(9));
-        let mut kept = entries(2);
-        kept.iter_mut().zip(8..).for_each(|(entry, number)| entry.set_seq(number));
-        borges_store::Store::commit(&mut store, &[borges_store::WriteOp::Entries(kept)]).unwrap();
-        let keeper =
-            StoreHandle::start(Box::new(store), feed.clone(), Arc::default(), Threading::Dedicated).unwrap();
-        let mut old = feed.follow(Some(3), keeper.clone());
-        assert!(matches!(old.next().await, Ok(Some(Delivery::Gap { from: 4, to: 7 }))));
-        assert_eq!(hear(&mut old, 9).await, [8, 9]);
-        let mut strange = feed.follow(Some(40), keeper.clone());
-        assert!(matches!(strange.next().await, Ok(Some(Delivery::SequenceInFuture { after: 40, last: 9 }))));
-        keeper.append_events(entries(1));
-        assert_eq!(hear(&mut strange, 10).await, [10]);
-        feed.close();
-        assert!(strange.next().await.unwrap().is_none());
+    async fn deleted_events_and_future_sequence_numbers_are_reported() {
+        let (mut store, event_log) = (MemoryStore::default(), EventLog::after(9));
+        let mut stored = events(2);
+        stored.iter_mut().zip(8..).for_each(|(event, number)| event.set_seq(number));
+        borges_store::Store::commit(&mut store, &[borges_store::WriteOp::Entries(stored)]).unwrap();
+        let store =
+            StoreHandle::start(Box::new(store), event_log.clone(), Arc::default(), Threading::Dedicated)
+                .unwrap();
+        let mut outdated = event_log.subscribe(Some(3), Arc::new(store.clone()));
+        assert!(matches!(outdated.next().await, Ok(Some(Delivery::Gap { from: 4, to: 7 }))));
+        assert_eq!(read_until(&mut outdated, 9).await, [8, 9]);
+        let mut future = event_log.subscribe(Some(40), Arc::new(store.clone()));
+        assert!(matches!(future.next().await, Ok(Some(Delivery::SequenceInFuture { after: 40, last: 9 }))));
+        store.append_events(events(1));
+        assert_eq!(read_until(&mut future, 10).await, [10]);
+        event_log.close();
+        assert!(future.next().await.unwrap().is_none());
     }
 
     #[tokio::test]
-    async fn bytes_are_made_once_and_cut_where_entries_end() {
-        let (feed, keeper) = start();
-        let (mut one, mut other) = (feed.follow(None, keeper.clone()), feed.follow(Some(0), keeper.clone()));
-        drop(keeper.save(Vec::new(), entries(3)).await.unwrap());
-        let text = |entry: &LoggedEvent, out: &mut BytesMut| {
-            out.extend_from_slice(format!("<{}>", entry.seq()).as_bytes());
+    async fn batch_is_encoded_once_and_cut_at_event_boundaries() {
+        let (event_log, store) = start();
+        let mut first = event_log.subscribe(None, Arc::new(store.clone()));
+        let mut second = event_log.subscribe(Some(0), Arc::new(store.clone()));
+        drop(store.save(Vec::new(), events(3)).await.unwrap());
+        let text = |event: &LoggedEvent, out: &mut BytesMut| {
+            out.extend_from_slice(format!("<{}>", event.seq()).as_bytes());
         };
-        let Ok(Some(Delivery::Entries(whole))) = one.next().await else { panic!() };
-        assert_eq!(whole.encoded(text), "<1><2><3>");
-        let Ok(Some(Delivery::Entries(shared))) = other.next().await else { panic!() };
-        assert_eq!(shared.encoded(|_, _| unreachable!("they are made")), "<1><2><3>");
-        let mut last = feed.follow(Some(2), keeper);
-        let Ok(Some(Delivery::Entries(end))) = last.next().await else { panic!() };
+        let Ok(Some(Delivery::Events(complete))) = first.next().await else { panic!() };
+        assert_eq!(complete.encoded(text), "<1><2><3>");
+        let Ok(Some(Delivery::Events(shared))) = second.next().await else { panic!() };
+        assert_eq!(shared.encoded(|_, _| unreachable!("the bytes are shared")), "<1><2><3>");
+        let mut last = event_log.subscribe(Some(2), Arc::new(store));
+        let Ok(Some(Delivery::Events(end))) = last.next().await else { panic!() };
         assert_eq!(end.encoded(text), "<3>");
     }
 }

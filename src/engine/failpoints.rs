@@ -1,27 +1,27 @@
-//! Bugs that tests plant, to see that they would be found. In the product there are none of these.
+//! Failpoints: bugs that tests enable to check that the simulator finds them. They do not exist outside tests.
 
-/// A bug.
+/// A bug that a test can enable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Failpoint {
-    /// An update is acknowledged before it is saved.
+    /// A status update is acknowledged before it is stored.
     AckBeforePersist,
-    /// A launch is accepted without having been saved.
+    /// A launch is accepted before its intent is stored.
     AcceptBeforePersist,
-    /// What is lost is launched again as if it were gone.
+    /// `TASK_LOST` is treated as `TASK_GONE`.
     TreatLostAsGone,
-    /// A kill is sent once, and never again.
+    /// A kill is not repeated.
     SkipKillRetry,
-    /// After a restart nobody asks what became of launches that were only meant.
+    /// After a restart, launches with only an intent are not reconciled.
     SkipIntentReconcile,
-    /// A failure of the cluster costs one of the block's tries.
+    /// A failure of the cluster counts as a failed try of the block.
     CountInfraFailureAsRetry,
-    /// Nothing is asked about after the connection was lost.
+    /// Explicit reconciliation is not sent.
     SkipReconcile,
-    /// After a restart what was delayed is launched at once.
+    /// After a restart a delayed task is queued at once.
     DropBackoffOnRestart,
-    /// After a restart what was delayed waits for the whole of its pause again.
+    /// After a restart the backoff of a delayed task starts again.
     RestartBackoffOnRestart,
-    /// Where a block is that others are compared with is not remembered.
+    /// The matcher does not record the agents of tasks for constraints.
     SkipPeerTracking,
 }
 
@@ -30,36 +30,36 @@ pub(super) const fn is_enabled(_: Failpoint) -> bool {
     false
 }
 
-/// Somewhere a supervisor may die.
+/// A point at which a supervisor can be made to panic.
 #[cfg(not(test))]
 pub(super) const fn panic_point() {}
 
 #[cfg(test)]
-pub(super) use planted::{configure, is_enabled, panic_after, panic_point};
+pub(super) use enabled::{configure, is_enabled, panic_after, panic_point};
 
 #[cfg(test)]
-mod planted {
+mod enabled {
     use std::cell::Cell;
 
     use super::Failpoint;
 
     thread_local! {
-        static PLANTED: Cell<Option<Failpoint>> = const { Cell::new(None) };
+        static ENABLED: Cell<Option<Failpoint>> = const { Cell::new(None) };
     }
 
     thread_local! {
-        static PANIC: Cell<Option<u32>> = const { Cell::new(None) };
+        static PANIC_COUNTDOWN: Cell<Option<u32>> = const { Cell::new(None) };
     }
 
-    /// The so manieth time from now on that a supervisor may die, it does.
-    pub(crate) fn panic_after(times: Option<u32>) {
-        PANIC.set(times);
+    /// The supervisor panics at the panic point with this number, counted from now. `None` disables it.
+    pub(crate) fn panic_after(hits: Option<u32>) {
+        PANIC_COUNTDOWN.set(hits);
     }
 
     pub(crate) fn panic_point() {
-        let left = PANIC.get().map(|left| left - 1);
-        PANIC.set(left.filter(|left| *left > 0));
-        assert_ne!(left, Some(0), "planted: a supervisor dies");
+        let remaining = PANIC_COUNTDOWN.get().map(|remaining| remaining - 1);
+        PANIC_COUNTDOWN.set(remaining.filter(|remaining| *remaining > 0));
+        assert_ne!(remaining, Some(0), "injected panic of a supervisor");
     }
 
     impl Failpoint {
@@ -77,14 +77,14 @@ mod planted {
         ];
     }
 
-    /// Whether this bug is planted on this thread.
-    pub(crate) fn is_enabled(bug: Failpoint) -> bool {
-        PLANTED.get() == Some(bug)
+    /// Whether this failpoint is enabled on this thread.
+    pub(crate) fn is_enabled(failpoint: Failpoint) -> bool {
+        ENABLED.get() == Some(failpoint)
     }
 
-    /// Plants a bug on this thread until what is returned is dropped.
-    pub(crate) fn configure(bug: Option<Failpoint>) -> FailScenario {
-        PLANTED.set(bug);
+    /// Enables a failpoint on this thread until the returned guard is dropped.
+    pub(crate) fn configure(failpoint: Option<Failpoint>) -> FailScenario {
+        ENABLED.set(failpoint);
         FailScenario
     }
 
@@ -92,7 +92,7 @@ mod planted {
 
     impl Drop for FailScenario {
         fn drop(&mut self) {
-            PLANTED.set(None);
+            ENABLED.set(None);
         }
     }
 }

@@ -1,49 +1,54 @@
-//! Who tells whom what. Shells: no policy lives here, only messages and the order in which effects happen.
+//! The engine: the actors that run documents on a cluster.
+//!
+//! This crate holds messages and the order of effects. The policies are in the crates `task`, `plan` and `placement`.
 //!
 //! ```text
-//!   who submits ──send──► Parser (threads of its own)
-//!        │
-//!        └──send──► Scheduler ──send──► Keeper (a thread, the store's only user)
-//!                     │  ▲  ▲                        ▲
-//!   Matcher ◄──tell───┤  │  └─────tell─ Connection   │ send
-//!   (own thread) ─tell┼──┤                 ▲  ▲      │
-//!                     │  │                 │  │      │
-//!                     ├──┼───tell──────────┘  │      │
-//!                     │  │                    │      │
-//!                     └─tell─► Supervisor ─send──────┤
-//!                        └─tell──┘                   ▼
-//!                                                   Feed ──► who follows
+//!   client ──send──► Parser (own threads)
+//!     │
+//!     └──send──► Scheduler ──send──► StoreHandle (own thread, the only user of the store)
+//!                  │  ▲  ▲                        ▲
+//!   Matcher ◄──tell┤  │  └─────tell─ Connection   │ send
+//!   (own thread) ─tell┤                 ▲  ▲      │
+//!                  │  │                 │  │      │
+//!                  ├──┼───tell──────────┘  │      │
+//!                  │  │                    │      │
+//!                  └─tell─► Supervisor ─send──────┤
+//!                     └─tell──┘                   ▼
+//!                                             EventLog ──► subscribers
 //! ```
 //!
-//! *send* waits for the answer, *tell* does not. Only the Parser and the Keeper are waited for, and they wait
-//! for nobody; and, when a person kills a task, its Supervisor, which waits for the Keeper alone: there is no
-//! circle of waits. What is told goes through mailboxes without a limit, so no fact
-//! is dropped for want of room; limits stand where strangers are, at HTTP and at the feed's readers.
+//! *send* waits for the reply, *tell* does not. Only the parser, the store and, for a kill, the supervisor are waited for.
+//! The parser and the store wait for no actor, and the supervisor waits for the store only, so that there is no deadlock.
+//! Mailboxes have no limit, so that no message is dropped. The limits are in `http` and in the ring of the event log.
 //!
-//! A status update is saved, then acknowledged, then published. A launch is saved, then accepted. What is
-//! published was saved, and numbered, in the same commit as what it tells of: after a crash nothing has
-//! happened that is not told, and nothing was told that has not happened.
+//! A status update is stored, then acknowledged, then published. A launch is stored, then accepted. An event is stored
+//! and numbered in the same commit as the change that it reports, so that a crash loses neither without the other.
 //!
 //! | file | |
 //! |---|---|
-//! | `engine` | starts them all |
-//! | `parser` | documents → plans |
-//! | `scheduler` | runs, offers, who runs next |
-//! | `run` | one run as the scheduler keeps it |
-//! | `offer_pool` | offers that are not answered yet |
+//! | `engine` | starts the actors; the handle for other crates |
+//! | `error` | the errors of the engine |
+//! | `threading` | which actors share a thread |
+//! | `parser` | parses documents and makes plans |
+//! | `scheduler` | runs, offers, and the choice of the next task |
+//! | `run` | a run in the memory of the scheduler |
+//! | `offer_pool` | the offers that are not answered yet |
 //! | `matcher` | the queue, and rounds of matching |
-//! | `supervisor` | watches over one task |
+//! | `supervisor` | supervises one task |
+//! | `messages` | the messages between the scheduler and the supervisors |
 //! | `subscription` | the subscription to a cluster |
-//! | `store_writer` | the store's thread; numbers what has happened |
-//! | `event_log` | what has happened, told to whoever follows |
-//! | `failpoints` | bugs that tests plant |
-//! | `counters` | what has happened, in numbers |
+//! | `store_writer` | the thread of the store; numbers the events |
+//! | `event_log` | publishes the stored events to subscribers |
+//! | `failpoints` | bugs that tests enable |
+//! | `counters` | counters for metrics |
 
 mod counters;
 mod engine;
+mod error;
 mod event_log;
 mod failpoints;
 mod matcher;
+mod messages;
 mod offer_pool;
 mod parser;
 mod run;
@@ -54,23 +59,26 @@ mod store_writer;
 mod subscription;
 mod supervisor;
 #[cfg(test)]
+mod test_env;
+#[cfg(test)]
 mod tests;
+mod threading;
 
 use actix::dev::ToEnvelope;
 use actix::{Actor, Addr, Handler, Message, Recipient};
 
 pub use counters::{CALL_NAMES, Counter, Counters, ParseCounters};
-pub use engine::{Engine, EngineError, EngineParts, ParserPool, StartError};
+pub use engine::{Engine, EngineParts, ParserPool};
+pub use error::{EngineError, PersistError, StartError};
 pub use event_log::{BatchTail, Delivery, EventSubscriber};
 pub use parser::{ParseDocument, Parsed};
-pub use scheduler::{
-    DirectoryRead, FileRead, RunAccepted, RunOutputs, RunSummary, Stats, Submission, TaskSummary,
-    WaitingGroup,
+pub use scheduler::messages::Submission;
+pub use scheduler::replies::{
+    DirectoryRead, FileRead, RunAccepted, RunOutputs, RunSummary, Stats, TaskSummary, WaitingGroup,
 };
-pub use store_writer::PersistError;
 pub use subscription::FatalError;
 
-/// Tells an actor something, and does not wait. The one place where a message can be lost: the actor is gone.
+/// Sends a message to an actor without waiting. The message is lost if the actor has stopped.
 fn tell<A, M>(to: &Addr<A>, message: M)
 where
     A: Actor + Handler<M>,
@@ -79,22 +87,22 @@ where
     M::Result: Send,
 {
     if to.connected() {
-        // Ignores the mailbox's limit, as wanted; a closed mailbox was looked for above.
-        #[expect(clippy::disallowed_methods, reason = "this is the one place")]
+        // `do_send` ignores the limit of the mailbox. The mailbox is open.
+        #[expect(clippy::disallowed_methods, reason = "the only place that sends without waiting")]
         to.do_send(message);
     } else {
         log::warn!("{} for an actor that is gone", std::any::type_name::<M>());
     }
 }
 
-/// As [`tell`], for one of whom only the message is known.
+/// [`tell`] for a recipient of one message.
 fn tell_recipient<M>(to: &Recipient<M>, message: M)
 where
     M: Message + Send + 'static,
     M::Result: Send,
 {
     if to.connected() {
-        #[expect(clippy::disallowed_methods, reason = "this is the one place")]
+        #[expect(clippy::disallowed_methods, reason = "the only place that sends without waiting")]
         to.do_send(message);
     } else {
         log::warn!("{} for an actor that is gone", std::any::type_name::<M>());

@@ -1,4 +1,4 @@
-//! The queue, and rounds of matching, on a thread of its own.
+//! The matcher: holds the queue of pending tasks and matches them with offers, on its own thread.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -11,21 +11,21 @@ use super::tell_recipient;
 use borges_placement::{self as placement, MatchResult, Offer, PeerLocations, Queue};
 use borges_task::{ResourceRequest, TaskId};
 
-/// Holds the tasks that wait for offers.
+/// The actor that holds the queue.
 #[derive(Debug)]
 pub(super) struct Matcher {
     queue: Queue,
-    /// Where those are that constraints compare others with, as far as it was decided.
-    spread: PeerLocations,
+    /// The agents of placed tasks, for the constraints that compare tasks.
+    peer_locations: PeerLocations,
     scheduler: Recipient<MatchFinished>,
 }
 
-/// These tasks wait for offers.
+/// Adds tasks to the queue.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
 pub(super) struct Enqueue(pub(super) Vec<PendingTask>);
 
-/// What a waiting task asks for.
+/// A task in the queue and its request.
 #[derive(Debug)]
 pub(super) struct PendingTask {
     pub(super) task: TaskId,
@@ -33,50 +33,50 @@ pub(super) struct PendingTask {
     pub(super) priority: i32,
 }
 
-/// This task waits no longer.
+/// Removes a task from the queue.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
 pub(super) struct Dequeue(pub(super) TaskId);
 
-/// This task is out on an agent: constraints compare others with it.
+/// A task is active on an agent.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
 pub(super) struct TaskActive {
     pub(super) task: TaskId,
-    pub(super) demand: ResourceRequest,
+    pub(super) request: ResourceRequest,
     pub(super) agent: String,
 }
 
-/// This task is out no longer.
+/// A task is not active any more.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
 pub(super) struct TaskInactive(pub(super) TaskId);
 
-/// Place what waits on these offers; answered by [`MatchFinished`].
+/// Match the queue with offers. Answered by [`MatchFinished`].
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
 pub(super) struct MatchNow {
     pub(super) offers: Vec<Offer>,
-    /// The time of day: maintenance is planned by it.
+    /// The time of day, for maintenance windows.
     pub(super) now: Timestamp,
 }
 
-/// A round of matching is over. Whoever was placed has left the queue.
+/// The result of a round of matching. Placed tasks have left the queue.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
 pub(super) struct MatchFinished {
-    pub(super) matching: MatchResult,
-    /// The tasks that will be placed next where the same is asked for, and the agent that served it last: their
-    /// launches may be saved ahead.
+    pub(super) result: MatchResult,
+    /// The next tasks of each request that was placed, with the agent that it was placed on. The intents of their launches
+    /// may be stored in advance.
     pub(super) likely_next: Vec<(TaskId, String)>,
 }
 
-/// How many launches are foreseen for each demand that was served.
+/// The number of likely next tasks for each request that was placed.
 const LOOKAHEAD: usize = 64;
 
 impl Matcher {
     pub(super) fn new(scheduler: Recipient<MatchFinished>) -> Self {
-        Self { queue: Queue::default(), spread: PeerLocations::default(), scheduler }
+        Self { queue: Queue::default(), peer_locations: PeerLocations::default(), scheduler }
     }
 }
 
@@ -89,7 +89,7 @@ impl Handler<Enqueue> for Matcher {
 
     fn handle(&mut self, Enqueue(tasks): Enqueue, _: &mut Context<Self>) {
         for PendingTask { task, request, priority } in tasks {
-            self.spread.remove(task);
+            self.peer_locations.remove(task);
             self.queue.push(task, request, priority);
         }
     }
@@ -100,16 +100,16 @@ impl Handler<Dequeue> for Matcher {
 
     fn handle(&mut self, Dequeue(task): Dequeue, _: &mut Context<Self>) {
         self.queue.remove(task);
-        self.spread.remove(task);
+        self.peer_locations.remove(task);
     }
 }
 
 impl Handler<TaskActive> for Matcher {
     type Result = ();
 
-    fn handle(&mut self, TaskActive { task, demand, agent }: TaskActive, _: &mut Context<Self>) {
+    fn handle(&mut self, TaskActive { task, request, agent }: TaskActive, _: &mut Context<Self>) {
         if !is_enabled(Failpoint::SkipPeerTracking) {
-            self.spread.insert(task, &demand, &agent);
+            self.peer_locations.insert(task, &request, &agent);
         }
     }
 }
@@ -118,7 +118,7 @@ impl Handler<TaskInactive> for Matcher {
     type Result = ();
 
     fn handle(&mut self, TaskInactive(task): TaskInactive, _: &mut Context<Self>) {
-        self.spread.remove(task);
+        self.peer_locations.remove(task);
     }
 }
 
@@ -127,28 +127,28 @@ impl Handler<MatchNow> for Matcher {
 
     fn handle(&mut self, MatchNow { offers, now }: MatchNow, _: &mut Context<Self>) {
         for offer in &offers {
-            self.spread.update_agent(&offer.agent);
+            self.peer_locations.update_agent(&offer.agent);
         }
-        let matching = placement::match_offers(&offers, &self.queue, &self.spread, now);
-        let mut served: BTreeMap<Arc<ResourceRequest>, &str> = BTreeMap::new();
-        for placement in &matching.placements {
-            for seat in &placement.assignments {
-                if let Some(wants) = self.queue.demand(seat.task) {
+        let result = placement::match_offers(&offers, &self.queue, &self.peer_locations, now);
+        let mut served_requests: BTreeMap<Arc<ResourceRequest>, &str> = BTreeMap::new();
+        for placement in &result.placements {
+            for assignment in &placement.assignments {
+                if let Some(request) = self.queue.demand(assignment.task) {
                     if !is_enabled(Failpoint::SkipPeerTracking) {
-                        self.spread.insert(seat.task, wants, &placement.agent.id);
+                        self.peer_locations.insert(assignment.task, request, &placement.agent.id);
                     }
-                    served.insert(wants.clone(), &placement.agent.id);
+                    served_requests.insert(request.clone(), &placement.agent.id);
                 }
             }
         }
-        let placed = matching.placements.iter().flat_map(|placement| &placement.assignments);
-        self.queue.mark_placed(placed.map(|seat| seat.task));
+        let placed = result.placements.iter().flat_map(|placement| &placement.assignments);
+        self.queue.mark_placed(placed.map(|assignment| assignment.task));
         let mut likely_next = Vec::new();
-        for (wants, agent) in &served {
+        for (request, agent) in &served_requests {
             likely_next.extend(
-                self.queue.with_request(wants).take(LOOKAHEAD).map(|task| (task, (*agent).to_owned())),
+                self.queue.with_request(request).take(LOOKAHEAD).map(|task| (task, (*agent).to_owned())),
             );
         }
-        tell_recipient(&self.scheduler, MatchFinished { matching, likely_next });
+        tell_recipient(&self.scheduler, MatchFinished { result, likely_next });
     }
 }

@@ -1,7 +1,7 @@
-//! The offers that are not answered yet, and how hungry for more we have said we are.
+//! The offer pool: the offers that are not answered yet, and the state of REVIVE and SUPPRESS.
 //!
-//! An offer is a lease: nobody else can use what it holds. So one is answered at once, or, while a run may
-//! want it in a moment, after [`OFFER_HOLD`] at the latest.
+//! No other framework can use offered resources. An offer is therefore answered at once, or after [`OFFER_HOLD`] while a
+//! run may need it.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
@@ -14,26 +14,26 @@ use borges_mesos::{offers, task_info};
 use borges_placement::{Agent, MaintenanceWindow, Offer, WINDOW};
 use borges_task::Resources;
 
-/// Offers, and our appetite.
+/// The offers of the current subscription.
 #[derive(Debug, Default)]
 pub(super) struct OfferPool {
-    /// The framework's id, once the cluster has given it.
+    /// The id of the framework. `None` before the first subscription.
     pub(super) framework: Option<String>,
-    /// The subscription the offers belong to.
+    /// The epoch of the subscription to which the offers belong.
     pub(super) epoch: u64,
     held: BTreeMap<String, HeldOffer>,
-    /// Something was declined since the last REVIVE: the cluster keeps it back for a while.
+    /// Whether an offer was declined since the last REVIVE, so that the cluster filters it.
     filtered: bool,
     suppressed: bool,
-    /// Something has come to wait since offers were last matched, or asked for.
+    /// Whether tasks were queued since the last match or REVIVE.
     queue_grew: bool,
-    /// When the last REVIVEs were sent, for pacing.
-    tokens: TokenBucket,
-    /// Offers of late, and when they came: for who asks why something waits.
+    /// Limits the rate of REVIVE calls.
+    revive_tokens: TokenBucket,
+    /// The recent offers and their times, to explain why tasks wait.
     recent: VecDeque<(Duration, Offer)>,
     /// When the last REVIVE was sent.
     last_revive_at: Duration,
-    /// When the last offer came, or the subscription began.
+    /// When the last offer came. The start of the subscription, if none came.
     last_offer_at: Duration,
 }
 
@@ -42,40 +42,40 @@ pub(super) struct OfferPool {
 pub(super) struct HeldOffer {
     agent: Arc<Agent>,
     role: String,
-    away: Option<MaintenanceWindow>,
+    maintenance: Option<MaintenanceWindow>,
     pub(super) resources: OfferedResources,
     since: Duration,
-    /// The matcher has it.
-    matching: bool,
+    /// Whether the offer is part of a round of matching.
+    in_matcher: bool,
 }
 
-/// A bucket of REVIVEs: so many at once, then one each [`TokenBucket::INTERVAL`].
+/// A token bucket: [`TokenBucket::BURST`] calls at once, then one each [`TokenBucket::INTERVAL`].
 #[derive(Debug, Default)]
 struct TokenBucket {
     used: u32,
     since: Duration,
 }
 
-/// Offers that are remembered for who asks why something waits, at most.
+/// The largest number of recent offers.
 const MAX_RECENT: usize = 20_000;
-/// How long an offer is kept for a run that may want it in a moment.
+/// How long an offer is held for a run that may need it.
 const OFFER_HOLD: Duration = Duration::from_secs(1);
-/// How long what does not fit now is declined. Source: Mesos' own default.
+/// The filter of an offer on which no task fits. Source: the default of Mesos.
 const REFUSE_UNFITTING: Duration = Duration::from_secs(5);
-/// How long nothing may come, while something waits, before it is asked for again.
+/// How long tasks wait without an offer before REVIVE is sent again.
 const REVIVE_TIMEOUT: Duration = Duration::from_secs(60);
-/// How long everything is declined when there is nothing to run. Source: Mesos' guide for frameworks.
+/// The filter of an offer while there is nothing to run. Source: the framework guide of Mesos.
 const REFUSE_IDLE: Duration = Duration::from_secs(3600);
 
 impl TokenBucket {
     const BURST: u32 = 10;
-    const EACH: Duration = Duration::from_millis(100);
+    const INTERVAL: Duration = Duration::from_millis(100);
 
-    /// Takes one, if there is one.
+    /// Takes a token. `false` if there is none.
     fn take(&mut self, now: Duration) -> bool {
-        let back = now.saturating_sub(self.since).as_millis() / Self::EACH.as_millis();
-        if back > 0 {
-            self.used = self.used.saturating_sub(u32::try_from(back).unwrap_or(u32::MAX));
+        let refilled = now.saturating_sub(self.since).as_millis() / Self::INTERVAL.as_millis();
+        if refilled > 0 {
+            self.used = self.used.saturating_sub(u32::try_from(refilled).unwrap_or(u32::MAX));
             self.since = now;
         }
         let free = self.used < Self::BURST;
@@ -85,22 +85,22 @@ impl TokenBucket {
 }
 
 impl OfferPool {
-    /// A new subscription: offers of earlier ones are gone, and the cluster has forgotten our filters.
+    /// A new subscription: earlier offers are invalid, and the cluster has dropped the filters.
     pub(super) fn subscribed(&mut self, epoch: u64, framework: String, now: Duration) {
         *self = Self { framework: Some(framework), epoch, last_offer_at: now, ..Self::default() };
     }
 
-    /// The subscription is gone, and its offers with it.
+    /// The subscription is lost: its offers are invalid.
     pub(super) fn lost(&mut self) {
         self.held.clear();
     }
 
-    /// How many offers are not answered yet.
+    /// The number of unanswered offers.
     pub(super) fn held(&self) -> usize {
         self.held.len()
     }
 
-    /// Keeps an offer, and says whose it is and what it holds; `None` for one of another subscription.
+    /// Adds an offer and returns its agent and resources. `None` if it belongs to another subscription.
     pub(super) fn add(
         &mut self,
         offer: messages::Offer,
@@ -113,24 +113,24 @@ impl OfferPool {
         let held = HeldOffer {
             agent: Arc::new(offers::agent(&offer)),
             role: offers::role(&offer).to_owned(),
-            away: offer.unavailability.as_ref().map(offers::maintenance_window),
+            maintenance: offer.unavailability.as_ref().map(offers::maintenance_window),
             resources: OfferedResources::new(offer.resources),
             since: now,
-            matching: false,
+            in_matcher: false,
         };
-        let seen = held.offer(Vec::new());
-        let (agent, free) = (seen.agent.clone(), seen.free);
+        let recent = held.offer(Vec::new());
+        let (agent, free) = (recent.agent.clone(), recent.free);
         self.held.insert(offer.id.value, held);
-        self.forget_seen(now);
+        self.forget_old(now);
         if self.recent.len() == MAX_RECENT {
             self.recent.pop_front();
         }
-        self.recent.push_back((now, seen));
+        self.recent.push_back((now, recent));
         self.last_offer_at = now;
         Some((agent, free))
     }
 
-    fn forget_seen(&mut self, now: Duration) {
+    fn forget_old(&mut self, now: Duration) {
         while self.recent.front().is_some_and(|(at, _)| now.saturating_sub(*at) > WINDOW) {
             self.recent.pop_front();
         }
@@ -142,27 +142,27 @@ impl OfferPool {
         recent.map(|(_, offer)| offer)
     }
 
-    /// When the last offer came, or the subscription began.
-    pub(super) fn last_seen(&self) -> Duration {
+    /// When the last offer came. The start of the subscription, if none came.
+    pub(super) fn last_offer_at(&self) -> Duration {
         self.last_offer_at
     }
 
-    /// The offer, to be answered now; `None` when it was rescinded.
+    /// Removes an offer that is answered now. `None` if it was rescinded.
     pub(super) fn remove(&mut self, offer: &str) -> Option<HeldOffer> {
         self.held.remove(offer)
     }
 
-    /// The offers to be matched: all that the matcher does not have yet, those of one agent and one role as one.
+    /// The offers for a round of matching: all that are not in one. Offers of one agent and one role are merged.
     pub(super) fn take_unmatched(&mut self) -> Vec<Offer> {
         let mut offers: Vec<Offer> = Vec::new();
-        let mut places: HashMap<(&str, &str), usize> = HashMap::new();
-        for (id, held) in self.held.iter_mut().filter(|(_, held)| !held.matching) {
-            held.matching = true;
+        let mut positions: HashMap<(&str, &str), usize> = HashMap::new();
+        for (id, held) in self.held.iter_mut().filter(|(_, held)| !held.in_matcher) {
+            held.in_matcher = true;
             let held: &HeldOffer = held;
-            let place = *places.entry((&held.agent.id, &held.role)).or_insert(offers.len());
+            let position = *positions.entry((&held.agent.id, &held.role)).or_insert(offers.len());
             let offer = held.offer(vec![id.clone()]);
-            match offers.get_mut(place) {
-                Some(first) => join(first, offer),
+            match offers.get_mut(position) {
+                Some(first) => merge_offer(first, offer),
                 None => offers.push(offer),
             }
         }
@@ -170,77 +170,77 @@ impl OfferPool {
         offers
     }
 
-    /// Declines offers that nothing waits for: at once when there is no work at all, otherwise when their
-    /// lease is over.
+    /// Declines unused offers: at once if there is no work, otherwise after [`OFFER_HOLD`].
     pub(super) fn decline_idle(&mut self, now: Duration, has_work: bool) -> Option<ClusterCall> {
-        let over =
-            |held: &HeldOffer| !held.matching && (!has_work || now.saturating_sub(held.since) >= OFFER_HOLD);
+        let is_expired = |held: &HeldOffer| {
+            !held.in_matcher && (!has_work || now.saturating_sub(held.since) >= OFFER_HOLD)
+        };
         let offers: Vec<String> =
-            self.held.iter().filter(|(_, held)| over(held)).map(|(id, _)| id.clone()).collect();
+            self.held.iter().filter(|(_, held)| is_expired(held)).map(|(id, _)| id.clone()).collect();
         if offers.is_empty() {
             return None;
         }
-        self.held.retain(|_, held| !over(held));
+        self.held.retain(|_, held| !is_expired(held));
         self.filtered = true;
         let refuse = if has_work { REFUSE_UNFITTING } else { REFUSE_IDLE };
         Some(ClusterCall::Decline { epoch: self.epoch, offers, refuse })
     }
 
-    /// Declines offers on which nothing fitted.
+    /// Declines offers on which no task fits.
     pub(super) fn decline(&mut self, offers: Vec<String>) -> ClusterCall {
         self.filtered = true;
         ClusterCall::Decline { epoch: self.epoch, offers, refuse: REFUSE_UNFITTING }
     }
 
-    /// Something of an accepted offer may be left: the cluster keeps it back for a while.
+    /// An offer was accepted: the cluster filters its remaining resources for a while.
     pub(super) fn note_filtered(&mut self) {
         self.filtered = true;
     }
 
-    /// Something more waits for an offer.
+    /// Tasks were queued.
     pub(super) fn note_enqueued(&mut self) {
         self.queue_grew = true;
     }
 
-    /// Whether to ask for offers again, now that something waits; to be followed if it says so.
+    /// Whether to send REVIVE while tasks wait. The caller must send it if this is `true`.
     ///
-    /// Only for news: what the cluster keeps back was of no use for what waited before. And when nothing has come
-    /// for long: the last asking may have been lost.
+    /// REVIVE is sent for new tasks, because the filtered resources did not fit the earlier ones. It is also sent after
+    /// [`REVIVE_TIMEOUT`] without an offer, because the last call may be lost.
     pub(super) fn should_revive(&mut self, now: Duration) -> bool {
-        let kept_back = self.filtered || self.suppressed;
-        let is_forgotten = now.saturating_sub(self.last_offer_at.max(self.last_revive_at)) >= REVIVE_TIMEOUT;
-        let wants = (self.queue_grew && kept_back || is_forgotten)
+        let is_filtered = self.filtered || self.suppressed;
+        let is_overdue = now.saturating_sub(self.last_offer_at.max(self.last_revive_at)) >= REVIVE_TIMEOUT;
+        let revive = (self.queue_grew && is_filtered || is_overdue)
             && self.framework.is_some()
             && self.held.is_empty()
-            && self.tokens.take(now);
-        if wants {
+            && self.revive_tokens.take(now);
+        if revive {
             (self.filtered, self.suppressed, self.queue_grew) = (false, false, false);
             self.last_revive_at = now;
         }
-        wants
+        revive
     }
 
-    /// Whether to ask to be spared offers, now that there is nothing to run; to be followed if it says so.
+    /// Whether to send SUPPRESS while there is nothing to run. The caller must send it if this is `true`.
     pub(super) fn should_suppress(&mut self) -> bool {
         self.framework.is_some() && !std::mem::replace(&mut self.suppressed, true)
     }
 }
 
 impl HeldOffer {
-    /// As the matcher sees it.
+    /// The offer in the form that the matcher takes.
     fn offer(&self, ids: Vec<String>) -> Offer {
-        let all = self.resources.quantities();
-        let free = task_info::resources(&all);
-        Offer { ids, agent: self.agent.clone(), free, ports: all.ports, maintenance: self.away }
+        let quantities = self.resources.quantities();
+        let free = task_info::resources(&quantities);
+        Offer { ids, agent: self.agent.clone(), free, ports: quantities.ports, maintenance: self.maintenance }
     }
 }
 
-/// Another offer of the same agent to the same role can be accepted with the first.
-fn join(first: &mut Offer, more: Offer) {
-    first.ids.extend(more.ids);
-    first.free = first.free.saturating_add(&more.free);
-    first.ports = normalize_ranges([std::mem::take(&mut first.ports), more.ports].concat());
-    first.maintenance = first.maintenance.or(more.maintenance);
+/// Merges an offer of the same agent and role: both can be accepted in one call.
+fn merge_offer(first: &mut Offer, other: Offer) {
+    first.ids.extend(other.ids);
+    first.free = first.free.saturating_add(&other.free);
+    first.ports = normalize_ranges([std::mem::take(&mut first.ports), other.ports].concat());
+    first.maintenance = first.maintenance.or(other.maintenance);
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! Documents → plans, on threads of its own, so that a large document keeps nobody from being heard.
+//! The parser: parses documents and makes their plans on its own threads, so that a large document blocks no request.
 
 use actix::{Actor, Handler, Message, SyncContext};
 use bytes::Bytes;
@@ -6,35 +6,35 @@ use bytes::Bytes;
 use borges_org::{self as org, Document, HeaderArgsProperty};
 use borges_plan::{self as plan, Diagnostic, Plan, PlanOptions};
 
-/// Reads documents.
+/// The actor that parses documents.
 #[derive(Debug, Default)]
 pub(super) struct Parser;
 
-/// What does this document come down to?
+/// Parse a document and make its plan.
 #[derive(Debug, Clone)]
 pub struct ParseDocument {
     /// The document, byte for byte.
     pub source: Bytes,
-    /// The setupfile's header arguments.
+    /// The header arguments of the setupfile.
     pub defaults: Vec<HeaderArgsProperty>,
-    /// What is asked of it.
-    pub request: PlanOptions,
+    /// The options of the plan.
+    pub options: PlanOptions,
 }
 
-/// A document, read.
+/// A parsed document.
 #[derive(Debug)]
 pub struct Parsed {
-    /// What it holds.
+    /// The elements of the document.
     pub document: Document,
-    /// What it comes down to, or everything that is wrong with it.
+    /// The plan, or all errors of the document.
     pub plan: Result<Plan, Vec<Diagnostic>>,
 }
 
 impl ParseDocument {
-    /// Reads it.
+    /// Parses the document on the current thread.
     pub(super) fn read(&self) -> Parsed {
         let document = org::parse(&self.source, &self.defaults);
-        let plan = plan::plan(&self.source, &document, &self.request);
+        let plan = plan::plan(&self.source, &document, &self.options);
         Parsed { document, plan }
     }
 }
@@ -47,8 +47,8 @@ impl<A, M: Message<Result = Self>> actix::dev::MessageResponse<A, M> for Parsed
 where
     A: Actor,
 {
-    fn handle(self, _: &mut A::Context, asker: Option<actix::dev::OneshotSender<Self>>) {
-        asker.map(|asker| asker.send(self).ok());
+    fn handle(self, _: &mut A::Context, reply: Option<actix::dev::OneshotSender<Self>>) {
+        reply.map(|reply| reply.send(self).ok());
     }
 }
 

@@ -1,4 +1,4 @@
-//! One run as the scheduler keeps it: a row a task, the open waits, how many tasks are still open.
+//! A run in the memory of the scheduler: an entry a task, the unmet dependencies, and the number of unfinished tasks.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
@@ -14,58 +14,58 @@ use borges_task::{
 #[derive(Debug)]
 pub(super) struct Run {
     pub(super) record: Arc<RunRecord>,
-    rows: Vec<TaskEntry>,
-    progress: DependencyTracker,
-    open: usize,
-    /// What is to be known of it besides.
-    pub(super) mark: Option<RunMarker>,
-    /// What its sandboxes and its document take, bytes; known some time after its end.
+    entries: Vec<TaskEntry>,
+    dependencies: DependencyTracker,
+    open_tasks: usize,
+    /// Whether the run was killed or has ended, as it is stored.
+    pub(super) marker: Option<RunMarker>,
+    /// The size of the sandboxes and the document in bytes. `None` until it is measured after the end of the run.
     pub(super) bytes: Option<u64>,
-    /// What its tasks have yielded, as far as anybody has asked.
+    /// The results of tasks that were read so far, by number.
     pub(super) values: Values,
-    /// Why what some have yielded cannot be had.
+    /// Why the results of tasks are unavailable, by number.
     pub(super) unavailable: BTreeMap<u32, String>,
-    /// What else went wrong with what some have yielded.
+    /// Why result files could not be written, by the number of the task.
     pub(super) write_errors: BTreeMap<u32, String>,
-    /// The files it reads.
+    /// The files beside the document that tasks read.
     pub(super) files: Files,
-    /// Tasks of which what follows from their end is under way: a file is being written.
+    /// Ended tasks whose result file was or is being written. Dependents are released after the write.
     pub(super) results_written: HashSet<u32>,
-    /// Tasks of which what they left is kept, or cannot be.
+    /// Ended tasks whose result was or is being stored in the cache.
     pub(super) results_cached: HashSet<u32>,
-    /// Results that its document carries; looked for when the first is of use.
+    /// The results that the document contains. `None` until the first look-up.
     pub(super) embedded_results: Option<Arc<BTreeMap<u32, EmbeddedResult>>>,
-    /// Tasks whose results stay in the document as they are.
+    /// Tasks whose results in the document are valid and stay unchanged.
     pub(super) results_unchanged: BTreeSet<u32>,
 }
 
-/// What the scheduler knows of a task.
+/// The state of a task.
 #[derive(Debug, Clone)]
 pub(super) struct TaskEntry {
     pub(super) state: State,
     pub(super) history: History,
     pub(super) agent: Option<String>,
     pub(super) message: Option<String>,
-    /// Since when it is in this state, by the clock's elapsed time.
+    /// When the task entered this state, by the elapsed time of the clock.
     pub(super) since: Duration,
-    /// The pause before its next launch, while it is delayed.
+    /// The backoff before the next launch, while the task is delayed.
     pub(super) pause: Option<Box<BackoffTimer>>,
 }
 
-/// A task, looked up.
+/// A task of a run.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct TaskView<'a> {
     pub(super) id: TaskId,
     pub(super) spec: &'a Arc<TaskSpec>,
-    pub(super) row: &'a TaskEntry,
+    pub(super) entry: &'a TaskEntry,
 }
 
 impl Run {
-    /// A run that was accepted just now: every task waits for others, for approval, or is free to go.
+    /// A new run: each task is blocked, held for approval, or queued.
     pub(super) fn new(record: Arc<RunRecord>, now: Duration) -> Self {
-        let progress = DependencyTracker::new(record.tasks.len(), &record.edges);
-        let row = |spec: &Arc<TaskSpec>| {
-            let state = match (spec.requires_approval, progress.is_ready(spec.number)) {
+        let dependencies = DependencyTracker::new(record.tasks.len(), &record.edges);
+        let entry = |spec: &Arc<TaskSpec>| {
+            let state = match (spec.requires_approval, dependencies.is_ready(spec.number)) {
                 (true, _) => State::Held,
                 (false, true) => State::Queued,
                 (false, false) => State::Blocked,
@@ -79,12 +79,12 @@ impl Run {
                 pause: None,
             }
         };
-        let rows: Vec<TaskEntry> = record.tasks.iter().map(row).collect();
+        let entries: Vec<TaskEntry> = record.tasks.iter().map(entry).collect();
         Self {
-            open: rows.len(),
-            rows,
-            progress,
-            mark: None,
+            open_tasks: entries.len(),
+            entries,
+            dependencies,
+            marker: None,
             bytes: None,
             values: Values::new(),
             unavailable: BTreeMap::new(),
@@ -98,131 +98,132 @@ impl Run {
         }
     }
 
-    /// A run of an earlier life, as the store has it: `tasks` are those of it that had changed, `intents` its
-    /// launches that may have been accepted.
+    /// A run from the store. `tasks` are the tasks that had changed, `intents` the launches that may have been accepted.
     ///
-    /// A task of whose last launch nothing was saved but the intent may run: it is launching, as far as anyone
-    /// can tell, until the cluster says otherwise.
+    /// A task whose last launch has only an intent may be running. It is restored as launching, until the cluster answers.
     pub(super) fn restored(
         record: Arc<RunRecord>,
         tasks: impl IntoIterator<Item = TaskRecord>,
         intents: impl IntoIterator<Item = LaunchIntent>,
-        mark: Option<RunMarker>,
+        marker: Option<RunMarker>,
         now: Duration,
     ) -> Self {
-        let mut run = Self { mark, ..Self::new(record, now) };
+        let mut run = Self { marker, ..Self::new(record, now) };
         for TaskRecord { id, state, history, agent, message, pause } in tasks {
-            if let Some(row) = run.row_mut(id.number) {
-                *row = TaskEntry { state, history, agent, message, since: now, pause: pause.map(Box::new) };
+            if let Some(entry) = run.entry_mut(id.number) {
+                *entry = TaskEntry { state, history, agent, message, since: now, pause: pause.map(Box::new) };
             }
         }
         for LaunchIntent { launch: LaunchId { task, attempt }, agent } in intents {
-            if let Some(row) = run.row_mut(task.number)
-                && row.history.attempt < attempt
-                && !row.state.is_terminal()
+            if let Some(entry) = run.entry_mut(task.number)
+                && entry.history.attempt < attempt
+                && !entry.state.is_terminal()
             {
-                row.state = State::Launching;
-                row.history.attempt = attempt;
-                row.agent = agent;
+                entry.state = State::Launching;
+                entry.history.attempt = attempt;
+                entry.agent = agent;
             }
         }
         run
     }
 
     pub(super) fn task(&self, number: u32) -> Option<TaskView<'_>> {
-        let place = index_of(number)?;
+        let index = index_of(number)?;
         Some(TaskView {
             id: self.record.id.task(number),
-            spec: self.record.tasks.get(place)?,
-            row: self.rows.get(place)?,
+            spec: self.record.tasks.get(index)?,
+            entry: self.entries.get(index)?,
         })
     }
 
     pub(super) fn tasks(&self) -> impl Iterator<Item = TaskView<'_>> {
-        self.record.tasks.iter().zip(&self.rows).map(|(spec, row)| TaskView {
+        self.record.tasks.iter().zip(&self.entries).map(|(spec, entry)| TaskView {
             id: self.record.id.task(spec.number),
             spec,
-            row,
+            entry,
         })
     }
 
-    pub(super) fn row_mut(&mut self, number: u32) -> Option<&mut TaskEntry> {
-        self.rows.get_mut(index_of(number)?)
+    pub(super) fn entry_mut(&mut self, number: u32) -> Option<&mut TaskEntry> {
+        self.entries.get_mut(index_of(number)?)
     }
 
-    /// The tasks whose values have to be read before those of `numbers` can be told, themselves included, each after
-    /// what it needs.
+    /// The tasks whose results have to be read for the results of `numbers`, which are included. In topological order.
     pub(super) fn unresolved(&self, numbers: impl IntoIterator<Item = u32>) -> Vec<u32> {
-        let mut unread = Vec::new();
-        let mut seen = HashSet::new();
-        // A task stands here twice: before what it needs is looked at, and after.
-        let mut open: Vec<(u32, bool)> = numbers.into_iter().map(|number| (number, false)).collect();
-        while let Some((number, ready)) = open.pop() {
-            if ready {
-                unread.push(number);
+        let mut unresolved = Vec::new();
+        let mut visited = HashSet::new();
+        // Each task is pushed twice: before and after its dependencies.
+        let mut stack: Vec<(u32, bool)> = numbers.into_iter().map(|number| (number, false)).collect();
+        while let Some((number, is_expanded)) = stack.pop() {
+            if is_expanded {
+                unresolved.push(number);
             } else if !self.values.contains_key(&number)
                 && !self.unavailable.contains_key(&number)
-                && seen.insert(number)
+                && visited.insert(number)
             {
-                open.push((number, true));
-                open.extend(
-                    self.record.recipes.dependencies(number).into_iter().map(|needed| (needed, false)),
+                stack.push((number, true));
+                stack.extend(
+                    self.record
+                        .recipes
+                        .dependencies(number)
+                        .into_iter()
+                        .map(|dependency| (dependency, false)),
                 );
             }
         }
-        unread
+        unresolved
     }
 
-    /// What is run for a task, once all that goes into it is known.
+    /// The command of a task. `Err` if an input is unavailable.
     pub(super) fn command(&self, spec: &TaskSpec) -> Result<Command, String> {
         self.record.recipes.command(spec, &self.values, &self.files)
     }
 
-    /// Nothing more happens to any of its tasks.
+    /// Whether all tasks have ended.
     pub(super) fn is_done(&self) -> bool {
-        self.open == 0
+        self.open_tasks == 0
     }
 
-    /// A task has been seen in the state its row has: what happens to those that wait for it.
+    /// The inputs of dependent tasks after the state of a task has changed.
     ///
-    /// To be called once for each change of state.
+    /// Call this once for each change of state.
     pub(super) fn propagate(&mut self, number: u32) -> Vec<(u32, Input)> {
         let Some(task) = self.task(number) else { return Vec::new() };
-        let (state, ensure) = (task.row.state, task.spec.policy.ensure);
+        let (state, ensure) = (task.entry.state, task.spec.policy.ensure);
         if state.is_terminal() {
-            self.open = self.open.saturating_sub(1);
+            self.open_tasks = self.open_tasks.saturating_sub(1);
         }
-        self.progress.changed(number, state, ensure)
+        self.dependencies.changed(number, state, ensure)
     }
 
-    /// The tasks for which this one waits still.
-    pub(super) fn waits_for(&self, number: u32) -> impl Iterator<Item = u32> + '_ {
-        self.progress.unmet(number)
+    /// The unmet dependencies of a task.
+    pub(super) fn unmet_dependencies(&self, number: u32) -> impl Iterator<Item = u32> + '_ {
+        self.dependencies.unmet(number)
     }
 
-    /// How the run stands.
+    /// The state of the run.
     pub(super) fn state(&self) -> RunState {
-        let failed = |row: &TaskEntry| matches!(row.state, State::Failed | State::Killed);
-        match self.mark {
+        let has_failed = |entry: &TaskEntry| matches!(entry.state, State::Failed | State::Killed);
+        match self.marker {
             Some(RunMarker::Ended { state, .. }) => state,
             _ if !self.is_done() => RunState::Running,
             Some(RunMarker::KillRequested) => RunState::Killed,
-            None if self.rows.iter().any(failed) => RunState::Failed,
+            None if self.entries.iter().any(has_failed) => RunState::Failed,
             None => RunState::Finished,
         }
     }
 }
 
 impl TaskView<'_> {
-    /// What is stored of it.
+    /// The record of the task in the store.
     pub(super) fn record(&self) -> TaskRecord {
         TaskRecord {
             id: self.id,
-            state: self.row.state,
-            history: self.row.history,
-            agent: self.row.agent.clone(),
-            message: self.row.message.clone(),
-            pause: self.row.pause.as_deref().copied(),
+            state: self.entry.state,
+            history: self.entry.history,
+            agent: self.entry.agent.clone(),
+            message: self.entry.message.clone(),
+            pause: self.entry.pause.as_deref().copied(),
         }
     }
 }

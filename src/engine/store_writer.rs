@@ -1,7 +1,7 @@
-//! The store's thread: saves what it is given, many saves in one commit, and numbers what has happened.
+//! The thread of the store: groups writes into commits and numbers the events.
 //!
-//! A commit waits for the disk. What arrives meanwhile is saved together by the next one, so the disk's pace
-//! sets how long a save takes, not how many there can be.
+//! A commit waits for the disk. The writes that arrive meanwhile share the next commit, so that the disk determines the
+//! latency of a write and not the throughput.
 
 use std::mem::take;
 use std::sync::Arc;
@@ -14,151 +14,144 @@ use tokio::sync::oneshot;
 use tokio::time::timeout;
 
 use super::counters::Counters;
-use super::engine::Threading;
-use super::event_log::{CommittedEvents, EventLog};
-use borges_store::{LoggedEvent, ResultRecord, Store, StoreError, TaskRecord, WriteOp};
+use super::error::PersistError;
+use super::event_log::{CommittedEvents, EventLog, EventSource};
+use super::threading::Threading;
+use borges_store::{LoggedEvent, ResultRecord, Store, TaskRecord, WriteOp};
 use borges_task::{RunId, TaskId};
 
-/// The way to the store.
+/// Sends commands to the thread of the store.
 #[derive(Clone, Debug)]
 pub(super) struct StoreHandle {
     inbox: UnboundedSender<Command>,
 }
 
-/// Why something was not saved, or not read.
-#[derive(Debug, Clone, thiserror::Error)]
-pub enum PersistError {
-    /// The store says so.
-    #[error(transparent)]
-    Store(#[from] Arc<StoreError>),
-    /// Its thread has ended.
-    #[error("the store is closed")]
-    Closed,
-}
-
 enum Command {
     Save(Save),
-    Read { after: u64, read: oneshot::Sender<Result<Vec<LoggedEvent>, PersistError>> },
-    Results { run: RunId, read: oneshot::Sender<Result<Vec<ResultRecord>, PersistError>> },
-    ReadTask { task: TaskId, read: oneshot::Sender<Result<Option<TaskRecord>, PersistError>> },
+    ReadEvents { after: u64, reply: oneshot::Sender<Result<Vec<LoggedEvent>, PersistError>> },
+    ReadResults { run: RunId, reply: oneshot::Sender<Result<Vec<ResultRecord>, PersistError>> },
+    ReadTask { task: TaskId, reply: oneshot::Sender<Result<Option<TaskRecord>, PersistError>> },
 }
 
 struct Save {
     writes: Vec<WriteOp>,
-    entries: Vec<LoggedEvent>,
-    done: oneshot::Sender<Result<CommittedEvents, PersistError>>,
+    events: Vec<LoggedEvent>,
+    reply: oneshot::Sender<Result<CommittedEvents, PersistError>>,
 }
 
-/// What nobody waits for is saved with what somebody does, if that comes soon.
+/// How long events without a waiting caller linger for a write with one, to share its commit (as `linger.ms` of Kafka).
 const LINGER: Duration = Duration::from_millis(10);
-/// Unless there is more than this of it.
+/// The number of lingering writes that are committed at once.
 const LINGER_MAX: usize = 256;
 
 impl StoreHandle {
-    /// Starts the thread; what it numbers becomes news of `feed`. It ends when the last clone of this is
-    /// dropped, with everything saved.
+    /// Starts the thread. It adds the numbered events to `event_log`, and ends with the last clone of the handle, after
+    /// all writes are committed.
     pub(super) fn start(
         store: Box<dyn Store>,
-        feed: EventLog,
+        event_log: EventLog,
         counters: Arc<Counters>,
-        threads: Threading,
+        threading: Threading,
     ) -> std::io::Result<Self> {
-        let (inbox, wishes) = mpsc::unbounded_channel();
-        let keeping = StoreThread { store, feed, counters };
-        match threads {
+        let (inbox, commands) = mpsc::unbounded_channel();
+        let store_thread = StoreThread { store, event_log, counters };
+        match threading {
             Threading::Dedicated => {
                 let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
-                let keep = move || runtime.block_on(keeping.keep(wishes));
-                thread::Builder::new().name("store".to_owned()).spawn(keep)?;
+                let run = move || runtime.block_on(store_thread.run(commands));
+                thread::Builder::new().name("store".to_owned()).spawn(run)?;
             }
             Threading::Single => {
-                actix::spawn(keeping.keep(wishes));
+                actix::spawn(store_thread.run(commands));
             }
         }
         Ok(Self { inbox })
     }
 
-    /// Saves `writes`, and `entries` numbered, all or none; when it is answered well, they survive a crash. The
-    /// entries are told when the news that come back are dropped.
+    /// Stores `writes` and the numbered `events` atomically. They survive a crash once the future is `Ok`. The events
+    /// are published when the returned [`CommittedEvents`] are dropped.
     ///
-    /// They are on their way when this returns: saves keep the order in which they were asked for.
+    /// The command is queued before this function returns, so that writes keep the order of the calls.
     pub(super) fn save(
         &self,
         writes: Vec<WriteOp>,
-        entries: Vec<LoggedEvent>,
+        events: Vec<LoggedEvent>,
     ) -> BoxFuture<'static, Result<CommittedEvents, PersistError>> {
-        let (done, answer) = oneshot::channel();
-        // A thread that has ended drops `done`, and that is the answer.
-        let _closed = self.inbox.send(Command::Save(Save { writes, entries, done }));
-        Box::pin(async move { answer.await.unwrap_or(Err(PersistError::Closed)) })
+        let (reply, receiver) = oneshot::channel();
+        // A thread that has ended drops `reply`, which the receiver reports as `Closed`.
+        let _closed = self.inbox.send(Command::Save(Save { writes, events, reply }));
+        Box::pin(async move { receiver.await.unwrap_or(Err(PersistError::Closed)) })
     }
 
-    /// Saves what has happened where nothing waits for it to be saved; it is told then.
-    pub(super) fn append_events(&self, entries: Vec<LoggedEvent>) {
-        if entries.is_empty() {
+    /// Stores and publishes events for which no caller waits.
+    pub(super) fn append_events(&self, events: Vec<LoggedEvent>) {
+        if events.is_empty() {
             return;
         }
-        drop(self.save(Vec::new(), entries));
+        drop(self.save(Vec::new(), events));
     }
 
-    /// Some of the entries after number `after`, in order; none at the end.
-    pub(super) fn entries(&self, after: u64) -> BoxFuture<'static, Result<Vec<LoggedEvent>, PersistError>> {
-        let (read, answer) = oneshot::channel();
-        let _closed = self.inbox.send(Command::Read { after, read });
-        Box::pin(async move { answer.await.unwrap_or(Err(PersistError::Closed)) })
-    }
-
-    /// What the ended tasks of a run have left, as far as that is known.
+    /// The indexed output files of the ended tasks of a run.
     pub(super) fn results(&self, run: RunId) -> BoxFuture<'static, Result<Vec<ResultRecord>, PersistError>> {
-        let (read, answer) = oneshot::channel();
-        let _closed = self.inbox.send(Command::Results { run, read });
-        Box::pin(async move { answer.await.unwrap_or(Err(PersistError::Closed)) })
+        let (reply, receiver) = oneshot::channel();
+        let _closed = self.inbox.send(Command::ReadResults { run, reply });
+        Box::pin(async move { receiver.await.unwrap_or(Err(PersistError::Closed)) })
     }
 
-    /// The task as it was saved last; `None` if it never was.
+    /// The stored record of a task. `None` if the task was never stored.
     pub(super) fn read_task(
         &self,
         task: TaskId,
     ) -> BoxFuture<'static, Result<Option<TaskRecord>, PersistError>> {
-        let (read, answer) = oneshot::channel();
-        let _closed = self.inbox.send(Command::ReadTask { task, read });
-        Box::pin(async move { answer.await.unwrap_or(Err(PersistError::Closed)) })
+        let (reply, receiver) = oneshot::channel();
+        let _closed = self.inbox.send(Command::ReadTask { task, reply });
+        Box::pin(async move { receiver.await.unwrap_or(Err(PersistError::Closed)) })
     }
 }
 
+impl EventSource for StoreHandle {
+    fn events_after(&self, after: u64) -> BoxFuture<'static, Result<Vec<LoggedEvent>, PersistError>> {
+        let (reply, receiver) = oneshot::channel();
+        let _closed = self.inbox.send(Command::ReadEvents { after, reply });
+        Box::pin(async move { receiver.await.unwrap_or(Err(PersistError::Closed)) })
+    }
+}
+
+/// The store and its command loop.
 struct StoreThread {
     store: Box<dyn Store>,
-    feed: EventLog,
+    event_log: EventLog,
     counters: Arc<Counters>,
 }
 
 impl StoreThread {
-    async fn keep(mut self, mut inbox: UnboundedReceiver<Command>) {
+    async fn run(mut self, mut inbox: UnboundedReceiver<Command>) {
         let mut saves = Vec::new();
-        while let Some(wish) = inbox.recv().await {
-            let mut next = Some(wish);
-            while let Some(wish) = next {
-                match wish {
+        while let Some(command) = inbox.recv().await {
+            let mut next = Some(command);
+            while let Some(command) = next {
+                match command {
                     Command::Save(save) => saves.push(save),
-                    Command::Read { after, read } => {
-                        let entries = self.store.entries(after).map_err(|error| Arc::new(error).into());
-                        let _gone = read.send(entries);
+                    Command::ReadEvents { after, reply } => {
+                        let events = self.store.entries(after).map_err(|error| Arc::new(error).into());
+                        let _dropped = reply.send(events);
                     }
-                    Command::Results { run, read } => {
+                    Command::ReadResults { run, reply } => {
                         let results = self.store.results(run).map_err(|error| Arc::new(error).into());
-                        let _gone = read.send(results);
+                        let _dropped = reply.send(results);
                     }
-                    Command::ReadTask { task, read } => {
-                        // With what was asked to be saved before.
+                    Command::ReadTask { task, reply } => {
+                        // The record includes the writes that were queued before this read.
                         self.commit(take(&mut saves));
-                        let _gone = read.send(self.store.task(task).map_err(|error| Arc::new(error).into()));
+                        let _dropped =
+                            reply.send(self.store.task(task).map_err(|error| Arc::new(error).into()));
                     }
                 }
                 next = inbox.try_recv().ok();
-                let unhurried = !saves.is_empty()
+                let may_linger = !saves.is_empty()
                     && saves.len() < LINGER_MAX
-                    && saves.iter().all(|save| save.writes.is_empty() && !save.entries.is_empty());
-                if next.is_none() && unhurried {
+                    && saves.iter().all(|save| save.writes.is_empty() && !save.events.is_empty());
+                if next.is_none() && may_linger {
                     next = timeout(LINGER, inbox.recv()).await.ok().flatten();
                 }
             }
@@ -171,32 +164,33 @@ impl StoreThread {
             return;
         }
         let mut writes = Vec::new();
-        let mut entries = Vec::new();
-        let mut waiting = Vec::with_capacity(saves.len());
-        let mut number = self.feed.last_numbered();
+        let mut events = Vec::new();
+        let mut pending = Vec::with_capacity(saves.len());
+        let mut seq = self.event_log.last_numbered();
         for mut save in saves {
             writes.append(&mut save.writes);
-            for entry in &mut save.entries {
-                number += 1;
-                entry.set_seq(number);
+            for event in &mut save.events {
+                seq += 1;
+                event.set_seq(seq);
             }
-            entries.extend(save.entries.iter().cloned());
-            waiting.push((save.entries, save.done));
+            events.extend(save.events.iter().cloned());
+            pending.push((save.events, save.reply));
         }
-        if !entries.is_empty() {
-            writes.push(WriteOp::Entries(entries));
+        if !events.is_empty() {
+            writes.push(WriteOp::Entries(events));
         }
-        // A commit that fails gives no numbers: they stay free.
+        // The sequence numbers of a failed commit are used again.
         let result = if writes.is_empty() { Ok(()) } else { self.store.commit(&writes).map_err(Arc::new) };
         self.counters.store_commits.increment();
         self.counters.store_rows.add(writes.len());
         if let Err(error) = &result {
             log::error!("{error}");
         }
-        for (entries, done) in waiting {
-            let news = result.clone().map_err(PersistError::from).map(|()| self.feed.commit(entries));
-            // Whoever asked may be gone; the save stands, and dropping the news tells it.
-            let _gone = done.send(news);
+        for (events, reply) in pending {
+            let committed =
+                result.clone().map_err(PersistError::from).map(|()| self.event_log.commit(events));
+            // The events are committed. If the caller has dropped its receiver, the failed send publishes them.
+            let _dropped = reply.send(committed);
         }
     }
 }

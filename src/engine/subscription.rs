@@ -1,7 +1,7 @@
-//! The subscription to a cluster: keeps one open, passes on what it says, sends what is asked.
+//! The subscription to a cluster: subscribes again after a failure, forwards events, and sends calls.
 //!
-//! A subscription has an epoch. What belongs to an earlier one (its events, answers to its offers) is not
-//! passed on: offers die with the connection, and everything else is reconciled.
+//! Each subscription has an epoch. Events and answers to offers of an earlier epoch are dropped, because offers end with
+//! the connection and everything else is reconciled.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,51 +23,51 @@ use borges_mesos::responses::SubscriptionError;
 use borges_mesos::{Call, Event, Master, MasterError, StatusUpdate, calls};
 use borges_task::{Backoff, LaunchId};
 
-/// Keeps a subscription open.
+/// The actor that holds the subscription.
 pub(super) struct Connection {
     master: Box<dyn Master>,
     framework: FrameworkInfo,
-    ears: EventSinks,
+    sinks: EventSinks,
     clock: Clock,
     counters: Arc<Counters>,
     epoch: u64,
     phase: Phase,
-    /// Attempts in a row that led to nothing.
+    /// Failed attempts to subscribe in a row.
     failed_attempts: u32,
-    /// Calls on their way. Thousands may be out at once, and the actor itself would look at all of them whenever one
-    /// is answered.
-    out: UnboundedSender<Sending>,
-    /// Where they are waited for, until the actor has started.
-    sending: Option<UnboundedReceiver<Sending>>,
+    /// Calls in flight. They are polled in their own stream: the actor would poll all of them, which can be thousands,
+    /// whenever one is answered.
+    call_sender: UnboundedSender<PendingCall>,
+    /// The other end of `call_sender`, until the actor has started.
+    call_receiver: Option<UnboundedReceiver<PendingCall>>,
 }
 
-/// A call on its way, and what is to be known if it does not arrive.
-type Sending = LocalBoxFuture<'static, Result<(), FailedCall>>;
+/// A call in flight.
+type PendingCall = LocalBoxFuture<'static, Result<(), FailedCall>>;
 
-/// Who is told what.
+/// The recipients of the events.
 pub(super) struct EventSinks {
     pub(super) events: Recipient<EventReceived>,
     pub(super) lost: Recipient<ConnectionLost>,
-    pub(super) broken: UnboundedSender<FatalError>,
+    pub(super) fatal: UnboundedSender<FatalError>,
 }
 
-/// Where the subscription stands.
+/// The phase of the subscription.
 enum Phase {
     Disconnected,
-    /// SUBSCRIBE is answered; SUBSCRIBED has not come yet.
+    /// SUBSCRIBE is answered, and the event SUBSCRIBED has not arrived yet.
     Connecting {
         stream: SpawnHandle,
-        heard: Duration,
+        last_event_at: Duration,
     },
     Subscribed {
         stream: SpawnHandle,
-        heard: Duration,
-        silence: Duration,
+        last_event_at: Duration,
+        timeout: Duration,
         framework: String,
     },
 }
 
-/// The cluster said something.
+/// The cluster sent an event.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
 pub(super) struct EventReceived {
@@ -75,67 +75,67 @@ pub(super) struct EventReceived {
     pub(super) event: Event,
 }
 
-/// There is no subscription now; a new one is sought.
+/// The subscription is lost. The connection subscribes again.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
 pub(super) struct ConnectionLost {
-    /// Why, in words.
+    /// The reason, for the log and the status.
     pub(super) reason: String,
 }
 
-/// Something that cannot be mended from within: Borges must stop.
+/// An error after which the program must stop.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FatalError {
-    /// What, in words.
+    /// The reason, for the log.
     pub reason: String,
 }
 
-/// What may be asked of a cluster.
+/// A call to the cluster.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
 pub(super) enum ClusterCall {
     /// Launch tasks on offers of this epoch, all of one agent and one role.
     Accept { epoch: u64, offers: Vec<String>, tasks: Vec<TaskInfo> },
-    /// These offers, of this epoch, are not wanted, nor their like for a while.
+    /// Decline offers of this epoch, with a filter of `refuse`.
     Decline { epoch: u64, offers: Vec<String>, refuse: Duration },
-    /// These resources, which the cluster wants back, are given back: nothing of ours is on them.
+    /// Accept inverse offers: no task is active on these agents.
     AcceptInverseOffers { epoch: u64, offers: Vec<String> },
-    /// These are not, as something of ours still runs there.
+    /// Decline inverse offers: tasks are active on these agents.
     DeclineInverseOffers { epoch: u64, offers: Vec<String>, refuse: Duration },
-    /// An update is saved.
+    /// Acknowledge a status update, which is stored.
     Acknowledge(Box<StatusUpdate>),
-    /// End a launch, by its name: it need not be one we know.
+    /// Kill a launch by its id, which may be unknown to the scheduler.
     Kill { launch: String, agent: Option<String> },
-    /// What has become of these? Without any: what is there of ours?
+    /// Reconcile these launches. An empty list reconciles all tasks of the framework.
     Reconcile(Vec<(LaunchId, Option<String>)>),
-    /// Offers are wanted again.
+    /// Ask for offers again.
     Revive,
-    /// No offers are wanted.
+    /// Ask for no more offers.
     Suppress,
-    /// Close the subscription, and seek none again.
+    /// Close the subscription and do not subscribe again.
     Disconnect,
 }
 
-/// A call that has not been sent.
+/// A call that could not be sent.
 struct FailedCall {
-    /// What kind of call it was.
-    word: &'static str,
+    /// The kind of the call.
+    kind: &'static str,
     error: MasterError,
-    /// The subscription it was for.
+    /// The epoch of its subscription.
     epoch: u64,
 }
 
-/// An event, or the end of them, of an epoch.
+/// An event of an epoch, or the error that ended the stream.
 struct Incoming {
     epoch: u64,
     event: Result<Event, MasterError>,
 }
 
-/// Until SUBSCRIBED says how often the master beats.
+/// How long SUBSCRIBED may take. It carries the heartbeat interval.
 const SUBSCRIBE_TIMEOUT: Duration = Duration::from_secs(45);
-/// How many beats may be missed. Mesos' own advice is five; three is stricter.
+/// The number of missed heartbeats after which the connection is lost. Mesos recommends five.
 const MISSED_HEARTBEATS: u32 = 3;
-/// Between attempts to subscribe.
+/// The backoff between attempts to subscribe.
 const RECONNECT: Backoff =
     Backoff { initial: Duration::from_millis(500), factor: 2.0, max: Duration::from_secs(15) };
 
@@ -143,22 +143,22 @@ impl Connection {
     pub(super) fn new(
         master: Box<dyn Master>,
         framework: FrameworkInfo,
-        ears: EventSinks,
+        sinks: EventSinks,
         clock: Clock,
         counters: Arc<Counters>,
     ) -> Self {
-        let (out, sending) = unbounded_channel();
+        let (call_sender, call_receiver) = unbounded_channel();
         Self {
             master,
             framework,
-            ears,
+            sinks,
             clock,
             counters,
             epoch: 0,
             phase: Phase::Disconnected,
             failed_attempts: 0,
-            out,
-            sending: Some(sending),
+            call_sender,
+            call_receiver: Some(call_receiver),
         }
     }
 
@@ -166,12 +166,12 @@ impl Connection {
         self.epoch += 1;
         let epoch = self.epoch;
         self.counters.record_call("subscribe");
-        let answer = self.master.subscribe(calls::subscribe(self.framework.clone(), Vec::new()));
-        ctx.spawn(answer.into_actor(self).map(move |answer, this, ctx| match answer {
+        let response = self.master.subscribe(calls::subscribe(self.framework.clone(), Vec::new()));
+        ctx.spawn(response.into_actor(self).map(move |response, this, ctx| match response {
             Ok(subscription) => {
                 let events = subscription.events.map(move |event| Incoming { epoch, event });
                 let stream = ctx.add_stream(events);
-                this.phase = Phase::Connecting { stream, heard: this.clock.elapsed() };
+                this.phase = Phase::Connecting { stream, last_event_at: this.clock.elapsed() };
             }
             Err(error) => this.on_disconnect(&error.to_string(), ctx),
         }));
@@ -185,24 +185,24 @@ impl Connection {
             Phase::Disconnected => {}
         }
         self.counters.connections_lost.increment();
-        // Whatever still comes of the old stream is of an old epoch now.
+        // Remaining events of the old stream now belong to an old epoch.
         self.epoch += 1;
         self.failed_attempts = self.failed_attempts.saturating_add(1);
-        let pause = RECONNECT.delay(self.failed_attempts, self.clock.random_unit());
-        log::warn!("{reason}; trying again in {:.1} s", pause.as_secs_f64());
-        tell_recipient(&self.ears.lost, ConnectionLost { reason: reason.to_owned() });
-        ctx.run_later(pause, Self::subscribe);
+        let delay = RECONNECT.delay(self.failed_attempts, self.clock.random_unit());
+        log::warn!("{reason}; trying again in {:.1} s", delay.as_secs_f64());
+        tell_recipient(&self.sinks.lost, ConnectionLost { reason: reason.to_owned() });
+        ctx.run_later(delay, Self::subscribe);
     }
 
     fn check_heartbeat(&mut self, ctx: &mut Context<Self>) {
-        let (heard, silence) = match &self.phase {
+        let (last_event_at, timeout) = match &self.phase {
             Phase::Disconnected => return,
-            Phase::Connecting { heard, .. } => (*heard, SUBSCRIBE_TIMEOUT),
-            Phase::Subscribed { heard, silence, .. } => (*heard, *silence),
+            Phase::Connecting { last_event_at, .. } => (*last_event_at, SUBSCRIBE_TIMEOUT),
+            Phase::Subscribed { last_event_at, timeout, .. } => (*last_event_at, *timeout),
         };
-        let quiet = self.clock.elapsed().saturating_sub(heard);
-        if quiet > silence {
-            self.on_disconnect(&format!("the cluster has said nothing for {} s", quiet.as_secs()), ctx);
+        let idle = self.clock.elapsed().saturating_sub(last_event_at);
+        if idle > timeout {
+            self.on_disconnect(&format!("the cluster has said nothing for {} s", idle.as_secs()), ctx);
         }
     }
 
@@ -211,26 +211,28 @@ impl Connection {
         self.count(&event, now);
         match &mut self.phase {
             Phase::Disconnected => return,
-            Phase::Connecting { heard, .. } | Phase::Subscribed { heard, .. } => *heard = now,
+            Phase::Connecting { last_event_at, .. } | Phase::Subscribed { last_event_at, .. } => {
+                *last_event_at = now;
+            }
         }
         match &event {
             Event::Subscribed { framework, master, heartbeat } => {
                 log::info!("Master found: {}", master.as_deref().unwrap_or("local, the embedded cluster"));
                 if let Phase::Connecting { stream, .. } | Phase::Subscribed { stream, .. } = self.phase {
-                    let silence = heartbeat.saturating_mul(MISSED_HEARTBEATS);
+                    let timeout = heartbeat.saturating_mul(MISSED_HEARTBEATS);
                     let framework = framework.clone();
                     self.framework.id = Some(FrameworkId { value: framework.clone() });
-                    self.phase = Phase::Subscribed { stream, heard: now, silence, framework };
+                    self.phase = Phase::Subscribed { stream, last_event_at: now, timeout, framework };
                     self.failed_attempts = 0;
                 }
             }
-            Event::Error(words) => {
-                let ending = SubscriptionError::of(words);
-                let reason = ending.message(words);
-                match ending {
-                    // To come back would be to fight, or to ask for what is gone.
+            Event::Error(message) => {
+                let error = SubscriptionError::of(message);
+                let reason = error.message(message);
+                match error {
+                    // Another scheduler replaced this one, or the framework was removed. Subscribing again would not help.
                     SubscriptionError::Replaced | SubscriptionError::Removed => {
-                        let _nobody = self.ears.broken.send(FatalError { reason });
+                        let _stopped = self.sinks.fatal.send(FatalError { reason });
                         ctx.stop();
                     }
                     SubscriptionError::Other => self.on_disconnect(&reason, ctx),
@@ -239,7 +241,7 @@ impl Connection {
             }
             _ => {}
         }
-        tell_recipient(&self.ears.events, EventReceived { epoch: self.epoch, event });
+        tell_recipient(&self.sinks.events, EventReceived { epoch: self.epoch, event });
     }
 
     fn count(&self, event: &Event, now: Duration) {
@@ -252,10 +254,10 @@ impl Connection {
         }
     }
 
-    /// The call for a request; `None` for one that belongs to an earlier epoch, or that needs no call.
-    fn call(&self, request: ClusterCall) -> Option<Call> {
+    /// The Mesos call. `None` if it belongs to an earlier epoch or without a subscription.
+    fn call(&self, cluster_call: ClusterCall) -> Option<Call> {
         let Phase::Subscribed { framework, .. } = &self.phase else { return None };
-        match request {
+        match cluster_call {
             ClusterCall::Accept { epoch, .. }
             | ClusterCall::Decline { epoch, .. }
             | ClusterCall::AcceptInverseOffers { epoch, .. }
@@ -281,8 +283,8 @@ impl Connection {
             ClusterCall::Reconcile(launches) => {
                 let launches: Vec<_> =
                     launches.into_iter().map(|(launch, agent)| (launch.to_string(), agent)).collect();
-                let asked = launches.iter().map(|(launch, agent)| (launch.as_str(), agent.as_deref()));
-                Some(calls::reconcile(framework, asked))
+                let launches = launches.iter().map(|(launch, agent)| (launch.as_str(), agent.as_deref()));
+                Some(calls::reconcile(framework, launches))
             }
             ClusterCall::Revive => Some(calls::revive(framework, Vec::new())),
             ClusterCall::Suppress => Some(calls::suppress(framework, Vec::new())),
@@ -292,7 +294,7 @@ impl Connection {
 }
 
 impl ClusterCall {
-    /// Its kind, the launches in it, the offers it declines.
+    /// The kind of the call, the number of launches, and the number of declined offers.
     fn counted(&self) -> (&'static str, usize, usize) {
         match self {
             Self::Accept { tasks, .. } => ("accept", tasks.len(), 0),
@@ -313,8 +315,10 @@ impl Actor for Connection {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Context<Self>) {
-        if let Some(sending) = self.sending.take() {
-            let all = unfold(sending, async |mut sending| Some((sending.recv().await?, sending)));
+        if let Some(call_receiver) = self.call_receiver.take() {
+            let all = unfold(call_receiver, async |mut call_receiver| {
+                Some((call_receiver.recv().await?, call_receiver))
+            });
             ctx.add_stream(Box::pin(all.map(once).flatten_unordered(None)));
         }
         self.subscribe(ctx);
@@ -333,7 +337,7 @@ impl StreamHandler<Incoming> for Connection {
         }
     }
 
-    // The default would stop the actor. A cancelled stream ends here too, when its epoch is over.
+    // The default would stop the actor. A cancelled stream ends here as well, after its phase is over.
     fn finished(&mut self, ctx: &mut Context<Self>) {
         if !matches!(self.phase, Phase::Disconnected) {
             self.on_disconnect("the cluster closed the connection", ctx);
@@ -344,34 +348,34 @@ impl StreamHandler<Incoming> for Connection {
 impl Handler<ClusterCall> for Connection {
     type Result = ();
 
-    fn handle(&mut self, request: ClusterCall, ctx: &mut Context<Self>) {
-        if matches!(request, ClusterCall::Disconnect) {
-            // With the actor goes the stream, and with that the connection.
+    fn handle(&mut self, cluster_call: ClusterCall, ctx: &mut Context<Self>) {
+        if matches!(cluster_call, ClusterCall::Disconnect) {
+            // The stream and the connection are dropped with the actor.
             ctx.stop();
             return;
         }
-        let (word, launches, declined) = request.counted();
-        let Some(call) = self.call(request) else { return };
-        self.counters.record_call(word);
+        let (kind, launches, declined) = cluster_call.counted();
+        let Some(call) = self.call(cluster_call) else { return };
+        self.counters.record_call(kind);
         self.counters.launches.add(launches);
         self.counters.offers_declined.add(declined);
         let epoch = self.epoch;
-        let sent = self.master.call(call).map_err(move |error| FailedCall { word, error, epoch });
-        // The other end is the actor's own.
-        let _ours = self.out.send(sent.boxed_local());
+        let result = self.master.call(call).map_err(move |error| FailedCall { kind, error, epoch });
+        // The actor itself holds the receiver.
+        let _closed = self.call_sender.send(result.boxed_local());
     }
 }
 
 impl StreamHandler<Result<(), FailedCall>> for Connection {
-    fn handle(&mut self, sent: Result<(), FailedCall>, ctx: &mut Context<Self>) {
-        let Err(FailedCall { word, error, epoch }) = sent else { return };
+    fn handle(&mut self, result: Result<(), FailedCall>, ctx: &mut Context<Self>) {
+        let Err(FailedCall { kind, error, epoch }) = result else { return };
         if epoch != self.epoch {
             return;
         }
-        // Most of it comes again: by the next kill, the next reconciliation. But an offer that is never answered
-        // is held for us for ever: with the subscription it ends.
-        log::warn!("{word} was not sent: {error}");
-        let holds_offers = matches!(word, "accept" | "decline") && error.is_retryable();
+        // Kills and reconciliations are repeated. An offer without an answer would stay allocated for ever, so the
+        // subscription is closed, which ends its offers.
+        log::warn!("{kind} was not sent: {error}");
+        let holds_offers = matches!(kind, "accept" | "decline") && error.is_retryable();
         if holds_offers || matches!(error, MasterError::NotSubscribed) {
             self.on_disconnect(&error.to_string(), ctx);
         }

@@ -1,7 +1,7 @@
-//! Watches over one task: feeds what happens into `task::step`, and carries out what it says.
+//! The supervisor of one task: passes inputs to `task::step` and performs the effects.
 //!
-//! Knows no policy. Lives from the task's first launch to its end; what it knows is saved before anyone
-//! else hears of it, so it can be made again from what was saved.
+//! It exists from the first launch of the task to the end of the task. It stores a new state before it publishes it, so
+//! that it can be restarted from the store.
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -9,101 +9,72 @@ use std::time::Duration;
 
 use actix::fut::WrapFuture;
 use actix::{
-    Actor, ActorContext, ActorFutureExt, AsyncContext, AtomicResponse, Context, Handler, Message, Recipient,
+    Actor, ActorContext, ActorFutureExt, AsyncContext, AtomicResponse, Context, Handler, Recipient,
     ResponseActFuture,
 };
 use futures_util::TryFutureExt;
 use futures_util::future::{BoxFuture, LocalBoxFuture, ready};
 use tokio::sync::mpsc::UnboundedSender;
 
+use super::error::PersistError;
 use super::event_log::CommittedEvents;
 use super::failpoints::{self, Failpoint, is_enabled};
-use super::store_writer::{PersistError, StoreHandle};
+use super::messages::{Placed, StatusUpdated, TaskChanged, TaskInput, TaskQueued};
+use super::store_writer::StoreHandle;
 use super::subscription::{ClusterCall, FatalError};
 use super::tell_recipient;
 use borges_clock::Clock;
 use borges_mesos::status::{condition, condition_after_exit, describe, exit_code, is_unknown_launch};
 use borges_mesos::{Sandbox, SandboxLocation, StatusUpdate};
 use borges_store::{LoggedEvent, RunRecord, TaskEvent, TaskRecord, WriteOp};
-use borges_task::{BackoffTimer, Condition, Effect, History, Input, LaunchId, State, TaskId, TaskSpec, step};
+use borges_task::{BackoffTimer, Condition, Effect, History, Input, LaunchId, State, TaskSpec, step};
 
-/// Watches over one task.
+/// Supervises one task.
 pub(super) struct Supervisor {
     run: Arc<RunRecord>,
     spec: Arc<TaskSpec>,
     task: TaskRecord,
-    /// The framework that launched it: where its sandbox is.
+    /// The framework of the current launch. It is part of the sandbox location.
     framework: String,
     /// When the current launch was first seen running.
     running_since: Option<Duration>,
-    wires: Rc<Deps>,
+    deps: Rc<Deps>,
 }
 
-/// Who is told what, and what else a supervisor needs.
+/// The actors, the store and the clock that the scheduler and the supervisors share.
 pub(super) struct Deps {
-    pub(super) keeper: StoreHandle,
+    pub(super) store: StoreHandle,
     pub(super) connection: Recipient<ClusterCall>,
-    pub(super) queue: Recipient<TaskQueued>,
-    pub(super) changes: Recipient<TaskChanged>,
-    pub(super) broken: UnboundedSender<FatalError>,
+    pub(super) task_queued: Recipient<TaskQueued>,
+    pub(super) task_changed: Recipient<TaskChanged>,
+    pub(super) fatal: UnboundedSender<FatalError>,
     pub(super) sandbox: Rc<dyn Sandbox>,
     pub(super) clock: Clock,
 }
 
-/// An offer was accepted for the task's next launch; that launch was saved before.
-#[derive(Debug, Message)]
-#[rtype(result = "()")]
-pub(super) struct Placed {
-    pub(super) agent: String,
-    pub(super) framework: String,
-}
-
-/// The cluster said something of one of the task's launches.
-#[derive(Debug, Message)]
-#[rtype(result = "()")]
-pub(super) struct StatusUpdated {
-    pub(super) launch: LaunchId,
-    pub(super) update: Box<StatusUpdate>,
-}
-
-/// Something else happened to the task.
-#[derive(Debug, Message)]
-#[rtype(result = "()")]
-pub(super) struct TaskInput(pub(super) Input);
-
-/// The task waits for an offer.
-#[derive(Debug, Message)]
-#[rtype(result = "()")]
-pub(super) struct TaskQueued(pub(super) TaskId);
-
-/// The task is in a new state, and that is saved.
-#[derive(Debug, Message)]
-#[rtype(result = "()")]
-pub(super) struct TaskChanged(pub(super) TaskRecord);
-
 impl Supervisor {
-    /// For the task `spec` of `run`, where it stands at `task`; `framework` is whose launches it has had.
+    /// A supervisor for the task `spec` of `run` in the state `task`. `framework` launched its current launch.
     pub(super) fn new(
         run: Arc<RunRecord>,
         spec: Arc<TaskSpec>,
         task: TaskRecord,
         framework: String,
-        wires: Rc<Deps>,
+        deps: Rc<Deps>,
     ) -> Self {
-        // A launch of an earlier life has run for at least as long as we know of it.
-        let running_since = (task.state == State::Running).then(|| wires.clock.elapsed());
-        Self { run, spec, task, framework, running_since, wires }
+        // After a restart the start of the launch is unknown. Its run time counts from now.
+        let running_since = (task.state == State::Running).then(|| deps.clock.elapsed());
+        Self { run, spec, task, framework, running_since, deps }
     }
 
     fn launch(&self) -> LaunchId {
         self.task.id.launch(self.task.history.attempt)
     }
 
-    /// Takes one step: saves, then acknowledges the `update` it came from, then does the rest. Atomic: the mailbox waits for the
-    /// save, so what happens to a task keeps its order.
+    /// Makes one transition: stores it, acknowledges its `update`, performs the other effects, then publishes it. The
+    /// mailbox waits for the store, so that the inputs of a task keep their order.
     fn apply(&mut self, input: Input, update: Option<Box<StatusUpdate>>) -> ResponseActFuture<Self, ()> {
-        let ran = self.running_since.map(|since| self.wires.clock.elapsed().saturating_sub(since));
-        let history = History { runtime: ran.unwrap_or_default(), ..self.task.history };
+        let runtime = self.running_since.map(|since| self.deps.clock.elapsed().saturating_sub(since));
+        let history = History { runtime: runtime.unwrap_or_default(), ..self.task.history };
         let before = self.task.state;
         failpoints::panic_point();
         let step = match input {
@@ -123,91 +94,92 @@ impl Supervisor {
         if is_enabled(Failpoint::AckBeforePersist)
             && let Some(update) = &update
         {
-            tell_recipient(&self.wires.connection, ClusterCall::Acknowledge(update.clone()));
+            tell_recipient(&self.deps.connection, ClusterCall::Acknowledge(update.clone()));
         }
         self.task.state = step.next;
         self.task.history = step.history;
         self.task.pause = self.task.pause.filter(|_| step.next == State::Delayed);
         if step.effects.contains(&Effect::StartBackoff) {
-            // Drawn before it is saved: a later life waits for what is left of it, and no longer.
-            let clock = &self.wires.clock;
-            let whole = self.spec.policy.backoff.delay(step.history.early_exits, clock.random_unit());
-            self.task.pause = Some(BackoffTimer::new(whole, clock.now()));
+            // The deadline is stored, so that a restarted supervisor waits only for the remaining time.
+            let clock = &self.deps.clock;
+            let delay = self.spec.policy.backoff.delay(step.history.early_exits, clock.random_unit());
+            self.task.pause = Some(BackoffTimer::new(delay, clock.now()));
         }
         if step.next == State::Running && before != State::Running {
-            self.running_since = self.running_since.or(Some(self.wires.clock.elapsed()));
+            self.running_since = self.running_since.or(Some(self.deps.clock.elapsed()));
         }
 
-        let mut told = Vec::new();
+        let mut events = Vec::new();
         if step.effects.contains(&Effect::Publish) {
-            told.push(task_event(&self.run, &self.spec, &self.task, &self.wires.clock));
+            events.push(task_event(&self.run, &self.spec, &self.task, &self.deps.clock));
         }
-        let saved: BoxFuture<'static, Result<Option<CommittedEvents>, PersistError>> =
+        let persisted: BoxFuture<'static, Result<Option<CommittedEvents>, PersistError>> =
             if step.effects.contains(&Effect::Persist) {
                 let write = WriteOp::Task(self.task.clone());
-                Box::pin(self.wires.keeper.save(vec![write], told).map_ok(Some))
+                Box::pin(self.deps.store.save(vec![write], events).map_ok(Some))
             } else {
-                self.wires.keeper.append_events(told);
+                self.deps.store.append_events(events);
                 Box::pin(ready(Ok(None)))
             };
-        let rest = saved.into_actor(self).map(move |saved, this, ctx| {
-            let news = match saved {
-                Ok(news) => news,
-                Err(unsaved) => {
-                    // Neither acknowledged nor told: as if it had not happened.
-                    let _nobody = this.wires.broken.send(FatalError { reason: unsaved.to_string() });
+        let finish = persisted.into_actor(self).map(move |persisted, this, ctx| {
+            let committed = match persisted {
+                Ok(committed) => committed,
+                Err(error) => {
+                    // The update is neither acknowledged nor published. The cluster sends it again.
+                    let _stopped = this.deps.fatal.send(FatalError { reason: error.to_string() });
                     return;
                 }
             };
             failpoints::panic_point();
             if let Some(update) = &update {
-                tell_recipient(&this.wires.connection, ClusterCall::Acknowledge(update.clone()));
+                tell_recipient(&this.deps.connection, ClusterCall::Acknowledge(update.clone()));
             }
             for &effect in step.effects {
                 this.perform(effect, update.as_deref(), ctx);
             }
-            drop(news);
+            drop(committed);
             if this.task.state.is_terminal() {
                 ctx.stop();
             }
         });
-        Box::pin(rest)
+        Box::pin(finish)
     }
 
     fn perform(&mut self, effect: Effect, update: Option<&StatusUpdate>, ctx: &mut Context<Self>) {
-        let wires = &self.wires;
+        let deps = &self.deps;
         match effect {
-            // Done before: everything else waits for it.
+            // The other effects run after the write.
             Effect::Persist => {}
-            Effect::Enqueue => tell_recipient(&wires.queue, TaskQueued(self.task.id)),
+            Effect::Enqueue => tell_recipient(&deps.task_queued, TaskQueued(self.task.id)),
             Effect::StartBackoff => self.arm_backoff(ctx),
             Effect::Kill => {
-                // A copy nobody wants names itself; it need not be the current launch.
-                let named = update.map(|update| update.launch.clone());
-                let launch = named.unwrap_or_else(|| self.launch().to_string());
+                // Kill the launch named in the update: it may be a stale one.
+                let launch = update.map(|update| update.launch.clone());
+                let launch = launch.unwrap_or_else(|| self.launch().to_string());
                 let agent =
                     update.and_then(|update| update.agent.clone()).or_else(|| self.task.agent.clone());
-                tell_recipient(&wires.connection, ClusterCall::Kill { launch, agent });
+                tell_recipient(&deps.connection, ClusterCall::Kill { launch, agent });
             }
             Effect::Reconcile => {
-                let asked = vec![(self.launch(), self.task.agent.clone())];
-                tell_recipient(&wires.connection, ClusterCall::Reconcile(asked));
+                let launches = vec![(self.launch(), self.task.agent.clone())];
+                tell_recipient(&deps.connection, ClusterCall::Reconcile(launches));
             }
-            // Who follows has heard of it: it was saved as news.
+            // The event itself is published when the committed events are dropped.
             Effect::Publish => {
-                tell_recipient(&wires.changes, TaskChanged(self.task.clone()));
+                tell_recipient(&deps.task_changed, TaskChanged(self.task.clone()));
             }
         }
     }
 
-    /// Waits until what is left of the pause is over.
+    /// Starts the timer for the remaining backoff.
     fn arm_backoff(&self, ctx: &mut Context<Self>) {
-        let left = self.task.pause.map_or(Duration::ZERO, |pause| pause.remaining(self.wires.clock.now()));
-        ctx.notify_later(TaskInput(Input::BackoffElapsed), left);
+        let remaining =
+            self.task.pause.map_or(Duration::ZERO, |pause| pause.remaining(self.deps.clock.now()));
+        ctx.notify_later(TaskInput(Input::BackoffElapsed), remaining);
     }
 
-    /// Where the current launch is, or was.
-    fn place(&self) -> Option<SandboxLocation> {
+    /// The sandbox location of the current launch. `None` before the first launch.
+    fn location(&self) -> Option<SandboxLocation> {
         let agent = self.task.agent.clone()?;
         Some(SandboxLocation {
             agent,
@@ -216,10 +188,10 @@ impl Supervisor {
         })
     }
 
-    /// The exit code of the current launch, where the sandbox has one.
+    /// The exit code that the current launch has written into its sandbox. `None` if it has not.
     fn exit_code(&self) -> LocalBoxFuture<'static, Option<i32>> {
-        let Some(place) = self.place() else { return Box::pin(ready(None)) };
-        let read = self.wires.sandbox.read(&place, "block/exit", 0, 16);
+        let Some(location) = self.location() else { return Box::pin(ready(None)) };
+        let read = self.deps.sandbox.read(&location, "block/exit", 0, 16);
         Box::pin(async move { std::str::from_utf8(&read.await.ok()?.bytes).ok()?.trim().parse().ok() })
     }
 }
@@ -227,13 +199,13 @@ impl Supervisor {
 impl Actor for Supervisor {
     type Context = Context<Self>;
 
-    /// Made again from what was saved, it goes on where the earlier one was.
+    /// A restarted supervisor continues a stored backoff.
     fn started(&mut self, ctx: &mut Context<Self>) {
         if is_enabled(Failpoint::DropBackoffOnRestart) {
             self.task.pause = None;
         }
         if let Some(pause) = self.task.pause.filter(|_| is_enabled(Failpoint::RestartBackoffOnRestart)) {
-            self.task.pause = Some(BackoffTimer::new(pause.total, self.wires.clock.now()));
+            self.task.pause = Some(BackoffTimer::new(pause.total, self.deps.clock.now()));
         }
         if self.task.state == State::Delayed {
             self.arm_backoff(ctx);
@@ -279,12 +251,12 @@ impl Handler<StatusUpdated> for Supervisor {
         }
         if matches!(condition, Condition::Finished | Condition::Failed | Condition::Killed)
             && !self.task.state.is_terminal()
-            && let Some(place) = self.place()
+            && let Some(location) = self.location()
         {
-            self.wires.sandbox.keep(&place);
+            self.deps.sandbox.keep(&location);
         }
         let future: ResponseActFuture<Self, ()> = match condition {
-            // What is done about the end of a launch can depend on its exit code.
+            // The next state can depend on the exit code.
             Condition::Failed | Condition::Killed => {
                 let read = self.exit_code().into_actor(self);
                 Box::pin(read.then(move |code, this: &mut Self, _| {
@@ -309,7 +281,7 @@ impl Handler<StatusUpdated> for Supervisor {
     }
 }
 
-/// What the feed says of a task.
+/// The event of a new state of a task.
 pub(super) fn task_event(run: &RunRecord, spec: &TaskSpec, task: &TaskRecord, clock: &Clock) -> LoggedEvent {
     LoggedEvent::Task(TaskEvent {
         seq: 0,

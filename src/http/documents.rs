@@ -98,7 +98,7 @@ pub(super) async fn submit(request: HttpRequest, sent: RequestBody, app: web::Da
     let question = ParseDocument {
         source: document.clone(),
         defaults: app.header_args.clone(),
-        request: PlanRequest { names: query.get_all("name"), variables, ..app.plan_request.clone() },
+        options: PlanRequest { names: query.get_all("name"), variables, ..app.plan_request.clone() },
     };
     let plan = match app.reader.read(question).await {
         Ok(parsed) => parsed.plan,

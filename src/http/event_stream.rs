@@ -97,7 +97,7 @@ impl EventStream {
         let mut ticks = interval(POLL_INTERVAL);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         Self {
-            follower: engine.follow(since),
+            follower: engine.subscribe(since),
             clock,
             topic,
             tails: output.then(|| OutputTailer::new(engine, topic)),
@@ -154,7 +154,7 @@ impl EventStream {
             },
         };
         Ok(match next {
-            Some(Delivery::Entries(excerpt)) => return self.pass_on(&excerpt).await,
+            Some(Delivery::Events(excerpt)) => return self.pass_on(&excerpt).await,
             Some(Delivery::Gap { from, to }) => gap(from, to, "what happened between is not kept any more"),
             Some(Delivery::SequenceInFuture { after, last }) => {
                 let why = format!("nothing has had a number above {last} here: this is another store");
@@ -175,7 +175,7 @@ impl EventStream {
         if self.topic == EventFilter::All && self.tails.is_none() {
             return Ok(Step::Send(excerpt.encoded(write_text_frame)));
         }
-        let ours = excerpt.entries().iter().filter(|entry| self.topic.has(entry));
+        let ours = excerpt.events().iter().filter(|entry| self.topic.has(entry));
         self.rest = ours.cloned().collect::<Vec<_>>().into_iter();
         self.go_on().await
     }
@@ -206,7 +206,7 @@ impl EventStream {
 
     /// Why a client that kept up, and no longer does, has to come again.
     fn too_late(&self, excerpt: &BatchTail) -> Option<CloseReason> {
-        let entry = excerpt.entries().first()?;
+        let entry = excerpt.events().first()?;
         let late = self.clock.now().duration_since(entry.time());
         let is_late = Duration::try_from(late).is_ok_and(|late| late > MAX_LAG);
         (self.has_caught_up && excerpt.from_store && is_late).then(|| CloseReason {

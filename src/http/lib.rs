@@ -221,7 +221,7 @@ pub async fn serve(server: Server, listener: TcpListener) -> std::io::Result<()>
         () = wait_for_a_signal() => {}
     }
     // Who listens is told; otherwise the end would wait for them.
-    engine.close_feed();
+    engine.close_event_log();
     let (ended, ()) = join!(server, handle.stop(true));
     ended
 }

@@ -71,9 +71,9 @@ pub(super) async fn varz(request: HttpRequest, app: web::Data<App>) -> HttpRespo
             started: app.started,
             cluster: Cluster {
                 master: app.master.clone(),
-                connected: totals.trouble.is_none(),
-                trouble: totals.trouble,
-                no_offers: totals.no_offers.map(|(words, _)| words),
+                connected: totals.disconnected.is_none(),
+                trouble: totals.disconnected,
+                no_offers: totals.starvation.map(|(words, _)| words),
                 framework: totals.framework,
             },
             metrics: families.iter().map(|family| (family.name.to_owned(), family.json())).collect(),
@@ -105,7 +105,7 @@ pub(super) async fn metrics(request: HttpRequest, app: web::Data<App>) -> HttpRe
 }
 
 async fn collect(app: &App) -> Result<(Stats, Vec<MetricFamily>), EngineError> {
-    let totals = app.engine.totals().await?;
+    let totals = app.engine.stats().await?;
     let families = families(app, &totals);
     Ok((totals, families))
 }
@@ -129,9 +129,9 @@ fn families(app: &App, totals: &Stats) -> Vec<MetricFamily> {
         let status = if status == 0 { "other".to_owned() } else { status.to_string() };
         (vec![route.to_owned(), status], n as f64)
     });
-    let awaited = totals.no_offers.as_ref().map_or(0.0, |(_, lasts)| lasts.as_secs_f64());
-    let silence = totals.silence.map(|silence| (Vec::new(), silence.as_secs_f64()));
-    let connected = f64::from(u8::from(totals.trouble.is_none()));
+    let awaited = totals.starvation.as_ref().map_or(0.0, |(_, lasts)| lasts.as_secs_f64());
+    let silence = totals.since_last_event.map(|silence| (Vec::new(), silence.as_secs_f64()));
+    let connected = f64::from(u8::from(totals.disconnected.is_none()));
     vec![
         family(MetricType::Gauge, "borges_info", "The version, as a label.", &["version"], version),
         gauge("borges_uptime_seconds", "Since the start of the server.", totals.uptime.as_secs_f64()),

@@ -1,7 +1,7 @@
-//! What need not be run again, and what is kept for that.
+//! The result cache: answers tasks from stored results, and stores the results of finished tasks.
 //!
-//! A task of which this may be is looked for when all is known that goes into it: first in the document, where its result
-//! stands with its hash, then among the results that are kept. What ends well is kept before anybody hears of its end.
+//! Once all inputs of a cacheable task are resolved, its result is looked up, first in the document (by `#+RESULTS[hash]`),
+//! then in the cache. The result of a finished task is stored before its end is propagated.
 
 use std::sync::Arc;
 
@@ -11,46 +11,46 @@ use tokio::task::spawn_blocking;
 
 use super::super::run::{Run, TaskView};
 use super::Scheduler;
-use super::task_outputs::{SandboxOutput, read_sandbox_output};
+use super::sandbox_output::{SandboxOutput, read_sandbox_output};
 use borges_babel::BlockResult;
 use borges_plan::{CacheKey, EMBEDDED_ORIGIN};
 use borges_store::{Cache, CachedResult};
 use borges_task::{Command, Input, State, TaskId};
 
 impl Scheduler {
-    /// Whether it is looked for what a task comes to before it is launched.
+    /// Whether the cache is consulted before the task is launched.
     pub(super) fn is_cacheable(&self, id: TaskId) -> bool {
         let Some(run) = self.runs.get(&id.run) else { return false };
-        run.task(id.number).is_some_and(|TaskView { spec, row, .. }| {
-            row.history.attempt == 0 && run.record.recipes.is_cacheable(spec, run.record.caching)
+        run.task(id.number).is_some_and(|TaskView { spec, entry, .. }| {
+            entry.history.attempt == 0 && run.record.recipes.is_cacheable(spec, run.record.caching)
         })
     }
 
-    /// Looks for what a task that is run by `command` comes to; what is not found is queued.
+    /// Looks up the result of a task with this command. Queues the task on a cache miss.
     pub(super) fn lookup_cache(&mut self, id: TaskId, command: &Command, ctx: &mut Context<Self>) {
         if let Some(run) = self.runs.get_mut(&id.run)
-            && let Some(finished) = run.embedded_result(id.number)
+            && let Some(result) = run.embedded_result(id.number)
         {
-            return self.complete_from_cache(id, finished, EMBEDDED_ORIGIN.to_owned(), ctx);
+            return self.complete_from_cache(id, result, EMBEDDED_ORIGIN.to_owned(), ctx);
         }
         let Some(cache) = self.cache.clone() else {
             self.queue(vec![id]);
             return self.match_or_request_offers();
         };
         let (key, now) = (CacheKey::of(command), self.deps.clock.now());
-        let found = spawn_blocking(move || cache.get(&key, Some(now)));
-        ctx.spawn(found.into_actor(self).map(move |found, this, ctx| {
+        let lookup = spawn_blocking(move || cache.get(&key, Some(now)));
+        ctx.spawn(lookup.into_actor(self).map(move |lookup, this, ctx| {
             let Some(run) = this.runs.get(&id.run) else { return };
-            if run.task(id.number).is_none_or(|task| task.row.state != State::Queued) {
+            if run.task(id.number).is_none_or(|task| task.entry.state != State::Queued) {
                 return;
             }
-            let known = found.ok().flatten().and_then(|kept| {
-                let origin = kept.origin();
-                let finished = run.finished(id.number, Ok(SandboxOutput::from(kept))).ok()?;
-                run.result_file_exists(id.number, &finished).then_some((finished, origin))
+            let cached = lookup.ok().flatten().and_then(|stored| {
+                let origin = stored.origin();
+                let result = run.result(id.number, Ok(SandboxOutput::from(stored))).ok()?;
+                run.result_file_exists(id.number, &result).then_some((result, origin))
             });
-            match known {
-                Some((finished, origin)) => this.complete_from_cache(id, finished, origin, ctx),
+            match cached {
+                Some((result, origin)) => this.complete_from_cache(id, result, origin, ctx),
                 None => {
                     this.queue(vec![id]);
                     this.match_or_request_offers();
@@ -59,57 +59,57 @@ impl Scheduler {
         }));
     }
 
-    /// A task is over without having been run.
+    /// Ends a task with a cached result, without a launch.
     fn complete_from_cache(
         &mut self,
         id: TaskId,
-        finished: BlockResult,
+        result: BlockResult,
         origin: String,
         ctx: &mut Context<Self>,
     ) {
         if let Some(run) = self.runs.get_mut(&id.run) {
-            run.values.insert(id.number, Arc::new(finished));
+            run.values.insert(id.number, Arc::new(result));
         }
-        self.set_row(id, |row| row.message = Some(origin));
+        self.update_entry(id, |entry| entry.message = Some(origin));
         self.apply(id, Input::CacheHit, ctx);
     }
 
-    /// Keeps what a task has left that ended well, if it is one of those; `false` while that is under way: then what
-    /// follows from its end comes after it.
+    /// Stores the result of a finished task in the cache, if it is to be cached. `false` if the write has begun:
+    /// [`Scheduler::propagate`] is called again when it has ended.
     pub(super) fn cache_result(&mut self, id: TaskId, ctx: &mut Context<Self>) -> bool {
         let (Some(cache), Some(run)) = (self.cache.clone(), self.runs.get_mut(&id.run)) else { return true };
-        let Some(TaskView { spec, row, .. }) = run.task(id.number) else { return true };
-        let attempt = row.history.attempt;
-        let is_kept = row.state == State::Finished && attempt > 0;
-        if !is_kept
+        let Some(TaskView { spec, entry, .. }) = run.task(id.number) else { return true };
+        let attempt = entry.history.attempt;
+        let is_successful = entry.state == State::Finished && attempt > 0;
+        if !is_successful
             || !run.record.recipes.should_store(spec, run.record.caching)
             || !run.results_cached.insert(id.number)
         {
             return true;
         }
-        let Some(place) = self.sandbox_of(id.launch(attempt)) else { return true };
+        let Some(location) = self.sandbox_of(id.launch(attempt)) else { return true };
         let Some(run) = self.runs.get(&id.run) else { return true };
-        // In a later life what went into it has to be read again.
-        let unread = run.unresolved(run.record.recipes.dependencies(id.number));
-        self.read_outputs(id.run, unread, Vec::new(), ctx, move |this, ctx| {
+        // After a restart the inputs have to be read again, because the cache key depends on them.
+        let unresolved = run.unresolved(run.record.recipes.dependencies(id.number));
+        self.read_outputs(id.run, unresolved, Vec::new(), ctx, move |this, ctx| {
             let sandbox = this.deps.sandbox.clone();
             let Some(run) = this.runs.get(&id.run) else { return };
             let Some(TaskView { spec, .. }) = run.task(id.number) else { return };
             let key = run.command(spec).map(|command| CacheKey::of(&command));
-            // Of what nobody has asked for nobody needs to hear.
-            let is_asked = run.record.recipes.is_cacheable(spec, run.record.caching);
-            let level = if is_asked { log::Level::Warn } else { log::Level::Debug };
+            // Without `:cache` the user did not ask for the entry, so its failure is not a warning.
+            let is_requested = run.record.recipes.is_cacheable(spec, run.record.caching);
+            let level = if is_requested { log::Level::Warn } else { log::Level::Debug };
             let (block, line, at) = (spec.block.clone(), spec.line, this.deps.clock.now());
-            let kept = async move {
+            let stored = async move {
                 let (key, SandboxOutput { stdout, value }) =
-                    (key?, read_sandbox_output(&*sandbox, &place).await?);
-                let kept = CachedResult { run: id.run, block, line, at, stdout, value };
-                let kept = spawn_blocking(move || cache.insert(&key, &kept)).await;
-                kept.map_err(|error| error.to_string())?.map_err(|error| error.to_string())
+                    (key?, read_sandbox_output(&*sandbox, &location).await?);
+                let stored = CachedResult { run: id.run, block, line, at, stdout, value };
+                let stored = spawn_blocking(move || cache.insert(&key, &stored)).await;
+                stored.map_err(|error| error.to_string())?.map_err(|error| error.to_string())
             };
-            ctx.spawn(kept.into_actor(this).map(move |kept, this, ctx| {
-                if let Err(why) = kept {
-                    log::log!(level, "the result of {id} is not kept: {why}");
+            ctx.spawn(stored.into_actor(this).map(move |stored, this, ctx| {
+                if let Err(error) = stored {
+                    log::log!(level, "the result of {id} is not kept: {error}");
                 }
                 this.propagate(id, ctx);
             }));
@@ -119,47 +119,41 @@ impl Scheduler {
 }
 
 impl Run {
-    /// What the document carries for a task, if that still holds; then it stays there as it is.
+    /// The result of a task that the document contains, if its hash is still valid. It is then left unchanged.
     fn embedded_result(&mut self, number: u32) -> Option<BlockResult> {
         if self.embedded_results.is_none() {
             self.embedded_results = Some(Arc::new(self.record.recipes.carried(&self.record.document)));
         }
-        let carried = self.embedded_results.clone()?;
-        let carried = carried.get(&number)?;
+        let embedded = self.embedded_results.clone()?;
+        let embedded = embedded.get(&number)?;
         let spec = self.task(number)?.spec;
-        if !self.record.recipes.is_valid(carried, spec, &self.values, &self.files) {
+        if !self.record.recipes.is_valid(embedded, spec, &self.values, &self.files) {
             return None;
         }
         self.results_unchanged.insert(number);
-        Some(carried.finished())
+        Some(embedded.finished())
     }
 
-    /// What a task came to that was not run, in a later life: found where it was found before. What the document carries
-    /// is among the values then.
+    /// After a restart: looks up the result of a task that was a cache hit. `None` if it is not in the cache, or if it is
+    /// embedded in the document and now in `values`.
     pub(super) fn reload_cached(&mut self, number: u32, cache: Option<&Cache>) -> Option<SandboxOutput> {
-        let TaskView { spec, row, .. } = self.task(number)?;
-        if row.state != State::Finished || row.history.attempt > 0 {
+        let TaskView { spec, entry, .. } = self.task(number)?;
+        if entry.state != State::Finished || entry.history.attempt > 0 {
             return None;
         }
         let key = self.command(spec).ok().map(|command| CacheKey::of(&command));
-        if let Some(finished) = self.embedded_result(number) {
-            self.values.insert(number, Arc::new(finished));
+        if let Some(result) = self.embedded_result(number) {
+            self.values.insert(number, Arc::new(result));
             return None;
         }
-        // Once, and only after a restart: the others can wait for a file.
+        // Blocking, but only once a task after a restart.
         cache?.get(&key?, None).map(SandboxOutput::from)
     }
 
-    /// Whether a file that the block itself has written is still there.
-    fn result_file_exists(&self, number: u32, finished: &BlockResult) -> bool {
-        let Some(file) = finished.file.as_ref().filter(|file| file.bytes.is_none()) else { return true };
+    /// Whether the result file still exists, if the block itself has written it.
+    fn result_file_exists(&self, number: u32, result: &BlockResult) -> bool {
+        let Some(file) = result.file.as_ref().filter(|file| file.bytes.is_none()) else { return true };
         let path = self.record.recipes.result_path(number, &file.name);
         path.is_none_or(|path| std::path::Path::new(&path).exists())
-    }
-}
-
-impl From<CachedResult> for SandboxOutput {
-    fn from(CachedResult { stdout, value, .. }: CachedResult) -> Self {
-        Self { stdout, value }
     }
 }

@@ -1,4 +1,4 @@
-//! What the cluster says.
+//! Handles the events of the cluster: subscription, offers, status updates, reconciliation, and dead supervisors.
 
 use std::time::Duration;
 
@@ -6,8 +6,8 @@ use actix::fut::WrapFuture;
 use actix::{ActorFutureExt, AsyncContext, Context, Handler};
 
 use super::super::failpoints::{Failpoint, is_enabled};
+use super::super::messages::{StatusUpdated, TaskInput};
 use super::super::subscription::{ClusterCall, ConnectionLost, EventReceived};
-use super::super::supervisor::{StatusUpdated, TaskInput};
 use super::super::tell;
 use super::Scheduler;
 use borges_mesos::messages::InverseOffer;
@@ -16,16 +16,16 @@ use borges_mesos::{Event, StatusUpdate};
 use borges_store::{RunMarker, TaskRecord, WriteOp};
 use borges_task::{Condition, Input, LaunchId, ReconcileSchedule, Reconciliation, State, TaskId};
 
-/// When the cluster asks again for an agent that is not given back.
+/// How long a declined inverse offer is refused.
 const INVERSE_OFFER_REFUSE: Duration = Duration::from_secs(60);
-/// How long a cluster may take to say something of a launch, or a kill, before it is asked.
+/// How long the cluster may take to answer a launch or a kill, before it is asked again.
 const STATUS_TIMEOUT: Duration = Duration::from_secs(10);
 
 impl Scheduler {
     pub(super) fn on_status_update(&mut self, update: Box<StatusUpdate>) {
         let launch: Option<LaunchId> = update.launch.parse().ok();
         if let Some(launch) = launch {
-            // That nobody knows is no answer.
+            // TASK_LOST does not answer a reconciliation: keep asking.
             if condition(&update) != Condition::Lost {
                 self.pending_reconciles.cancel(launch);
             }
@@ -36,7 +36,7 @@ impl Scheduler {
             tell(supervisor, StatusUpdated { launch, update });
             return;
         }
-        // Of a task that has ended, or that nobody here has heard of: nothing is to be saved.
+        // The task has ended or is unknown, so that there is nothing to store.
         if matches!(condition(&update), Condition::Starting | Condition::Running) {
             log::warn!("{} runs, and nobody wants it: it is killed", update.launch);
             self.send_to_cluster(ClusterCall::Kill {
@@ -49,22 +49,22 @@ impl Scheduler {
 
     pub(super) fn on_subscribed(&mut self, epoch: u64, framework: String, ctx: &mut Context<Self>) {
         self.disconnected = None;
-        let is_new = self.market.framework.as_ref() != Some(&framework);
-        self.market.subscribed(epoch, framework.clone(), self.deps.clock.elapsed());
+        let is_new = self.offer_pool.framework.as_ref() != Some(&framework);
+        self.offer_pool.subscribed(epoch, framework.clone(), self.deps.clock.elapsed());
         log::info!("Framework registered with id {framework}{}", if is_new { "" } else { ", again" });
         if is_new {
             self.save(vec![WriteOp::Framework(framework)], Vec::new(), ctx, |_, _| {});
         }
-        // Whatever was asked or said before went to a master that may be gone.
+        // Calls on the old subscription may be lost: repeat them.
         let now = self.deps.clock.elapsed();
-        self.rounds = Some(ReconcileSchedule::subscribed(now));
+        self.reconcile_schedule = Some(ReconcileSchedule::subscribed(now));
         self.reconcile_all(now);
         self.pending_kills.expire_all(now);
         self.resend_unanswered(now);
         self.match_or_request_offers();
     }
 
-    /// Looks after supervisors and after what was not answered.
+    /// Restarts dead supervisors and repeats unanswered calls.
     pub(super) fn on_tick(&mut self, ctx: &mut Context<Self>) {
         self.restart_dead_supervisors(ctx);
         self.resend_unanswered(self.deps.clock.elapsed());
@@ -72,43 +72,43 @@ impl Scheduler {
         self.log_starvation();
     }
 
-    /// Supervisors that died are made again from the store: what they took in and did not tell may have been
-    /// acknowledged, and will not be said again.
+    /// Restarts dead supervisors from the store. They may have acknowledged updates without publishing them, and the cluster
+    /// does not send those again.
     fn restart_dead_supervisors(&mut self, ctx: &mut Context<Self>) {
         let dead = self.supervisors.iter().filter(|(_, addr)| !addr.connected()).map(|(&id, _)| id);
-        let dead: Vec<TaskId> = dead.filter(|id| !self.reviving.contains(id)).collect();
+        let dead: Vec<TaskId> = dead.filter(|id| !self.restarting.contains(id)).collect();
         for id in dead {
-            // It keeps its place until then: what comes meanwhile is not for nobody.
-            self.reviving.insert(id);
-            let recalled = self.deps.keeper.read_task(id).into_actor(self);
-            ctx.spawn(recalled.map(move |recalled, this, ctx| match recalled {
+            // The dead address stays in `supervisors`, so that updates arriving meanwhile are not treated as unknown tasks'.
+            self.restarting.insert(id);
+            let stored = self.deps.store.read_task(id).into_actor(self);
+            ctx.spawn(stored.map(move |stored, this, ctx| match stored {
                 Ok(stored) => this.restart_supervisor(id, stored, ctx),
-                Err(unsaved) => this.abort(&unsaved),
+                Err(error) => this.abort(&error),
             }));
         }
     }
 
     fn restart_supervisor(&mut self, id: TaskId, stored: Option<TaskRecord>, ctx: &mut Context<Self>) {
-        self.reviving.remove(&id);
+        self.restarting.remove(&id);
         self.supervisors.remove(&id);
         self.counters.supervisors_rebuilt.increment();
         log::error!("the supervisor of {id} died; it is made again");
-        let Some(row) = self.task(id).map(|task| task.row) else { return };
-        // A launch is saved as an intent: of one that only begins, the task as it was saved says nothing. Nor is it
-        // saved that a pause is over: who is queued since keeps its place, and is not paused again.
-        let news = stored.filter(|stored| {
-            stored.history.attempt == row.history.attempt
-                && stored.state != row.state
-                && (stored.state, row.state) != (State::Delayed, State::Queued)
+        let Some(entry) = self.task(id).map(|task| task.entry) else { return };
+        // Two states are never stored: a launch is stored as an intent only, and the end of a backoff not at all. If the
+        // stored record is behind for one of these reasons, keep the state in memory.
+        let changed = stored.filter(|stored| {
+            stored.history.attempt == entry.history.attempt
+                && stored.state != entry.state
+                && (stored.state, entry.state) != (State::Delayed, State::Queued)
         });
-        if let Some(stored) = news {
+        if let Some(stored) = changed {
             if stored.state == State::Queued {
                 self.resolve_and_enqueue(vec![id], ctx);
             }
             self.on_task_changed(stored, ctx);
         }
-        let Some(row) = self.task(id).map(|task| task.row) else { return };
-        let (state, launch) = (row.state, id.launch(row.history.attempt));
+        let Some(entry) = self.task(id).map(|task| task.entry) else { return };
+        let (state, launch) = (entry.state, id.launch(entry.history.attempt));
         if state.is_active() {
             self.supervisor_of(id);
             self.arm_timeouts(launch, state);
@@ -116,30 +116,30 @@ impl Scheduler {
         } else if state == State::Delayed {
             self.supervisor_of(id);
         }
-        // It may have died of just that.
-        if self.runs.get(&id.run).is_some_and(|run| run.mark == Some(RunMarker::KillRequested)) {
+        // The kill request may have caused the panic.
+        if self.runs.get(&id.run).is_some_and(|run| run.marker == Some(RunMarker::KillRequested)) {
             self.apply(id, Input::KillRequested, ctx);
         }
         self.match_or_request_offers();
     }
 
-    /// Says again what was not answered.
+    /// Repeats unanswered reconciliations and kills.
     fn resend_unanswered(&mut self, now: Duration) {
-        let Some(rounds) = &mut self.rounds else { return };
+        let Some(reconcile_schedule) = &mut self.reconcile_schedule else { return };
         let clock = self.deps.clock.clone();
-        match rounds.due(now, clock.random_unit()) {
+        match reconcile_schedule.due(now, clock.random_unit()) {
             Some(Reconciliation::Explicit) => self.reconcile_all(now),
             Some(Reconciliation::Implicit) => self.send_to_cluster(ClusterCall::Reconcile(Vec::new())),
             None => {}
         }
-        let asked: Vec<_> = self
+        let unanswered: Vec<_> = self
             .pending_reconciles
             .due(now, || clock.random_unit())
             .into_iter()
-            .map(|launch| (launch, self.task(launch.task).and_then(|task| task.row.agent.clone())))
+            .map(|launch| (launch, self.task(launch.task).and_then(|task| task.entry.agent.clone())))
             .collect();
-        if !asked.is_empty() && !is_enabled(Failpoint::SkipReconcile) {
-            self.send_to_cluster(ClusterCall::Reconcile(asked));
+        if !unanswered.is_empty() && !is_enabled(Failpoint::SkipReconcile) {
+            self.send_to_cluster(ClusterCall::Reconcile(unanswered));
         }
         for launch in self.pending_kills.due(now, || clock.random_unit()) {
             if let Some(supervisor) = self.supervisors.get(&launch.task) {
@@ -148,27 +148,28 @@ impl Scheduler {
         }
     }
 
-    /// Every launch that may be out is asked about, at once.
+    /// Schedules all active launches for reconciliation now.
     fn reconcile_all(&mut self, now: Duration) {
-        let out: Vec<LaunchId> = self
+        let active: Vec<LaunchId> = self
             .supervisors
             .keys()
             .filter_map(|&id| self.task(id))
-            .filter(|task| task.row.state.is_active())
-            .map(|task| task.id.launch(task.row.history.attempt))
+            .filter(|task| task.entry.state.is_active())
+            .map(|task| task.id.launch(task.entry.history.attempt))
             .collect();
-        for launch in out {
+        for launch in active {
             self.pending_reconciles.restart(launch, now);
         }
     }
 
-    /// The cluster wants agents back for maintenance: those on which nothing of ours runs it can have.
+    /// Accepts inverse offers for agents without active tasks, and declines the others.
     fn on_inverse_offers(&self, epoch: u64, offers: Vec<InverseOffer>) {
-        let ours = |agent: &str| {
+        let has_active_task = |agent: &str| {
             let mut tasks = self.supervisors.keys().filter_map(|&id| self.task(id));
-            tasks.any(|task| task.row.state.is_active() && task.row.agent.as_deref() == Some(agent))
+            tasks.any(|task| task.entry.state.is_active() && task.entry.agent.as_deref() == Some(agent))
         };
-        let is_busy = |offer: &InverseOffer| offer.agent_id.as_ref().is_none_or(|agent| ours(&agent.value));
+        let is_busy =
+            |offer: &InverseOffer| offer.agent_id.as_ref().is_none_or(|agent| has_active_task(&agent.value));
         let (busy, free): (Vec<_>, Vec<_>) = offers.into_iter().partition(is_busy);
         let ids = |offers: Vec<InverseOffer>| offers.into_iter().map(|offer| offer.id.value).collect();
         if !free.is_empty() {
@@ -184,13 +185,12 @@ impl Scheduler {
         }
     }
 
-    /// A task is in a new state: whether its launch is to be asked about, or to be killed again, if nothing is
-    /// heard of it.
+    /// Starts or cancels the timeouts for a task in a new state: reconcile or kill again if the cluster does not answer.
     pub(super) fn arm_timeouts(&mut self, launch: LaunchId, state: State) {
-        let patience = self.deps.clock.elapsed() + STATUS_TIMEOUT;
+        let deadline = self.deps.clock.elapsed() + STATUS_TIMEOUT;
         match state {
-            State::Launching | State::Unreachable => self.pending_reconciles.add(launch, patience),
-            State::Killing => self.pending_kills.add(launch, patience),
+            State::Launching | State::Unreachable => self.pending_reconciles.add(launch, deadline),
+            State::Killing => self.pending_kills.add(launch, deadline),
             State::Running => {}
             State::Held
             | State::Blocked
@@ -217,19 +217,19 @@ impl Handler<EventReceived> for Scheduler {
                 let now = self.deps.clock.elapsed();
                 for offer in offers {
                     let id = offer.id.value.clone();
-                    if let Some((agent, free)) = self.market.add(offer, epoch, now) {
+                    if let Some((agent, free)) = self.offer_pool.add(offer, epoch, now) {
                         log::info!("[ {id} ] Received offer with {free}");
-                        self.spread.update_agent(&agent);
+                        self.peer_locations.update_agent(&agent);
                     }
                 }
                 self.match_or_request_offers();
             }
             Event::Rescind(offer) => {
-                self.market.remove(&offer);
+                self.offer_pool.remove(&offer);
             }
             Event::Update(update) => self.on_status_update(update),
             Event::Failure { agent, executor, status } => {
-                // Each task it meant has an update of its own.
+                // Each affected task has its own status update.
                 log::debug!("agent {agent:?} or its executor {executor:?} failed, status {status:?}");
             }
             Event::InverseOffers(offers) => self.on_inverse_offers(epoch, offers),
@@ -238,7 +238,7 @@ impl Handler<EventReceived> for Scheduler {
             | Event::Message { .. }
             | Event::Heartbeat
             | Event::Unknown(_) => {}
-            // The connection has seen to it.
+            // The connection handles errors.
             Event::Error(_) => {}
         }
     }
@@ -248,10 +248,10 @@ impl Handler<ConnectionLost> for Scheduler {
     type Result = ();
 
     fn handle(&mut self, ConnectionLost { reason }: ConnectionLost, _: &mut Context<Self>) {
-        // Out of reach since the first time.
+        // Keep the time of the first failure.
         let since = self.disconnected.as_ref().map_or_else(|| self.deps.clock.elapsed(), |(_, since)| *since);
         self.disconnected = Some((reason, since));
-        self.rounds = None;
-        self.market.lost();
+        self.reconcile_schedule = None;
+        self.offer_pool.lost();
     }
 }

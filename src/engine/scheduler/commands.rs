@@ -1,195 +1,51 @@
-//! What people ask.
+//! Handles the commands of clients: submit, kill, disconnect, and requests to sandboxes.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use actix::fut::WrapFuture;
-use actix::{ActorFutureExt, AsyncContext, Context, Handler, Message, ResponseActFuture, ResponseFuture};
-use bytes::Bytes;
+use actix::{ActorFutureExt, AsyncContext, Context, Handler, ResponseActFuture, ResponseFuture};
 use futures_util::future::{FutureExt, join_all, ready};
 
+use super::super::error::{PersistError, SubmitError};
+use super::super::messages::TaskInput;
 use super::super::run::{Run, TaskView};
-use super::super::store_writer::PersistError;
 use super::super::subscription::ClusterCall;
-use super::super::supervisor::{TaskInput, task_event};
+use super::super::supervisor::task_event;
 use super::Scheduler;
-use borges_mesos::{Chunk, SandboxError, SandboxFile, SandboxLocation};
+use super::messages::{
+    Disconnect, KillRun, KillTask, ListFiles, ListWaiting, ReadOutput, Submission, SubmitDocument,
+};
+use super::replies::{DirectoryRead, FileRead, RunAccepted, WaitingGroup};
+use borges_mesos::SandboxLocation;
 use borges_placement::PendingReason;
-use borges_plan::{CacheMode, Plan};
 use borges_store::{RunMarker, RunRecord, WriteOp};
 use borges_task::{Input, LaunchId, ResourceRequest, RunId, State, TaskId};
 
-/// From a submission that cannot be saved to the end of all: time for its answer.
+/// The delay between a failed store and the shutdown, so that the client gets its answer.
 const SHUTDOWN_DELAY: Duration = Duration::from_millis(500);
-
-/// A document to be run.
-#[derive(Debug)]
-pub struct Submission {
-    /// What the document is called.
-    pub title: String,
-    /// The document, byte for byte.
-    pub document: Bytes,
-    /// What it comes down to.
-    pub plan: Plan,
-    /// The client's own name for this submission. The same document under the same key again is the same run,
-    /// and nothing is launched for it.
-    pub key: Option<String>,
-    /// Which of its tasks are not run again where a result is kept.
-    pub caching: CacheMode,
-}
-
-/// Run this document. Answered once every task of it is on disk.
-#[derive(Debug, Message)]
-#[rtype(result = "Result<RunAccepted, SubmitError>")]
-pub(crate) struct SubmitDocument(pub(crate) Submission);
-
-/// A run was accepted: nothing of it is lost from now on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct RunAccepted {
-    /// Its id.
-    pub run: RunId,
-}
-
-/// Why a document was not accepted.
-#[derive(Debug)]
-pub(crate) enum SubmitError {
-    /// It could not be saved.
-    Unsaved(PersistError),
-    /// Another document was accepted under its key, as this run.
-    KeyReused(RunId),
-}
-
-/// End this task; answered once that wish is saved, with `false` when there is no such task.
-#[derive(Debug, Message)]
-#[rtype(result = "Result<bool, PersistError>")]
-pub(crate) struct KillTask(pub(crate) TaskId);
-
-/// End every task of this run; answered once that wish is saved, with `false` when there is no such run.
-#[derive(Debug, Message)]
-#[rtype(result = "Result<bool, PersistError>")]
-pub(crate) struct KillRun(pub(crate) RunId);
-
-/// Pieces of files of a launch's sandbox, each at most `length` bytes from its offset; answered in order.
-#[derive(Debug, Message)]
-#[rtype(result = "Vec<FileRead>")]
-pub(crate) struct ReadOutput {
-    pub(crate) launch: LaunchId,
-    pub(crate) files: Vec<(Arc<str>, u64)>,
-    pub(crate) length: usize,
-}
-
-/// A piece of a file of a sandbox.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum FileRead {
-    /// Bytes of it.
-    Bytes {
-        /// Where they begin: at the offset asked for, or behind it, when what lay between is not kept any more.
-        from: u64,
-        /// None at the end, where more may come.
-        bytes: Bytes,
-        /// The size of the file.
-        size: u64,
-    },
-    /// There is no such file: nothing was written yet, or the block never started.
-    NotFound,
-    /// It is a directory.
-    Directory,
-    /// It is no path that leads to a file of the sandbox.
-    BadPath(String),
-    /// It is there, and cannot be read: why, in words.
-    Unreadable(String),
-}
-
-impl From<Result<Chunk, SandboxError>> for FileRead {
-    fn from(read: Result<Chunk, SandboxError>) -> Self {
-        match read {
-            Ok(Chunk { offset, bytes, size }) => Self::Bytes { from: offset, bytes, size },
-            Err(SandboxError::Missing(_)) => Self::NotFound,
-            Err(SandboxError::Directory(_)) => Self::Directory,
-            Err(error @ SandboxError::BadPath(_)) => Self::BadPath(error.to_string()),
-            Err(error) => Self::Unreadable(error.to_string()),
-        }
-    }
-}
-
-/// What does this directory of a launch's sandbox hold?
-#[derive(Debug, Message)]
-#[rtype(result = "DirectoryRead")]
-pub(crate) struct ListFiles {
-    pub(crate) launch: LaunchId,
-    pub(crate) path: Arc<str>,
-}
-
-/// A directory of a sandbox.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum DirectoryRead {
-    /// What it holds, in the order of names.
-    Files(Vec<SandboxFile>),
-    /// There is no such directory.
-    NotFound,
-    /// It is no path that leads to a directory of the sandbox.
-    BadPath(String),
-    /// It is there, and cannot be read: why, in words.
-    Unreadable(String),
-}
-
-impl From<Result<Vec<SandboxFile>, SandboxError>> for DirectoryRead {
-    fn from(read: Result<Vec<SandboxFile>, SandboxError>) -> Self {
-        match read {
-            Ok(files) => Self::Files(files),
-            Err(SandboxError::Missing(_)) => Self::NotFound,
-            Err(error @ SandboxError::BadPath(_)) => Self::BadPath(error.to_string()),
-            Err(error) => Self::Unreadable(error.to_string()),
-        }
-    }
-}
-
-/// Leave the cluster.
-#[derive(Debug, Message)]
-#[rtype(result = "()")]
-pub(crate) struct Disconnect;
-
-/// What of this run waits for an offer, and why?
-#[derive(Debug, Message)]
-#[rtype(result = "Vec<WaitingGroup>")]
-pub(crate) struct ListWaiting(pub(crate) RunId);
-
-/// Tasks that wait for an offer for the same reason.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct WaitingGroup {
-    /// The name of the block that has waited longest, or its `line-14`.
-    pub block: Arc<str>,
-    /// That block's line.
-    pub line: u32,
-    /// How long it has waited.
-    pub waited: Duration,
-    /// How many tasks wait, this one included.
-    pub tasks: usize,
-    /// Why, in the document's words.
-    pub reason: String,
-}
 
 impl Handler<SubmitDocument> for Scheduler {
     type Result = ResponseActFuture<Self, Result<RunAccepted, SubmitError>>;
 
     fn handle(&mut self, SubmitDocument(submission): SubmitDocument, _: &mut Context<Self>) -> Self::Result {
         let Submission { title, document, plan, key, caching } = submission;
-        if let Some(first) = key.as_ref().and_then(|key| self.idempotency_keys.get(key)) {
-            let run = first.id;
-            // Only some of its blocks are another wish.
-            let is_same = first.document == document
-                && first.tasks == plan.tasks
-                && first.recipes == plan.recipes
-                && first.caching == caching;
+        if let Some(earlier) = key.as_ref().and_then(|key| self.idempotency_keys.get(key)) {
+            let run = earlier.id;
+            // A different selection of blocks is a different submission.
+            let is_same = earlier.document == document
+                && earlier.tasks == plan.tasks
+                && earlier.recipes == plan.recipes
+                && earlier.caching == caching;
             if !is_same {
                 return Box::pin(ready(Err(SubmitError::KeyReused(run))).into_actor(self));
             }
-            // It may be on its way to the disk still.
-            let saved = self.deps.keeper.save(Vec::new(), Vec::new());
-            let answer =
-                saved.map(move |saved| saved.map(|_| RunAccepted { run }).map_err(SubmitError::Unsaved));
-            return Box::pin(answer.into_actor(self));
+            // The earlier submission may not be stored yet. Writes are committed in order.
+            let persisted = self.deps.store.save(Vec::new(), Vec::new());
+            let reply = persisted
+                .map(move |persisted| persisted.map(|_| RunAccepted { run }).map_err(SubmitError::Persist));
+            return Box::pin(reply.into_actor(self));
         }
         let record = Arc::new(RunRecord {
             id: RunId(self.deps.clock.uuid()),
@@ -206,24 +62,24 @@ impl Handler<SubmitDocument> for Scheduler {
             self.idempotency_keys.insert(key.clone(), record.clone());
         }
         let run = Run::new(record.clone(), self.deps.clock.elapsed());
-        let told = run
+        let events = run
             .tasks()
             .map(|task| task_event(&record, task.spec, &task.record(), &self.deps.clock))
             .collect();
-        let saved = self.deps.keeper.save(vec![WriteOp::Run(record)], told);
-        Box::pin(saved.into_actor(self).map(move |saved, this, ctx| {
-            let _news = saved.map_err(|unsaved| {
-                // Who asked is answered first.
-                let reason = unsaved.clone();
+        let persisted = self.deps.store.save(vec![WriteOp::Run(record)], events);
+        Box::pin(persisted.into_actor(self).map(move |persisted, this, ctx| {
+            let _committed = persisted.map_err(|error| {
+                // The client is answered first.
+                let reason = error.clone();
                 ctx.run_later(SHUTDOWN_DELAY, move |this, _| this.abort(&reason));
-                SubmitError::Unsaved(unsaved)
+                SubmitError::Persist(error)
             })?;
             let id = run.record.id;
-            let free: Vec<_> =
-                run.tasks().filter(|task| task.row.state == State::Queued).map(|task| task.id).collect();
+            let queued: Vec<_> =
+                run.tasks().filter(|task| task.entry.state == State::Queued).map(|task| task.id).collect();
             this.runs.insert(id, run);
-            this.waiting += free.len();
-            this.resolve_and_enqueue(free, ctx);
+            this.waiting += queued.len();
+            this.resolve_and_enqueue(queued, ctx);
             this.finish_run_if_done(id, ctx);
             this.match_or_request_offers();
             Ok(RunAccepted { run: id })
@@ -239,14 +95,14 @@ impl Handler<KillTask> for Scheduler {
             return Box::pin(ready(Ok(false)));
         }
         if let Some(supervisor) = self.supervisors.get(&id) {
-            // It answers when it has saved; one that dies meanwhile has not.
-            let asked = supervisor.send(TaskInput(Input::KillRequested));
-            return Box::pin(asked.map(|asked| asked.map(|()| true).map_err(|_| PersistError::Closed)));
+            // A supervisor answers after it has stored the request. If it stops before, the request is lost.
+            let sent = supervisor.send(TaskInput(Input::KillRequested));
+            return Box::pin(sent.map(|sent| sent.map(|()| true).map_err(|_| PersistError::Closed)));
         }
         self.apply(id, Input::KillRequested, ctx);
-        // Saves keep their order: when this one is answered, so is what came of it.
-        let saved = self.deps.keeper.save(Vec::new(), Vec::new());
-        Box::pin(saved.map(|saved| saved.map(|_| true)))
+        // Writes are committed in order: when this one is answered, so is the one of `apply`.
+        let persisted = self.deps.store.save(Vec::new(), Vec::new());
+        Box::pin(persisted.map(|persisted| persisted.map(|_| true)))
     }
 }
 
@@ -260,10 +116,11 @@ impl Handler<KillRun> for Scheduler {
         if run.is_done() {
             return Box::pin(ready(Ok(true)).into_actor(self));
         }
-        run.mark = Some(RunMarker::KillRequested);
-        let saved = self.deps.keeper.save(vec![WriteOp::MarkRun(id, RunMarker::KillRequested)], Vec::new());
-        Box::pin(saved.into_actor(self).map(move |saved, this, ctx| {
-            saved?;
+        run.marker = Some(RunMarker::KillRequested);
+        let persisted =
+            self.deps.store.save(vec![WriteOp::MarkRun(id, RunMarker::KillRequested)], Vec::new());
+        Box::pin(persisted.into_actor(self).map(move |persisted, this, ctx| {
+            persisted?;
             this.kill_active_tasks(id, ctx);
             Ok(true)
         }))
@@ -271,12 +128,12 @@ impl Handler<KillRun> for Scheduler {
 }
 
 impl Scheduler {
-    /// Ends every task of a run that has not ended.
+    /// Kills every task of a run that has not ended.
     pub(super) fn kill_active_tasks(&mut self, id: RunId, ctx: &mut Context<Self>) {
         let Some(run) = self.runs.get(&id) else { return };
-        let open: Vec<TaskId> =
-            run.tasks().filter(|task| !task.row.state.is_terminal()).map(|task| task.id).collect();
-        for task in open {
+        let active: Vec<TaskId> =
+            run.tasks().filter(|task| !task.entry.state.is_terminal()).map(|task| task.id).collect();
+        for task in active {
             self.apply(task, Input::KillRequested, ctx);
         }
     }
@@ -296,12 +153,12 @@ impl Handler<ReadOutput> for Scheduler {
 
     fn handle(&mut self, message: ReadOutput, _: &mut Context<Self>) -> Self::Result {
         let ReadOutput { launch, files, length } = message;
-        let Some(place) = self.sandbox_of(launch) else {
-            // Never launched: nothing was written.
+        let Some(location) = self.sandbox_of(launch) else {
+            // The launch does not exist, so it has written nothing.
             return Box::pin(ready(vec![FileRead::NotFound; files.len()]));
         };
         let read = |(path, offset): (Arc<str>, u64)| {
-            self.deps.sandbox.read(&place, &path, offset, length).map(FileRead::from)
+            self.deps.sandbox.read(&location, &path, offset, length).map(FileRead::from)
         };
         Box::pin(join_all(files.into_iter().map(read)))
     }
@@ -312,19 +169,19 @@ impl Handler<ListFiles> for Scheduler {
 
     fn handle(&mut self, ListFiles { launch, path }: ListFiles, _: &mut Context<Self>) -> Self::Result {
         match self.sandbox_of(launch) {
-            Some(place) => Box::pin(self.deps.sandbox.list(&place, &path).map(DirectoryRead::from)),
+            Some(location) => Box::pin(self.deps.sandbox.list(&location, &path).map(DirectoryRead::from)),
             None => Box::pin(ready(DirectoryRead::NotFound)),
         }
     }
 }
 
 impl Scheduler {
-    /// Where a launch's sandbox is; `None` for one that was never launched.
+    /// The location of the sandbox of a launch. `None` if the task was never launched.
     pub(super) fn sandbox_of(&self, launch: LaunchId) -> Option<SandboxLocation> {
-        let agent = self.task(launch.task)?.row.agent.clone()?;
+        let agent = self.task(launch.task)?.entry.agent.clone()?;
         Some(SandboxLocation {
             agent,
-            framework: self.market.framework.clone()?,
+            framework: self.offer_pool.framework.clone()?,
             executor: launch.to_string(),
         })
     }
@@ -336,17 +193,17 @@ impl Handler<ListWaiting> for Scheduler {
     fn handle(&mut self, ListWaiting(id): ListWaiting, _: &mut Context<Self>) -> Vec<WaitingGroup> {
         let now = self.deps.clock.elapsed();
         let Some(run) = self.runs.get(&id) else { return Vec::new() };
-        let offered = self.offer_history();
-        // What asks for the same waits for the same reason.
+        let offer_history = self.offer_history();
+        // Tasks with equal requests wait for the same reason.
         let mut groups: HashMap<ResourceRequest, WaitingGroup> = HashMap::new();
-        for TaskView { spec, row, .. } in run.tasks().filter(|task| task.row.state == State::Queued) {
-            let waited = now.saturating_sub(row.since);
-            let group = groups.entry(spec.demand(id)).or_insert_with_key(|demand| WaitingGroup {
+        for TaskView { spec, entry, .. } in run.tasks().filter(|task| task.entry.state == State::Queued) {
+            let waited = now.saturating_sub(entry.since);
+            let group = groups.entry(spec.demand(id)).or_insert_with_key(|request| WaitingGroup {
                 block: spec.block.clone(),
                 line: spec.line,
                 waited,
                 tasks: 0,
-                reason: PendingReason::queued(demand, &offered).to_string(),
+                reason: PendingReason::queued(request, &offer_history).to_string(),
             });
             group.tasks += 1;
             if waited > group.waited {

@@ -1,60 +1,67 @@
-//! From a round of matching to launches that are saved, then accepted.
+//! Accepts the placements of a round of matching, after the intents of their launches are stored.
+//!
+//! Serves the payload files of a launch, which agents download because they are too large for a call.
 
-use actix::{Actor, Addr, Context, Handler};
+use actix::fut::WrapFuture;
+use actix::{Actor, ActorFutureExt, Addr, Context, Handler, ResponseActFuture};
+use bytes::Bytes;
 
 use super::super::failpoints::{Failpoint, is_enabled};
 use super::super::matcher::MatchFinished;
+use super::super::messages::Placed;
 use super::super::subscription::ClusterCall;
-use super::super::supervisor::{Placed, Supervisor};
+use super::super::supervisor::Supervisor;
 use super::super::tell;
 use super::Scheduler;
+use super::messages::ReadPayloadFile;
+use borges_mesos::payload::TaskPayload;
 use borges_mesos::resources::OfferedResources;
 use borges_mesos::task_info;
 use borges_placement::{Assignment, Placement};
 use borges_store::{LaunchIntent, WriteOp};
 use borges_task::{LaunchId, State, TaskId, TaskSpec};
 
-/// How many launches must be unsaved ahead before they are saved without need.
+/// The number of likely launches whose intents are stored although no placement waits for them.
 const INTENT_BATCH: usize = 32;
 
-/// How many bytes of code and files are sent in one message.
+/// The largest size of the commands in one ACCEPT call, in bytes.
 const MAX_ACCEPT_BYTES: usize = 32 << 20;
 
 impl Scheduler {
-    /// A task as it is launched.
+    /// The specification of a task with its complete command.
     pub(super) fn launch_spec(&self, id: TaskId) -> Option<TaskSpec> {
         let run = self.runs.get(&id.run)?;
         let task = run.task(id.number)?;
         match run.command(task.spec) {
             Ok(command) => Some(TaskSpec { command, ..TaskSpec::clone(task.spec) }),
-            Err(why) => {
-                // What goes into it was read before it was queued.
-                log::error!("{id} cannot be put together: {why}");
+            Err(error) => {
+                // The inputs were read before the task was queued.
+                log::error!("{id} cannot be put together: {error}");
                 None
             }
         }
     }
 
-    /// The launch a task would have next, if it still waits for one.
+    /// The next launch of a task. `None` unless the task is queued.
     pub(super) fn next_launch(&self, id: TaskId) -> Option<LaunchId> {
-        let row = self.task(id)?.row;
-        (row.state == State::Queued).then(|| id.launch(row.history.attempt + 1))
+        let entry = self.task(id)?.entry;
+        (entry.state == State::Queued).then(|| id.launch(entry.history.attempt + 1))
     }
 
-    /// Launches `placement` on its offers. What is not to be launched any more is left out; what cannot be
-    /// because an offer is gone goes back into the queue.
+    /// Accepts the offers of `placement`. Skips tasks that are not queued any more. Queues tasks again whose offer was
+    /// rescinded.
     pub(super) fn accept(&mut self, placement: Placement) {
         let Placement { offers, agent, assignments } = placement;
-        let held: Vec<_> =
-            offers.into_iter().filter_map(|id| Some((self.market.remove(&id)?.resources, id))).collect();
-        let (resources, offers): (Vec<OfferedResources>, Vec<String>) = held.into_iter().unzip();
+        let accepted: Vec<_> =
+            offers.into_iter().filter_map(|id| Some((self.offer_pool.remove(&id)?.resources, id))).collect();
+        let (resources, offers): (Vec<OfferedResources>, Vec<String>) = accepted.into_iter().unzip();
         if offers.is_empty() {
-            let tasks = assignments.into_iter().map(|seat| seat.task);
-            let still = tasks.filter(|&id| self.next_launch(id).is_some()).collect();
-            self.queue(still);
+            let tasks = assignments.into_iter().map(|assignment| assignment.task);
+            let queued = tasks.filter(|&id| self.next_launch(id).is_some()).collect();
+            self.queue(queued);
             return;
         }
-        let Some(framework) = self.market.framework.clone() else { return };
+        let Some(framework) = self.offer_pool.framework.clone() else { return };
         let mut offered = OfferedResources::merge(resources);
         let mut infos = Vec::with_capacity(assignments.len());
         let mut size = 0;
@@ -63,14 +70,14 @@ impl Scheduler {
             let Some(task) = self.task(id) else { continue };
             let Some(resources) = offered.allocate(&task_info::quantities(&task.spec.resources, &ports))
             else {
-                // One of several offers is gone; or it fitted in whole numbers, and in the wire's own does not.
+                // One of several offers was rescinded, or the resources do not suffice after rounding.
                 self.queue(vec![id]);
                 continue;
             };
             let Some(spec) = self.launch_spec(id) else { continue };
             size += spec.command.size();
             if size > MAX_ACCEPT_BYTES && !infos.is_empty() {
-                // Too much for one message; what is left of the offer comes again.
+                // The call is full. The cluster offers the remaining resources again.
                 self.queue(vec![id]);
                 continue;
             }
@@ -80,40 +87,40 @@ impl Scheduler {
             if let Some(supervisor) = self.supervisor_of(id) {
                 tell(&supervisor, placed);
             }
-            self.set_row(id, |row| {
-                row.state = State::Launching;
-                row.history.attempt = launch.attempt;
-                row.agent = Some(agent.id.clone());
+            self.update_entry(id, |entry| {
+                entry.state = State::Launching;
+                entry.history.attempt = launch.attempt;
+                entry.agent = Some(agent.id.clone());
             });
         }
         if infos.is_empty() {
-            let decline = self.market.decline(offers);
+            let decline = self.offer_pool.decline(offers);
             self.send_to_cluster(decline);
         } else {
             let blocks = infos.len();
             log::info!("[ {} ] Launching {blocks} code blocks with offer", offers.join(" "));
-            self.market.note_filtered();
-            let epoch = self.market.epoch;
+            self.offer_pool.note_filtered();
+            let epoch = self.offer_pool.epoch;
             self.send_to_cluster(ClusterCall::Accept { epoch, offers, tasks: infos });
         }
     }
 
-    /// The task's next launch on `agent`, if it is still to be saved as one that may be accepted.
+    /// The intent of the next launch of a task on `agent`. `None` if it is stored already.
     fn missing_intent(&self, task: TaskId, agent: &str) -> Option<LaunchIntent> {
         let launch = self.next_launch(task)?;
-        let is_saved = self.persisted_intents.get(&launch).is_some_and(|meant| meant == agent);
-        (!is_saved).then(|| LaunchIntent { launch, agent: Some(agent.to_owned()) })
+        let is_stored = self.persisted_intents.get(&launch).is_some_and(|stored_agent| stored_agent == agent);
+        (!is_stored).then(|| LaunchIntent { launch, agent: Some(agent.to_owned()) })
     }
 
-    /// Saves what may be accepted from then on, then does `then`.
+    /// Stores launch intents, then calls `then`.
     fn persist_intents(
         &mut self,
         intents: Vec<LaunchIntent>,
         ctx: &mut Context<Self>,
         then: impl FnOnce(&mut Self) + 'static,
     ) {
-        let saved = vec![WriteOp::Intents(intents.clone())];
-        self.save(saved, Vec::new(), ctx, |this, _| {
+        let writes = vec![WriteOp::Intents(intents.clone())];
+        self.save(writes, Vec::new(), ctx, |this, _| {
             for LaunchIntent { launch, agent } in intents {
                 this.persisted_intents.insert(launch, agent.unwrap_or_default());
             }
@@ -121,12 +128,12 @@ impl Scheduler {
         });
     }
 
-    /// The task's supervisor; made now if it has none.
+    /// The supervisor of a task. Starts one if there is none.
     pub(super) fn supervisor_of(&mut self, id: TaskId) -> Option<Addr<Supervisor>> {
         if let Some(supervisor) = self.supervisors.get(&id) {
             return Some(supervisor.clone());
         }
-        let framework = self.market.framework.clone().unwrap_or_default();
+        let framework = self.offer_pool.framework.clone().unwrap_or_default();
         let run = self.runs.get(&id.run)?;
         let task = run.task(id.number)?;
         let supervisor = Supervisor::new(
@@ -145,28 +152,28 @@ impl Scheduler {
 impl Handler<MatchFinished> for Scheduler {
     type Result = ();
 
-    fn handle(&mut self, MatchFinished { matching, likely_next }: MatchFinished, ctx: &mut Context<Self>) {
+    fn handle(&mut self, MatchFinished { result, likely_next }: MatchFinished, ctx: &mut Context<Self>) {
         let declined: Vec<String> =
-            matching.declined.into_iter().filter(|offer| self.market.remove(offer).is_some()).collect();
+            result.declined.into_iter().filter(|offer| self.offer_pool.remove(offer).is_some()).collect();
         if !declined.is_empty() {
-            let decline = self.market.decline(declined);
+            let decline = self.offer_pool.decline(declined);
             self.send_to_cluster(decline);
         }
-        let placements = matching.placements;
+        let placements = result.placements;
         let placed = placements.iter().flat_map(|Placement { agent, assignments, .. }| {
-            assignments.iter().map(|seat| (seat.task, agent.id.as_str()))
+            assignments.iter().map(|assignment| (assignment.task, agent.id.as_str()))
         });
         let mut intents: Vec<LaunchIntent> =
             placed.filter_map(|(task, agent)| self.missing_intent(task, agent)).collect();
-        // What was foreseen for another agent before is left as it is: either may turn out wrong.
-        let foreseen: Vec<LaunchIntent> = likely_next
+        // An intent for another agent is kept, because both are guesses.
+        let ahead: Vec<LaunchIntent> = likely_next
             .iter()
             .filter_map(|(task, agent)| self.missing_intent(*task, agent))
             .filter(|intent| !self.persisted_intents.contains_key(&intent.launch))
             .collect();
         let must_wait = !intents.is_empty() && !is_enabled(Failpoint::AcceptBeforePersist);
-        if must_wait || foreseen.len() >= INTENT_BATCH {
-            intents.extend(foreseen);
+        if must_wait || ahead.len() >= INTENT_BATCH {
+            intents.extend(ahead);
         }
         if !must_wait {
             for placement in placements {
@@ -182,5 +189,26 @@ impl Handler<MatchFinished> for Scheduler {
                 this.accept(placement);
             }
         });
+    }
+}
+
+impl Handler<ReadPayloadFile> for Scheduler {
+    type Result = ResponseActFuture<Self, Option<Bytes>>;
+
+    fn handle(
+        &mut self,
+        ReadPayloadFile { launch, number }: ReadPayloadFile,
+        _: &mut Context<Self>,
+    ) -> Self::Result {
+        let id = launch.task;
+        // After a restart the inputs of the launch have to be read again.
+        let read = self.read_inputs(id);
+        Box::pin(read.into_actor(self).map(move |(outputs, files), this, _| {
+            this.record_outputs(id.run, outputs, files);
+            let entry = this.task(id)?.entry;
+            let is_active = entry.history.attempt <= launch.attempt && !entry.state.is_terminal();
+            let mut files = TaskPayload::of(&this.launch_spec(id)?.command).files;
+            (is_active && number < files.len()).then(|| files.swap_remove(number).content)
+        }))
     }
 }

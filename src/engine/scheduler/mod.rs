@@ -1,35 +1,38 @@
-//! Runs, offers, and who runs next.
+//! The scheduler: holds an entry for every task of every run and the open offers, and connects them.
 //!
-//! Keeps a row for every task of every run, and the offers that are not answered yet. What a task does is
-//! decided by `task::step`, where it goes by `offer::match_offers`; here both are only brought together.
+//! The state machine of a task is `task::step`, and the placement of tasks on offers is `placement::match_offers`.
 //!
 //! | file | |
 //! |---|---|
-//! | `commands` | what people ask: submit, kill, what waits, what was written |
-//! | `pending_reasons` | why tasks wait |
-//! | `queries` | what people ask about runs and tasks |
-//! | `stats` | how many there are of everything |
-//! | `transitions` | what happens to tasks, and what follows for those that wait for them |
-//! | `launches` | from a round of matching to launches that are saved, then accepted |
-//! | `payloads` | what agents fetch for a launch |
-//! | `cluster_events` | what the cluster says |
-//! | `result_index` | the index of what ended tasks have left |
-//! | `retention` | forgets runs that ended long ago |
-//! | `caching` | what need not be run again, and what is kept for that |
-//! | `task_outputs` | what tasks have yielded, read for those that it goes into, and for the document |
-//! | `recover` | takes up what an earlier life has left |
+//! | `messages` | the requests of the engine |
+//! | `replies` | the replies to these requests |
+//! | `commands` | submit, kill, and requests to sandboxes |
+//! | `queries` | queries about runs and tasks, and their numbers |
+//! | `pending_reasons` | why tasks are not running |
+//! | `transitions` | state changes of tasks and their effects on dependent tasks |
+//! | `launches` | from a round of matching to accepted launches and their payloads |
+//! | `cluster_events` | events of the cluster, reconciliation, dead supervisors |
+//! | `task_outputs` | the results of tasks, for dependent tasks and for the document |
+//! | `sandbox_output` | reads the files of a sandbox |
+//! | `caching` | the result cache |
+//! | `indexing` | indexes the output files of ended tasks |
+//! | `result_index` | the queue of unindexed tasks |
+//! | `retention` | deletes expired runs |
+//! | `recovery` | restores the runs after a restart |
 
 mod caching;
 mod cluster_events;
 mod commands;
+mod indexing;
 mod launches;
-mod payloads;
+pub(super) mod messages;
 mod pending_reasons;
 mod queries;
 mod recovery;
+pub(super) mod replies;
 mod result_index;
 mod retention;
-mod stats;
+mod sandbox_output;
 mod task_outputs;
 mod transitions;
 
@@ -41,10 +44,10 @@ use std::time::Duration;
 use actix::{Actor, Addr, AsyncContext, Context};
 
 use super::counters::Counters;
+use super::error::PersistError;
 use super::matcher::{Dequeue, Enqueue, MatchNow, Matcher, PendingTask, TaskActive, TaskInactive};
 use super::offer_pool::OfferPool;
 use super::run::{Run, TaskEntry, TaskView};
-use super::store_writer::PersistError;
 use super::subscription::{ClusterCall, FatalError};
 use super::supervisor::{Deps, Supervisor};
 use super::{tell, tell_recipient};
@@ -53,123 +56,117 @@ use borges_placement::PeerLocations;
 use borges_store::{Cache, RunRecord, Snapshot};
 use borges_task::{LaunchId, ReconcileSchedule, RunId, State, TaskId, Unanswered};
 
-pub(crate) use payloads::ReadPayloadFile;
-pub(crate) use queries::{GetRun, GetTask, ListRunning, ListRuns, ListTasks};
-pub(crate) use stats::GetStats;
-
-pub use commands::{DirectoryRead, FileRead, RunAccepted, Submission, WaitingGroup};
-pub(crate) use commands::{
-    Disconnect, KillRun, KillTask, ListFiles, ListWaiting, ReadOutput, SubmitDocument, SubmitError,
-};
-pub use queries::{RunSummary, TaskSummary};
 use result_index::ResultIndexer;
-pub use stats::Stats;
-pub(crate) use task_outputs::GetRunOutputs;
-pub use task_outputs::RunOutputs;
-use task_outputs::{Continuation, ReadKey};
 
-/// Brings tasks and offers together.
+/// The outputs of tasks of a run, and the files beside its document, that one read covers.
+type ReadKey = (RunId, Vec<u32>, Vec<String>);
+/// The work that continues once a read has ended.
+type Continuation = Box<dyn FnOnce(&mut Scheduler, &mut Context<Scheduler>)>;
+
+/// The actor that owns the runs and the offers.
 pub(super) struct Scheduler {
     runs: HashMap<RunId, Run>,
-    /// In order, so that what is said about all is said in the same order again.
+    /// Ordered, so that calls about all tasks have a deterministic order.
     supervisors: BTreeMap<TaskId, Addr<Supervisor>>,
-    /// Those of them that died, and are being made again.
-    reviving: BTreeSet<TaskId>,
-    /// Launches that may be accepted, each on its agent: they are saved.
+    /// Tasks whose dead supervisors are being restarted.
+    restarting: BTreeSet<TaskId>,
+    /// Stored launch intents, each with its agent. These launches may be accepted.
     persisted_intents: HashMap<LaunchId, String>,
-    /// How many tasks wait for an offer.
+    /// The number of queued tasks.
     waiting: usize,
-    /// Those of them that are put together still: an offer is of no use to them yet.
+    /// Queued tasks whose inputs are being read. They are not in the queue of the matcher yet.
     resolving_inputs: HashSet<TaskId>,
-    /// What is being read of what tasks have left, and what is to be done then.
+    /// The reads of task outputs in progress, with the work that waits for each.
     reads_in_flight: HashMap<ReadKey, Vec<Continuation>>,
-    /// Since when there are such.
+    /// When a task was last queued while no other was, by the elapsed time of the clock.
     waiting_since: Option<Duration>,
-    /// The drought that was told last, by its beginning.
+    /// The start of the starvation that was logged last.
     starvation_logged: Option<Duration>,
-    /// Where those are that constraints compare others with, as far as it is known.
-    spread: PeerLocations,
-    market: OfferPool,
-    /// Why there is no subscription, when there is none, and since when.
+    /// The agents of active tasks, for the constraints that compare tasks.
+    peer_locations: PeerLocations,
+    offer_pool: OfferPool,
+    /// Why there is no subscription, and since when. `None` while subscribed.
     disconnected: Option<(String, Duration)>,
-    /// Whose resources are asked for.
+    /// The Mesos role of the framework.
     role: String,
     matcher: Addr<Matcher>,
-    /// What was submitted under a key of the client's.
+    /// The runs by their idempotency keys.
     idempotency_keys: HashMap<String, Arc<RunRecord>>,
-    /// Launches that are asked about until the cluster answers.
+    /// Launches that are reconciled until the cluster answers.
     pending_reconciles: Unanswered,
-    /// Launches that are killed until they have ended.
+    /// Launches that are killed again until they have ended.
     pending_kills: Unanswered,
-    /// When everything is asked about; `None` without a subscription.
-    rounds: Option<ReconcileSchedule>,
+    /// When all launches are reconciled. `None` without a subscription.
+    reconcile_schedule: Option<ReconcileSchedule>,
     counters: Arc<Counters>,
-    /// How much is kept of ended runs.
-    keep: Retention,
-    /// Whether it is noted what ended tasks have left, and of which that is still to be done.
-    keeps_results: bool,
-    index: ResultIndexer,
-    /// Where results are kept beyond their runs, if they are.
+    /// How long ended runs are kept, and how many bytes of them.
+    retention: Retention,
+    /// Whether the output files of ended tasks are indexed (`GET /org/RUN/results`).
+    index_results: bool,
+    result_indexer: ResultIndexer,
+    /// The result cache. `None` if it is disabled.
     cache: Option<Cache>,
-    /// When it was last looked there for what nobody asks for.
-    cache_tidied: Option<Duration>,
-    /// It is looked for what is kept no longer.
-    tidying: bool,
-    /// The cluster has been left: nothing more is said to it.
+    /// When entries were last evicted from the cache.
+    cache_evicted_at: Option<Duration>,
+    /// Whether expired runs are being deleted.
+    is_expiring: bool,
+    /// Whether the framework has disconnected. No more calls are sent.
     disconnecting: bool,
     deps: Rc<Deps>,
-    /// What an earlier life has left, until it is taken up.
-    contents: Snapshot,
+    /// The content of the store, until the actor starts.
+    snapshot: Snapshot,
 }
 
-/// How often supervisors are looked after.
+/// How often dead supervisors are restarted and unanswered calls are repeated.
 const TICK: Duration = Duration::from_secs(1);
+/// How often expired runs are looked for.
+const EXPIRY_INTERVAL: Duration = Duration::from_secs(10);
 
 impl Scheduler {
-    /// With what an earlier life has left.
+    /// A scheduler that recovers the runs of `snapshot` when it starts.
     pub(super) fn new(
-        contents: Snapshot,
+        snapshot: Snapshot,
         matcher: Addr<Matcher>,
         counters: Arc<Counters>,
-        (keep, keeps_results, cache): (Retention, bool, Option<Cache>),
+        (retention, index_results, cache): (Retention, bool, Option<Cache>),
         role: String,
         deps: Rc<Deps>,
     ) -> Self {
         Self {
             runs: HashMap::new(),
             supervisors: BTreeMap::new(),
-            reviving: BTreeSet::new(),
+            restarting: BTreeSet::new(),
             persisted_intents: HashMap::new(),
             waiting: 0,
             resolving_inputs: HashSet::new(),
             reads_in_flight: HashMap::new(),
             waiting_since: None,
             starvation_logged: None,
-            spread: PeerLocations::default(),
-            market: OfferPool::default(),
+            peer_locations: PeerLocations::default(),
+            offer_pool: OfferPool::default(),
             disconnected: Some(("it has not answered yet".to_owned(), deps.clock.elapsed())),
             role,
             matcher,
             idempotency_keys: HashMap::new(),
             pending_reconciles: Unanswered::default(),
             pending_kills: Unanswered::default(),
-            rounds: None,
+            reconcile_schedule: None,
             counters,
-            keep,
-            keeps_results,
-            index: ResultIndexer::default(),
+            retention,
+            index_results,
+            result_indexer: ResultIndexer::default(),
             cache,
-            cache_tidied: None,
-            tidying: false,
+            cache_evicted_at: None,
+            is_expiring: false,
             disconnecting: false,
             deps,
-            contents,
+            snapshot,
         }
     }
 
-    fn send_to_cluster(&self, request: ClusterCall) {
+    fn send_to_cluster(&self, cluster_call: ClusterCall) {
         if !self.disconnecting {
-            tell_recipient(&self.deps.connection, request);
+            tell_recipient(&self.deps.connection, cluster_call);
         }
     }
 
@@ -177,35 +174,35 @@ impl Scheduler {
         self.runs.get(&id.run)?.task(id.number)
     }
 
-    /// Some run is not over: offers will be of use.
+    /// Whether a run is unfinished, so that offers will be needed.
     fn has_work(&self) -> bool {
         self.runs.values().any(|run| !run.is_done())
     }
 
-    /// Offers what waits to what is offered; asks for offers, or to be spared them.
+    /// Starts a round of matching, or revives, declines or suppresses offers.
     fn match_or_request_offers(&mut self) {
         let now = self.deps.clock.elapsed();
-        let waits = self.waiting > self.resolving_inputs.len();
-        self.waiting_since = waits.then(|| self.waiting_since.unwrap_or(now));
-        if waits {
-            let offers = self.market.take_unmatched();
+        let has_pending = self.waiting > self.resolving_inputs.len();
+        self.waiting_since = has_pending.then(|| self.waiting_since.unwrap_or(now));
+        if has_pending {
+            let offers = self.offer_pool.take_unmatched();
             if !offers.is_empty() {
                 tell(&self.matcher, MatchNow { offers, now: self.deps.clock.now() });
-            } else if self.market.should_revive(now) {
+            } else if self.offer_pool.should_revive(now) {
                 self.send_to_cluster(ClusterCall::Revive);
             }
         } else {
-            let declined = self.market.decline_idle(now, self.has_work());
+            let declined = self.offer_pool.decline_idle(now, self.has_work());
             if let Some(decline) = declined {
                 self.send_to_cluster(decline);
             }
-            if !self.has_work() && self.market.should_suppress() {
+            if !self.has_work() && self.offer_pool.should_suppress() {
                 self.send_to_cluster(ClusterCall::Suppress);
             }
         }
     }
 
-    /// Puts tasks into the queue for offers of which everything is known that goes into them.
+    /// Adds tasks with resolved inputs to the queue of the matcher.
     fn queue(&mut self, tasks: Vec<TaskId>) {
         if tasks.is_empty() {
             return;
@@ -213,23 +210,23 @@ impl Scheduler {
         for task in &tasks {
             self.resolving_inputs.remove(task);
         }
-        self.market.note_enqueued();
-        let asked = |task| {
+        self.offer_pool.note_enqueued();
+        let pending = |task| {
             let spec = self.task(task)?.spec;
             Some(PendingTask { task, request: spec.demand(task.run), priority: spec.policy.priority })
         };
-        let asked = tasks.into_iter().filter_map(asked).collect();
-        tell(&self.matcher, Enqueue(asked));
+        let pending = tasks.into_iter().filter_map(pending).collect();
+        tell(&self.matcher, Enqueue(pending));
     }
 
-    /// Keeps count of who waits, and takes out of the queue who no longer does.
+    /// Counts queued tasks, and removes a task from the queue of the matcher when it leaves [`State::Queued`].
     fn count_waiting(&mut self, id: TaskId, before: State, after: State) {
         match (before == State::Queued, after == State::Queued) {
             (false, true) => self.waiting += 1,
             (true, false) => {
                 self.waiting = self.waiting.saturating_sub(1);
                 self.resolving_inputs.remove(&id);
-                // To be launched, it has left the queue already; whatever else became of it, it must now.
+                // A task that is launched has left the queue of the matcher already.
                 if after != State::Launching {
                     tell(&self.matcher, Dequeue(id));
                 }
@@ -238,15 +235,15 @@ impl Scheduler {
         }
     }
 
-    /// Changes what is known of a task.
-    fn set_row(&mut self, id: TaskId, change: impl FnOnce(&mut TaskEntry)) {
+    /// Changes the entry of a task, and keeps the counters and locations up to date.
+    fn update_entry(&mut self, id: TaskId, change: impl FnOnce(&mut TaskEntry)) {
         let now = self.deps.clock.elapsed();
-        let Some(row) = self.runs.get_mut(&id.run).and_then(|run| run.row_mut(id.number)) else { return };
-        let before = row.state;
-        change(row);
-        let after = row.state;
+        let Some(entry) = self.runs.get_mut(&id.run).and_then(|run| run.entry_mut(id.number)) else { return };
+        let before = entry.state;
+        change(entry);
+        let after = entry.state;
         if before != after {
-            row.since = now;
+            entry.since = now;
         }
         self.count_waiting(id, before, after);
         if before.is_active() != after.is_active() {
@@ -254,39 +251,39 @@ impl Scheduler {
         }
     }
 
-    /// Notes where a task is, if constraints compare others with it.
+    /// Records the agent of a task if constraints compare tasks with it.
     pub(super) fn track_location(&mut self, id: TaskId) {
         let Some(run) = self.runs.get(&id.run) else { return };
-        let Some(TaskView { spec, row, .. }) = run.task(id.number).filter(|task| task.spec.is_grouped())
+        let Some(TaskView { spec, entry, .. }) = run.task(id.number).filter(|task| task.spec.is_grouped())
         else {
             return;
         };
-        match row.agent.as_deref().filter(|_| row.state.is_active()) {
+        match entry.agent.as_deref().filter(|_| entry.state.is_active()) {
             Some(agent) => {
-                let (demand, agent) = (spec.demand(id.run), agent.to_owned());
-                self.spread.insert(id, &demand, &agent);
-                // The matcher has decided it, unless it was in an earlier life.
-                tell(&self.matcher, TaskActive { task: id, demand, agent });
+                let (request, agent) = (spec.demand(id.run), agent.to_owned());
+                self.peer_locations.insert(id, &request, &agent);
+                // The matcher knows this, except after a restart.
+                tell(&self.matcher, TaskActive { task: id, request, agent });
             }
             None => {
-                self.spread.remove(id);
+                self.peer_locations.remove(id);
                 tell(&self.matcher, TaskInactive(id));
             }
         }
     }
 
-    /// Something could not be saved: nothing can be promised any more.
-    fn abort(&self, unsaved: &PersistError) {
-        let _nobody = self.deps.broken.send(FatalError { reason: unsaved.to_string() });
+    /// A write has failed: the program stops, because it cannot keep its guarantees.
+    fn abort(&self, error: &PersistError) {
+        let _stopped = self.deps.fatal.send(FatalError { reason: error.to_string() });
     }
 }
 
 impl Drop for Scheduler {
-    /// One that dies of a bug leaves nobody to run anything: the program ends, and its next start takes all up again.
+    /// A panic of the scheduler stops the program. The next start recovers the runs.
     fn drop(&mut self) {
         if std::thread::panicking() {
-            let _nobody =
-                self.deps.broken.send(FatalError { reason: "the scheduler has died of a bug".to_owned() });
+            let _stopped =
+                self.deps.fatal.send(FatalError { reason: "the scheduler has died of a bug".to_owned() });
         }
     }
 }
@@ -295,10 +292,10 @@ impl Actor for Scheduler {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Context<Self>) {
-        let contents = std::mem::take(&mut self.contents);
-        self.recover(contents, ctx);
+        let snapshot = std::mem::take(&mut self.snapshot);
+        self.recover(snapshot, ctx);
         ctx.run_interval(TICK, Self::on_tick);
-        ctx.run_interval(TICK, Self::index_results);
-        ctx.run_interval(retention::INTERVAL, Self::expire_runs);
+        ctx.run_interval(TICK, Self::index_next_batch);
+        ctx.run_interval(EXPIRY_INTERVAL, Self::expire_runs);
     }
 }

@@ -1,4 +1,4 @@
-//! Why tasks wait: what is known is put together here, and `offer::PendingReason` says it.
+//! Collects the reasons why tasks are not running. `placement::PendingReason` has the texts.
 
 use std::time::Duration;
 
@@ -7,88 +7,101 @@ use super::Scheduler;
 use borges_placement::{Dependency, OfferHistory, PendingReason, RecentOffers, Since};
 use borges_task::State;
 
-/// How long nothing may be offered, while something waits, before that is told to who has not asked.
-const DROUGHT: Duration = Duration::from_secs(10);
+/// How long tasks may wait without any offer before this is logged.
+const STARVATION_DELAY: Duration = Duration::from_secs(10);
 
 impl Scheduler {
-    /// Since when nothing is offered while something waits, if that is long.
+    /// Since when tasks wait without any offer. `None` if it is shorter than [`STARVATION_DELAY`].
     pub(super) fn starved_since(&self) -> Option<Duration> {
-        let since = self.waiting_since?.max(self.market.last_seen());
-        let is_long = self.deps.clock.elapsed().saturating_sub(since) >= DROUGHT;
-        (is_long && self.disconnected.is_none() && self.market.held() == 0).then_some(since)
+        let since = self.waiting_since?.max(self.offer_pool.last_offer_at());
+        let is_long = self.deps.clock.elapsed().saturating_sub(since) >= STARVATION_DELAY;
+        (is_long && self.disconnected.is_none() && self.offer_pool.held() == 0).then_some(since)
     }
 
-    /// The same in words.
+    /// The message about a starvation.
     pub(super) fn starvation_message(&self) -> Option<String> {
         Some(PendingReason::NoOffers(&self.role, self.since(self.starved_since()?)).to_string())
     }
 
-    /// Says it in the log, once each time. That a cluster is full of our own is no cause for alarm.
+    /// Logs each starvation once. It is a warning only if no task of ours is running.
     pub(super) fn log_starvation(&mut self) {
-        let drought = self.starved_since();
-        if drought != self.starvation_logged
-            && let Some(words) = self.starvation_message()
+        let starved_since = self.starved_since();
+        if starved_since != self.starvation_logged
+            && let Some(message) = self.starvation_message()
         {
             let level = if self.supervisors.is_empty() { log::Level::Warn } else { log::Level::Info };
-            log::log!(level, "{words}; {} blocks wait", self.waiting);
+            log::log!(level, "{message}; {} blocks wait", self.waiting);
         }
-        self.starvation_logged = drought;
+        self.starvation_logged = starved_since;
     }
 
-    /// Since when something is so that began at that time of the clock.
-    fn since(&self, began: Duration) -> Since {
+    /// The start of a condition, by the elapsed time of the clock, as a time of day.
+    fn since(&self, start: Duration) -> Since {
         let clock = &self.deps.clock;
-        let ago = clock.elapsed().saturating_sub(began);
+        let ago = clock.elapsed().saturating_sub(start);
         let now = clock.now();
         Since { at: now.saturating_sub(ago).unwrap_or(now), ago }
     }
 
-    /// What the cluster has offered of late.
+    /// The recent offers of the cluster.
     pub(super) fn offer_history(&self) -> OfferHistory<'_> {
-        let trouble = self.disconnected.as_ref().map(|(why, since)| (why.as_str(), self.since(*since)));
+        let disconnected =
+            self.disconnected.as_ref().map(|(reason, since)| (reason.as_str(), self.since(*since)));
         let clock = &self.deps.clock;
-        let recent = RecentOffers::new(self.market.recent(clock.elapsed()), &self.spread, clock.now());
-        OfferHistory { trouble, role: &self.role, recent, last: self.since(self.market.last_seen()) }
+        let recent =
+            RecentOffers::new(self.offer_pool.recent(clock.elapsed()), &self.peer_locations, clock.now());
+        OfferHistory {
+            trouble: disconnected,
+            role: &self.role,
+            recent,
+            last: self.since(self.offer_pool.last_offer_at()),
+        }
     }
 
-    /// Why a task does not run; `None` for one that runs, or has ended.
+    /// Why a task is not running. `None` if it is running or has ended.
     pub(super) fn pending_reason(
         &self,
         run: &Run,
         task: TaskView<'_>,
-        offered: &OfferHistory<'_>,
+        offer_history: &OfferHistory<'_>,
     ) -> Option<String> {
-        let TaskView { id, spec, row } = task;
-        let agent = row.agent.as_deref().unwrap_or("?");
-        let why = match row.state {
+        let TaskView { id, spec, entry } = task;
+        let agent = entry.agent.as_deref().unwrap_or("?");
+        let reason = match entry.state {
             State::Queued => {
                 return Some(format!(
                     "line {}, {}",
                     spec.line,
-                    PendingReason::queued(&spec.demand(id.run), offered)
+                    PendingReason::queued(&spec.demand(id.run), offer_history)
                 ));
             }
             State::Blocked => PendingReason::Dependencies(
-                run.waits_for(id.number)
+                run.unmet_dependencies(id.number)
                     .filter_map(|number| run.task(number))
                     .map(|other| Dependency {
                         block: &other.spec.block,
                         line: other.spec.line,
-                        state: other.row.state,
+                        state: other.entry.state,
                     })
                     .collect(),
             ),
             State::Held => PendingReason::Approval,
             State::Delayed => {
-                let left =
-                    row.pause.as_ref().map_or(Duration::ZERO, |pause| pause.remaining(self.deps.clock.now()));
-                PendingReason::Backoff { left, launch: row.history.attempt, exit_code: row.history.exit_code }
+                let left = entry
+                    .pause
+                    .as_ref()
+                    .map_or(Duration::ZERO, |pause| pause.remaining(self.deps.clock.now()));
+                PendingReason::Backoff {
+                    left,
+                    launch: entry.history.attempt,
+                    exit_code: entry.history.exit_code,
+                }
             }
-            State::Launching => PendingReason::AwaitingStatus(agent, self.since(row.since)),
-            State::Unreachable => PendingReason::AgentUnreachable(agent, self.since(row.since)),
-            State::Killing => PendingReason::Killing(self.since(row.since)),
+            State::Launching => PendingReason::AwaitingStatus(agent, self.since(entry.since)),
+            State::Unreachable => PendingReason::AgentUnreachable(agent, self.since(entry.since)),
+            State::Killing => PendingReason::Killing(self.since(entry.since)),
             State::Running | State::Finished | State::Failed | State::Killed | State::Skipped => return None,
         };
-        Some(why.to_string())
+        Some(reason.to_string())
     }
 }

@@ -1,124 +1,43 @@
-//! What people ask about runs and tasks.
+//! Answers queries about runs and tasks, and counts them.
 
-use actix::{Context, Handler, Message};
-use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
-use utoipa::ToSchema;
+use std::collections::BTreeMap;
+
+use actix::{Context, Handler};
 
 use super::super::run::{Run, TaskView};
 use super::Scheduler;
+use super::messages::{GetRun, GetStats, GetTask, ListRunning, ListRuns, ListTasks};
+use super::replies::{RunSummary, Stats, TaskSummary};
 use borges_placement::OfferHistory;
 use borges_task::{RunId, RunState, State, TaskId};
 
-/// Which runs are there? Newest first, those before `before`, at most `limit`.
-#[derive(Debug, Message)]
-#[rtype(result = "Vec<RunSummary>")]
-pub(crate) struct ListRuns {
-    pub(crate) before: Option<RunId>,
-    pub(crate) limit: usize,
-}
-
-/// How does this run stand?
-#[derive(Debug, Message)]
-#[rtype(result = "Option<RunSummary>")]
-pub(crate) struct GetRun(pub(crate) RunId);
-
-/// The tasks of a run, or of all runs, in order, after `after`, at most `limit`.
-#[derive(Debug, Message)]
-#[rtype(result = "Vec<TaskSummary>")]
-pub(crate) struct ListTasks {
-    pub(crate) run: Option<RunId>,
-    pub(crate) after: Option<TaskId>,
-    pub(crate) limit: usize,
-}
-
-/// Which tasks of a run, or of all runs, run now? With the numbers of their launches.
-#[derive(Debug, Message)]
-#[rtype(result = "Vec<(TaskId, u32)>")]
-pub(crate) struct ListRunning(pub(crate) Option<RunId>);
-
-/// How does this task stand?
-#[derive(Debug, Message)]
-#[rtype(result = "Option<TaskSummary>")]
-pub(crate) struct GetTask(pub(crate) TaskId);
-
-/// A run, as it is shown.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub struct RunSummary {
-    /// Its id.
-    #[schema(value_type = String, format = "uuid")]
-    pub run: RunId,
-    /// What its document is called.
-    pub title: String,
-    /// When it was accepted.
-    #[schema(value_type = String, format = DateTime)]
-    pub accepted: Timestamp,
-    /// How it stands.
-    pub state: RunState,
-    /// How many tasks it has.
-    pub tasks: usize,
-    /// How many of them nothing more happens to.
-    pub ended: usize,
-}
-
-/// A task, as it is shown.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub struct TaskSummary {
-    /// Its id: `RUN.N`.
-    pub task: String,
-    /// Its run.
-    #[schema(value_type = String, format = "uuid")]
-    pub run: RunId,
-    /// The block's name, or `line-14`.
-    pub block: String,
-    /// The block's line.
-    pub line: u32,
-    /// Which instance of the block.
-    pub index: u32,
-    /// Where it stands.
-    pub state: State,
-    /// The number of its last launch; 0 before the first.
-    pub attempt: u32,
-    /// The agent of its last launch.
-    pub agent: Option<String>,
-    /// Of its last launch that ended.
-    pub exit_code: Option<i32>,
-    /// What the cluster said of it last, in words.
-    pub message: Option<String>,
-    /// Why it does not run, if it does not run yet.
-    pub reason: Option<String>,
-    /// How long it is in its state, in seconds, as far as this server has seen.
-    #[serde(default)]
-    pub seconds: u64,
-}
-
 impl Scheduler {
-    fn show_run(run: &Run) -> RunSummary {
+    fn run_summary(run: &Run) -> RunSummary {
         RunSummary {
             run: run.record.id,
             title: run.record.title.clone(),
             accepted: run.record.accepted,
             state: run.state(),
             tasks: run.record.tasks.len(),
-            ended: run.tasks().filter(|task| task.row.state.is_terminal()).count(),
+            ended: run.tasks().filter(|task| task.entry.state.is_terminal()).count(),
         }
     }
 
-    fn show_task(&self, run: &Run, task: TaskView<'_>, offered: &OfferHistory<'_>) -> TaskSummary {
-        let TaskView { id, spec, row } = task;
+    fn task_summary(&self, run: &Run, task: TaskView<'_>, offer_history: &OfferHistory<'_>) -> TaskSummary {
+        let TaskView { id, spec, entry } = task;
         TaskSummary {
             task: id.to_string(),
             run: id.run,
             block: spec.block.to_string(),
             line: spec.line,
             index: spec.index,
-            state: row.state,
-            attempt: row.history.attempt,
-            agent: row.agent.clone(),
-            exit_code: row.history.exit_code,
-            message: row.message.clone(),
-            reason: self.pending_reason(run, task, offered),
-            seconds: self.deps.clock.elapsed().saturating_sub(row.since).as_secs(),
+            state: entry.state,
+            attempt: entry.history.attempt,
+            agent: entry.agent.clone(),
+            exit_code: entry.history.exit_code,
+            message: entry.message.clone(),
+            reason: self.pending_reason(run, task, offer_history),
+            seconds: self.deps.clock.elapsed().saturating_sub(entry.since).as_secs(),
         }
     }
 }
@@ -130,7 +49,7 @@ impl Handler<ListRuns> for Scheduler {
         let mut ids: Vec<&RunId> =
             self.runs.keys().filter(|id| before.is_none_or(|before| **id < before)).collect();
         ids.sort_unstable_by(|a, b| b.cmp(a));
-        ids.into_iter().take(limit).filter_map(|id| self.runs.get(id)).map(Self::show_run).collect()
+        ids.into_iter().take(limit).filter_map(|id| self.runs.get(id)).map(Self::run_summary).collect()
     }
 }
 
@@ -138,7 +57,7 @@ impl Handler<GetRun> for Scheduler {
     type Result = Option<RunSummary>;
 
     fn handle(&mut self, GetRun(id): GetRun, _: &mut Context<Self>) -> Option<RunSummary> {
-        self.runs.get(&id).map(Self::show_run)
+        self.runs.get(&id).map(Self::run_summary)
     }
 }
 
@@ -153,13 +72,13 @@ impl Handler<ListTasks> for Scheduler {
         };
         ids.retain(|id| after.is_none_or(|after| *id >= after.run));
         ids.sort_unstable();
-        let offered = self.offer_history();
+        let offer_history = self.offer_history();
         ids.iter()
             .filter_map(|id| self.runs.get(id))
             .flat_map(|run| run.tasks().map(move |task| (run, task)))
             .filter(|(_, task)| after.is_none_or(|after| task.id > after))
             .take(limit)
-            .map(|(run, task)| self.show_task(run, task, &offered))
+            .map(|(run, task)| self.task_summary(run, task, &offer_history))
             .collect()
     }
 }
@@ -168,13 +87,13 @@ impl Handler<ListRunning> for Scheduler {
     type Result = Vec<(TaskId, u32)>;
 
     fn handle(&mut self, ListRunning(run): ListRunning, _: &mut Context<Self>) -> Self::Result {
-        // Whatever has been launched and has not ended has a supervisor.
+        // Every launched task that has not ended has a supervisor.
         self.supervisors
             .keys()
             .filter(|id| run.is_none_or(|run| id.run == run))
             .filter_map(|&id| self.task(id))
-            .filter(|task| matches!(task.row.state, State::Running | State::Unreachable | State::Killing))
-            .map(|task| (task.id, task.row.history.attempt))
+            .filter(|task| matches!(task.entry.state, State::Running | State::Unreachable | State::Killing))
+            .map(|task| (task.id, task.entry.history.attempt))
             .collect()
     }
 }
@@ -184,6 +103,37 @@ impl Handler<GetTask> for Scheduler {
 
     fn handle(&mut self, GetTask(id): GetTask, _: &mut Context<Self>) -> Option<TaskSummary> {
         let run = self.runs.get(&id.run)?;
-        Some(self.show_task(run, run.task(id.number)?, &self.offer_history()))
+        Some(self.task_summary(run, run.task(id.number)?, &self.offer_history()))
+    }
+}
+
+impl Handler<GetStats> for Scheduler {
+    type Result = actix::MessageResult<GetStats>;
+
+    fn handle(&mut self, GetStats(counters): GetStats, _: &mut Context<Self>) -> Self::Result {
+        let mut runs = [RunState::Running, RunState::Finished, RunState::Failed, RunState::Killed]
+            .map(|state| (state, 0))
+            .to_vec();
+        let mut tasks: BTreeMap<State, usize> = State::ALL.iter().map(|&state| (state, 0)).collect();
+        for run in self.runs.values() {
+            let state = run.state();
+            runs.iter_mut().filter(|(counted, _)| *counted == state).for_each(|(_, count)| *count += 1);
+            for task in run.tasks() {
+                *tasks.entry(task.entry.state).or_default() += 1;
+            }
+        }
+        let now = self.deps.clock.elapsed();
+        actix::MessageResult(Stats {
+            uptime: now,
+            runs,
+            tasks: tasks.into_iter().collect(),
+            offers_held: self.offer_pool.held(),
+            framework: self.offer_pool.framework.clone(),
+            disconnected: self.disconnected.as_ref().map(|(reason, _)| reason.clone()),
+            starvation: self
+                .starvation_message()
+                .zip(self.starved_since().map(|since| now.saturating_sub(since))),
+            since_last_event: counters.since_last_event(now),
+        })
     }
 }

@@ -1,7 +1,7 @@
-//! Takes up what an earlier life has left.
+//! Restores the runs of the store after a restart.
 //!
-//! Nothing is launched by it: what may run is asked about once the cluster answers, and what waits goes into
-//! the queue as if it had just come.
+//! Recovery launches nothing: launches that may be running are reconciled once subscribed, and queued tasks are queued
+//! again.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -15,10 +15,10 @@ use borges_store::{LaunchIntent, RunMarker, Snapshot, TaskRecord};
 use borges_task::{RunId, State, TaskId};
 
 impl Scheduler {
-    pub(super) fn recover(&mut self, contents: Snapshot, ctx: &mut Context<Self>) {
-        let Snapshot { runs, intents, tasks, results, marks, framework, last_entry: _ } = contents;
+    pub(super) fn recover(&mut self, snapshot: Snapshot, ctx: &mut Context<Self>) {
+        let Snapshot { runs, intents, tasks, results, marks, framework, last_entry: _ } = snapshot;
         let marks: HashMap<RunId, RunMarker> = marks.into_iter().collect();
-        self.market.framework = framework;
+        self.offer_pool.framework = framework;
         let mut tasks_of: HashMap<RunId, Vec<TaskRecord>> = HashMap::new();
         for task in tasks {
             tasks_of.entry(task.id.run).or_default().push(task);
@@ -37,32 +37,32 @@ impl Scheduler {
                 self.idempotency_keys.insert(key.clone(), record.clone());
             }
             self.runs.insert(id, Run::restored(record, tasks, intents, marks.get(&id).copied(), now));
-            self.take_up(id, ctx);
+            self.recover_run(id, ctx);
         }
-        if self.keeps_results {
+        if self.index_results {
             self.queue_unindexed(results);
         }
     }
 
-    fn take_up(&mut self, id: RunId, ctx: &mut Context<Self>) {
+    fn recover_run(&mut self, id: RunId, ctx: &mut Context<Self>) {
         let Some(run) = self.runs.get_mut(&id) else { return };
-        let stands: Vec<(TaskId, State)> = run.tasks().map(|task| (task.id, task.row.state)).collect();
-        // What each task had come to is passed on anew: whoever waits for it may not have heard.
-        let told: Vec<_> = stands.iter().flat_map(|(task, _)| run.propagate(task.number)).collect();
+        let states: Vec<(TaskId, State)> = run.tasks().map(|task| (task.id, task.entry.state)).collect();
+        // Propagate every state again, because the propagation itself is not stored.
+        let inputs: Vec<_> = states.iter().flat_map(|(task, _)| run.propagate(task.number)).collect();
         let waiting: Vec<TaskId> =
-            stands.iter().filter(|(_, state)| *state == State::Queued).map(|(task, _)| *task).collect();
+            states.iter().filter(|(_, state)| *state == State::Queued).map(|(task, _)| *task).collect();
         self.waiting += waiting.len();
         self.resolve_and_enqueue(waiting, ctx);
-        for (task, state) in stands {
+        for (task, state) in states {
             match state {
                 State::Launching | State::Running | State::Unreachable | State::Killing => {
                     self.supervisor_of(task);
                     self.track_location(task);
-                    if let Some(attempt) = self.task(task).map(|task| task.row.history.attempt) {
+                    if let Some(attempt) = self.task(task).map(|task| task.entry.history.attempt) {
                         self.arm_timeouts(task.launch(attempt), state);
                     }
                 }
-                // It knows how long its pause is still to be.
+                // The supervisor continues the stored backoff.
                 State::Delayed => drop(self.supervisor_of(task)),
                 State::Held
                 | State::Blocked
@@ -73,13 +73,13 @@ impl Scheduler {
                 | State::Skipped => {}
             }
         }
-        for (number, input) in told {
+        for (number, input) in inputs {
             self.apply(id.task(number), input, ctx);
         }
-        if self.runs.get(&id).is_some_and(|run| run.mark == Some(RunMarker::KillRequested)) {
+        if self.runs.get(&id).is_some_and(|run| run.marker == Some(RunMarker::KillRequested)) {
             self.kill_active_tasks(id, ctx);
         }
-        // The last task's end was saved, the run's perhaps not.
+        // The end of the last task may be stored without the end of the run.
         self.finish_run_if_done(id, ctx);
     }
 }

@@ -1,11 +1,11 @@
-//! Agents and a master that behave as Mesos may: calls are lost, updates repeated, agents unreachable for a while
-//! or gone for good, masters replaced. What they say is never untrue.
+//! A simulated cluster within the contract of Mesos: calls are lost, updates are repeated, agents become unreachable or are
+//! gone, masters are replaced. It never sends a false status.
 //!
 //! | file | |
 //! |---|---|
-//! | `master` | what is offered, what is done about calls, what the master knows |
-//! | `launches` | what becomes of launches on their agents, and how it is said |
-//! | `inject_faults` | what goes wrong of itself |
+//! | `master` | the offers, calls and reconciliation of the master |
+//! | `launches` | the launches on their agents and their status updates |
+//! | `faults` | the injected faults |
 
 mod faults;
 mod launches;
@@ -21,52 +21,52 @@ use borges_mesos::events::TaskState;
 use borges_mesos::resources::Quantities;
 use borges_mesos::{Call, Event, StatusUpdate};
 
-/// The framework's id, whatever happens.
+/// The id of the framework.
 pub(super) const FRAMEWORK: &str = "f";
 
-/// Agents, a master, and what is under way between them and the scheduler.
+/// The agents, the master, and the messages in flight.
 pub(super) struct Cluster {
     rng: fastrand::Rng,
     pub(super) now: Duration,
-    due: BTreeMap<(Duration, u64), SimEvent>,
-    last: u64,
+    timers: BTreeMap<(Duration, u64), SimEvent>,
+    last_number: u64,
     agents: Vec<Agent>,
-    /// Whose, of what, and since when.
+    /// The open offers: agent, resources and time.
     offers: BTreeMap<String, (usize, Quantities, Duration)>,
     launches: BTreeMap<String, Launch>,
-    /// Launches the master knows of: it forgets them when another takes over, until their agents tell it.
-    known: BTreeSet<String>,
+    /// Launches that the master knows. A new master learns them when their agents register again.
+    known_launches: BTreeSet<String>,
     master_up: bool,
     suppressed: bool,
-    /// The subscription, and its number.
-    stream: Option<UnboundedSender<Event>>,
-    streams: u64,
-    /// Things go wrong.
-    pub(super) storm: bool,
-    pub(super) ledger: Oracle,
+    /// The current subscription and its number.
+    subscription: Option<UnboundedSender<Event>>,
+    epoch: u64,
+    /// Whether faults are injected.
+    pub(super) faults_enabled: bool,
+    pub(super) oracle: Oracle,
 }
 
 struct Agent {
     id: String,
     total: Quantities,
-    reach: Reachability,
-    /// The master has heard of it since it took over.
+    reachability: Reachability,
+    /// Whether the agent is registered with the current master.
     registered: bool,
-    /// Until when nothing of it is offered: so the scheduler wished.
-    refused: Duration,
+    /// The end of the filter of the scheduler for this agent.
+    refused_until: Duration,
 }
 
 /// Whether an agent can be reached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Reachability {
-    Yes,
-    /// It runs on, unreached; the master has, or has not, said so.
-    No {
-        told: bool,
+    Reachable,
+    /// The agent is partitioned. The master has reported this or not.
+    Unreachable {
+        reported: bool,
     },
-    /// It is no more, and the operator has, or has not, said so.
+    /// The agent is gone. The operator has reported this or not.
     Gone {
-        told: bool,
+        reported: bool,
     },
 }
 
@@ -75,19 +75,19 @@ struct Launch {
     held: Quantities,
     state: TaskState,
     end: End,
-    /// Updates that were not acknowledged; the first is said until it is.
+    /// Updates that are not acknowledged. The first is sent until it is.
     unacknowledged: VecDeque<(TaskState, u64)>,
 }
 
 enum SimEvent {
     Call(Box<Call>, u64),
     Event(Event, u64),
-    /// Offers are made, each second.
-    Trade,
+    /// The master sends offers, once a second.
+    SendOffers,
     Start(String),
     End(String),
     Killed(String),
-    /// The first unacknowledged update is said again.
+    /// The agent sends the first unacknowledged update again.
     Resend(String, u64),
     Fault,
     Unreachable(usize),
@@ -102,7 +102,7 @@ fn seconds(rng: &mut fastrand::Rng, range: std::ops::Range<f64>) -> Duration {
 }
 
 impl Cluster {
-    pub(super) fn new(mut rng: fastrand::Rng, ledger: Oracle, storm: bool) -> Self {
+    pub(super) fn new(mut rng: fastrand::Rng, oracle: Oracle, faults_enabled: bool) -> Self {
         let agents = (0..rng.usize(1..4))
             .map(|_| Agent {
                 id: String::new(),
@@ -112,9 +112,9 @@ impl Cluster {
                     ports: vec![(8000, 8000 + rng.u64(0..3))],
                     ..Quantities::default()
                 },
-                reach: Reachability::Yes,
+                reachability: Reachability::Reachable,
                 registered: true,
-                refused: Duration::ZERO,
+                refused_until: Duration::ZERO,
             })
             .enumerate()
             .map(|(number, agent)| Agent { id: format!("a{number}"), ..agent })
@@ -122,121 +122,121 @@ impl Cluster {
         let mut cluster = Self {
             rng,
             now: Duration::ZERO,
-            due: BTreeMap::new(),
-            last: 0,
+            timers: BTreeMap::new(),
+            last_number: 0,
             agents,
             offers: BTreeMap::new(),
             launches: BTreeMap::new(),
-            known: BTreeSet::new(),
+            known_launches: BTreeSet::new(),
             master_up: true,
             suppressed: false,
-            stream: None,
-            streams: 0,
-            storm,
-            ledger,
+            subscription: None,
+            epoch: 0,
+            faults_enabled,
+            oracle,
         };
-        cluster.after(Duration::ZERO, SimEvent::Trade);
+        cluster.after(Duration::ZERO, SimEvent::SendOffers);
         cluster.after(Duration::from_secs(5), SimEvent::Fault);
         cluster
     }
 
     fn number(&mut self) -> u64 {
-        self.last += 1;
-        self.last
+        self.last_number += 1;
+        self.last_number
     }
 
-    fn after(&mut self, pause: Duration, due: SimEvent) {
+    fn after(&mut self, delay: Duration, event: SimEvent) {
         let number = self.number();
-        self.due.insert((self.now + pause, number), due);
+        self.timers.insert((self.now + delay, number), event);
     }
 
-    fn tell(&mut self, words: impl FnOnce() -> String) {
+    fn log(&mut self, text: impl FnOnce() -> String) {
         let now = self.now;
-        self.ledger.log(now, words);
+        self.oracle.log(now, text);
     }
 
     fn chance(&mut self, chance: f64) -> bool {
-        self.storm && self.rng.f64() < chance
+        self.faults_enabled && self.rng.f64() < chance
     }
 
-    /// When something happens next.
+    /// The time of the next event.
     pub(super) fn next(&self) -> Duration {
-        self.due.first_key_value().map_or(Duration::MAX, |((at, _), _)| *at)
+        self.timers.first_key_value().map_or(Duration::MAX, |((at, _), _)| *at)
     }
 
-    /// Lets all happen that is due by `now`.
+    /// Handles all events until `now`.
     pub(super) fn advance(&mut self, now: Duration) {
-        while let Some(entry) = self.due.first_entry()
+        while let Some(entry) = self.timers.first_entry()
             && entry.key().0 <= now
         {
-            let ((at, _), due) = entry.remove_entry();
+            let ((at, _), event) = entry.remove_entry();
             self.now = self.now.max(at);
-            self.happen(due);
+            self.handle_event(event);
         }
         self.now = now;
     }
 
-    /// A new subscription; `None` when there is no master now.
-    pub(super) fn subscribe(&mut self, stream: UnboundedSender<Event>) -> bool {
+    /// Opens a subscription. `false` if there is no master.
+    pub(super) fn subscribe(&mut self, subscription: UnboundedSender<Event>) -> bool {
         if !self.master_up {
             return false;
         }
-        self.streams += 1;
-        self.stream = Some(stream);
+        self.epoch += 1;
+        self.subscription = Some(subscription);
         self.offers.clear();
         self.suppressed = false;
-        self.forget_refusals();
+        self.clear_filters();
         let event = Event::Subscribed {
             framework: FRAMEWORK.to_owned(),
             master: None,
             heartbeat: Duration::from_secs(15),
         };
-        self.say(event);
+        self.send_event(event);
         true
     }
 
-    /// Nobody listens any more.
+    /// Closes the subscription.
     pub(super) fn disconnect(&mut self) {
-        self.stream = None;
+        self.subscription = None;
         self.offers.clear();
     }
 
-    /// A call is on its way; it may be lost.
+    /// Delivers a call after a delay, or loses it.
     pub(super) fn call(&mut self, call: Call) {
         let latency = seconds(&mut self.rng, 0.001..0.2);
         if self.chance(0.02) {
-            self.tell(|| "  (that is lost)".to_owned());
+            self.log(|| "  (lost)".to_owned());
             return;
         }
-        let stream = self.streams;
-        self.after(latency, SimEvent::Call(Box::new(call), stream));
+        let epoch = self.epoch;
+        self.after(latency, SimEvent::Call(Box::new(call), epoch));
     }
 
-    /// An event is on its way; updates may overtake one another and come twice.
-    fn say(&mut self, event: Event) {
-        let stream = self.streams;
+    /// Delivers an event after a delay. Updates can be reordered and duplicated.
+    fn send_event(&mut self, event: Event) {
+        let epoch = self.epoch;
         let is_update = matches!(event, Event::Update(_));
         if is_update && self.chance(0.05) {
-            let late = seconds(&mut self.rng, 0.1..5.0);
-            self.after(late, SimEvent::Event(event.clone(), stream));
+            let delay = seconds(&mut self.rng, 0.1..5.0);
+            self.after(delay, SimEvent::Event(event.clone(), epoch));
         }
-        let pause = if is_update && self.chance(0.3) {
+        let delay = if is_update && self.chance(0.3) {
             seconds(&mut self.rng, 0.0..0.5)
         } else {
             Duration::from_millis(1)
         };
-        self.after(pause, SimEvent::Event(event, stream));
+        self.after(delay, SimEvent::Event(event, epoch));
     }
 
-    fn happen(&mut self, due: SimEvent) {
-        match due {
-            SimEvent::Call(call, stream) if stream == self.streams && self.master_up => {
+    fn handle_event(&mut self, event: SimEvent) {
+        match event {
+            SimEvent::Call(call, epoch) if epoch == self.epoch && self.master_up => {
                 self.handle_call(*call);
             }
             SimEvent::Call(..) => {}
-            SimEvent::Event(event, stream) if stream == self.streams => {
-                if let Some(listener) = &self.stream {
-                    let words = match &event {
+            SimEvent::Event(event, epoch) if epoch == self.epoch => {
+                if let Some(subscription) = &self.subscription {
+                    let text = match &event {
                         Event::Update(update) => {
                             Some(format!("update {} {}", short_id(&update.launch), update.state.name()))
                         }
@@ -244,14 +244,14 @@ impl Cluster {
                         Event::Rescind(offer) => Some(format!("rescind {offer}")),
                         _ => None,
                     };
-                    let _gone = listener.send(event);
-                    if let Some(words) = words {
-                        self.tell(|| words);
+                    let _closed = subscription.send(event);
+                    if let Some(text) = text {
+                        self.log(|| text);
                     }
                 }
             }
             SimEvent::Event(..) => {}
-            SimEvent::Trade => self.send_offers(),
+            SimEvent::SendOffers => self.send_offers(),
             SimEvent::Start(launch) => self.start(&launch),
             SimEvent::End(launch) => self.end(&launch),
             SimEvent::Killed(launch) => self.killed(&launch),
@@ -261,7 +261,7 @@ impl Cluster {
             SimEvent::Return(agent) => self.agent_returns(agent),
             SimEvent::GoneByOperator(agent) => self.gone_by_operator(agent),
             SimEvent::MasterUp => {
-                self.tell(|| "a master is up".to_owned());
+                self.log(|| "a master is up".to_owned());
                 self.master_up = true;
             }
             SimEvent::Registers(agent) => self.registers(agent),
@@ -269,30 +269,37 @@ impl Cluster {
     }
 
     fn is_gone(&self, agent: usize) -> bool {
-        matches!(self.agents[agent].reach, Reachability::Gone { .. })
+        matches!(self.agents[agent].reachability, Reachability::Gone { .. })
     }
 
-    /// The update that is acknowledged by this; `None` when it was before.
+    /// The update with this uuid. `None` if it is acknowledged already.
     pub(super) fn acknowledged(&self, id: &str, uuid: &[u8]) -> Option<StatusUpdate> {
         let number: u64 = std::str::from_utf8(uuid).ok()?.parse().ok()?;
-        let (state, _) = *self.launches.get(id)?.unacknowledged.iter().find(|(_, it)| *it == number)?;
+        let (state, _) = *self
+            .launches
+            .get(id)?
+            .unacknowledged
+            .iter()
+            .find(|(_, unacknowledged)| *unacknowledged == number)?;
         Some(self.status(id, state, self.reason_of_end(id, state), None, Some(number)))
     }
 
-    /// Whether a launch's sandbox can be read.
-    pub(super) fn is_reached(&self, id: &str) -> bool {
-        self.launches.get(id).is_some_and(|launch| self.agents[launch.agent].reach == Reachability::Yes)
+    /// Whether the sandbox of a launch can be read.
+    pub(super) fn is_reachable(&self, id: &str) -> bool {
+        self.launches
+            .get(id)
+            .is_some_and(|launch| self.agents[launch.agent].reachability == Reachability::Reachable)
     }
 
-    /// Launches that run, or will.
-    pub(super) fn alive(&self) -> Vec<String> {
-        let alive = self.launches.iter().filter(|(_, launch)| !launch.state.is_terminal());
-        alive.map(|(id, _)| id.clone()).collect()
+    /// The launches that have not ended.
+    pub(super) fn active(&self) -> Vec<String> {
+        let active = self.launches.iter().filter(|(_, launch)| !launch.state.is_terminal());
+        active.map(|(id, _)| id.clone()).collect()
     }
 
-    fn on(&self, agent: usize) -> Vec<String> {
-        let on = self.launches.iter().filter(|(_, launch)| launch.agent == agent);
-        on.filter(|(_, launch)| !launch.state.is_terminal()).map(|(id, _)| id.clone()).collect()
+    fn launches_on(&self, agent: usize) -> Vec<String> {
+        let launches = self.launches.iter().filter(|(_, launch)| launch.agent == agent);
+        launches.filter(|(_, launch)| !launch.state.is_terminal()).map(|(id, _)| id.clone()).collect()
     }
 }
 

@@ -1,10 +1,11 @@
-//! The same scripted run, ended at each of its operations: before it, after it, and by its failure.
+//! Crashes the server before and after each operation of a scripted run, and fails each operation.
 
 use super::super::failpoints::{self, Failpoint};
 use super::faulty_store::{CrashPoint, FaultMode};
+use super::invariants::{Invariant, Violation};
 use super::simulator::Simulation;
 
-/// Thirty blocks with edges, failures and tries.
+/// A document of thirty blocks with dependencies, failures and retries.
 pub(super) fn document() -> String {
     let block = |number: u32| {
         let arguments = match number % 6 {
@@ -20,54 +21,59 @@ pub(super) fn document() -> String {
     (1..=30).map(block).collect()
 }
 
-/// The operations of the run when nothing goes wrong.
+/// The operations of the run without a failure.
 fn operations() -> Vec<String> {
-    let fuse = CrashPoint::at(u64::MAX, FaultMode::ReturnError);
-    let ended = Simulation::scripted(1, &document(), vec![fuse.clone()]).run();
-    assert!(ended.faults.is_empty(), "{:#?}", ended.faults);
-    fuse.names()
+    let crash_point = CrashPoint::at(u64::MAX, FaultMode::ReturnError);
+    let outcome = Simulation::scripted(1, &document(), vec![crash_point.clone()]).run();
+    assert!(outcome.violations.is_empty(), "{:#?}", outcome.violations);
+    crash_point.operation_names()
 }
 
-/// What goes wrong when operation `at` does.
-fn fault(at: u64, wrong: FaultMode) -> Option<String> {
-    Simulation::scripted(1, &document(), vec![CrashPoint::at(at, wrong)]).run().faults.into_iter().next()
+/// The first violation if operation `at` fails.
+fn first_violation(at: u64, mode: FaultMode) -> Option<Violation> {
+    Simulation::scripted(1, &document(), vec![CrashPoint::at(at, mode)]).run().violations.into_iter().next()
 }
 
 #[test]
-fn at_every_operation_a_life_may_end() {
-    let names = operations();
-    let mut violations = 0;
-    for wrong in [FaultMode::CrashBefore, FaultMode::CrashAfter, FaultMode::ReturnError] {
-        for (at, name) in (1..).zip(&names) {
-            if let Some(fault) = fault(at, wrong) {
-                violations += 1;
-                println!("{wrong:?} operation {at}, {name}: {fault}");
+fn crash_at_any_operation_violates_no_invariant() {
+    let operation_names = operations();
+    let mut violation_count = 0;
+    for mode in [FaultMode::CrashBefore, FaultMode::CrashAfter, FaultMode::ReturnError] {
+        for (at, name) in (1..).zip(&operation_names) {
+            if let Some(violation) = first_violation(at, mode) {
+                violation_count += 1;
+                println!("{mode:?} operation {at}, {name}: {violation}");
             }
         }
     }
-    let count = names.len();
-    println!("{count} operations, {} crash points, from `{}` to `{}`", 3 * count, names[0], names[count - 1]);
-    println!("between: {}", kinds(&names));
-    println!("violations: {violations}");
-    assert!(count > 100, "{names:#?}");
-    assert_eq!(violations, 0);
+    let count = operation_names.len();
+    println!(
+        "{count} operations, {} crash points, from `{}` to `{}`",
+        3 * count,
+        operation_names[0],
+        operation_names[count - 1]
+    );
+    println!("between: {}", count_by_kind(&operation_names));
+    println!("violations: {violation_count}");
+    assert!(count > 100, "{operation_names:#?}");
+    assert_eq!(violation_count, 0);
 }
 
-/// How many of each kind of operation there are.
-pub(super) fn kinds(names: &[String]) -> String {
-    let mut kinds = std::collections::BTreeMap::<&str, u32>::new();
-    for name in names {
-        *kinds.entry(name.split(' ').next().unwrap_or_default()).or_default() += 1;
+/// The number of operations of each kind.
+pub(super) fn count_by_kind(operation_names: &[String]) -> String {
+    let mut counts = std::collections::BTreeMap::<&str, u32>::new();
+    for name in operation_names {
+        *counts.entry(name.split(' ').next().unwrap_or_default()).or_default() += 1;
     }
-    kinds.iter().map(|(kind, count)| format!("{count} × {kind}")).collect::<Vec<_>>().join(", ")
+    counts.iter().map(|(kind, count)| format!("{count} × {kind}")).collect::<Vec<_>>().join(", ")
 }
 
-/// The control: one that acknowledges before it has saved is caught.
+/// Control: the crash points find an acknowledgement before the store.
 #[test]
-fn who_acknowledges_first_is_caught() {
-    let _planted = failpoints::configure(Some(Failpoint::AckBeforePersist));
-    let names = (1..400).filter_map(|at| fault(at, FaultMode::CrashBefore).map(|fault| (at, fault)));
-    let (at, fault) = names.into_iter().next().expect("it is caught");
-    println!("dying before operation {at}: {fault}");
-    assert!(fault.contains("is acknowledged, and saved is"), "{fault}");
+fn crash_points_find_acknowledgement_before_store() {
+    let _scenario = failpoints::configure(Some(Failpoint::AckBeforePersist));
+    let mut violations = (1..400).filter_map(|at| Some((at, first_violation(at, FaultMode::CrashBefore)?)));
+    let (at, violation) = violations.next().expect("a violation");
+    println!("crash before operation {at}: {violation}");
+    assert_eq!(violation.invariant, Invariant::PersistBeforeAcknowledge, "{violation}");
 }

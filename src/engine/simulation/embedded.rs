@@ -1,5 +1,6 @@
-//! The scripted run on the embedded cluster: the real scheduler and the real agent, on a machine that is made up. The
-//! agent is killed before each of its operations, and in the midst of each of its writes; each of them fails once.
+//! A scripted run on the embedded cluster: the real scheduler and the real agent on a simulated machine.
+//!
+//! The agent crashes before each of its operations and in the middle of each write, and each operation fails once.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -13,13 +14,15 @@ use jiff::Timestamp;
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 
-use super::super::engine::Threading;
+use super::super::threading::Threading;
 use super::super::{Engine, EngineParts, Submission};
-use super::crash_points::{document, kinds};
+use super::adapter::{describe_call, launches};
+use super::crash_points::{count_by_kind, document};
+use super::env_number;
 use super::faulty_store::{CrashPoint, Disk, FaultyStore};
-use super::number;
+use super::invariants::{Invariant, Violation};
 use super::oracle::{End, Oracle};
-use super::simulator::{launches, virtual_time_runtime, words};
+use super::simulator::virtual_time_runtime;
 use borges_clock::Clock;
 use borges_config::Retention;
 use borges_embedded::LocalSandbox;
@@ -32,14 +35,14 @@ use borges_org as org;
 use borges_plan::{PlanOptions, plan};
 use borges_task::LaunchId;
 
-/// All comes to its end within this time.
-const PATIENCE: Duration = Duration::from_mins(30);
+/// A run ends within this time.
+const TIME_LIMIT: Duration = Duration::from_mins(30);
 
-/// An ordinary test run tries one operation of so many, always the same ones; `integration/check` tries all.
-const EACH: usize = 7;
+/// By default every seventh operation is tested. `integration/check` tests all.
+const OPERATION_STEP: usize = 7;
 
-/// How long a launch runs, and its exit code: some fail once or twice, some always.
-fn fate(launch: &str) -> (Duration, i32) {
+/// The run time and exit code of a launch. Some blocks fail once or twice, some always.
+fn scripted_exit(launch: &str) -> (Duration, i32) {
     let launch: LaunchId = launch.parse().unwrap();
     let (number, attempt) = (launch.task.number, launch.attempt);
     let code = match number % 6 {
@@ -51,121 +54,121 @@ fn fate(launch: &str) -> (Duration, i32) {
     (Duration::from_millis(u64::from(number * 37 % 11) * 120), code)
 }
 
-/// What came of a run.
-struct Ended {
+/// The outcome of a run.
+struct Outcome {
     operations: Vec<String>,
-    faults: Vec<String>,
-    /// The agent was killed.
-    died: bool,
-    story: Vec<String>,
+    violations: Vec<Violation>,
+    /// Whether the agent has crashed.
+    agent_crashed: bool,
+    trace: Vec<String>,
 }
 
-/// The machine, and what is known of it.
-struct World {
+/// The simulated machine and the oracle.
+struct EmbeddedCluster {
     machine: Machine,
-    ledger: Oracle,
-    died: bool,
+    oracle: Oracle,
+    agent_crashed: bool,
 }
 
-impl World {
-    /// Time goes on.
+impl EmbeddedCluster {
+    /// Advances the time.
     fn advance(&mut self, now: Duration) {
         self.machine.advance(now);
-        self.note();
+        self.record_events();
     }
 
-    /// Takes note of what has happened.
-    fn note(&mut self) {
-        for (at, happened) in self.machine.happened() {
-            match happened {
-                LaunchEvent::Started(launch) => self.ledger.started(at, &launch),
-                LaunchEvent::Ended(launch, code) => self.ledger.ended(at, &launch, End::Exit(code)),
+    /// Passes the events of the machine to the oracle.
+    fn record_events(&mut self) {
+        for (at, event) in self.machine.happened() {
+            match event {
+                LaunchEvent::Started(launch) => self.oracle.on_launch_started(at, &launch),
+                LaunchEvent::Ended(launch, code) => self.oracle.on_launch_ended(at, &launch, End::Exit(code)),
                 LaunchEvent::NotStarted(launch) => {
-                    self.ledger.ended(at, &launch, End::NotStarted);
+                    self.oracle.on_launch_ended(at, &launch, End::NotStarted);
                 }
                 LaunchEvent::AgentDied(operation) => {
-                    self.died = true;
-                    self.ledger.log(at, || format!("THE AGENT DIES at {operation}"));
+                    self.agent_crashed = true;
+                    self.oracle.log(at, || format!("THE AGENT DIES at {operation}"));
                 }
             }
         }
     }
 }
 
-/// The embedded cluster, as the scheduler sees it.
+/// The embedded cluster behind the interface of the scheduler.
 #[derive(Clone)]
 struct EmbeddedAdapter {
-    world: Rc<RefCell<World>>,
+    embedded: Rc<RefCell<EmbeddedCluster>>,
     wake: Rc<Notify>,
 }
 
 impl Master for EmbeddedAdapter {
     fn subscribe(&mut self, call: Call) -> LocalBoxFuture<'static, Result<Subscription, MasterError>> {
-        let mut world = self.world.borrow_mut();
-        let receiver = world.machine.subscribe(call);
-        world.note();
+        let mut embedded = self.embedded.borrow_mut();
+        let receiver = embedded.machine.subscribe(call);
+        embedded.record_events();
         let is_open = receiver.is_some();
-        let now = world.machine.now();
-        world.ledger.log(now, || format!("→ subscribe: {is_open}"));
+        let now = embedded.machine.now();
+        embedded.oracle.log(now, || format!("→ subscribe: {is_open}"));
         self.wake.notify_one();
-        let silent = || MasterError::Timeout { master: "local".to_owned() };
+        let timeout_error = || MasterError::Timeout { master: "local".to_owned() };
         let subscription = receiver.map(|mut receiver| {
             let events = futures_util::stream::poll_fn(move |context| receiver.poll_recv(context));
             Subscription { events: events.map(Ok).boxed_local() }
         });
-        ready(subscription.ok_or_else(silent)).boxed_local()
+        ready(subscription.ok_or_else(timeout_error)).boxed_local()
     }
 
     fn call(&mut self, call: Call) -> LocalBoxFuture<'static, Result<(), MasterError>> {
-        let mut world = self.world.borrow_mut();
+        let mut embedded = self.embedded.borrow_mut();
         match Type::try_from(call.r#type.unwrap_or_default()) {
             Ok(Type::Accept) => {
                 let launches = launches(&call);
-                world.ledger.accepts(&launches);
+                embedded.oracle.on_accept(&launches);
                 for (launch, _) in launches {
-                    world.ledger.script_end(&launch, End::Exit(fate(&launch).1));
+                    embedded.oracle.script_end(&launch, End::Exit(scripted_exit(&launch).1));
                 }
             }
             Ok(Type::Acknowledge) => {
-                let uuid = &call.acknowledge.as_ref().expect("it is one").uuid;
-                if let Some(update) = world.machine.told(uuid) {
-                    world.ledger.acknowledges(&update);
+                let uuid = &call.acknowledge.as_ref().expect("invariant: the call matches its type").uuid;
+                if let Some(update) = embedded.machine.told(uuid) {
+                    embedded.oracle.on_acknowledge(&update);
                 }
             }
             _ => {}
         }
-        let said = words(&call);
-        let now = world.machine.now();
-        world.ledger.log(now, || format!("→ {said}"));
-        let heard = world.machine.call(call);
-        world.note();
+        let description = describe_call(&call);
+        let now = embedded.machine.now();
+        embedded.oracle.log(now, || format!("→ {description}"));
+        let is_delivered = embedded.machine.call(call);
+        embedded.record_events();
         self.wake.notify_one();
-        let silent = || MasterError::Timeout { master: "local".to_owned() };
-        ready(if heard { Ok(()) } else { Err(silent()) }).boxed_local()
+        let timeout_error = || MasterError::Timeout { master: "local".to_owned() };
+        ready(if is_delivered { Ok(()) } else { Err(timeout_error()) }).boxed_local()
     }
 }
 
-/// The scripted run, in which this operation of the agent goes wrong.
-fn play(chosen: Option<(usize, FaultMode)>) -> Ended {
+/// Runs the script. The operation `target` of the agent fails.
+fn run_scripted(target: Option<(usize, FaultMode)>) -> Outcome {
     let disk = Disk::default();
-    let machine = Machine::new(chosen, fate);
+    let machine = Machine::new(target, scripted_exit);
     let sandbox = LocalSandbox::new(machine.directory());
-    let ledger = Oracle::new(disk.clone(), Duration::ZERO);
-    let world = Rc::new(RefCell::new(World { machine, ledger, died: false }));
+    let oracle = Oracle::new(disk.clone(), Duration::ZERO);
+    let embedded = Rc::new(RefCell::new(EmbeddedCluster { machine, oracle, agent_crashed: false }));
     let wake = Rc::new(Notify::new());
-    let wall = EmbeddedAdapter { world: world.clone(), wake: wake.clone() };
-    let able = [capability::Type::PartitionAware, capability::Type::TaskKillingState];
-    let capabilities = able.map(|kind| Capability { r#type: Some(kind as i32) }).into();
+    let master = EmbeddedAdapter { embedded: embedded.clone(), wake: wake.clone() };
+    let capabilities = [capability::Type::PartitionAware, capability::Type::TaskKillingState];
+    let capabilities = capabilities.map(|kind| Capability { r#type: Some(kind as i32) }).into();
     virtual_time_runtime().block_on(async {
         let start = Instant::now();
-        let (engine, mut breaks) = Engine::start_on(
+        let (engine, mut fatal_errors) = Engine::start_on(
             EngineParts {
-                store: Box::new(FaultyStore { disk, fuse: CrashPoint::default().into() }),
-                master: Box::new(wall),
+                store: Box::new(FaultyStore { disk, crash_point: CrashPoint::default().into() }),
+                master: Box::new(master),
                 sandbox: Rc::new(sandbox),
                 framework: FrameworkInfo { capabilities, ..FrameworkInfo::default() },
-                keep: Retention::default(),
-                keeps_results: true,
+                retention: Retention::default(),
+                index_results: true,
                 cache: None,
                 clock: Clock::tokio(Timestamp::UNIX_EPOCH, 1),
             },
@@ -183,136 +186,140 @@ fn play(chosen: Option<(usize, FaultMode)>) -> Ended {
             caching: borges_plan::CacheMode::OptIn,
         };
         let accepted = engine.submit(submission).await.expect("nothing is wrong with the disk");
-        world.borrow_mut().ledger.accepted(accepted.run);
-        let drive = async {
+        embedded.borrow_mut().oracle.on_run_accepted(accepted.run);
+        let drive_cluster = async {
             loop {
-                let next = world.borrow_mut().machine.next_change();
+                let next = embedded.borrow_mut().machine.next_change();
                 let next = next.unwrap_or_else(|| Duration::from_hours(1));
                 tokio::select! {
                     biased;
                     () = wake.notified() => {}
                     () = sleep_until(start + next) => {}
                 }
-                world.borrow_mut().advance(start.elapsed());
+                embedded.borrow_mut().advance(start.elapsed());
             }
         };
-        let mut entries = engine.follow(Some(0)).entries();
-        let hear = async {
-            while let Some(entry) = entries.next().await {
-                world.borrow_mut().ledger.on_event(&entry);
+        let mut events = engine.subscribe(Some(0)).events();
+        let check_events = async {
+            while let Some(event) = events.next().await {
+                embedded.borrow_mut().oracle.on_event(&event);
             }
         };
-        let done = async {
+        let completion = async {
             loop {
-                let over = world.borrow().ledger.all_ended() && !world.borrow().machine.is_busy();
-                if over {
+                let has_ended = embedded.borrow().oracle.all_ended() && !embedded.borrow().machine.is_busy();
+                if has_ended {
                     return;
                 }
                 tokio::time::sleep(Duration::from_secs(1)).await;
             }
         };
-        let fault = tokio::select! {
+        let violation = tokio::select! {
             biased;
-            broken = breaks.recv() => broken.map(|broken| format!("the server ended: {}", broken.reason)),
-            () = done => None,
-            () = drive => None,
-            () = hear => Some("the feed ended".to_owned()),
-            () = sleep_until(start + PATIENCE) => Some("it does not end".to_owned()),
+            fatal_error = fatal_errors.recv() => fatal_error.map(|error| format!("the server ended: {}", error.reason)),
+            () = completion => None,
+            () = drive_cluster => None,
+            () = check_events => Some("the event log ended".to_owned()),
+            () = sleep_until(start + TIME_LIMIT) => Some("the run does not end".to_owned()),
         };
-        world.borrow_mut().ledger.faults.extend(fault);
+        if let Some(message) = violation {
+            embedded.borrow_mut().oracle.violation(Invariant::Termination, message);
+        }
     });
-    let mut world = world.borrow_mut();
-    world.ledger.check_final_state();
-    Ended {
-        operations: world.machine.operations(),
-        died: world.died,
-        faults: std::mem::take(&mut world.ledger.faults),
-        story: std::mem::take(&mut world.ledger.story),
+    let mut embedded = embedded.borrow_mut();
+    embedded.oracle.check_final_state();
+    Outcome {
+        operations: embedded.machine.operations(),
+        agent_crashed: embedded.agent_crashed,
+        violations: std::mem::take(&mut embedded.oracle.violations),
+        trace: std::mem::take(&mut embedded.oracle.trace),
     }
 }
 
 #[test]
-fn at_every_operation_the_agent_may_die() {
-    let whole = play(None);
-    assert!(whole.faults.is_empty(), "{:#?}\n{}", whole.faults, whole.story.join("\n"));
-    let names = &whole.operations;
-    assert!(names.len() > 400, "{names:#?}");
-    let each = number("BORGES_EACH").map_or(EACH, |each| usize::try_from(each).unwrap().max(1));
+fn agent_crash_at_any_operation_violates_no_invariant() {
+    let complete = run_scripted(None);
+    assert!(complete.violations.is_empty(), "{:#?}\n{}", complete.violations, complete.trace.join("\n"));
+    let operation_names = &complete.operations;
+    assert!(operation_names.len() > 400, "{operation_names:#?}");
+    let step = env_number("BORGES_EACH").map_or(OPERATION_STEP, |step| usize::try_from(step).unwrap().max(1));
     let points: Vec<(usize, FaultMode)> = (1..)
-        .zip(names)
-        .filter(|(at, _)| at % each == 0)
+        .zip(operation_names)
+        .filter(|(at, _)| at % step == 0)
         .flat_map(|(at, name)| {
-            // A row of a table lies within a page, which no kill tears.
-            let is_torn = name.starts_with("write") && !name.contains("tables/");
-            let tears = is_torn.then_some((at, FaultMode::TornWrite));
-            [(at, FaultMode::CrashBefore), (at, FaultMode::Fails)].into_iter().chain(tears)
+            // A row of a table lies within a page, and a kill does not tear a page.
+            let is_tearable = name.starts_with("write") && !name.contains("tables/");
+            let torn_write = is_tearable.then_some((at, FaultMode::TornWrite));
+            [(at, FaultMode::CrashBefore), (at, FaultMode::Fails)].into_iter().chain(torn_write)
         })
         .collect();
     let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    let wrong = std::thread::scope(|scope| {
+    let failures = std::thread::scope(|scope| {
         let parts: Vec<_> = (0..threads)
             .map(|thread| {
                 let points = points.iter().skip(thread).step_by(threads);
                 scope.spawn(move || {
-                    let faults = points.filter_map(|&(at, wrong)| {
-                        let ended = play(Some((at, wrong)));
-                        let unhurt =
-                            (wrong != FaultMode::Fails && !ended.died).then(|| "it did not die".to_owned());
-                        let fault = ended.faults.into_iter().next().or(unhurt)?;
-                        Some((at, wrong, fault))
+                    let violations = points.filter_map(|&(at, mode)| {
+                        let outcome = run_scripted(Some((at, mode)));
+                        let not_crashed = (mode != FaultMode::Fails && !outcome.agent_crashed)
+                            .then(|| "the agent did not crash".to_owned());
+                        let violation =
+                            outcome.violations.first().map(Violation::to_string).or(not_crashed)?;
+                        Some((at, mode, violation))
                     });
-                    faults.collect::<Vec<_>>()
+                    violations.collect::<Vec<_>>()
                 })
             })
             .collect();
-        let mut wrong: Vec<_> = parts.into_iter().flat_map(|part| part.join().unwrap()).collect();
-        wrong.sort_by_key(|(at, ..)| *at);
-        wrong
+        let mut failures: Vec<_> = parts.into_iter().flat_map(|part| part.join().unwrap()).collect();
+        failures.sort_by_key(|(at, ..)| *at);
+        failures
     });
-    let mut ways = BTreeMap::<String, u32>::new();
-    for (_, way) in &points {
-        *ways.entry(format!("{way:?}")).or_default() += 1;
+    let mut modes = BTreeMap::<String, u32>::new();
+    for (_, mode) in &points {
+        *modes.entry(format!("{mode:?}")).or_default() += 1;
     }
-    for (at, way, fault) in &wrong {
+    for (at, mode, violation) in &failures {
         println!(
-            "{way:?} operation {at}, between `{}` and `{}`: {fault}",
-            names[at.saturating_sub(2)],
-            names[at - 1]
+            "{mode:?} operation {at}, between `{}` and `{}`: {violation}",
+            operation_names[at.saturating_sub(2)],
+            operation_names[at - 1]
         );
     }
     println!(
         "{} operations of the agent, from `{}` to `{}`: {}",
-        names.len(),
-        names[0],
-        names[names.len() - 1],
-        kinds(names)
+        operation_names.len(),
+        operation_names[0],
+        operation_names[operation_names.len() - 1],
+        count_by_kind(operation_names)
     );
-    println!("{} points: {ways:?}", points.len());
-    println!("violations: {}", wrong.len());
-    assert!(wrong.is_empty(), "see above");
+    println!("{} points: {modes:?}", points.len());
+    println!("violations: {}", failures.len());
+    assert!(failures.is_empty(), "see above");
 }
 
-/// The control: an agent that takes what was only about to start for lost is caught.
+/// Control: an agent that forgets the launches which were starting when it crashed is found.
 #[test]
-fn who_does_not_know_what_started_is_caught() {
-    let names = play(None).operations;
-    let spawn = 1 + names.iter().position(|name| name.starts_with("spawn")).expect("something is started");
-    assert_eq!(play(Some((spawn, FaultMode::CrashBefore))).faults, [""; 0]);
-    let _planted = forget_unstarted();
-    let ended = play(Some((spawn, FaultMode::CrashBefore)));
-    let fault = ended.faults.first().expect("it is caught");
-    println!("dying before operation {spawn}, `{}`: {fault}", names[spawn - 1]);
+fn agent_that_forgets_starting_launches_is_found() {
+    let operation_names = run_scripted(None).operations;
+    let spawn = 1 + operation_names.iter().position(|name| name.starts_with("spawn")).expect("a launch");
+    assert_eq!(run_scripted(Some((spawn, FaultMode::CrashBefore))).violations, []);
+    let _scenario = forget_unstarted();
+    let outcome = run_scripted(Some((spawn, FaultMode::CrashBefore)));
+    let violation = outcome.violations.first().expect("a violation");
+    assert_eq!(violation.invariant, Invariant::FailureCount, "{violation}");
+    println!("crash before operation {spawn}, `{}`: {violation}", operation_names[spawn - 1]);
 }
 
-/// One point, with all that happens: `BORGES_POINT='883 Dies'`.
+/// Prints the trace of one failure: `BORGES_POINT='883 CrashBefore'`.
 #[test]
-fn replay_a_point() {
+fn replay_crash_point() {
     let Ok(point) = std::env::var("BORGES_POINT") else { return };
-    let (at, way) = point.split_once(' ').unwrap();
-    let way = [FaultMode::CrashBefore, FaultMode::TornWrite, FaultMode::Fails]
+    let (at, mode) = point.split_once(' ').unwrap();
+    let mode = [FaultMode::CrashBefore, FaultMode::TornWrite, FaultMode::Fails]
         .into_iter()
-        .find(|it| format!("{it:?}") == way)
+        .find(|candidate| format!("{candidate:?}") == mode)
         .unwrap();
-    let ended = play(Some((at.parse().unwrap(), way)));
-    println!("{}\n{:#?}", ended.story.join("\n"), ended.faults);
+    let outcome = run_scripted(Some((at.parse().unwrap(), mode)));
+    println!("{}\n{:#?}", outcome.trace.join("\n"), outcome.violations);
 }

@@ -1,4 +1,4 @@
-//! What survives a life, and the fuse that ends one at a chosen operation.
+//! The disk that survives a crash, and the crash point that ends a server process at a chosen operation.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -10,68 +10,68 @@ use borges_store::{
 };
 use borges_task::{RunId, TaskId};
 
-/// How an operation goes wrong.
+/// How an operation fails.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum FaultMode {
-    /// The server dies before it.
+    /// The server crashes before the operation.
     CrashBefore,
-    /// The server dies after it.
+    /// The server crashes after the operation.
     CrashAfter,
-    /// It fails, and says so.
+    /// The operation returns an error.
     ReturnError,
 }
 
-/// What an operation of the server does to the world outside.
+/// The outcome of an operation of the server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum OpOutcome {
-    /// It happens.
-    Done,
-    /// It happens, and nobody hears of it.
+    /// The operation is applied.
+    Applied,
+    /// The operation is applied, and the server crashes before it learns of it.
     AppliedThenCrashed,
-    /// It does not happen, and that is said.
+    /// The operation is not applied and returns an error.
     Failed,
-    /// It does not happen, and nobody hears.
-    Nothing,
+    /// The operation is not applied, because the server has crashed.
+    Dropped,
 }
 
-/// Counts operations, and ends the life at one of them.
+/// Counts the operations of a server process and fails one of them.
 #[derive(Debug, Default)]
 pub(super) struct CrashPoint {
     operations: AtomicU64,
-    blown: AtomicBool,
-    /// The operation, from 1, at which something goes wrong, and what.
-    chosen: Mutex<Option<(u64, FaultMode)>>,
-    names: Mutex<Vec<String>>,
-    pub(super) over: Notify,
+    tripped: AtomicBool,
+    /// The number of the operation that fails, from 1, and how.
+    target: Mutex<Option<(u64, FaultMode)>>,
+    operation_names: Mutex<Vec<String>>,
+    pub(super) crashed: Notify,
 }
 
 impl CrashPoint {
-    pub(super) fn at(operation: u64, wrong: FaultMode) -> Arc<Self> {
-        Arc::new(Self { chosen: Mutex::new(Some((operation, wrong))), ..Self::default() })
+    pub(super) fn at(operation: u64, mode: FaultMode) -> Arc<Self> {
+        Arc::new(Self { target: Mutex::new(Some((operation, mode))), ..Self::default() })
     }
 
-    /// From now on nothing reaches the world, as of a process that is dead.
+    /// Crashes the process: no more operations are applied.
     pub(super) fn trip(&self) {
-        self.blown.store(true, SeqCst);
-        self.over.notify_one();
+        self.tripped.store(true, SeqCst);
+        self.crashed.notify_one();
     }
 
     pub(super) fn is_tripped(&self) -> bool {
-        self.blown.load(SeqCst)
+        self.tripped.load(SeqCst)
     }
 
-    /// An operation that the server does now.
-    pub(super) fn hit(&self, name: impl FnOnce() -> String) -> OpOutcome {
+    /// Records an operation and returns its outcome.
+    pub(super) fn record(&self, name: impl FnOnce() -> String) -> OpOutcome {
         if self.is_tripped() {
-            return OpOutcome::Nothing;
+            return OpOutcome::Dropped;
         }
         let number = self.operations.fetch_add(1, SeqCst) + 1;
-        self.names.lock().unwrap().push(name());
-        match *self.chosen.lock().unwrap() {
-            Some((at, wrong)) if at == number => match wrong {
+        self.operation_names.lock().unwrap().push(name());
+        match *self.target.lock().unwrap() {
+            Some((at, mode)) if at == number => match mode {
                 FaultMode::CrashBefore => {
                     self.trip();
-                    OpOutcome::Nothing
+                    OpOutcome::Dropped
                 }
                 FaultMode::CrashAfter => {
                     self.trip();
@@ -79,17 +79,17 @@ impl CrashPoint {
                 }
                 FaultMode::ReturnError => OpOutcome::Failed,
             },
-            _ => OpOutcome::Done,
+            _ => OpOutcome::Applied,
         }
     }
 
-    /// The operations there were, in order.
-    pub(super) fn names(&self) -> Vec<String> {
-        self.names.lock().unwrap().clone()
+    /// The names of the operations so far, in order.
+    pub(super) fn operation_names(&self) -> Vec<String> {
+        self.operation_names.lock().unwrap().clone()
     }
 }
 
-/// What is durable. Clones are the same disk.
+/// The disk. Clones share it.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Disk(Arc<Mutex<MemoryStore>>);
 
@@ -99,23 +99,23 @@ impl Disk {
     }
 }
 
-/// The store of one life.
+/// The store of one server process.
 #[derive(Debug)]
 pub(super) struct FaultyStore {
     pub(super) disk: Disk,
-    pub(super) fuse: Arc<CrashPoint>,
+    pub(super) crash_point: Arc<CrashPoint>,
 }
 
 impl Store for FaultyStore {
     fn commit(&mut self, writes: &[WriteOp]) -> Result<(), StoreError> {
         let failed = || StoreError::Io { doing: "written", why: "no space left on device".to_owned() };
-        match self.fuse.hit(|| name(writes)) {
-            OpOutcome::Done => self.disk.store().commit(writes),
+        match self.crash_point.record(|| name(writes)) {
+            OpOutcome::Applied => self.disk.store().commit(writes),
             OpOutcome::AppliedThenCrashed => {
                 self.disk.store().commit(writes)?;
                 Err(failed())
             }
-            OpOutcome::Failed | OpOutcome::Nothing => Err(failed()),
+            OpOutcome::Failed | OpOutcome::Dropped => Err(failed()),
         }
     }
 
@@ -136,9 +136,9 @@ impl Store for FaultyStore {
     }
 }
 
-/// What a commit is for, in words.
+/// The name of a commit.
 fn name(writes: &[WriteOp]) -> String {
-    let of = |write: &WriteOp| match write {
+    let description = |write: &WriteOp| match write {
         WriteOp::Run(_) => "run".to_owned(),
         WriteOp::Intents(intents) => {
             let launch = |launch: borges_task::LaunchId| format!("{}.{}", launch.task.number, launch.attempt);
@@ -152,5 +152,5 @@ fn name(writes: &[WriteOp]) -> String {
         WriteOp::Framework(_) => "framework".to_owned(),
         WriteOp::DeleteRuns(runs) => format!("forget {} runs", runs.len()),
     };
-    format!("save {}", writes.iter().map(of).collect::<Vec<_>>().join(", "))
+    format!("save {}", writes.iter().map(description).collect::<Vec<_>>().join(", "))
 }

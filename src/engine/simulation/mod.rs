@@ -1,69 +1,82 @@
-//! A seeded simulator of everything between a document and a cluster: the real actors, on one thread and a clock
-//! that jumps, with a cluster that loses, repeats and reorders, a disk that survives, and crashes.
+//! A simulator of everything between a document and a cluster. It runs the real actors on one thread and a virtual clock,
+//! with a cluster that loses, repeats and reorders messages, a disk that survives, and crashes.
 //!
-//! A seed decides everything, so a seed that fails is a test that fails:
+//! The seed determines the whole simulation, so that a failing seed can be replayed:
 //!
 //! ```text
-//! BORGES_SEED=17 cargo test --lib simulation::replay -- --nocapture    tells that seed's whole story
-//! BORGES_SEEDS=1000 cargo test --lib simulation::seeds                  as many as that, from BORGES_FIRST on
-//! BORGES_EACH=1 cargo test --lib simulation::embedded                   the agent at every operation, not at some
+//! BORGES_SEED=17 cargo test --lib simulation::replay -- --nocapture    prints the trace of a seed
+//! BORGES_SEEDS=1000 cargo test --lib simulation::seeds                  runs 1000 seeds, from BORGES_FIRST on
+//! BORGES_EACH=1 cargo test --lib simulation::embedded                   crashes the agent at every operation
 //! ```
 //!
 //! | file | |
 //! |---|---|
-//! | `simulator` | one seed: lives of a server one after another, and what people do |
-//! | `cluster` | agents and a master that behave as Mesos may |
-//! | `faulty_store` | what survives, and the fuse that ends a life at a chosen moment |
-//! | `oracle` | what truly happened, and what must be true of it |
-//! | `embedded` | the same run on the embedded cluster, whose agent dies at each of its operations |
-//! | `crash_points` | the same scripted run, ended at each of its operations |
+//! | `simulator` | one seed: server processes one after another, and the actions of users |
+//! | `adapter` | connects the server to the simulated cluster |
+//! | `cluster` | the simulated agents and master |
+//! | `faulty_store` | the disk, and the crash point that ends a process at a chosen operation |
+//! | `oracle` | records what truly happened and checks the invariants |
+//! | `invariants` | the invariants and their violations |
+//! | `embedded` | a run on the embedded cluster, whose agent crashes at each operation |
+//! | `crash_points` | a scripted run that crashes at each operation |
 
+mod adapter;
 mod cluster;
 mod crash_points;
 mod embedded;
 mod faulty_store;
+mod invariants;
 mod oracle;
 mod simulator;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use super::failpoints::{self, Failpoint};
+use invariants::{Invariant, Violation};
 use simulator::Simulation;
 
-/// Seeds of an ordinary test run; `integration/check` asks for more.
+/// The number of seeds of an ordinary test run. `integration/check` runs more.
 const SEEDS: u64 = 100;
+/// The number of seeds in which each failpoint must be found.
+const FAILPOINT_SEEDS: u64 = 500;
 
-fn number(variable: &str) -> Option<u64> {
+fn env_number(variable: &str) -> Option<u64> {
     std::env::var(variable).ok()?.parse().ok()
 }
 
-/// What is wrong with a seed; `None` when all is well. A panic is wrong, too.
-fn fault(seed: u64, bug: Option<Failpoint>) -> Option<String> {
-    let _planted = failpoints::configure(bug);
+/// The first violation of a seed. A panic is a violation as well.
+fn first_violation(seed: u64, failpoint: Option<Failpoint>) -> Option<Violation> {
+    let _scenario = failpoints::configure(failpoint);
     match catch_unwind(AssertUnwindSafe(|| Simulation::new(seed).run())) {
-        Ok(ended) => ended.faults.into_iter().next(),
+        Ok(outcome) => outcome.violations.into_iter().next(),
         Err(panic) => {
-            let words = panic.downcast_ref::<String>().cloned();
-            let words = words.or_else(|| panic.downcast_ref::<&str>().map(|words| (*words).to_owned()));
-            Some(format!("panic: {}", words.unwrap_or_default()))
+            let message = panic.downcast_ref::<String>().cloned();
+            let message = message.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
+            Some(Violation::new(Invariant::NoPanic, message.unwrap_or_default()))
         }
     }
 }
 
-/// Plays seeds on as many threads as there are cores; the first fault of each that has one.
-fn faults(seeds: std::ops::Range<u64>, bug: Option<Failpoint>, enough: usize) -> Vec<(u64, String)> {
+/// Runs seeds on all cores, until `limit` seeds have a first violation that `is_wanted`. Returns these violations.
+fn violations(
+    seeds: std::ops::Range<u64>,
+    failpoint: Option<Failpoint>,
+    limit: usize,
+    is_wanted: impl Fn(&Violation) -> bool + Sync,
+) -> Vec<(u64, Violation)> {
     let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get) as u64;
     let found = std::sync::Mutex::new(Vec::new());
     std::thread::scope(|scope| {
         for thread in 0..threads {
-            let (seeds, found) = (seeds.clone(), &found);
+            let (seeds, found, is_wanted) = (seeds.clone(), &found, &is_wanted);
             scope.spawn(move || {
                 for seed in seeds.filter(|seed| seed % threads == thread) {
-                    if found.lock().unwrap().len() >= enough {
+                    if found.lock().unwrap().len() >= limit {
                         return;
                     }
-                    if let Some(fault) = fault(seed, bug) {
-                        found.lock().unwrap().push((seed, fault));
+                    if let Some(violation) = first_violation(seed, failpoint).filter(|found| is_wanted(found))
+                    {
+                        found.lock().unwrap().push((seed, violation));
                     }
                 }
             });
@@ -75,46 +88,70 @@ fn faults(seeds: std::ops::Range<u64>, bug: Option<Failpoint>, enough: usize) ->
 }
 
 #[test]
-fn seeds() {
-    let count = number("BORGES_SEEDS").unwrap_or(SEEDS);
-    let first = number("BORGES_FIRST").unwrap_or(0);
-    let found = faults(first..first + count, None, 10);
-    assert!(found.is_empty(), "of {count} seeds these fail (BORGES_SEED=N …::replay tells): {found:#?}");
-    println!("{count} seeds from {first} on, no fault");
+fn seeds_violate_no_invariant() {
+    let count = env_number("BORGES_SEEDS").unwrap_or(SEEDS);
+    let first = env_number("BORGES_FIRST").unwrap_or(0);
+    let found = violations(first..first + count, None, 10, |_| true);
+    assert!(
+        found.is_empty(),
+        "of {count} seeds these fail (replay one with BORGES_SEED=N …::replay): {found:#?}"
+    );
+    println!("{count} seeds from {first} on, no violation");
 }
 
-/// One seed, with all that happens in it.
+/// Prints the trace of one seed.
 #[test]
 fn replay() {
-    let Some(seed) = number("BORGES_SEED") else { return };
-    let ended = Simulation::new(seed).run();
-    println!("{}", ended.story.join("\n"));
-    assert!(ended.faults.is_empty(), "seed {seed}: {:#?}", ended.faults);
+    let Some(seed) = env_number("BORGES_SEED") else { return };
+    let outcome = Simulation::new(seed).run();
+    println!("{}", outcome.trace.join("\n"));
+    assert!(outcome.violations.is_empty(), "seed {seed}: {:#?}", outcome.violations);
 }
 
-/// In these a supervisor dies while its task, whose pause is over, waits for an offer: it is not queued anew.
+/// In these seeds a supervisor dies after the backoff of its task, while the task is queued. It must not be queued again.
 #[test]
-fn who_is_queued_keeps_its_place_when_its_supervisor_dies() {
+fn queued_task_keeps_its_position_when_its_supervisor_dies() {
     for seed in [7635, 7642, 8571] {
-        assert_eq!(fault(seed, None), None, "seed {seed}");
+        assert_eq!(first_violation(seed, None), None, "seed {seed}");
     }
 }
 
 #[test]
-fn a_seed_repeats_itself() {
+fn equal_seeds_have_equal_traces() {
     for seed in [1, 2, 3] {
-        let [first, second] = [(), ()].map(|()| Simulation::new(seed).run().story);
-        let differs = first.iter().zip(&second).find(|(a, b)| a != b);
-        assert!(first == second, "seed {seed} differs: {differs:#?}");
-        assert!(!first.is_empty(), "something happens");
+        let [first, second] = [(), ()].map(|()| Simulation::new(seed).run().trace);
+        let difference = first.iter().zip(&second).find(|(a, b)| a != b);
+        assert!(first == second, "seed {seed} differs: {difference:#?}");
+        assert!(!first.is_empty(), "the trace is empty");
+    }
+}
+
+/// The invariant that a failpoint must violate.
+const fn violated_invariant(failpoint: Failpoint) -> Invariant {
+    match failpoint {
+        Failpoint::AckBeforePersist => Invariant::PersistBeforeAcknowledge,
+        Failpoint::AcceptBeforePersist => Invariant::IntentBeforeAccept,
+        Failpoint::TreatLostAsGone => Invariant::SingleActiveLaunch,
+        Failpoint::SkipKillRetry => Invariant::TimelyKill,
+        Failpoint::SkipIntentReconcile => Invariant::UniqueLaunchId,
+        Failpoint::CountInfraFailureAsRetry => Invariant::FailureCount,
+        Failpoint::SkipReconcile => Invariant::Termination,
+        Failpoint::DropBackoffOnRestart => Invariant::BackoffNotShortened,
+        Failpoint::RestartBackoffOnRestart => Invariant::BackoffNotExtended,
+        Failpoint::SkipPeerTracking => Invariant::Constraints,
     }
 }
 
 #[test]
-fn planted_bugs_are_found() {
-    for bug in Failpoint::ALL {
-        let found = faults(0..number("BORGES_SEEDS").unwrap_or(500), Some(bug), 1);
-        let Some((seed, fault)) = found.first() else { panic!("{bug:?} is not found") };
-        println!("{bug:?}: seed {seed}: {fault}");
+fn each_failpoint_violates_its_invariant() {
+    let seeds = env_number("BORGES_SEEDS").unwrap_or(FAILPOINT_SEEDS);
+    for failpoint in Failpoint::ALL {
+        let expected = violated_invariant(failpoint);
+        let found = violations(0..seeds, Some(failpoint), 1, |violation| violation.invariant == expected);
+        let Some((seed, violation)) = found.first() else {
+            let others = violations(0..seeds, Some(failpoint), 3, |_| true);
+            panic!("{failpoint:?} does not violate {expected:?} in {seeds} seeds, but: {others:#?}")
+        };
+        println!("{failpoint:?}: seed {seed}: {violation}");
     }
 }

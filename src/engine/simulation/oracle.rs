@@ -1,4 +1,4 @@
-//! What truly happened, and what must be true of it.
+//! The oracle: records what truly happened in a simulated run and checks the invariants.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -8,6 +8,7 @@ use jiff::Timestamp;
 
 use super::cluster::short_id;
 use super::faulty_store::Disk;
+use super::invariants::{Invariant, Violation};
 use borges_mesos::StatusUpdate;
 use borges_mesos::status::condition;
 use borges_store::{LoggedEvent, RunMarker, RunRecord, Snapshot, Store, TaskEvent, TaskRecord};
@@ -19,90 +20,92 @@ use borges_task::{
 /// How a launch ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum End {
-    /// By itself, with this code.
+    /// With this exit code.
     Exit(i32),
-    /// It can never start.
+    /// The task is invalid and never starts.
     Refused,
-    /// By the cluster's doing.
+    /// By a failure of the cluster.
     InfraFailure,
-    /// Because it was told to.
+    /// By a kill.
     Killed,
-    /// With its machine.
+    /// With its agent.
     Vanished,
-    /// Before it began: its machine could not start it.
+    /// Before its start: the agent could not start it.
     NotStarted,
 }
 
+/// The history of a launch.
 #[derive(Debug)]
-struct ActualLaunch {
-    /// How it is meant to end.
-    meant: End,
+struct LaunchHistory {
+    /// How the launch ends, unless it is killed or its agent fails.
+    planned_end: End,
     started: Option<Duration>,
     ended: Option<(Duration, End)>,
 }
 
-/// A pause that is over ends within this time.
-const PROMPT: Duration = Duration::from_secs(2);
+/// A task is queued within this time after its backoff.
+const BACKOFF_TOLERANCE: Duration = Duration::from_secs(2);
 
-/// In calm weather a kill is carried out within this time.
-const SOON: Duration = Duration::from_mins(5);
+/// Without faults, a killed launch ends within this time.
+const KILL_TIME_LIMIT: Duration = Duration::from_mins(5);
 
-impl ActualLaunch {
-    fn is_alive(&self) -> bool {
+impl LaunchHistory {
+    fn is_active(&self) -> bool {
         self.started.is_some() && self.ended.is_none()
     }
 }
 
-/// All that happened.
+/// The record of a simulated run.
 pub(super) struct Oracle {
     disk: Disk,
-    pub(super) story: Vec<String>,
-    pub(super) faults: Vec<String>,
+    pub(super) trace: Vec<String>,
+    pub(super) violations: Vec<Violation>,
     runs: BTreeMap<RunId, Arc<RunRecord>>,
-    launches: BTreeMap<LaunchId, ActualLaunch>,
-    /// Runs whose acceptance was answered.
+    launches: BTreeMap<LaunchId, LaunchHistory>,
+    /// Runs whose submission was answered.
     accepted: BTreeSet<RunId>,
-    /// Tasks that somebody wanted dead, and since when.
-    killed: BTreeMap<TaskId, Duration>,
-    /// When the weather clears up: from then on what is wanted happens soon.
-    calm: Duration,
-    /// Tasks of which nobody can tell how a launch ended: its machine was gone before it was told.
+    /// Tasks that were killed, and when.
+    kill_requests: BTreeMap<TaskId, Duration>,
+    /// The time after which no faults are injected.
+    faults_end: Duration,
+    /// Tasks with a launch whose end is unknown, because its agent was gone before it reported.
     uncertain: BTreeSet<TaskId>,
-    /// When the server started last.
-    began: Duration,
-    /// The number of the last entry that was heard.
-    pub(super) heard: u64,
+    /// When the current process started.
+    process_start: Duration,
+    /// The sequence number of the last published event.
+    pub(super) last_seq: u64,
     pub(super) ended: BTreeSet<RunId>,
 }
 
 impl Oracle {
-    pub(super) fn new(disk: Disk, calm: Duration) -> Self {
+    pub(super) fn new(disk: Disk, faults_end: Duration) -> Self {
         Self {
             disk,
-            story: Vec::new(),
-            faults: Vec::new(),
+            trace: Vec::new(),
+            violations: Vec::new(),
             runs: BTreeMap::new(),
             launches: BTreeMap::new(),
             accepted: BTreeSet::new(),
-            killed: BTreeMap::new(),
-            calm,
+            kill_requests: BTreeMap::new(),
+            faults_end,
             uncertain: BTreeSet::new(),
-            began: Duration::ZERO,
-            heard: 0,
+            process_start: Duration::ZERO,
+            last_seq: 0,
             ended: BTreeSet::new(),
         }
     }
 
-    pub(super) fn log(&mut self, now: Duration, words: impl FnOnce() -> String) {
-        self.story.push(format!("{:9.3}  {}", now.as_secs_f64(), words()));
+    pub(super) fn log(&mut self, now: Duration, text: impl FnOnce() -> String) {
+        self.trace.push(format!("{:9.3}  {}", now.as_secs_f64(), text()));
     }
 
-    fn fault(&mut self, words: String) {
-        self.story.push(format!("           WRONG: {words}"));
-        self.faults.push(words);
+    pub(super) fn violation(&mut self, invariant: Invariant, message: impl Into<String>) {
+        let violation = Violation::new(invariant, message);
+        self.trace.push(format!("           WRONG: {violation}"));
+        self.violations.push(violation);
     }
 
-    fn contents(&self) -> Snapshot {
+    fn snapshot(&self) -> Snapshot {
         self.disk.store().load().unwrap()
     }
 
@@ -110,7 +113,7 @@ impl Oracle {
         if let Some(run) = self.runs.get(&id) {
             return run.clone();
         }
-        let run = self.contents().runs.into_iter().find(|run| run.id == id).map(Arc::new);
+        let run = self.snapshot().runs.into_iter().find(|run| run.id == id).map(Arc::new);
         let run = run.expect("a run that is launched is on disk");
         self.runs.insert(id, run.clone());
         run
@@ -124,10 +127,10 @@ impl Oracle {
         self.disk.store().task(task).unwrap()
     }
 
-    /// How a launch that is accepted now is to end.
-    pub(super) fn end_of(&mut self, id: &str, rng: &mut fastrand::Rng) -> End {
+    /// Draws the end of a launch that is accepted now.
+    pub(super) fn plan_end(&mut self, id: &str, rng: &mut fastrand::Rng) -> End {
         let launch: LaunchId = id.parse().unwrap();
-        let meant = match rng.u32(0..100) {
+        let planned_end = match rng.u32(0..100) {
             0..55 => End::Exit(0),
             55..75 => End::Exit(1),
             75..85 => End::Exit(3),
@@ -135,17 +138,17 @@ impl Oracle {
             92..99 => End::InfraFailure,
             _ => End::Refused,
         };
-        self.launches.insert(launch, ActualLaunch { meant, started: None, ended: None });
-        meant
+        self.launches.insert(launch, LaunchHistory { planned_end, started: None, ended: None });
+        planned_end
     }
 
-    /// A launch that is accepted now is to end like this.
-    pub(super) fn script_end(&mut self, id: &str, meant: End) {
-        self.launches.insert(id.parse().unwrap(), ActualLaunch { meant, started: None, ended: None });
+    /// Sets the end of a launch that is accepted now.
+    pub(super) fn script_end(&mut self, id: &str, planned_end: End) {
+        self.launches.insert(id.parse().unwrap(), LaunchHistory { planned_end, started: None, ended: None });
     }
 
-    /// How long it runs.
-    pub(super) fn runs_for(&mut self, id: &str, rng: &mut fastrand::Rng) -> Duration {
+    /// Draws the run time of a launch.
+    pub(super) fn run_time(&mut self, id: &str, rng: &mut fastrand::Rng) -> Duration {
         let launch: LaunchId = id.parse().unwrap();
         let scale = match self.spec(launch.task).policy.ensure {
             Ensure::Finishes => 3.0,
@@ -155,83 +158,105 @@ impl Oracle {
     }
 
     pub(super) fn end(&self, id: &str) -> Option<End> {
-        self.launches.get(&id.parse().ok()?).and_then(|truth| truth.ended).map(|(_, end)| end)
+        self.launches.get(&id.parse().ok()?).and_then(|history| history.ended).map(|(_, end)| end)
     }
 
-    /// What a command executor says of the end of a launch.
-    pub(super) fn message(&self, id: &str) -> Option<String> {
+    /// The message of the command executor about the end of a launch.
+    pub(super) fn executor_message(&self, id: &str) -> Option<String> {
         match self.end(id)? {
             End::Exit(code) => Some(format!("Command exited with status {code}")),
             _ => None,
         }
     }
 
-    pub(super) fn started(&mut self, now: Duration, id: &str) {
+    pub(super) fn on_launch_started(&mut self, now: Duration, id: &str) {
         self.log(now, || format!("{} runs", short_id(id)));
         let launch: LaunchId = id.parse().unwrap();
         let policy = self.spec(launch.task).policy.clone();
-        let tries = self.launches.range(launch.task.launch(0)..=launch.task.launch(u32::MAX));
-        let alive: Vec<_> = tries.filter(|(_, truth)| truth.is_alive()).map(|(id, _)| *id).collect();
+        let attempts = self.launches.range(launch.task.launch(0)..=launch.task.launch(u32::MAX));
+        let active: Vec<_> = attempts.filter(|(_, history)| history.is_active()).map(|(id, _)| *id).collect();
         if policy.on_partition != OnPartition::Replace
-            && let Some(other) = alive.first()
+            && let Some(other) = active.first()
         {
-            self.fault(format!("{} starts while {} runs", short_id(id), short_id(&other.to_string())));
+            self.violation(
+                Invariant::SingleActiveLaunch,
+                format!("{} starts while {} runs", short_id(id), short_id(&other.to_string())),
+            );
         }
-        for edge in self.run(launch.task.run).edges.iter().filter(|edge| edge.to == launch.task.number) {
-            let from = launch.task.run.task(edge.from);
+        for dependency in
+            self.run(launch.task.run).edges.iter().filter(|dependency| dependency.to == launch.task.number)
+        {
+            let from = launch.task.run.task(dependency.from);
             let ensure = self.spec(from).policy.ensure;
             let state = self.record(from).map(|task| task.state);
-            let met = match (edge.requirement, ensure) {
+            let is_met = match (dependency.requirement, ensure) {
                 (DependencyKind::Completed, _) => state.is_some_and(State::is_terminal),
                 (DependencyKind::Succeeded, Ensure::Finishes) => state == Some(State::Finished),
                 (DependencyKind::Succeeded, Ensure::KeepsRunning) => state.is_some(),
             };
-            if !met {
-                self.fault(format!("{} starts while {} is {state:?}", short_id(id), edge.from));
+            if !is_met {
+                self.violation(
+                    Invariant::DependencyOrder,
+                    format!("{} starts while {} is {state:?}", short_id(id), dependency.from),
+                );
             }
         }
-        if let Some(truth) = self.launches.get_mut(&launch) {
-            truth.started = Some(now);
+        if let Some(history) = self.launches.get_mut(&launch) {
+            history.started = Some(now);
         }
     }
 
-    /// A launch has started on an agent where these run: `hostname:UNIQUE` must hold. Who is not waited for in a
-    /// partition may be there still.
-    pub(super) fn stands_beside(&mut self, id: &str, neighbours: &[String]) {
-        let is_waited_for = |spec: &TaskSpec| spec.policy.on_partition == OnPartition::Wait;
+    /// Checks `hostname:UNIQUE` for a launch that has started on an agent where these launches are active. Tasks that are
+    /// replaced in a partition may still be there.
+    pub(super) fn check_peers(&mut self, id: &str, active_on_agent: &[String]) {
+        let waits_in_partition = |spec: &TaskSpec| spec.policy.on_partition == OnPartition::Wait;
         let launch: LaunchId = id.parse().unwrap();
-        let mine = self.spec(launch.task);
-        let is_alone = |constraint: &Constraint| constraint.to_string() == "hostname:UNIQUE";
-        if !mine.requirements.as_ref().is_some_and(|wishes| wishes.constraints.iter().any(is_alone)) {
+        let spec = self.spec(launch.task);
+        let is_unique = |constraint: &Constraint| constraint.to_string() == "hostname:UNIQUE";
+        if !spec
+            .requirements
+            .as_ref()
+            .is_some_and(|requirements| requirements.constraints.iter().any(is_unique))
+        {
             return;
         }
-        for other in neighbours {
+        for other in active_on_agent {
             let peer: LaunchId = other.parse().unwrap();
-            let theirs = self.spec(peer.task);
+            let peer_spec = self.spec(peer.task);
             if peer.task.run == launch.task.run
                 && peer.task != launch.task
-                && theirs.requirements == mine.requirements
-                && is_waited_for(&mine)
-                && is_waited_for(&theirs)
+                && peer_spec.requirements == spec.requirements
+                && waits_in_partition(&spec)
+                && waits_in_partition(&peer_spec)
             {
-                self.fault(format!("{} is to be alone, and {} is there", short_id(id), short_id(other)));
+                self.violation(
+                    Invariant::Constraints,
+                    format!(
+                        "{} requires a host of its own, and {} runs there",
+                        short_id(id),
+                        short_id(other)
+                    ),
+                );
             }
         }
     }
 
-    pub(super) fn ended(&mut self, now: Duration, id: &str, end: End) {
+    pub(super) fn on_launch_ended(&mut self, now: Duration, id: &str, end: End) {
         self.log(now, || format!("{} ends: {end:?}", short_id(id)));
         let launch: LaunchId = id.parse().unwrap();
-        let asked = self.killed.get(&launch.task).map(|&asked| asked.max(self.calm));
-        if let Some(late) = asked.and_then(|asked| now.checked_sub(asked + SOON)) {
-            self.fault(format!("{} was to be killed, and ends {} s late", short_id(id), late.as_secs()));
+        let requested = self.kill_requests.get(&launch.task).map(|&requested| requested.max(self.faults_end));
+        if let Some(delay) = requested.and_then(|requested| now.checked_sub(requested + KILL_TIME_LIMIT)) {
+            self.violation(
+                Invariant::TimelyKill,
+                format!("{} was killed and ends {} s late", short_id(id), delay.as_secs()),
+            );
         }
-        if let Some(truth) = self.launches.get_mut(&launch) {
-            truth.ended = Some((now, end));
+        if let Some(history) = self.launches.get_mut(&launch) {
+            history.ended = Some((now, end));
         }
     }
 
-    /// How a launch was meant to end.
+    /// The content of the exit file of a launch.
     pub(super) fn exit_file(&self, id: &str) -> Option<String> {
         match self.end(id)? {
             End::Exit(code) => Some(format!("{code}\n")),
@@ -240,42 +265,43 @@ impl Oracle {
         }
     }
 
-    pub(super) fn is_uncertain(&mut self, id: &str) {
+    pub(super) fn mark_uncertain(&mut self, id: &str) {
         let launch: LaunchId = id.parse().unwrap();
         self.uncertain.insert(launch.task);
     }
 
-    pub(super) fn accepted(&mut self, run: RunId) {
+    pub(super) fn on_run_accepted(&mut self, run: RunId) {
         self.accepted.insert(run);
     }
 
-    pub(super) fn kill_asked(&mut self, now: Duration, task: TaskId) {
-        self.killed.entry(task).or_insert(now);
+    pub(super) fn on_kill_task(&mut self, now: Duration, task: TaskId) {
+        self.kill_requests.entry(task).or_insert(now);
     }
 
-    pub(super) fn run_kill_asked(&mut self, now: Duration, run: RunId) {
+    pub(super) fn on_kill_run(&mut self, now: Duration, run: RunId) {
         let tasks = u32::try_from(self.run(run).tasks.len()).unwrap();
-        (1..=tasks).for_each(|number| self.kill_asked(now, run.task(number)));
+        (1..=tasks).for_each(|number| self.on_kill_task(now, run.task(number)));
     }
 
-    /// The scheduler accepts an offer for these launches.
-    pub(super) fn accepts(&mut self, launches: &[(String, String)]) {
+    /// The scheduler accepts offers for these launches.
+    pub(super) fn on_accept(&mut self, launches: &[(String, String)]) {
         for (launch, agent) in launches {
-            let meant = self.disk.store().intent(launch.parse().unwrap()).cloned();
-            if meant.as_ref().is_none_or(|meant| meant.agent.as_ref() != Some(agent)) {
-                self.fault(format!("{} is accepted on {agent}, and saved is {meant:?}", short_id(launch)));
+            let intent = self.disk.store().intent(launch.parse().unwrap()).cloned();
+            if intent.as_ref().is_none_or(|intent| intent.agent.as_ref() != Some(agent)) {
+                let message = format!("{} is accepted on {agent}, stored is {intent:?}", short_id(launch));
+                self.violation(Invariant::IntentBeforeAccept, message);
             }
         }
     }
 
     /// The scheduler acknowledges this update.
-    pub(super) fn acknowledges(&mut self, update: &StatusUpdate) {
+    pub(super) fn on_acknowledge(&mut self, update: &StatusUpdate) {
         let launch: LaunchId = update.launch.parse().unwrap();
         let record = self.record(launch.task);
         let attempt = record.as_ref().map_or(0, |task| task.history.attempt);
         let state = record.map(|task| task.state);
-        let is_known = match condition(update) {
-            // Nothing of it is kept.
+        let is_stored = match condition(update) {
+            // The store does not record it.
             Condition::Starting | Condition::Killing | Condition::Lost => true,
             Condition::Running => attempt >= launch.attempt,
             Condition::Finished
@@ -283,74 +309,82 @@ impl Oracle {
             | Condition::Killed
             | Condition::Rejected
             | Condition::Gone => {
-                let is_over = state.is_some_and(|state| {
+                let has_ended = state.is_some_and(|state| {
                     state.is_terminal() || matches!(state, State::Queued | State::Delayed)
                 });
-                attempt > launch.attempt || attempt == launch.attempt && is_over
+                attempt > launch.attempt || attempt == launch.attempt && has_ended
             }
         };
-        // A launch that was on its way when its task was killed, and is killed as it appears: nothing of it is kept.
+        // A launch in flight when its task was killed is killed when it appears. It is not stored.
         let is_late = state == Some(State::Killed)
             && attempt + 1 == launch.attempt
             && self.disk.store().intent(launch).is_some();
-        if !is_known && !is_late {
+        if !is_stored && !is_late {
             let name = update.state.name();
-            let saved = format!("launch {attempt}, {state:?}");
-            self.fault(format!("{} {name} is acknowledged, and saved is {saved}", short_id(&update.launch)));
+            let launch = short_id(&update.launch);
+            let message = format!("{launch} {name} is acknowledged, stored is launch {attempt}, {state:?}");
+            self.violation(Invariant::PersistBeforeAcknowledge, message);
         }
     }
 
-    /// A follower hears this.
-    pub(super) fn on_event(&mut self, entry: &LoggedEvent) {
-        let saved = self.disk.store().entries(entry.seq() - 1).unwrap().into_iter().next();
-        if saved.as_ref() != Some(entry) {
-            self.fault(format!("told is {entry:?}, saved is {saved:?}"));
+    /// A subscriber receives an event.
+    pub(super) fn on_event(&mut self, event: &LoggedEvent) {
+        let stored = self.disk.store().entries(event.seq() - 1).unwrap().into_iter().next();
+        if stored.as_ref() != Some(event) {
+            let message = format!("published is {event:?}, stored is {stored:?}");
+            self.violation(Invariant::PersistBeforePublish, message);
         }
-        if entry.seq() != self.heard + 1 {
-            self.fault(format!("after entry {} comes {}", self.heard, entry.seq()));
+        if event.seq() != self.last_seq + 1 {
+            let message = format!("event {} follows event {}", event.seq(), self.last_seq);
+            self.violation(Invariant::ConsecutiveEvents, message);
         }
-        self.heard = entry.seq();
-        match entry {
+        self.last_seq = event.seq();
+        match event {
             LoggedEvent::Run(ended) => drop(self.ended.insert(ended.run)),
-            LoggedEvent::Task(frame) if frame.state == State::Queued => self.resumes(frame),
+            LoggedEvent::Task(event) if event.state == State::Queued => self.check_backoff(event),
             LoggedEvent::Task(_) => {}
         }
     }
 
-    /// A server starts.
+    /// A server process starts.
     pub(super) fn on_process_start(&mut self, now: Duration) {
-        self.began = now;
+        self.process_start = now;
     }
 
-    /// A task waits for an offer: if it was delayed, the pause that was saved is over, and has just been so.
-    fn resumes(&mut self, frame: &TaskEvent) {
+    /// Checks that a delayed task is queued at the stored end of its backoff.
+    fn check_backoff(&mut self, event: &TaskEvent) {
         let Some(task) = self
-            .record(frame.task)
-            .filter(|task| task.state == State::Delayed && task.history.attempt == frame.attempt)
+            .record(event.task)
+            .filter(|task| task.state == State::Delayed && task.history.attempt == event.attempt)
         else {
             return;
         };
         let Some(BackoffTimer { deadline, .. }) = task.pause else {
-            return self.fault(format!("{} is delayed, and nobody knows for how long", task.id));
+            let message = format!("{} is delayed, and no backoff is stored", task.id);
+            return self.violation(Invariant::BackoffNotShortened, message);
         };
-        let name = short_id(&task.id.launch(frame.attempt).to_string()).to_owned();
-        let began = Timestamp::UNIX_EPOCH.saturating_add(self.began).unwrap();
-        if frame.time < deadline {
-            self.fault(format!("{name} was to pause until {deadline}, and is queued at {}", frame.time));
+        let name = short_id(&task.id.launch(event.attempt).to_string()).to_owned();
+        let process_start = Timestamp::UNIX_EPOCH.saturating_add(self.process_start).unwrap();
+        if event.time < deadline {
+            let message = format!("{name} is delayed until {deadline}, and is queued at {}", event.time);
+            self.violation(Invariant::BackoffNotShortened, message);
         }
-        if frame.time > deadline.max(began) + PROMPT {
-            self.fault(format!("{name} was to pause until {deadline} only, and is queued at {}", frame.time));
+        if event.time > deadline.max(process_start) + BACKOFF_TOLERANCE {
+            let message =
+                format!("{name} is delayed until {deadline}, and is queued late, at {}", event.time);
+            self.violation(Invariant::BackoffNotExtended, message);
         }
     }
 
-    /// A life is over: what was promised is on disk.
+    /// A server process has ended: accepted runs are stored.
     pub(super) fn on_process_exit(&mut self) {
-        let contents = self.contents();
-        let lost = self.accepted.iter().find(|id| !contents.runs.iter().any(|run| run.id == **id)).copied();
+        let snapshot = self.snapshot();
+        let lost = self.accepted.iter().find(|id| !snapshot.runs.iter().any(|run| run.id == **id)).copied();
         if let Some(lost) = lost {
-            self.fault(format!("run {lost} was accepted, and is lost"));
+            let message = format!("run {lost} was accepted, and is not stored");
+            self.violation(Invariant::AcceptedRunIsStored, message);
         }
-        for (run, mark) in contents.marks {
+        for (run, mark) in snapshot.marks {
             if matches!(mark, RunMarker::Ended { .. }) {
                 self.ended.insert(run);
             }
@@ -362,91 +396,98 @@ impl Oracle {
         self.accepted.iter().all(|run| self.ended.contains(run))
     }
 
-    /// All is over: every task must have come to what truly became of it.
+    /// The simulation is over: the state of each task agrees with the ends of its launches.
     pub(super) fn check_final_state(&mut self) {
-        for run in self.contents().runs {
+        for run in self.snapshot().runs {
             for spec in &run.tasks {
-                self.judge_task(run.id.task(spec.number), spec);
+                self.check_task(run.id.task(spec.number), spec);
             }
         }
     }
 
-    fn judge_task(&mut self, id: TaskId, spec: &TaskSpec) {
+    fn check_task(&mut self, id: TaskId, spec: &TaskSpec) {
         let name = short_id(&id.launch(0).to_string()).trim_end_matches(".0").to_owned();
         let Some(task) = self.record(id) else {
-            self.fault(format!("{name} never came to anything"));
+            self.violation(Invariant::FinalState, format!("{name} has never changed its state"));
             return;
         };
-        let tries: Vec<(u32, End)> = self
+        let attempts: Vec<(u32, End)> = self
             .launches
             .range(id.launch(0)..=id.launch(u32::MAX))
-            .filter_map(|(launch, truth)| Some((launch.attempt, truth.ended.map(|(_, end)| end)?)))
+            .filter_map(|(launch, history)| Some((launch.attempt, history.ended.map(|(_, end)| end)?)))
             .collect();
-        let own = |end: &End| match (end, spec.policy.ensure) {
+        let is_own_failure = |end: &End| match (end, spec.policy.ensure) {
             (End::Exit(0), Ensure::Finishes) => false,
             (End::Exit(_) | End::NotStarted, _) => true,
             _ => false,
         };
-        let own_failures = tries.iter().filter(|(_, end)| own(end)).count();
+        let own_failures = attempts.iter().filter(|(_, end)| is_own_failure(end)).count();
         let refused = self
             .launches
             .get(&id.launch(task.history.attempt))
-            .is_some_and(|truth| truth.meant == End::Refused);
-        let last = tries.iter().find(|(attempt, _)| *attempt == task.history.attempt).map(|(_, end)| *end);
-        let mut wrong = Vec::new();
+            .is_some_and(|history| history.planned_end == End::Refused);
+        let last = attempts.iter().find(|(attempt, _)| *attempt == task.history.attempt).map(|(_, end)| *end);
+        let mut problems = Vec::new();
         match task.state {
             State::Finished => {
                 if last != Some(End::Exit(0)) || task.history.exit_code != Some(0) {
-                    wrong.push("it did not finish well".to_owned());
+                    problems.push((Invariant::FinalState, "its last launch did not succeed".to_owned()));
                 }
             }
             State::Failed => {
-                let spent = match spec.policy.retry {
-                    RetryLimit::Limited(tries) => own_failures > tries as usize,
+                let is_exhausted = match spec.policy.retry {
+                    RetryLimit::Limited(attempts) => own_failures > attempts as usize,
                     RetryLimit::Unlimited => false,
                 };
-                let not_again = match last {
+                let is_not_retried = match last {
                     Some(End::Exit(code)) => {
                         !spec.policy.retry_on.is_empty() && !spec.policy.retry_on.contains(&code)
                     }
-                    // It has no code.
+                    // Such a launch has no exit code.
                     Some(End::NotStarted) => !spec.policy.retry_on.is_empty(),
                     _ => false,
                 };
-                let given_up = spec.policy.on_partition == OnPartition::Fail;
-                if !(spent || not_again || refused || given_up) {
-                    wrong.push("it had tries left".to_owned());
+                let is_given_up = spec.policy.on_partition == OnPartition::Fail;
+                if !(is_exhausted || is_not_retried || refused || is_given_up) {
+                    problems.push((Invariant::FinalState, "it had tries left".to_owned()));
                 }
                 if let Some(End::Exit(code)) = last
-                    && !given_up
+                    && !is_given_up
                     && task.history.exit_code != Some(code)
                 {
-                    wrong.push(format!("its exit code was {code}"));
+                    problems.push((Invariant::FinalState, format!("its exit code was {code}")));
                 }
             }
             State::Killed => {
-                if !self.killed.contains_key(&id) {
-                    wrong.push("nobody killed it".to_owned());
+                if !self.kill_requests.contains_key(&id) {
+                    problems.push((Invariant::FinalState, "it was not killed".to_owned()));
                 }
             }
             State::Skipped => {
-                if !tries.is_empty() {
-                    wrong.push("it ran".to_owned());
+                if !attempts.is_empty() {
+                    problems.push((Invariant::FinalState, "it was launched".to_owned()));
                 }
             }
-            state => wrong.push(format!("it is {state} still")),
+            state => problems.push((Invariant::FinalState, format!("it is still {state}"))),
         }
         let counted = task.history.failures as usize;
-        let exact = spec.policy.on_partition == OnPartition::Wait
-            && !self.killed.contains_key(&id)
+        let is_exact = spec.policy.on_partition == OnPartition::Wait
+            && !self.kill_requests.contains_key(&id)
             && !self.uncertain.contains(&id);
-        // A block whose last failure is not worth another try is not charged for it.
-        let off = own_failures.abs_diff(counted);
-        if exact && off > usize::from(task.state == State::Failed && !spec.policy.retry_on.is_empty()) {
-            wrong.push(format!("it failed {own_failures} times, and {counted} were counted"));
+        // A last failure that is not retried is not counted.
+        let difference = own_failures.abs_diff(counted);
+        if is_exact
+            && difference > usize::from(task.state == State::Failed && !spec.policy.retry_on.is_empty())
+        {
+            let problem = format!("it failed {own_failures} times, and {counted} were counted");
+            problems.push((Invariant::FailureCount, problem));
         }
-        for words in wrong {
-            self.fault(format!("{name}, {}: {words} ({:?}, tries {tries:?})", task.state, task.history));
+        for (invariant, problem) in problems {
+            let (state, history) = (task.state, task.history);
+            self.violation(
+                invariant,
+                format!("{name}, {state}: {problem} ({history:?}, tries {attempts:?})"),
+            );
         }
     }
 }

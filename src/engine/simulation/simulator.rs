@@ -1,4 +1,4 @@
-//! One seed: lives of a server one after another, and what people do meanwhile.
+//! The simulation of one seed: server processes one after another, and the actions of users.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, VecDeque};
@@ -8,35 +8,31 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::StreamExt;
-use futures_util::future::{FutureExt, LocalBoxFuture, ready};
 use jiff::Timestamp;
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 
-use super::super::engine::Threading;
+use super::super::threading::Threading;
 use super::super::{Engine, EngineParts, FatalError, Submission, failpoints};
-use super::cluster::{Cluster, short_id};
-use super::faulty_store::{CrashPoint, Disk, FaultyStore, OpOutcome};
+use super::adapter::SimulatedCluster;
+use super::cluster::Cluster;
+use super::faulty_store::{CrashPoint, Disk, FaultyStore};
+use super::invariants::{Invariant, Violation};
 use super::oracle::Oracle;
 use borges_clock::Clock;
 use borges_config::Retention;
 use borges_mesos::messages::FrameworkInfo;
-use borges_mesos::messages::scheduler::call::Type;
-use borges_mesos::{
-    Call, Chunk, Event, Master, MasterError, Sandbox, SandboxError, SandboxFile, SandboxLocation,
-    Subscription,
-};
 use borges_org as org;
 use borges_plan::{PlanOptions, plan};
 use borges_task::RunId;
 
-/// What came of a seed.
-pub(super) struct Ended {
-    pub(super) story: Vec<String>,
-    pub(super) faults: Vec<String>,
+/// The outcome of a simulation.
+pub(super) struct Outcome {
+    pub(super) trace: Vec<String>,
+    pub(super) violations: Vec<Violation>,
 }
 
-/// What a person does at a time.
+/// An action of a user.
 #[derive(Debug, Clone)]
 enum UserAction {
     Submit { run: usize, document: String },
@@ -44,180 +40,188 @@ enum UserAction {
     KillRun { run: usize },
 }
 
-/// All that lasts longer than a life.
+/// The state that outlives a server process.
 pub(super) struct Simulation {
     rng: fastrand::Rng,
     disk: Disk,
     cluster: Rc<RefCell<Cluster>>,
-    deeds: VecDeque<(Duration, UserAction)>,
-    /// The runs that were accepted, by the numbers they have in the deeds.
+    user_actions: VecDeque<(Duration, UserAction)>,
+    /// The runs that were accepted, by their numbers in the user actions.
     runs: Rc<RefCell<BTreeMap<usize, RunId>>>,
-    /// When the weather clears up.
-    calm: Duration,
-    /// Fuses of the lives to come; then there are ordinary ones.
-    fuses: VecDeque<Arc<CrashPoint>>,
-    /// How many lives may end by chance.
-    deaths: u32,
+    /// The time after which no faults are injected.
+    faults_end: Duration,
+    /// The crash points of the next processes. Later processes have none.
+    crash_points: VecDeque<Arc<CrashPoint>>,
+    /// The number of processes that crash at a random time.
+    crashes: u32,
 }
 
-/// A life is over: why.
+/// Why a server process has ended.
 enum ExitCause {
-    Died,
-    Broke(String),
-    AllIsDone,
-    TimeIsUp,
+    Crashed,
+    Fatal(String),
+    Finished,
+    TimedOut,
 }
 
-/// After the storm everything comes to its end within this time.
-const PATIENCE: Duration = Duration::from_mins(90);
+/// Without faults, all runs end within this time.
+const TIME_LIMIT: Duration = Duration::from_mins(90);
 
 impl Simulation {
     pub(super) fn new(seed: u64) -> Self {
         let mut rng = fastrand::Rng::with_seed(seed);
         let disk = Disk::default();
-        let storm = rng.u32(0..8) != 0;
-        let calm = Duration::from_secs(if storm { rng.u64(30..300) } else { 0 });
-        let mut deeds = VecDeque::new();
+        let faults_enabled = rng.u32(0..8) != 0;
+        let faults_end = Duration::from_secs(if faults_enabled { rng.u64(30..300) } else { 0 });
+        let mut user_actions = VecDeque::new();
         let mut services = Vec::new();
         for run in 0..rng.usize(1..4) {
             let (document, has_service) = document(&mut rng);
             let at = Duration::from_millis(rng.u64(0..60_000) * run as u64);
-            deeds.push_back((at, UserAction::Submit { run, document }));
+            user_actions.push_back((at, UserAction::Submit { run, document }));
             if rng.u32(0..3) == 0 {
                 let number = rng.u32(1..5);
-                deeds.push_back((
+                user_actions.push_back((
                     at + Duration::from_secs(rng.u64(0..90)),
                     UserAction::KillTask { run, number },
                 ));
             }
             if rng.u32(0..4) == 0 {
-                deeds.push_back((at + Duration::from_secs(rng.u64(0..90)), UserAction::KillRun { run }));
+                user_actions
+                    .push_back((at + Duration::from_secs(rng.u64(0..90)), UserAction::KillRun { run }));
             }
             if has_service {
-                services.push((run, at.max(calm)));
+                services.push((run, at.max(faults_end)));
             }
         }
         for (run, from) in services {
-            deeds.push_back((from + Duration::from_secs(100), UserAction::KillRun { run }));
+            user_actions.push_back((from + Duration::from_secs(100), UserAction::KillRun { run }));
         }
-        deeds.make_contiguous().sort_by_key(|(at, _)| *at);
-        let deaths = if storm { rng.u32(0..4) } else { 0 };
-        let ledger = Oracle::new(disk.clone(), calm);
-        let cluster = Cluster::new(fastrand::Rng::with_seed(seed ^ 0xc1), ledger, storm);
+        user_actions.make_contiguous().sort_by_key(|(at, _)| *at);
+        let crashes = if faults_enabled { rng.u32(0..4) } else { 0 };
+        let oracle = Oracle::new(disk.clone(), faults_end);
+        let cluster = Cluster::new(fastrand::Rng::with_seed(seed ^ 0xc1), oracle, faults_enabled);
         Self {
             rng,
             disk,
             cluster: Rc::new(RefCell::new(cluster)),
-            deeds,
+            user_actions,
             runs: Rc::default(),
-            calm,
-            fuses: VecDeque::new(),
-            deaths,
+            faults_end,
+            crash_points: VecDeque::new(),
+            crashes,
         }
     }
 
-    /// This document, on a cluster where nothing goes wrong of itself; each life has its fuse.
-    pub(super) fn scripted(seed: u64, document: &str, fuses: Vec<Arc<CrashPoint>>) -> Self {
+    /// Runs one document on a cluster without faults. Each process has its crash point.
+    pub(super) fn scripted(seed: u64, document: &str, crash_points: Vec<Arc<CrashPoint>>) -> Self {
         let disk = Disk::default();
         let cluster =
             Cluster::new(fastrand::Rng::with_seed(seed), Oracle::new(disk.clone(), Duration::ZERO), false);
-        let deed = UserAction::Submit { run: 0, document: document.to_owned() };
+        let action = UserAction::Submit { run: 0, document: document.to_owned() };
         Self {
             rng: fastrand::Rng::with_seed(seed),
             disk,
             cluster: Rc::new(RefCell::new(cluster)),
-            deeds: [(Duration::ZERO, deed)].into(),
+            user_actions: [(Duration::ZERO, action)].into(),
             runs: Rc::default(),
-            calm: Duration::ZERO,
-            fuses: fuses.into(),
-            deaths: 0,
+            faults_end: Duration::ZERO,
+            crash_points: crash_points.into(),
+            crashes: 0,
         }
     }
 
-    /// Everything, to its end.
-    pub(super) fn run(mut self) -> Ended {
-        let limit = self.calm + PATIENCE;
-        for life in 0.. {
-            let fuse = self.fuses.pop_front().unwrap_or_default();
-            let dies = (self.deaths > life && self.fuses.is_empty())
+    /// Runs the simulation to its end.
+    pub(super) fn run(mut self) -> Outcome {
+        let limit = self.faults_end + TIME_LIMIT;
+        for process in 0.. {
+            let crash_point = self.crash_points.pop_front().unwrap_or_default();
+            let crash_after = (self.crashes > process && self.crash_points.is_empty())
                 .then(|| Duration::from_secs_f64(self.rng.f64() * 60.0));
-            // Now and then a supervisor does not bear what it hears.
-            let panics = self.calm > Duration::ZERO && self.rng.u32(0..3) == 0;
+            // In some processes a supervisor panics.
+            let panics = self.faults_end > Duration::ZERO && self.rng.u32(0..3) == 0;
             failpoints::panic_after(panics.then(|| self.rng.u32(1..60)));
-            let over = self.live(&fuse, dies, limit);
+            let exit_cause = self.run_process(&crash_point, crash_after, limit);
             failpoints::panic_after(None);
-            fuse.trip();
+            crash_point.trip();
             let mut cluster = self.cluster.borrow_mut();
             cluster.disconnect();
-            cluster.ledger.on_process_exit();
+            cluster.oracle.on_process_exit();
             let now = cluster.now;
-            match over {
-                ExitCause::AllIsDone => {
-                    cluster.ledger.check_final_state();
-                    let alive = cluster.alive();
-                    if !alive.is_empty() {
-                        cluster.ledger.faults.push(format!("still alive: {alive:?}"));
+            match exit_cause {
+                ExitCause::Finished => {
+                    cluster.oracle.check_final_state();
+                    let active = cluster.active();
+                    if !active.is_empty() {
+                        let message = format!("still active: {active:?}");
+                        cluster.oracle.violation(Invariant::NoOrphanedLaunch, message);
                     }
                     break;
                 }
-                ExitCause::TimeIsUp => {
-                    cluster.ledger.faults.push(format!("not over after {} s", now.as_secs()));
-                    cluster.ledger.check_final_state();
+                ExitCause::TimedOut => {
+                    let message = format!("not finished after {} s", now.as_secs());
+                    cluster.oracle.violation(Invariant::Termination, message);
+                    cluster.oracle.check_final_state();
                     break;
                 }
-                ExitCause::Died => cluster.ledger.log(now, || "THE SERVER DIES".to_owned()),
-                ExitCause::Broke(reason) => cluster.ledger.log(now, || format!("THE SERVER STOPS: {reason}")),
+                ExitCause::Crashed => cluster.oracle.log(now, || "THE SERVER CRASHES".to_owned()),
+                ExitCause::Fatal(reason) => cluster.oracle.log(now, || format!("THE SERVER STOPS: {reason}")),
             }
-            let down = Duration::from_secs_f64(self.rng.f64() * 20.0);
-            cluster.advance(now + down);
-            cluster.ledger.log(now + down, || "THE SERVER STARTS".to_owned());
+            let downtime = Duration::from_secs_f64(self.rng.f64() * 20.0);
+            cluster.advance(now + downtime);
+            cluster.oracle.log(now + downtime, || "THE SERVER STARTS".to_owned());
         }
         let mut cluster = self.cluster.borrow_mut();
-        Ended {
-            story: std::mem::take(&mut cluster.ledger.story),
-            faults: std::mem::take(&mut cluster.ledger.faults),
+        Outcome {
+            trace: std::mem::take(&mut cluster.oracle.trace),
+            violations: std::mem::take(&mut cluster.oracle.violations),
         }
     }
 
-    /// One life of the server.
-    fn live(&mut self, fuse: &Arc<CrashPoint>, dies: Option<Duration>, limit: Duration) -> ExitCause {
+    /// Runs one server process.
+    fn run_process(
+        &mut self,
+        crash_point: &Arc<CrashPoint>,
+        crash_after: Option<Duration>,
+        limit: Duration,
+    ) -> ExitCause {
         let system = virtual_time_runtime();
         let seed = self.rng.u64(..);
         system.block_on(async {
-            let began = self.cluster.borrow().now;
-            self.cluster.borrow_mut().ledger.on_process_start(began);
-            let time = Time { base: began, start: Instant::now() };
+            let start = self.cluster.borrow().now;
+            self.cluster.borrow_mut().oracle.on_process_start(start);
+            let time = Time { base: start, start: Instant::now() };
             let wake = Rc::new(Notify::new());
-            let wall = SimulatedCluster { cluster: self.cluster.clone(), wake: wake.clone(), fuse: fuse.clone() };
-            let started = Timestamp::UNIX_EPOCH.saturating_add(began).expect("early");
-            let (engine, mut breaks) = Engine::start_on(
+            let master = SimulatedCluster { cluster: self.cluster.clone(), wake: wake.clone(), crash_point: crash_point.clone() };
+            let started = Timestamp::UNIX_EPOCH.saturating_add(start).expect("early");
+            let (engine, mut fatal_errors) = Engine::start_on(
                 EngineParts {
-                    store: Box::new(FaultyStore { disk: self.disk.clone(), fuse: fuse.clone() }),
-                    master: Box::new(wall.clone()),
-                    sandbox: Rc::new(wall),
+                    store: Box::new(FaultyStore { disk: self.disk.clone(), crash_point: crash_point.clone() }),
+                    master: Box::new(master.clone()),
+                    sandbox: Rc::new(master),
                     framework: FrameworkInfo::default(),
-                    keep: Retention::default(),
-                    keeps_results: true,
+                    retention: Retention::default(),
+                    index_results: true,
                     cache: None,
                     clock: Clock::tokio(started, seed),
                 },
                 Threading::Single,
             )
             .expect("the disk can be read");
-            let heard = self.cluster.borrow().ledger.heard;
-            let follow = hear(engine.follow(Some(heard)).entries(), self.cluster.clone());
-            let drive = drive(self.cluster.clone(), wake, time, self.calm);
-            let people = people(&mut self.deeds, &self.runs, &self.cluster, &engine, time);
-            let death = async {
-                match dies {
+            let last_seq = self.cluster.borrow().oracle.last_seq;
+            let check_events = check_events(engine.subscribe(Some(last_seq)).events(), self.cluster.clone());
+            let drive_cluster = drive_cluster(self.cluster.clone(), wake, time, self.faults_end);
+            let act_as_users = act_as_users(&mut self.user_actions, &self.runs, &self.cluster, &engine, time);
+            let crash = async {
+                match crash_after {
                     Some(after) => tokio::time::sleep(after).await,
                     None => std::future::pending().await,
                 }
             };
-            let done = async {
-                people.await;
+            let completion = async {
+                act_as_users.await;
                 loop {
-                    if self.cluster.borrow().ledger.all_ended() && self.cluster.borrow().alive().is_empty() {
+                    if self.cluster.borrow().oracle.all_ended() && self.cluster.borrow().active().is_empty() {
                         return;
                     }
                     tokio::time::sleep(Duration::from_secs(1)).await;
@@ -225,19 +229,19 @@ impl Simulation {
             };
             tokio::select! {
                 biased;
-                () = fuse.over.notified() => ExitCause::Died,
-                broken = breaks.recv() => ExitCause::Broke(broken.map_or_else(String::new, |FatalError { reason }| reason)),
-                () = death => ExitCause::Died,
-                () = drive => unreachable!("the cluster goes on"),
-                () = follow => ExitCause::Died,
-                () = done => ExitCause::AllIsDone,
-                () = sleep_until(time.at(limit)) => ExitCause::TimeIsUp,
+                () = crash_point.crashed.notified() => ExitCause::Crashed,
+                fatal_error = fatal_errors.recv() => ExitCause::Fatal(fatal_error.map_or_else(String::new, |FatalError { reason }| reason)),
+                () = crash => ExitCause::Crashed,
+                () = drive_cluster => unreachable!("the cluster goes on"),
+                () = check_events => ExitCause::Crashed,
+                () = completion => ExitCause::Finished,
+                () = sleep_until(time.at(limit)) => ExitCause::TimedOut,
             }
         })
     }
 }
 
-/// A system in which nobody waits: time jumps to where something happens.
+/// A system with a virtual clock, which jumps to the next timer when all tasks wait.
 pub(super) fn virtual_time_runtime() -> actix::SystemRunner {
     actix::System::with_tokio_rt(|| {
         tokio::runtime::Builder::new_current_thread()
@@ -248,7 +252,7 @@ pub(super) fn virtual_time_runtime() -> actix::SystemRunner {
     })
 }
 
-/// The time of a life within that of the world.
+/// The time of the simulation during one server process.
 #[derive(Clone, Copy)]
 struct Time {
     base: Duration,
@@ -265,7 +269,7 @@ impl Time {
     }
 }
 
-async fn drive(cluster: Rc<RefCell<Cluster>>, wake: Rc<Notify>, time: Time, calm: Duration) {
+async fn drive_cluster(cluster: Rc<RefCell<Cluster>>, wake: Rc<Notify>, time: Time, faults_end: Duration) {
     loop {
         let next = cluster.borrow().next();
         tokio::select! {
@@ -274,33 +278,33 @@ async fn drive(cluster: Rc<RefCell<Cluster>>, wake: Rc<Notify>, time: Time, calm
             () = sleep_until(time.at(next)) => {}
         }
         let mut cluster = cluster.borrow_mut();
-        cluster.storm &= time.now() < calm;
+        cluster.faults_enabled &= time.now() < faults_end;
         cluster.advance(time.now());
     }
 }
 
-async fn hear(
-    mut entries: impl futures_util::Stream<Item = borges_store::LoggedEvent> + Unpin,
+async fn check_events(
+    mut events: impl futures_util::Stream<Item = borges_store::LoggedEvent> + Unpin,
     cluster: Rc<RefCell<Cluster>>,
 ) {
-    while let Some(entry) = entries.next().await {
-        cluster.borrow_mut().ledger.on_event(&entry);
+    while let Some(event) = events.next().await {
+        cluster.borrow_mut().oracle.on_event(&event);
     }
 }
 
-/// Does what is to be done; what was not answered is done again in the next life.
-async fn people(
-    deeds: &mut VecDeque<(Duration, UserAction)>,
+/// Performs the user actions. An action without an answer is repeated in the next process.
+async fn act_as_users(
+    user_actions: &mut VecDeque<(Duration, UserAction)>,
     runs: &RefCell<BTreeMap<usize, RunId>>,
     cluster: &RefCell<Cluster>,
     engine: &Engine,
     time: Time,
 ) {
-    while let Some((at, deed)) = deeds.front().cloned() {
+    while let Some((at, action)) = user_actions.front().cloned() {
         sleep_until(time.at(at)).await;
-        cluster.borrow_mut().ledger.log(time.now(), || format!("{deed:?}"));
-        let known = |run: usize| runs.borrow().get(&run).copied();
-        let answered = match deed {
+        cluster.borrow_mut().oracle.log(time.now(), || format!("{action:?}"));
+        let run_id = |run: usize| runs.borrow().get(&run).copied();
+        let result = match action {
             UserAction::Submit { run, document } => {
                 let source = Bytes::from(document);
                 let plan = plan(&source, &org::parse(&source, &[]), &PlanOptions::default())
@@ -314,137 +318,32 @@ async fn people(
                 };
                 engine.submit(submission).await.map(|accepted| {
                     runs.borrow_mut().insert(run, accepted.run);
-                    cluster.borrow_mut().ledger.accepted(accepted.run);
+                    cluster.borrow_mut().oracle.on_run_accepted(accepted.run);
                 })
             }
-            UserAction::KillTask { run, number } => match known(run) {
+            UserAction::KillTask { run, number } => match run_id(run) {
                 Some(run) => {
                     let task = run.task(number);
-                    cluster.borrow_mut().ledger.kill_asked(time.now(), task);
+                    cluster.borrow_mut().oracle.on_kill_task(time.now(), task);
                     engine.kill_task(task).await.map(drop)
                 }
                 None => Ok(()),
             },
-            UserAction::KillRun { run } => match known(run) {
+            UserAction::KillRun { run } => match run_id(run) {
                 Some(run) => {
-                    cluster.borrow_mut().ledger.run_kill_asked(time.now(), run);
+                    cluster.borrow_mut().oracle.on_kill_run(time.now(), run);
                     engine.kill_run(run).await.map(drop)
                 }
                 None => Ok(()),
             },
         };
-        if let Err(error) = answered {
-            cluster.borrow_mut().ledger.log(time.now(), || format!("not answered: {error}"));
+        if let Err(error) = result {
+            cluster.borrow_mut().oracle.log(time.now(), || format!("not answered: {error}"));
             tokio::time::sleep(Duration::from_secs(1)).await;
         } else {
-            deeds.pop_front();
+            user_actions.pop_front();
         }
     }
-}
-
-/// The server's only doors to the world, but for the disk.
-#[derive(Clone)]
-struct SimulatedCluster {
-    cluster: Rc<RefCell<Cluster>>,
-    wake: Rc<Notify>,
-    fuse: Arc<CrashPoint>,
-}
-
-impl Master for SimulatedCluster {
-    fn subscribe(&mut self, _: Call) -> LocalBoxFuture<'static, Result<Subscription, MasterError>> {
-        let silent = || MasterError::Timeout { master: "m".to_owned() };
-        let verdict = self.fuse.hit(|| "subscribe".to_owned());
-        if !matches!(verdict, OpOutcome::Done) {
-            return ready(Err(silent())).boxed_local();
-        }
-        let (sender, mut receiver) = mpsc::unbounded_channel::<Event>();
-        let mut cluster = self.cluster.borrow_mut();
-        let is_open = cluster.subscribe(sender);
-        let now = cluster.now;
-        cluster.ledger.log(now, || format!("→ subscribe: {is_open}"));
-        self.wake.notify_one();
-        let events = futures_util::stream::poll_fn(move |context| receiver.poll_recv(context));
-        let events = events.map(Ok).boxed_local();
-        ready(if is_open { Ok(Subscription { events }) } else { Err(silent()) }).boxed_local()
-    }
-
-    fn call(&mut self, call: Call) -> LocalBoxFuture<'static, Result<(), MasterError>> {
-        let words = words(&call);
-        let silent = || MasterError::Timeout { master: "m".to_owned() };
-        let verdict = self.fuse.hit(|| words.clone());
-        if matches!(verdict, OpOutcome::Failed | OpOutcome::Nothing) {
-            return ready(Err(silent())).boxed_local();
-        }
-        let mut cluster = self.cluster.borrow_mut();
-        let now = cluster.now;
-        if !words.starts_with("decline") {
-            cluster.ledger.log(now, || format!("→ {words}"));
-        }
-        match Type::try_from(call.r#type.unwrap_or_default()) {
-            Ok(Type::Accept) => cluster.ledger.accepts(&launches(&call)),
-            Ok(Type::Acknowledge) => {
-                let acknowledged = call.acknowledge.as_ref().expect("it is one");
-                if let Some(update) = cluster.acknowledged(&acknowledged.task_id.value, &acknowledged.uuid) {
-                    cluster.ledger.acknowledges(&update);
-                }
-            }
-            _ => {}
-        }
-        cluster.call(call);
-        self.wake.notify_one();
-        ready(Ok(())).boxed_local()
-    }
-}
-
-impl Sandbox for SimulatedCluster {
-    fn read(
-        &self,
-        place: &SandboxLocation,
-        path: &str,
-        _: u64,
-        _: usize,
-    ) -> LocalBoxFuture<'static, Result<Chunk, SandboxError>> {
-        let launch = &place.executor;
-        let verdict = self.fuse.hit(|| format!("read {path} of {}", short_id(launch)));
-        let cluster = self.cluster.borrow();
-        let is_reached = cluster.is_reached(launch) && verdict == OpOutcome::Done;
-        let read = match cluster.ledger.exit_file(launch) {
-            _ if !is_reached => {
-                Err(SandboxError::Unreachable { agent: place.agent.clone(), message: "not now".to_owned() })
-            }
-            Some(text) => Ok(Chunk { offset: 0, size: text.len() as u64, bytes: Bytes::from(text) }),
-            None => Err(SandboxError::Missing(path.to_owned())),
-        };
-        ready(read).boxed_local()
-    }
-
-    fn list(
-        &self,
-        _: &SandboxLocation,
-        path: &str,
-    ) -> LocalBoxFuture<'static, Result<Vec<SandboxFile>, SandboxError>> {
-        ready(Err(SandboxError::Missing(path.to_owned()))).boxed_local()
-    }
-}
-
-/// The launches of an ACCEPT, and their agents.
-pub(super) fn launches(call: &Call) -> Vec<(String, String)> {
-    let accept = call.accept.as_ref().expect("it is one");
-    let tasks = accept.operations.iter().flat_map(|o| o.launch.iter().flat_map(|l| &l.task_infos));
-    tasks.map(|task| (task.task_id.value.clone(), task.agent_id.value.clone())).collect()
-}
-
-pub(super) fn words(call: &Call) -> String {
-    let kind = Type::try_from(call.r#type.unwrap_or_default()).expect("a kind").as_str_name().to_lowercase();
-    let about: Vec<String> = match (&call.accept, &call.acknowledge, &call.kill, &call.reconcile) {
-        (Some(_), ..) => launches(call).into_iter().map(|(launch, _)| launch).collect(),
-        (_, Some(call), ..) => vec![call.task_id.value.clone()],
-        (_, _, Some(call), _) => vec![call.task_id.value.clone()],
-        (.., Some(call)) => call.tasks.iter().map(|task| task.task_id.value.clone()).collect(),
-        _ => Vec::new(),
-    };
-    let about: Vec<&str> = about.iter().map(|launch| short_id(launch)).collect();
-    format!("{kind} {}", about.join(" "))
 }
 
 /// A document of some blocks that wait for one another, fail and are tried again; and whether one of them would

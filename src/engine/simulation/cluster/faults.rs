@@ -1,4 +1,4 @@
-//! What goes wrong of itself: agents that are away or gone, masters that are replaced, streams that break.
+//! The injected faults: partitioned and lost agents, replaced masters, broken streams.
 
 use std::time::Duration;
 
@@ -9,43 +9,43 @@ use borges_mesos::events::TaskState;
 use borges_mesos::messages::task_status::Reason;
 
 impl Cluster {
-    /// What may go wrong of itself.
+    /// Injects a random fault and schedules the next one.
     pub(super) fn inject_faults(&mut self) {
         let next = seconds(&mut self.rng, 1.0..20.0);
         self.after(next, SimEvent::Fault);
-        if !self.storm {
+        if !self.faults_enabled {
             return;
         }
         match self.rng.u32(0..12) {
             0 => {
                 let agent = self.rng.usize(0..self.agents.len());
-                if self.agents[agent].reach == Reachability::Yes {
-                    self.tell(|| format!("agent {agent} is not reached"));
-                    self.agents[agent].reach = Reachability::No { told: false };
+                if self.agents[agent].reachability == Reachability::Reachable {
+                    self.log(|| format!("agent {agent} is unreachable"));
+                    self.agents[agent].reachability = Reachability::Unreachable { reported: false };
                     self.after(Duration::from_secs(75), SimEvent::Unreachable(agent));
-                    let back = seconds(&mut self.rng, 1.0..200.0);
-                    self.after(back, SimEvent::Return(agent));
+                    let return_delay = seconds(&mut self.rng, 1.0..200.0);
+                    self.after(return_delay, SimEvent::Return(agent));
                 }
             }
             1 => {
                 let agent = self.rng.usize(0..self.agents.len());
-                if self.agents[agent].reach == Reachability::Yes {
-                    self.tell(|| format!("agent {agent} is no more"));
-                    self.agents[agent].reach = Reachability::Gone { told: false };
-                    let (now, launches) = (self.now, self.on(agent));
+                if self.agents[agent].reachability == Reachability::Reachable {
+                    self.log(|| format!("agent {agent} is gone"));
+                    self.agents[agent].reachability = Reachability::Gone { reported: false };
+                    let (now, launches) = (self.now, self.launches_on(agent));
                     for id in launches {
                         if matches!(self.launches[&id].state, TaskState::Running | TaskState::Killing) {
-                            self.ledger.ended(now, &id, End::Vanished);
+                            self.oracle.on_launch_ended(now, &id, End::Vanished);
                         }
                     }
-                    let noticed = seconds(&mut self.rng, 10.0..200.0);
-                    self.after(noticed, SimEvent::GoneByOperator(agent));
+                    let detection = seconds(&mut self.rng, 10.0..200.0);
+                    self.after(detection, SimEvent::GoneByOperator(agent));
                 }
             }
             2 => {
-                self.tell(|| "the master is replaced".to_owned());
+                self.log(|| "the master is replaced".to_owned());
                 self.disconnect();
-                self.known.clear();
+                self.known_launches.clear();
                 self.master_up = false;
                 let up = seconds(&mut self.rng, 0.1..20.0);
                 self.after(up, SimEvent::MasterUp);
@@ -56,13 +56,13 @@ impl Cluster {
                 }
             }
             3 | 4 => {
-                self.tell(|| "the stream breaks".to_owned());
+                self.log(|| "the stream breaks".to_owned());
                 self.disconnect();
             }
             5..8 => {
                 if let Some(offer) = self.offers.keys().next().cloned() {
                     self.offers.remove(&offer);
-                    self.say(Event::Rescind(offer));
+                    self.send_event(Event::Rescind(offer));
                 }
             }
             _ => {}
@@ -70,13 +70,13 @@ impl Cluster {
     }
 
     pub(super) fn unreachable(&mut self, agent: usize) {
-        if self.agents[agent].reach != (Reachability::No { told: false }) {
+        if self.agents[agent].reachability != (Reachability::Unreachable { reported: false }) {
             return;
         }
-        self.agents[agent].reach = Reachability::No { told: true };
+        self.agents[agent].reachability = Reachability::Unreachable { reported: true };
         self.take_back_offers(agent);
         let name = self.agents[agent].id.clone();
-        for id in self.on(agent) {
+        for id in self.launches_on(agent) {
             self.unacknowledged_update(
                 &id,
                 TaskState::Unreachable,
@@ -91,34 +91,34 @@ impl Cluster {
             self.offers.iter().filter(|(_, (at, ..))| *at == agent).map(|(id, _)| id.clone()).collect();
         for offer in offers {
             self.offers.remove(&offer);
-            self.say(Event::Rescind(offer));
+            self.send_event(Event::Rescind(offer));
         }
     }
 
     pub(super) fn agent_returns(&mut self, agent: usize) {
-        if !matches!(self.agents[agent].reach, Reachability::No { .. }) {
+        if !matches!(self.agents[agent].reachability, Reachability::Unreachable { .. }) {
             return;
         }
-        self.tell(|| format!("agent {agent} is back"));
-        let told = self.agents[agent].reach == Reachability::No { told: true };
-        self.agents[agent].reach = Reachability::Yes;
-        if told || !self.agents[agent].registered {
+        self.log(|| format!("agent {agent} is back"));
+        let reported = self.agents[agent].reachability == Reachability::Unreachable { reported: true };
+        self.agents[agent].reachability = Reachability::Reachable;
+        if reported || !self.agents[agent].registered {
             self.registers(agent);
         }
     }
 
-    /// The operator's word: whatever ran there does not. Another machine takes its place.
+    /// The operator reports an agent as gone, and another agent replaces it.
     pub(super) fn gone_by_operator(&mut self, agent: usize) {
-        self.tell(|| format!("agent {agent} is said to be gone"));
-        self.agents[agent].reach = Reachability::Gone { told: true };
+        self.log(|| format!("agent {agent} is reported as gone"));
+        self.agents[agent].reachability = Reachability::Gone { reported: true };
         self.take_back_offers(agent);
         for (id, launch) in &self.launches {
             if launch.agent == agent && !launch.unacknowledged.is_empty() {
-                self.ledger.is_uncertain(id);
+                self.oracle.mark_uncertain(id);
             }
         }
         let name = self.agents[agent].id.clone();
-        for id in self.on(agent) {
+        for id in self.launches_on(agent) {
             self.unacknowledged_update(&id, TaskState::GoneByOperator, None, Some(name.clone()));
             if let Some(launch) = self.launches.get_mut(&id) {
                 launch.state = TaskState::Gone;
@@ -126,7 +126,13 @@ impl Cluster {
         }
         let total = self.agents[agent].total.clone();
         let id = format!("a{}", self.agents.len());
-        let refused = Duration::ZERO;
-        self.agents.push(Agent { id, total, reach: Reachability::Yes, registered: true, refused });
+        let refused_until = Duration::ZERO;
+        self.agents.push(Agent {
+            id,
+            total,
+            reachability: Reachability::Reachable,
+            registered: true,
+            refused_until,
+        });
     }
 }

@@ -1,4 +1,4 @@
-//! What becomes of launches on their agents, and how it is said until it is acknowledged.
+//! The launches on their agents, and their status updates until they are acknowledged.
 
 use std::time::Duration;
 
@@ -25,18 +25,18 @@ impl Cluster {
             return;
         }
         let now = self.now;
-        let neighbours: Vec<String> = self
+        let active_on_agent: Vec<String> = self
             .launches
             .iter()
             .filter(|(_, other)| other.agent == agent)
             .filter(|(_, other)| matches!(other.state, TaskState::Running | TaskState::Killing))
             .map(|(id, _)| id.clone())
             .collect();
-        self.ledger.started(now, id);
-        self.ledger.stands_beside(id, &neighbours);
+        self.oracle.on_launch_started(now, id);
+        self.oracle.check_peers(id, &active_on_agent);
         self.update(id, TaskState::Running);
-        let runs = self.ledger.runs_for(id, &mut self.rng);
-        self.after(runs, SimEvent::End(id.to_owned()));
+        let run_time = self.oracle.run_time(id, &mut self.rng);
+        self.after(run_time, SimEvent::End(id.to_owned()));
     }
 
     pub(super) fn end(&mut self, id: &str) {
@@ -46,7 +46,7 @@ impl Cluster {
             return;
         }
         let now = self.now;
-        self.ledger.ended(now, id, end);
+        self.oracle.on_launch_ended(now, id, end);
         let state = match end {
             End::Exit(0) => TaskState::Finished,
             End::Exit(_) | End::InfraFailure => TaskState::Failed,
@@ -61,7 +61,7 @@ impl Cluster {
         match launch.state {
             TaskState::Killing => {
                 let now = self.now;
-                self.ledger.ended(now, id, End::Killed);
+                self.oracle.on_launch_ended(now, id, End::Killed);
             }
             TaskState::Staging => {}
             _ => return,
@@ -70,15 +70,15 @@ impl Cluster {
     }
 
     pub(super) fn kill(&mut self, id: &str, agent: Option<String>) {
-        if !self.known.contains(id) {
+        if !self.known_launches.contains(id) {
             self.reconcile(id, agent);
             return;
         }
         let Some(launch) = self.launches.get(id) else { return };
         let (at, state) = (launch.agent, launch.state);
-        // With a wrong agent a kill is ignored; to one that is not reached it is lost.
+        // A kill with a wrong agent is ignored. A kill to an unreachable agent is lost.
         if agent.is_some_and(|agent| agent != self.agents[at].id)
-            || self.agents[at].reach != Reachability::Yes
+            || self.agents[at].reachability != Reachability::Reachable
             || self.chance(0.2)
         {
             return;
@@ -92,7 +92,7 @@ impl Cluster {
         }
     }
 
-    /// A launch is in a new state: its agent says so until that is acknowledged.
+    /// Changes the state of a launch. Its agent sends the update until it is acknowledged.
     pub(super) fn update(&mut self, id: &str, state: TaskState) {
         let number = self.number();
         let Some(launch) = self.launches.get_mut(id) else { return };
@@ -110,16 +110,19 @@ impl Cluster {
         if first != number || self.is_gone(agent) {
             return;
         }
-        if self.agents[agent].reach == Reachability::Yes && self.agents[agent].registered && self.master_up {
+        if self.agents[agent].reachability == Reachability::Reachable
+            && self.agents[agent].registered
+            && self.master_up
+        {
             let reason = self.reason_of_end(id, state);
             let agent = Some(self.agents[agent].id.clone());
             self.send_status(id, state, reason, agent, Some(number));
         }
-        let again = Duration::from_secs(10);
-        self.after(again, SimEvent::Resend(id.to_owned(), number));
+        let interval = Duration::from_secs(10);
+        self.after(interval, SimEvent::Resend(id.to_owned(), number));
     }
 
-    /// What the master itself says: nobody acknowledges it.
+    /// Sends an update of the master, which is not acknowledged.
     pub(super) fn unacknowledged_update(
         &mut self,
         id: &str,
@@ -131,7 +134,7 @@ impl Cluster {
     }
 
     pub(super) fn reason_of_end(&self, id: &str, state: TaskState) -> Option<Reason> {
-        (state == TaskState::Failed).then(|| match self.ledger.end(id) {
+        (state == TaskState::Failed).then(|| match self.oracle.end(id) {
             Some(End::InfraFailure) => Reason::AgentRestarted,
             _ => Reason::CommandExecutorFailed,
         })
@@ -146,7 +149,7 @@ impl Cluster {
         number: Option<u64>,
     ) {
         let status = self.status(id, state, reason, agent, number);
-        self.say(Event::Update(Box::new(status)));
+        self.send_event(Event::Update(Box::new(status)));
     }
 
     pub(super) fn status(
@@ -157,7 +160,7 @@ impl Cluster {
         agent: Option<String>,
         number: Option<u64>,
     ) -> StatusUpdate {
-        let message = self.ledger.message(id).filter(|_| state == TaskState::Failed);
+        let message = self.oracle.executor_message(id).filter(|_| state == TaskState::Failed);
         let status = TaskStatus {
             task_id: TaskId { value: id.to_owned() },
             state: state.to_wire(),

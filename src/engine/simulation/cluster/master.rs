@@ -1,10 +1,11 @@
-//! The master: what it offers, what it does about calls, what it knows of launches and agents.
+//! The master: offers, calls, reconciliation, and the registration of agents.
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use super::super::invariants::Invariant;
 use super::super::oracle::End;
-use super::{Agent, Cluster, FRAMEWORK, Launch, Reachability, SimEvent, seconds};
+use super::{Agent, Cluster, FRAMEWORK, Launch, Reachability, SimEvent, seconds, short_id};
 use borges_mesos::events::TaskState;
 use borges_mesos::messages::scheduler::call::Type;
 use borges_mesos::messages::task_status::Reason;
@@ -27,8 +28,8 @@ impl Cluster {
     }
 
     pub(super) fn send_offers(&mut self) {
-        self.after(Duration::from_secs(1), SimEvent::Trade);
-        if !self.master_up || self.stream.is_none() || self.suppressed {
+        self.after(Duration::from_secs(1), SimEvent::SendOffers);
+        if !self.master_up || self.subscription.is_none() || self.suppressed {
             return;
         }
         let old = self.now.saturating_sub(Duration::from_secs(30));
@@ -36,12 +37,12 @@ impl Cluster {
             self.offers.iter().filter(|(_, (.., since))| *since < old).map(|(id, _)| id.clone()).collect();
         for offer in stale {
             self.offers.remove(&offer);
-            self.say(Event::Rescind(offer));
+            self.send_event(Event::Rescind(offer));
         }
         let mut offers = Vec::new();
         for agent in 0..self.agents.len() {
-            let Agent { reach, registered, refused, .. } = self.agents[agent];
-            let ready = reach == Reachability::Yes && registered && refused <= self.now;
+            let Agent { reachability, registered, refused_until, .. } = self.agents[agent];
+            let ready = reachability == Reachability::Reachable && registered && refused_until <= self.now;
             let free = self.free(agent);
             if !ready || free.milli_cpus < 100 || free.mem_mib < 32 {
                 continue;
@@ -59,7 +60,7 @@ impl Cluster {
             });
         }
         if !offers.is_empty() {
-            self.say(Event::Offers(offers));
+            self.send_event(Event::Offers(offers));
         }
     }
 
@@ -75,7 +76,7 @@ impl Cluster {
                 if let Some(&agent) = agents.first() {
                     self.filter(agent, accept.filters.as_ref());
                 }
-                // One that is gone spoils all.
+                // One rescinded offer invalidates the call.
                 let agent = agents.first().copied().filter(|_| offered.iter().all(Option::is_some));
                 let tasks = accept.operations.into_iter().flat_map(|o| o.launch.unwrap().task_infos);
                 for task in tasks {
@@ -110,9 +111,9 @@ impl Cluster {
             Type::Reconcile => {
                 let tasks = call.reconcile.unwrap().tasks;
                 if tasks.is_empty() {
-                    let known: Vec<String> = self.known.iter().cloned().collect();
-                    for launch in known {
-                        self.tell_latest(&launch, Some(Reason::Reconciliation));
+                    let launches: Vec<String> = self.known_launches.iter().cloned().collect();
+                    for launch in launches {
+                        self.send_latest_status(&launch, Some(Reason::Reconciliation));
                     }
                 }
                 for task in tasks {
@@ -122,75 +123,78 @@ impl Cluster {
             Type::Suppress => self.suppressed = true,
             Type::Revive => {
                 self.suppressed = false;
-                self.forget_refusals();
+                self.clear_filters();
             }
-            other => panic!("nobody sends {other:?}"),
+            other => panic!("unexpected call {other:?}"),
         }
     }
 
-    /// What is left of an agent is not offered for as long as the filter says: without one, 5 s.
+    /// Filters the remaining resources of an agent. Without a filter for 5 s.
     pub(super) fn filter(&mut self, agent: usize, filters: Option<&Filters>) {
         let seconds = filters.and_then(|filters| filters.refuse_seconds).unwrap_or(5.0);
-        self.agents[agent].refused = self.now + Duration::from_secs_f64(seconds);
+        self.agents[agent].refused_until = self.now + Duration::from_secs_f64(seconds);
     }
 
-    pub(super) fn forget_refusals(&mut self) {
-        self.agents.iter_mut().for_each(|agent| agent.refused = Duration::ZERO);
+    pub(super) fn clear_filters(&mut self) {
+        self.agents.iter_mut().for_each(|agent| agent.refused_until = Duration::ZERO);
     }
 
     pub(super) fn accept(&mut self, agent: Option<usize>, task: TaskInfo) {
         let id = task.task_id.value;
-        let reachable = agent.filter(|agent| self.agents[*agent].reach == Reachability::Yes);
+        let reachable = agent.filter(|agent| self.agents[*agent].reachability == Reachability::Reachable);
         let Some(agent) = reachable.filter(|_| !self.chance(0.03)) else {
             self.unacknowledged_update(&id, TaskState::Dropped, Some(Reason::InvalidOffers), None);
             return;
         };
         let held = Quantities::of(&task.resources);
         assert!(self.free(agent).contains(&held), "{id} holds more than there is");
-        let end = self.ledger.end_of(&id, &mut self.rng);
+        let end = self.oracle.plan_end(&id, &mut self.rng);
         let before = self.launches.insert(
             id.clone(),
             Launch { agent, held, state: TaskState::Staging, end, unacknowledged: VecDeque::new() },
         );
-        assert!(before.is_none(), "the launch {id} is used twice");
-        self.known.insert(id.clone());
-        let pause = seconds(&mut self.rng, 0.0..2.0);
-        self.after(pause, SimEvent::Start(id));
+        if before.is_some() {
+            let message = format!("the launch {} is accepted twice", short_id(&id));
+            self.oracle.violation(Invariant::UniqueLaunchId, message);
+        }
+        self.known_launches.insert(id.clone());
+        let delay = seconds(&mut self.rng, 0.0..2.0);
+        self.after(delay, SimEvent::Start(id));
     }
 
-    /// What a master answers about one launch. Source: Mesos, "Reconciliation".
+    /// Answers an explicit reconciliation. Source: Mesos, "Reconciliation".
     pub(super) fn reconcile(&mut self, id: &str, agent: Option<String>) {
         let reason = Some(Reason::Reconciliation);
-        if self.known.contains(id) {
-            self.tell_latest(id, reason);
+        if self.known_launches.contains(id) {
+            self.send_latest_status(id, reason);
             return;
         }
-        let named = agent.and_then(|name| self.agents.iter().position(|agent| agent.id == name));
-        let Some(named) = named else {
+        let agent_index = agent.and_then(|name| self.agents.iter().position(|agent| agent.id == name));
+        let Some(agent_index) = agent_index else {
             self.unacknowledged_update(id, TaskState::Unknown, reason, None);
             return;
         };
-        let state = match self.agents[named].reach {
-            Reachability::Yes if self.agents[named].registered => TaskState::Gone,
-            Reachability::No { told: true } => TaskState::Unreachable,
-            Reachability::Gone { told: true } => TaskState::GoneByOperator,
-            Reachability::Yes | Reachability::No { .. } | Reachability::Gone { .. } => return,
+        let state = match self.agents[agent_index].reachability {
+            Reachability::Reachable if self.agents[agent_index].registered => TaskState::Gone,
+            Reachability::Unreachable { reported: true } => TaskState::Unreachable,
+            Reachability::Gone { reported: true } => TaskState::GoneByOperator,
+            Reachability::Reachable | Reachability::Unreachable { .. } | Reachability::Gone { .. } => return,
         };
-        let agent = Some(self.agents[named].id.clone());
+        let agent = Some(self.agents[agent_index].id.clone());
         self.unacknowledged_update(id, state, reason, agent);
     }
 
-    pub(super) fn tell_latest(&mut self, id: &str, reason: Option<Reason>) {
+    pub(super) fn send_latest_status(&mut self, id: &str, reason: Option<Reason>) {
         let Some(launch) = self.launches.get(id) else { return };
         let agent = launch.agent;
-        let state = match self.agents[agent].reach {
-            Reachability::Yes => launch.state,
-            // Until it is told, the master believes what it knew.
-            Reachability::No { told: false } | Reachability::Gone { told: false } => return,
-            Reachability::No { told: true } => TaskState::Unreachable,
-            Reachability::Gone { told: true } => TaskState::GoneByOperator,
+        let state = match self.agents[agent].reachability {
+            Reachability::Reachable => launch.state,
+            // The master does not know the new state yet.
+            Reachability::Unreachable { reported: false } | Reachability::Gone { reported: false } => return,
+            Reachability::Unreachable { reported: true } => TaskState::Unreachable,
+            Reachability::Gone { reported: true } => TaskState::GoneByOperator,
         };
-        let reason = match (state, self.ledger.end(id)) {
+        let reason = match (state, self.oracle.end(id)) {
             (TaskState::Failed, Some(End::InfraFailure)) => Some(Reason::AgentRestarted),
             _ => reason,
         };
@@ -198,9 +202,9 @@ impl Cluster {
         self.unacknowledged_update(id, state, reason, agent);
     }
 
-    /// The agent tells the master what it has.
+    /// An agent registers with its launches.
     pub(super) fn registers(&mut self, agent: usize) {
-        if self.agents[agent].reach != Reachability::Yes {
+        if self.agents[agent].reachability != Reachability::Reachable {
             return;
         }
         if !self.master_up {
@@ -208,21 +212,21 @@ impl Cluster {
             return;
         }
         self.agents[agent].registered = true;
-        for id in self.on(agent) {
-            self.known.insert(id.clone());
-            self.tell_latest(&id, Some(Reason::AgentReregistered));
+        for id in self.launches_on(agent) {
+            self.known_launches.insert(id.clone());
+            self.send_latest_status(&id, Some(Reason::AgentReregistered));
         }
-        let ended: Vec<String> = self
+        let unacknowledged: Vec<String> = self
             .launches
             .iter()
             .filter(|(_, launch)| launch.agent == agent && !launch.unacknowledged.is_empty())
             .map(|(id, _)| id.clone())
             .collect();
-        self.known.extend(ended);
+        self.known_launches.extend(unacknowledged);
     }
 }
 
-/// The one attribute of an agent: every other one has the same.
+/// The attribute `rack` of an agent: `r0` or `r1`.
 fn rack(agent: usize) -> Attribute {
     Attribute {
         name: "rack".to_owned(),
