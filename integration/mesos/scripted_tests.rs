@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use borges_clock::Clock;
 use borges_config::Retention;
-use borges_engine::{Engine, EngineParts, Submission, TaskSummary};
+use borges_engine::{Engine, EngineParts, Submission, TaskProgress};
 use borges_mesos::address::Address;
 use borges_mesos::events::{StatusUpdate, TaskState};
 use borges_mesos::http::HttpMaster;
@@ -100,7 +100,7 @@ fn launches(call: &Call) -> Vec<String> {
 }
 
 /// Waits until the tasks of a run satisfy a condition.
-async fn wait_until(engine: &Engine, run: RunId, what: &str, holds: impl Fn(&[TaskSummary]) -> bool) {
+async fn wait_until(engine: &Engine, run: RunId, what: &str, holds: impl Fn(&[TaskProgress]) -> bool) {
     poll_until_async(DEADLINE, what, async || {
         let tasks = engine.tasks(Some(run), None, 20_000).await.unwrap();
         if holds(&tasks) { Ok(()) } else { Err(tasks) }

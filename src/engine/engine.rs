@@ -18,7 +18,7 @@ use super::scheduler::messages::{
     ListRuns, ListTasks, ListWaiting, ReadOutput, ReadPayloadFile, Submission, SubmitDocument,
 };
 use super::scheduler::replies::{
-    DirectoryRead, FileRead, RunAccepted, RunOutputs, RunSummary, Stats, TaskSummary, WaitingGroup,
+    DirectoryRead, FileRead, RunAccepted, RunOutputs, RunProgress, Stats, TaskProgress, WaitingGroup,
 };
 use super::store_writer::StoreHandle;
 use super::subscription::{Connection, EventSinks, FatalError};
@@ -224,12 +224,12 @@ impl Engine {
     }
 
     /// At most `limit` runs that are older than `before`, newest first.
-    pub async fn runs(&self, before: Option<RunId>, limit: usize) -> Result<Vec<RunSummary>, EngineError> {
+    pub async fn runs(&self, before: Option<RunId>, limit: usize) -> Result<Vec<RunProgress>, EngineError> {
         Ok(self.scheduler.send(ListRuns { before, limit }).await?)
     }
 
     /// A run. `None` if it does not exist.
-    pub async fn run(&self, run: RunId) -> Result<Option<RunSummary>, EngineError> {
+    pub async fn run(&self, run: RunId) -> Result<Option<RunProgress>, EngineError> {
         Ok(self.scheduler.send(GetRun(run)).await?)
     }
 
@@ -239,7 +239,7 @@ impl Engine {
         run: Option<RunId>,
         after: Option<TaskId>,
         limit: usize,
-    ) -> Result<Vec<TaskSummary>, EngineError> {
+    ) -> Result<Vec<TaskProgress>, EngineError> {
         Ok(self.scheduler.send(ListTasks { run, after, limit }).await?)
     }
 
@@ -249,7 +249,7 @@ impl Engine {
     }
 
     /// A task. `None` if it does not exist.
-    pub async fn task(&self, task: TaskId) -> Result<Option<TaskSummary>, EngineError> {
+    pub async fn task(&self, task: TaskId) -> Result<Option<TaskProgress>, EngineError> {
         Ok(self.scheduler.send(GetTask(task)).await?)
     }
 

@@ -74,7 +74,7 @@ pub use event_log::{BatchTail, Delivery, EventSubscriber};
 pub use parser::{ParseDocument, Parsed};
 pub use scheduler::messages::Submission;
 pub use scheduler::replies::{
-    DirectoryRead, FileRead, RunAccepted, RunOutputs, RunSummary, Stats, TaskSummary, WaitingGroup,
+    DirectoryRead, FileRead, RunAccepted, RunOutputs, RunProgress, Stats, TaskProgress, WaitingGroup,
 };
 pub use subscription::FatalError;
 

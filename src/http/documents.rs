@@ -18,7 +18,7 @@ use borges_api::{
     self as api, BlockSummary, DocumentError, Problem, RunDetails, RunKillResponse, RunPage, SubmitResponse,
     WaitingTasks,
 };
-use borges_engine::{EngineError, ParseDocument, RunSummary, Submission, WaitingGroup};
+use borges_engine::{EngineError, ParseDocument, RunProgress, Submission, WaitingGroup};
 use borges_plan::{CacheMode, Diagnostic as Wrong, Plan, PlanOptions as PlanRequest, Severity, Variable};
 use borges_store::predict_cache_hits;
 use borges_task::{RunId, State};
@@ -31,8 +31,8 @@ const LONGEST_KEY: usize = 255;
 const RUNS: u64 = 100;
 
 /// The wire type of a run.
-pub(super) fn run_summary(run: RunSummary) -> api::RunSummary {
-    let RunSummary { run, title, accepted, state, tasks, ended } = run;
+pub(super) fn run_summary(run: RunProgress) -> api::RunSummary {
+    let RunProgress { run, title, accepted, state, tasks, ended } = run;
     api::RunSummary { run, title, accepted, state, tasks, ended }
 }
 

@@ -12,7 +12,7 @@ use super::App;
 use super::query::{Query, bad_request};
 use super::response::{not_found, unavailable};
 use super::tasks::find;
-use borges_engine::{Engine, EngineError, FileRead, TaskSummary};
+use borges_engine::{Engine, EngineError, FileRead, TaskProgress};
 use borges_task::{LaunchId, State, TaskId};
 
 /// Bytes read at once.
@@ -89,7 +89,7 @@ pub(super) fn attempt(query: &Query) -> Result<Option<u32>, String> {
 }
 
 /// The launch meant: the last one, or the one asked for, if there was such a one.
-pub(super) fn launch(task: TaskId, shown: &TaskSummary, attempt: Option<u32>) -> Option<LaunchId> {
+pub(super) fn launch(task: TaskId, shown: &TaskProgress, attempt: Option<u32>) -> Option<LaunchId> {
     let attempt = attempt.unwrap_or(shown.attempt);
     (attempt <= shown.attempt).then(|| task.launch(attempt))
 }

@@ -24,7 +24,7 @@ pub(super) async fn index(request: HttpRequest, app: web::Data<App>) -> HttpResp
         Ok(runs) => runs,
         Err(error) => return unavailable(&request, &error),
     };
-    let row = |run: &borges_engine::RunSummary| {
+    let row = |run: &borges_engine::RunProgress| {
         format!(
             "<tr><td><a href=\"/org/{0}\">{0}</a></td><td>{1}</td><td>{2} of {3} ended</td><td>{4}</td></tr>\n",
             run.run, run.state, run.ended, run.tasks, run.accepted

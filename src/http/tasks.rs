@@ -6,7 +6,7 @@ use super::App;
 use super::query::{Query, bad_request};
 use super::response::{not_found, respond, unavailable};
 use borges_api::{self as api, TaskKillResponse, TaskPage};
-use borges_engine::{Engine, EngineError, TaskSummary};
+use borges_engine::{Engine, EngineError, TaskProgress};
 use borges_task::{RunId, TaskId};
 
 /// Runs, or tasks, on a page, unless asked for fewer.
@@ -117,14 +117,14 @@ pub(super) async fn kill(request: HttpRequest, id: web::Path<String>, app: web::
     }
 }
 
-pub(super) async fn find(id: &str, engine: &Engine) -> Result<Option<(TaskId, TaskSummary)>, EngineError> {
+pub(super) async fn find(id: &str, engine: &Engine) -> Result<Option<(TaskId, TaskProgress)>, EngineError> {
     let Ok(task) = id.parse::<TaskId>() else { return Ok(None) };
     Ok(engine.task(task).await?.map(|shown| (task, shown)))
 }
 
 /// The wire type of a task.
-fn task_summary(task: TaskSummary) -> api::TaskSummary {
-    let TaskSummary {
+fn task_summary(task: TaskProgress) -> api::TaskSummary {
+    let TaskProgress {
         task,
         run,
         block,

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use super::super::counters::Counters;
 use super::super::error::{PersistError, SubmitError};
 use super::replies::{
-    DirectoryRead, FileRead, RunAccepted, RunOutputs, RunSummary, Stats, TaskSummary, WaitingGroup,
+    DirectoryRead, FileRead, RunAccepted, RunOutputs, RunProgress, Stats, TaskProgress, WaitingGroup,
 };
 use borges_plan::{CacheMode, Plan};
 use borges_task::{LaunchId, RunId, TaskId};
@@ -81,7 +81,7 @@ pub(crate) struct ListWaiting(pub(crate) RunId);
 
 /// List at most `limit` runs that are older than `before`, newest first.
 #[derive(Debug, Message)]
-#[rtype(result = "Vec<RunSummary>")]
+#[rtype(result = "Vec<RunProgress>")]
 pub(crate) struct ListRuns {
     pub(crate) before: Option<RunId>,
     pub(crate) limit: usize,
@@ -89,12 +89,12 @@ pub(crate) struct ListRuns {
 
 /// Describe a run.
 #[derive(Debug, Message)]
-#[rtype(result = "Option<RunSummary>")]
+#[rtype(result = "Option<RunProgress>")]
 pub(crate) struct GetRun(pub(crate) RunId);
 
 /// List at most `limit` tasks after `after`, of `run` or of all runs, in order.
 #[derive(Debug, Message)]
-#[rtype(result = "Vec<TaskSummary>")]
+#[rtype(result = "Vec<TaskProgress>")]
 pub(crate) struct ListTasks {
     pub(crate) run: Option<RunId>,
     pub(crate) after: Option<TaskId>,
@@ -108,7 +108,7 @@ pub(crate) struct ListRunning(pub(crate) Option<RunId>);
 
 /// Describe a task.
 #[derive(Debug, Message)]
-#[rtype(result = "Option<TaskSummary>")]
+#[rtype(result = "Option<TaskProgress>")]
 pub(crate) struct GetTask(pub(crate) TaskId);
 
 /// Read the values and files that a run has produced so far.

@@ -7,13 +7,13 @@ use actix::{Context, Handler};
 use super::super::run::{Run, TaskView};
 use super::Scheduler;
 use super::messages::{GetRun, GetStats, GetTask, ListRunning, ListRuns, ListTasks};
-use super::replies::{RunSummary, Stats, TaskSummary};
+use super::replies::{RunProgress, Stats, TaskProgress};
 use borges_placement::OfferHistory;
 use borges_task::{RunId, RunState, State, TaskId};
 
 impl Scheduler {
-    fn run_summary(run: &Run) -> RunSummary {
-        RunSummary {
+    fn run_summary(run: &Run) -> RunProgress {
+        RunProgress {
             run: run.record.id,
             title: run.record.title.clone(),
             accepted: run.record.accepted,
@@ -23,9 +23,9 @@ impl Scheduler {
         }
     }
 
-    fn task_summary(&self, run: &Run, task: TaskView<'_>, offer_history: &OfferHistory<'_>) -> TaskSummary {
+    fn task_summary(&self, run: &Run, task: TaskView<'_>, offer_history: &OfferHistory<'_>) -> TaskProgress {
         let TaskView { id, spec, entry } = task;
-        TaskSummary {
+        TaskProgress {
             task: id.to_string(),
             run: id.run,
             block: spec.block.to_string(),
@@ -43,9 +43,9 @@ impl Scheduler {
 }
 
 impl Handler<ListRuns> for Scheduler {
-    type Result = Vec<RunSummary>;
+    type Result = Vec<RunProgress>;
 
-    fn handle(&mut self, ListRuns { before, limit }: ListRuns, _: &mut Context<Self>) -> Vec<RunSummary> {
+    fn handle(&mut self, ListRuns { before, limit }: ListRuns, _: &mut Context<Self>) -> Vec<RunProgress> {
         let mut ids: Vec<&RunId> =
             self.runs.keys().filter(|id| before.is_none_or(|before| **id < before)).collect();
         ids.sort_unstable_by(|a, b| b.cmp(a));
@@ -54,17 +54,17 @@ impl Handler<ListRuns> for Scheduler {
 }
 
 impl Handler<GetRun> for Scheduler {
-    type Result = Option<RunSummary>;
+    type Result = Option<RunProgress>;
 
-    fn handle(&mut self, GetRun(id): GetRun, _: &mut Context<Self>) -> Option<RunSummary> {
+    fn handle(&mut self, GetRun(id): GetRun, _: &mut Context<Self>) -> Option<RunProgress> {
         self.runs.get(&id).map(Self::run_summary)
     }
 }
 
 impl Handler<ListTasks> for Scheduler {
-    type Result = Vec<TaskSummary>;
+    type Result = Vec<TaskProgress>;
 
-    fn handle(&mut self, message: ListTasks, _: &mut Context<Self>) -> Vec<TaskSummary> {
+    fn handle(&mut self, message: ListTasks, _: &mut Context<Self>) -> Vec<TaskProgress> {
         let ListTasks { run, after, limit } = message;
         let mut ids: Vec<RunId> = match run {
             Some(run) => vec![run],
@@ -99,9 +99,9 @@ impl Handler<ListRunning> for Scheduler {
 }
 
 impl Handler<GetTask> for Scheduler {
-    type Result = Option<TaskSummary>;
+    type Result = Option<TaskProgress>;
 
-    fn handle(&mut self, GetTask(id): GetTask, _: &mut Context<Self>) -> Option<TaskSummary> {
+    fn handle(&mut self, GetTask(id): GetTask, _: &mut Context<Self>) -> Option<TaskProgress> {
         let run = self.runs.get(&id.run)?;
         Some(self.task_summary(run, run.task(id.number)?, &self.offer_history()))
     }

@@ -6,8 +6,6 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
-use utoipa::ToSchema;
 
 use borges_mesos::{Chunk, SandboxError, SandboxFile};
 use borges_plan::{Files, RunResults, StatusNote, UpdatedDocument, Values, write_back};
@@ -95,15 +93,13 @@ pub struct WaitingGroup {
 }
 
 /// A run.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub struct RunSummary {
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RunProgress {
     /// The id of the run.
-    #[schema(value_type = String, format = "uuid")]
     pub run: RunId,
     /// The title of the document.
     pub title: String,
     /// When the run was accepted.
-    #[schema(value_type = String, format = DateTime)]
     pub accepted: Timestamp,
     /// The state of the run.
     pub state: RunState,
@@ -114,12 +110,11 @@ pub struct RunSummary {
 }
 
 /// A task.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub struct TaskSummary {
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TaskProgress {
     /// The id of the task: `RUN.N`.
     pub task: String,
     /// The id of the run.
-    #[schema(value_type = String, format = "uuid")]
     pub run: RunId,
     /// The name of the block, or `line-14`.
     pub block: String,
@@ -140,7 +135,6 @@ pub struct TaskSummary {
     /// Why the task is not running yet.
     pub reason: Option<String>,
     /// How long the task has been in its state, in seconds since the start of the server at most.
-    #[serde(default)]
     pub seconds: u64,
 }
 
