@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::text::characters;
 use super::tree::Tree;
 
 /// A place in a document.
@@ -14,6 +15,13 @@ pub struct Position {
     pub line: u32,
     /// Column in characters, from 1; 0 where only the line is known.
     pub column: u32,
+}
+
+impl Position {
+    /// The position of byte `at` of a line, whose number is `number`.
+    pub(super) fn in_line(line: &[u8], number: u32, at: usize) -> Self {
+        Self { line: number, column: characters(&line[..at.min(line.len())]).saturating_add(1) }
+    }
 }
 
 /// An Org document, read.

@@ -12,7 +12,7 @@ use super::inline;
 use super::line::{self, Block, Kind};
 use super::lines::{Lines, indentation};
 use super::list::Lists;
-use super::text::{Text, characters, decode, to_u32};
+use super::text::{Text, decode, to_u32};
 use super::tree::{Builder, Element};
 
 /// How many elements around a block are told, from the outermost: a block in a thousand others need not
@@ -282,7 +282,7 @@ impl<'a> Walk<'_, 'a> {
     fn call(&mut self, first: u32, n: u32, limit: u32) -> u32 {
         let lines = &self.walker.lines;
         let (start, number) = (lines.start(n), lines.number(first));
-        let at = position(self.content(first), number, indentation(self.content(first)).0);
+        let at = Position::in_line(self.content(first), number, indentation(self.content(first)).0);
         let (call, goes_on) = call::read(self.text, start, self.found.brackets, at);
         self.found.document.calls.push(call);
         self.leaf(Element::Call, first, n);
@@ -425,9 +425,4 @@ impl<'a> Walk<'_, 'a> {
         source.body = lines.start(begin + 1)..lines.start(end);
         self.found.sources.push(source);
     }
-}
-
-/// Position of byte `at` of a line.
-pub(super) fn position(line: &[u8], number: u32, at: usize) -> Position {
-    Position { line: number, column: characters(&line[..at.min(line.len())]).saturating_add(1) }
 }

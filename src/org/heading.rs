@@ -28,9 +28,8 @@ pub(super) fn by_custom_id(text: Text<'_>) -> HashMap<String, Range<usize>> {
     while at < text.bytes.len() {
         let (line, next) = text.line(at);
         let rest = &line[indentation(line).0..];
-        let stars = line.iter().take_while(|&&b| b == b'*').count();
-        if stars > 0 && line.get(stars) == Some(&b' ') {
-            while let Some((_, ended)) = open.pop_if(|(level, _)| *level >= stars) {
+        if let Some(level) = level(line) {
+            while let Some((_, ended)) = open.pop_if(|(other, _)| *other >= level) {
                 for n in ended {
                     // The line end before the next heading does not count.
                     let before = text.bytes[..at].strip_suffix(b"\n").unwrap_or_default();
@@ -38,7 +37,7 @@ pub(super) fn by_custom_id(text: Text<'_>) -> HashMap<String, Range<usize>> {
                     found[n].1.end = end.max(found[n].1.start);
                 }
             }
-            open.push((stars, Vec::new()));
+            open.push((level, Vec::new()));
             ids.clear();
             place = Place::Under;
         } else if place == Place::Under {
@@ -73,6 +72,12 @@ pub(super) fn by_custom_id(text: Text<'_>) -> HashMap<String, Range<usize>> {
         sections.entry(id).or_insert(range);
     }
     sections
+}
+
+/// The level of a headline, which is its number of stars; `None` for a line that is no headline.
+pub(super) fn level(line: &[u8]) -> Option<usize> {
+    let stars = line.iter().take_while(|&&b| b == b'*').count();
+    (stars > 0 && line.get(stars) == Some(&b' ')).then_some(stars)
 }
 
 /// The value of `:CUSTOM_ID: value`, in small letters.

@@ -11,7 +11,6 @@ use memchr::memmem;
 use super::brackets::Brackets;
 use super::call::{filled, shown, skip};
 use super::document::{Call, Context, Document, InlineBlock, Position};
-use super::element_parser::position;
 use super::text::{Text, decode, is_whitespace, to_u32};
 
 /// Whether a text can hold anything of the kind at all.
@@ -287,7 +286,7 @@ impl Scan<'_> {
         let line = line.saturating_add(to_u32(memchr::memchr_iter(b'\n', &self.bytes[from..at]).count()));
         self.counted = (at, line);
         let start = memchr::memrchr(b'\n', &self.bytes[..at]).map_or(0, |n| n + 1);
-        position(&self.bytes[start..at], line, at - start)
+        Position::in_line(&self.bytes[start..at], line, at - start)
     }
 }
 

@@ -13,7 +13,6 @@ use memchr::memmem;
 
 use super::coderef::CoderefStripper;
 use super::document::{Block, Document, Position, Value};
-use super::element_parser::position;
 use super::expansion_error::{ExpansionError, ExpansionErrorKind, MAX_DEPTH};
 use super::heading;
 use super::placeholder;
@@ -263,7 +262,7 @@ impl<'d> BodyExpander<'d> {
             starts.get(number.saturating_sub(1) as usize).map_or(text.bytes.len(), |&start| start as usize);
         let line = text.line(start).0;
         match memmem::find(line, format!("<<{id}>>").as_bytes()) {
-            Some(at) => position(line, number, at),
+            Some(at) => Position::in_line(line, number, at),
             None => Position { line: number, column: 0 },
         }
     }

@@ -1,7 +1,6 @@
 //! Headlines, as far as blocks care: which are commented or archived, and the property drawers under them.
 
 use super::document::Position;
-use super::element_parser::position;
 use super::grammar::{self, Rule};
 use super::lines::indentation;
 use super::text::{Text, decode, is_blank, trim_end};
@@ -181,7 +180,7 @@ fn drawer(text: Text<'_>, at: usize, number: u32) -> Option<Vec<Setting>> {
         }
         let value = grammar::after(&rest, &pair).to_owned();
         let from = line.len().min(blanks + pair.as_span().end());
-        let setting = Setting { at: position(line, number, from), name, value };
+        let setting = Setting { at: Position::in_line(line, number, from), name, value };
         // One that appends may be set again and again; otherwise the last one holds.
         match settings.iter_mut().find(|s| s.name == setting.name).filter(|_| !setting.name.ends_with('+')) {
             Some(known) => *known = setting,

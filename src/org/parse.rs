@@ -12,6 +12,7 @@ use super::brackets::Brackets;
 use super::document::{Call, Context, Document, HeaderArgsProperty, Keyword, Origin, Position};
 use super::element_parser::{ElementParser, ParseOutput};
 use super::header_args::{self, Written};
+use super::heading;
 use super::inherit::{Arguments, Inheritance};
 use super::inline;
 use super::outline::{Outline, Scope};
@@ -38,10 +39,12 @@ pub fn parse(source: impl Into<SourceBytes>, setup: &[HeaderArgsProperty]) -> Do
     let mut brackets = Brackets::new(text.bytes);
     let mut number = 1;
     let mut start = 0;
-    let mut headline = begins_headline(text.bytes, 0).then_some(0);
+    let mut headline = heading::level(text.bytes).map(|_| 0);
     let candidates = memmem::Finder::new(b"\n*");
-    let mut candidates =
-        candidates.find_iter(text.bytes).map(|n| n + 1).filter(|&n| begins_headline(text.bytes, n));
+    let mut candidates = candidates
+        .find_iter(text.bytes)
+        .map(|n| n + 1)
+        .filter(|&n| heading::level(&text.bytes[n..]).is_some());
     if headline.is_none() {
         headline = candidates.next();
     }
@@ -144,12 +147,6 @@ fn surround(document: &mut Document, marks: &[Mark], scopes: &[Scope], inheritan
         }
         (call, inline_call, inline_block) = (mark.calls, mark.inline_calls, mark.inline_blocks);
     }
-}
-
-/// Stars, then a space.
-fn begins_headline(bytes: &[u8], at: usize) -> bool {
-    let stars = bytes[at..].iter().take_while(|&&b| b == b'*').count();
-    stars > 0 && bytes.get(at + stars) == Some(&b' ')
 }
 
 /// The words that may stand before a headline's title.

@@ -9,6 +9,7 @@ use bytes::Bytes;
 
 use super::document::{Keyword, Position};
 use super::grammar::{self, Rule};
+use super::heading;
 use super::include::{Include, Kind};
 use super::lines::indentation;
 use super::parse::parse;
@@ -129,7 +130,7 @@ impl Resolver<'_, '_> {
         let mut out = Piece::default();
         let mut level = 0;
         for ((number, line), &spot) in (1..).zip(text.split_inclusive(|&b| b == b'\n')).zip(&spots) {
-            level = stars(line).unwrap_or(level);
+            level = heading::level(line).unwrap_or(level);
             let Some(keyword) = keywords.next_if(|keyword| keyword.at.line == number) else {
                 out.text.extend_from_slice(line);
                 out.spots.push(spot);
@@ -200,12 +201,12 @@ impl Resolver<'_, '_> {
     /// headlines of the level asked for.
     fn adapted(&self, lines: Vec<(u32, &[u8])>, file: u32, columns: usize, level: usize) -> Piece {
         let mut piece = Piece::default();
-        let highest = lines.iter().filter_map(|(_, line)| stars(line)).min().unwrap_or(level);
+        let highest = lines.iter().filter_map(|(_, line)| heading::level(line)).min().unwrap_or(level);
         let mut indented = columns > 0;
         for (line, content) in lines {
             let mut spot = SourceLine { file: Some(file), line, shift: 0 };
             let mut adapted = Vec::with_capacity(content.len() + columns);
-            match stars(content) {
+            match heading::level(content) {
                 Some(own) => {
                     indented = false;
                     adapted.resize(own + level - highest, b'*');
@@ -368,12 +369,6 @@ impl Resolver<'_, '_> {
 /// The column of a byte of the keyword's value, in the text that is read.
 fn column(FileReference { keyword: Keyword { value, at, .. }, .. }: &FileReference<'_>, byte: usize) -> u32 {
     at.column + to_u32(value.get(..byte).map_or(0, |before| before.chars().count()))
-}
-
-/// How many stars a headline begins with.
-pub(super) fn stars(line: &[u8]) -> Option<usize> {
-    let stars = line.iter().take_while(|&&b| b == b'*').count();
-    (stars > 0 && line.get(stars) == Some(&b' ')).then_some(stars)
 }
 
 fn is_empty(line: &[u8]) -> bool {

@@ -6,7 +6,6 @@ use super::grammar::{self, Rule};
 use super::heading;
 use super::lines::indentation;
 use super::parse::{parse, todo_keywords};
-use super::resolve::stars;
 use super::text::{Text, decode, trim_end};
 
 /// The lines, numbered from 0, of what `search` names: `*A heading`, `#CUSTOM_ID`, or the name of an element or
@@ -17,7 +16,7 @@ pub(super) fn find(text: Text<'_>, search: &str, only_contents: bool) -> Option<
         let inside = sections.get(&id.to_lowercase())?.start;
         let lines: Vec<&[u8]> = text.lines().collect();
         let after = memchr::memchr_iter(b'\n', &text.bytes[..inside]).count();
-        let headline = (0..after).rev().find(|&n| stars(lines[n]).is_some())?;
+        let headline = (0..after).rev().find(|&n| heading::level(lines[n]).is_some())?;
         return Some(under(&lines, headline, only_contents));
     }
     if let Some(title) = search.strip_prefix('*') {
@@ -32,8 +31,8 @@ fn headed(text: Text<'_>, title: &str, only_contents: bool) -> Option<Range<usiz
     let lines: Vec<&[u8]> = text.lines().collect();
     let wanted = words(title.split_whitespace());
     let is_wanted = |&n: &usize| {
-        stars(lines[n])
-            .is_some_and(|stars| words(title_words(&decode(&lines[n][stars..]), &todo).into_iter()) == wanted)
+        heading::level(lines[n])
+            .is_some_and(|level| words(title_words(&decode(&lines[n][level..]), &todo).into_iter()) == wanted)
     };
     let headline = (0..lines.len()).find(is_wanted)?;
     Some(under(&lines, headline, only_contents))
@@ -65,8 +64,8 @@ fn title_words<'t>(title: &'t str, todo: &[String]) -> Vec<&'t str> {
 
 /// The heading at line `headline` and all below it, or that without its line, planning and properties.
 fn under(lines: &[&[u8]], headline: usize, only_contents: bool) -> Range<usize> {
-    let level = stars(lines[headline]).unwrap_or_default();
-    let ends = |n: &usize| stars(lines[*n]).is_some_and(|other| other <= level);
+    let level = heading::level(lines[headline]).unwrap_or_default();
+    let ends = |n: &usize| heading::level(lines[*n]).is_some_and(|other| other <= level);
     let end = (headline + 1..lines.len()).find(ends).unwrap_or(lines.len());
     if !only_contents {
         return headline..end;
