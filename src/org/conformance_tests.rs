@@ -1,24 +1,22 @@
-//! The cases of `conformance_cases.md`, and that no input at all makes the parser panic or point outside the text.
+//! Small documents and what Emacs (Org 9.8.9) reads in them; and the property that no input makes the parser panic or
+//! return a position outside the text.
+//!
+//! Each file `cases/NAME.md` is a case: a title, a note, and a document. `cases/NAME.snap` is what the parser makes of
+//! it. In a document `→` stands for a tab, `␍` for a carriage return, `⍽` for a no-break space, `␟` for a byte order
+//! mark, `␀` for NUL, and `␦` for the byte FF.
 
 use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
 
 use super::document::{Block, Document, Origin, Value};
 use super::{HeaderArgsProperty, Position, parse};
 
-/// Title and snippet of each case.
-fn cases() -> Vec<(&'static str, &'static str)> {
-    let sections = include_str!("conformance_cases.md").split("\n## ").skip(1);
-    let case = |section: &'static str| {
-        let title = section.lines().next().unwrap();
-        let (_, rest) = section.split_once("````org\n").unwrap();
-        (title, rest.split_once("````").unwrap().0)
-    };
-    sections.map(case).collect()
-}
-
-fn bytes(snippet: &str) -> Vec<u8> {
-    let visible = [('→', "\t"), ('␍', "\r"), ('⍽', "\u{a0}"), ('␟', "\u{feff}"), ('␀', "\0")];
-    let text = visible.iter().fold(snippet.to_owned(), |text, &(mark, real)| text.replace(mark, real));
+/// The document of a case, its marks replaced by what they stand for.
+fn case_document(case: &str) -> Vec<u8> {
+    let (_, rest) = case.split_once("````org\n").unwrap();
+    let (document, _) = rest.split_once("````").unwrap();
+    let marks = [('→', "\t"), ('␍', "\r"), ('⍽', "\u{a0}"), ('␟', "\u{feff}"), ('␀', "\0")];
+    let text = marks.iter().fold(document.to_owned(), |text, &(mark, real)| text.replace(mark, real));
     let parts = text.split('␦').map(str::as_bytes).collect::<Vec<_>>();
     parts.join(&0xff)
 }
@@ -41,9 +39,9 @@ fn show(document: &Document) -> String {
 fn show_block(block: &Block, out: &mut String) {
     let Block { first_line, begin_line, end_line, .. } = block;
     let _ = write!(out, "block {first_line} {begin_line} {end_line}");
-    let said = [("language", &block.language), ("name", &block.name), ("switches", &block.switches)];
-    for (what, value) in said.into_iter().filter_map(|(what, value)| value.as_ref().map(|v| (what, v))) {
-        let _ = write!(out, " {what}={value:?}");
+    let fields = [("language", &block.language), ("name", &block.name), ("switches", &block.switches)];
+    for (field, value) in fields.into_iter().filter_map(|(field, value)| value.as_ref().map(|v| (field, v))) {
+        let _ = write!(out, " {field}={value:?}");
     }
     for element in &block.within {
         let _ = write!(out, " in {element}");
@@ -72,18 +70,17 @@ fn show_block(block: &Block, out: &mut String) {
     let _ = writeln!(out, "  body \"{}\"", block.body.escape_ascii());
 }
 
-#[test]
-fn cases_are_read_as_emacs_reads_them() {
-    let mut out = String::new();
-    for (title, snippet) in cases() {
-        let _ = writeln!(out, "## {title}\n");
-        for line in snippet.lines() {
-            let _ = writeln!(out, "    {line}");
-        }
-        let _ = writeln!(out, "\n{}", show(&parse(bytes(snippet), &[])));
-    }
-    insta::with_settings!({ omit_expression => true }, {
-        insta::assert_snapshot!(out);
+#[expect(clippy::disallowed_methods, reason = "the cases are files")]
+fn read_case(path: &Path) -> String {
+    std::fs::read_to_string(path).unwrap()
+}
+
+#[rstest::rstest]
+fn documents_are_read_as_by_emacs(#[files("cases/*.md")] path: PathBuf) {
+    let name = path.file_stem().unwrap().to_str().unwrap();
+    let document = case_document(&read_case(&path));
+    insta::with_settings!({ snapshot_path => "cases", prepend_module_to_snapshot => false, omit_expression => true }, {
+        insta::assert_snapshot!(name, show(&parse(document, &[])));
     });
 }
 
