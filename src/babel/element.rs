@@ -13,7 +13,7 @@ pub fn element(document: &Document, node: usize) -> Option<Value> {
     let tree = &document.tree;
     let kind = tree.nodes().get(node)?.element;
     let proper = tree.affiliated(node).len();
-    let whole: Vec<u8> = tree.whole(node).flat_map(|inner| tree.own_text(inner)).copied().collect();
+    let whole: Vec<u8> = tree.subtree(node).flat_map(|inner| tree.own_text(inner)).copied().collect();
     let own = byte_text::decode(whole.get(proper..).unwrap_or_default()).replace("\r\n", "\n");
     let own = own.trim_end_matches(['\n', ' ', '\t']);
     Some(match kind {

@@ -1,4 +1,4 @@
-//! Brackets of one kind and the brackets that close them; nothing else counts, quotes least of all.
+//! Finds the closing bracket of each bracket. Only brackets of the same kind count; quotes have no meaning.
 
 /// Finds which bracket closes which, in one pass over the text, at the first question.
 #[derive(Debug)]
@@ -48,7 +48,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn brackets_close_each_other() {
+    fn brackets_are_paired() {
         let text = b"(a(b)[c)](d";
         let mut brackets = Brackets::new(text);
         assert_eq!(brackets.inside(b'(', 0), Some((&b"a(b)[c"[..], 8)));

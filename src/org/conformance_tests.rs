@@ -26,8 +26,8 @@ fn show(document: &Document) -> String {
     for block in &document.blocks {
         show_block(block, &mut out);
     }
-    for look_alike in &document.look_alikes {
-        let _ = writeln!(out, "look-alike {} in {}", look_alike.line, look_alike.within);
+    for unterminated in &document.unterminated_blocks {
+        let _ = writeln!(out, "look-alike {} in {}", unterminated.line, unterminated.within);
     }
     for keyword in &document.keywords {
         let Position { line, column } = keyword.at;
@@ -85,7 +85,7 @@ fn documents_are_read_as_by_emacs(#[files("cases/*.md")] path: PathBuf) {
 }
 
 #[test]
-fn the_setupfile_is_below_the_document() {
+fn document_properties_override_the_setupfile() {
     let property = |language: Option<&str>, value: &str, line| HeaderArgsProperty {
         language: language.map(str::to_owned),
         value: value.to_owned(),
@@ -111,7 +111,7 @@ fn the_setupfile_is_below_the_document() {
 }
 
 #[test]
-fn an_error_in_the_setupfile_says_so() {
+fn errors_in_the_setupfile_name_it() {
     let property =
         HeaderArgsProperty { language: None, value: " :".into(), at: Position { line: 7, column: 3 } };
     let document = parse(b"#+begin_src sh\n  a\n#+end_src\n", &[property]);
@@ -121,7 +121,7 @@ fn an_error_in_the_setupfile_says_so() {
 }
 
 #[test]
-fn inherited_arguments_are_not_multiplied_without_end() {
+fn copies_of_inherited_arguments_are_limited() {
     let mut source = b"#+PROPERTY: header-args ".to_vec();
     source.extend_from_slice(&b":a 1 ".repeat(10_000));
     source.extend_from_slice(b"\n");
@@ -232,12 +232,12 @@ mod properties {
         "\u{feff}",
     ];
 
-    fn check(source: &[u8]) {
+    fn assert_consistent(source: &[u8]) {
         let document = parse(source, &[]);
         let lines = u32::try_from(source.split(|&b| b == b'\n').count()).unwrap();
         let mut last = 0;
         let widest = source.split(|&b| b == b'\n').map(<[u8]>::len).max().unwrap_or(0);
-        let inside = |at: Position| {
+        let assert_inside = |at: Position| {
             assert!((1..=lines).contains(&at.line), "{at:?} of {lines}");
             assert!(at.column as usize <= widest + 1, "{at:?}");
             assert!(
@@ -251,12 +251,12 @@ mod properties {
             assert!(block.begin_line < block.end_line && block.end_line <= lines);
             last = block.end_line;
             assert!(block.params.iter().chain(block.inherited.iter()).all(|p| !p.key.is_empty()));
-            block.params.iter().chain(block.inherited.iter()).for_each(|param| inside(param.at));
+            block.params.iter().chain(block.inherited.iter()).for_each(|param| assert_inside(param.at));
             assert!(block.error.is_none() || block.params.is_empty());
         }
-        document.keywords.iter().for_each(|keyword| inside(keyword.at));
-        printed(source, &document);
-        assert!(document.look_alikes.iter().all(|l| (1..=lines).contains(&l.line)));
+        document.keywords.iter().for_each(|keyword| assert_inside(keyword.at));
+        assert_tree_is_the_text(source, &document);
+        assert!(document.unterminated_blocks.iter().all(|l| (1..=lines).contains(&l.line)));
         assert_eq!(
             report("x", source, &document)["blocks"].as_array().map(Vec::len),
             Some(document.blocks.len())
@@ -265,7 +265,7 @@ mod properties {
 
     /// The tree is the text: its pieces, and nothing else of the document, give every byte back; and a block's piece is
     /// the block's lines.
-    fn printed(source: &[u8], document: &Document) {
+    fn assert_tree_is_the_text(source: &[u8], document: &Document) {
         let Document { tree, blocks, .. } = document;
         assert_eq!(tree.print(), source);
         let pieces: Vec<Vec<u8>> = {
@@ -276,19 +276,19 @@ mod properties {
         assert_eq!(pieces.concat(), source);
         let mut from = 0;
         for node in 0..tree.nodes().len() {
-            let whole = tree.whole(node);
-            assert!(whole.start < whole.end && whole.end <= tree.nodes().len());
-            let around = tree.parent(node).map(|around| tree.whole(around));
-            assert!(around.is_none_or(|around| around.start < node && whole.end <= around.end), "{node}");
+            let subtree = tree.subtree(node);
+            assert!(subtree.start < subtree.end && subtree.end <= tree.nodes().len());
+            let parent = tree.parent(node).map(|parent| tree.subtree(parent));
+            assert!(parent.is_none_or(|parent| parent.start < node && subtree.end <= parent.end), "{node}");
             assert!(tree.own_text(node).starts_with(tree.affiliated(node)));
             from += tree.own_text(node).len();
         }
         assert_eq!(from, source.len());
-        let of_source = |node: &Node| node.element == Element::Source;
-        assert_eq!(tree.nodes().iter().filter(|node| of_source(node)).count(), blocks.len());
+        let is_source = |node: &Node| node.element == Element::Source;
+        assert_eq!(tree.nodes().iter().filter(|node| is_source(node)).count(), blocks.len());
         let lines: Vec<&[u8]> = source.split_inclusive(|&b| b == b'\n').collect();
         for block in blocks {
-            assert!(of_source(&tree.nodes()[block.node]));
+            assert!(is_source(&tree.nodes()[block.node]));
             let mut own = lines[block.first_line as usize - 1..block.end_line as usize].concat();
             if block.first_line == 1 && source.starts_with(b"\xef\xbb\xbf") {
                 own.drain(..3);
@@ -301,12 +301,12 @@ mod properties {
         #![proptest_config(ProptestConfig::with_cases(256))]
 
         #[test]
-        fn any_bytes_are_read(source in prop::collection::vec(any::<u8>(), 0..300)) {
-            check(&source);
+        fn any_bytes_can_be_parsed(source in prop::collection::vec(any::<u8>(), 0..300)) {
+            assert_consistent(&source);
         }
 
         #[test]
-        fn any_lines_are_read(
+        fn any_lines_can_be_parsed(
             pieces in prop::collection::vec((prop::sample::select(FRAGMENTS), 0..3u8), 0..120),
             crlf in any::<bool>(),
         ) {
@@ -318,7 +318,7 @@ mod properties {
                     source.extend_from_slice(line_end);
                 }
             }
-            check(&source);
+            assert_consistent(&source);
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What reading a document yields.
+//! The data types of a parsed document: blocks, calls, keywords, header arguments, positions.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -38,7 +38,7 @@ pub struct Document {
     /// `src_lang{…}` in text, in document order.
     pub inline_blocks: Vec<InlineBlock>,
     /// Lines `#+begin_src` that begin no block.
-    pub look_alikes: Vec<UnterminatedBlock>,
+    pub unterminated_blocks: Vec<UnterminatedBlock>,
     /// Its elements, which are its text.
     pub tree: Tree,
 }
@@ -62,17 +62,17 @@ pub struct Call {
     /// The block that is called.
     pub name: Option<String>,
     /// Header arguments for the block itself.
-    pub inside: Option<String>,
+    pub inside_header: Option<String>,
     /// Its variables.
     pub arguments: Option<String>,
     /// Header arguments for what becomes of the result.
-    pub end: Option<String>,
+    pub end_header: Option<String>,
     /// Where it begins: its first affiliated keyword.
     pub at: Position,
     /// Its bytes in the document; of a call on a line of its own, those of the line.
     pub span: Range<usize>,
     /// What holds where it stands; inherited is what the language of the called block has there.
-    pub around: Context,
+    pub context: Context,
 }
 
 /// What holds where a call, or code within text, stands.
@@ -100,7 +100,7 @@ pub struct InlineBlock {
     /// Its bytes in the document.
     pub span: Range<usize>,
     /// What holds where it stands.
-    pub around: Context,
+    pub context: Context,
 }
 
 /// A line `#+begin_src` that begins no block.

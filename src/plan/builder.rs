@@ -137,7 +137,7 @@ impl<'d> PlanBuilder<'d> {
             self.call(Target::InlineCall(number), call, names, problems);
         }
         for (number, inline) in document.inline_blocks.iter().enumerate() {
-            if is_off(&inline.around) {
+            if is_off(&inline.context) {
                 continue;
             }
             let read = org::inline_params(inline);
@@ -175,7 +175,7 @@ impl<'d> PlanBuilder<'d> {
         names: &mut SymbolTable<'_>,
         problems: &mut Vec<Diagnostic>,
     ) {
-        if is_off(&call.around) {
+        if is_off(&call.context) {
             return;
         }
         let name = call.name.as_deref().unwrap_or_default().trim();
@@ -197,10 +197,10 @@ impl<'d> PlanBuilder<'d> {
         let block = &self.document.blocks[found];
         let params = org::merge_call_args(
             block,
-            &call.around.inherited,
-            call.inside.as_deref(),
+            &call.context.inherited,
+            call.inside_header.as_deref(),
             &arguments,
-            call.end.as_deref(),
+            call.end_header.as_deref(),
             call.at,
         );
         let params: Arc<[Param]> = match params {

@@ -211,7 +211,12 @@ fn identities(document: &Document) -> Vec<(Identity, Target)> {
     let calls = document.calls.iter().enumerate().map(|(n, call)| (1, call, Target::Call(n)));
     let inline = document.inline_calls.iter().enumerate().map(|(n, call)| (2, call, Target::InlineCall(n)));
     for (kind, call, target) in calls.chain(inline) {
-        let said = vec![call.name.clone(), call.inside.clone(), call.arguments.clone(), call.end.clone()];
+        let said = vec![
+            call.name.clone(),
+            call.inside_header.clone(),
+            call.arguments.clone(),
+            call.end_header.clone(),
+        ];
         all.push(((kind, said, Vec::new()), target));
     }
     for (n, block) in document.inline_blocks.iter().enumerate() {
