@@ -1,9 +1,9 @@
 //! C and C++: compiled in the sandbox, then run.
 
 use super::byte_text;
-use super::compose::{Execution, Expansion, Invocation};
-use super::emacs_lisp::words;
+use super::invocation::{Execution, Expansion, Invocation};
 use super::languages::Dialect;
+use super::read::words;
 use super::value::Value;
 
 pub(super) fn compose(inside: &Expansion) -> Invocation {

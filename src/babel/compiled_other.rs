@@ -2,8 +2,8 @@
 //! are declarations before the body.
 
 use super::byte_text;
-use super::compose::{BODY, Execution, Expansion, Invocation};
 use super::generic::{self, shell_quote};
+use super::invocation::{BODY, Execution, Expansion, Invocation};
 use super::languages::Dialect;
 use super::value::Value;
 
@@ -122,7 +122,7 @@ fn string(text: &str) -> String {
 }
 
 fn go(inside: &Expansion) -> String {
-    let imports = super::emacs_lisp::words(inside.arguments.get(":imports"));
+    let imports = super::read::words(inside.arguments.get(":imports"));
     let mut head = String::new();
     for import in imports {
         head += &format!("import {}\n", string(import.trim_matches('"')));

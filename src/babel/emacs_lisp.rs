@@ -1,7 +1,6 @@
 //! Emacs Lisp, by an Emacs of its own.
 
-use super::compose::{Execution, Expansion, Invocation};
-use super::generic::echo;
+use super::invocation::{Execution, Expansion, Invocation};
 use super::lisp;
 use super::value::Value;
 
@@ -56,19 +55,4 @@ pub(super) fn expanded(inside: &Expansion) -> String {
         inside.body,
         text(":epilogue").map_or(String::new(), |text| format!("\n      {text}\n")),
     )
-}
-
-/// Words of a list, or the words of a text.
-pub(super) fn words(value: Option<&Value>) -> Vec<String> {
-    match value {
-        None | Some(Value::Nil) => Vec::new(),
-        Some(Value::List(items)) => items
-            .iter()
-            .map(|item| match item {
-                Value::Symbol(name) => name.clone(),
-                item => echo(item),
-            })
-            .collect(),
-        Some(value) => echo(value).split_whitespace().map(str::to_owned).collect(),
-    }
 }

@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use sha1::{Digest, Sha1};
 
-use super::compose::{Expansion, Source};
+use super::invocation::{Expansion, Source};
 use super::languages::Dialect;
 use super::value::Value;
 use super::{byte_text, colnames, compiled, emacs_lisp, filters, scripts, shells};

@@ -1,5 +1,6 @@
 //! Texts → values, as Emacs reads a cell, a header argument, or what a program printed.
 
+use super::generic;
 use super::lisp;
 use super::value::Value;
 
@@ -125,6 +126,32 @@ pub(super) fn escape(text: &str) -> Option<String> {
         }
     }
     (!single && !double).then_some(out)
+}
+
+/// A list that a program of another language printed.
+pub(super) fn parse_list(text: &str, absent: fn(&Value) -> bool) -> Value {
+    match script(text) {
+        Value::List(items) => {
+            let rule = |item: Value| if absent(&item) { Value::rule() } else { item };
+            Value::List(items.into_iter().map(rule).collect())
+        }
+        value => value,
+    }
+}
+
+/// Words of a list, or the words of a text.
+pub(super) fn words(value: Option<&Value>) -> Vec<String> {
+    match value {
+        None | Some(Value::Nil) => Vec::new(),
+        Some(Value::List(items)) => items
+            .iter()
+            .map(|item| match item {
+                Value::Symbol(name) => name.clone(),
+                item => generic::echo(item),
+            })
+            .collect(),
+        Some(value) => generic::echo(value).split_whitespace().map(str::to_owned).collect(),
+    }
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! Shells: the body is a file, variables are assignments before it, the value is the exit code.
 
-use super::compose::{BODY, Execution, Expansion, Invocation, VALUE};
 use super::generic::{self, shell_quote};
+use super::invocation::{BODY, Execution, Expansion, Invocation, VALUE};
 use super::languages::{Dialect, Shell};
 use super::value::Value;
 

@@ -2,8 +2,8 @@
 
 pub(super) mod sqlite;
 
-use super::compose::{BODY, Execution, Expansion, Invocation};
 use super::generic::{self, shell_quote};
+use super::invocation::{BODY, Execution, Expansion, Invocation};
 use super::languages::Dialect;
 use super::value::Value;
 

@@ -1,9 +1,9 @@
 //! `SQLite`.
 
 use crate::byte_text;
-use crate::compose::{BODY, Execution, Expansion, Invocation};
 use crate::generic::{self, shell_quote};
 use crate::import::{self, Separator};
+use crate::invocation::{BODY, Execution, Expansion, Invocation};
 use crate::read;
 use crate::value::Value;
 

@@ -1,6 +1,6 @@
 //! JavaScript, by Node.js.
 
-use crate::compose::{Execution, Expansion, Invocation};
+use crate::invocation::{Execution, Expansion, Invocation};
 use crate::read;
 use crate::value::Value;
 

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use crate::compose::{Execution, Expansion, Invocation};
+use crate::invocation::{Execution, Expansion, Invocation};
 use crate::read;
 use crate::value::Value;
 

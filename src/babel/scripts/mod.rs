@@ -11,7 +11,7 @@ pub(super) mod python;
 pub(super) mod r;
 pub(super) mod ruby;
 
-use super::compose::{Execution, Expansion, Invocation};
+use super::invocation::{Execution, Expansion, Invocation};
 use super::value::Value;
 
 /// A language that is known by its command alone.

@@ -1,7 +1,7 @@
 //! Perl.
 
-use crate::compose::{Execution, Expansion, Invocation};
 use crate::import::{self, Separator};
+use crate::invocation::{Execution, Expansion, Invocation};
 use crate::value::Value;
 
 /// Calls the body and writes down what it returns: an array one item a line, an array in it parted by tabs.

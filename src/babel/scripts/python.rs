@@ -3,8 +3,10 @@
 use std::fmt::Write;
 
 use crate::byte_text;
-use crate::compose::{BODY, Execution, Expansion, Invocation, VALUE, parse_list};
-use crate::value::{Value, quote};
+use crate::invocation::{BODY, Execution, Expansion, Invocation, VALUE};
+use crate::print::quote;
+use crate::read::parse_list;
+use crate::value::Value;
 
 /// Writes a value into the block's file, in Python's own notation.
 const WRITE: &str = r"

@@ -1,10 +1,11 @@
 //! R.
 
 use crate::colnames;
-use crate::compose::{Execution, Expansion, Invocation};
 use crate::generic;
 use crate::import::{self, Separator};
-use crate::value::{Value, quote};
+use crate::invocation::{Execution, Expansion, Invocation};
+use crate::print::quote;
+use crate::value::Value;
 
 pub(crate) fn compose(inside: &Expansion) -> Invocation {
     let results = inside.arguments.results();

@@ -1,6 +1,7 @@
 //! Ruby.
 
-use crate::compose::{Execution, Expansion, Invocation, parse_list};
+use crate::invocation::{Execution, Expansion, Invocation};
+use crate::read::parse_list;
 use crate::value::Value;
 
 pub(crate) fn compose(inside: &Expansion) -> Invocation {
