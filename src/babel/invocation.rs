@@ -21,7 +21,7 @@ pub const BODY: &str = "block/body";
 pub struct Source<'a> {
     /// Its language's row.
     pub language: &'a Language,
-    /// Its code, references expanded; see [`text::decode`].
+    /// Its code, references expanded; see [`super::byte_text::decode`].
     pub body: &'a str,
     /// Its header arguments.
     pub arguments: &'a Arguments,
@@ -53,7 +53,7 @@ pub struct Invocation {
     pub program: String,
     /// Its arguments, without its name.
     pub arguments: Vec<String>,
-    /// What [`BODY_ARG`] holds; it may be executed.
+    /// What [`BODY`] holds; it may be executed.
     pub body: Vec<u8>,
     /// The other files.
     pub files: Vec<File>,
@@ -92,7 +92,7 @@ impl<'a> Expansion<'a> {
     }
 
     /// `:prologue`, lines that set the variables, the body, `:epilogue`.
-    pub(super) fn expanded(&self, lines: impl IntoIterator<Item = String>) -> String {
+    pub(super) fn expanded_body(&self, lines: impl IntoIterator<Item = String>) -> String {
         let prologue = self.arguments.text(":prologue");
         let epilogue = self.arguments.text(":epilogue");
         let parts: Vec<String> =
@@ -118,11 +118,11 @@ impl<'a> Expansion<'a> {
 
     /// The program and its first arguments: what `key` says, or the language's row.
     pub(super) fn command(&self, key: &str) -> (String, Vec<String>) {
-        let said = self.arguments.text(key).and_then(|said| {
-            let mut words = said.split_whitespace().map(str::to_owned);
+        let command = self.arguments.text(key).and_then(|command| {
+            let mut words = command.split_whitespace().map(str::to_owned);
             Some((words.next()?, words.collect()))
         });
-        said.unwrap_or_else(|| (self.language.program.clone(), self.language.arguments.clone()))
+        command.unwrap_or_else(|| (self.language.program.clone(), self.language.arguments.clone()))
     }
 
     /// With the names put back that were taken off.
@@ -163,12 +163,12 @@ impl Execution<'_> {
 
     /// Its value as it wrote it; empty where it wrote none.
     pub(super) fn written(&self) -> String {
-        unix(byte_text::decode(self.value.unwrap_or_default()))
+        with_unix_newlines(byte_text::decode(self.value.unwrap_or_default()))
     }
 }
 
 /// A file as Emacs reads it: where all lines end in CRLF, they end in a newline.
-fn unix(text: String) -> String {
+fn with_unix_newlines(text: String) -> String {
     let newlines = memchr::memchr_iter(b'\n', text.as_bytes()).count();
     if newlines > 0 && text.matches("\r\n").count() == newlines { text.replace("\r\n", "\n") } else { text }
 }

@@ -44,7 +44,7 @@ impl Value {
             Self::Symbol(name) => out.push_str(name),
             Self::List(items) => print_list(items, None, out, escape),
             Self::Dotted(items, end) => print_list(items, Some(end), out, escape),
-            Self::Vector(items) => between(items, ['[', ']'], out, escape),
+            Self::Vector(items) => print_items(items, ['[', ']'], out, escape),
         }
     }
 }
@@ -72,7 +72,7 @@ fn print_list(items: &[Value], end: Option<&Value>, out: &mut String, escape: bo
         value.print(out, escape);
         return;
     }
-    between(items, ['(', ')'], out, escape);
+    print_items(items, ['(', ')'], out, escape);
     if let Some(end) = end {
         out.pop();
         out.push_str(" . ");
@@ -81,7 +81,7 @@ fn print_list(items: &[Value], end: Option<&Value>, out: &mut String, escape: bo
     }
 }
 
-fn between(items: &[Value], brackets: [char; 2], out: &mut String, escape: bool) {
+fn print_items(items: &[Value], brackets: [char; 2], out: &mut String, escape: bool) {
     out.push(brackets[0]);
     for (n, item) in items.iter().enumerate() {
         if n > 0 {
@@ -127,7 +127,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn values_are_printed_as_emacs_prints_them() {
+    fn values_are_printed_as_by_emacs() {
         let table = Value::list(vec![
             Value::list(vec!["a".into(), Value::Integer(1)]),
             Value::rule(),
@@ -146,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn equal_values_and_no_others_have_one_digest() {
+    fn only_equal_values_have_equal_digests() {
         let values = ["1".into(), Value::Integer(1), Value::Float(1.0), Value::Symbol("1".into())];
         for (n, one) in values.iter().enumerate() {
             for (m, other) in values.iter().enumerate() {

@@ -1,4 +1,4 @@
-//! Texts → values, as Emacs reads a cell, a header argument, or what a program printed.
+//! Reads texts as values, as Emacs reads a table cell, a header argument, or the output of a program.
 
 use super::generic;
 use super::lisp;
@@ -129,10 +129,10 @@ pub(super) fn escape(text: &str) -> Option<String> {
 }
 
 /// A list that a program of another language printed.
-pub(super) fn parse_list(text: &str, absent: fn(&Value) -> bool) -> Value {
+pub(super) fn parse_list(text: &str, is_missing: fn(&Value) -> bool) -> Value {
     match script(text) {
         Value::List(items) => {
-            let rule = |item: Value| if absent(&item) { Value::rule() } else { item };
+            let rule = |item: Value| if is_missing(&item) { Value::rule() } else { item };
             Value::List(items.into_iter().map(rule).collect())
         }
         value => value,
@@ -174,7 +174,7 @@ mod tests {
     #[case("(a)", "\"(a)\"")]
     #[case("'a", "\"'a\"")]
     #[case("123456789012345678901234567890", "123456789012345678901234567890")]
-    fn cells(#[case] text: &str, #[case] expected: &str) {
+    fn cells_are_read(#[case] text: &str, #[case] expected: &str) {
         assert_eq!(read(text).prin1(), expected);
     }
 
@@ -194,12 +194,12 @@ mod tests {
     #[case("7", "7")]
     #[case("[\\d]", "\"[\\\\d]\"")]
     #[case("[1][2]", "(1)")]
-    fn scripts(#[case] text: &str, #[case] expected: &str) {
+    fn script_values_are_read(#[case] text: &str, #[case] expected: &str) {
         assert_eq!(script(text).prin1(), expected);
     }
 
     #[test]
-    fn cells_of_tables_lose_quotes() {
+    fn table_cells_lose_their_quotes() {
         assert_eq!(cell("\"a\"").prin1(), "\"a\"");
         assert_eq!(cell("\"7\"").prin1(), "7");
         assert_eq!(cell("a\"").prin1(), "\"a\\\"\"");

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 /// A value as Emacs holds it: the result of a block, or what a `:var` is set to.
 ///
-/// Texts are decoded by [`super::text::decode`]. A table is a list of rows, each a list or a [rule](Value::rule);
+/// Texts are decoded by [`super::byte_text::decode`]. A table is a list of rows, each a list or a [rule](Value::rule);
 /// a list that is not one of rows is a list. A file is the text of its name.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub enum Value {
@@ -21,7 +21,7 @@ pub enum Value {
     Text(String),
     /// A word that is no text: `t`, `hline`, or what is left of something that was torn apart.
     Symbol(String),
-    /// A list that is not empty; see [`VersionedRecord::list`].
+    /// A list that is not empty; see [`Value::list`].
     List(Vec<Value>),
     /// A list with something else than an end behind it, as `(a . b)`.
     Dotted(Vec<Value>, Box<Value>),
@@ -30,7 +30,7 @@ pub enum Value {
 }
 
 impl Value {
-    /// A list of these; [`VersionedRecord::Nil`] for none.
+    /// A list of these; [`Value::Nil`] for none.
     pub fn list(items: Vec<Self>) -> Self {
         if items.is_empty() { Self::Nil } else { Self::List(items) }
     }

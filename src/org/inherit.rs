@@ -114,7 +114,7 @@ impl<'d> Inheritance<'d> {
         parse_own: impl FnOnce() -> ParsedParams,
         name: Option<&str>,
     ) -> Result<Arguments, (Position, String)> {
-        let scope = self.scopes.get(scope).map_or(0, |scope| scope.property_scope);
+        let scope = self.scopes.get(scope).map_or(0, |scope| scope.properties_from);
         let key = (scope, language.map(str::to_uppercase));
         let index = match self.indices.get(&key) {
             Some(&index) => index,

@@ -13,7 +13,7 @@ pub(super) struct Scope {
     pub(super) parent: Option<usize>,
     pub(super) archived: bool,
     /// The scope whose properties hold: this one if it has any, otherwise the nearest around that has.
-    pub(super) property_scope: usize,
+    pub(super) properties_from: usize,
     /// Its `header-args` properties.
     pub(super) properties: Vec<Property>,
     /// Title of a headline that may be commented: which it is depends on the TODO keywords of the document.
@@ -70,7 +70,7 @@ impl Outline {
             self.open.push((1, self.scopes.len()));
             self.scopes.push(Scope {
                 parent: Some(0),
-                property_scope: self.scopes.len(),
+                properties_from: self.scopes.len(),
                 properties,
                 ..Scope::default()
             });
@@ -80,12 +80,12 @@ impl Outline {
         };
         let title = may_be_commented.then(|| decode(title).into_owned());
         let (parent, own) = (self.scope(), self.scopes.len());
-        let property_scope = if properties.is_empty() { self.scopes[parent].property_scope } else { own };
+        let properties_from = if properties.is_empty() { self.scopes[parent].properties_from } else { own };
         self.open.push((level, own));
         self.scopes.push(Scope {
             parent: Some(parent),
             archived,
-            property_scope,
+            properties_from,
             properties,
             title,
             commented: false,

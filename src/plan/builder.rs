@@ -328,7 +328,7 @@ impl<'d> PlanBuilder<'d> {
         for call in calls {
             let reference = Reference {
                 name: call.name.as_str(),
-                inside: None,
+                inside_header: None,
                 arguments: org::split_arguments(&call.arguments),
                 index: None,
             };
@@ -473,11 +473,12 @@ impl<'d> PlanBuilder<'d> {
         names: &mut SymbolTable<'_>,
         problems: &mut Vec<Diagnostic>,
     ) -> Option<usize> {
-        if reference.arguments.is_empty() && reference.inside.is_none() && this.is_none() {
+        if reference.arguments.is_empty() && reference.inside_header.is_none() && this.is_none() {
             return Some(found);
         }
         let block = &self.document.blocks[found];
-        let params = org::merge_call_args(block, &[], reference.inside, &reference.arguments, None, at);
+        let params =
+            org::merge_call_args(block, &[], reference.inside_header, &reference.arguments, None, at);
         let params: Arc<[Param]> = match params {
             Ok(params) => params.into(),
             Err((at, why)) => {
@@ -485,7 +486,7 @@ impl<'d> PlanBuilder<'d> {
                 return None;
             }
         };
-        let inside = reference.inside.map(|inside| format!("[{inside}]")).unwrap_or_default();
+        let inside = reference.inside_header.map(|inside| format!("[{inside}]")).unwrap_or_default();
         let title = format!("{}{inside}({})", reference.name, reference.arguments.join(", "));
         let at = Position { line: block.begin_line, column: 0 };
         Some(self.called(found, &params, this, (title, at), names, problems))

@@ -84,7 +84,7 @@ pub fn write_back(original: &[u8], current: &[u8], yielded: &RunResults) -> Upda
                 .as_ref()
                 .filter(|note| !yielded.as_emacs || !note.of_itself)
                 .map(|note| note.text.as_str()),
-            stays: result.stays,
+            keeps_result: result.stays,
         })
         .collect();
     let written = babel::insert_results(current, there, &outcomes);
