@@ -109,7 +109,7 @@ impl Results {
     }
 
     /// Whether `value` is written there.
-    pub(super) fn is_value_asked(&self) -> bool {
+    pub(super) fn is_value_explicit(&self) -> bool {
         self.has("value")
     }
 

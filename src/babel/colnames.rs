@@ -16,7 +16,7 @@ pub(super) fn strip(
     arguments: &Arguments,
 ) -> (Vec<(String, Value)>, TableHeaders) {
     let is = |key: &str, word: &str| arguments.get(key).is_some_and(|value| value.princ() == word);
-    let given = |key: &str| arguments.get(key).is_some_and(|value| *value != Value::Nil);
+    let has_value = |key: &str| arguments.get(key).is_some_and(|value| *value != Value::Nil);
     let rules = match arguments.get(":hlines") {
         None => arguments.is_inline(),
         Some(Value::Nil) => true,
@@ -30,7 +30,7 @@ pub(super) fn strip(
             continue;
         };
         let mut rows = rows.to_vec();
-        if !is(":colnames", "no") && (given(":colnames") || has_header(&rows)) {
+        if !is(":colnames", "no") && (has_value(":colnames") || has_header(&rows)) {
             let skipped = rows.iter().take_while(|row| row.is_rule()).count();
             rows.drain(..skipped);
             let header = if rows.is_empty() { Value::Nil } else { rows.remove(0) };
@@ -39,7 +39,7 @@ pub(super) fn strip(
             }
             names.columns.push((name.clone(), header));
         }
-        if given(":rownames") && !is(":rownames", "no") {
+        if has_value(":rownames") && !is(":rownames", "no") {
             rows.retain(|row| !row.is_rule());
             let row_names = rows.iter_mut().map(|row| match row {
                 Value::List(cells) => {

@@ -441,10 +441,10 @@ mod tests {
             "((\"a\n\" \"b\"))",
         ];
         let read = |text: &str| lisp::read(text).unwrap().0;
-        let mut shown: Vec<String> = Vec::new();
-        shown.extend(list.map(|text| insertion(":results list", &read(text), lines_of)));
-        shown.extend(table.map(|text| insertion("", &read(text), lines_of)));
-        insta::assert_snapshot!(shown.concat());
+        let mut outputs: Vec<String> = Vec::new();
+        outputs.extend(list.map(|text| insertion(":results list", &read(text), lines_of)));
+        outputs.extend(table.map(|text| insertion("", &read(text), lines_of)));
+        insta::assert_snapshot!(outputs.concat());
     }
 
     #[test]
@@ -468,10 +468,10 @@ mod tests {
             ":wrap src json",
             ":results file",
         ];
-        let mut shown: Vec<String> = lines.map(|line| insertion(line, &text, lines_of)).into();
-        shown.push(insertion("", &long, lines_of));
-        shown.push(insertion(":results raw", &"| a | bb |\n|-\n| ccc |".into(), lines_of));
-        insta::assert_snapshot!(shown.concat());
+        let mut outputs: Vec<String> = lines.map(|line| insertion(line, &text, lines_of)).into();
+        outputs.push(insertion("", &long, lines_of));
+        outputs.push(insertion(":results raw", &"| a | bb |\n|-\n| ccc |".into(), lines_of));
+        insta::assert_snapshot!(outputs.concat());
     }
 
     #[test]
@@ -494,10 +494,10 @@ mod tests {
             ":wrap export latex",
             ":wrap example",
         ];
-        let mut shown: Vec<String> = lines.map(|line| insertion(line, &text, inline)).into();
-        shown.push(insertion("", &"a\nb".into(), inline));
-        shown.push(insertion("", &Value::Nil, inline));
-        shown.push(insertion("", &Value::list(vec![1.into()]), inline));
-        insta::assert_snapshot!(shown.concat());
+        let mut outputs: Vec<String> = lines.map(|line| insertion(line, &text, inline)).into();
+        outputs.push(insertion("", &"a\nb".into(), inline));
+        outputs.push(insertion("", &Value::Nil, inline));
+        outputs.push(insertion("", &Value::list(vec![1.into()]), inline));
+        insta::assert_snapshot!(outputs.concat());
     }
 }

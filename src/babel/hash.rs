@@ -48,19 +48,19 @@ pub fn hash(source: &Source) -> String {
     }
     let kind = if results.is_value() { "value" } else { "output" };
     parts.push((":result-type".to_owned(), kind.to_owned()));
-    let given = source.arguments.pairs();
+    let pairs = source.arguments.pairs();
     let lexical = (source.language.dialect() == Dialect::Lisp).then_some((":lexical", "no"));
     let exports = source.arguments.is_call().then_some((":exports", "results"));
     let defaults = exports.into_iter().chain(DEFAULTS).chain(lexical);
     for (key, value) in defaults {
         let is_given =
-            given.iter().any(|(other, _)| other == key) || parts.iter().any(|(other, _)| other == key);
+            pairs.iter().any(|(other, _)| other == key) || parts.iter().any(|(other, _)| other == key);
         if !is_given {
             parts.push((key.to_owned(), normalized(key, &value.into())));
         }
     }
     parts.extend(
-        given
+        pairs
             .iter()
             .filter(|(_, value)| !is_empty(value))
             .map(|(key, value)| (key.clone(), normalized(key, value))),

@@ -289,11 +289,11 @@ mod tests {
             block(":results silent") + "\n#+RESULTS:\n: old\n",
             b.replace('\n', "\r\n") + "\r\n#+RESULTS:\r\n: old\r\n\r\nText\r\n",
         ];
-        let shown = documents.map(|source| {
+        let outputs = documents.map(|source| {
             let written = insert_all(&source, &short, None, None);
             format!("===\n{}\n--->\n{}\n", source.replace('\r', "␍"), written.replace('\r', "␍"))
         });
-        insta::assert_snapshot!(shown.concat());
+        insta::assert_snapshot!(outputs.concat());
     }
 
     #[test]
@@ -302,7 +302,7 @@ mod tests {
         let long = Value::text("x\n".repeat(10));
         let row = Value::list(vec![Value::list(vec![1.into(), "new".into()])]);
         let old = "\n#+RESULTS:\n| a | b | c |\n\nText\n";
-        let shown = [
+        let outputs = [
             insert_all(&format!("{b}\nText\n"), &long, None, None),
             insert_all(&format!("{b}Text\n"), &long, None, None),
             insert_all(&format!("- i\n  {}- j\n", b.replace("\n#", "\n  #")), &long, None, None),
@@ -314,7 +314,7 @@ mod tests {
             insert_all(&format!("  {}", b.replace("\n#", "\n  #")), &Value::Nil, None, Some(":exit 127")),
             insert_all(&block(":results append :wrap"), &row, None, None),
         ];
-        insta::assert_snapshot!(shown.join("===\n"));
+        insta::assert_snapshot!(outputs.join("===\n"));
     }
 
     /// With a note, and again without: not a byte is left of it.
@@ -332,16 +332,16 @@ mod tests {
             (item, "half\n".into()),
             (b.replace('\n', "\r\n"), "half\n".into()),
         ];
-        let mut shown = Vec::new();
+        let mut outputs = Vec::new();
         for (source, value) in documents {
             let first = insert_all(&source, &value, None, note);
             let clean = insert_all(&source, &"well\n".into(), Some("h"), None);
             if !source.contains("raw") {
                 assert_eq!(insert_all(&first, &"well\n".into(), Some("h"), None), clean);
             }
-            shown.push(first);
+            outputs.push(first);
         }
-        insta::assert_snapshot!(shown.join("===\n").replace('\r', "␍"));
+        insta::assert_snapshot!(outputs.join("===\n").replace('\r', "␍"));
     }
 
     /// A block that was not run: its old result stays, under the note.
@@ -350,7 +350,7 @@ mod tests {
         let b = block("");
         let (value, arguments) = (Value::Nil, Arguments::default());
         let insertion = Insertion { value: &value, arguments: &arguments, language: "sh", posted: false };
-        let mut shown = Vec::new();
+        let mut outputs = Vec::new();
         for source in [
             b.clone(),
             format!("{b}\n#+RESULTS[a]:\n: old\n\nText\n"),
@@ -370,8 +370,8 @@ mod tests {
                 };
                 text = insert_results(&text, &document, &[update]).text;
             }
-            shown.push(String::from_utf8(text).unwrap());
+            outputs.push(String::from_utf8(text).unwrap());
         }
-        insta::assert_snapshot!(shown.join("===\n"));
+        insta::assert_snapshot!(outputs.join("===\n"));
     }
 }

@@ -28,13 +28,13 @@ pub(super) fn cell(text: &str) -> Value {
 
 /// Reads what a program printed, `org-babel-script-escape`: a list in the notation of most languages becomes one.
 pub fn script(text: &str) -> Value {
-    let within = |open, close| text.len() >= 2 && text.starts_with(open) && text.ends_with(close);
-    if within('[', ']') || within('{', '}') || within('(', ')') {
+    let is_enclosed_by = |open, close| text.len() >= 2 && text.starts_with(open) && text.ends_with(close);
+    if is_enclosed_by('[', ']') || is_enclosed_by('{', '}') || is_enclosed_by('(', ')') {
         // Where Emacs' reader stops at an error, the text itself is the value.
         let Some(inner) = escape(text) else { return Value::text(text) };
         return data(&inner).unwrap_or_else(|| Value::Text(format!("'{inner}")));
     }
-    if text.chars().nth(2).is_some() && (within('\'', '\'') || within('"', '"')) {
+    if text.chars().nth(2).is_some() && (is_enclosed_by('\'', '\'') || is_enclosed_by('"', '"')) {
         let Some(inner) = escape(text) else { return Value::text(text) };
         return evaluated(&inner);
     }
@@ -105,11 +105,11 @@ pub(super) fn escape(text: &str) -> Option<String> {
             }
             continue;
         }
-        let inside = single || double;
+        let is_quoted = single || double;
         match c {
-            '[' | '{' if !inside => out.push('('),
-            ']' | '}' if !inside => out.push(')'),
-            ',' if !inside => out.push(' '),
+            '[' | '{' if !is_quoted => out.push('('),
+            ']' | '}' if !is_quoted => out.push(')'),
+            ',' if !is_quoted => out.push(' '),
             '\'' if double => out.push('\''),
             '\'' => {
                 single = !single;
@@ -120,7 +120,7 @@ pub(super) fn escape(text: &str) -> Option<String> {
                 double = !double;
                 out.push('"');
             }
-            '\\' if inside => backslash = true,
+            '\\' if is_quoted => backslash = true,
             '\\' => return None,
             c => out.push(c),
         }

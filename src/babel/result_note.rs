@@ -61,12 +61,12 @@ mod tests {
             ":results:\n| a |\n:end:\n",
             "#+begin_example\n:end:\n#+end_example\n",
         ];
-        let mut shown = String::new();
+        let mut output = String::new();
         for lines in cases {
             let once = add_note(lines, ":state skipped");
-            shown += &format!("{lines}→\n{once}\n");
+            output += &format!("{lines}→\n{once}\n");
             assert_eq!(replace_note(&once, ":exit 3", ""), add_note(lines, ":exit 3"));
         }
-        insta::assert_snapshot!(shown);
+        insta::assert_snapshot!(output);
     }
 }

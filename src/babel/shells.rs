@@ -30,7 +30,7 @@ pub(super) fn compose(expansion: &Expansion) -> Invocation {
         invocation = invocation.with("block/stdin", 0o644, text);
         invocation.stdin = Some("block/stdin".to_owned());
     }
-    if cmdline.is_none() && !expansion.arguments.results().is_value_asked() {
+    if cmdline.is_none() && !expansion.arguments.results().is_value_explicit() {
         return invocation;
     }
     // The words of `:cmdline` are the shell's; and the exit code is written down by who sees it.
@@ -40,7 +40,7 @@ pub(super) fn compose(expansion: &Expansion) -> Invocation {
         .chain(cmdline)
         .collect();
     let command = words.join(" ");
-    let run = if expansion.arguments.results().is_value_asked() {
+    let run = if expansion.arguments.results().is_value_explicit() {
         format!("{command}\necho \"$?\" >\"$MESOS_SANDBOX/{VALUE}\"\n")
     } else {
         format!("exec {command}\n")
@@ -51,7 +51,7 @@ pub(super) fn compose(expansion: &Expansion) -> Invocation {
 }
 
 pub(super) fn collect(expansion: &Expansion, execution: &Execution) -> Value {
-    let text = if expansion.arguments.results().is_value_asked() {
+    let text = if expansion.arguments.results().is_value_explicit() {
         let written = execution.written();
         match written.trim() {
             "" => execution.exit_code.to_string(),

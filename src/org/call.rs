@@ -19,8 +19,8 @@ pub(super) fn read<'a>(
     let from = skip(&bytes[..next], colon, b" \t");
     // As in Emacs, a name without brackets takes the line end along, and then what follows it.
     let name_end = bytes[from..next].iter().position(|b| b"[]()".contains(b)).map_or(next, |n| from + n);
-    let (inside, after) = brackets.inside(b'[', name_end).map_or((None, name_end), |(s, n)| (Some(s), n));
-    let (arguments, after) = brackets.inside(b'(', after).map_or((None, after), |(s, n)| (Some(s), n));
+    let (inside, after) = brackets.contents(b'[', name_end).map_or((None, name_end), |(s, n)| (Some(s), n));
+    let (arguments, after) = brackets.contents(b'(', after).map_or((None, after), |(s, n)| (Some(s), n));
     let end = &bytes[after..line_end(after)];
     let call = Call {
         name: non_blank(to_text(text, &bytes[from..name_end])),
@@ -61,7 +61,7 @@ mod tests {
         let source = "#+call: foo\n\n#+call: bar[:a b](x=1\ny=2) :results raw\n\n#+name: n\n\
                       #+call: baz(a) b\n\n#+call:\n\n#+call: q[:x](\n\ntext\n";
         let calls = parse(source.as_bytes(), &[]).calls;
-        let shown: Vec<_> = calls
+        let lines: Vec<_> = calls
             .iter()
             .map(|call| {
                 format!(
@@ -70,7 +70,7 @@ mod tests {
                 )
             })
             .collect();
-        insta::assert_snapshot!(shown.join("\n"), @r#"
+        insta::assert_snapshot!(lines.join("\n"), @r#"
         Some("foo\n") None None None 1
         Some("bar") Some(":a b") Some("x=1\ny=2") Some(":results raw") 3
         Some("baz") None Some("a") Some("b") 6

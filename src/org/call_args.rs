@@ -89,7 +89,7 @@ mod tests {
                       #+end_src\n* H\n:PROPERTIES:\n:header-args: :wrap b\n:END:\n#+call: f[:dir d](y=5) :results raw\n\
                       src_sh[:dir e]{true}\n* COMMENT No\nsrc_sh{false}\n";
         let document = parse(source.as_bytes(), &[]);
-        let shown = |params: Vec<Param>| {
+        let joined = |params: Vec<Param>| {
             params.iter().map(|p| format!("{} {}", p.key, p.text)).collect::<Vec<_>>().join(" | ")
         };
         let call = &document.calls[0];
@@ -102,9 +102,9 @@ mod tests {
             call.end_header.as_deref(),
             call.at,
         );
-        assert_eq!(shown(params.unwrap()), ":results raw output | :var x=1 | :var y=5 | :dir d | :wrap b");
+        assert_eq!(joined(params.unwrap()), ":results raw output | :var x=1 | :var y=5 | :dir d | :wrap b");
         let inline = &document.inline_blocks;
-        assert_eq!(shown(inline_params(&inline[0]).unwrap()), ":dir e | :wrap b");
+        assert_eq!(joined(inline_params(&inline[0]).unwrap()), ":dir e | :wrap b");
         assert!(inline[1].context.commented && !inline[0].context.commented);
     }
 }

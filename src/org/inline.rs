@@ -19,7 +19,7 @@ pub(super) fn may_contain(bytes: &[u8]) -> bool {
 }
 
 /// Finds the inline blocks and calls of `bytes`, a part of `text` whose first line has the number `first`.
-pub(super) fn scan(text: Text<'_>, bytes: &[u8], first: u32, found: &mut Document) {
+pub(super) fn scan(text: Text<'_>, bytes: &[u8], first: u32, document: &mut Document) {
     if !may_contain(bytes) {
         return;
     }
@@ -35,8 +35,8 @@ pub(super) fn scan(text: Text<'_>, bytes: &[u8], first: u32, found: &mut Documen
     while let Some(n) = bytes[at..].iter().position(|b| b"sc:=~[@{<$\\".contains(b)) {
         at += n;
         at = match bytes[at] {
-            b's' => scan.block(at, found),
-            b'c' => scan.call(at, found),
+            b's' => scan.block(at, document),
+            b'c' => scan.call(at, document),
             b':' => scan.plain_link(at),
             _ => scan.opaque_end(at),
         }
@@ -67,29 +67,29 @@ struct Scan<'a> {
 
 impl Scan<'_> {
     /// The inline block at `at`, if there is one; returns where to go on.
-    fn block(&mut self, at: usize, found: &mut Document) -> Option<usize> {
+    fn block(&mut self, at: usize, document: &mut Document) -> Option<usize> {
         let (language, after) = self.named(at, BLOCK_PREFIX, *b"[{")?;
         let (parameters, after) = self.header(after);
-        let (body, end) = self.brackets.inside(b'{', after)?;
+        let (body, end) = self.brackets.contents(b'{', after)?;
         let body = to_text(self.text, body);
         let span = self.span(at, end);
         let at = self.position(at);
         let context = Context::default();
-        found.inline_blocks.push(InlineBlock { language, parameters, body, at, span, context });
+        document.inline_blocks.push(InlineBlock { language, parameters, body, at, span, context });
         Some(end)
     }
 
     /// The inline call at `at`, if there is one; returns where to go on.
-    fn call(&mut self, at: usize, found: &mut Document) -> Option<usize> {
+    fn call(&mut self, at: usize, document: &mut Document) -> Option<usize> {
         let (name, after) = self.named(at, CALL_PREFIX, *b"[(")?;
         let (inside_header, after) = self.header(after);
-        let (arguments, after) = self.brackets.inside(b'(', after)?;
+        let (arguments, after) = self.brackets.contents(b'(', after)?;
         let (end_header, after) = self.header(after);
         let arguments = non_blank(to_text(self.text, arguments));
         let span = self.span(at, after);
         let at = self.position(at);
         let context = Context::default();
-        found.inline_calls.push(Call {
+        document.inline_calls.push(Call {
             name: Some(name),
             inside_header,
             arguments,
@@ -131,9 +131,9 @@ impl Scan<'_> {
 
     /// Header arguments in square brackets, on one line.
     fn header(&mut self, at: usize) -> (Option<String>, usize) {
-        let Some((inside, after)) = self.brackets.inside(b'[', at) else { return (None, at) };
-        let inside = to_text(self.text, inside);
-        let lines = inside.trim_matches([' ', '\t', '\n', '\r']).split('\n');
+        let Some((header, after)) = self.brackets.contents(b'[', at) else { return (None, at) };
+        let header = to_text(self.text, header);
+        let lines = header.trim_matches([' ', '\t', '\n', '\r']).split('\n');
         let text: Vec<_> = lines
             .enumerate()
             .map(|(n, line)| if n == 0 { line } else { line.trim_start_matches([' ', '\t']) })
@@ -163,8 +163,8 @@ impl Scan<'_> {
         let (mut to, mut end) = (at + 1, None);
         loop {
             let rest = &self.bytes[to..];
-            if let Some(inside) = bracket_length(rest, true) {
-                to += inside;
+            if let Some(length) = bracket_length(rest, true) {
+                to += length;
                 end = Some(to);
             } else {
                 let plain = rest.iter().position(|b| PATH_ENDS.contains(b)).unwrap_or(rest.len());
@@ -208,9 +208,9 @@ impl Scan<'_> {
             (b'\\', _) => latex_command_length(rest).map(|long| at + long),
             (b'[', b'[') => self.link(at),
             (b'<', b'<') => {
-                let inside =
+                let target_end =
                     next_angle_or_newline(self.bytes, at + 2 + usize::from(rest.get(2) == Some(&b'<')));
-                self.bytes[inside..].starts_with(b">>").then_some(inside + 2)
+                self.bytes[target_end..].starts_with(b">>").then_some(target_end + 2)
             }
             (b'<', _) => {
                 let colon = LINK_TYPES
@@ -308,7 +308,7 @@ const PATH_ENDS: &[u8] = b"][ \t\n()<>";
 
 /// How long the brackets are, of any kind, that `bytes` begins with and that end within the word; in them may be such
 /// brackets that hold none.
-fn bracket_length(bytes: &[u8], holds: bool) -> Option<usize> {
+fn bracket_length(bytes: &[u8], may_nest: bool) -> Option<usize> {
     let mut at = usize::from(b"<([".contains(bytes.first()?));
     if at == 0 {
         return None;
@@ -318,7 +318,7 @@ fn bracket_length(bytes: &[u8], holds: bool) -> Option<usize> {
         if b"])>".contains(&bytes[at]) {
             return Some(at + 1);
         }
-        at += bracket_length(&bytes[at..], false).filter(|_| holds)?;
+        at += bracket_length(&bytes[at..], false).filter(|_| may_nest)?;
     }
 }
 
@@ -329,12 +329,12 @@ fn latex_command_length(bytes: &[u8]) -> Option<usize> {
     at += usize::from(bytes.get(at) == Some(&b'*'));
     loop {
         let rest = bytes.get(at + 1..).unwrap_or_default();
-        let (inside, close) = match bytes.get(at) {
+        let (length, close) = match bytes.get(at) {
             Some(b'[') => (rest.iter().position(|b| b"][{}\n".contains(b)), b']'),
             Some(b'{') => (rest.iter().position(|b| b"{}\n".contains(b)), b'}'),
             _ => return Some(at),
         };
-        match inside.filter(|n| rest[*n] == close) {
+        match length.filter(|n| rest[*n] == close) {
             Some(n) => at += n + 2,
             None => return Some(at),
         }
@@ -373,7 +373,7 @@ const LINK_TYPES: [&str; 17] = [
 mod tests {
     use crate::parse;
 
-    fn found(source: &str) -> String {
+    fn scan_document(source: &str) -> String {
         let document = parse(source.as_bytes(), &[]);
         let mut all: Vec<_> = document
             .inline_blocks
@@ -404,7 +404,7 @@ mod tests {
                       [[http://a][src_sh{desc}]] {{{m(src_sh{mac})}}} $src_sh{tex}$ \\(src_sh{te}\\) <<src_sh{t}>> \
                       [fn::src_sh{f}] @@html:src_sh{x}@@ http://src_sh{p} *src_sh{b}* src_sh{a\nb} src_sh [x]{a} \
                       src_py[x] {b} ^{src_sh{sup}} src_sh{open\n# src_sh{c}\n: src_sh{c}\n#+title: src_sh{t}\n";
-        insta::assert_snapshot!(found(source));
+        insta::assert_snapshot!(scan_document(source));
     }
 
     #[rstest::rstest]
@@ -431,7 +431,7 @@ mod tests {
     #[case::formula("$a src_sh{x}$, a", false)]
     #[case::no_formula("$a src_sh{x}$% $b src_sh{x}$\u{e9}", true)]
     fn other_objects_hide_inline_code(#[case] source: &str, #[case] shows: bool) {
-        assert_eq!(!found(source).is_empty(), shows, "{}", found(source));
+        assert_eq!(!scan_document(source).is_empty(), shows, "{}", scan_document(source));
     }
 
     #[test]
@@ -441,7 +441,7 @@ mod tests {
             "[[", "[[a][", "<<", "<a", "<http:a", "http:(", "http:(a(", "a_", "src_a[", "src_",
         ] {
             let source = piece.repeat(200_000);
-            assert_eq!(found(&source), "", "{piece}");
+            assert_eq!(scan_document(&source), "", "{piece}");
         }
     }
 }

@@ -96,8 +96,8 @@ impl Outline {
     /// Settles which scopes are commented and archived, given the document's TODO keywords.
     pub(super) fn resolve_scopes(&mut self, todo: &[String]) {
         for n in 0..self.scopes.len() {
-            let around = self.scopes[n].parent.map(|parent| &self.scopes[parent]);
-            let (commented, archived) = around.map_or((false, false), |s| (s.commented, s.archived));
+            let parent = self.scopes[n].parent.map(|parent| &self.scopes[parent]);
+            let (commented, archived) = parent.map_or((false, false), |s| (s.commented, s.archived));
             let scope = &mut self.scopes[n];
             scope.archived |= archived;
             scope.commented = commented || scope.title.take().is_some_and(|title| is_commented(&title, todo));

@@ -186,9 +186,10 @@ impl Resolver<'_, '_> {
                 };
                 let begin = format!("#+begin_{name} {arguments}");
                 // Arguments are where they were written.
-                let there = column(reference, at);
-                let here = columns + begin.len() - arguments.len() + 1;
-                let shift = i32::try_from(here).unwrap_or(0) - i32::try_from(there).unwrap_or(0);
+                let written_column = column(reference, at);
+                let current_column = columns + begin.len() - arguments.len() + 1;
+                let shift =
+                    i32::try_from(current_column).unwrap_or(0) - i32::try_from(written_column).unwrap_or(0);
                 let source_line =
                     SourceLine { shift: reference.source_line.shift + shift, ..reference.source_line };
                 self.push(out, &[&indent, begin.trim_end().as_bytes()].concat(), source_line);
@@ -255,12 +256,11 @@ impl Resolver<'_, '_> {
         let all: Vec<(u32, &[u8])> = (1..).zip(text.lines()).collect();
         let mut range = 0..all.len();
         if let Some(search) = include.search.filter(|_| include.kind == Kind::Org) {
-            let found = section::find(text, search, include.only_contents).ok_or_else(|| {
+            range = section::find(text, search, include.only_contents).ok_or_else(|| {
                 let text = format!("`{}` holds nothing that is called `{search}`", include.path);
                 let help = "Write `FILE::*A heading`, `FILE::#CUSTOM_ID` or `FILE::NAME`.";
                 self.error(reference, 0, text, help)
             })?;
-            range = found;
         }
         if let Some((from, to)) = include.lines {
             let blank = |&n: &usize| all.get(n).is_some_and(|(_, line)| is_empty(line));
@@ -317,9 +317,9 @@ impl Resolver<'_, '_> {
             let own = indentation(line).0;
             let shift = i32::try_from(blanks).unwrap_or(0) - i32::try_from(own).unwrap_or(0);
             let source_line = SourceLine { file: Some(number), line: keyword.at.line, shift };
-            let here = [&reference.line[..blanks], &line[own..]].concat();
+            let indented = [&reference.line[..blanks], &line[own..]].concat();
             if SETUP_KEYWORDS.contains(&keyword.key.as_str()) {
-                self.push(out, &here, source_line);
+                self.push(out, &indented, source_line);
             } else if keyword.key == "SETUPFILE" {
                 let inner = FileReference {
                     keyword,
@@ -398,11 +398,16 @@ impl Resolver<'_, '_> {
         help: &str,
     ) -> Box<ResolveError> {
         let SourceLine { file, line, shift } = reference.source_line;
-        let here = Position { line: reference.keyword.at.line, column: column(reference, byte) };
-        let column = u32::try_from(i64::from(here.column) - i64::from(shift)).unwrap_or(1);
+        let position = Position { line: reference.keyword.at.line, column: column(reference, byte) };
+        let column = u32::try_from(i64::from(position.column) - i64::from(shift)).unwrap_or(1);
         let file = file.and_then(|file| self.files.get(file as usize)).cloned();
         let place = SourceLocation { file, at: Position { line, column } };
-        Box::new(ResolveError { place, excerpt: snippet(reference.text, here), text, help: help.to_owned() })
+        Box::new(ResolveError {
+            place,
+            excerpt: snippet(reference.text, position),
+            text,
+            help: help.to_owned(),
+        })
     }
 }
 

@@ -373,9 +373,9 @@ fn blanks(columns: usize) -> String {
 fn read_keyword(line: &[u8]) -> Option<(String, Option<String>)> {
     let line = String::from_utf8_lossy(line);
     let rest = line.get("#+results".len()..)?;
-    let (inside, name) = rest.split_once(':')?;
-    let hash = inside.strip_prefix('[').and_then(|inside| inside.strip_suffix(']'));
-    if !inside.is_empty() && hash.is_none() {
+    let (hash_part, name) = rest.split_once(':')?;
+    let hash = hash_part.strip_prefix('[').and_then(|hash| hash.strip_suffix(']'));
+    if !hash_part.is_empty() && hash.is_none() {
         return None;
     }
     let hash = hash.map(|hash| hash.rsplit(' ').next().unwrap_or_default().to_owned());

@@ -13,10 +13,10 @@ use super::text::{Text, decode, trim_end};
 pub(super) fn find(text: Text<'_>, search: &str, only_contents: bool) -> Option<Range<usize>> {
     if let Some(id) = search.strip_prefix('#') {
         let sections = heading::by_custom_id(text);
-        let inside = sections.get(&id.to_lowercase())?.start;
+        let content_start = sections.get(&id.to_lowercase())?.start;
         let lines: Vec<&[u8]> = text.lines().collect();
-        let after = memchr::memchr_iter(b'\n', &text.bytes[..inside]).count();
-        let headline = (0..after).rev().find(|&n| heading::level(lines[n]).is_some())?;
+        let lines_above = memchr::memchr_iter(b'\n', &text.bytes[..content_start]).count();
+        let headline = (0..lines_above).rev().find(|&n| heading::level(lines[n]).is_some())?;
         return Some(subtree_lines(&lines, headline, only_contents));
     }
     if let Some(title) = search.strip_prefix('*') {
@@ -29,10 +29,10 @@ pub(super) fn find(text: Text<'_>, search: &str, only_contents: bool) -> Option<
 fn find_heading(text: Text<'_>, title: &str, only_contents: bool) -> Option<Range<usize>> {
     let todo = todo_keywords(&parse(text.bytes, &[]).keywords);
     let lines: Vec<&[u8]> = text.lines().collect();
-    let title_words_wanted = words(title.split_whitespace());
+    let wanted_title = words(title.split_whitespace());
     let is_wanted = |&n: &usize| {
         heading::level(lines[n]).is_some_and(|level| {
-            words(title_words(&decode(&lines[n][level..]), &todo).into_iter()) == title_words_wanted
+            words(title_words(&decode(&lines[n][level..]), &todo).into_iter()) == wanted_title
         })
     };
     let headline = (0..lines.len()).find(is_wanted)?;

@@ -19,15 +19,15 @@ pub fn snippet(source: &[u8], at: Position) -> String {
     let length = line.chars().count();
     let caret = column.saturating_sub(1).min(length);
     let start = if length <= WIDTH { 0 } else { caret.saturating_sub(WIDTH / 2).min(length - WIDTH) };
-    let shown: Vec<char> = line.chars().skip(start).take(WIDTH).map(printable).collect();
+    let visible: Vec<char> = line.chars().skip(start).take(WIDTH).map(printable).collect();
     let (before, after) = (if start > 0 { "…" } else { "" }, if start + WIDTH < length { "…" } else { "" });
     let mut out = String::from(before);
-    out.extend(&shown);
+    out.extend(&visible);
     out.push_str(after);
     if column > 0 {
         out.push('\n');
         out.extend(before.chars().map(|_| ' '));
-        out.extend(shown.iter().take(caret - start).map(|&c| if c == '\t' { '\t' } else { ' ' }));
+        out.extend(visible.iter().take(caret - start).map(|&c| if c == '\t' { '\t' } else { ' ' }));
         out.push('^');
     }
     out

@@ -338,7 +338,7 @@ mod tests {
     use crate::parse;
 
     /// Each element with what it is in, and its own text.
-    fn shown(source: &str) -> String {
+    fn print_elements(source: &str) -> String {
         let tree = parse(source.as_bytes(), &[]).tree;
         let mut out = String::new();
         for (n, node) in tree.nodes().iter().enumerate() {
@@ -354,7 +354,7 @@ mod tests {
         let source = "\u{feff}#+title: x\n\n\n# a\n# b\ntext\nmore\n* one\nplain\n** two\nSCHEDULED: x\n:PROPERTIES:\n:a: b\n:END:\n\
                       - item\n  : fixed\n\n  : more\n\n\n#+name: q\n#+begin_quote\n#+name: b\n#+begin_src sh\n,* x\n#+end_src\n\n\
                       #+results: b\n| 1 |\n#+tblfm: x\n#+end_quote\n* three\n#+call: x()\n-----\n[fn:1] note\n#+orphan: x\n\r";
-        insta::assert_snapshot!(shown(source));
+        insta::assert_snapshot!(print_elements(source));
     }
 
     #[test]
