@@ -17,6 +17,7 @@
 //! | `format_result` | from a value to the text under `#+RESULTS:` |
 //! | `insert_results` | results inserted into a document |
 //! | `result_note` | notes in the results of blocks that failed or were skipped |
+//! | `notation` | tables, lists and example blocks in Org's notation |
 //! | `align` | tables in Org's notation, aligned |
 //! | `value` | values of blocks and variables |
 //! | `print` | values as Emacs prints them |
@@ -48,6 +49,7 @@ mod insert_results;
 mod invocation;
 mod languages;
 mod lisp;
+mod notation;
 mod print;
 mod read;
 mod reference;
