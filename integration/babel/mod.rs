@@ -132,7 +132,7 @@ fn made(source: &[u8], directory: &Path) -> Vec<u8> {
             },
             hash: hash.as_deref().map_or(Hash::Keep, Hash::Set),
             note: None,
-            stays: false,
+            keeps_result: false,
         })
         .collect();
     borges_babel::insert_results(source, &document, &outcomes).text

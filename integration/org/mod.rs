@@ -19,7 +19,7 @@ use support::agreement::{Difference, differences};
 const OLDER: &[(&str, &[&str])] = &[
     // What a blank line or a tab holds beyond the common indentation.
     ("blank lines and indentation", &["body"]),
-    ("a tab over the common indentation", &["body"]),
+    ("a tab across the common indentation", &["body"]),
     // `"x" "y"` loses its second half, and a quote left open is an error.
     ("quotes", &["params"]),
     ("a quote left open", &["body", "params", "inherited", "error"]),
@@ -36,7 +36,7 @@ const OLDER: &[(&str, &[&str])] = &[
     ("a tab is 8 columns in a list", &["in", "body", "in", "body"]),
     // The first headline is looked at where a headline of level 1 has none around it, and nowhere else.
     (
-        "what the first headline sets where it is none of level 1",
+        "properties of a first headline below level 1",
         &["params", "inherited", "params", "inherited", "params", "inherited"],
     ),
 ];
@@ -84,22 +84,27 @@ fn documents() -> Vec<PathBuf> {
     paths
 }
 
-/// The parser's cases as files of a folder: title and path.
-fn cases(folder: &Path) -> Vec<(String, PathBuf)> {
-    let text = fs::read_to_string(support::repository("src/org/conformance_cases.md")).unwrap();
-    let mut cases = Vec::new();
-    for (number, section) in text.split("\n## ").skip(1).enumerate() {
-        let title = section.lines().next().unwrap().to_owned();
-        let snippet = section.split_once("````org\n").unwrap().1.split_once("````").unwrap().0;
-        let visible = [('→', "\t"), ('␍', "\r"), ('⍽', "\u{a0}"), ('␟', "\u{feff}"), ('␀', "\0")];
-        let text = visible.iter().fold(snippet.to_owned(), |text, &(mark, real)| text.replace(mark, real));
+/// The titles of the parser's cases, each with the path of its document, which is written into `folder`.
+fn write_cases(folder: &Path) -> Vec<(String, PathBuf)> {
+    let mut paths: Vec<PathBuf> = fs::read_dir(support::repository("src/org/cases"))
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|extension| extension == "md"))
+        .collect();
+    paths.sort();
+    assert!(paths.len() >= 91);
+    let write_case = |path: &PathBuf| {
+        let case = fs::read_to_string(path).unwrap();
+        let title = case.lines().next().unwrap().trim_start_matches("# ").to_owned();
+        let document = case.split_once("````org\n").unwrap().1.split_once("````").unwrap().0;
+        let marks = [('→', "\t"), ('␍', "\r"), ('⍽', "\u{a0}"), ('␟', "\u{feff}"), ('␀', "\0")];
+        let text = marks.iter().fold(document.to_owned(), |text, &(mark, real)| text.replace(mark, real));
         let parts: Vec<&[u8]> = text.split('␦').map(str::as_bytes).collect();
-        let path = folder.join(format!("{number:03}.org"));
+        let path = folder.join(path.file_name().unwrap()).with_extension("org");
         fs::write(&path, parts.join(&0xff)).unwrap();
-        cases.push((title, path));
-    }
-    assert!(cases.len() >= 91);
-    cases
+        (title, path)
+    };
+    paths.iter().map(write_case).collect()
 }
 
 fn older(report: &Value) -> bool {
@@ -181,7 +186,7 @@ fn repository_documents_are_read_as_by_emacs() {
 #[ignore = "needs Emacs"]
 fn parser_cases_are_read_as_by_emacs() {
     let folder = tempfile::tempdir().unwrap();
-    let cases = cases(folder.path());
+    let cases = write_cases(folder.path());
     let paths: Vec<PathBuf> = cases.iter().map(|(_, path)| path.clone()).collect();
     let answers = emacs(&paths);
     let older = older(&answers[0]);

@@ -1,4 +1,4 @@
-//! Tables in Org's notation, aligned as `org-table-align` does.
+//! Aligns tables in Org's notation, as `org-table-align` does.
 
 use unicode_width::UnicodeWidthChar;
 
@@ -41,7 +41,7 @@ pub(super) fn align(lines: &str) -> String {
             None => out += &rule,
             Some(row) => {
                 let cell = |(n, (width, align)): (usize, (&usize, &Align))| {
-                    padded(row.get(n).map_or("", String::as_str), *width, *align)
+                    pad(row.get(n).map_or("", String::as_str), *width, *align)
                 };
                 let cells: Vec<String> = widths.iter().zip(&aligns).enumerate().map(cell).collect();
                 out += &cells.join("|");
@@ -121,7 +121,7 @@ pub(super) fn is_number(cell: &str) -> bool {
     })
 }
 
-fn padded(cell: &str, width: usize, align: Align) -> String {
+fn pad(cell: &str, width: usize, align: Align) -> String {
     let spaces = width.saturating_sub(self::width(cell));
     let before = match align {
         Align::Left => 0,
@@ -136,7 +136,7 @@ pub(super) fn width(cell: &str) -> usize {
     let mut width = 0;
     let mut rest = cell;
     while let Some(c) = rest.chars().next() {
-        if let Some((shown, after)) = link(rest) {
+        if let Some((shown, after)) = described_link(rest) {
             width += self::plain_width(shown);
             rest = after;
         } else {
@@ -163,7 +163,7 @@ fn char_width(c: char) -> usize {
 }
 
 /// What a link in brackets that begins here shows, and what follows it.
-fn link(text: &str) -> Option<(&str, &str)> {
+fn described_link(text: &str) -> Option<(&str, &str)> {
     let inner = text.strip_prefix("[[")?;
     let end = inner.find(']')?;
     let path = inner.get(..end).filter(|path| !path.is_empty() && !path.contains('['))?;

@@ -1,4 +1,4 @@
-//! The header arguments in force for a block, as Emacs holds them when it runs it.
+//! The header arguments of a block, as Emacs has them when it runs the block.
 
 use serde::{Deserialize, Serialize};
 
@@ -14,7 +14,7 @@ pub struct Arguments {
     pairs: Vec<(String, Value)>,
     inline: bool,
     /// Of a call: the words of `:results` of the block that is called.
-    called: Option<Vec<String>>,
+    called_results: Option<Vec<String>>,
 }
 
 /// The words of `:results`.
@@ -27,20 +27,20 @@ impl Arguments {
     /// Those of a block, [`org::Block::params`].
     pub fn from_params(params: &[Param]) -> Self {
         let pairs = params.iter().filter(|param| param.key != ":var").map(pair).collect();
-        Self { pairs, inline: false, called: None }
+        Self { pairs, inline: false, called_results: None }
     }
 
     /// Those of a call: `self` are the merged ones, `block` those of the block that is called as it has them itself.
     /// The words of its `:results` hold beside the call's.
     #[must_use]
     pub fn for_call(mut self, block: &Self) -> Self {
-        self.called = Some(block.results().words);
+        self.called_results = Some(block.results().words);
         self
     }
 
     /// Whether they are of a call.
     pub(super) fn is_call(&self) -> bool {
-        self.called.is_some()
+        self.called_results.is_some()
     }
 
     /// Those of code or a call within text, where other defaults hold.
@@ -55,7 +55,7 @@ impl Arguments {
         self.inline
     }
 
-    /// The value of `key`, which begins with a colon; [`VersionedRecord::Nil`] where the key stands alone.
+    /// The value of `key`, which begins with a colon; [`Value::Nil`] where the key stands alone.
     pub fn get(&self, key: &str) -> Option<&Value> {
         self.pairs.iter().find(|(name, _)| name == key).map(|(_, value)| value)
     }
@@ -74,11 +74,11 @@ impl Arguments {
     pub fn results(&self) -> Results {
         let words = self.text(":results").unwrap_or_default();
         let mut words: Vec<String> = words.split_whitespace().map(str::to_owned).collect();
-        let handled = ["replace", "silent", "none", "discard", "append", "prepend"];
-        if !words.iter().any(|word| handled.contains(&word.as_str())) {
+        let handling_words = ["replace", "silent", "none", "discard", "append", "prepend"];
+        if !words.iter().any(|word| handling_words.contains(&word.as_str())) {
             words.push("replace".to_owned());
         }
-        for word in self.called.iter().flatten() {
+        for word in self.called_results.iter().flatten() {
             if !words.contains(word) {
                 words.push(word.clone());
             }
@@ -109,7 +109,7 @@ impl Results {
     }
 
     /// Whether `value` is written there.
-    pub(super) fn is_value_asked(&self) -> bool {
+    pub(super) fn is_value_explicit(&self) -> bool {
         self.has("value")
     }
 
@@ -153,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn values_are_read_as_emacs_reads_them() {
+    fn values_are_read_as_by_emacs() {
         let all = arguments(":cmdline 007 :a :colnames '(\"x\" y) :prologue \"b c\" :results output list");
         assert_eq!(all.text(":cmdline").as_deref(), Some("7"));
         assert_eq!(all.get(":a"), Some(&Value::Nil));

@@ -1,4 +1,4 @@
-//! Names of rows and columns, and rules: taken off the tables that go into a block, put back on what comes out.
+//! Column names, row names and rules of tables: stripped from the variables of a block, and restored on its value.
 
 use super::arguments::Arguments;
 use super::value::Value;
@@ -16,21 +16,21 @@ pub(super) fn strip(
     arguments: &Arguments,
 ) -> (Vec<(String, Value)>, TableHeaders) {
     let is = |key: &str, word: &str| arguments.get(key).is_some_and(|value| value.princ() == word);
-    let given = |key: &str| arguments.get(key).is_some_and(|value| *value != Value::Nil);
+    let has_value = |key: &str| arguments.get(key).is_some_and(|value| *value != Value::Nil);
     let rules = match arguments.get(":hlines") {
         None => arguments.is_inline(),
         Some(Value::Nil) => true,
         Some(value) => value.princ() == "yes",
     };
     let mut names = TableHeaders::default();
-    let mut taken = Vec::with_capacity(variables.len());
+    let mut stripped = Vec::with_capacity(variables.len());
     for (name, value) in variables {
         let Some(rows) = value.items() else {
-            taken.push((name.clone(), value.clone()));
+            stripped.push((name.clone(), value.clone()));
             continue;
         };
         let mut rows = rows.to_vec();
-        if !is(":colnames", "no") && (given(":colnames") || has_header(&rows)) {
+        if !is(":colnames", "no") && (has_value(":colnames") || has_header(&rows)) {
             let skipped = rows.iter().take_while(|row| row.is_rule()).count();
             rows.drain(..skipped);
             let header = if rows.is_empty() { Value::Nil } else { rows.remove(0) };
@@ -39,9 +39,9 @@ pub(super) fn strip(
             }
             names.columns.push((name.clone(), header));
         }
-        if given(":rownames") && !is(":rownames", "no") {
+        if has_value(":rownames") && !is(":rownames", "no") {
             rows.retain(|row| !row.is_rule());
-            let heads = rows.iter_mut().map(|row| match row {
+            let row_names = rows.iter_mut().map(|row| match row {
                 Value::List(cells) => {
                     let head = cells.remove(0);
                     *row = Value::list(std::mem::take(cells));
@@ -49,14 +49,14 @@ pub(super) fn strip(
                 }
                 _ => Value::Nil,
             });
-            names.rows.push((name.clone(), Value::list(heads.collect())));
+            names.rows.push((name.clone(), Value::list(row_names.collect())));
         }
         if !rules {
             rows.retain(|row| !row.is_rule());
         }
-        taken.push((name.clone(), Value::list(rows)));
+        stripped.push((name.clone(), Value::list(rows)));
     }
-    (taken, names)
+    (stripped, names)
 }
 
 /// A table's rows, or a list's items, without rules; and its header, where it may have one. `None` for what is no list.
@@ -76,9 +76,9 @@ fn has_header(rows: &[Value]) -> bool {
 pub(super) fn restore(value: Value, names: &TableHeaders, arguments: &Arguments) -> Value {
     let Some(rows) = value.items() else { return value };
     let mut rows = rows.to_vec();
-    let heads = pick(&names.rows, arguments.get(":rownames"));
+    let row_names = pick(&names.rows, arguments.get(":rownames"));
     let header = pick(&names.columns, arguments.get(":colnames"));
-    joined(&mut rows, &heads, header);
+    add_names(&mut rows, &row_names, header);
     Value::list(rows)
 }
 
@@ -87,16 +87,18 @@ pub(super) fn restore_all(value: Value, names: &TableHeaders) -> Value {
     let Some(rows) = value.items() else { return value };
     let mut rows = rows.to_vec();
     let all = Some(Value::Symbol("t".to_owned()));
-    joined(&mut rows, &pick(&names.rows, all.as_ref()), pick(&names.columns, all.as_ref()));
+    add_names(&mut rows, &pick(&names.rows, all.as_ref()), pick(&names.columns, all.as_ref()));
     Value::list(rows)
 }
 
-fn joined(rows: &mut Vec<Value>, heads: &Value, header: Value) {
-    if let Some(heads) = heads.items().filter(|heads| !heads.is_empty() && heads.len() == rows.len()) {
-        let mut heads = heads.iter();
+fn add_names(rows: &mut Vec<Value>, row_names: &Value, header: Value) {
+    if let Some(row_names) =
+        row_names.items().filter(|row_names| !row_names.is_empty() && row_names.len() == rows.len())
+    {
+        let mut row_names = row_names.iter();
         for row in rows.iter_mut() {
             if let Some(cells) = row.items() {
-                let head = heads.next().filter(|head| **head != Value::Nil).cloned();
+                let head = row_names.next().filter(|head| **head != Value::Nil).cloned();
                 let head = head.unwrap_or_else(|| Value::text(""));
                 *row = Value::list(std::iter::once(head).chain(cells.iter().cloned()).collect());
             }
@@ -140,11 +142,16 @@ mod tests {
     #[case(":rownames yes", "((a 1) (b 2))", "((1) (2))", "((a 1) (b 2))")]
     #[case(":colnames '(\"x\" \"y\")", "((1 2))", "nil", "nil")]
     #[case("", "((a) hline (1) hline (2))", "((a) (1) (2))", "((a) (1) (2))")]
-    fn tables(#[case] line: &str, #[case] table: &str, #[case] inside: &str, #[case] outside: &str) {
+    fn names_are_stripped_and_restored(
+        #[case] line: &str,
+        #[case] table: &str,
+        #[case] expected_input: &str,
+        #[case] expected_output: &str,
+    ) {
         let arguments = arguments(line);
         let variables = [("t".to_owned(), lisp::read(table).unwrap().0)];
-        let (taken, names) = strip(&variables, &arguments);
-        assert_eq!(taken[0].1.prin1(), inside);
-        assert_eq!(restore(taken[0].1.clone(), &names, &arguments).prin1(), outside);
+        let (stripped, names) = strip(&variables, &arguments);
+        assert_eq!(stripped[0].1.prin1(), expected_input);
+        assert_eq!(restore(stripped[0].1.clone(), &names, &arguments).prin1(), expected_output);
     }
 }

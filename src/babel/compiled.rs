@@ -1,43 +1,43 @@
 //! C and C++: compiled in the sandbox, then run.
 
 use super::byte_text;
-use super::compose::{Execution, Expansion, Invocation};
-use super::emacs_lisp::words;
+use super::invocation::{Execution, Expansion, Invocation};
 use super::languages::Dialect;
+use super::read::words;
 use super::value::Value;
 
-pub(super) fn compose(inside: &Expansion) -> Invocation {
-    let arguments = inside.arguments;
-    let source = match inside.language.dialect() {
+pub(super) fn compose(expansion: &Expansion) -> Invocation {
+    let arguments = expansion.arguments;
+    let source = match expansion.language.dialect() {
         Dialect::Cpp => "block/body.cpp",
         _ => "block/body.c",
     };
-    let (program, first) = inside.command(":compiler");
+    let (program, first) = expansion.command(":compiler");
     let mut compile = vec![program];
     compile.extend(first);
     compile.push("-o \"$MESOS_SANDBOX/block/program\"".to_owned());
-    compile.extend(list(arguments.get(":flags")));
+    compile.extend(text_or_words(arguments.get(":flags")));
     compile.push(format!("\"$MESOS_SANDBOX/{source}\""));
-    compile.extend(list(arguments.get(":libs")));
+    compile.extend(text_or_words(arguments.get(":libs")));
     let run = arguments.text(":cmdline").map_or(String::new(), |words| format!(" {words}"));
     let run = format!("{} || exit\nexec \"$MESOS_SANDBOX/block/program\"{run}\n", compile.join(" "));
     Invocation {
         program: "sh".to_owned(),
         arguments: vec!["block/run".to_owned()],
-        body: byte_text::encode(inside.body),
+        body: byte_text::encode(expansion.body),
         ..Invocation::default()
     }
-    .with(source, 0o644, byte_text::encode(&expanded(inside)))
+    .with(source, 0o644, byte_text::encode(&expanded_code(expansion)))
     .with("block/run", 0o755, byte_text::encode(&run))
 }
 
-pub(super) fn collect(inside: &Expansion, ended: &Execution) -> Value {
-    let printed = dedented(&ended.printed());
-    inside.restore_names(inside.imported(&printed))
+pub(super) fn collect(expansion: &Expansion, execution: &Execution) -> Value {
+    let printed = dedented(&execution.printed());
+    expansion.restore_names(expansion.imported(&printed))
 }
 
 /// A text, or the words of a list.
-fn list(value: Option<&Value>) -> Vec<String> {
+fn text_or_words(value: Option<&Value>) -> Vec<String> {
     match value {
         None | Some(Value::Nil) => Vec::new(),
         Some(list @ Value::List(_)) => words(Some(list)),
@@ -46,8 +46,8 @@ fn list(value: Option<&Value>) -> Vec<String> {
 }
 
 /// The whole of a source file.
-pub(super) fn expanded(inside: &Expansion) -> String {
-    let arguments = inside.arguments;
+pub(super) fn expanded_code(expansion: &Expansion) -> String {
+    let arguments = expansion.arguments;
     let include = |name: &String| {
         if name.starts_with('<') { format!("#include {name}") } else { format!("#include \"{name}\"") }
     };
@@ -59,7 +59,7 @@ pub(super) fn expanded(inside: &Expansion) -> String {
         other => words(other),
     };
     let lines = |lines: Vec<String>| lines.join("\n");
-    let body = inside.wrap_body();
+    let body = expansion.wrap_body();
     let body = if arguments.text(":main").as_deref() == Some("no") || has_main(&body) {
         body
     } else {
@@ -78,12 +78,12 @@ pub(super) fn expanded(inside: &Expansion) -> String {
                 .map(|name| format!("using namespace {name};"))
                 .collect(),
         ),
-        lines(inside.variables.iter().map(declaration).collect()),
-        lines(inside.variables.iter().map(sizes).collect()),
+        lines(expansion.variables.iter().map(declaration).collect()),
+        lines(expansion.variables.iter().map(size_constants).collect()),
     ];
-    let headers = &inside.names.columns;
+    let headers = &expansion.names.columns;
     parts.push(if headers.is_empty() { String::new() } else { COLUMN_NUMBER.to_owned() });
-    parts.push(lines(headers.iter().map(|(name, names)| header(inside, name, names)).collect()));
+    parts.push(lines(headers.iter().map(|(name, names)| header(expansion, name, names)).collect()));
     parts.extend([body, "\n".to_owned()]);
     parts.join("\n")
 }
@@ -112,18 +112,18 @@ enum Type {
 }
 
 /// What all that is in it can be.
-fn base(value: &Value) -> Option<Type> {
+fn element_type(value: &Value) -> Option<Type> {
     match value {
         Value::Integer(_) | Value::BigInteger(_) => Some(Type::Integer),
         Value::Float(_) => Some(Type::Float),
         Value::Nil => None,
-        Value::List(items) | Value::Vector(items) => items.iter().filter_map(base).max(),
+        Value::List(items) | Value::Vector(items) => items.iter().filter_map(element_type).max(),
         _ => Some(Type::Text),
     }
 }
 
-fn type_name(base: Option<Type>) -> &'static str {
-    match base {
+fn type_name(element_type: Option<Type>) -> &'static str {
+    match element_type {
         Some(Type::Integer) => "int",
         Some(Type::Float) => "double",
         Some(Type::Text) | None => "const char*",
@@ -131,8 +131,8 @@ fn type_name(base: Option<Type>) -> &'static str {
 }
 
 fn declaration((name, value): &(String, Value)) -> String {
-    let base = base(value);
-    let one = |value: &Value| match base {
+    let element_type = element_type(value);
+    let one = |value: &Value| match element_type {
         Some(Type::Text) | None => format!("\"{}\"", value.princ()),
         _ => value.princ(),
     };
@@ -147,10 +147,10 @@ fn declaration((name, value): &(String, Value)) -> String {
         Some(items) => (format!("[{}]", items.len()), format!("{{{}}}", row(items))),
         None => (String::new(), one(value)),
     };
-    format!("{} {name}{suffix} = {data};", type_name(base))
+    format!("{} {name}{suffix} = {data};", type_name(element_type))
 }
 
-fn sizes((name, value): &(String, Value)) -> String {
+fn size_constants((name, value): &(String, Value)) -> String {
     match value.items() {
         None => String::new(),
         Some(rows) => match rows.first().and_then(Value::items) {
@@ -177,10 +177,10 @@ int get_column_num (int nbcols, const char** header, const char* column)
 ";
 
 /// The names of a table's columns, and a function that finds cells by them.
-fn header(inside: &Expansion, name: &str, names: &Value) -> String {
+fn header(expansion: &Expansion, name: &str, names: &Value) -> String {
     let names = names.items().unwrap_or_default();
-    let table = inside.variables.iter().find(|(other, _)| other == name).map(|(_, value)| value);
-    let kind = type_name(table.and_then(base));
+    let table = expansion.variables.iter().find(|(other, _)| other == name).map(|(_, value)| value);
+    let kind = type_name(table.and_then(element_type));
     let quoted: Vec<String> = names.iter().map(|name| format!("\"{}\"", name.princ())).collect();
     format!(
         "const char* {name}_header[{0}] = {{{1}}};\n\

@@ -1,27 +1,27 @@
-//! Languages that Babel has no rules of its own for: go, rust, java, make. What they print is their value; variables
-//! are declarations before the body.
+//! Go, Rust, Java and make, which Babel does not define: variables become declarations before the body, and the
+//! printed text is the value.
 
 use super::byte_text;
-use super::compose::{BODY, Execution, Expansion, Invocation};
 use super::generic::{self, shell_quote};
+use super::invocation::{BODY, Execution, Expansion, Invocation};
 use super::languages::Dialect;
 use super::value::Value;
 
-pub(super) fn compose(inside: &Expansion) -> Invocation {
-    let (program, first) = inside.command(":compiler");
+pub(super) fn compose(expansion: &Expansion) -> Invocation {
+    let (program, first) = expansion.command(":compiler");
     let command: Vec<String> = std::iter::once(program).chain(first).map(|word| shell_quote(&word)).collect();
     let command = command.join(" ");
-    let words = |key: &str| inside.arguments.text(key).map_or(String::new(), |words| format!(" {words}"));
+    let words = |key: &str| expansion.arguments.text(key).map_or(String::new(), |words| format!(" {words}"));
     let (flags, cmdline) = (words(":flags"), words(":cmdline"));
-    let (path, code, run) = match inside.language.dialect() {
+    let (path, code, run) = match expansion.language.dialect() {
         Dialect::Go => (
             "block/main.go",
-            go(inside),
+            go(expansion),
             format!("exec {command}{flags} \"$MESOS_SANDBOX/block/main.go\"{cmdline}"),
         ),
         Dialect::Rust => (
             "block/main.rs",
-            rust(inside),
+            rust(expansion),
             format!(
                 "{command} --edition 2021{flags} -o \"$MESOS_SANDBOX/block/program\" \"$MESOS_SANDBOX/block/main.rs\" \
                  || exit\nexec \"$MESOS_SANDBOX/block/program\"{cmdline}"
@@ -29,29 +29,30 @@ pub(super) fn compose(inside: &Expansion) -> Invocation {
         ),
         Dialect::Java => (
             "block/Main.java",
-            java(inside),
+            java(expansion),
             format!("exec {command}{flags} \"$MESOS_SANDBOX/block/Main.java\"{cmdline}"),
         ),
-        _ => (BODY, make(inside), format!("exec {command} \"$MESOS_SANDBOX/{BODY}\"{flags}{cmdline}")),
+        _ => (BODY, make(expansion), format!("exec {command} \"$MESOS_SANDBOX/{BODY}\"{flags}{cmdline}")),
     };
-    let mut composed = Invocation {
+    let mut invocation = Invocation {
         program: "sh".to_owned(),
         arguments: vec!["block/run".to_owned()],
-        body: byte_text::encode(if path == BODY { &code } else { inside.body }),
+        body: byte_text::encode(if path == BODY { &code } else { expansion.body }),
         ..Invocation::default()
     };
     if path != BODY {
-        composed = composed.with(path, 0o644, byte_text::encode(&code));
+        invocation = invocation.with(path, 0o644, byte_text::encode(&code));
     }
-    if let Some(value) = inside.stdin {
-        composed = composed.with("block/stdin", 0o644, byte_text::encode(&generic::text(value, "\t", None)));
-        composed.stdin = Some("block/stdin".to_owned());
+    if let Some(value) = expansion.stdin {
+        invocation =
+            invocation.with("block/stdin", 0o644, byte_text::encode(&generic::text(value, "\t", None)));
+        invocation.stdin = Some("block/stdin".to_owned());
     }
-    composed.with("block/run", 0o755, byte_text::encode(&(run + "\n")))
+    invocation.with("block/run", 0o755, byte_text::encode(&(run + "\n")))
 }
 
-pub(super) fn collect(inside: &Expansion, ended: &Execution) -> Value {
-    inside.restore_names(inside.imported(&ended.printed()))
+pub(super) fn collect(expansion: &Expansion, execution: &Execution) -> Value {
+    expansion.restore_names(expansion.imported(&execution.printed()))
 }
 
 /// What a list holds: tables are lists of lists.
@@ -121,8 +122,8 @@ fn string(text: &str) -> String {
     out
 }
 
-fn go(inside: &Expansion) -> String {
-    let imports = super::emacs_lisp::words(inside.arguments.get(":imports"));
+fn go(expansion: &Expansion) -> String {
+    let imports = super::read::words(expansion.arguments.get(":imports"));
     let mut head = String::new();
     for import in imports {
         head += &format!("import {}\n", string(import.trim_matches('"')));
@@ -132,14 +133,14 @@ fn go(inside: &Expansion) -> String {
         Kind::Float => "float64",
         Kind::Text => "string",
     };
-    let variables: String = (inside.variables.iter())
+    let variables: String = (expansion.variables.iter())
         .map(|(variable, value)| {
             let (kind, depth) = (kind(value), depth(value));
             let open = |depth: usize| (format!("{}{}{{", "[]".repeat(depth), name(kind)), "}");
             format!("var {variable} = {}\n", literal(value, kind, depth, &open))
         })
         .collect();
-    let body = inside.wrap_body();
+    let body = expansion.wrap_body();
     let (package, body) = match body.trim_start().strip_prefix("package ") {
         Some(rest) => {
             let (name, rest) = rest.split_once('\n').unwrap_or((rest, ""));
@@ -160,27 +161,27 @@ fn go_imports(body: &str) -> (String, String) {
     loop {
         let line = rest.split_inclusive('\n').next().unwrap_or_default();
         let trimmed = line.trim();
-        let taken = if trimmed.starts_with("import (") && !trimmed.contains(')') {
+        let import_end = if trimmed.starts_with("import (") && !trimmed.contains(')') {
             rest.find(')').map(|end| end + 1)
         } else if trimmed.starts_with("import ") || trimmed.is_empty() || trimmed.starts_with("//") {
             Some(line.len()).filter(|&length| length > 0)
         } else {
             None
         };
-        let Some(taken) = taken else { return (imports, rest.to_owned()) };
-        imports += &rest[..taken];
+        let Some(import_end) = import_end else { return (imports, rest.to_owned()) };
+        imports += &rest[..import_end];
         imports.push('\n');
-        rest = &rest[taken..];
+        rest = &rest[import_end..];
     }
 }
 
-fn rust(inside: &Expansion) -> String {
+fn rust(expansion: &Expansion) -> String {
     let name = |kind| match kind {
         Kind::Integer => "i64",
         Kind::Float => "f64",
         Kind::Text => "&str",
     };
-    let variables: String = (inside.variables.iter())
+    let variables: String = (expansion.variables.iter())
         .map(|(variable, value)| {
             let (kind, depth) = (kind(value), depth(value));
             let open = |_: usize| ("&[".to_owned(), "]");
@@ -189,26 +190,26 @@ fn rust(inside: &Expansion) -> String {
             format!("{allowed}\nconst {variable}: {of} = {};\n", literal(value, kind, depth, &open))
         })
         .collect();
-    let body = inside.wrap_body();
+    let body = expansion.wrap_body();
     // A body's own attributes of the crate come first.
-    let inner: usize = body
+    let attributes_end: usize = body
         .split_inclusive('\n')
         .take_while(|line| line.trim_start().starts_with("#!["))
         .map(str::len)
         .sum();
-    let (attributes, body) = body.split_at(inner);
+    let (attributes, body) = body.split_at(attributes_end);
     let main =
         if body.contains("fn main()") { body.to_owned() } else { format!("fn main() {{\n{body}\n}}\n") };
     format!("{attributes}{variables}{main}\n")
 }
 
-fn java(inside: &Expansion) -> String {
+fn java(expansion: &Expansion) -> String {
     let name = |kind| match kind {
         Kind::Integer => "long",
         Kind::Float => "double",
         Kind::Text => "String",
     };
-    let variables: String = (inside.variables.iter())
+    let variables: String = (expansion.variables.iter())
         .map(|(variable, value)| {
             let (kind, depth) = (kind(value), depth(value));
             let open = |_: usize| ("{".to_owned(), "}");
@@ -220,7 +221,7 @@ fn java(inside: &Expansion) -> String {
             )
         })
         .collect();
-    let body = inside.wrap_body();
+    let body = expansion.wrap_body();
     let imports: String = body.split_inclusive('\n').take_while(|line| is_import(line)).collect();
     let rest = &body[imports.len()..];
     if let Some(class) = rest.find("class ").filter(|_| rest.contains("void main(")) {
@@ -242,11 +243,11 @@ fn is_import(line: &str) -> bool {
 }
 
 /// Variables of make have one line each.
-fn make(inside: &Expansion) -> String {
+fn make(expansion: &Expansion) -> String {
     let line = |(name, value): &(String, Value)| {
         let text = generic::text(value, " ", None).replace(['\n', '\r'], " ");
         format!("{name} := {}", text.replace('$', "$$").replace('#', "\\#"))
     };
-    let code = inside.expanded(inside.variables.iter().map(line));
+    let code = expansion.expanded_body(expansion.variables.iter().map(line));
     code + "\n"
 }

@@ -1,237 +1,60 @@
-//! A block and its inputs → what is to be run; what it left behind → its value.
-//!
-//! The value of a block comes back as the file `block/value` of its sandbox, which the code put round the body
-//! writes; what it prints is its stdout, and nothing else.
+//! Chooses by the language how a block and its inputs become an invocation, and how its output becomes a value.
 
-use super::arguments::Arguments;
-use super::languages::{Dialect, Language};
+use super::invocation::{Execution, Expansion, Invocation, Source};
+use super::languages::Dialect;
 use super::value::Value;
-use super::{byte_text, colnames, compiled, compiled_other, emacs_lisp, filters, read, scripts, shells};
-
-/// Where a block's value lies, seen from the sandbox.
-pub const VALUE: &str = "block/value";
-
-/// Where a block's code lies, seen from the sandbox.
-pub const BODY: &str = "block/body";
-
-/// A block that is to be run.
-#[derive(Debug, Clone, Copy)]
-pub struct Source<'a> {
-    /// Its language's row.
-    pub language: &'a Language,
-    /// Its code, references expanded; see [`text::decode`].
-    pub body: &'a str,
-    /// Its header arguments.
-    pub arguments: &'a Arguments,
-    /// Its variables with their values, references resolved, in the order of its `:var`s; tables with all their rules
-    /// and names.
-    pub variables: &'a [(String, Value)],
-    /// What `:stdin` refers to, if it is there.
-    pub stdin: Option<&'a Value>,
-}
-
-/// A file of the sandbox.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct File {
-    /// Seen from the sandbox; all begin with `block/`.
-    pub path: String,
-    /// Its permissions.
-    pub mode: u32,
-    /// What it holds.
-    pub bytes: Vec<u8>,
-}
-
-/// What is to be run for a block.
-///
-/// An argument that is the path of one of its files, or of the body, means that file wherever the block starts;
-/// `MESOS_SANDBOX` must be set.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Invocation {
-    /// A program's name, looked up on `PATH`.
-    pub program: String,
-    /// Its arguments, without its name.
-    pub arguments: Vec<String>,
-    /// What [`BODY_ARG`] holds; it may be executed.
-    pub body: Vec<u8>,
-    /// The other files.
-    pub files: Vec<File>,
-    /// The file of the sandbox that is its standard input; without one it is empty.
-    pub stdin: Option<String>,
-}
-
-/// What a block left behind.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Execution<'a> {
-    /// Its exit code.
-    pub exit_code: i32,
-    /// What it printed.
-    pub stdout: &'a [u8],
-    /// What [`VALUE`] holds, if it is there.
-    pub value: Option<&'a [u8]>,
-}
+use super::{colnames, compiled, compiled_other, emacs_lisp, filters, scripts, shells};
 
 /// What is to be run for a block.
 pub fn compose(source: &Source) -> Invocation {
     let (variables, names) = colnames::strip(source.variables, source.arguments);
-    let inside = Expansion { variables: &variables, names: &names, ..Expansion::of(source) };
+    let expansion = Expansion { variables: &variables, names: &names, ..Expansion::of(source) };
     match source.language.dialect() {
-        Dialect::Plain => scripts::plain(&inside),
-        Dialect::Shell(_) => shells::compose(&inside),
-        Dialect::Python => scripts::python::compose(&inside),
-        Dialect::Ruby => scripts::ruby::compose(&inside),
-        Dialect::Perl => scripts::perl::compose(&inside),
-        Dialect::Js => scripts::js::compose(&inside),
-        Dialect::Lua => scripts::lua::compose(&inside),
-        Dialect::R => scripts::r::compose(&inside),
-        Dialect::Awk | Dialect::Sed => filters::compose(&inside),
-        Dialect::Sqlite => filters::sqlite::compose(&inside),
-        Dialect::Lisp => emacs_lisp::compose(&inside),
-        Dialect::C | Dialect::Cpp => compiled::compose(&inside),
-        Dialect::Go | Dialect::Rust | Dialect::Java | Dialect::Make => compiled_other::compose(&inside),
+        Dialect::Plain => scripts::compose_plain(&expansion),
+        Dialect::Shell(_) => shells::compose(&expansion),
+        Dialect::Python => scripts::python::compose(&expansion),
+        Dialect::Ruby => scripts::ruby::compose(&expansion),
+        Dialect::Perl => scripts::perl::compose(&expansion),
+        Dialect::Js => scripts::js::compose(&expansion),
+        Dialect::Lua => scripts::lua::compose(&expansion),
+        Dialect::R => scripts::r::compose(&expansion),
+        Dialect::Awk | Dialect::Sed => filters::compose(&expansion),
+        Dialect::Sqlite => filters::sqlite::compose(&expansion),
+        Dialect::Lisp => emacs_lisp::compose(&expansion),
+        Dialect::C | Dialect::Cpp => compiled::compose(&expansion),
+        Dialect::Go | Dialect::Rust | Dialect::Java | Dialect::Make => compiled_other::compose(&expansion),
     }
 }
 
 /// The value of a block, as Emacs holds it before it is written anywhere.
 ///
 /// A block that failed has one all the same: what it printed, or nothing.
-pub fn collect(source: &Source, ended: &Execution) -> Value {
+pub fn collect(source: &Source, execution: &Execution) -> Value {
     let (variables, names) = colnames::strip(source.variables, source.arguments);
-    let inside = Expansion { variables: &variables, names: &names, ..Expansion::of(source) };
+    let expansion = Expansion { variables: &variables, names: &names, ..Expansion::of(source) };
     let results = source.arguments.results();
     if results.has("discard") {
         return Value::Nil;
     }
     let value = match source.language.dialect() {
-        Dialect::Plain => scripts::printed(&inside, ended),
-        Dialect::Shell(_) => shells::collect(&inside, ended),
-        Dialect::Python => scripts::python::collect(&inside, ended),
-        Dialect::Ruby => scripts::ruby::collect(&inside, ended),
-        Dialect::Perl => scripts::perl::collect(&inside, ended),
-        Dialect::Js => scripts::js::collect(&inside, ended),
-        Dialect::Lua => scripts::lua::collect(&inside, ended),
-        Dialect::R => scripts::r::collect(&inside, ended),
-        Dialect::Awk | Dialect::Sed => filters::collect(&inside, ended),
-        Dialect::Sqlite => filters::sqlite::collect(&inside, ended),
-        Dialect::Lisp => emacs_lisp::collect(&inside, ended),
-        Dialect::C | Dialect::Cpp => compiled::collect(&inside, ended),
+        Dialect::Plain => scripts::collect_plain(&expansion, execution),
+        Dialect::Shell(_) => shells::collect(&expansion, execution),
+        Dialect::Python => scripts::python::collect(&expansion, execution),
+        Dialect::Ruby => scripts::ruby::collect(&expansion, execution),
+        Dialect::Perl => scripts::perl::collect(&expansion, execution),
+        Dialect::Js => scripts::js::collect(&expansion, execution),
+        Dialect::Lua => scripts::lua::collect(&expansion, execution),
+        Dialect::R => scripts::r::collect(&expansion, execution),
+        Dialect::Awk | Dialect::Sed => filters::collect(&expansion, execution),
+        Dialect::Sqlite => filters::sqlite::collect(&expansion, execution),
+        Dialect::Lisp => emacs_lisp::collect(&expansion, execution),
+        Dialect::C | Dialect::Cpp => compiled::collect(&expansion, execution),
         Dialect::Go | Dialect::Rust | Dialect::Java | Dialect::Make => {
-            compiled_other::collect(&inside, ended)
+            compiled_other::collect(&expansion, execution)
         }
     };
     if results.is_value() && (results.has("vector") || results.has("table")) && !value.is_list() {
         return Value::list(vec![Value::list(vec![value])]);
     }
     value
-}
-
-/// A block whose variables have lost what is taken off them.
-#[derive(Clone, Copy)]
-pub(super) struct Expansion<'a> {
-    pub(super) language: &'a Language,
-    pub(super) body: &'a str,
-    pub(super) arguments: &'a Arguments,
-    pub(super) variables: &'a [(String, Value)],
-    pub(super) names: &'a colnames::TableHeaders,
-    pub(super) stdin: Option<&'a Value>,
-}
-
-const NO_NAMES: &colnames::TableHeaders = &colnames::TableHeaders { columns: Vec::new(), rows: Vec::new() };
-
-impl<'a> Expansion<'a> {
-    pub(super) fn of(source: &Source<'a>) -> Self {
-        let Source { language, body, arguments, variables, stdin } = *source;
-        Self { language, body, arguments, variables, names: NO_NAMES, stdin }
-    }
-
-    /// `:prologue`, lines that set the variables, the body, `:epilogue`.
-    pub(super) fn expanded(&self, lines: impl IntoIterator<Item = String>) -> String {
-        let prologue = self.arguments.text(":prologue");
-        let epilogue = self.arguments.text(":epilogue");
-        let parts: Vec<String> =
-            prologue.into_iter().chain(lines).chain([self.body.to_owned()]).chain(epilogue).collect();
-        parts.join("\n")
-    }
-
-    /// `:prologue`, the body and `:epilogue` of a language whose variables come otherwise.
-    pub(super) fn wrap_body(&self) -> String {
-        let mut out = String::new();
-        if let Some(prologue) = self.arguments.text(":prologue") {
-            out += &prologue;
-            out.push('\n');
-        }
-        out += self.body;
-        if let Some(epilogue) = self.arguments.text(":epilogue") {
-            out.push('\n');
-            out += &epilogue;
-            out.push('\n');
-        }
-        out
-    }
-
-    /// The program and its first arguments: what `key` says, or the language's row.
-    pub(super) fn command(&self, key: &str) -> (String, Vec<String>) {
-        let said = self.arguments.text(key).and_then(|said| {
-            let mut words = said.split_whitespace().map(str::to_owned);
-            Some((words.next()?, words.collect()))
-        });
-        said.unwrap_or_else(|| (self.language.program.clone(), self.language.arguments.clone()))
-    }
-
-    /// With the names put back that were taken off.
-    pub(super) fn restore_names(&self, value: Value) -> Value {
-        colnames::restore(value, self.names, self.arguments)
-    }
-
-    /// A text as it is, or made a table, as `:results` says.
-    pub(super) fn imported(&self, text: &str) -> Value {
-        self.scalar_or(text, || super::import::table(text, super::import::Separator::Auto))
-    }
-
-    /// A text as it is where `:results` wants one, or what is made of it otherwise.
-    pub(super) fn scalar_or(&self, text: &str, read: impl FnOnce() -> Value) -> Value {
-        if self.arguments.results().is_scalar() { Value::text(text) } else { read() }
-    }
-}
-
-impl Invocation {
-    /// Runs `code` as a file of its own.
-    pub(super) fn script(program: String, mut arguments: Vec<String>, code: &str) -> Self {
-        arguments.push(BODY.to_owned());
-        Self { program, arguments, body: byte_text::encode(code), ..Self::default() }
-    }
-
-    /// With a file more.
-    pub(super) fn with(mut self, path: &str, mode: u32, bytes: Vec<u8>) -> Self {
-        self.files.push(File { path: path.to_owned(), mode, bytes });
-        self
-    }
-}
-
-impl Execution<'_> {
-    /// What it printed.
-    pub(super) fn printed(&self) -> String {
-        byte_text::decode(self.stdout)
-    }
-
-    /// Its value as it wrote it; empty where it wrote none.
-    pub(super) fn written(&self) -> String {
-        unix(byte_text::decode(self.value.unwrap_or_default()))
-    }
-}
-
-/// A file as Emacs reads it: where all lines end in CRLF, they end in a newline.
-fn unix(text: String) -> String {
-    let newlines = memchr::memchr_iter(b'\n', text.as_bytes()).count();
-    if newlines > 0 && text.matches("\r\n").count() == newlines { text.replace("\r\n", "\n") } else { text }
-}
-
-/// A list that a program of another language printed.
-pub(super) fn parse_list(text: &str, absent: fn(&Value) -> bool) -> Value {
-    match read::script(text) {
-        Value::List(items) => {
-            let rule = |item: Value| if absent(&item) { Value::rule() } else { item };
-            Value::List(items.into_iter().map(rule).collect())
-        }
-        value => value,
-    }
 }

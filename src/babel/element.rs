@@ -1,4 +1,4 @@
-//! Elements of a document that have a name → values, `org-babel-read-element`.
+//! Reads named elements of a document as values, as `org-babel-read-element` does.
 
 use borges_org::{self as org, Document, Element};
 
@@ -12,24 +12,24 @@ use super::value::Value;
 pub fn element(document: &Document, node: usize) -> Option<Value> {
     let tree = &document.tree;
     let kind = tree.nodes().get(node)?.element;
-    let proper = tree.affiliated(node).len();
-    let whole: Vec<u8> = tree.whole(node).flat_map(|inner| tree.own_text(inner)).copied().collect();
-    let own = byte_text::decode(whole.get(proper..).unwrap_or_default()).replace("\r\n", "\n");
-    let own = own.trim_end_matches(['\n', ' ', '\t']);
+    let affiliated = tree.affiliated(node).len();
+    let subtree: Vec<u8> = tree.subtree(node).flat_map(|inner| tree.own_text(inner)).copied().collect();
+    let text = byte_text::decode(subtree.get(affiliated..).unwrap_or_default()).replace("\r\n", "\n");
+    let text = text.trim_end_matches(['\n', ' ', '\t']);
     Some(match kind {
         Element::FixedWidth => {
-            let lines: Vec<&str> = own.lines().map(uncoloned).collect();
+            let lines: Vec<&str> = text.lines().map(without_colon).collect();
             let value = lines.join("\n");
             let value = value.trim_matches([' ', '\t', '\n', '\r']);
             read::number(value).unwrap_or_else(|| Value::text(value))
         }
-        Element::Table => table(own),
-        Element::List => list(own),
-        Element::Example | Element::Export => Value::Text(org::dedent(&unescaped(&within(own)))),
+        Element::Table => table(text),
+        Element::List => list(text),
+        Element::Example | Element::Export => Value::Text(org::dedent(&unescape(&contents(text)))),
         Element::Center | Element::Quote | Element::Verse | Element::Special => {
-            Value::Text(org::dedent(&within(own)))
+            Value::Text(org::dedent(&contents(text)))
         }
-        Element::Paragraph => Value::Text(format!("{own}\n")),
+        Element::Paragraph => Value::Text(format!("{text}\n")),
         _ => return None,
     })
 }
@@ -91,21 +91,21 @@ fn bullet(line: &str) -> Option<&str> {
 }
 
 /// A line `: text` without its colon.
-fn uncoloned(line: &str) -> &str {
+fn without_colon(line: &str) -> &str {
     let line = line.trim_start_matches([' ', '\t']);
     let line = line.strip_prefix(':').unwrap_or(line);
     line.strip_prefix(' ').unwrap_or(line)
 }
 
 /// The lines between the first and the last.
-fn within(block: &str) -> String {
+fn contents(block: &str) -> String {
     let lines: Vec<&str> = block.lines().collect();
     let inner = lines.get(1..lines.len().saturating_sub(1)).unwrap_or_default();
     inner.iter().flat_map(|line| [line, "\n"]).collect()
 }
 
 /// Without the commas that keep lines from being Org.
-fn unescaped(text: &str) -> String {
+fn unescape(text: &str) -> String {
     let line = |line: &str| {
         let blanks = line.len() - line.trim_start_matches([' ', '\t']).len();
         let commas = line[blanks..].len() - line[blanks..].trim_start_matches(',').len();
@@ -133,7 +133,7 @@ mod tests {
     #[case("#+begin_example\n  a\n   ,* b\n#+end_example\n", "\"a\n * b\n\"")]
     #[case("#+begin_quote\nq\n#+end_quote\n", "\"q\n\"")]
     #[case("text\nmore\n", "\"text\nmore\n\"")]
-    fn elements(#[case] source: &str, #[case] expected: &str) {
+    fn elements_are_read(#[case] source: &str, #[case] expected: &str) {
         let document = org::parse(format!("#+name: x\n{source}").as_bytes(), &[]);
         let node = (0..document.tree.nodes().len()).find(|&node| !document.tree.affiliated(node).is_empty());
         assert_eq!(element(&document, node.unwrap()).unwrap().prin1(), expected);

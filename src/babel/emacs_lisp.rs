@@ -1,20 +1,19 @@
-//! Emacs Lisp, by an Emacs of its own.
+//! Emacs Lisp, run by a separate Emacs.
 
-use super::compose::{Execution, Expansion, Invocation};
-use super::generic::echo;
+use super::invocation::{Execution, Expansion, Invocation};
 use super::lisp;
 use super::value::Value;
 
-pub(super) fn compose(inside: &Expansion) -> Invocation {
-    let results = inside.arguments.results();
-    let body = expanded(inside);
+pub(super) fn compose(expansion: &Expansion) -> Invocation {
+    let results = expansion.arguments.results();
+    let body = expanded_code(expansion);
     let body = if results.has("output") {
         format!("(let ((text (with-output-to-string {body}\n))) (princ text) text)")
     } else {
         format!("(progn {body}\n)")
     };
     let body = if results.has("code") || results.has("pp") { format!("(pp-to-string {body})") } else { body };
-    let lexical = matches!(inside.arguments.text(":lexical").as_deref(), Some("yes" | "t"));
+    let lexical = matches!(expansion.arguments.text(":lexical").as_deref(), Some("yes" | "t"));
     let code = format!(
         ";; -*- lexical-binding: {} -*-\n\
          (let ((borges--value {body}))\n  \
@@ -23,52 +22,37 @@ pub(super) fn compose(inside: &Expansion) -> Invocation {
          (prin1 borges--value (current-buffer)))))\n",
         if lexical { "t" } else { "nil" }
     );
-    Invocation::script(inside.language.program.clone(), inside.language.arguments.clone(), &code)
+    Invocation::script(expansion.language.program.clone(), expansion.language.arguments.clone(), &code)
 }
 
-pub(super) fn collect(inside: &Expansion, ended: &Execution) -> Value {
-    let results = inside.arguments.results();
-    let written = ended.written();
+pub(super) fn collect(expansion: &Expansion, execution: &Execution) -> Value {
+    let results = expansion.arguments.results();
+    let written = execution.written();
     let value = match lisp::read(&written) {
         Some((value, _)) => value,
         // Of what cannot be read there is only how it is printed.
-        None if ended.value.is_some() => Value::Symbol(written),
+        None if execution.value.is_some() => Value::Symbol(written),
         None => return Value::Nil,
     };
     if !results.is_scalar() {
-        return inside.restore_names(value);
+        return expansion.restore_names(value);
     }
     Value::Text(if results.has("scalar") || results.has("verbatim") { value.prin1() } else { value.princ() })
 }
 
 /// The code with its variables.
-pub(super) fn expanded(inside: &Expansion) -> String {
-    if inside.variables.is_empty() {
-        return format!("{}\n", inside.body);
+pub(super) fn expanded_code(expansion: &Expansion) -> String {
+    if expansion.variables.is_empty() {
+        return format!("{}\n", expansion.body);
     }
     let pairs: Vec<String> =
-        inside.variables.iter().map(|(name, value)| format!("({name} '{})", value.prin1())).collect();
-    let text = |key| inside.arguments.text(key);
+        expansion.variables.iter().map(|(name, value)| format!("({name} '{})", value.prin1())).collect();
+    let text = |key| expansion.arguments.text(key);
     format!(
         "(let ({})\n{}{}{}\n)",
         pairs.join("\n      "),
         text(":prologue").map_or(String::new(), |text| text + "\n      "),
-        inside.body,
+        expansion.body,
         text(":epilogue").map_or(String::new(), |text| format!("\n      {text}\n")),
     )
-}
-
-/// Words of a list, or the words of a text.
-pub(super) fn words(value: Option<&Value>) -> Vec<String> {
-    match value {
-        None | Some(Value::Nil) => Vec::new(),
-        Some(Value::List(items)) => items
-            .iter()
-            .map(|item| match item {
-                Value::Symbol(name) => name.clone(),
-                item => echo(item),
-            })
-            .collect(),
-        Some(value) => echo(value).split_whitespace().map(str::to_owned).collect(),
-    }
 }

@@ -1,4 +1,4 @@
-//! A block's value → what a reference to it sees, and the file it leaves.
+//! Applies `:file`: the value that a reference to the block gets, and the file that is written.
 
 use super::arguments::Arguments;
 use super::generic::{self, echo};
@@ -38,7 +38,7 @@ pub fn apply_file_arg(value: Value, arguments: &Arguments) -> BlockResult {
         return BlockResult { this: value.clone(), value, file: None };
     };
     let writes = value != Value::Nil && !results.has("link") && !results.has("graphics");
-    let bytes = writes.then(|| super::byte_text::encode(&file(&value, arguments)));
+    let bytes = writes.then(|| super::byte_text::encode(&file_contents(&value, arguments)));
     let mode = arguments
         .text(":file-mode")
         .and_then(|mode| u32::from_str_radix(mode.trim_start_matches("#o"), 8).ok());
@@ -47,7 +47,7 @@ pub fn apply_file_arg(value: Value, arguments: &Arguments) -> BlockResult {
 }
 
 /// What a file holds whose contents are a value.
-fn file(value: &Value, arguments: &Arguments) -> String {
+fn file_contents(value: &Value, arguments: &Arguments) -> String {
     let separator = arguments.text(":sep").unwrap_or_else(|| "\t".to_owned());
     match value {
         Value::Nil => String::new(),
@@ -67,7 +67,7 @@ pub fn link(name: &str, arguments: &Arguments) -> String {
     let description = description.map_or(String::new(), |text| format!("[{text}]"));
     let directory = arguments.text(":dir").filter(|_| !name.starts_with(['/', '~']));
     let path = match directory {
-        Some(directory) if !directory.starts_with(['/', '~']) => joined(&directory, name),
+        Some(directory) if !directory.starts_with(['/', '~']) => join_paths(&directory, name),
         Some(directory) => format!("{}/{name}", directory.trim_end_matches('/')),
         None => name.to_owned(),
     };
@@ -75,7 +75,7 @@ pub fn link(name: &str, arguments: &Arguments) -> String {
 }
 
 /// A path within a directory, both relative, without needless parts.
-fn joined(directory: &str, name: &str) -> String {
+fn join_paths(directory: &str, name: &str) -> String {
     let mut parts: Vec<&str> = Vec::new();
     for part in directory.split('/').chain(name.split('/')) {
         match part {
@@ -94,7 +94,7 @@ mod tests {
     use super::*;
     use borges_org as org;
 
-    fn finished(line: &str, value: Value) -> String {
+    fn apply(line: &str, value: Value) -> String {
         let document = org::parse(format!("#+name: b\n#+begin_src sh {line}\n#+end_src\n").as_bytes(), &[]);
         let BlockResult { value, file, this } =
             apply_file_arg(value, &Arguments::from_params(&document.blocks[0].params));
@@ -103,7 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn files() {
+    fn file_arguments_are_applied() {
         let table = || {
             Value::list(vec![
                 Value::list(vec!["a".into(), 1.into()]),
@@ -111,14 +111,14 @@ mod tests {
             ])
         };
         let cases = [
-            finished("", table()),
-            finished(":file a.txt", "text\n".into()),
-            finished(":results file :file a.txt", "text\n".into()),
-            finished(":results file :file a.txt :file-desc", table()),
-            finished(":results file :file a.txt :file-desc \"a b\" :sep ,", table()),
-            finished(":results file :file-ext csv :output-dir out", "x".into()),
-            finished(":results file link :file a.txt", "x".into()),
-            finished(":results file :file a.txt :dir ./sub/", Value::Nil),
+            apply("", table()),
+            apply(":file a.txt", "text\n".into()),
+            apply(":results file :file a.txt", "text\n".into()),
+            apply(":results file :file a.txt :file-desc", table()),
+            apply(":results file :file a.txt :file-desc \"a b\" :sep ,", table()),
+            apply(":results file :file-ext csv :output-dir out", "x".into()),
+            apply(":results file link :file a.txt", "x".into()),
+            apply(":results file :file a.txt :dir ./sub/", Value::Nil),
         ];
         insta::assert_snapshot!(cases.join("\n"));
     }

@@ -1,4 +1,4 @@
-//! Floating-point numbers as Emacs prints them.
+//! Prints floating-point numbers as Emacs does.
 
 /// The fewest of 15 to 17 digits that give the number back, as `%g` writes them, with a point.
 pub(super) fn print(number: f64) -> String {
@@ -20,7 +20,7 @@ pub(super) fn general(number: f64, digits: usize) -> String {
     let scientific = format!("{number:.*e}", digits.saturating_sub(1));
     let Some((mantissa, exponent)) = scientific.split_once('e') else { return scientific };
     let exponent: i32 = exponent.parse().unwrap_or_default();
-    let short = |text: &str| {
+    let trimmed = |text: &str| {
         if text.contains('.') {
             text.trim_end_matches('0').trim_end_matches('.').to_owned()
         } else {
@@ -30,10 +30,10 @@ pub(super) fn general(number: f64, digits: usize) -> String {
     let digits = i32::try_from(digits).unwrap_or(i32::MAX);
     if exponent < -4 || exponent >= digits {
         let sign = if exponent < 0 { '-' } else { '+' };
-        format!("{}e{sign}{:02}", short(mantissa), exponent.abs())
+        format!("{}e{sign}{:02}", trimmed(mantissa), exponent.abs())
     } else {
         let places = usize::try_from(digits - 1 - exponent).unwrap_or_default();
-        short(&format!("{number:.places$}"))
+        trimmed(&format!("{number:.places$}"))
     }
 }
 
@@ -55,7 +55,7 @@ mod tests {
     #[case(-0.0, "-0.0")]
     #[case(123_456_789_012_345_680.0, "1.2345678901234568e+17")]
     #[case(f64::INFINITY, "1.0e+INF")]
-    fn floats(#[case] number: f64, #[case] expected: &str) {
+    fn floats_are_printed_as_by_emacs(#[case] number: f64, #[case] expected: &str) {
         assert_eq!(print(number), expected);
     }
 }

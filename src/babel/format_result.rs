@@ -1,18 +1,18 @@
-//! A value → the text that stands under `#+RESULTS:`, as `org-babel-insert-result` writes it.
+//! Formats a value as the text under `#+RESULTS:`, as `org-babel-insert-result` does.
 
 use super::align;
 use super::arguments::{Arguments, Results};
 use super::file_result;
 use super::generic::echo;
+use super::notation::{
+    align_leading_table, escape_lines, escape_macro_argument, example, is_blank, list, table,
+};
 use super::value::Value;
-
-/// From this many lines on text is put into an example block.
-const LONG: usize = 10;
 
 /// What is to be written into a document.
 #[derive(Debug, Clone, Copy)]
 pub struct Insertion<'a> {
-    /// The value, after [`super::finish`] and `:post`.
+    /// The value, after [`super::apply_file_arg`] and `:post`.
     pub value: &'a Value,
     /// The header arguments of the block or call it belongs to.
     pub arguments: &'a Arguments,
@@ -76,7 +76,7 @@ impl Insertion<'_> {
         // A text of several lines in a cell tears the table: what comes after its first line is none of it.
         let rows: usize = text.split_inclusive('\n').take(align::table_lines(&text)).map(str::len).sum();
         let (inner, rest) = text.split_at(if is_table && rows > 0 { rows } else { text.len() });
-        self.wrapped(inner, &results, is_table) + rest
+        self.wrap(inner, &results, is_table) + rest
     }
 
     /// Whether the lines are those of a table, which one that stands there already goes together with.
@@ -89,37 +89,37 @@ impl Insertion<'_> {
     /// Whether the lines are an example block: its last line takes the place of a blank one that follows.
     pub(super) fn is_example(&self) -> bool {
         let results = self.results();
-        let framed = ["html", "latex", "org", "code", "raw", "drawer", "wrap", "file"];
+        let in_block = ["html", "latex", "org", "code", "raw", "drawer", "wrap", "file"];
         !self.arguments.has(":wrap")
-            && !framed.iter().any(|word| results.has(word))
+            && !in_block.iter().any(|word| results.has(word))
             && !is_tabular(&self.value(&results))
             && self.lines().starts_with("#+begin_example\n")
     }
 
-    fn wrapped(&self, text: &str, results: &Results, is_table: bool) -> String {
-        let framed = |begin: &str, inner: &str, end: &str| format!("{begin}\n{inner}{end}\n");
+    fn wrap(&self, text: &str, results: &Results, is_table: bool) -> String {
+        let in_block = |begin: &str, inner: &str, end: &str| format!("{begin}\n{inner}{end}\n");
         if let Some(wrap) = self.arguments.get(":wrap") {
             let full = if *wrap == Value::Nil { "results".to_owned() } else { wrap.princ() };
             let kind = full.split_whitespace().next().unwrap_or_default();
             let (begin, end) = (format!("#+begin_{full}"), format!("#+end_{kind}"));
             return match kind.to_lowercase().as_str() {
                 "nil" | "no" => text.to_owned(),
-                "export" | "example" | "src" => framed(&begin, &escaped(text), &end),
-                _ => framed(&begin, text, &end),
+                "export" | "example" | "src" => in_block(&begin, &escape_lines(text), &end),
+                _ => in_block(&begin, text, &end),
             };
         }
         if results.has("html") {
-            framed("#+begin_export html", &escaped(text), "#+end_export")
+            in_block("#+begin_export html", &escape_lines(text), "#+end_export")
         } else if results.has("latex") {
-            framed("#+begin_export latex", &escaped(text), "#+end_export")
+            in_block("#+begin_export latex", &escape_lines(text), "#+end_export")
         } else if results.has("org") {
-            framed("#+begin_src org", &escaped(&realigned(text)), "#+end_src")
+            in_block("#+begin_src org", &escape_lines(&align_leading_table(text)), "#+end_src")
         } else if results.has("code") {
-            framed(&format!("#+begin_src {}", self.language), &escaped(text), "#+end_src")
+            in_block(&format!("#+begin_src {}", self.language), &escape_lines(text), "#+end_src")
         } else if results.has("raw") {
-            realigned(text)
+            align_leading_table(text)
         } else if results.has("drawer") || results.has("wrap") {
-            framed(":results:", &realigned(text), ":end:")
+            in_block(":results:", &align_leading_table(text), ":end:")
         } else if !is_table && !results.has("file") {
             example(text)
         } else {
@@ -134,7 +134,7 @@ impl Insertion<'_> {
     pub fn inline(&self) -> Result<Option<String>, InlineError> {
         let results = self.results();
         let value = self.value(&results);
-        let refused = match &value {
+        let error = match &value {
             _ if results.has("table") => Some(InlineError::Table),
             _ if results.has("drawer") => Some(InlineError::Drawer),
             value if value.is_list() && *value != Value::Nil => Some(InlineError::ListResult),
@@ -144,21 +144,22 @@ impl Insertion<'_> {
             _ if results.has("list") => Some(InlineError::List),
             _ => None,
         };
-        if let Some(refused) = refused {
-            return Err(refused);
+        if let Some(error) = error {
+            return Err(error);
         }
         if value == Value::Nil {
             return Ok(None);
         }
         let text = echo(&value);
         let text = if results.has("file") {
-            macro_escaped(&text)
+            escape_macro_argument(&text)
         } else if results.has("raw") {
             text
         } else {
-            macro_escaped(text.trim_end_matches('\n'))
+            escape_macro_argument(text.trim_end_matches('\n'))
         };
-        let framed = |begin: &str, end: &str| format!("{{{{{{results({begin}{}{end})}}}}}}", escaped(&text));
+        let in_block =
+            |begin: &str, end: &str| format!("{{{{{{results({begin}{}{end})}}}}}}", escape_lines(&text));
         let open = |begin: &str, end: &str| format!("{{{{{{results({begin}{text}{end})}}}}}}");
         if let Some(wrap) = self.arguments.get(":wrap") {
             let full = if *wrap == Value::Nil { "results".to_owned() } else { wrap.princ() };
@@ -166,25 +167,27 @@ impl Insertion<'_> {
             let kind = words.first().copied().unwrap_or_default();
             return Ok(Some(match kind.to_lowercase().as_str() {
                 "nil" | "no" => text,
-                "export" => framed(&format!("@@{}:", words.get(1).unwrap_or(&"none")), "@@"),
-                "example" => framed("=", "="),
+                "export" => in_block(&format!("@@{}:", words.get(1).unwrap_or(&"none")), "@@"),
+                "example" => in_block("=", "="),
                 "src" => match words.as_slice() {
-                    [_] => framed("src_none{", "}"),
-                    [_, language] => framed(&format!("src_{language}{{"), "}"),
-                    [_, language, rest @ ..] => framed(&format!("src_{language}[{}]{{", rest.join(" ")), "}"),
+                    [_] => in_block("src_none{", "}"),
+                    [_, language] => in_block(&format!("src_{language}{{"), "}"),
+                    [_, language, rest @ ..] => {
+                        in_block(&format!("src_{language}[{}]{{", rest.join(" ")), "}")
+                    }
                     [] => text,
                 },
                 _ => open("", ""),
             }));
         }
         Ok(Some(if results.has("html") {
-            framed("@@html:", "@@")
+            in_block("@@html:", "@@")
         } else if results.has("latex") {
-            framed("@@latex:", "@@")
+            in_block("@@latex:", "@@")
         } else if results.has("org") {
-            framed("src_org{", "}")
+            in_block("src_org{", "}")
         } else if results.has("code") {
-            framed(&format!("src_{}[]{{", self.language), "}")
+            in_block(&format!("src_{}[]{{", self.language), "}")
         } else if results.has("raw") {
             text
         } else if results.has("wrap") || results.has("file") {
@@ -195,11 +198,6 @@ impl Insertion<'_> {
     }
 }
 
-/// Nothing but blanks, as Emacs sees it.
-fn is_blank(text: &str) -> bool {
-    text.chars().all(|c| " \t\n\r".contains(c))
-}
-
 /// A list whose items are lists, or no lists at all, but none that has something else at its end.
 fn is_tabular(value: &Value) -> bool {
     match value {
@@ -207,174 +205,6 @@ fn is_tabular(value: &Value) -> bool {
         Value::List(items) => items.iter().all(|item| !matches!(item, Value::Dotted(..))),
         _ => false,
     }
-}
-
-/// What marks a column as none of the table's own.
-const MARKS: [&str; 8] = ["", "/", "#", "!", "$", "*", "_", "^"];
-
-/// A table of these rows; of what are no rows, a table of one.
-fn table(items: &[Value]) -> String {
-    let one;
-    let rows = if items.iter().all(|item| item.is_rule() || item.is_list()) {
-        items
-    } else {
-        one = [Value::List(items.to_vec())];
-        &one
-    };
-    let mut text = String::new();
-    for row in rows {
-        match row {
-            row if row.is_rule() => text += "|-\n",
-            Value::List(cells) => {
-                text += "| ";
-                for cell in cells {
-                    text += &cell.princ();
-                    text += " |";
-                }
-                text.push('\n');
-            }
-            _ => {}
-        }
-    }
-    // A line end in a cell begins another row; a bar without a cell is none.
-    if text.lines().count() > rows.len() {
-        text = text.split_inclusive('\n').filter(|line| line.trim() != "|").collect();
-    }
-    if let Some(column) = marked(&text) {
-        text = column;
-    }
-    if align::table_lines(&text) == text.lines().count() && !text.is_empty() {
-        align::align(&text)
-    } else if text.is_empty() {
-        "\n".to_owned()
-    } else {
-        realigned(&text)
-    }
-}
-
-/// The table without its first column, where that holds nothing but marks.
-fn marked(text: &str) -> Option<String> {
-    let rows: Vec<Option<Vec<String>>> = text.lines().map(super::import::cells).collect();
-    let firsts: Vec<&str> = rows.iter().flatten().map(|row| row.first().map_or("", String::as_str)).collect();
-    let special =
-        firsts.iter().all(|cell| MARKS.contains(cell)) && firsts.iter().any(|cell| !cell.is_empty());
-    special.then(|| {
-        rows.iter()
-            .map(|row| match row {
-                None => "|-\n".to_owned(),
-                Some(row) => {
-                    let cells = row.get(1..).unwrap_or_default();
-                    format!("| {}\n", cells.iter().map(|cell| format!("{cell} |")).collect::<String>())
-                }
-            })
-            .collect()
-    })
-}
-
-/// A text that begins with a table, that table aligned.
-fn realigned(text: &str) -> String {
-    let count = align::table_lines(text);
-    if count == 0 {
-        return text.to_owned();
-    }
-    let length: usize = text.split_inclusive('\n').take(count).map(str::len).sum();
-    let (table, rest) = text.split_at(length);
-    align::align(table) + rest
-}
-
-/// A list: an item for each that is in it, or for each line.
-fn list(value: &Value) -> String {
-    let items: Vec<String> = match value.items() {
-        Some(items) => items
-            .iter()
-            .map(|item| match item {
-                Value::List(parts) => parts.iter().map(echo).collect::<Vec<_>>().join("\n"),
-                item if *item == Value::Nil => String::new(),
-                item => echo(item),
-            })
-            .collect(),
-        None => echo(value).split('\n').filter(|line| !line.is_empty()).map(str::to_owned).collect(),
-    };
-    let mut text = String::new();
-    for item in &items {
-        if item_text(item, &mut text) {
-            break;
-        }
-    }
-    format!("{}\n", text.trim_matches([' ', '\t', '\n', '\r']))
-}
-
-/// Writes an item; `true` where the list ends with it. Emacs writes the list down and reads it again before it writes it
-/// into the document: blank lines at an item's ends are nobody's then, and two of them end the list.
-fn item_text(item: &str, text: &mut String) -> bool {
-    let mut lines: Vec<&str> = item.split('\n').collect();
-    let end = (1..lines.len().saturating_sub(1)).find(|&n| is_blank(lines[n]) && is_blank(lines[n + 1]));
-    lines.truncate(end.unwrap_or(lines.len()));
-    while lines.len() > 1 && lines.last().is_some_and(|line| is_blank(line)) {
-        lines.pop();
-    }
-    let begin = lines.iter().position(|line| !is_blank(line)).unwrap_or_default();
-    for (n, line) in lines[begin..].iter().enumerate() {
-        text.push_str(if n == 0 { "- " } else { "  " });
-        text.push_str(match n {
-            0 => line.trim_start_matches([' ', '\t']),
-            _ if is_blank(line) => "",
-            _ => line,
-        });
-        text.push('\n');
-    }
-    end.is_some()
-}
-
-/// Colon lines, or from ten lines on an example block.
-fn example(text: &str) -> String {
-    let lines = text.strip_suffix('\n').unwrap_or(text);
-    let count = if text.is_empty() { 0 } else { lines.split('\n').count() };
-    if count == 0 {
-        return String::new();
-    }
-    if count < LONG {
-        let colons: Vec<String> = lines.split('\n').map(|line| format!(": {line}")).collect();
-        return colons.join("\n") + if text.ends_with('\n') { "\n" } else { "" };
-    }
-    let end = if text.ends_with('\n') { "" } else { "\n" };
-    format!("#+begin_example\n{}{end}#+end_example\n", escaped(text))
-}
-
-/// With commas before what Org would take for its own.
-fn escaped(text: &str) -> String {
-    let line = |line: &str| {
-        let blanks = line.len() - line.trim_start_matches([' ', '\t']).len();
-        let rest = line[blanks..].trim_start_matches(',');
-        if rest.starts_with('*') || rest.starts_with("#+") {
-            format!("{},{}", &line[..blanks], &line[blanks..])
-        } else {
-            line.to_owned()
-        }
-    };
-    text.split_inclusive('\n').map(line).collect()
-}
-
-/// With backslashes before commas, as arguments of macros have them.
-fn macro_escaped(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    let mut backslashes = 0;
-    for c in text.chars() {
-        match c {
-            '\\' => backslashes += 1,
-            ',' => {
-                out.push_str(&"\\".repeat(2 * backslashes + 1));
-                out.push(',');
-                backslashes = 0;
-            }
-            c => {
-                out.push_str(&"\\".repeat(backslashes));
-                out.push(c);
-                backslashes = 0;
-            }
-        }
-    }
-    out + &"\\".repeat(backslashes)
 }
 
 #[cfg(test)]
@@ -387,15 +217,15 @@ mod tests {
         insertion.lines()
     }
 
-    fn insertion(line: &str, value: &Value, written: fn(&Insertion<'_>) -> String) -> String {
+    fn insertion(line: &str, value: &Value, write: fn(&Insertion<'_>) -> String) -> String {
         let document = org::parse(format!("#+begin_src sh {line}\n#+end_src\n").as_bytes(), &[]);
         let arguments = Arguments::from_params(&document.blocks[0].params);
         let insertion = Insertion { value, arguments: &arguments, language: "sh", posted: false };
-        format!("=== {line} {}\n{}", value.prin1(), written(&insertion))
+        format!("=== {line} {}\n{}", value.prin1(), write(&insertion))
     }
 
     #[test]
-    fn lists_and_tables_as_emacs_writes_them() {
+    fn lists_and_tables_are_written_as_by_emacs() {
         let list = [
             "(\"a\" \"b\")",
             "(1 \"b c\")",
@@ -438,14 +268,14 @@ mod tests {
             "((\"a\n\" \"b\"))",
         ];
         let read = |text: &str| lisp::read(text).unwrap().0;
-        let mut shown: Vec<String> = Vec::new();
-        shown.extend(list.map(|text| insertion(":results list", &read(text), lines_of)));
-        shown.extend(table.map(|text| insertion("", &read(text), lines_of)));
-        insta::assert_snapshot!(shown.concat());
+        let mut outputs: Vec<String> = Vec::new();
+        outputs.extend(list.map(|text| insertion(":results list", &read(text), lines_of)));
+        outputs.extend(table.map(|text| insertion("", &read(text), lines_of)));
+        insta::assert_snapshot!(outputs.concat());
     }
 
     #[test]
-    fn texts_in_their_frames() {
+    fn texts_are_wrapped_in_blocks() {
         let text = "* a\n  #+b\n,c\n,,* d".into();
         let long = Value::text("*\n".repeat(10));
         let lines = [
@@ -465,14 +295,14 @@ mod tests {
             ":wrap src json",
             ":results file",
         ];
-        let mut shown: Vec<String> = lines.map(|line| insertion(line, &text, lines_of)).into();
-        shown.push(insertion("", &long, lines_of));
-        shown.push(insertion(":results raw", &"| a | bb |\n|-\n| ccc |".into(), lines_of));
-        insta::assert_snapshot!(shown.concat());
+        let mut outputs: Vec<String> = lines.map(|line| insertion(line, &text, lines_of)).into();
+        outputs.push(insertion("", &long, lines_of));
+        outputs.push(insertion(":results raw", &"| a | bb |\n|-\n| ccc |".into(), lines_of));
+        insta::assert_snapshot!(outputs.concat());
     }
 
     #[test]
-    fn within_text() {
+    fn inline_results_are_written_as_by_emacs() {
         let inline = |insertion: &Insertion<'_>| format!("{:?}\n", insertion.inline());
         let text = "a, b\\,c\n".into();
         let lines = [
@@ -491,10 +321,10 @@ mod tests {
             ":wrap export latex",
             ":wrap example",
         ];
-        let mut shown: Vec<String> = lines.map(|line| insertion(line, &text, inline)).into();
-        shown.push(insertion("", &"a\nb".into(), inline));
-        shown.push(insertion("", &Value::Nil, inline));
-        shown.push(insertion("", &Value::list(vec![1.into()]), inline));
-        insta::assert_snapshot!(shown.concat());
+        let mut outputs: Vec<String> = lines.map(|line| insertion(line, &text, inline)).into();
+        outputs.push(insertion("", &"a\nb".into(), inline));
+        outputs.push(insertion("", &Value::Nil, inline));
+        outputs.push(insertion("", &Value::list(vec![1.into()]), inline));
+        insta::assert_snapshot!(outputs.concat());
     }
 }

@@ -1,4 +1,4 @@
-//! Tables as plain text, for languages that take them so, and for files.
+//! Values as plain text: tables, lists and CSV for programs and files, and quoting for a shell.
 
 use super::value::Value;
 

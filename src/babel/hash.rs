@@ -1,16 +1,16 @@
-//! The hash of `#+RESULTS[hash]:`, as Emacs computes it: a block with the same one is not run again.
+//! The hash of `#+RESULTS[hash]:`, as Emacs computes it. A block whose hash is unchanged is not run again.
 
 use std::fmt::Write;
 
 use sha1::{Digest, Sha1};
 
-use super::compose::{Expansion, Source};
+use super::invocation::{Expansion, Source};
 use super::languages::Dialect;
 use super::value::Value;
 use super::{byte_text, colnames, compiled, emacs_lisp, filters, scripts, shells};
 
 /// Words of `:results` that say what becomes of it, and not what it is.
-const HANDLING: [&str; 6] = ["replace", "silent", "none", "discard", "append", "prepend"];
+const HANDLING_WORDS: [&str; 6] = ["replace", "silent", "none", "discard", "append", "prepend"];
 
 /// What holds where a block says nothing else.
 const DEFAULTS: [(&str, &str); 7] = [
@@ -26,7 +26,7 @@ const DEFAULTS: [(&str, &str); 7] = [
 /// Emacs' hash of a block with its values: of its header arguments and its code as it is run, 40 hexadecimal digits.
 pub fn hash(source: &Source) -> String {
     let (variables, names) = colnames::strip(source.variables, source.arguments);
-    let inside = Expansion { variables: &variables, names: &names, ..Expansion::of(source) };
+    let expansion = Expansion { variables: &variables, names: &names, ..Expansion::of(source) };
     let mut parts: Vec<(String, String)> = Vec::new();
     for (name, value) in &variables {
         parts.push((":var".to_owned(), pair(name, value)));
@@ -39,7 +39,7 @@ pub fn hash(source: &Source) -> String {
     }
     let results = source.arguments.results();
     let mut words: Vec<&str> = results.words().iter().map(String::as_str).collect();
-    words.retain(|word| !HANDLING.contains(word));
+    words.retain(|word| !HANDLING_WORDS.contains(word));
     words.sort_unstable();
     words.dedup();
     if !words.is_empty() {
@@ -48,26 +48,26 @@ pub fn hash(source: &Source) -> String {
     }
     let kind = if results.is_value() { "value" } else { "output" };
     parts.push((":result-type".to_owned(), kind.to_owned()));
-    let given = source.arguments.pairs();
+    let pairs = source.arguments.pairs();
     let lexical = (source.language.dialect() == Dialect::Lisp).then_some((":lexical", "no"));
     let exports = source.arguments.is_call().then_some((":exports", "results"));
     let defaults = exports.into_iter().chain(DEFAULTS).chain(lexical);
     for (key, value) in defaults {
-        let is_there =
-            given.iter().any(|(other, _)| other == key) || parts.iter().any(|(other, _)| other == key);
-        if !is_there {
-            parts.push((key.to_owned(), normal(key, &value.into())));
+        let is_given =
+            pairs.iter().any(|(other, _)| other == key) || parts.iter().any(|(other, _)| other == key);
+        if !is_given {
+            parts.push((key.to_owned(), normalized(key, &value.into())));
         }
     }
     parts.extend(
-        given
+        pairs
             .iter()
             .filter(|(_, value)| !is_empty(value))
-            .map(|(key, value)| (key.clone(), normal(key, value))),
+            .map(|(key, value)| (key.clone(), normalized(key, value))),
     );
     parts.sort_by(|(one, _), (other, _)| one.cmp(other));
     let parts: Vec<String> = parts.into_iter().map(|(_, text)| text).collect();
-    let text = format!("{}-{}", parts.join(":"), expanded(&inside));
+    let text = format!("{}-{}", parts.join(":"), expanded_code(&expansion));
     Sha1::digest(byte_text::encode(&text)).iter().fold(String::new(), |mut hex, byte| {
         // Writing to a text does not fail.
         let _ = write!(hex, "{byte:02x}");
@@ -91,11 +91,11 @@ fn pair(name: &str, value: &Value) -> String {
 }
 
 /// The value of a header argument, its words sorted where their order means nothing.
-fn normal(key: &str, value: &Value) -> String {
+fn normalized(key: &str, value: &Value) -> String {
     match value {
         Value::Text(text) if matches!(key, ":results" | ":exports") => {
             let mut words: Vec<&str> =
-                text.split_whitespace().filter(|word| !HANDLING.contains(word)).collect();
+                text.split_whitespace().filter(|word| !HANDLING_WORDS.contains(word)).collect();
             words.sort_unstable();
             Value::Text(words.join(" ")).prin1()
         }
@@ -104,24 +104,24 @@ fn normal(key: &str, value: &Value) -> String {
 }
 
 /// The code as Babel shows it with its variables.
-fn expanded(inside: &Expansion) -> String {
-    match inside.language.dialect() {
+fn expanded_code(expansion: &Expansion) -> String {
+    match expansion.language.dialect() {
         // Emacs asks its own shell, and not the block's, how variables are written: `sh`.
-        Dialect::Shell(_) => inside.expanded(shells::plain_assignments(inside)),
-        Dialect::Python => inside.expanded(scripts::python::assignments(inside)),
-        Dialect::Ruby => inside.expanded(scripts::ruby::assignments(inside)),
-        Dialect::Perl => inside.expanded(scripts::perl::assignments(inside)),
-        Dialect::Js => inside.expanded(scripts::js::assignments(inside)),
-        Dialect::Lua => inside.expanded(scripts::lua::assignments(inside)),
-        Dialect::R => scripts::r::expanded(inside),
-        Dialect::Awk => inside.wrap_body(),
+        Dialect::Shell(_) => expansion.expanded_body(shells::plain_assignments(expansion)),
+        Dialect::Python => expansion.expanded_body(scripts::python::assignments(expansion)),
+        Dialect::Ruby => expansion.expanded_body(scripts::ruby::assignments(expansion)),
+        Dialect::Perl => expansion.expanded_body(scripts::perl::assignments(expansion)),
+        Dialect::Js => expansion.expanded_body(scripts::js::assignments(expansion)),
+        Dialect::Lua => expansion.expanded_body(scripts::lua::assignments(expansion)),
+        Dialect::R => scripts::r::expanded_code(expansion),
+        Dialect::Awk => expansion.wrap_body(),
         Dialect::Sqlite => {
-            filters::sqlite::expanded(inside, &mut |number, _| format!("block/table-{number}.csv"))
+            filters::sqlite::expanded_code(expansion, &mut |number, _| format!("block/table-{number}.csv"))
         }
-        Dialect::Lisp => emacs_lisp::expanded(inside),
-        Dialect::C | Dialect::Cpp => compiled::expanded(inside),
+        Dialect::Lisp => emacs_lisp::expanded_code(expansion),
+        Dialect::C | Dialect::Cpp => compiled::expanded_code(expansion),
         Dialect::Plain | Dialect::Sed | Dialect::Go | Dialect::Rust | Dialect::Java | Dialect::Make => {
-            inside.expanded([])
+            expansion.expanded_body([])
         }
     }
 }
@@ -132,7 +132,7 @@ mod tests {
     use crate::{Arguments, Languages, lisp};
     use borges_org as org;
 
-    fn hashed(language: &str, line: &str, body: &str, variables: &[(&str, &str)]) -> String {
+    fn hash_of(language: &str, line: &str, body: &str, variables: &[(&str, &str)]) -> String {
         let document =
             org::parse(format!("#+begin_src {language} :cache yes {line}\n#+end_src\n").as_bytes(), &[]);
         let language = Languages::default().get(language).unwrap();
@@ -163,13 +163,13 @@ mod tests {
     #[case("sed", ":prologue p", "s/a/b/", &[], "98a885ef6f2aee4278fdc93019a3143c47597fd2")]
     #[case("sh", ":wrap quote :rownames yes :cmdline 7 :results output replace", "true", &[], "b6c03945a71a327ab400e0237e929b38dd41b228")]
     #[case("python", ":results output", "print(a)", &[("a", "1")], "0134e94ec2be9406508df037c6ec5644176ffcac")]
-    fn hashes(
+    fn hashes_equal_those_of_emacs(
         #[case] language: &str,
         #[case] line: &str,
         #[case] body: &str,
         #[case] variables: &[(&str, &str)],
         #[case] expected: &str,
     ) {
-        assert_eq!(hashed(language, line, body, variables), expected);
+        assert_eq!(hash_of(language, line, body, variables), expected);
     }
 }

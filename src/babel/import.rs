@@ -1,4 +1,4 @@
-//! What a program printed → a table, as `org-babel-import-elisp-from-file` makes one.
+//! Reads the output of a program as a table, as `org-babel-import-elisp-from-file` does.
 
 use super::read;
 use super::value::Value;
@@ -17,7 +17,7 @@ pub(super) enum Separator {
 }
 
 /// The most lines that Emacs makes a table of.
-const MOST_LINES: usize = 999;
+const MAX_LINES: usize = 999;
 
 /// A table, a row, or what stands alone; nothing for no text. More lines than Emacs can take stay a text.
 pub(super) fn table(text: &str, separator: Separator) -> Value {
@@ -25,14 +25,14 @@ pub(super) fn table(text: &str, separator: Separator) -> Value {
         return Value::Nil;
     }
     // Emacs reads a file, and a file with these line ends throughout has none other.
-    let unix;
-    let text = if is_dos(text) {
-        unix = text.replace("\r\n", "\n");
-        &unix
+    let unix_text;
+    let text = if has_crlf(text) {
+        unix_text = text.replace("\r\n", "\n");
+        &unix_text
     } else {
         text
     };
-    if lines(text).count() > MOST_LINES {
+    if lines(text).count() > MAX_LINES {
         return Value::text(text);
     }
     let rows = rows(text, separator).into_iter().flatten();
@@ -64,13 +64,13 @@ pub(super) fn rows(text: &str, separator: Separator) -> Vec<Option<Vec<String>>>
         Separator::Tab => Kind::Tab,
         Separator::Comma => Kind::Comma,
     };
-    let marked = match separator {
-        Kind::Comma => commas(text),
+    let table_lines = match separator {
+        Kind::Comma => comma_cells(text),
         Kind::Tab => lines(text).map(|line| format!("| {}", line.replace('\t', "| "))).collect(),
         Kind::Whole => lines(text).map(|line| format!("| {}", line.trim_start_matches(' '))).collect(),
-        Kind::Blanks => lines(text).map(blanks).collect(),
+        Kind::Blanks => lines(text).map(blank_cells).collect(),
     };
-    let mut rows: Vec<_> = marked.iter().map(|line| cells(line)).collect();
+    let mut rows: Vec<_> = table_lines.iter().map(|line| cells(line)).collect();
     // The table is aligned before it is read: all rows are as long as the longest.
     let columns = rows.iter().flatten().map(Vec::len).max().unwrap_or_default().max(1);
     for row in rows.iter_mut().flatten() {
@@ -93,13 +93,13 @@ fn lines(text: &str) -> impl Iterator<Item = &str> {
     text.strip_suffix('\n').unwrap_or(text).split('\n')
 }
 
-fn is_dos(text: &str) -> bool {
+fn has_crlf(text: &str) -> bool {
     let newlines = memchr::memchr_iter(b'\n', text.as_bytes()).count();
     newlines > 0 && text.matches("\r\n").count() == newlines
 }
 
 /// Bars for runs of blanks.
-fn blanks(line: &str) -> String {
+fn blank_cells(line: &str) -> String {
     let mut out = String::from("| ");
     let mut rest = line.trim_start_matches(' ');
     while let Some(at) = rest.find([' ', '\t']) {
@@ -114,7 +114,7 @@ fn blanks(line: &str) -> String {
 }
 
 /// Bars for commas; quotes taken off round cells, which may then hold commas and newlines.
-fn commas(text: &str) -> Vec<String> {
+fn comma_cells(text: &str) -> Vec<String> {
     let text = text.strip_suffix('\n').unwrap_or(text);
     let mut out = String::new();
     let mut rest = text;
@@ -231,7 +231,11 @@ mod tests {
     #[case(Separator::Tab, "a\t\n", "\"a\"")]
     #[case(Separator::Tab, "NA\t\n", "\"NA\"")]
     #[case(Separator::Auto, "a 1\r\nb 2\r\n", "((\"a\" 1) (\"b\" 2))")]
-    fn tables(#[case] separator: Separator, #[case] text: &str, #[case] expected: &str) {
+    fn tables_are_imported_as_by_emacs(
+        #[case] separator: Separator,
+        #[case] text: &str,
+        #[case] expected: &str,
+    ) {
         assert_eq!(table(text, separator).prin1(), expected);
     }
 }

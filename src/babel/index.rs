@@ -1,4 +1,4 @@
-//! Parts of a list: the `[0,-1]` behind a reference.
+//! Selects parts of a list by the index of a reference, such as `[0,-1]`.
 
 use super::value::Value;
 
@@ -11,21 +11,22 @@ pub fn index(value: &Value, index: &str) -> Value {
     }
     let (portion, rest) = index.split_once(',').unwrap_or((index, ""));
     let length = i64::try_from(items.len()).unwrap_or(i64::MAX);
-    let wrapped = |number: i64| if number < 0 { length.saturating_add(number) } else { number };
+    let from_start = |number: i64| if number < 0 { length.saturating_add(number) } else { number };
     let nth = |number: i64| {
         // As in Lisp, what is before the first is the first.
         usize::try_from(number.max(0)).ok().and_then(|n| items.get(n)).cloned().unwrap_or_default()
     };
-    let chosen: Vec<Value> = match range(portion) {
+    let selected: Vec<Value> = match range(portion) {
         Some((from, to)) => {
-            let (from, to) = (wrapped(from), wrapped(to));
+            let (from, to) = (from_start(from), from_start(to));
             // Beyond the end there is nothing, but not endlessly.
             let to = to.min(from.max(0).saturating_add(length));
             (from..=to).map(nth).collect()
         }
-        None => vec![nth(wrapped(number(portion)))],
+        None => vec![nth(from_start(number(portion)))],
     };
-    let parts = chosen.iter().map(|item| if item.is_list() { self::index(item, rest) } else { item.clone() });
+    let parts =
+        selected.iter().map(|item| if item.is_list() { self::index(item, rest) } else { item.clone() });
     let mut parts: Vec<Value> = parts.collect();
     if parts.len() == 1 { parts.pop().unwrap_or_default() } else { Value::list(parts) }
 }
@@ -66,13 +67,13 @@ mod tests {
     #[case("0,", "(a 1)")]
     #[case("2:2", "(c 3)")]
     #[case("x", "(a 1)")]
-    fn parts(#[case] portions: &str, #[case] expected: &str) {
+    fn parts_are_selected(#[case] portions: &str, #[case] expected: &str) {
         let table = lisp::read("((a 1) (b 2) (c 3))").unwrap().0;
         assert_eq!(index(&table, portions).prin1(), expected);
     }
 
     #[test]
-    fn what_is_no_list_is_whole() {
+    fn other_values_are_returned_whole() {
         assert_eq!(index(&"text".into(), "0"), "text".into());
         assert_eq!(index(&Value::Nil, "0"), Value::Nil);
     }

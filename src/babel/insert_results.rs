@@ -1,4 +1,4 @@
-//! Results into a document: what stands there already is replaced, every other byte stays.
+//! Inserts results into a document. An old result is replaced, and no other byte changes.
 
 use std::ops::Range;
 
@@ -22,7 +22,7 @@ pub struct ResultUpdate<'a> {
     /// text there is no room for one.
     pub note: Option<&'a str>,
     /// The block was not run: what stands there stays, and gets the note.
-    pub stays: bool,
+    pub keeps_result: bool,
 }
 
 /// A document with results, and those that could not be written.
@@ -35,24 +35,24 @@ pub struct UpdatedText {
 }
 
 /// Writes results into the document that was read from `source`. Each target may come once.
-pub fn insert_results(source: &[u8], document: &Document, outcomes: &[ResultUpdate]) -> UpdatedText {
-    let slots = ResultLocator::new(document, source);
+pub fn insert_results(source: &[u8], document: &Document, updates: &[ResultUpdate]) -> UpdatedText {
+    let locator = ResultLocator::new(document, source);
     let mut edits: Vec<(Range<usize>, Vec<u8>)> = Vec::new();
     let mut refused = Vec::new();
-    for outcome in outcomes {
-        let results = outcome.insertion.results();
+    for update in updates {
+        let results = update.insertion.results();
         if ["silent", "none"].iter().any(|word| results.has(word)) {
             continue;
         }
-        match outcome.target {
-            Target::Block(_) | Target::Call(_) if outcome.stays => {
-                edits.extend(outcome.note.and_then(|note| staying(source, &slots, outcome.target, note)));
+        match update.target {
+            Target::Block(_) | Target::Call(_) if update.keeps_result => {
+                edits.extend(update.note.and_then(|note| edit_note(source, &locator, update.target, note)));
             }
-            Target::InlineBlock(_) | Target::InlineCall(_) if outcome.stays => {}
-            Target::Block(_) | Target::Call(_) => edits.extend(below(source, &slots, outcome)),
-            Target::InlineBlock(_) | Target::InlineCall(_) => match outcome.insertion.inline() {
-                Err(why) => refused.push((outcome.target, why)),
-                Ok(result) => edits.extend(within(&slots, outcome.target, result.as_deref())),
+            Target::InlineBlock(_) | Target::InlineCall(_) if update.keeps_result => {}
+            Target::Block(_) | Target::Call(_) => edits.extend(edit_below(source, &locator, update)),
+            Target::InlineBlock(_) | Target::InlineCall(_) => match update.insertion.inline() {
+                Err(why) => refused.push((update.target, why)),
+                Ok(result) => edits.extend(edit_inline(&locator, update.target, result.as_deref())),
             },
         }
     }
@@ -73,25 +73,29 @@ pub fn insert_results(source: &[u8], document: &Document, outcomes: &[ResultUpda
 }
 
 /// The result of a block or call on lines of its own.
-fn below(source: &[u8], slots: &ResultLocator, outcome: &ResultUpdate) -> Option<(Range<usize>, Vec<u8>)> {
-    let results = outcome.insertion.results();
+fn edit_below(
+    source: &[u8],
+    locator: &ResultLocator,
+    update: &ResultUpdate,
+) -> Option<(Range<usize>, Vec<u8>)> {
+    let results = update.insertion.results();
     let keep = match () {
         () if results.has("append") => Keep::Before,
         () if results.has("prepend") => Keep::After,
         () => Keep::Nothing,
     };
     // What is appended to is no one run's result.
-    let note = outcome.note.filter(|_| keep == Keep::Nothing);
-    let hash = if keep == Keep::Nothing { outcome.hash } else { Hash::Keep };
-    let mut slot = slots.slot(outcome.target, keep, hash)?;
-    let mut lines = outcome.insertion.lines();
+    let note = update.note.filter(|_| keep == Keep::Nothing);
+    let hash = if keep == Keep::Nothing { update.hash } else { Hash::Keep };
+    let mut slot = locator.slot(update.target, keep, hash)?;
+    let mut lines = update.insertion.lines();
     if let Some(note) = note {
         lines = add_note(&lines, note);
     }
     let mut indent = slot.indent;
-    if keep != Keep::Nothing && outcome.insertion.is_table() && !is_wrapped(outcome) {
+    if keep != Keep::Nothing && update.insertion.is_table() && !is_wrapped(update) {
         // A table that is next to it becomes one with it.
-        let (old, merged) = merged(source, slot.old.start, keep, &lines);
+        let (old, merged) = merge_tables(source, slot.old.start, keep, &lines);
         if old.is_empty() {
             lines = merged;
         } else {
@@ -99,53 +103,57 @@ fn below(source: &[u8], slots: &ResultLocator, outcome: &ResultUpdate) -> Option
             lines = merged;
             indent = 0;
         }
-    } else if keep == Keep::Before && outcome.insertion.value.is_list() {
+    } else if keep == Keep::Before && update.insertion.value.is_list() {
         indent = 0;
     }
     let new = std::mem::take(&mut slot.before) + &indented(&lines, indent);
     let mut bytes = byte_text::encode(&new.replace("\r\n", "\n"));
     let next = source.get(slot.old.end..).unwrap_or_default();
     let blank = !slot.after.is_empty() || next.starts_with(b"\n") || next.starts_with(b"\r\n");
-    if blank && note.is_none() && outcome.insertion.is_example() {
+    if blank && note.is_none() && update.insertion.is_example() {
         bytes.pop();
     }
     bytes.extend_from_slice(if slot.after.is_empty() { b"" } else { b"\n" });
-    Some((slot.old, with_newlines(bytes, slots.newline())))
+    Some((slot.old, with_newlines(bytes, locator.newline())))
 }
 
 /// The result that stands there, with a note.
-fn staying(
+fn edit_note(
     source: &[u8],
-    slots: &ResultLocator,
+    locator: &ResultLocator,
     target: Target,
     note: &str,
 ) -> Option<(Range<usize>, Vec<u8>)> {
-    let Slot { old, before, after, indent } = slots.slot(target, Keep::Nothing, Hash::Keep)?;
-    let there = byte_text::decode(&source[old.clone()]).replace("\r\n", "\n");
-    let open = !there.is_empty() && !there.ends_with('\n');
-    let lines = if open { there + "\n" } else { there };
+    let Slot { old, before, after, indent } = locator.slot(target, Keep::Nothing, Hash::Keep)?;
+    let existing = byte_text::decode(&source[old.clone()]).replace("\r\n", "\n");
+    let open = !existing.is_empty() && !existing.ends_with('\n');
+    let lines = if open { existing + "\n" } else { existing };
     let lines = replace_note(&lines, note, &indented(".", indent).replace('.', ""));
     let new = before + &lines + if after.is_empty() { "" } else { "\n" };
-    Some((old, with_newlines(byte_text::encode(&new.replace("\r\n", "\n")), slots.newline())))
+    Some((old, with_newlines(byte_text::encode(&new.replace("\r\n", "\n")), locator.newline())))
 }
 
 /// A result within text.
-fn within(slots: &ResultLocator, target: Target, result: Option<&str>) -> Option<(Range<usize>, Vec<u8>)> {
-    let slot = slots.inline(target)?;
+fn edit_inline(
+    locator: &ResultLocator,
+    target: Target,
+    result: Option<&str>,
+) -> Option<(Range<usize>, Vec<u8>)> {
+    let slot = locator.inline(target)?;
     let blank = if slot.new { " " } else { "" };
     let bytes = byte_text::encode(&format!("{blank}{}", result.unwrap_or_default()));
-    Some((slot.old, with_newlines(bytes, slots.newline())))
+    Some((slot.old, with_newlines(bytes, locator.newline())))
 }
 
 /// Whether something stands round the lines.
-fn is_wrapped(outcome: &ResultUpdate) -> bool {
-    let results = outcome.insertion.results();
-    outcome.insertion.arguments.has(":wrap")
+fn is_wrapped(update: &ResultUpdate) -> bool {
+    let results = update.insertion.results();
+    update.insertion.arguments.has(":wrap")
         || ["html", "latex", "org", "code", "drawer"].iter().any(|word| results.has(word))
 }
 
 /// The lines of a table together with those next to byte `at`: which bytes these are, and what they become.
-fn merged(source: &[u8], at: usize, keep: Keep, lines: &str) -> (Range<usize>, String) {
+fn merge_tables(source: &[u8], at: usize, keep: Keep, lines: &str) -> (Range<usize>, String) {
     let mut old = at..at;
     loop {
         let next = match keep {
@@ -158,8 +166,8 @@ fn merged(source: &[u8], at: usize, keep: Keep, lines: &str) -> (Range<usize>, S
         };
         old = line.start.min(old.start)..line.end.max(old.end);
     }
-    let there = byte_text::decode(&source[old.clone()]).replace("\r\n", "\n");
-    let all = if keep == Keep::Before { there + lines } else { lines.to_owned() + &there };
+    let existing = byte_text::decode(&source[old.clone()]).replace("\r\n", "\n");
+    let all = if keep == Keep::Before { existing + lines } else { lines.to_owned() + &existing };
     (old, align::align(&all))
 }
 
@@ -218,7 +226,7 @@ mod tests {
     use borges_org as org;
 
     /// The document with the same text as result of each of its blocks and calls.
-    fn written(source: &str, value: &Value, hash: Option<&str>, note: Option<&str>) -> String {
+    fn insert_all(source: &str, value: &Value, hash: Option<&str>, note: Option<&str>) -> String {
         let document = org::parse(source.as_bytes(), &[]);
         let mut targets: Vec<(Target, Arguments)> = Vec::new();
         for (n, block) in document.blocks.iter().enumerate() {
@@ -228,7 +236,7 @@ mod tests {
         let calls = calls.chain((0..document.inline_calls.len()).map(Target::InlineCall));
         let calls = calls.chain((0..document.inline_blocks.len()).map(Target::InlineBlock));
         targets.extend(calls.map(|target| (target, Arguments::default())));
-        let outcomes: Vec<ResultUpdate> = targets
+        let updates: Vec<ResultUpdate> = targets
             .iter()
             .map(|(target, arguments)| {
                 let insertion = Insertion { value, arguments, language: "sh", posted: false };
@@ -237,11 +245,11 @@ mod tests {
                     insertion,
                     hash: hash.map_or(Hash::Keep, Hash::Set),
                     note,
-                    stays: false,
+                    keeps_result: false,
                 }
             })
             .collect();
-        String::from_utf8(insert_results(source.as_bytes(), &document, &outcomes).text).unwrap()
+        String::from_utf8(insert_results(source.as_bytes(), &document, &updates).text).unwrap()
     }
 
     fn block(line: &str) -> String {
@@ -250,7 +258,7 @@ mod tests {
 
     /// What Org 9.8.9 makes of these documents, but for a last newline that it adds.
     #[test]
-    fn results_take_their_places() {
+    fn results_replace_old_ones_or_are_inserted() {
         let short: Value = "new\n".into();
         let b = block("");
         let documents = [
@@ -281,37 +289,37 @@ mod tests {
             block(":results silent") + "\n#+RESULTS:\n: old\n",
             b.replace('\n', "\r\n") + "\r\n#+RESULTS:\r\n: old\r\n\r\nText\r\n",
         ];
-        let shown = documents.map(|source| {
-            let written = written(&source, &short, None, None);
+        let outputs = documents.map(|source| {
+            let written = insert_all(&source, &short, None, None);
             format!("===\n{}\n--->\n{}\n", source.replace('\r', "␍"), written.replace('\r', "␍"))
         });
-        insta::assert_snapshot!(shown.concat());
+        insta::assert_snapshot!(outputs.concat());
     }
 
     #[test]
-    fn long_results_and_tables_and_hashes() {
+    fn long_results_tables_and_hashes_are_inserted() {
         let b = block("");
         let long = Value::text("x\n".repeat(10));
         let row = Value::list(vec![Value::list(vec![1.into(), "new".into()])]);
         let old = "\n#+RESULTS:\n| a | b | c |\n\nText\n";
-        let shown = [
-            written(&format!("{b}\nText\n"), &long, None, None),
-            written(&format!("{b}Text\n"), &long, None, None),
-            written(&format!("- i\n  {}- j\n", b.replace("\n#", "\n  #")), &long, None, None),
-            written(&(block(":results append") + old), &row, None, None),
-            written(&(block(":results prepend") + old), &row, None, None),
-            written(&format!("{b}\n#+RESULTS[a]:\n: old\n\nText"), &row, Some("b"), None),
-            written(&format!("{b}\n#+attr_x: y\n#+RESULTS[a]:\n: old\nText"), &row, Some("a"), None),
-            written(&format!("{b}\n#+RESULTS:\nparagraph\n\nText"), &row, Some("b"), None),
-            written(&format!("  {}", b.replace("\n#", "\n  #")), &Value::Nil, None, Some(":exit 127")),
-            written(&block(":results append :wrap"), &row, None, None),
+        let outputs = [
+            insert_all(&format!("{b}\nText\n"), &long, None, None),
+            insert_all(&format!("{b}Text\n"), &long, None, None),
+            insert_all(&format!("- i\n  {}- j\n", b.replace("\n#", "\n  #")), &long, None, None),
+            insert_all(&(block(":results append") + old), &row, None, None),
+            insert_all(&(block(":results prepend") + old), &row, None, None),
+            insert_all(&format!("{b}\n#+RESULTS[a]:\n: old\n\nText"), &row, Some("b"), None),
+            insert_all(&format!("{b}\n#+attr_x: y\n#+RESULTS[a]:\n: old\nText"), &row, Some("a"), None),
+            insert_all(&format!("{b}\n#+RESULTS:\nparagraph\n\nText"), &row, Some("b"), None),
+            insert_all(&format!("  {}", b.replace("\n#", "\n  #")), &Value::Nil, None, Some(":exit 127")),
+            insert_all(&block(":results append :wrap"), &row, None, None),
         ];
-        insta::assert_snapshot!(shown.join("===\n"));
+        insta::assert_snapshot!(outputs.join("===\n"));
     }
 
     /// With a note, and again without: not a byte is left of it.
     #[test]
-    fn notes_come_and_go() {
+    fn notes_are_added_and_removed() {
         let (b, note) = (block(""), Some(":state failed :exit 3"));
         let item = format!("- i\n  {}- j\n", b.trim_end().replace("\n#", "\n  #") + "\n");
         let documents = [
@@ -324,25 +332,25 @@ mod tests {
             (item, "half\n".into()),
             (b.replace('\n', "\r\n"), "half\n".into()),
         ];
-        let mut shown = Vec::new();
+        let mut outputs = Vec::new();
         for (source, value) in documents {
-            let first = written(&source, &value, None, note);
-            let well = written(&source, &"well\n".into(), Some("h"), None);
+            let first = insert_all(&source, &value, None, note);
+            let clean = insert_all(&source, &"well\n".into(), Some("h"), None);
             if !source.contains("raw") {
-                assert_eq!(written(&first, &"well\n".into(), Some("h"), None), well);
+                assert_eq!(insert_all(&first, &"well\n".into(), Some("h"), None), clean);
             }
-            shown.push(first);
+            outputs.push(first);
         }
-        insta::assert_snapshot!(shown.join("===\n").replace('\r', "␍"));
+        insta::assert_snapshot!(outputs.join("===\n").replace('\r', "␍"));
     }
 
     /// A block that was not run: its old result stays, under the note.
     #[test]
-    fn a_note_on_what_stays() {
+    fn notes_are_added_to_results_that_are_kept() {
         let b = block("");
         let (value, arguments) = (Value::Nil, Arguments::default());
         let insertion = Insertion { value: &value, arguments: &arguments, language: "sh", posted: false };
-        let mut shown = Vec::new();
+        let mut outputs = Vec::new();
         for source in [
             b.clone(),
             format!("{b}\n#+RESULTS[a]:\n: old\n\nText\n"),
@@ -353,12 +361,17 @@ mod tests {
             for note in [":state skipped :message once", ":state skipped :message twice"] {
                 let document = org::parse(&text, &[]);
                 let target = Target::Block(0);
-                let outcome =
-                    ResultUpdate { target, insertion, hash: Hash::Keep, note: Some(note), stays: true };
-                text = insert_results(&text, &document, &[outcome]).text;
+                let update = ResultUpdate {
+                    target,
+                    insertion,
+                    hash: Hash::Keep,
+                    note: Some(note),
+                    keeps_result: true,
+                };
+                text = insert_results(&text, &document, &[update]).text;
             }
-            shown.push(String::from_utf8(text).unwrap());
+            outputs.push(String::from_utf8(text).unwrap());
         }
-        insta::assert_snapshot!(shown.join("===\n"));
+        insta::assert_snapshot!(outputs.join("===\n"));
     }
 }

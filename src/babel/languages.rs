@@ -1,4 +1,4 @@
-//! The table of languages: which program runs a block, and what it needs by default.
+//! The table of languages: the program that runs a block, and its default resources.
 
 use std::sync::{Arc, LazyLock};
 
@@ -115,7 +115,7 @@ const fn row(
 /// The built-in languages: names, program, its arguments, dialect, memory in MiB, image.
 ///
 /// How a dialect takes its code, its variables, and gives its value stands at its own file: `shells`, `scripts`,
-/// `filters`, `lisps`, `compiled`, `native`.
+/// `filters`, `emacs_lisp`, `compiled`, `compiled_other`.
 const BUILT_IN: &[Row] = &[
     row(
         &["sh", "dash", "ash", "ksh", "mksh", "posh"],
@@ -147,7 +147,7 @@ const BUILT_IN: &[Row] = &[
 ];
 
 /// The table, a language for each name: the blocks of a document share them.
-static SHARED: LazyLock<Vec<Arc<Language>>> = LazyLock::new(|| {
+static LANGUAGES: LazyLock<Vec<Arc<Language>>> = LazyLock::new(|| {
     let language = |row: &Row, name: &str| Language {
         name: name.to_owned(),
         program: if row.program.is_empty() { name } else { row.program }.to_owned(),
@@ -161,13 +161,13 @@ static SHARED: LazyLock<Vec<Arc<Language>>> = LazyLock::new(|| {
 });
 
 /// Memory for a language that a document brings along, MiB.
-const ADDED_MEM: u64 = 128;
+const DEFAULT_MEM: u64 = 128;
 
 impl Languages {
     /// The row of a language; `None` for one that cannot be run.
     pub fn get(&self, name: &str) -> Option<Arc<Language>> {
         let added = self.added.iter().rev().find(|(added, _)| added == name).map(|(_, language)| language);
-        let built_in = || SHARED.iter().find(|language| language.name == name);
+        let built_in = || LANGUAGES.iter().find(|language| language.name == name);
         added.or_else(built_in).cloned()
     }
 
@@ -184,13 +184,13 @@ impl Languages {
         let mut command = command.split_whitespace().map(str::to_owned);
         let program = command.next().ok_or(ParseLanguageError::MissingFields)?;
         // Another program for a language that is known runs the same language.
-        let known = BUILT_IN.iter().find(|row| row.names.contains(&name.as_str()));
-        let dialect = known.map_or(Dialect::Plain, |row| row.dialect);
+        let built_in = BUILT_IN.iter().find(|row| row.names.contains(&name.as_str()));
+        let dialect = built_in.map_or(Dialect::Plain, |row| row.dialect);
         let language = Language {
             name: name.clone(),
             program,
             arguments: command.collect(),
-            mem: ADDED_MEM,
+            mem: DEFAULT_MEM,
             image,
             dialect,
         };
@@ -227,7 +227,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_language_goes_to_its_own_interpreter() {
+    fn languages_have_a_default_interpreter() {
         let languages = Languages::default();
         let command = |name| languages.get(name).map(|l| (l.program.clone(), l.arguments.join(" "), l.mem));
         assert_eq!(command("sh"), Some(("sh".into(), String::new(), 56)));
@@ -238,7 +238,7 @@ mod tests {
     }
 
     #[test]
-    fn a_document_adds_and_replaces_rows() {
+    fn documents_add_and_replace_languages() {
         let mut languages = Languages::default();
         languages.add("py \"python3 -u\" python:3").unwrap();
         languages.add("sh dash").unwrap();
@@ -249,7 +249,7 @@ mod tests {
     }
 
     #[test]
-    fn bad_rows_say_what_to_write() {
+    fn invalid_language_lines_are_rejected() {
         let bad = |line: &str| Languages::default().add(line).unwrap_err();
         assert_eq!(bad("py"), ParseLanguageError::MissingFields);
         assert_eq!(bad("py \"\""), ParseLanguageError::MissingFields);

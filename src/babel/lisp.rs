@@ -1,9 +1,9 @@
-//! Emacs' reader, as far as results make use of it: data is read, nothing is evaluated.
+//! Reads Lisp data as Emacs' reader does. Nothing is evaluated.
 
 use super::value::Value;
 
 /// How deep lists may stand within each other; Emacs has a limit of its own.
-const DEEPEST: usize = 200;
+const MAX_DEPTH: usize = 200;
 
 /// Reads the first datum of `text`; returns it, and what follows it. `None` where Emacs' reader stops at an error.
 pub(super) fn read(text: &str) -> Option<(Value, &str)> {
@@ -24,7 +24,7 @@ pub(super) fn number(text: &str) -> Option<Value> {
     if exponent.is_empty() && whole > 0 && fraction == 0 {
         let plain = text.trim_end_matches('.');
         let plain = plain.strip_prefix('+').unwrap_or(plain);
-        return Some(plain.parse().map_or_else(|_| large(plain), Value::Integer));
+        return Some(plain.parse().map_or_else(|_| big_integer(plain), Value::Integer));
     }
     if whole + fraction == 0 || point && fraction == 0 && whole == 0 {
         return None;
@@ -44,7 +44,7 @@ pub(super) fn number(text: &str) -> Option<Value> {
     }
 }
 
-fn large(digits: &str) -> Value {
+fn big_integer(digits: &str) -> Value {
     let (sign, digits) = digits.strip_prefix('-').map_or(("", digits), |digits| ("-", digits));
     Value::BigInteger(format!("{sign}{}", digits.trim_start_matches('0')))
 }
@@ -76,7 +76,7 @@ impl Reader<'_> {
     }
 
     fn datum(&mut self, depth: usize) -> Option<Value> {
-        if depth > DEEPEST {
+        if depth > MAX_DEPTH {
             return None;
         }
         self.skip();
@@ -90,11 +90,11 @@ impl Reader<'_> {
                 self.vector(depth)
             }
             ')' | ']' => None,
-            '\'' => self.marked(1, "quote", depth),
-            '`' => self.marked(1, "`", depth),
-            ',' if self.rest.starts_with(",@") => self.marked(2, ",@", depth),
-            ',' => self.marked(1, ",", depth),
-            '#' if self.rest.starts_with("#'") => self.marked(2, "function", depth),
+            '\'' => self.prefixed_datum(1, "quote", depth),
+            '`' => self.prefixed_datum(1, "`", depth),
+            ',' if self.rest.starts_with(",@") => self.prefixed_datum(2, ",@", depth),
+            ',' => self.prefixed_datum(1, ",", depth),
+            '#' if self.rest.starts_with("#'") => self.prefixed_datum(2, "function", depth),
             '#' if self.rest.starts_with("##") => {
                 self.rest = &self.rest[2..];
                 Some(Value::Symbol(String::new()))
@@ -112,7 +112,7 @@ impl Reader<'_> {
         }
     }
 
-    fn marked(&mut self, length: usize, name: &str, depth: usize) -> Option<Value> {
+    fn prefixed_datum(&mut self, length: usize, name: &str, depth: usize) -> Option<Value> {
         self.rest = &self.rest[length..];
         Some(Value::List(vec![Value::Symbol(name.to_owned()), self.datum(depth + 1)?]))
     }
@@ -136,7 +136,7 @@ impl Reader<'_> {
                 if self.next()? != ')' {
                     return None;
                 }
-                return Some(joined(items, end));
+                return Some(append_tail(items, end));
             }
             items.push(self.datum(depth + 1)?);
         }
@@ -181,8 +181,8 @@ impl Reader<'_> {
             's' => ' ',
             'd' => '\u{7f}',
             'x' => self.code(16, 0, usize::MAX)?,
-            'u' => self.exactly(4)?,
-            'U' => self.exactly(8)?,
+            'u' => self.code_point(4)?,
+            'U' => self.code_point(8)?,
             c @ '0'..='7' => self.code(8, u32::from(c) - u32::from('0'), 2)?,
             c => c,
         };
@@ -190,9 +190,9 @@ impl Reader<'_> {
         Some(())
     }
 
-    /// Up to `most` more digits of a character's code.
-    fn code(&mut self, radix: u32, mut code: u32, most: usize) -> Option<char> {
-        let length = self.rest.chars().take(most).take_while(|c| c.is_digit(radix)).count();
+    /// Up to `limit` more digits of a character's code.
+    fn code(&mut self, radix: u32, mut code: u32, limit: usize) -> Option<char> {
+        let length = self.rest.chars().take(limit).take_while(|c| c.is_digit(radix)).count();
         let (digits, rest) = self.rest.split_at(length);
         self.rest = rest;
         for digit in digits.chars() {
@@ -206,7 +206,7 @@ impl Reader<'_> {
         char::from_u32(code)
     }
 
-    fn exactly(&mut self, length: usize) -> Option<char> {
+    fn code_point(&mut self, length: usize) -> Option<char> {
         let code = u32::from_str_radix(self.rest.get(..length)?, 16).ok()?;
         self.rest = &self.rest[length..];
         char::from_u32(code)
@@ -272,7 +272,7 @@ impl Reader<'_> {
     }
 }
 
-fn joined(mut items: Vec<Value>, end: Value) -> Value {
+fn append_tail(mut items: Vec<Value>, end: Value) -> Value {
     match end {
         end if items.is_empty() => end,
         Value::Nil => Value::list(items),
@@ -318,12 +318,12 @@ mod tests {
     #[case("", None)]
     #[case("()", Some("nil"))]
     #[case("#x1f", Some("31"))]
-    fn data(#[case] text: &str, #[case] expected: Option<&str>) {
+    fn values_are_read_as_by_emacs(#[case] text: &str, #[case] expected: Option<&str>) {
         assert_eq!(read(text).map(|(value, _)| value.prin1()).as_deref(), expected);
     }
 
     #[test]
-    fn depth_has_an_end() {
+    fn depth_is_limited() {
         assert_eq!(read(&"(".repeat(100_000)), None);
     }
 }

@@ -1,5 +1,6 @@
-//! Texts → values, as Emacs reads a cell, a header argument, or what a program printed.
+//! Reads texts as values, as Emacs reads a table cell, a header argument, or the output of a program.
 
+use super::generic;
 use super::lisp;
 use super::value::Value;
 
@@ -27,13 +28,13 @@ pub(super) fn cell(text: &str) -> Value {
 
 /// Reads what a program printed, `org-babel-script-escape`: a list in the notation of most languages becomes one.
 pub fn script(text: &str) -> Value {
-    let within = |open, close| text.len() >= 2 && text.starts_with(open) && text.ends_with(close);
-    if within('[', ']') || within('{', '}') || within('(', ')') {
+    let is_enclosed_by = |open, close| text.len() >= 2 && text.starts_with(open) && text.ends_with(close);
+    if is_enclosed_by('[', ']') || is_enclosed_by('{', '}') || is_enclosed_by('(', ')') {
         // Where Emacs' reader stops at an error, the text itself is the value.
         let Some(inner) = escape(text) else { return Value::text(text) };
         return data(&inner).unwrap_or_else(|| Value::Text(format!("'{inner}")));
     }
-    if text.chars().nth(2).is_some() && (within('\'', '\'') || within('"', '"')) {
+    if text.chars().nth(2).is_some() && (is_enclosed_by('\'', '\'') || is_enclosed_by('"', '"')) {
         let Some(inner) = escape(text) else { return Value::text(text) };
         return evaluated(&inner);
     }
@@ -104,11 +105,11 @@ pub(super) fn escape(text: &str) -> Option<String> {
             }
             continue;
         }
-        let inside = single || double;
+        let is_quoted = single || double;
         match c {
-            '[' | '{' if !inside => out.push('('),
-            ']' | '}' if !inside => out.push(')'),
-            ',' if !inside => out.push(' '),
+            '[' | '{' if !is_quoted => out.push('('),
+            ']' | '}' if !is_quoted => out.push(')'),
+            ',' if !is_quoted => out.push(' '),
             '\'' if double => out.push('\''),
             '\'' => {
                 single = !single;
@@ -119,12 +120,38 @@ pub(super) fn escape(text: &str) -> Option<String> {
                 double = !double;
                 out.push('"');
             }
-            '\\' if inside => backslash = true,
+            '\\' if is_quoted => backslash = true,
             '\\' => return None,
             c => out.push(c),
         }
     }
     (!single && !double).then_some(out)
+}
+
+/// A list that a program of another language printed.
+pub(super) fn parse_list(text: &str, is_missing: fn(&Value) -> bool) -> Value {
+    match script(text) {
+        Value::List(items) => {
+            let rule = |item: Value| if is_missing(&item) { Value::rule() } else { item };
+            Value::List(items.into_iter().map(rule).collect())
+        }
+        value => value,
+    }
+}
+
+/// Words of a list, or the words of a text.
+pub(super) fn words(value: Option<&Value>) -> Vec<String> {
+    match value {
+        None | Some(Value::Nil) => Vec::new(),
+        Some(Value::List(items)) => items
+            .iter()
+            .map(|item| match item {
+                Value::Symbol(name) => name.clone(),
+                item => generic::echo(item),
+            })
+            .collect(),
+        Some(value) => generic::echo(value).split_whitespace().map(str::to_owned).collect(),
+    }
 }
 
 #[cfg(test)]
@@ -147,7 +174,7 @@ mod tests {
     #[case("(a)", "\"(a)\"")]
     #[case("'a", "\"'a\"")]
     #[case("123456789012345678901234567890", "123456789012345678901234567890")]
-    fn cells(#[case] text: &str, #[case] expected: &str) {
+    fn cells_are_read(#[case] text: &str, #[case] expected: &str) {
         assert_eq!(read(text).prin1(), expected);
     }
 
@@ -167,12 +194,12 @@ mod tests {
     #[case("7", "7")]
     #[case("[\\d]", "\"[\\\\d]\"")]
     #[case("[1][2]", "(1)")]
-    fn scripts(#[case] text: &str, #[case] expected: &str) {
+    fn script_values_are_read(#[case] text: &str, #[case] expected: &str) {
         assert_eq!(script(text).prin1(), expected);
     }
 
     #[test]
-    fn cells_of_tables_lose_quotes() {
+    fn table_cells_lose_their_quotes() {
         assert_eq!(cell("\"a\"").prin1(), "\"a\"");
         assert_eq!(cell("\"7\"").prin1(), "7");
         assert_eq!(cell("a\"").prin1(), "\"a\\\"\"");

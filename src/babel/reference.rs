@@ -1,14 +1,14 @@
-//! What a `:var`, `:stdin`, `:post` or an argument of a call refers to, as `org-babel-ref-resolve` reads it.
+//! Parses the reference of a `:var`, `:stdin`, `:post` or argument of a call, as `org-babel-ref-resolve` does.
 
 use borges_org::split_arguments;
 
-/// `file:name[inside](arguments)[index]`.
+/// `file:name[inside_header](arguments)[index]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reference<'a> {
     /// What is referred to: the name of a block, a call, a table, a list, a text; or `FILE:NAME`.
     pub name: &'a str,
     /// Header arguments for a block that is called.
-    pub inside: Option<&'a str>,
+    pub inside_header: Option<&'a str>,
     /// Arguments of a call, `name=value` or `value`; empty where nothing is called, or nothing given.
     pub arguments: Vec<&'a str>,
     /// The part that is wanted, see [`super::index()`].
@@ -18,15 +18,17 @@ pub struct Reference<'a> {
 impl<'a> Reference<'a> {
     /// Reads one.
     pub fn read(text: &'a str) -> Self {
-        let (text, index) = indexed(text.trim());
-        let Some((head, arguments)) = text.strip_suffix(')').and_then(opened) else {
-            return Self { name: text, inside: None, arguments: Vec::new(), index };
+        let (text, index) = split_index(text.trim());
+        let Some((head, arguments)) = text.strip_suffix(')').and_then(split_call) else {
+            return Self { name: text, inside_header: None, arguments: Vec::new(), index };
         };
-        let (name, inside) = match head.strip_suffix(']').and_then(|head| head.split_once('[')) {
-            Some((name, inside)) if !name.is_empty() => (name, Some(inside).filter(|text| !text.is_empty())),
+        let (name, inside_header) = match head.strip_suffix(']').and_then(|head| head.split_once('[')) {
+            Some((name, inside_header)) if !name.is_empty() => {
+                (name, Some(inside_header).filter(|text| !text.is_empty()))
+            }
             _ => (head, None),
         };
-        Self { name, inside, arguments: split_arguments(arguments), index }
+        Self { name, inside_header, arguments: split_arguments(arguments), index }
     }
 
     /// The file and the name in it, where it may be one of another file.
@@ -36,7 +38,7 @@ impl<'a> Reference<'a> {
 }
 
 /// A reference without the brackets at its end, and what stands in them.
-fn indexed(text: &str) -> (&str, Option<&str>) {
+fn split_index(text: &str) -> (&str, Option<&str>) {
     let Some(inner) = text.strip_suffix(']') else { return (text, None) };
     match inner.rfind('[') {
         Some(open) if open > 0 => (&text[..open], Some(&inner[open + 1..])),
@@ -45,7 +47,7 @@ fn indexed(text: &str) -> (&str, Option<&str>) {
 }
 
 /// What stands before the first round bracket that a name, or square brackets behind it, goes before; and what behind.
-fn opened(text: &str) -> Option<(&str, &str)> {
+fn split_call(text: &str) -> Option<(&str, &str)> {
     let mut depth = 0_usize;
     for (at, c) in text.char_indices() {
         match c {
@@ -72,19 +74,19 @@ mod tests {
     #[case("f[:var a=(1)]()[,0]", "f", Some(":var a=(1)"), &[], Some(",0"))]
     #[case("a.org:b(x=t[1])", "a.org:b", None, &["x=t[1]"], None)]
     #[case("(f", "(f", None, &[], None)]
-    fn references(
+    fn references_are_read(
         #[case] text: &str,
         #[case] name: &str,
-        #[case] inside: Option<&str>,
+        #[case] inside_header: Option<&str>,
         #[case] arguments: &[&str],
         #[case] index: Option<&str>,
     ) {
         let arguments = arguments.to_vec();
-        assert_eq!(Reference::read(text), Reference { name, inside, arguments, index });
+        assert_eq!(Reference::read(text), Reference { name, inside_header, arguments, index });
     }
 
     #[test]
-    fn of_other_files() {
+    fn references_to_other_files_are_split() {
         assert_eq!(Reference::read("../a.org:t[0]").of_file(), Some(("../a.org", "t")));
         assert_eq!(Reference::read("t").of_file(), None);
         assert_eq!(Reference::read(":t").of_file(), None);

@@ -1,19 +1,19 @@
-//! Shells: the body is a file, variables are assignments before it, the value is the exit code.
+//! Shells. The body is run as a file after assignments of the variables; its value is the exit code.
 
-use super::compose::{BODY, Execution, Expansion, Invocation, VALUE};
 use super::generic::{self, shell_quote};
+use super::invocation::{BODY, Execution, Expansion, Invocation, VALUE};
 use super::languages::{Dialect, Shell};
 use super::value::Value;
 
-pub(super) fn compose(inside: &Expansion) -> Invocation {
-    let language = inside.language;
-    let code = inside.expanded(assignments(inside));
-    let shebang = inside.arguments.text(":shebang").filter(|line| !line.trim().is_empty());
-    let cmdline = inside.arguments.text(":cmdline");
-    let mut composed = if shebang.is_none() && cmdline.is_none() && inside.stdin.is_none() {
+pub(super) fn compose(expansion: &Expansion) -> Invocation {
+    let language = expansion.language;
+    let code = expansion.expanded_body(assignments(expansion));
+    let shebang = expansion.arguments.text(":shebang").filter(|line| !line.trim().is_empty());
+    let cmdline = expansion.arguments.text(":cmdline");
+    let mut invocation = if shebang.is_none() && cmdline.is_none() && expansion.stdin.is_none() {
         Invocation::script(language.program.clone(), language.arguments.clone(), &trim(&code))
     } else {
-        let padded = inside.arguments.text(":padline").as_deref() != Some("no");
+        let padded = expansion.arguments.text(":padline").as_deref() != Some("no");
         let first = shebang.clone().unwrap_or_else(|| format!("#!/usr/bin/env {}", language.program));
         let code = format!("{first}\n{}{code}", if padded { "\n" } else { "" });
         match shebang {
@@ -25,62 +25,63 @@ pub(super) fn compose(inside: &Expansion) -> Invocation {
             None => Invocation::script(language.program.clone(), language.arguments.clone(), &code),
         }
     };
-    if let Some(value) = inside.stdin {
+    if let Some(value) = expansion.stdin {
         let text = super::byte_text::encode(&generic::text(value, "\t", None));
-        composed = composed.with("block/stdin", 0o644, text);
-        composed.stdin = Some("block/stdin".to_owned());
+        invocation = invocation.with("block/stdin", 0o644, text);
+        invocation.stdin = Some("block/stdin".to_owned());
     }
-    if cmdline.is_none() && !inside.arguments.results().is_value_asked() {
-        return composed;
+    if cmdline.is_none() && !expansion.arguments.results().is_value_explicit() {
+        return invocation;
     }
     // The words of `:cmdline` are the shell's; and the exit code is written down by who sees it.
-    let words: Vec<String> = std::iter::once(&composed.program)
-        .chain(&composed.arguments)
+    let words: Vec<String> = std::iter::once(&invocation.program)
+        .chain(&invocation.arguments)
         .map(|word| if word == BODY { format!("\"$MESOS_SANDBOX/{BODY}\"") } else { shell_quote(word) })
         .chain(cmdline)
         .collect();
     let command = words.join(" ");
-    let run = if inside.arguments.results().is_value_asked() {
+    let run = if expansion.arguments.results().is_value_explicit() {
         format!("{command}\necho \"$?\" >\"$MESOS_SANDBOX/{VALUE}\"\n")
     } else {
         format!("exec {command}\n")
     };
-    composed.program = String::from("sh");
-    composed.arguments = vec!["block/run".to_owned()];
-    composed.with("block/run", 0o755, super::byte_text::encode(&run))
+    invocation.program = String::from("sh");
+    invocation.arguments = vec!["block/run".to_owned()];
+    invocation.with("block/run", 0o755, super::byte_text::encode(&run))
 }
 
-pub(super) fn collect(inside: &Expansion, ended: &Execution) -> Value {
-    let text = if inside.arguments.results().is_value_asked() {
-        let written = ended.written();
+pub(super) fn collect(expansion: &Expansion, execution: &Execution) -> Value {
+    let text = if expansion.arguments.results().is_value_explicit() {
+        let written = execution.written();
         match written.trim() {
-            "" => ended.exit_code.to_string(),
+            "" => execution.exit_code.to_string(),
             code => code.to_owned(),
         }
     } else {
-        ended.printed()
+        execution.printed()
     };
-    inside.restore_names(inside.imported(&text))
+    expansion.restore_names(expansion.imported(&text))
 }
 
 /// Lines that set the variables.
-pub(super) fn assignments(inside: &Expansion) -> Vec<String> {
-    let shell = match inside.language.dialect() {
+pub(super) fn assignments(expansion: &Expansion) -> Vec<String> {
+    let shell = match expansion.language.dialect() {
         Dialect::Shell(shell) => shell,
         _ => Shell::Plain,
     };
-    written(inside, shell)
+    shell_assignments(expansion, shell)
 }
 
 /// Lines that set the variables of `sh`.
-pub(super) fn plain_assignments(inside: &Expansion) -> Vec<String> {
-    written(inside, Shell::Plain)
+pub(super) fn plain_assignments(expansion: &Expansion) -> Vec<String> {
+    shell_assignments(expansion, Shell::Plain)
 }
 
-fn written(inside: &Expansion, shell: Shell) -> Vec<String> {
-    let separator = inside.arguments.text(":separator").unwrap_or_else(|| "\t".to_owned());
-    let rules = inside.arguments.text(":hlines").map_or(inside.arguments.is_inline(), |word| word == "yes");
-    let rule = inside.arguments.text(":hline-string").unwrap_or_else(|| "hline".to_owned());
+fn shell_assignments(expansion: &Expansion, shell: Shell) -> Vec<String> {
+    let separator = expansion.arguments.text(":separator").unwrap_or_else(|| "\t".to_owned());
+    let rules =
+        expansion.arguments.text(":hlines").map_or(expansion.arguments.is_inline(), |word| word == "yes");
+    let rule = expansion.arguments.text(":hline-string").unwrap_or_else(|| "hline".to_owned());
     let rule = rules.then_some(rule.as_str());
     let quoted = |value: &Value| shell_quote(&text(value, &separator, rule));
     let assignment = |(name, value): &(String, Value)| match (shell, value) {
@@ -102,7 +103,7 @@ fn written(inside: &Expansion, shell: Shell) -> Vec<String> {
         }
         (Shell::Plain | Shell::Arrays, value) => format!("{name}={}", quoted(value)),
     };
-    inside.variables.iter().map(assignment).collect()
+    expansion.variables.iter().map(assignment).collect()
 }
 
 /// A value in a shell's variable.

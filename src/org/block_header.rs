@@ -1,4 +1,4 @@
-//! A source block's own lines: affiliated keywords and `#+begin_src`.
+//! The header of a source block: its affiliated keywords and its `#+begin_src` line.
 
 use std::ops::Range;
 
@@ -22,39 +22,39 @@ pub(super) struct PendingBlock {
 }
 
 /// What `trim_matches` takes off values, as `org-trim` does.
-const ENDS: [char; 3] = [' ', '\t', '\r'];
+const BLANKS: [char; 3] = [' ', '\t', '\r'];
 
 /// Reads an affiliated keyword of the block.
-pub(super) fn affiliated(source: &mut PendingBlock, line: &[u8], number: u32) {
+pub(super) fn affiliated(pending: &mut PendingBlock, line: &[u8], number: u32) {
     let blanks = indentation(line).0;
     let line = decode(&line[blanks..]);
     let Some(pair) = grammar::read(Rule::affiliated, &line) else { return };
     let rest = grammar::after(&line, &pair);
     if grammar::part(&pair, Rule::naming).is_some() {
-        source.block.name = Some(rest.trim_matches(ENDS).to_owned());
+        pending.block.name = Some(rest.trim_matches(BLANKS).to_owned());
     } else if grammar::part(&pair, Rule::header).is_some() {
-        let (value, at) = located(&line, rest, blanks, number);
-        source.block.headers.push(value);
-        source.headers_at.push(at);
+        let (value, at) = trimmed_value(&line, rest, blanks, number);
+        pending.block.headers.push(value);
+        pending.headers_at.push(at);
     }
 }
 
 /// Reads the block's first line.
-pub(super) fn begin(source: &mut PendingBlock, line: &[u8], number: u32) {
+pub(super) fn begin(pending: &mut PendingBlock, line: &[u8], number: u32) {
     let blanks = indentation(line).0;
     let line = decode(&line[blanks..]);
     let Some(pair) = grammar::read(Rule::src_begin, &line) else { return };
-    let block = &mut source.block;
+    let block = &mut pending.block;
     block.language = grammar::part(&pair, Rule::language).map(|language| language.as_str().to_owned());
     block.switches = grammar::part(&pair, Rule::switches).map(|switches| switches.as_str().trim().to_owned());
-    let (value, at) = located(&line, grammar::after(&line, &pair), blanks, number);
+    let (value, at) = trimmed_value(&line, grammar::after(&line, &pair), blanks, number);
     block.parameters = Some(value).filter(|value| !value.is_empty());
-    source.parameters_at = at;
+    pending.parameters_at = at;
 }
 
 /// The end `rest` of `line` without blanks round it, and where it stands.
-fn located(line: &str, rest: &str, blanks: usize, number: u32) -> (String, Position) {
-    let from = line.len() - rest.trim_start_matches(ENDS).len();
+fn trimmed_value(line: &str, rest: &str, blanks: usize, number: u32) -> (String, Position) {
+    let from = line.len() - rest.trim_start_matches(BLANKS).len();
     let column = to_u32(blanks + line[..from].chars().count()) + 1;
-    (line[from..].trim_end_matches(ENDS).to_owned(), Position { line: number, column })
+    (line[from..].trim_end_matches(BLANKS).to_owned(), Position { line: number, column })
 }

@@ -1,4 +1,4 @@
-//! The code of a block: comma escapes and common indentation taken off, as Emacs does before it runs it.
+//! The code of a block. Comma escapes and common indentation are removed, as Emacs does before it runs the code.
 
 use std::borrow::Cow;
 
@@ -55,7 +55,7 @@ fn common_indentation(body: &[u8]) -> Option<usize> {
     while !rest.is_empty() {
         let (line, after) = split_line(rest);
         let (blanks, columns) = indentation(line);
-        if begins_solid(&line[blanks..]) {
+        if starts_with_text(&line[blanks..]) {
             if columns == 0 {
                 return None;
             }
@@ -76,9 +76,9 @@ fn dedent(body: &[u8], columns: usize) -> Option<Vec<u8>> {
     let mut rest = body;
     while !rest.is_empty() {
         let (line, after) = split_line(rest);
-        let (blanks, wide) = indentation(line);
-        if wide >= columns {
-            out.extend_from_slice(&line[cut(line, columns)..]);
+        let (blanks, width) = indentation(line);
+        if width >= columns {
+            out.extend_from_slice(&line[offset_of_column(line, columns)..]);
         } else if blanks < line.len() {
             return None;
         }
@@ -91,7 +91,7 @@ fn dedent(body: &[u8], columns: usize) -> Option<Vec<u8>> {
 }
 
 /// Where column `columns` of the indentation is; a tab that reaches over it stays.
-fn cut(line: &[u8], columns: usize) -> usize {
+fn offset_of_column(line: &[u8], columns: usize) -> usize {
     let mut column = 0;
     for (n, &byte) in line.iter().enumerate() {
         let next = if byte == b'\t' { column + 8 - column % 8 } else { column + 1 };
@@ -111,7 +111,7 @@ fn split_line(bytes: &[u8]) -> (&[u8], &[u8]) {
 }
 
 /// Whether something stands there that Emacs does not count as whitespace.
-fn begins_solid(bytes: &[u8]) -> bool {
+fn starts_with_text(bytes: &[u8]) -> bool {
     match bytes.first() {
         None => false,
         Some(b) if b.is_ascii() => !is_whitespace(char::from(*b)),
@@ -131,44 +131,44 @@ mod tests {
     }
 
     #[test]
-    fn one_comma_goes_from_before_stars_and_keywords() {
+    fn one_comma_is_removed_before_stars_and_keywords() {
         assert_eq!(body(",* a\n,,* b\n  ,#+c\n,# d\n, e\n,#+\n"), "* a\n,* b\n  #+c\n,# d\n, e\n#+");
     }
 
     #[test]
-    fn crlf_becomes_a_newline_and_nothing_else_changes() {
+    fn crlf_becomes_a_newline() {
         assert_eq!(&*unescape(b"a\r\n,*b\r\nc\rd\r\n", true), b"a\n*b\nc\rd\n");
         assert_eq!(&*unescape(b"a\r\n\0\xff", false), b"a\r\n\0\xff");
     }
 
     #[test]
-    fn common_indentation_goes() {
+    fn common_indentation_is_removed() {
         assert_eq!(body("    a\n\n  \n       \n      b\n"), "a\n\n\n   \n  b");
         assert_eq!(body("a\n  \nb\n"), "a\n  \nb");
         assert_eq!(body("\tall:\n\t\tcc\n"), "all:\n\tcc");
     }
 
     #[test]
-    fn a_tab_that_reaches_over_the_common_indentation_stays() {
+    fn a_tab_across_the_common_indentation_is_kept() {
         assert_eq!(body("    all:\n\tcc\n"), "all:\n\tcc");
     }
 
     #[test]
-    fn a_tab_wider_than_the_whole_body_stays() {
+    fn a_tab_wider_than_the_body_is_kept() {
         assert_eq!(body("\tif\n"), "\tif");
         assert_eq!(body("\telse: x\n"), "else: x");
         assert_eq!(body("\t\n"), "\t");
     }
 
     #[test]
-    fn blank_lines_alone_come_out_empty() {
+    fn blank_lines_alone_become_empty() {
         assert_eq!(body("  \n  \n"), "\n");
         assert_eq!(body("\n\n"), "\n");
         assert_eq!(body(""), "");
     }
 
     #[test]
-    fn a_line_of_other_whitespace_stops_it() {
+    fn a_line_of_other_whitespace_has_no_indentation() {
         assert_eq!(body("  a\n\u{a0}\n"), "  a\n\u{a0}");
     }
 }

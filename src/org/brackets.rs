@@ -1,4 +1,4 @@
-//! Brackets of one kind and the brackets that close them; nothing else counts, quotes least of all.
+//! Finds the closing bracket of each bracket. Only brackets of the same kind count; quotes have no meaning.
 
 /// Finds which bracket closes which, in one pass over the text, at the first question.
 #[derive(Debug)]
@@ -17,7 +17,7 @@ impl<'a> Brackets<'a> {
 
     /// What stands between the bracket `open` at byte `at` and the one that closes it, and where it goes on
     /// after that; `None` where there is no such bracket, or nothing closes it.
-    pub(super) fn inside(&mut self, open: u8, at: usize) -> Option<(&'a [u8], usize)> {
+    pub(super) fn contents(&mut self, open: u8, at: usize) -> Option<(&'a [u8], usize)> {
         if self.bytes.get(at) != Some(&open) {
             return None;
         }
@@ -48,14 +48,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn brackets_close_each_other() {
+    fn brackets_are_paired() {
         let text = b"(a(b)[c)](d";
         let mut brackets = Brackets::new(text);
-        assert_eq!(brackets.inside(b'(', 0), Some((&b"a(b)[c"[..], 8)));
-        assert_eq!(brackets.inside(b'(', 2), Some((&b"b"[..], 5)));
-        assert_eq!(brackets.inside(b'[', 5), Some((&b"c)"[..], 9)));
-        assert_eq!(brackets.inside(b'(', 9), None);
-        assert_eq!(brackets.inside(b'{', 0), None);
-        assert_eq!(brackets.inside(b'(', 99), None);
+        assert_eq!(brackets.contents(b'(', 0), Some((&b"a(b)[c"[..], 8)));
+        assert_eq!(brackets.contents(b'(', 2), Some((&b"b"[..], 5)));
+        assert_eq!(brackets.contents(b'[', 5), Some((&b"c)"[..], 9)));
+        assert_eq!(brackets.contents(b'(', 9), None);
+        assert_eq!(brackets.contents(b'{', 0), None);
+        assert_eq!(brackets.contents(b'(', 99), None);
     }
 }

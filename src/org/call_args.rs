@@ -1,7 +1,7 @@
-//! Header arguments that a call gives to a block, and those of code within text.
+//! The header arguments of a called block, and those of inline code.
 
 use super::document::{Block, InlineBlock, Origin, Param, Position, Value};
-use super::header_args::{self, Written};
+use super::header_args::{self, HeaderText};
 use super::lisp;
 use super::merge::merge;
 
@@ -29,7 +29,7 @@ pub fn merge_call_args(
 /// An error says what cannot be read, and where.
 pub fn inline_params(block: &InlineBlock) -> Result<Vec<Param>, (Position, String)> {
     let own = read(block.parameters.as_deref(), block.at)?;
-    merge(block.around.inherited.iter().cloned().chain(own), None)
+    merge(block.context.inherited.iter().cloned().chain(own), None)
 }
 
 /// The arguments of a call, parted by commas that stand neither in quotes nor in brackets,
@@ -57,7 +57,7 @@ pub fn split_arguments(text: &str) -> Vec<&str> {
 }
 
 fn read(text: Option<&str>, at: Position) -> Result<Vec<Param>, (Position, String)> {
-    let params = header_args::parse(&Written::new(text.unwrap_or_default(), at, Origin::Block));
+    let params = header_args::parse(&HeaderText::new(text.unwrap_or_default(), at, Origin::Block));
     let params = params.map_err(|(_, why)| (at, why))?;
     Ok(params.into_iter().map(|param| Param { at, ..param }).collect())
 }
@@ -79,32 +79,32 @@ mod tests {
     #[case("a=1", &["a=1"])]
     #[case(" a=1 , b = f(x=2, y=[1,2]),c=\"x, \\\"y\" ", &["a=1", "b = f(x=2, y=[1,2])", "c=\"x, \\\"y\""])]
     #[case("a=t[1,2],b=(open", &["a=t[1,2]", "b=(open"])]
-    fn arguments(#[case] text: &str, #[case] expected: &[&str]) {
+    fn call_arguments_are_split(#[case] text: &str, #[case] expected: &[&str]) {
         assert_eq!(split_arguments(text), expected);
     }
 
     #[test]
-    fn what_a_call_gives_comes_after_what_the_block_has() {
+    fn arguments_of_a_call_override_those_of_the_block() {
         let source = "#+property: header-args :wrap a\n#+name: f\n#+begin_src sh :var x=1 y=2 :results output\n\
                       #+end_src\n* H\n:PROPERTIES:\n:header-args: :wrap b\n:END:\n#+call: f[:dir d](y=5) :results raw\n\
                       src_sh[:dir e]{true}\n* COMMENT No\nsrc_sh{false}\n";
         let document = parse(source.as_bytes(), &[]);
-        let shown = |params: Vec<Param>| {
+        let joined = |params: Vec<Param>| {
             params.iter().map(|p| format!("{} {}", p.key, p.text)).collect::<Vec<_>>().join(" | ")
         };
         let call = &document.calls[0];
         let arguments = split_arguments(call.arguments.as_deref().unwrap());
         let params = merge_call_args(
             &document.blocks[0],
-            &call.around.inherited,
-            call.inside.as_deref(),
+            &call.context.inherited,
+            call.inside_header.as_deref(),
             &arguments,
-            call.end.as_deref(),
+            call.end_header.as_deref(),
             call.at,
         );
-        assert_eq!(shown(params.unwrap()), ":results raw output | :var x=1 | :var y=5 | :dir d | :wrap b");
+        assert_eq!(joined(params.unwrap()), ":results raw output | :var x=1 | :var y=5 | :dir d | :wrap b");
         let inline = &document.inline_blocks;
-        assert_eq!(shown(inline_params(&inline[0]).unwrap()), ":dir e | :wrap b");
-        assert!(inline[1].around.commented && !inline[0].around.commented);
+        assert_eq!(joined(inline_params(&inline[0]).unwrap()), ":dir e | :wrap b");
+        assert!(inline[1].context.commented && !inline[0].context.commented);
     }
 }

@@ -1,4 +1,4 @@
-//! Code references: `(ref:label)` at the end of a line of code is for readers, and goes before the code runs.
+//! Removes code references: `(ref:label)` at the end of a line of code is for readers, and must not run.
 
 use std::borrow::Cow;
 
@@ -7,18 +7,18 @@ use regex::bytes::{NoExpand, Regex, RegexBuilder};
 use super::document::Block;
 
 /// What a label is written as where no `-l` says otherwise; `%s` is the label.
-const FORMAT: &str = "(ref:%s)";
+const DEFAULT_FORMAT: &str = "(ref:%s)";
 
 /// The pattern of the format met last: most documents have but one.
 #[derive(Debug, Default)]
 pub(super) struct CoderefStripper {
-    known: Option<(String, Option<Regex>)>,
+    cached: Option<(String, Option<Regex>)>,
 }
 
 impl CoderefStripper {
     /// `body` without the labels that `block` has by its switches, and the blanks round them.
     pub(super) fn strip<'a>(&mut self, block: &Block, body: &'a [u8]) -> Cow<'a, [u8]> {
-        let format = block.switches.as_deref().and_then(label_format).unwrap_or(FORMAT);
+        let format = block.switches.as_deref().and_then(label_format).unwrap_or(DEFAULT_FORMAT);
         // Building a pattern takes longer than looking for a letter of it.
         let first = format.split("%s").find_map(|part| part.bytes().next());
         if first.is_some_and(|byte| {
@@ -26,10 +26,10 @@ impl CoderefStripper {
         }) {
             return Cow::Borrowed(body);
         }
-        if self.known.as_ref().is_none_or(|(known, _)| known != format) {
-            self.known = Some((format.to_owned(), pattern(format)));
+        if self.cached.as_ref().is_none_or(|(cached, _)| cached != format) {
+            self.cached = Some((format.to_owned(), pattern(format)));
         }
-        match self.known.as_ref().and_then(|(_, pattern)| pattern.as_ref()) {
+        match self.cached.as_ref().and_then(|(_, pattern)| pattern.as_ref()) {
             Some(pattern) => pattern.replace_all(body, NoExpand(b"")),
             None => Cow::Borrowed(body),
         }

@@ -1,24 +1,22 @@
-//! The cases of `conformance_cases.md`, and that no input at all makes the parser panic or point outside the text.
+//! Small documents and what Emacs (Org 9.8.9) reads in them; and the property that no input makes the parser panic or
+//! return a position outside the text.
+//!
+//! Each file `cases/NAME.md` is a case: a title, a note, and a document. `cases/NAME.snap` is what the parser makes of
+//! it. In a document `→` stands for a tab, `␍` for a carriage return, `⍽` for a no-break space, `␟` for a byte order
+//! mark, `␀` for NUL, and `␦` for the byte FF.
 
 use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
 
 use super::document::{Block, Document, Origin, Value};
 use super::{HeaderArgsProperty, Position, parse};
 
-/// Title and snippet of each case.
-fn cases() -> Vec<(&'static str, &'static str)> {
-    let sections = include_str!("conformance_cases.md").split("\n## ").skip(1);
-    let case = |section: &'static str| {
-        let title = section.lines().next().unwrap();
-        let (_, rest) = section.split_once("````org\n").unwrap();
-        (title, rest.split_once("````").unwrap().0)
-    };
-    sections.map(case).collect()
-}
-
-fn bytes(snippet: &str) -> Vec<u8> {
-    let visible = [('→', "\t"), ('␍', "\r"), ('⍽', "\u{a0}"), ('␟', "\u{feff}"), ('␀', "\0")];
-    let text = visible.iter().fold(snippet.to_owned(), |text, &(mark, real)| text.replace(mark, real));
+/// The document of a case, its marks replaced by what they stand for.
+fn case_document(case: &str) -> Vec<u8> {
+    let (_, rest) = case.split_once("````org\n").unwrap();
+    let (document, _) = rest.split_once("````").unwrap();
+    let marks = [('→', "\t"), ('␍', "\r"), ('⍽', "\u{a0}"), ('␟', "\u{feff}"), ('␀', "\0")];
+    let text = marks.iter().fold(document.to_owned(), |text, &(mark, real)| text.replace(mark, real));
     let parts = text.split('␦').map(str::as_bytes).collect::<Vec<_>>();
     parts.join(&0xff)
 }
@@ -28,8 +26,8 @@ fn show(document: &Document) -> String {
     for block in &document.blocks {
         show_block(block, &mut out);
     }
-    for look_alike in &document.look_alikes {
-        let _ = writeln!(out, "look-alike {} in {}", look_alike.line, look_alike.within);
+    for unterminated in &document.unterminated_blocks {
+        let _ = writeln!(out, "look-alike {} in {}", unterminated.line, unterminated.within);
     }
     for keyword in &document.keywords {
         let Position { line, column } = keyword.at;
@@ -41,9 +39,9 @@ fn show(document: &Document) -> String {
 fn show_block(block: &Block, out: &mut String) {
     let Block { first_line, begin_line, end_line, .. } = block;
     let _ = write!(out, "block {first_line} {begin_line} {end_line}");
-    let said = [("language", &block.language), ("name", &block.name), ("switches", &block.switches)];
-    for (what, value) in said.into_iter().filter_map(|(what, value)| value.as_ref().map(|v| (what, v))) {
-        let _ = write!(out, " {what}={value:?}");
+    let fields = [("language", &block.language), ("name", &block.name), ("switches", &block.switches)];
+    for (field, value) in fields.into_iter().filter_map(|(field, value)| value.as_ref().map(|v| (field, v))) {
+        let _ = write!(out, " {field}={value:?}");
     }
     for element in &block.within {
         let _ = write!(out, " in {element}");
@@ -72,23 +70,22 @@ fn show_block(block: &Block, out: &mut String) {
     let _ = writeln!(out, "  body \"{}\"", block.body.escape_ascii());
 }
 
-#[test]
-fn cases_are_read_as_emacs_reads_them() {
-    let mut out = String::new();
-    for (title, snippet) in cases() {
-        let _ = writeln!(out, "## {title}\n");
-        for line in snippet.lines() {
-            let _ = writeln!(out, "    {line}");
-        }
-        let _ = writeln!(out, "\n{}", show(&parse(bytes(snippet), &[])));
-    }
-    insta::with_settings!({ omit_expression => true }, {
-        insta::assert_snapshot!(out);
+#[expect(clippy::disallowed_methods, reason = "the cases are files")]
+fn read_case(path: &Path) -> String {
+    std::fs::read_to_string(path).unwrap()
+}
+
+#[rstest::rstest]
+fn documents_are_read_as_by_emacs(#[files("cases/*.md")] path: PathBuf) {
+    let name = path.file_stem().unwrap().to_str().unwrap();
+    let document = case_document(&read_case(&path));
+    insta::with_settings!({ snapshot_path => "cases", prepend_module_to_snapshot => false, omit_expression => true }, {
+        insta::assert_snapshot!(name, show(&parse(document, &[])));
     });
 }
 
 #[test]
-fn the_setupfile_is_below_the_document() {
+fn document_properties_override_the_setupfile() {
     let property = |language: Option<&str>, value: &str, line| HeaderArgsProperty {
         language: language.map(str::to_owned),
         value: value.to_owned(),
@@ -114,7 +111,7 @@ fn the_setupfile_is_below_the_document() {
 }
 
 #[test]
-fn an_error_in_the_setupfile_says_so() {
+fn errors_in_the_setupfile_name_it() {
     let property =
         HeaderArgsProperty { language: None, value: " :".into(), at: Position { line: 7, column: 3 } };
     let document = parse(b"#+begin_src sh\n  a\n#+end_src\n", &[property]);
@@ -124,7 +121,7 @@ fn an_error_in_the_setupfile_says_so() {
 }
 
 #[test]
-fn inherited_arguments_are_not_multiplied_without_end() {
+fn copies_of_inherited_arguments_are_limited() {
     let mut source = b"#+PROPERTY: header-args ".to_vec();
     source.extend_from_slice(&b":a 1 ".repeat(10_000));
     source.extend_from_slice(b"\n");
@@ -235,12 +232,12 @@ mod properties {
         "\u{feff}",
     ];
 
-    fn check(source: &[u8]) {
+    fn assert_consistent(source: &[u8]) {
         let document = parse(source, &[]);
         let lines = u32::try_from(source.split(|&b| b == b'\n').count()).unwrap();
         let mut last = 0;
         let widest = source.split(|&b| b == b'\n').map(<[u8]>::len).max().unwrap_or(0);
-        let inside = |at: Position| {
+        let assert_inside = |at: Position| {
             assert!((1..=lines).contains(&at.line), "{at:?} of {lines}");
             assert!(at.column as usize <= widest + 1, "{at:?}");
             assert!(
@@ -254,12 +251,12 @@ mod properties {
             assert!(block.begin_line < block.end_line && block.end_line <= lines);
             last = block.end_line;
             assert!(block.params.iter().chain(block.inherited.iter()).all(|p| !p.key.is_empty()));
-            block.params.iter().chain(block.inherited.iter()).for_each(|param| inside(param.at));
+            block.params.iter().chain(block.inherited.iter()).for_each(|param| assert_inside(param.at));
             assert!(block.error.is_none() || block.params.is_empty());
         }
-        document.keywords.iter().for_each(|keyword| inside(keyword.at));
-        printed(source, &document);
-        assert!(document.look_alikes.iter().all(|l| (1..=lines).contains(&l.line)));
+        document.keywords.iter().for_each(|keyword| assert_inside(keyword.at));
+        assert_tree_is_the_text(source, &document);
+        assert!(document.unterminated_blocks.iter().all(|l| (1..=lines).contains(&l.line)));
         assert_eq!(
             report("x", source, &document)["blocks"].as_array().map(Vec::len),
             Some(document.blocks.len())
@@ -268,7 +265,7 @@ mod properties {
 
     /// The tree is the text: its pieces, and nothing else of the document, give every byte back; and a block's piece is
     /// the block's lines.
-    fn printed(source: &[u8], document: &Document) {
+    fn assert_tree_is_the_text(source: &[u8], document: &Document) {
         let Document { tree, blocks, .. } = document;
         assert_eq!(tree.print(), source);
         let pieces: Vec<Vec<u8>> = {
@@ -279,19 +276,19 @@ mod properties {
         assert_eq!(pieces.concat(), source);
         let mut from = 0;
         for node in 0..tree.nodes().len() {
-            let whole = tree.whole(node);
-            assert!(whole.start < whole.end && whole.end <= tree.nodes().len());
-            let around = tree.parent(node).map(|around| tree.whole(around));
-            assert!(around.is_none_or(|around| around.start < node && whole.end <= around.end), "{node}");
+            let subtree = tree.subtree(node);
+            assert!(subtree.start < subtree.end && subtree.end <= tree.nodes().len());
+            let parent = tree.parent(node).map(|parent| tree.subtree(parent));
+            assert!(parent.is_none_or(|parent| parent.start < node && subtree.end <= parent.end), "{node}");
             assert!(tree.own_text(node).starts_with(tree.affiliated(node)));
             from += tree.own_text(node).len();
         }
         assert_eq!(from, source.len());
-        let of_source = |node: &Node| node.element == Element::Source;
-        assert_eq!(tree.nodes().iter().filter(|node| of_source(node)).count(), blocks.len());
+        let is_source = |node: &Node| node.element == Element::Source;
+        assert_eq!(tree.nodes().iter().filter(|node| is_source(node)).count(), blocks.len());
         let lines: Vec<&[u8]> = source.split_inclusive(|&b| b == b'\n').collect();
         for block in blocks {
-            assert!(of_source(&tree.nodes()[block.node]));
+            assert!(is_source(&tree.nodes()[block.node]));
             let mut own = lines[block.first_line as usize - 1..block.end_line as usize].concat();
             if block.first_line == 1 && source.starts_with(b"\xef\xbb\xbf") {
                 own.drain(..3);
@@ -304,12 +301,12 @@ mod properties {
         #![proptest_config(ProptestConfig::with_cases(256))]
 
         #[test]
-        fn any_bytes_are_read(source in prop::collection::vec(any::<u8>(), 0..300)) {
-            check(&source);
+        fn any_bytes_can_be_parsed(source in prop::collection::vec(any::<u8>(), 0..300)) {
+            assert_consistent(&source);
         }
 
         #[test]
-        fn any_lines_are_read(
+        fn any_lines_can_be_parsed(
             pieces in prop::collection::vec((prop::sample::select(FRAGMENTS), 0..3u8), 0..120),
             crlf in any::<bool>(),
         ) {
@@ -321,7 +318,7 @@ mod properties {
                     source.extend_from_slice(line_end);
                 }
             }
-            check(&source);
+            assert_consistent(&source);
         }
     }
 }

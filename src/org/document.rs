@@ -1,10 +1,11 @@
-//! What reading a document yields.
+//! The data types of a parsed document: blocks, calls, keywords, header arguments, positions.
 
 use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::text::characters;
 use super::tree::Tree;
 
 /// A place in a document.
@@ -14,6 +15,13 @@ pub struct Position {
     pub line: u32,
     /// Column in characters, from 1; 0 where only the line is known.
     pub column: u32,
+}
+
+impl Position {
+    /// The position of byte `at` of a line, whose number is `number`.
+    pub(super) fn in_line(line: &[u8], number: u32, at: usize) -> Self {
+        Self { line: number, column: characters(&line[..at.min(line.len())]).saturating_add(1) }
+    }
 }
 
 /// An Org document, read.
@@ -30,7 +38,7 @@ pub struct Document {
     /// `src_lang{…}` in text, in document order.
     pub inline_blocks: Vec<InlineBlock>,
     /// Lines `#+begin_src` that begin no block.
-    pub look_alikes: Vec<UnterminatedBlock>,
+    pub unterminated_blocks: Vec<UnterminatedBlock>,
     /// Its elements, which are its text.
     pub tree: Tree,
 }
@@ -54,17 +62,17 @@ pub struct Call {
     /// The block that is called.
     pub name: Option<String>,
     /// Header arguments for the block itself.
-    pub inside: Option<String>,
+    pub inside_header: Option<String>,
     /// Its variables.
     pub arguments: Option<String>,
     /// Header arguments for what becomes of the result.
-    pub end: Option<String>,
+    pub end_header: Option<String>,
     /// Where it begins: its first affiliated keyword.
     pub at: Position,
     /// Its bytes in the document; of a call on a line of its own, those of the line.
     pub span: Range<usize>,
     /// What holds where it stands; inherited is what the language of the called block has there.
-    pub around: Context,
+    pub context: Context,
 }
 
 /// What holds where a call, or code within text, stands.
@@ -92,7 +100,7 @@ pub struct InlineBlock {
     /// Its bytes in the document.
     pub span: Range<usize>,
     /// What holds where it stands.
-    pub around: Context,
+    pub context: Context,
 }
 
 /// A line `#+begin_src` that begins no block.

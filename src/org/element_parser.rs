@@ -1,7 +1,7 @@
 //! The elements of a section, as `org-element` parses them, down to its source blocks and keywords.
 //!
-//! Elements are walked from the first line to the last with a stack of those that are open; nothing is looked
-//! for twice, so the time is proportional to the number of lines.
+//! The lines are read once from first to last with a stack of open elements, so the time is linear in the number of
+//! lines.
 
 use super::block_header::{self, PendingBlock};
 use super::brackets::Brackets;
@@ -12,12 +12,12 @@ use super::inline;
 use super::line::{self, Block, Kind};
 use super::lines::{Lines, indentation};
 use super::list::Lists;
-use super::text::{Text, characters, decode, to_u32};
+use super::text::{Text, decode, to_u32};
 use super::tree::{Builder, Element};
 
 /// How many elements around a block are told, from the outermost: a block in a thousand others need not
 /// carry a thousand names.
-const DEEPEST: usize = 64;
+const MAX_WITHIN: usize = 64;
 
 /// An element that is open.
 #[derive(Debug, Clone, Copy)]
@@ -39,7 +39,7 @@ pub(super) struct ElementParser {
     lines: Lines,
     lists: Lists,
     frames: Vec<Frame>,
-    frames_made: u32,
+    frame_count: u32,
     /// The first of `lines.sources` not yet passed.
     next_source: usize,
     /// Something inline may stand in the section.
@@ -55,23 +55,23 @@ impl ElementParser {
         text: Text<'a>,
         (start, end): (usize, usize),
         first: u32,
-        found: ParseOutput<'_, 'a>,
+        output: ParseOutput<'_, 'a>,
     ) {
         self.lines.fill(text, start, end, first);
         self.lists.clear();
         self.frames.clear();
-        self.frames_made = 0;
+        self.frame_count = 0;
         self.next_source = 0;
         self.grid = None;
         let length = self.lines.len();
         self.open(None, length, length, None);
-        self.inline = inline::possible(&text.bytes[start..end]);
-        Walk { walker: self, text, found }.run();
+        self.inline = inline::may_contain(&text.bytes[start..end]);
+        Walk { parser: self, text, output }.run();
     }
 
     fn open(&mut self, element: Option<Element>, limit: u32, resume: u32, list: Option<u32>) {
-        self.frames.push(Frame { element, limit, resume, list, number: self.frames_made });
-        self.frames_made = self.frames_made.wrapping_add(1);
+        self.frames.push(Frame { element, limit, resume, list, number: self.frame_count });
+        self.frame_count = self.frame_count.wrapping_add(1);
     }
 }
 
@@ -84,22 +84,22 @@ pub(super) struct ParseOutput<'w, 'a> {
 }
 
 struct Walk<'w, 'a> {
-    walker: &'w mut ElementParser,
+    parser: &'w mut ElementParser,
     text: Text<'a>,
-    found: ParseOutput<'w, 'a>,
+    output: ParseOutput<'w, 'a>,
 }
 
 impl<'a> Walk<'_, 'a> {
     fn run(&mut self) {
         // A planning line right under its headline is an element of its own.
-        let planned = self.walker.lines.start(0) > 0
+        let has_planning = self.parser.lines.start(0) > 0
             && self.kind(0) == Kind::Text
             && grammar::matches(Rule::planning, &decode(self.trimmed(0)));
-        if planned {
+        if has_planning {
             self.leaf(Element::Planning, 0, 0);
         }
-        let mut at = u32::from(planned);
-        while let Some(&frame) = self.walker.frames.last() {
+        let mut at = u32::from(has_planning);
+        while let Some(&frame) = self.parser.frames.last() {
             if at >= frame.limit {
                 self.close(frame);
                 at = at.max(frame.resume);
@@ -112,41 +112,41 @@ impl<'a> Walk<'_, 'a> {
 
     /// The lines from `n` on, and before them from `first` on its affiliated keywords, are an element.
     fn leaf(&mut self, element: Element, first: u32, n: u32) {
-        let lines = &self.walker.lines;
-        self.found.tree.leaf(element, lines.start(first), lines.start(n));
+        let lines = &self.parser.lines;
+        self.output.tree.leaf(element, lines.start(first), lines.start(n));
     }
 
     /// What follows from line `n` on stands in `element`, whose first line `n` is; up to line `limit`.
     fn open(&mut self, element: Element, (first, n): (u32, u32), limit: u32, resume: u32) {
-        let lines = &self.walker.lines;
-        self.found.tree.open(element, lines.start(first), lines.start(n));
-        self.walker.open(Some(element), limit, resume, None);
+        let lines = &self.parser.lines;
+        self.output.tree.open(element, lines.start(first), lines.start(n));
+        self.parser.open(Some(element), limit, resume, None);
     }
 
     fn close(&mut self, frame: Frame) {
-        self.walker.frames.pop();
+        self.parser.frames.pop();
         match frame.element {
             None => {}
             // What the blank lines after these are in is what is around them.
             Some(Element::List | Element::Item | Element::Footnote) => {
-                self.found.tree.close();
+                self.output.tree.close();
                 if frame.limit < frame.resume {
                     self.leaf(Element::Blank, frame.limit, frame.limit);
                 }
             }
             Some(_) => {
                 self.leaf(Element::End, frame.limit, frame.limit);
-                self.found.tree.close();
+                self.output.tree.close();
             }
         }
     }
 
     fn kind(&self, n: u32) -> Kind {
-        self.walker.lines.kind(n)
+        self.parser.lines.kind(n)
     }
 
     fn content(&self, n: u32) -> &'a [u8] {
-        self.walker.lines.content(self.text, n)
+        self.parser.lines.content(self.text, n)
     }
 
     /// The line from its first character that is no blank.
@@ -164,9 +164,9 @@ impl<'a> Walk<'_, 'a> {
     /// Reads the element at line `n` with the affiliated keywords before it; returns where to go on.
     fn element(&mut self, n: u32, frame: Frame) -> u32 {
         match self.kind(n) {
-            Kind::Blank | Kind::Return => self.line(Element::Blank, n, n),
-            Kind::Comment => self.line(Element::Comment, n, n),
-            Kind::Clock => self.line(Element::Clock, n, n),
+            Kind::Blank | Kind::Return => self.single_line(Element::Blank, n, n),
+            Kind::Comment => self.single_line(Element::Comment, n, n),
+            Kind::Clock => self.single_line(Element::Clock, n, n),
             Kind::Affiliated => {
                 let owner =
                     (n + 1..frame.limit).find(|&n| self.kind(n) != Kind::Affiliated).unwrap_or(frame.limit);
@@ -195,7 +195,7 @@ impl<'a> Walk<'_, 'a> {
     }
 
     /// Line `n` alone is an element.
-    fn line(&mut self, element: Element, first: u32, n: u32) -> u32 {
+    fn single_line(&mut self, element: Element, first: u32, n: u32) -> u32 {
         self.leaf(element, first, n);
         n + 1
     }
@@ -207,7 +207,7 @@ impl<'a> Walk<'_, 'a> {
                 self.inline(n, n + 1);
             }
         }
-        let end = self.walker.lines.end_before(n, frame.limit);
+        let end = self.parser.lines.end_before(n, frame.limit);
         match (self.kind(n), end) {
             (Kind::Begin(block), Some(end)) if block.holds_elements() => {
                 self.open(block.element(), (first, n), end, end + 1);
@@ -220,7 +220,7 @@ impl<'a> Walk<'_, 'a> {
                     _ => {}
                 }
                 self.leaf(block.element(), first, n);
-                self.pass(end, (block == Block::Src).then_some(n), block.element());
+                self.record_unterminated(end, (block == Block::Src).then_some(n), block.element());
                 end + 1
             }
             (Kind::Dynamic, Some(end)) => {
@@ -233,12 +233,12 @@ impl<'a> Walk<'_, 'a> {
             }
             (Kind::Latex, Some(end)) => {
                 self.leaf(Element::Latex, first, n);
-                self.pass(end + 1, None, Element::Latex);
+                self.record_unterminated(end + 1, None, Element::Latex);
                 end + 1
             }
-            (Kind::FixedWidth, _) => self.line(Element::FixedWidth, first, n),
-            (Kind::HorizontalRule, _) => self.line(Element::Rule, first, n),
-            (Kind::Diary, _) => self.line(Element::Diary, first, n),
+            (Kind::FixedWidth, _) => self.single_line(Element::FixedWidth, first, n),
+            (Kind::HorizontalRule, _) => self.single_line(Element::Rule, first, n),
+            (Kind::Diary, _) => self.single_line(Element::Diary, first, n),
             (Kind::Call, _) => self.call(first, n, frame.limit),
             (Kind::Keyword | Kind::Bracketed | Kind::DynamicBare, _) => {
                 self.keyword(first, n);
@@ -265,29 +265,29 @@ impl<'a> Walk<'_, 'a> {
     fn paragraph(&mut self, first: u32, n: u32, limit: u32) -> u32 {
         self.leaf(Element::Paragraph, first, n);
         let end = (n + 1..limit).find(|&n| self.ends_paragraph(n, limit)).unwrap_or(limit);
-        self.pass(end, None, Element::Paragraph);
+        self.record_unterminated(end, None, Element::Paragraph);
         self.inline(n, end);
         end
     }
 
     /// The lines from `n` to before `end` are text.
     fn inline(&mut self, n: u32, end: u32) {
-        if self.walker.inline {
-            let lines = &self.walker.lines;
+        if self.parser.inline {
+            let lines = &self.parser.lines;
             let bytes = &self.text.bytes[lines.start(n)..lines.start(end)];
-            inline::scan(self.text, bytes, lines.number(n), self.found.document);
+            inline::scan(self.text, bytes, lines.number(n), self.output.document);
         }
     }
 
     fn call(&mut self, first: u32, n: u32, limit: u32) -> u32 {
-        let lines = &self.walker.lines;
+        let lines = &self.parser.lines;
         let (start, number) = (lines.start(n), lines.number(first));
-        let at = position(self.content(first), number, indentation(self.content(first)).0);
-        let (call, goes_on) = call::read(self.text, start, self.found.brackets, at);
-        self.found.document.calls.push(call);
+        let at = Position::in_line(self.content(first), number, indentation(self.content(first)).0);
+        let (call, continues) = call::read(self.text, start, self.output.brackets, at);
+        self.output.document.calls.push(call);
         self.leaf(Element::Call, first, n);
-        let end = (n + 1 + u32::from(goes_on)).min(limit);
-        self.pass(end, None, Element::Call);
+        let end = (n + 1 + u32::from(continues)).min(limit);
+        self.record_unterminated(end, None, Element::Call);
         end
     }
 
@@ -295,7 +295,7 @@ impl<'a> Walk<'_, 'a> {
         match self.kind(n) {
             Kind::Text | Kind::Return | Kind::ClockStart | Kind::Bracketed => false,
             Kind::Begin(_) | Kind::Drawer | Kind::DrawerEnd | Kind::Latex => {
-                self.walker.lines.end_before(n, limit).is_some()
+                self.parser.lines.end_before(n, limit).is_some()
             }
             _ => true,
         }
@@ -318,13 +318,13 @@ impl<'a> Walk<'_, 'a> {
         if n + 1 >= frame.limit {
             return None;
         }
-        let (end, ruled) = match self.walker.grid {
+        let (end, ruled) = match self.parser.grid {
             Some((number, end, ruled)) if number == frame.number && n < end => (end, ruled),
             _ => {
                 let in_grid = |&n: &u32| matches!(self.trimmed(n).first(), Some(b'+' | b'|'));
                 let end = (n + 1..frame.limit).find(|n| !in_grid(n)).unwrap_or(frame.limit);
                 let ruled = self.kind(end - 1) == Kind::GridRule;
-                self.walker.grid = Some((frame.number, end, ruled));
+                self.parser.grid = Some((frame.number, end, ruled));
                 (end, ruled)
             }
         };
@@ -351,23 +351,23 @@ impl<'a> Walk<'_, 'a> {
     }
 
     fn list(&mut self, first: u32, n: u32, frame: Frame) -> u32 {
-        let walker = &mut *self.walker;
-        let structure = walker.lists.structure(&mut walker.lines, n, frame.limit, frame.list, frame.number);
-        let end = walker.lists.list_end(&walker.lines, n, structure).clamp(n + 1, frame.limit);
+        let parser = &mut *self.parser;
+        let structure = parser.lists.structure(&mut parser.lines, n, frame.limit, frame.list, frame.number);
+        let end = parser.lists.list_end(&parser.lines, n, structure).clamp(n + 1, frame.limit);
         let limit = self.without_blank_end(n, end);
-        self.found.tree.open(Element::List, self.walker.lines.start(first), self.walker.lines.start(n));
-        self.walker.open(Some(Element::List), limit, limit, Some(structure));
+        self.output.tree.open(Element::List, self.parser.lines.start(first), self.parser.lines.start(n));
+        self.parser.open(Some(Element::List), limit, limit, Some(structure));
         n
     }
 
     fn item(&mut self, n: u32, list: Frame) -> u32 {
         let structure = list.list.unwrap_or_default();
-        let end = self.walker.lists.item_end(&self.walker.lines, n, structure);
+        let end = self.parser.lists.item_end(&self.parser.lines, n, structure);
         let end = end.unwrap_or(list.limit).clamp(n + 1, list.limit);
         let limit = self.without_blank_end(n, end);
-        let start = self.walker.lines.start(n);
-        self.found.tree.open(Element::Item, start, start);
-        self.walker.open(Some(Element::Item), limit, end, list.list);
+        let start = self.parser.lines.start(n);
+        self.output.tree.open(Element::Item, start, start);
+        self.parser.open(Some(Element::Item), limit, end, list.list);
         if line::item_has_text(&decode(self.trimmed(n))) {
             self.paragraph(n, n, limit)
         } else {
@@ -378,13 +378,16 @@ impl<'a> Walk<'_, 'a> {
 
     /// The lines before `end` have been read as an `element`: those among them that look like the beginning
     /// of a source block, and are not `own`, are none.
-    fn pass(&mut self, end: u32, own: Option<u32>, element: Element) {
-        while let Some(&n) = self.walker.lines.sources.get(self.walker.next_source).filter(|&&n| n < end) {
+    fn record_unterminated(&mut self, end: u32, own: Option<u32>, element: Element) {
+        while let Some(&n) = self.parser.lines.sources.get(self.parser.next_source).filter(|&&n| n < end) {
             if Some(n) != own {
-                let line = self.walker.lines.number(n);
-                self.found.document.look_alikes.push(UnterminatedBlock { line, within: element.name() });
+                let line = self.parser.lines.number(n);
+                self.output
+                    .document
+                    .unterminated_blocks
+                    .push(UnterminatedBlock { line, within: element.name() });
             }
-            self.walker.next_source += 1;
+            self.parser.next_source += 1;
         }
     }
 
@@ -404,13 +407,13 @@ impl<'a> Walk<'_, 'a> {
         let before = line.len() - rest.trim_start_matches([' ', '\t', '\r']).len();
         let blanks = indentation(content).0;
         let column = to_u32(blanks) + to_u32(line[..before].chars().count()) + 1;
-        let at = Position { line: self.walker.lines.number(n), column };
+        let at = Position { line: self.parser.lines.number(n), column };
         let keyword = Keyword { key: key.to_uppercase(), value: value.to_owned(), at, commented: false };
-        self.found.document.keywords.push(keyword);
+        self.output.document.keywords.push(keyword);
     }
 
     fn source(&mut self, first: u32, begin: u32, end: u32) {
-        let lines = &self.walker.lines;
+        let lines = &self.parser.lines;
         let mut source = PendingBlock::default();
         for n in first..begin {
             block_header::affiliated(&mut source, self.content(n), lines.number(n));
@@ -419,15 +422,10 @@ impl<'a> Walk<'_, 'a> {
         source.block.first_line = lines.number(first);
         source.block.begin_line = lines.number(begin);
         source.block.end_line = lines.number(end);
-        let around = self.walker.frames.iter().filter_map(|frame| frame.element).take(DEEPEST);
-        source.block.within = around.map(Element::name).collect();
-        source.block.node = self.found.tree.next() as usize;
+        let parents = self.parser.frames.iter().filter_map(|frame| frame.element).take(MAX_WITHIN);
+        source.block.within = parents.map(Element::name).collect();
+        source.block.node = self.output.tree.next() as usize;
         source.body = lines.start(begin + 1)..lines.start(end);
-        self.found.sources.push(source);
+        self.output.sources.push(source);
     }
-}
-
-/// Position of byte `at` of a line.
-pub(super) fn position(line: &[u8], number: u32, at: usize) -> Position {
-    Position { line: number, column: characters(&line[..at.min(line.len())]).saturating_add(1) }
 }

@@ -1,4 +1,4 @@
-//! Why a body cannot be expanded.
+//! The error of a body whose noweb references cannot be expanded.
 
 use std::fmt;
 

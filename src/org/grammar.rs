@@ -1,4 +1,4 @@
-//! `grammar/org.pest`, and how this room asks it about one line.
+//! The parser generated from `grammar/org.pest`; its rules are applied to single lines.
 
 use pest::Parser as _;
 use pest::iterators::Pair;

@@ -1,8 +1,7 @@
-//! Splitting a line of header arguments, as `org-babel-parse-header-arguments` does.
+//! Splits a line of header arguments, as `org-babel-parse-header-arguments` does.
 //!
-//! By hand and not by a grammar: what ends a value (quotes that may not close, brackets that close across
-//! quotes, a colon after a blank) is defined by how Emacs walks the text, and a bracket without its partner
-//! is given up only at the end of it. Here partners are found in one pass, so the time is linear.
+//! The splitter is written by hand: the end of a value (unclosed quotes, brackets that close across quotes, a colon
+//! after a blank) is defined by how Emacs scans the text. All brackets are paired in one pass, so the time is linear.
 
 use std::ops::Range;
 
@@ -11,17 +10,17 @@ use super::lisp;
 
 /// Header arguments as written, and where each part of them stands.
 #[derive(Debug, Default, Clone)]
-pub(super) struct Written {
+pub(super) struct HeaderText {
     pub(super) text: String,
     /// Where the text that begins at a byte offset stands, in ascending order.
     parts: Vec<(usize, Position, Origin)>,
 }
 
-impl Written {
+impl HeaderText {
     pub(super) fn new(text: &str, at: Position, origin: Origin) -> Self {
-        let mut written = Self::default();
-        written.append(text, at, origin);
-        written
+        let mut header = Self::default();
+        header.append(text, at, origin);
+        header
     }
 
     /// Appends what stands elsewhere, after a blank.
@@ -36,7 +35,7 @@ impl Written {
 
 /// Follows a text from left to right and tells where its bytes stand.
 struct Cursor<'w> {
-    written: &'w Written,
+    header: &'w HeaderText,
     part: usize,
     /// Last place asked for.
     offset: usize,
@@ -44,19 +43,19 @@ struct Cursor<'w> {
 }
 
 impl<'w> Cursor<'w> {
-    fn new(written: &'w Written) -> Self {
-        Self { written, part: 0, offset: 0, column: written.parts.first().map_or(0, |(_, at, _)| at.column) }
+    fn new(header: &'w HeaderText) -> Self {
+        Self { header, part: 0, offset: 0, column: header.parts.first().map_or(0, |(_, at, _)| at.column) }
     }
 
     /// The position of byte `offset`, which is not before the one asked for last.
     fn at(&mut self, offset: usize) -> Position {
-        let parts = &self.written.parts;
+        let parts = &self.header.parts;
         while let Some(&(from, at, _)) = parts.get(self.part + 1).filter(|&&(from, ..)| from <= offset) {
             self.part += 1;
             self.offset = from;
             self.column = at.column;
         }
-        let passed = self.written.text.get(self.offset..offset).unwrap_or_default().chars().count();
+        let passed = self.header.text.get(self.offset..offset).unwrap_or_default().chars().count();
         self.column = self.column.saturating_add(super::text::to_u32(passed));
         self.offset = offset;
         Position { line: parts.get(self.part).map_or(0, |(_, at, _)| at.line), column: self.column }
@@ -64,13 +63,13 @@ impl<'w> Cursor<'w> {
 }
 
 /// Reads header arguments.
-pub(super) fn parse(written: &Written) -> Result<Vec<Param>, (Position, String)> {
+pub(super) fn parse(header: &HeaderText) -> Result<Vec<Param>, (Position, String)> {
     let mut params = Vec::new();
-    let text = written.text.as_str();
+    let text = header.text.as_str();
     if text.chars().all(|c| " \t\r\n".contains(c)) {
         return Ok(params);
     }
-    let mut cursor = Cursor::new(written);
+    let mut cursor = Cursor::new(header);
     let pieces = split(text, Split::Keys);
     if pieces.is_empty() {
         return Err((cursor.at(0), "these header arguments have no key: write `:key value`".into()));
@@ -81,7 +80,7 @@ pub(super) fn parse(written: &Written) -> Result<Vec<Param>, (Position, String)>
         let (key, cell, skipped) = key_and_cell(&text[piece.clone()], n > 0);
         let at = cursor.at(if n == 0 { piece.start + skipped } else { piece.start - 1 });
         let key = format!("{colon}{key}");
-        let origin = written.parts.get(cursor.part).map_or(Origin::Block, |&(_, _, origin)| origin);
+        let origin = header.parts.get(cursor.part).map_or(Origin::Block, |&(_, _, origin)| origin);
         let lisp = cell.is_some_and(lisp::is_code);
         let (value, text) = cell.map_or((Value::None, String::new()), lisp::read);
         let param = Param { key, value, text, lisp, at, origin };
@@ -217,8 +216,8 @@ mod tests {
     use super::*;
 
     fn read(text: &str) -> Vec<(String, String, u32)> {
-        let written = Written::new(text, Position { line: 1, column: 1 }, Origin::Block);
-        let params = parse(&written).unwrap();
+        let header = HeaderText::new(text, Position { line: 1, column: 1 }, Origin::Block);
+        let params = parse(&header).unwrap();
         params.into_iter().map(|p| (p.key, p.text, p.at.column)).collect()
     }
 
@@ -238,23 +237,23 @@ mod tests {
     #[case::tabs(":a\t1\t:b 2", &[(":a", "1", 1), (":b", "2", 6)])]
     #[case::variables(":var a=1 b=\"x y\" c = 3 :m 1", &[(":var", "a=1", 1), (":var", "b=\"x y\"", 1), (":var", "c=3", 1), (":m", "1", 24)])]
     #[case::lone_variable(":var :m 1", &[(":var", "", 1), (":m", "1", 6)])]
-    fn arguments(#[case] text: &str, #[case] expected: &[(&str, &str, u32)]) {
+    fn header_arguments_are_split(#[case] text: &str, #[case] expected: &[(&str, &str, u32)]) {
         let expected: Vec<_> = expected.iter().map(|&(k, v, c)| (k.to_owned(), v.to_owned(), c)).collect();
         assert_eq!(read(text), expected);
     }
 
     #[test]
-    fn parts_keep_their_places() {
-        let mut written = Written::new(":a 1", Position { line: 3, column: 20 }, Origin::Document);
-        written.append(":b 2 :c 3", Position { line: 9, column: 7 }, Origin::Setup);
-        let params = parse(&written).unwrap();
-        let places: Vec<_> = params.iter().map(|p| (p.key.as_str(), p.at.line, p.at.column)).collect();
-        assert_eq!(places, [(":a", 3, 20), (":b", 9, 7), (":c", 9, 12)]);
+    fn parts_keep_their_positions() {
+        let mut header = HeaderText::new(":a 1", Position { line: 3, column: 20 }, Origin::Document);
+        header.append(":b 2 :c 3", Position { line: 9, column: 7 }, Origin::Setup);
+        let params = parse(&header).unwrap();
+        let positions: Vec<_> = params.iter().map(|p| (p.key.as_str(), p.at.line, p.at.column)).collect();
+        assert_eq!(positions, [(":a", 3, 20), (":b", 9, 7), (":c", 9, 12)]);
     }
 
     #[test]
     fn a_lone_colon_after_a_blank_is_an_error() {
-        let written = Written::new(" :", Position { line: 1, column: 1 }, Origin::Block);
-        assert!(parse(&written).is_err());
+        let header = HeaderText::new(" :", Position { line: 1, column: 1 }, Origin::Block);
+        assert!(parse(&header).is_err());
     }
 }

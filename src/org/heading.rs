@@ -1,4 +1,5 @@
-//! Headings by their `CUSTOM_ID`: a noweb reference may name one, and then stands for all that is under it.
+//! The level of a headline, and headings by their `CUSTOM_ID`: a noweb reference that names one expands to all the
+//! text below the heading.
 
 use std::collections::HashMap;
 use std::ops::Range;
@@ -9,9 +10,9 @@ use super::text::{Text, decode, trim_end};
 
 /// Where a reader of lines is in a heading's first ones.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Place {
+enum State {
     /// Right under the heading, or under its planning line.
-    Under,
+    AfterHeadline,
     Drawer,
     Text,
 }
@@ -22,15 +23,14 @@ pub(super) fn by_custom_id(text: Text<'_>) -> HashMap<String, Range<usize>> {
     let mut found: Vec<(String, Range<usize>)> = Vec::new();
     // Level, and number among the found, of the headings that are open.
     let mut open: Vec<(usize, Vec<usize>)> = Vec::new();
-    let mut place = Place::Text;
+    let mut state = State::Text;
     let mut ids: Vec<String> = Vec::new();
     let mut at = 0;
     while at < text.bytes.len() {
         let (line, next) = text.line(at);
         let rest = &line[indentation(line).0..];
-        let stars = line.iter().take_while(|&&b| b == b'*').count();
-        if stars > 0 && line.get(stars) == Some(&b' ') {
-            while let Some((_, ended)) = open.pop_if(|(level, _)| *level >= stars) {
+        if let Some(level) = level(line) {
+            while let Some((_, ended)) = open.pop_if(|(other, _)| *other >= level) {
                 for n in ended {
                     // The line end before the next heading does not count.
                     let before = text.bytes[..at].strip_suffix(b"\n").unwrap_or_default();
@@ -38,18 +38,18 @@ pub(super) fn by_custom_id(text: Text<'_>) -> HashMap<String, Range<usize>> {
                     found[n].1.end = end.max(found[n].1.start);
                 }
             }
-            open.push((stars, Vec::new()));
+            open.push((level, Vec::new()));
             ids.clear();
-            place = Place::Under;
-        } else if place == Place::Under {
+            state = State::AfterHeadline;
+        } else if state == State::AfterHeadline {
             if trim_end(rest).eq_ignore_ascii_case(b":PROPERTIES:") {
-                place = Place::Drawer;
+                state = State::Drawer;
             } else if !matches!(rest.first(), Some(b'C' | b'c' | b'D' | b'd' | b'S' | b's'))
                 || !grammar::matches(Rule::planning, &decode(rest))
             {
-                place = Place::Text;
+                state = State::Text;
             }
-        } else if place == Place::Drawer {
+        } else if state == State::Drawer {
             if trim_end(rest).eq_ignore_ascii_case(b":END:") {
                 for id in ids.drain(..) {
                     if let Some((_, numbers)) = open.last_mut() {
@@ -57,12 +57,12 @@ pub(super) fn by_custom_id(text: Text<'_>) -> HashMap<String, Range<usize>> {
                     }
                     found.push((id, next..text.bytes.len()));
                 }
-                place = Place::Text;
+                state = State::Text;
             } else if grammar::matches(Rule::property, &decode(trim_end(rest))) {
                 ids.extend(custom_id(rest));
             } else {
                 // One line that sets no property, and it is no drawer of properties.
-                place = Place::Text;
+                state = State::Text;
                 ids.clear();
             }
         }
@@ -73,6 +73,12 @@ pub(super) fn by_custom_id(text: Text<'_>) -> HashMap<String, Range<usize>> {
         sections.entry(id).or_insert(range);
     }
     sections
+}
+
+/// The level of a headline, which is its number of stars; `None` for a line that is no headline.
+pub(super) fn level(line: &[u8]) -> Option<usize> {
+    let stars = line.iter().take_while(|&&b| b == b'*').count();
+    (stars > 0 && line.get(stars) == Some(&b' ')).then_some(stars)
 }
 
 /// The value of `:CUSTOM_ID: value`, in small letters.
@@ -89,7 +95,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn sections_end_where_the_next_heading_is_as_high() {
+    fn sections_end_at_the_next_heading_of_their_level() {
         let source = b"* a\nSCHEDULED: <2024-01-01>\n:PROPERTIES:\n:CUSTOM_ID: One\n:END:\ntext\n\
                        ** b\n:properties:\n:custom_id:  two \n:end:\nmore\n* c\n\n:PROPERTIES:\n:CUSTOM_ID: no\n:END:\n\
                        * d\n:PROPERTIES:\n:CUSTOM_ID: nor\n\n:END:\n";

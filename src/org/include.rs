@@ -1,4 +1,4 @@
-//! What an `#+INCLUDE:` line says, read as Org's exporter reads it.
+//! The value of an `#+INCLUDE:` line, read as Org's exporter reads it.
 
 /// `"FILE::SEARCH" KIND ARGUMENTS :lines "5-10" :minlevel N :only-contents t`
 #[derive(Debug, PartialEq, Eq, Default)]
@@ -64,11 +64,11 @@ impl<'v> Include<'v> {
     fn options(&mut self, value: &'v str, after: usize) -> Result<(), IncludeError> {
         let mut words = words(value, after).peekable();
         while let Some((at, word)) = words.next() {
-            let small = word.to_ascii_lowercase();
-            match (small.as_str(), &mut self.kind) {
+            let lower = word.to_ascii_lowercase();
+            match (lower.as_str(), &mut self.kind) {
                 (":only-contents", _) => {
-                    let said = words.next_if(|(_, next)| !next.starts_with(':'));
-                    self.only_contents = said.is_some_and(|(_, said)| said != "nil");
+                    let only_contents = words.next_if(|(_, next)| !next.starts_with(':'));
+                    self.only_contents = only_contents.is_some_and(|(_, value)| value != "nil");
                 }
                 (":lines", _) => {
                     let range = words.next().and_then(|(_, range)| lines(range));
@@ -141,7 +141,7 @@ mod tests {
     #[case::bare_source("a.sh SRC", Include { path: "a.sh", kind: Kind::Source(String::new(), 8), ..Include::default() })]
     #[case::example("a.txt example -n 5", Include { path: "a.txt", kind: Kind::Text, ..Include::default() })]
     #[case::block("a.org quote", Include { path: "a.org", kind: Kind::Block("quote"), ..Include::default() })]
-    fn values(#[case] value: &str, #[case] expected: Include<'_>) {
+    fn include_values_are_read(#[case] value: &str, #[case] expected: Include<'_>) {
         assert_eq!(Include::read(value), Ok(expected));
     }
 
@@ -150,7 +150,7 @@ mod tests {
     #[case::range("a :lines 5", "2 `:lines` has no range")]
     #[case::level("a :minlevel", "2 `:minlevel` has no number")]
     #[case::unknown("a :line \"5-6\"", "2 `:line` means nothing to `#+INCLUDE:`")]
-    fn what_is_wrong(#[case] value: &str, #[case] expected: &str) {
+    fn invalid_include_values_are_rejected(#[case] value: &str, #[case] expected: &str) {
         let (at, text, help) = Include::read(value).unwrap_err();
         assert_eq!(format!("{at} {text}"), expected);
         assert!(help.ends_with('.'));

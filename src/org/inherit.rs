@@ -1,18 +1,18 @@
-//! Header arguments a block inherits: setupfile, `#+PROPERTY:` lines, property drawers.
+//! The header arguments that a block inherits from the setupfile, `#+PROPERTY:` lines and property drawers.
 
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
 
 use super::document::{Document, HeaderArgsProperty, Keyword, Origin, Param, Position};
-use super::header_args::{self, Written};
+use super::header_args::{self, HeaderText};
 use super::merge::merge;
 use super::outline::Scope;
 use super::text::to_u32;
 
 /// Arguments read, or why and where they cannot be.
-type Read = Result<Vec<Param>, (Position, String)>;
-type Merged = Result<Arc<[Param]>, (Position, String)>;
+type ParsedParams = Result<Vec<Param>, (Position, String)>;
+type MergedParams = Result<Arc<[Param]>, (Position, String)>;
 
 /// A block's header arguments.
 pub(super) struct Arguments {
@@ -27,11 +27,11 @@ pub(super) struct Inheritance<'d> {
     scopes: &'d [Scope],
     setup: &'d [HeaderArgsProperty],
     /// `#+PROPERTY:` lines, by name in capitals.
-    lines: HashMap<String, Written>,
+    property_lines: HashMap<String, HeaderText>,
     /// What has been read, by origin, scope and language.
-    known: HashMap<(bool, usize, Option<String>), Rc<Read>>,
+    parsed: HashMap<(bool, usize, Option<String>), Rc<ParsedParams>>,
     /// What is inherited, by scope and language: the place among `inherited`.
-    shared: HashMap<(usize, Option<String>), usize>,
+    indices: HashMap<(usize, Option<String>), usize>,
     inherited: Vec<Inherited>,
     budget: usize,
 }
@@ -40,7 +40,7 @@ pub(super) struct Inheritance<'d> {
 struct Inherited {
     params: Arc<[Param]>,
     /// What they come down to for a block that says nothing of its own.
-    merged: Option<Merged>,
+    merged: Option<MergedParams>,
     /// The block's name is part of what they say.
     names_a_file: bool,
     /// Of a copy, in bytes.
@@ -73,16 +73,20 @@ impl<'d> Inheritance<'d> {
         setup: &'d [HeaderArgsProperty],
         length: usize,
     ) -> Self {
-        let mut lines: HashMap<String, Written> = HashMap::new();
+        let mut property_lines: HashMap<String, HeaderText> = HashMap::new();
         for keyword in &document.keywords {
             if keyword.key == "PROPERTY"
                 && let Some((name, value, at)) = property(keyword)
             {
                 match name.strip_suffix('+') {
                     Some(base) => {
-                        lines.entry(base.to_owned()).or_default().append(value, at, Origin::Document);
+                        property_lines.entry(base.to_owned()).or_default().append(
+                            value,
+                            at,
+                            Origin::Document,
+                        );
                     }
-                    None => drop(lines.insert(name, Written::new(value, at, Origin::Document))),
+                    None => drop(property_lines.insert(name, HeaderText::new(value, at, Origin::Document))),
                 }
             }
         }
@@ -90,9 +94,9 @@ impl<'d> Inheritance<'d> {
         Self {
             scopes,
             setup,
-            lines,
-            known: HashMap::new(),
-            shared: HashMap::new(),
+            property_lines,
+            parsed: HashMap::new(),
+            indices: HashMap::new(),
             inherited: Vec::new(),
             budget,
         }
@@ -101,45 +105,45 @@ impl<'d> Inheritance<'d> {
     /// The arguments of a block of `language` in `scope`. It inherits the setupfile's
     /// arguments, then the document's; of each the general ones, then those of the language.
     ///
-    /// `own` reads those written on the block itself; `name` is its name, `at` where it stands.
-    pub(super) fn of(
+    /// `parse_own` reads those written on the block itself; `name` is its name, `at` where it stands.
+    pub(super) fn arguments(
         &mut self,
         scope: usize,
         language: Option<&str>,
         at: Position,
-        own: impl FnOnce() -> Read,
+        parse_own: impl FnOnce() -> ParsedParams,
         name: Option<&str>,
     ) -> Result<Arguments, (Position, String)> {
-        let scope = self.scopes.get(scope).map_or(0, |scope| scope.settings);
+        let scope = self.scopes.get(scope).map_or(0, |scope| scope.properties_from);
         let key = (scope, language.map(str::to_uppercase));
-        let place = match self.shared.get(&key) {
-            Some(&place) => place,
+        let index = match self.indices.get(&key) {
+            Some(&index) => index,
             None => {
-                let params = self.gathered(scope, language, at)?;
+                let params = self.inherited_params(scope, language, at)?;
                 self.inherited.push(Inherited::new(params));
-                self.shared.insert(key, self.inherited.len() - 1);
+                self.indices.insert(key, self.inherited.len() - 1);
                 self.inherited.len() - 1
             }
         };
-        let own = own()?;
-        let inherited = &mut self.inherited[place];
-        let from = Arc::clone(&inherited.params);
+        let own = parse_own()?;
+        let inherited = &mut self.inherited[index];
+        let params = Arc::clone(&inherited.params);
         if own.is_empty() && (name.is_none() || !inherited.names_a_file) {
-            let merge = || merge(from.iter().cloned(), None).map(Into::into);
-            let params = inherited.merged.get_or_insert_with(merge).clone()?;
-            return Ok(Arguments { params, inherited: from });
+            let merge = || merge(params.iter().cloned(), None).map(Into::into);
+            let merged = inherited.merged.get_or_insert_with(merge).clone()?;
+            return Ok(Arguments { params: merged, inherited: params });
         }
         let cost = inherited.cost;
         self.spend(cost, at)?;
-        let params = merge(from.iter().cloned().chain(own), name)?.into();
-        Ok(Arguments { params, inherited: from })
+        let merged = merge(params.iter().cloned().chain(own), name)?.into();
+        Ok(Arguments { params: merged, inherited: params })
     }
 
-    fn gathered(&mut self, scope: usize, language: Option<&str>, at: Position) -> Read {
+    fn inherited_params(&mut self, scope: usize, language: Option<&str>, at: Position) -> ParsedParams {
         let mut params = Vec::new();
         for from_setup in [true, false] {
             for language in std::iter::once(None).chain(language.map(Some)) {
-                let part = self.part(from_setup, scope, language);
+                let part = self.params_from(from_setup, scope, language);
                 let part = part.as_ref().as_ref().map_err(Clone::clone)?;
                 self.spend(cost(part), at)?;
                 params.extend_from_slice(part);
@@ -156,63 +160,63 @@ impl<'d> Inheritance<'d> {
         Err((at, "the blocks of this document inherit more header arguments than can be held".into()))
     }
 
-    fn part(&mut self, from_setup: bool, scope: usize, language: Option<&str>) -> Rc<Read> {
+    fn params_from(&mut self, from_setup: bool, scope: usize, language: Option<&str>) -> Rc<ParsedParams> {
         let key = (from_setup, if from_setup { 0 } else { scope }, language.map(str::to_uppercase));
-        if let Some(known) = self.known.get(&key) {
-            return Rc::clone(known);
+        if let Some(params) = self.parsed.get(&key) {
+            return Rc::clone(params);
         }
         let read = Rc::new(match (self.budget, from_setup) {
             (0, _) => Ok(Vec::new()),
             (_, true) => self.read_setup(language),
             (_, false) => self.read_document(scope, key.2.as_deref()),
         });
-        self.known.insert(key, Rc::clone(&read));
+        self.parsed.insert(key, Rc::clone(&read));
         read
     }
 
-    fn read_setup(&self, language: Option<&str>) -> Read {
+    fn read_setup(&self, language: Option<&str>) -> ParsedParams {
         let lower = language.map(str::to_lowercase);
         let mut params = Vec::new();
         for property in self.setup.iter().filter(|property| property.language == lower) {
-            let written = Written::new(&property.value, property.at, Origin::Setup);
-            let read = header_args::parse(&written);
+            let property_text = HeaderText::new(&property.value, property.at, Origin::Setup);
+            let read = header_args::parse(&property_text);
             params.extend(read.map_err(|(at, why)| (at, format!("in the setupfile: {why}")))?);
         }
         Ok(params)
     }
 
     /// `language` is in capitals.
-    fn read_document(&mut self, scope: usize, language: Option<&str>) -> Read {
+    fn read_document(&mut self, scope: usize, language: Option<&str>) -> ParsedParams {
         let name = language.map_or("HEADER-ARGS".into(), |language| format!("HEADER-ARGS:{language}"));
-        let Some(written) = self.written(scope, &name) else { return Ok(Vec::new()) };
-        self.budget = self.budget.saturating_sub(written.text.len());
-        header_args::parse(&written)
+        let Some(property_text) = self.property_text(scope, &name) else { return Ok(Vec::new()) };
+        self.budget = self.budget.saturating_sub(property_text.text.len());
+        header_args::parse(&property_text)
     }
 
     /// The nearest drawer that sets the property replaces what is further out; those that append on the way
     /// to it follow it, outermost first.
-    fn written(&self, scope: usize, name: &str) -> Option<Written> {
-        let appending = format!("{name}+");
+    fn property_text(&self, scope: usize, name: &str) -> Option<HeaderText> {
+        let append_name = format!("{name}+");
         let mut appended = Vec::new();
         let mut base = None;
         let mut at = Some(scope);
         while let Some(scope) = at.and_then(|n| self.scopes.get(n)) {
-            let local = scope.properties.iter().rev().filter(|setting| setting.name == appending);
+            let local = scope.properties.iter().rev().filter(|property| property.name == append_name);
             appended.extend(local);
-            base = scope.properties.iter().find(|setting| setting.name == name);
+            base = scope.properties.iter().find(|property| property.name == name);
             if base.is_some() {
                 break;
             }
             at = scope.parent;
         }
-        let mut written = match base {
-            Some(setting) => Some(Written::new(&setting.value, setting.at, Origin::Document)),
-            None => self.lines.get(name).cloned(),
+        let mut property_text = match base {
+            Some(property) => Some(HeaderText::new(&property.value, property.at, Origin::Document)),
+            None => self.property_lines.get(name).cloned(),
         };
-        for setting in appended.into_iter().rev() {
-            written.get_or_insert_default().append(&setting.value, setting.at, Origin::Document);
+        for property in appended.into_iter().rev() {
+            property_text.get_or_insert_default().append(&property.value, property.at, Origin::Document);
         }
-        written.filter(|written| written.text != "nil")
+        property_text.filter(|property_text| property_text.text != "nil")
     }
 }
 

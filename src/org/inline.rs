@@ -1,96 +1,103 @@
-//! `src_LANG[…]{…}` and `call_NAME[…](…)[…]` within text.
+//! Finds `src_LANG[…]{…}` and `call_NAME[…](…)[…]` in text.
 //!
-//! Text is walked once from left to right over whatever hides its contents: verbatim text, links, macros,
-//! LaTeX, targets, export snippets. Where something that would hide is not closed, that is remembered, so that
-//! the time is proportional to the text.
+//! The text is scanned once from left to right, and objects whose contents Org does not parse are skipped: verbatim
+//! text, links, macros, LaTeX, targets, export snippets. An object without an end is remembered, so that the time is
+//! linear in the length of the text.
 
 use std::ops::Range;
 
 use memchr::memmem;
 
 use super::brackets::Brackets;
-use super::call::{filled, shown, skip};
+use super::call::{non_blank, skip, to_text};
 use super::document::{Call, Context, Document, InlineBlock, Position};
-use super::element_parser::position;
 use super::text::{Text, decode, is_whitespace, to_u32};
 
 /// Whether a text can hold anything of the kind at all.
-pub(super) fn possible(bytes: &[u8]) -> bool {
-    memmem::find(bytes, BLOCK).is_some() || memmem::find(bytes, CALL).is_some()
+pub(super) fn may_contain(bytes: &[u8]) -> bool {
+    memmem::find(bytes, BLOCK_PREFIX).is_some() || memmem::find(bytes, CALL_PREFIX).is_some()
 }
 
 /// Finds the inline blocks and calls of `bytes`, a part of `text` whose first line has the number `first`.
-pub(super) fn scan(text: Text<'_>, bytes: &[u8], first: u32, found: &mut Document) {
-    if !possible(bytes) {
+pub(super) fn scan(text: Text<'_>, bytes: &[u8], first: u32, document: &mut Document) {
+    if !may_contain(bytes) {
         return;
     }
     let mut scan = Scan {
         text,
         bytes,
         brackets: Brackets::new(bytes),
-        unclosed: [false; ENDS.len()],
-        stops: [0; 2],
-        counted: (0, first),
+        unclosed: [false; CLOSERS.len()],
+        name_ends: [0; 2],
+        last_position: (0, first),
     };
     let mut at = 0;
     while let Some(n) = bytes[at..].iter().position(|b| b"sc:=~[@{<$\\".contains(b)) {
         at += n;
         at = match bytes[at] {
-            b's' => scan.block(at, found),
-            b'c' => scan.call(at, found),
+            b's' => scan.block(at, document),
+            b'c' => scan.call(at, document),
             b':' => scan.plain_link(at),
-            _ => scan.hidden(at),
+            _ => scan.opaque_end(at),
         }
         .unwrap_or(at + 1);
     }
 }
 
-const BLOCK: &[u8] = b"src_";
-const CALL: &[u8] = b"call_";
+const BLOCK_PREFIX: &[u8] = b"src_";
+const CALL_PREFIX: &[u8] = b"call_";
 
 /// How many bytes before a place are looked at for the script that it may stand in.
-const SCRIPT: usize = 64;
+const SCRIPT_LOOKBEHIND: usize = 64;
 
 /// What ends what hides its contents.
-const ENDS: [&[u8]; 9] = [b"=", b"~", b"@@", b"}}}", b"$$", b"\\)", b"\\]", b">", b"]]"];
+const CLOSERS: [&[u8]; 9] = [b"=", b"~", b"@@", b"}}}", b"$$", b"\\)", b"\\]", b">", b"]]"];
 
 struct Scan<'a> {
     text: Text<'a>,
     bytes: &'a [u8],
     brackets: Brackets<'a>,
-    /// Which of [`ENDS`] do not come any more.
-    unclosed: [bool; ENDS.len()],
+    /// Which of [`CLOSERS`] do not come any more.
+    unclosed: [bool; CLOSERS.len()],
     /// Where the name of a block, and of a call, ends that was looked for last.
-    stops: [usize; 2],
+    name_ends: [usize; 2],
     /// The place whose line was asked for last, and its line.
-    counted: (usize, u32),
+    last_position: (usize, u32),
 }
 
 impl Scan<'_> {
     /// The inline block at `at`, if there is one; returns where to go on.
-    fn block(&mut self, at: usize, found: &mut Document) -> Option<usize> {
-        let (language, after) = self.named(at, BLOCK, *b"[{")?;
+    fn block(&mut self, at: usize, document: &mut Document) -> Option<usize> {
+        let (language, after) = self.named(at, BLOCK_PREFIX, *b"[{")?;
         let (parameters, after) = self.header(after);
-        let (body, end) = self.brackets.inside(b'{', after)?;
-        let body = shown(self.text, body);
+        let (body, end) = self.brackets.contents(b'{', after)?;
+        let body = to_text(self.text, body);
         let span = self.span(at, end);
         let at = self.position(at);
-        let around = Context::default();
-        found.inline_blocks.push(InlineBlock { language, parameters, body, at, span, around });
+        let context = Context::default();
+        document.inline_blocks.push(InlineBlock { language, parameters, body, at, span, context });
         Some(end)
     }
 
     /// The inline call at `at`, if there is one; returns where to go on.
-    fn call(&mut self, at: usize, found: &mut Document) -> Option<usize> {
-        let (name, after) = self.named(at, CALL, *b"[(")?;
-        let (inside, after) = self.header(after);
-        let (arguments, after) = self.brackets.inside(b'(', after)?;
-        let (end, after) = self.header(after);
-        let arguments = filled(shown(self.text, arguments));
+    fn call(&mut self, at: usize, document: &mut Document) -> Option<usize> {
+        let (name, after) = self.named(at, CALL_PREFIX, *b"[(")?;
+        let (inside_header, after) = self.header(after);
+        let (arguments, after) = self.brackets.contents(b'(', after)?;
+        let (end_header, after) = self.header(after);
+        let arguments = non_blank(to_text(self.text, arguments));
         let span = self.span(at, after);
         let at = self.position(at);
-        let around = Context::default();
-        found.inline_calls.push(Call { name: Some(name), inside, arguments, end, at, span, around });
+        let context = Context::default();
+        document.inline_calls.push(Call {
+            name: Some(name),
+            inside_header,
+            arguments,
+            end_header,
+            at,
+            span,
+            context,
+        });
         Some(after)
     }
 
@@ -110,7 +117,7 @@ impl Scan<'_> {
         }
         let is_stop = |b: &u8| b" \t\n".contains(b) || opens.contains(b);
         // A name that does not end is not looked through again from within.
-        let stop = &mut self.stops[usize::from(prefix == CALL)];
+        let stop = &mut self.name_ends[usize::from(prefix == CALL_PREFIX)];
         if *stop < start {
             let rest = self.bytes.get(start..)?;
             *stop = start + rest.iter().position(is_stop).unwrap_or(rest.len());
@@ -124,19 +131,19 @@ impl Scan<'_> {
 
     /// Header arguments in square brackets, on one line.
     fn header(&mut self, at: usize) -> (Option<String>, usize) {
-        let Some((inside, after)) = self.brackets.inside(b'[', at) else { return (None, at) };
-        let inside = shown(self.text, inside);
-        let lines = inside.trim_matches([' ', '\t', '\n', '\r']).split('\n');
+        let Some((header, after)) = self.brackets.contents(b'[', at) else { return (None, at) };
+        let header = to_text(self.text, header);
+        let lines = header.trim_matches([' ', '\t', '\n', '\r']).split('\n');
         let text: Vec<_> = lines
             .enumerate()
             .map(|(n, line)| if n == 0 { line } else { line.trim_start_matches([' ', '\t']) })
             .collect();
-        (filled(text.join(" ")), after)
+        (non_blank(text.join(" ")), after)
     }
 
     /// Whether `at` stands in a sub- or superscript without brackets, as in `x_src`, which goes on to the next `_`.
     fn in_script(&self, at: usize) -> bool {
-        let text = decode(&self.bytes[at.saturating_sub(SCRIPT)..at]);
+        let text = decode(&self.bytes[at.saturating_sub(SCRIPT_LOOKBEHIND)..at]);
         let text = text.trim_end_matches(|c: char| c.is_alphanumeric() || ".,\\".contains(c));
         let text = text.strip_suffix(['+', '-']).unwrap_or(text);
         let base = text.strip_suffix(['_', '^']).and_then(|text| text.chars().next_back());
@@ -151,23 +158,23 @@ impl Scan<'_> {
 
     /// Where the link without brackets ends that has its first colon at `at`.
     fn plain_link(&self, at: usize) -> Option<usize> {
-        let mut names = LINKS.iter().filter_map(|link| at.checked_sub(link.len()));
+        let mut names = LINK_TYPES.iter().filter_map(|link| at.checked_sub(link.len()));
         names.find(|&from| is_link(&self.bytes[from..at]) && self.begins_word(from))?;
         let (mut to, mut end) = (at + 1, None);
         loop {
             let rest = &self.bytes[to..];
-            if let Some(inside) = in_round(rest, true) {
-                to += inside;
+            if let Some(length) = bracket_length(rest, true) {
+                to += length;
                 end = Some(to);
             } else {
                 let plain = rest.iter().position(|b| PATH_ENDS.contains(b)).unwrap_or(rest.len());
                 // It does not end in punctuation. Its first character may be any.
                 let text = decode(&rest[..plain]);
                 let first = text.chars().next().filter(|_| to == at + 1).map_or(0, char::len_utf8);
-                let kept =
+                let trimmed =
                     text[first..].trim_end_matches(|c: char| c.is_ascii_punctuation() && !"-/".contains(c));
-                if !kept.is_empty() {
-                    end = Some(to + first + kept.len());
+                if !trimmed.is_empty() {
+                    end = Some(to + first + trimmed.len());
                 }
                 if plain == 0 {
                     return end;
@@ -178,51 +185,52 @@ impl Scan<'_> {
     }
 
     /// Where what hides its contents and begins at `at` ends, if it is anything of the kind.
-    fn hidden(&mut self, at: usize) -> Option<usize> {
+    fn opaque_end(&mut self, at: usize) -> Option<usize> {
         let rest = &self.bytes[at..];
         match (rest[0], rest.get(1)?) {
             (b'=', _) => self.verbatim(at, 0),
             (b'~', _) => self.verbatim(at, 1),
             (b'@', b'@') => {
                 let name = rest[2..].iter().position(|b| !b.is_ascii_alphanumeric() && *b != b'-')?;
-                (name > 0 && rest[2 + name] == b':').then(|| self.until(at + 2, 2))?
+                (name > 0 && rest[2 + name] == b':').then(|| self.after_closer(at + 2, 2))?
             }
             (b'{', b'{') if rest.get(2) == Some(&b'{') && rest.get(3)?.is_ascii_alphabetic() => {
                 let name = rest[3..].iter().position(|b| !b.is_ascii_alphanumeric() && !b"-_".contains(b))?;
-                let end = self.until(at + 3, 3)?;
+                let end = self.after_closer(at + 3, 3)?;
                 let bare = at + 3 + name + 3 == end;
                 let arguments = rest[3 + name] == b'(' && self.bytes[end - 4] == b')';
                 (bare || arguments).then_some(end)
             }
-            (b'$', b'$') => self.until(at + 2, 4),
+            (b'$', b'$') => self.after_closer(at + 2, 4),
             (b'$', _) => self.formula(at),
-            (b'\\', b'(') => self.until(at + 2, 5),
-            (b'\\', b'[') => self.until(at + 2, 6),
-            (b'\\', _) => command(rest).map(|long| at + long),
+            (b'\\', b'(') => self.after_closer(at + 2, 5),
+            (b'\\', b'[') => self.after_closer(at + 2, 6),
+            (b'\\', _) => latex_command_length(rest).map(|long| at + long),
             (b'[', b'[') => self.link(at),
             (b'<', b'<') => {
-                let inside = skip_while(self.bytes, at + 2 + usize::from(rest.get(2) == Some(&b'<')));
-                self.bytes[inside..].starts_with(b">>").then_some(inside + 2)
+                let target_end =
+                    next_angle_or_newline(self.bytes, at + 2 + usize::from(rest.get(2) == Some(&b'<')));
+                self.bytes[target_end..].starts_with(b">>").then_some(target_end + 2)
             }
             (b'<', _) => {
-                let colon = LINKS
+                let colon = LINK_TYPES
                     .iter()
                     .map(|link| link.len() + 1)
                     .find(|colon| rest.get(*colon) == Some(&b':') && is_link(&rest[1..*colon]))?;
-                self.until(at + colon + 1, 7)
+                self.after_closer(at + colon + 1, 7)
             }
             _ => None,
         }
     }
 
     /// Where the end of kind `end` that comes next from `from` on is over.
-    fn until(&mut self, from: usize, end: usize) -> Option<usize> {
+    fn after_closer(&mut self, from: usize, end: usize) -> Option<usize> {
         if self.unclosed[end] {
             return None;
         }
-        let found = memmem::find(self.bytes.get(from..)?, ENDS[end]);
+        let found = memmem::find(self.bytes.get(from..)?, CLOSERS[end]);
         self.unclosed[end] = found.is_none();
-        Some(from + found? + ENDS[end].len())
+        Some(from + found? + CLOSERS[end].len())
     }
 
     /// `=…=` and `~…~`: no blank just inside, no word just outside.
@@ -236,7 +244,7 @@ impl Scan<'_> {
         // The mark itself may stand right after the first one.
         from += usize::from(self.bytes[from] == self.bytes[at]);
         loop {
-            let after = self.until(from, end)?;
+            let after = self.after_closer(from, end)?;
             let last = decode(&self.bytes[after.saturating_sub(5)..after - 1]).chars().next_back();
             let next = decode(&self.bytes[after..self.bytes.len().min(after + 4)]).chars().next();
             let closes = next.is_none_or(|c| is_whitespace(c) || "-.,;:!?'\")}\\[".contains(c));
@@ -272,7 +280,7 @@ impl Scan<'_> {
                     return match path.get(n + 1) {
                         Some(b']') if byte == b']' && n > 0 => Some(after),
                         // What it is called may hold blocks, and has to end.
-                        Some(b'[') if byte == b']' && n > 0 => self.until(after + 1, 8).map(|_| after),
+                        Some(b'[') if byte == b']' && n > 0 => self.after_closer(after + 1, 8).map(|_| after),
                         _ => None,
                     };
                 }
@@ -283,16 +291,16 @@ impl Scan<'_> {
     }
 
     fn position(&mut self, at: usize) -> Position {
-        let (from, line) = self.counted;
+        let (from, line) = self.last_position;
         let line = line.saturating_add(to_u32(memchr::memchr_iter(b'\n', &self.bytes[from..at]).count()));
-        self.counted = (at, line);
+        self.last_position = (at, line);
         let start = memchr::memrchr(b'\n', &self.bytes[..at]).map_or(0, |n| n + 1);
-        position(&self.bytes[start..at], line, at - start)
+        Position::in_line(&self.bytes[start..at], line, at - start)
     }
 }
 
 fn is_link(name: &[u8]) -> bool {
-    LINKS.iter().any(|link| name.eq_ignore_ascii_case(link.as_bytes()))
+    LINK_TYPES.iter().any(|link| name.eq_ignore_ascii_case(link.as_bytes()))
 }
 
 /// What a path without brackets ends before, where no brackets in pairs do.
@@ -300,7 +308,7 @@ const PATH_ENDS: &[u8] = b"][ \t\n()<>";
 
 /// How long the brackets are, of any kind, that `bytes` begins with and that end within the word; in them may be such
 /// brackets that hold none.
-fn in_round(bytes: &[u8], holds: bool) -> Option<usize> {
+fn bracket_length(bytes: &[u8], may_nest: bool) -> Option<usize> {
     let mut at = usize::from(b"<([".contains(bytes.first()?));
     if at == 0 {
         return None;
@@ -310,23 +318,23 @@ fn in_round(bytes: &[u8], holds: bool) -> Option<usize> {
         if b"])>".contains(&bytes[at]) {
             return Some(at + 1);
         }
-        at += in_round(&bytes[at..], false).filter(|_| holds)?;
+        at += bracket_length(&bytes[at..], false).filter(|_| may_nest)?;
     }
 }
 
 /// How long the command of LaTeX is that `bytes` begins with, with its arguments.
-fn command(bytes: &[u8]) -> Option<usize> {
+fn latex_command_length(bytes: &[u8]) -> Option<usize> {
     let letters = bytes.iter().skip(1).take_while(|b| b.is_ascii_alphabetic()).count();
     let mut at = (letters > 0).then_some(1 + letters)?;
     at += usize::from(bytes.get(at) == Some(&b'*'));
     loop {
         let rest = bytes.get(at + 1..).unwrap_or_default();
-        let (inside, close) = match bytes.get(at) {
+        let (length, close) = match bytes.get(at) {
             Some(b'[') => (rest.iter().position(|b| b"][{}\n".contains(b)), b']'),
             Some(b'{') => (rest.iter().position(|b| b"{}\n".contains(b)), b'}'),
             _ => return Some(at),
         };
-        match inside.filter(|n| rest[*n] == close) {
+        match length.filter(|n| rest[*n] == close) {
             Some(n) => at += n + 2,
             None => return Some(at),
         }
@@ -334,14 +342,14 @@ fn command(bytes: &[u8]) -> Option<usize> {
 }
 
 /// The next angle bracket or line end.
-fn skip_while(bytes: &[u8], from: usize) -> usize {
+fn next_angle_or_newline(bytes: &[u8], from: usize) -> usize {
     let from = skip(bytes, from, b"");
     let rest = bytes.get(from..).unwrap_or_default();
     from.min(bytes.len()) + memchr::memchr3(b'<', b'>', b'\n', rest).unwrap_or(rest.len())
 }
 
 /// What may stand before the colon of a link without brackets.
-const LINKS: [&str; 17] = [
+const LINK_TYPES: [&str; 17] = [
     "http",
     "https",
     "ftp",
@@ -365,7 +373,7 @@ const LINKS: [&str; 17] = [
 mod tests {
     use crate::parse;
 
-    fn found(source: &str) -> String {
+    fn scan_document(source: &str) -> String {
         let document = parse(source.as_bytes(), &[]);
         let mut all: Vec<_> = document
             .inline_blocks
@@ -375,9 +383,9 @@ mod tests {
             })
             .collect();
         let calls = document.inline_calls.iter();
-        all.extend(
-            calls.map(|c| (c.at, format!("{:?} {:?} {:?} {:?}", c.name, c.inside, c.arguments, c.end))),
-        );
+        all.extend(calls.map(|c| {
+            (c.at, format!("{:?} {:?} {:?} {:?}", c.name, c.inside_header, c.arguments, c.end_header))
+        }));
         all.sort();
         all.iter()
             .map(|(at, text)| format!("{}:{} {text}\n", at.line, at.column))
@@ -386,7 +394,7 @@ mod tests {
     }
 
     #[test]
-    fn what_emacs_finds_is_found() {
+    fn inline_blocks_and_calls_are_found() {
         let source = "a src_sh{echo} b call_f(x)[:y] =src_sh{no}= xsrc_sh{no} (src_sh[:a b]{c {d} e}) ~call_g()~\n\
                       - src_sh{tag} :: call_h(1)\n\
                       | src_sh{cell} | a |\n\
@@ -396,7 +404,7 @@ mod tests {
                       [[http://a][src_sh{desc}]] {{{m(src_sh{mac})}}} $src_sh{tex}$ \\(src_sh{te}\\) <<src_sh{t}>> \
                       [fn::src_sh{f}] @@html:src_sh{x}@@ http://src_sh{p} *src_sh{b}* src_sh{a\nb} src_sh [x]{a} \
                       src_py[x] {b} ^{src_sh{sup}} src_sh{open\n# src_sh{c}\n: src_sh{c}\n#+title: src_sh{t}\n";
-        insta::assert_snapshot!(found(source));
+        insta::assert_snapshot!(scan_document(source));
     }
 
     #[rstest::rstest]
@@ -422,18 +430,18 @@ mod tests {
     #[case::link_whose_name_does_not_close("[[src_sh{x}][a", true)]
     #[case::formula("$a src_sh{x}$, a", false)]
     #[case::no_formula("$a src_sh{x}$% $b src_sh{x}$\u{e9}", true)]
-    fn what_hides_is_what_hides_in_emacs(#[case] source: &str, #[case] shows: bool) {
-        assert_eq!(!found(source).is_empty(), shows, "{}", found(source));
+    fn other_objects_hide_inline_code(#[case] source: &str, #[case] shows: bool) {
+        assert_eq!(!scan_document(source).is_empty(), shows, "{}", scan_document(source));
     }
 
     #[test]
-    fn many_that_are_open_take_no_longer() {
+    fn unclosed_objects_take_linear_time() {
         for piece in [
             "src_a{", "call_b(", "=a ", "~", "{{{a", "{{{a(", "\\(", "\\a{", "\\a[", "$a ", "@@", "@@a:",
             "[[", "[[a][", "<<", "<a", "<http:a", "http:(", "http:(a(", "a_", "src_a[", "src_",
         ] {
             let source = piece.repeat(200_000);
-            assert_eq!(found(&source), "", "{piece}");
+            assert_eq!(scan_document(&source), "", "{piece}");
         }
     }
 }

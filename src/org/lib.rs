@@ -1,44 +1,44 @@
-//! Org text → [`Document`]: which source blocks it holds, and what is asked for them.
+//! Parses Org text into a [`Document`]: its source blocks, calls and keywords, and the header arguments of each block.
 //!
-//! Emacs is the truth of what a block is. This room knows nothing but text: no tasks, no clusters, no
-//! clock, no files. Everything in it takes time proportional to the text, whatever the text is.
+//! The result is what Emacs (Org 9.8.9) reads. The crate is pure: it knows text only, and no tasks, clusters, clocks or
+//! files. All functions take time linear in the length of the text.
 //!
-//! | file | |
+//! | file | contents |
 //! |---|---|
-//! | `document` | what reading a document yields |
-//! | `tree` | the document as it is written, element by element, and edits of it |
-//! | `source_bytes` | its bytes, shared |
-//! | `parse` | the way from bytes to a document |
-//! | `text` | bytes as Emacs sees them: byte order mark, line ends, characters |
-//! | `grammar` | `grammar/org.pest`, asked about one line |
-//! | `line` | what kind of line a line is |
-//! | `lines` | the lines of a section, and which ends which |
-//! | `element_parser` | the elements of a section: what holds what |
+//! | `document` | data types of a parsed document |
+//! | `tree` | the element tree, and edits of it |
+//! | `source_bytes` | the bytes of a document, shared |
+//! | `parse` | from bytes to a document |
+//! | `text` | byte order mark, line ends, characters |
+//! | `grammar` | `grammar/org.pest`, applied to one line |
+//! | `line` | the kind of a line |
+//! | `lines` | the lines of a section, and which line ends which |
+//! | `element_parser` | the elements of a section |
 //! | `list` | where list items end |
 //! | `outline` | headlines and their property drawers |
-//! | `block_header` | a block's own lines |
-//! | `body` | a block's code: escapes and indentation |
+//! | `block_header` | affiliated keywords and the begin line of a block |
+//! | `body` | the code of a block: escapes and indentation |
 //! | `call` | `#+call:` lines |
-//! | `inline` | blocks and calls within text |
-//! | `brackets` | which bracket closes which |
-//! | `header_args` | splitting a line of header arguments |
+//! | `inline` | blocks and calls in text |
+//! | `brackets` | pairs of brackets |
+//! | `header_args` | splits a line of header arguments |
 //! | `lisp` | numbers and strings among their values |
-//! | `inherit` | what a block inherits |
-//! | `merge` | which of a block's arguments hold |
-//! | `call_args` | arguments that a call gives to a block, and those of code within text |
-//! | `noweb` | bodies as they would run: references expanded |
-//! | `placeholder` | where results are put into code before it runs |
-//! | `reference` | where references stand, and what they say |
-//! | `expansion_error` | why a body cannot be expanded |
-//! | `heading` | headings that a reference may name |
-//! | `coderef` | `(ref:label)`s taken off |
-//! | `resolve` | a document with the files put in that it names |
-//! | `include` | what an `#+INCLUDE:` line says |
-//! | `result_slot` | where the result of a block stands, or is to stand |
-//! | `section` | parts of a document by what they are called |
-//! | `source_map` | which line of which file a line was |
+//! | `inherit` | inherited header arguments |
+//! | `merge` | merged header arguments of a block |
+//! | `call_args` | header arguments of called blocks and of inline code |
+//! | `noweb` | expansion of noweb references |
+//! | `placeholder` | results that are inserted into code before it runs |
+//! | `reference` | syntax of noweb references |
+//! | `expansion_error` | errors of the expansion |
+//! | `heading` | levels of headlines; headings by `CUSTOM_ID` |
+//! | `coderef` | removal of `(ref:label)` |
+//! | `resolve` | insertion of included files and setupfiles |
+//! | `include` | the value of an `#+INCLUDE:` line |
+//! | `section` | the part of a file that an `#+INCLUDE:` line names |
+//! | `source_map` | the file and line that a line comes from |
+//! | `result_slot` | where a result stands, or belongs |
 //! | `report` | a document as JSON |
-//! | `suggest` | the word that was most likely meant |
+//! | `suggest` | "did you mean" |
 //! | `snippet` | a line with a caret under it, for messages |
 
 // pest's parser without `std` names it.
@@ -92,7 +92,7 @@ pub use expansion_error::{ExpansionError, ExpansionErrorKind};
 pub use include::includes_text;
 pub use noweb::{BodyExpander, ExpandedBody};
 pub use parse::parse;
-pub use placeholder::fill as fill_gaps;
+pub use placeholder::fill as fill_placeholders;
 pub use reference::NowebCall;
 pub use report::report;
 pub use resolve::{File, Reader, ResolveError, resolve};

@@ -1,4 +1,4 @@
-//! What kind of line a line is: the first byte decides what only needs that, the grammar the rest.
+//! Classifies one line. The first byte decides where that suffices, the grammar otherwise.
 
 use pest::iterators::Pair;
 
@@ -113,7 +113,7 @@ impl Block {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Reading {
     pub(super) kind: Kind,
-    pub(super) names: Delimiter,
+    pub(super) delimiter: Delimiter,
 }
 
 /// What a line opens or closes.
@@ -130,7 +130,7 @@ pub(super) enum Delimiter {
 
 impl Kind {
     fn plain(self) -> Reading {
-        Reading { kind: self, names: Delimiter::Nothing }
+        Reading { kind: self, delimiter: Delimiter::Nothing }
     }
 }
 
@@ -157,25 +157,25 @@ pub(super) fn read(line: &[u8], indent: usize) -> Reading {
 }
 
 fn read_hash(line: &str) -> Reading {
-    let names = read_end(line);
+    let delimiter = read_end(line);
     // The first letter tells which rules can match at all.
     let rule = match line.as_bytes().get(2).map(u8::to_ascii_lowercase) {
         Some(b'b') => Rule::begin,
         Some(b'e') if memchr::memchr(b':', line.as_bytes()).is_none() => {
-            return Reading { kind: Kind::Text, names };
+            return Reading { kind: Kind::Text, delimiter };
         }
         Some(b'a' | b'c' | b'd' | b'h' | b'l' | b'n' | b'p' | b'r' | b's' | b't') => Rule::hash,
         _ => Rule::keyword,
     };
     let Some(pair) = grammar::read(rule, line) else {
-        return Reading { kind: Kind::Text, names };
+        return Reading { kind: Kind::Text, delimiter };
     };
     let kind = match pair.as_rule() {
         Rule::block_begin => {
             let name = grammar::part(&pair, Rule::block_name).map_or("", |name| name.as_str());
             return Reading {
                 kind: Kind::Begin(Block::of(name)),
-                names: Delimiter::Opens(name.to_lowercase()),
+                delimiter: Delimiter::Opens(name.to_lowercase()),
             };
         }
         Rule::dynamic_begin if grammar::part(&pair, Rule::dynamic_name).is_some() => Kind::Dynamic,
@@ -185,7 +185,7 @@ fn read_hash(line: &str) -> Reading {
         _ if ends_paragraph(line) => Kind::Keyword,
         _ => Kind::Bracketed,
     };
-    Reading { kind, names }
+    Reading { kind, delimiter }
 }
 
 /// Whether a keyword line ends a paragraph: not if it has a bracketed part, which few keywords may have.
@@ -247,7 +247,7 @@ fn read_latex(line: &str) -> Reading {
         grammar::part(&pair, Rule::environment).map(|name| name.as_str().to_ascii_lowercase())
     };
     match grammar::read(Rule::latex_begin, line).and_then(name) {
-        Some(name) => Reading { kind: Kind::Latex, names: Delimiter::Opens(name) },
+        Some(name) => Reading { kind: Kind::Latex, delimiter: Delimiter::Opens(name) },
         None => Kind::Text.plain(),
     }
 }
@@ -265,10 +265,10 @@ pub(super) fn latex_end(line: &[u8]) -> Option<String> {
     let open = inner.iter().rposition(|&b| b == b'{')?;
     let (before, name) = (&inner[..open], &inner[open + 1..]);
     let end = before.len().checked_sub(4)?;
-    let known = before[end..].eq_ignore_ascii_case(b"\\end")
+    let is_end = before[end..].eq_ignore_ascii_case(b"\\end")
         && !name.is_empty()
         && name.iter().all(|&b| b.is_ascii_alphanumeric() || b == b'*');
-    known.then(|| String::from_utf8_lossy(name).to_ascii_lowercase())
+    is_end.then(|| String::from_utf8_lossy(name).to_ascii_lowercase())
 }
 
 /// Whether text stands on an item's first line, after bullet, counter, checkbox and tag.
@@ -345,7 +345,7 @@ mod tests {
     #[case::clock("CLOCK: [2024-01-01 Mon 10:00]--[2024-01-01 Mon 11:00] =>  1:00", Kind::Clock)]
     #[case::clock_sum("clock: =>  1:00", Kind::Clock)]
     #[case::clock_start("CLOCK: soon", Kind::ClockStart)]
-    fn kinds(#[case] line: &str, #[case] expected: Kind) {
+    fn lines_have_a_kind(#[case] line: &str, #[case] expected: Kind) {
         assert_eq!(kind(line), expected);
     }
 
@@ -357,18 +357,18 @@ mod tests {
     #[case::tag("- tag ::", false)]
     #[case::tag_and_text("- tag :: x", true)]
     #[case::no_tag_in_ordered("1. tag ::", true)]
-    fn text_of_items(#[case] line: &str, #[case] expected: bool) {
+    fn items_with_text_are_recognised(#[case] line: &str, #[case] expected: bool) {
         assert_eq!(item_has_text(line), expected);
     }
 
     #[test]
-    fn lines_that_are_not_utf8_are_still_known() {
+    fn lines_that_are_not_utf8_are_recognised() {
         assert_eq!(read(b"#+begin_src sh \xff", 0).kind, Kind::Begin(Block::Src));
         assert_eq!(read(b"#+na\xffme: x", 0).kind, Kind::Keyword);
     }
 
     #[test]
-    fn ends_of_environments() {
+    fn ends_of_environments_are_read() {
         assert_eq!(latex_end(b"x \\END{Align*} "), Some("align*".into()));
         assert_eq!(latex_end(b"\\end{a} x"), None);
         assert_eq!(latex_end(b"end{a}"), None);

@@ -1,7 +1,7 @@
 //! The lines of one section, each with its kind, its indentation, and the line that would end it.
 //!
-//! Ends are found in one pass from the last line to the first, so that asking for one costs nothing however
-//! many lines begin a block that never ends.
+//! The ends are found in one pass from the last line to the first, so that a lookup takes constant time even if many
+//! lines begin a block that never ends.
 
 use std::collections::HashMap;
 
@@ -19,7 +19,7 @@ struct Line {
     /// stands: so Org has measured lists since 9.6, to depend on nothing that is displayed.
     indent: u32,
     /// The line that would end it; for an item, its number among the items.
-    link: u32,
+    end_or_item: u32,
     kind: Kind,
     ends: Ends,
 }
@@ -68,7 +68,7 @@ impl Lines {
                 }
             }
             environments |= reading.kind == Kind::Latex;
-            let (link, ends) = match reading.names {
+            let (end_or_item, ends) = match reading.delimiter {
                 Delimiter::Nothing => (NO_LINE, Ends::Nothing),
                 Delimiter::Opens(name) => (self.intern(name), Ends::Nothing),
                 Delimiter::Closes(name) => (self.intern(name), Ends::Block),
@@ -78,13 +78,13 @@ impl Lines {
             self.records.push(Line {
                 start: to_u32(at),
                 indent: to_u32(indent),
-                link,
+                end_or_item,
                 kind: reading.kind,
                 ends,
             });
             at = next;
         }
-        self.link();
+        self.link_ends();
         if environments {
             self.link_environments(text);
         }
@@ -95,28 +95,28 @@ impl Lines {
         *self.names.entry(name).or_insert(fresh)
     }
 
-    fn link(&mut self) {
+    fn link_ends(&mut self) {
         self.next.clear();
         self.next.resize(self.names.len(), NO_LINE);
         let (mut dynamic, mut dynamic_with_colon, mut drawer) = (NO_LINE, NO_LINE, NO_LINE);
         for n in (0..self.len()).rev() {
             let line = &mut self.records[n as usize];
             match line.kind {
-                Kind::Begin(_) => line.link = self.next[line.link as usize],
-                Kind::Dynamic | Kind::DynamicBare => line.link = dynamic,
-                Kind::Drawer => line.link = drawer,
-                Kind::DrawerEnd => line.link = std::mem::replace(&mut drawer, n),
+                Kind::Begin(_) => line.end_or_item = self.next[line.end_or_item as usize],
+                Kind::Dynamic | Kind::DynamicBare => line.end_or_item = dynamic,
+                Kind::Drawer => line.end_or_item = drawer,
+                Kind::DrawerEnd => line.end_or_item = std::mem::replace(&mut drawer, n),
                 _ => {}
             }
             match line.ends {
                 Ends::Nothing => {}
                 Ends::Block => {
-                    self.next[line.link as usize] = n;
-                    line.link = NO_LINE;
+                    self.next[line.end_or_item as usize] = n;
+                    line.end_or_item = NO_LINE;
                 }
                 Ends::Dynamic => {
                     // A list looks for the colon: `Lines::skipped_in_list`.
-                    line.link = dynamic_with_colon;
+                    line.end_or_item = dynamic_with_colon;
                     dynamic = n;
                 }
                 Ends::DynamicWithColon => {
@@ -135,10 +135,10 @@ impl Lines {
                 next.insert(name, n);
             }
             if line.kind == Kind::Latex {
-                let line::Reading { names: Delimiter::Opens(name), .. } = self.reread(text, n) else {
+                let line::Reading { delimiter: Delimiter::Opens(name), .. } = self.reread(text, n) else {
                     continue;
                 };
-                self.records[n as usize].link = next.get(&name).copied().unwrap_or(NO_LINE);
+                self.records[n as usize].end_or_item = next.get(&name).copied().unwrap_or(NO_LINE);
             }
         }
     }
@@ -162,7 +162,7 @@ impl Lines {
 
     /// The line that ends what line `n` begins, if it stands before line `limit`.
     pub(super) fn end_before(&self, n: u32, limit: u32) -> Option<u32> {
-        let end = self.records[n as usize].link;
+        let end = self.records[n as usize].end_or_item;
         (end < limit).then_some(end)
     }
 
@@ -171,10 +171,10 @@ impl Lines {
         let line = self.records[n as usize];
         let end = match line.kind {
             Kind::Begin(Block::Starred) => NO_LINE,
-            Kind::Begin(_) | Kind::Drawer => line.link,
-            Kind::Dynamic | Kind::DynamicBare => match self.records.get(line.link as usize) {
-                Some(end) if end.ends == Ends::Dynamic => end.link,
-                _ => line.link,
+            Kind::Begin(_) | Kind::Drawer => line.end_or_item,
+            Kind::Dynamic | Kind::DynamicBare => match self.records.get(line.end_or_item as usize) {
+                Some(end) if end.ends == Ends::Dynamic => end.end_or_item,
+                _ => line.end_or_item,
             },
             _ => NO_LINE,
         };
@@ -182,11 +182,11 @@ impl Lines {
     }
 
     pub(super) fn item(&self, n: u32) -> u32 {
-        self.records[n as usize].link
+        self.records[n as usize].end_or_item
     }
 
     pub(super) fn set_item(&mut self, n: u32, item: u32) {
-        self.records[n as usize].link = item;
+        self.records[n as usize].end_or_item = item;
     }
 
     /// Its number in the document, from 1.

@@ -1,4 +1,4 @@
-//! What Emacs' Lisp reader makes of a value: a number, a quoted string, or just text.
+//! Reads the value of a header argument as Emacs' Lisp reader does: a number, a quoted string, or plain text.
 
 use super::document::Value;
 
@@ -69,8 +69,8 @@ fn escape(rest: &mut std::str::Chars<'_>, text: &mut String) -> Option<()> {
         's' => ' ',
         'd' => '\u{7f}',
         'x' => digits(rest, "", 16, usize::MAX)?,
-        'u' => exactly(rest, 4)?,
-        'U' => exactly(rest, 8)?,
+        'u' => code_point(rest, 4)?,
+        'U' => code_point(rest, 8)?,
         c @ '0'..='7' => digits(rest, c.encode_utf8(&mut [0; 4]), 8, 2)?,
         c => c,
     };
@@ -78,17 +78,17 @@ fn escape(rest: &mut std::str::Chars<'_>, text: &mut String) -> Option<()> {
     Some(())
 }
 
-fn exactly(rest: &mut std::str::Chars<'_>, length: usize) -> Option<char> {
+fn code_point(rest: &mut std::str::Chars<'_>, length: usize) -> Option<char> {
     let code = rest.as_str().get(..length)?;
     let c = char::from_u32(u32::from_str_radix(code, 16).ok()?)?;
     *rest = rest.as_str()[length..].chars();
     Some(c)
 }
 
-/// Up to `most` more digits.
-fn digits(rest: &mut std::str::Chars<'_>, first: &str, radix: u32, most: usize) -> Option<char> {
+/// Up to `limit` more digits.
+fn digits(rest: &mut std::str::Chars<'_>, first: &str, radix: u32, limit: usize) -> Option<char> {
     let text = rest.as_str();
-    let length = text.bytes().take(most).take_while(|&b| char::from(b).is_digit(radix)).count();
+    let length = text.bytes().take(limit).take_while(|&b| char::from(b).is_digit(radix)).count();
     *rest = text[length..].chars();
     let code = format!("{first}{}", &text[..length]);
     char::from_u32(u32::from_str_radix(&code, radix).ok()?)
@@ -107,7 +107,7 @@ mod tests {
     #[case("f(1)", false)]
     #[case("t[0]", false)]
     #[case("", false)]
-    fn code(#[case] cell: &str, #[case] expected: bool) {
+    fn code_is_recognised(#[case] cell: &str, #[case] expected: bool) {
         assert_eq!(is_code(cell), expected);
     }
 
@@ -136,7 +136,7 @@ mod tests {
     #[case("\"a\\\"", Value::Text("\"a\\\"".into()))]
     #[case("\"", Value::Text("\"".into()))]
     #[case("'a'", Value::Text("'a'".into()))]
-    fn values(#[case] cell: &str, #[case] expected: Value) {
+    fn values_are_read(#[case] cell: &str, #[case] expected: Value) {
         assert_eq!(read(cell).0, expected);
     }
 }

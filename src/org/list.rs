@@ -1,7 +1,7 @@
-//! Where the items of a plain list end.
+//! Finds where the items of a plain list end.
 //!
-//! A list is followed from its first item to the line that ends it: a line no more indented than its items,
-//! two blank lines, or the end of what it stands in. The bodies of blocks and drawers do not count.
+//! A list is followed from its first item to the line that ends it: a line that is not indented more than its items,
+//! two blank lines, or the end of the element around it. The contents of blocks and drawers are skipped.
 
 use super::line::Kind;
 use super::lines::Lines;
@@ -33,22 +33,22 @@ impl Lists {
 
     /// The structure that the item at line `n` belongs to; made if there is none that holds here.
     ///
-    /// `inside` is the structure of the list around, if line `n` stands directly in an item.
+    /// `outer` is the structure of the list around, if line `n` stands directly in an item.
     pub(super) fn structure(
         &mut self,
         lines: &mut Lines,
         n: u32,
         limit: u32,
-        inside: Option<u32>,
+        outer: Option<u32>,
         frame: u32,
     ) -> u32 {
         if let Some(item) = self.items.get(lines.item(n) as usize) {
             let same_frame = self.frames.get(item.structure as usize) == Some(&frame);
-            if Some(item.structure) == inside || item.outermost && same_frame {
+            if Some(item.structure) == outer || item.outermost && same_frame {
                 return item.structure;
             }
         }
-        self.follow(lines, n, limit);
+        self.add_structure(lines, n, limit);
         self.frames.push(frame);
         to_u32(self.frames.len() - 1)
     }
@@ -75,7 +75,7 @@ impl Lists {
         at
     }
 
-    fn follow(&mut self, lines: &mut Lines, first: u32, limit: u32) {
+    fn add_structure(&mut self, lines: &mut Lines, first: u32, limit: u32) {
         let structure = to_u32(self.frames.len());
         // Items that are open: indentation, and number.
         let mut open: Vec<(u32, usize)> = Vec::new();

@@ -1,14 +1,14 @@
-//! Merging a block's header arguments, as `org-babel-merge-params` does.
+//! Merges the header arguments of a block, as `org-babel-merge-params` does.
 //!
-//! A later argument replaces an earlier one of its key, but variables add up by name, and the words of
-//! `:results` and `:exports` replace only those of their own group.
+//! A later argument replaces an earlier one of the same key. Variables are merged by name, and the words of `:results`
+//! and `:exports` replace only words of their own group.
 
 use std::collections::{HashMap, VecDeque};
 
 use super::document::{Origin, Param, Position, Value};
 
 /// Words of `:results` that exclude each other.
-const RESULTS: [&[&str]; 4] = [
+const RESULTS_GROUPS: [&[&str]; 4] = [
     &["file", "list", "vector", "table", "scalar", "verbatim"],
     &["raw", "html", "latex", "org", "code", "pp", "drawer", "link", "graphics"],
     &["replace", "silent", "none", "discard", "append", "prepend"],
@@ -16,7 +16,7 @@ const RESULTS: [&[&str]; 4] = [
 ];
 
 /// Words of `:exports` that exclude each other.
-const EXPORTS: [&[&str]; 1] = [&["code", "results", "both", "none"]];
+const EXPORTS_GROUPS: [&[&str]; 1] = [&["code", "results", "both", "none"]];
 
 /// Merges `params`, lowest priority first. The order of the outcome is Org's: `:results`, `:exports`,
 /// variables, then the others, the last first.
@@ -25,8 +25,8 @@ pub(super) fn merge(
     name: Option<&str>,
 ) -> Result<Vec<Param>, (Position, String)> {
     let mut variables = Variables::default();
-    let mut results = Words::new(&RESULTS);
-    let mut exports = Words::new(&EXPORTS);
+    let mut results = Words::new(&RESULTS_GROUPS);
+    let mut exports = Words::new(&EXPORTS_GROUPS);
     let mut others = Slots::default();
     for param in params {
         match param.key.as_str() {
@@ -40,8 +40,8 @@ pub(super) fn merge(
             }
             ":exports" => exports.add(&param),
             ":dir" if param.text == "'attach" => {
-                let why = "`:dir 'attach` names a directory only Emacs knows: write the directory itself";
-                return Err((param.at, why.into()));
+                let message = "`:dir 'attach` names a directory only Emacs knows: write the directory itself";
+                return Err((param.at, message.into()));
             }
             _ => {
                 others.put(param.key.clone(), param);
@@ -59,10 +59,10 @@ pub(super) fn merge(
 
 /// `:output-dir` goes before the file name; `:file-ext` makes one of the block's name.
 fn file_name(params: &mut [Param], name: Option<&str>) -> Option<Param> {
-    let given = |key: &str, params: &[Param]| {
+    let value_of = |key: &str, params: &[Param]| {
         params.iter().find(|param| param.key == key && param.value != Value::None).cloned()
     };
-    let folder = given(":output-dir", params).map_or(String::new(), |folder| match folder.text {
+    let folder = value_of(":output-dir", params).map_or(String::new(), |folder| match folder.text {
         text if text.is_empty() => "./".into(),
         text if text.ends_with('/') => text,
         text => text + "/",
@@ -74,7 +74,7 @@ fn file_name(params: &mut [Param], name: Option<&str>) -> Option<Param> {
         }
         return None;
     }
-    let extension = given(":file-ext", params)?;
+    let extension = value_of(":file-ext", params)?;
     let text = format!("{folder}{}.{}", name?, extension.text);
     Some(Param { key: ":file".into(), value: Value::Text(text.clone()), text, ..extension })
 }
@@ -83,13 +83,13 @@ fn file_name(params: &mut [Param], name: Option<&str>) -> Option<Param> {
 #[derive(Debug, Default)]
 struct Slots {
     slots: Vec<Option<Param>>,
-    places: HashMap<String, usize>,
+    indices: HashMap<String, usize>,
 }
 
 impl Slots {
     /// Returns the slot that has become empty, if any.
     fn put(&mut self, key: String, param: Param) -> Option<usize> {
-        let old = self.places.insert(key, self.slots.len());
+        let old = self.indices.insert(key, self.slots.len());
         self.slots.push(Some(param));
         if let Some(old) = old {
             self.slots[old] = None;
@@ -162,7 +162,7 @@ struct Words {
     groups: &'static [&'static [&'static str]],
     deque: VecDeque<Option<String>>,
     /// Place of each word; the deque's front is `front`.
-    places: HashMap<String, i64>,
+    indices: HashMap<String, i64>,
     front: i64,
     /// The last word comes first.
     reversed: bool,
@@ -173,8 +173,8 @@ struct Words {
 impl Words {
     fn new(groups: &'static [&'static [&'static str]]) -> Self {
         let chosen = Default::default();
-        let (deque, places) = (VecDeque::new(), HashMap::new());
-        Self { groups, deque, places, front: 0, reversed: false, chosen, last: None }
+        let (deque, indices) = (VecDeque::new(), HashMap::new());
+        Self { groups, deque, indices, front: 0, reversed: false, chosen, last: None }
     }
 
     fn add(&mut self, param: &Param) {
@@ -194,15 +194,15 @@ impl Words {
     }
 
     fn remove(&mut self, word: &str) {
-        let Some(place) = self.places.remove(word) else { return };
-        let slot = usize::try_from(place - self.front).ok().and_then(|n| self.deque.get_mut(n));
+        let Some(index) = self.indices.remove(word) else { return };
+        let slot = usize::try_from(index - self.front).ok().and_then(|n| self.deque.get_mut(n));
         if let Some(slot) = slot {
             *slot = None;
         }
     }
 
     fn push(&mut self, word: &str) {
-        let place = if self.reversed {
+        let index = if self.reversed {
             self.deque.push_back(Some(word.to_owned()));
             self.front + i64::try_from(self.deque.len()).unwrap_or(i64::MAX) - 1
         } else {
@@ -210,7 +210,7 @@ impl Words {
             self.front -= 1;
             self.front
         };
-        self.places.insert(word.to_owned(), place);
+        self.indices.insert(word.to_owned(), index);
     }
 
     /// `None` where there are no words.
@@ -234,18 +234,19 @@ impl Words {
 
 #[cfg(test)]
 mod tests {
-    use super::super::header_args::{self, Written};
+    use super::super::header_args::{self, HeaderText};
     use super::*;
 
     fn merged(lines: &[&str]) -> String {
         let read = |line: &&str| {
-            header_args::parse(&Written::new(line, Position { line: 1, column: 1 }, Origin::Block)).unwrap()
+            header_args::parse(&HeaderText::new(line, Position { line: 1, column: 1 }, Origin::Block))
+                .unwrap()
         };
         match merge(lines.iter().flat_map(read), Some("plot")) {
             Ok(params) => {
                 params.iter().map(|p| format!("{} {}", p.key, p.text)).collect::<Vec<_>>().join(" | ")
             }
-            Err((at, why)) => format!("{}:{} {why}", at.line, at.column),
+            Err((at, message)) => format!("{}:{} {message}", at.line, at.column),
         }
     }
 
@@ -264,7 +265,7 @@ mod tests {
     #[case::file(&[":file-ext png :output-dir out"], ":file out/plot.png | :output-dir out | :file-ext png")]
     #[case::file_in_folder(&[":file a.png :output-dir out/"], ":output-dir out/ | :file out/a.png")]
     #[case::attach(&[":dir 'attach"], "1:1 `:dir 'attach` names a directory only Emacs knows: write the directory itself")]
-    fn merging(#[case] lines: &[&str], #[case] expected: &str) {
+    fn arguments_are_merged(#[case] lines: &[&str], #[case] expected: &str) {
         assert_eq!(merged(lines), expected);
     }
 }

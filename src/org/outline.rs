@@ -1,7 +1,7 @@
-//! Headlines, as far as blocks care: which are commented or archived, and the property drawers under them.
+//! The headlines of a document as far as blocks depend on them: which are commented or archived, and their property
+//! drawers.
 
 use super::document::Position;
-use super::element_parser::position;
 use super::grammar::{self, Rule};
 use super::lines::indentation;
 use super::text::{Text, decode, is_blank, trim_end};
@@ -13,9 +13,9 @@ pub(super) struct Scope {
     pub(super) parent: Option<usize>,
     pub(super) archived: bool,
     /// The scope whose properties hold: this one if it has any, otherwise the nearest around that has.
-    pub(super) settings: usize,
+    pub(super) properties_from: usize,
     /// Its `header-args` properties.
-    pub(super) properties: Vec<Setting>,
+    pub(super) properties: Vec<Property>,
     /// Title of a headline that may be commented: which it is depends on the TODO keywords of the document.
     title: Option<String>,
     pub(super) commented: bool,
@@ -23,7 +23,7 @@ pub(super) struct Scope {
 
 /// A `header-args` property as it is set in a drawer.
 #[derive(Debug)]
-pub(super) struct Setting {
+pub(super) struct Property {
     /// In capitals, with the `+` of one that appends.
     pub(super) name: String,
     pub(super) value: String,
@@ -70,7 +70,7 @@ impl Outline {
             self.open.push((1, self.scopes.len()));
             self.scopes.push(Scope {
                 parent: Some(0),
-                settings: self.scopes.len(),
+                properties_from: self.scopes.len(),
                 properties,
                 ..Scope::default()
             });
@@ -80,12 +80,12 @@ impl Outline {
         };
         let title = may_be_commented.then(|| decode(title).into_owned());
         let (parent, own) = (self.scope(), self.scopes.len());
-        let settings = if properties.is_empty() { self.scopes[parent].settings } else { own };
+        let properties_from = if properties.is_empty() { self.scopes[parent].properties_from } else { own };
         self.open.push((level, own));
         self.scopes.push(Scope {
             parent: Some(parent),
             archived,
-            settings,
+            properties_from,
             properties,
             title,
             commented: false,
@@ -96,8 +96,8 @@ impl Outline {
     /// Settles which scopes are commented and archived, given the document's TODO keywords.
     pub(super) fn resolve_scopes(&mut self, todo: &[String]) {
         for n in 0..self.scopes.len() {
-            let around = self.scopes[n].parent.map(|parent| &self.scopes[parent]);
-            let (commented, archived) = around.map_or((false, false), |s| (s.commented, s.archived));
+            let parent = self.scopes[n].parent.map(|parent| &self.scopes[parent]);
+            let (commented, archived) = parent.map_or((false, false), |s| (s.commented, s.archived));
             let scope = &mut self.scopes[n];
             scope.archived |= archived;
             scope.commented = commented || scope.title.take().is_some_and(|title| is_commented(&title, todo));
@@ -127,12 +127,12 @@ fn is_archived(title: &[u8]) -> bool {
     }
     let Some(blank) = title.iter().rposition(|&b| is_blank(b)) else { return false };
     let tags = decode(&title[blank + 1..]);
-    let known = |c: char| c.is_alphanumeric() || "_@#%:".contains(c);
-    tags.starts_with(':') && tags.chars().all(known) && tags.split(':').any(|tag| tag == "ARCHIVE")
+    let is_tag_character = |c: char| c.is_alphanumeric() || "_@#%:".contains(c);
+    tags.starts_with(':') && tags.chars().all(is_tag_character) && tags.split(':').any(|tag| tag == "ARCHIVE")
 }
 
 /// The drawer at the top of the document: after blank lines, then comment lines.
-fn drawer_of_document(text: Text<'_>) -> Vec<Setting> {
+fn drawer_of_document(text: Text<'_>) -> Vec<Property> {
     let (mut at, mut number) = (0, 1);
     let mut comments = false;
     while at < text.bytes.len() {
@@ -149,7 +149,7 @@ fn drawer_of_document(text: Text<'_>) -> Vec<Setting> {
 }
 
 /// The drawer of a headline: on the line after it (byte `at`, line `number`), or after the planning line there.
-fn drawer_of_headline(text: Text<'_>, at: usize, number: u32) -> Vec<Setting> {
+fn drawer_of_headline(text: Text<'_>, at: usize, number: u32) -> Vec<Property> {
     let (line, next) = text.line(at);
     let rest = &line[indentation(line).0..];
     let planned = matches!(rest.first(), Some(b'C' | b'c' | b'D' | b'd' | b'S' | b's'))
@@ -159,18 +159,18 @@ fn drawer_of_headline(text: Text<'_>, at: usize, number: u32) -> Vec<Setting> {
 }
 
 /// The `header-args` properties of the drawer that begins at byte `at`, if it is a well-formed property drawer.
-fn drawer(text: Text<'_>, at: usize, number: u32) -> Option<Vec<Setting>> {
+fn drawer(text: Text<'_>, at: usize, number: u32) -> Option<Vec<Property>> {
     let (line, mut at) = text.line(at);
     if !is_marker(line, b":PROPERTIES:") {
         return None;
     }
-    let mut settings: Vec<Setting> = Vec::new();
+    let mut properties: Vec<Property> = Vec::new();
     let mut number = number;
     while at < text.bytes.len() {
         let (line, next) = text.line(at);
         (at, number) = (next, number.saturating_add(1));
         if is_marker(line, b":END:") {
-            return Some(settings);
+            return Some(properties);
         }
         let blanks = indentation(line).0;
         let rest = decode(trim_end(&line[blanks..]));
@@ -181,11 +181,15 @@ fn drawer(text: Text<'_>, at: usize, number: u32) -> Option<Vec<Setting>> {
         }
         let value = grammar::after(&rest, &pair).to_owned();
         let from = line.len().min(blanks + pair.as_span().end());
-        let setting = Setting { at: position(line, number, from), name, value };
+        let property = Property { at: Position::in_line(line, number, from), name, value };
         // One that appends may be set again and again; otherwise the last one holds.
-        match settings.iter_mut().find(|s| s.name == setting.name).filter(|_| !setting.name.ends_with('+')) {
-            Some(known) => *known = setting,
-            None => settings.push(setting),
+        match properties
+            .iter_mut()
+            .find(|s| s.name == property.name)
+            .filter(|_| !property.name.ends_with('+'))
+        {
+            Some(existing) => *existing = property,
+            None => properties.push(property),
         }
     }
     None
@@ -208,7 +212,7 @@ mod tests {
     #[case::after_priority(" DONE [#A] COMMENT a", true)]
     #[case::unknown_keyword(" WAIT COMMENT a", false)]
     #[case::priority_further_on(" COMMENT a [#A] b", false)]
-    fn commented(#[case] title: &str, #[case] expected: bool) {
+    fn comment_headlines_are_found(#[case] title: &str, #[case] expected: bool) {
         assert_eq!(is_commented(title, &["TODO".into(), "DONE".into()]), expected);
     }
 
@@ -220,7 +224,7 @@ mod tests {
     #[case::not_at_the_end(" a :ARCHIVE: b", false)]
     #[case::glued(" a:ARCHIVE:", false)]
     #[case::no_tag(" a :ARCHIVE:b-c:", false)]
-    fn archived(#[case] title: &str, #[case] expected: bool) {
+    fn archive_tags_are_found(#[case] title: &str, #[case] expected: bool) {
         assert_eq!(is_archived(title.as_bytes()), expected);
     }
 }

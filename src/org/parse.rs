@@ -1,4 +1,5 @@
-//! The whole way from bytes to a [`Document`].
+//! Parses a document: splits it into sections at the headlines, parses each section, and then completes the blocks
+//! with their inherited header arguments.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -11,7 +12,8 @@ use super::body;
 use super::brackets::Brackets;
 use super::document::{Call, Context, Document, HeaderArgsProperty, Keyword, Origin, Position};
 use super::element_parser::{ElementParser, ParseOutput};
-use super::header_args::{self, Written};
+use super::header_args::{self, HeaderText};
+use super::heading;
 use super::inherit::{Arguments, Inheritance};
 use super::inline;
 use super::outline::{Outline, Scope};
@@ -30,18 +32,20 @@ pub fn parse(source: impl Into<SourceBytes>, setup: &[HeaderArgsProperty]) -> Do
     let mut document = Document::default();
     let mut sources = Vec::new();
     // Keywords under headlines that say something, and the scopes of those.
-    let mut under = Vec::new();
-    let mut marks = Vec::new();
+    let mut scoped_keywords = Vec::new();
+    let mut scope_ends = Vec::new();
     let mut outline = Outline::new(text);
-    let mut walker = ElementParser::default();
-    let inline = inline::possible(text.bytes);
+    let mut parser = ElementParser::default();
+    let inline = inline::may_contain(text.bytes);
     let mut brackets = Brackets::new(text.bytes);
     let mut number = 1;
     let mut start = 0;
-    let mut headline = begins_headline(text.bytes, 0).then_some(0);
+    let mut headline = heading::level(text.bytes).map(|_| 0);
     let candidates = memmem::Finder::new(b"\n*");
-    let mut candidates =
-        candidates.find_iter(text.bytes).map(|n| n + 1).filter(|&n| begins_headline(text.bytes, n));
+    let mut candidates = candidates
+        .find_iter(text.bytes)
+        .map(|n| n + 1)
+        .filter(|&n| heading::level(&text.bytes[n..]).is_some());
     if headline.is_none() {
         headline = candidates.next();
     }
@@ -49,22 +53,22 @@ pub fn parse(source: impl Into<SourceBytes>, setup: &[HeaderArgsProperty]) -> Do
         let end = headline.unwrap_or(text.bytes.len());
         let section = &text.bytes[start..end];
         // Without `#+` there is neither block nor keyword, and little else is asked for.
-        if memmem::find(section, b"#+").is_some() || inline && inline::possible(section) {
-            let (found, keywords) = (sources.len(), document.keywords.len());
-            let found_in = ParseOutput {
+        if memmem::find(section, b"#+").is_some() || inline && inline::may_contain(section) {
+            let (first_source, keywords) = (sources.len(), document.keywords.len());
+            let output = ParseOutput {
                 document: &mut document,
                 sources: &mut sources,
                 brackets: &mut brackets,
                 tree: &mut tree,
             };
-            walker.section(text, (start, end), number, found_in);
-            for source in &mut sources[found..] {
+            parser.section(text, (start, end), number, output);
+            for source in &mut sources[first_source..] {
                 source.scope = outline.scope();
             }
             if keywords < document.keywords.len() && outline.scope() > 0 {
-                under.push((keywords..document.keywords.len(), outline.scope()));
+                scoped_keywords.push((keywords..document.keywords.len(), outline.scope()));
             }
-            marks.push(Mark::of(&document, outline.scope()));
+            scope_ends.push(ScopeEnd::of(&document, outline.scope()));
         } else if start < end {
             tree.leaf(Element::Plain, start, start);
         }
@@ -74,35 +78,36 @@ pub fn parse(source: impl Into<SourceBytes>, setup: &[HeaderArgsProperty]) -> Do
         start = text.line(at).1;
         if inline {
             inline::scan(text, &text.bytes[at..start], number, &mut document);
-            marks.push(Mark::of(&document, outline.scope()));
+            scope_ends.push(ScopeEnd::of(&document, outline.scope()));
         }
         number += 1;
         headline = candidates.next();
     }
     outline.resolve_scopes(&todo_keywords(&document.keywords));
     let scopes = outline.scopes;
-    for (keywords, scope) in under {
+    for (keywords, scope) in scoped_keywords {
         for keyword in &mut document.keywords[keywords] {
             keyword.commented = scopes[scope].commented;
         }
     }
     let mut inheritance = Inheritance::new(&scopes, &document, setup, text.bytes.len());
-    let blocks = sources.into_iter().map(|found| finish(found, &source, text, &scopes, &mut inheritance));
+    let blocks =
+        sources.into_iter().map(|pending| finish_block(pending, &source, text, &scopes, &mut inheritance));
     document.blocks = blocks.collect();
-    surround(&mut document, &marks, &scopes, &mut inheritance);
+    set_contexts(&mut document, &scope_ends, &scopes, &mut inheritance);
     document.tree = tree.finish(source);
     document
 }
 
 /// How many calls, and how much code within text, a text holds up to the end of a part of it, whose scope is known.
-struct Mark {
+struct ScopeEnd {
     calls: usize,
     inline_calls: usize,
     inline_blocks: usize,
     scope: usize,
 }
 
-impl Mark {
+impl ScopeEnd {
     fn of(document: &Document, scope: usize) -> Self {
         Self {
             calls: document.calls.len(),
@@ -114,7 +119,12 @@ impl Mark {
 }
 
 /// Says what holds where calls and code within text stand.
-fn surround(document: &mut Document, marks: &[Mark], scopes: &[Scope], inheritance: &mut Inheritance<'_>) {
+fn set_contexts(
+    document: &mut Document,
+    scope_ends: &[ScopeEnd],
+    scopes: &[Scope],
+    inheritance: &mut Inheritance<'_>,
+) {
     let Document { blocks, calls, inline_calls, inline_blocks, .. } = document;
     let mut languages: HashMap<&str, &str> = HashMap::new();
     for block in blocks.iter() {
@@ -122,8 +132,8 @@ fn surround(document: &mut Document, marks: &[Mark], scopes: &[Scope], inheritan
             languages.entry(name).or_insert(language);
         }
     }
-    let mut around = |scope: usize, language: Option<&str>, at: Position| {
-        let inherited = inheritance.of(scope, language, at, || Ok(Vec::new()), None);
+    let mut context = |scope: usize, language: Option<&str>, at: Position| {
+        let inherited = inheritance.arguments(scope, language, at, || Ok(Vec::new()), None);
         let (commented, archived) =
             scopes.get(scope).map_or((false, false), |scope| (scope.commented, scope.archived));
         // What cannot be read is an error of the blocks that inherit it.
@@ -132,24 +142,19 @@ fn surround(document: &mut Document, marks: &[Mark], scopes: &[Scope], inheritan
     };
     let language = |call: &Call| call.name.as_deref().and_then(|name| languages.get(name)).copied();
     let (mut call, mut inline_call, mut inline_block) = (0, 0, 0);
-    for mark in marks {
-        for call in &mut calls[call..mark.calls] {
-            call.around = around(mark.scope, language(call), call.at);
+    for scope_end in scope_ends {
+        for call in &mut calls[call..scope_end.calls] {
+            call.context = context(scope_end.scope, language(call), call.at);
         }
-        for call in &mut inline_calls[inline_call..mark.inline_calls] {
-            call.around = around(mark.scope, language(call), call.at);
+        for call in &mut inline_calls[inline_call..scope_end.inline_calls] {
+            call.context = context(scope_end.scope, language(call), call.at);
         }
-        for block in &mut inline_blocks[inline_block..mark.inline_blocks] {
-            block.around = around(mark.scope, Some(&block.language), block.at);
+        for block in &mut inline_blocks[inline_block..scope_end.inline_blocks] {
+            block.context = context(scope_end.scope, Some(&block.language), block.at);
         }
-        (call, inline_call, inline_block) = (mark.calls, mark.inline_calls, mark.inline_blocks);
+        (call, inline_call, inline_block) =
+            (scope_end.calls, scope_end.inline_calls, scope_end.inline_blocks);
     }
-}
-
-/// Stars, then a space.
-fn begins_headline(bytes: &[u8], at: usize) -> bool {
-    let stars = bytes[at..].iter().take_while(|&&b| b == b'*').count();
-    stars > 0 && bytes.get(at + stars) == Some(&b' ')
 }
 
 /// The words that may stand before a headline's title.
@@ -157,11 +162,11 @@ pub(super) fn todo_keywords(keywords: &[Keyword]) -> Vec<String> {
     let lines = keywords.iter().filter(|k| matches!(k.key.as_str(), "TODO" | "SEQ_TODO" | "TYP_TODO"));
     let words = lines.flat_map(|keyword| keyword.value.split_whitespace()).filter(|&word| word != "|");
     // `WAIT(w@/!)`: a key to type and what to log, in brackets.
-    let plain = |word: &str| match word.find('(').filter(|_| word.ends_with(')')) {
+    let without_settings = |word: &str| match word.find('(').filter(|_| word.ends_with(')')) {
         Some(open) => word[..open].to_owned(),
         None => word.to_owned(),
     };
-    let mut words: Vec<String> = words.map(plain).collect();
+    let mut words: Vec<String> = words.map(without_settings).collect();
     if words.is_empty() {
         words = vec!["TODO".into(), "DONE".into()];
     }
@@ -169,56 +174,62 @@ pub(super) fn todo_keywords(keywords: &[Keyword]) -> Vec<String> {
 }
 
 /// Reads a block's header arguments and body.
-fn finish(
-    source: PendingBlock,
-    whole: &Bytes,
+fn finish_block(
+    pending: PendingBlock,
+    source: &Bytes,
     text: Text<'_>,
     scopes: &[Scope],
     inheritance: &mut Inheritance<'_>,
 ) -> super::Block {
-    let mut block = source.block;
-    if let Some(scope) = scopes.get(source.scope) {
+    let mut block = pending.block;
+    if let Some(scope) = scopes.get(pending.scope) {
         block.commented = scope.commented;
         block.archived = scope.archived;
     }
-    let place = Position { line: block.begin_line, column: 0 };
+    let position = Position { line: block.begin_line, column: 0 };
     let own = block
         .parameters
         .iter()
-        .zip([source.parameters_at])
-        .chain(block.headers.iter().zip(source.headers_at));
-    let read = || {
+        .zip([pending.parameters_at])
+        .chain(block.headers.iter().zip(pending.headers_at));
+    let parse_own = || {
         let mut params = Vec::new();
         for (text, at) in own {
-            params.extend(header_args::parse(&Written::new(text, at, Origin::Block))?);
+            params.extend(header_args::parse(&HeaderText::new(text, at, Origin::Block))?);
         }
         Ok(params)
     };
-    let read = inheritance.of(source.scope, block.language.as_deref(), place, read, block.name.as_deref());
-    let body = body::unescape(&text.bytes[source.body], text.crlf);
-    match read {
+    let arguments = inheritance.arguments(
+        pending.scope,
+        block.language.as_deref(),
+        position,
+        parse_own,
+        block.name.as_deref(),
+    );
+    let body = body::unescape(&text.bytes[pending.body], text.crlf);
+    match arguments {
         Ok(Arguments { params, inherited }) => {
             block.params = params;
             block.inherited = inherited;
             let keep = block.switches.as_deref().is_some_and(keeps_indentation);
             block.body = match body {
-                Cow::Borrowed(body) => shared(whole, body::normalize(body, keep)),
+                Cow::Borrowed(body) => to_bytes(source, body::normalize(body, keep)),
                 Cow::Owned(body) => body::normalize(&body, keep).into_owned().into(),
             };
         }
         Err(error) => {
             block.error = Some(error);
             // As Emacs leaves it when it gives up.
-            block.body = shared(whole, body);
+            block.body = to_bytes(source, body);
         }
     }
     block
 }
 
 /// A piece of `whole`, or what has become of one.
-fn shared(whole: &Bytes, piece: Cow<'_, [u8]>) -> Bytes {
+fn to_bytes(source: &Bytes, piece: Cow<'_, [u8]>) -> Bytes {
     match piece {
-        Cow::Borrowed(piece) => whole.slice_ref(piece),
+        Cow::Borrowed(piece) => source.slice_ref(piece),
         Cow::Owned(piece) => piece.into(),
     }
 }

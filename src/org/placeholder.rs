@@ -1,9 +1,9 @@
-//! Gaps in code: where the result of a block is put before the code runs, as `<<name()>>` asks for it.
+//! Placeholders in code: `<<name()>>` is replaced by the result of a block, which is inserted before the code runs.
 //!
-//! A gap is written into the code itself, so that code put together from other code keeps it. It begins and ends with
-//! a byte that stands in no UTF-8, and code that runs is UTF-8.
+//! A placeholder is written into the code itself, so that it survives when the code is inserted into other code. It
+//! begins and ends with a byte that never occurs in UTF-8, and code that runs is UTF-8.
 
-/// Where a result is to be put.
+/// A place in code where a result is inserted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Placeholder {
     /// Which reference it stands for.
@@ -17,7 +17,7 @@ pub(super) struct Placeholder {
 
 const MARK: u8 = 0xfe;
 
-/// Writes a gap.
+/// Writes a placeholder.
 pub(super) fn write(number: usize, prefixed: bool, out: &mut Vec<u8>) {
     out.push(MARK);
     out.extend_from_slice(number.to_string().as_bytes());
@@ -25,8 +25,8 @@ pub(super) fn write(number: usize, prefixed: bool, out: &mut Vec<u8>) {
     out.push(MARK);
 }
 
-/// The gaps in `code`, in order.
-pub(super) fn gaps(code: &[u8]) -> impl Iterator<Item = Placeholder> {
+/// The placeholders in `code`, in order.
+pub(super) fn placeholders(code: &[u8]) -> impl Iterator<Item = Placeholder> {
     let mut at = 0;
     std::iter::from_fn(move || {
         loop {
@@ -43,21 +43,21 @@ pub(super) fn gaps(code: &[u8]) -> impl Iterator<Item = Placeholder> {
     })
 }
 
-/// `code` with `fillings` in its gaps, in their order; a gap too many stays empty.
-pub fn fill(code: &[u8], fillings: &[Vec<u8>]) -> Vec<u8> {
+/// `code` with its placeholders replaced by `results`, in order; a placeholder without a result becomes empty.
+pub fn fill(code: &[u8], results: &[Vec<u8>]) -> Vec<u8> {
     let mut out = Vec::with_capacity(code.len());
     let mut from = 0;
-    let mut fillings = fillings.iter();
-    for gap in gaps(code) {
-        let before = &code[from..gap.start];
+    let mut results = results.iter();
+    for placeholder in placeholders(code) {
+        let before = &code[from..placeholder.start];
         let prefix = before.rsplit(|&b| b == b'\n').next().unwrap_or_default();
         out.extend_from_slice(before);
-        from = gap.end;
-        let Some(filling) = fillings.next() else { continue };
-        for (n, line) in filling.split(|&b| b == b'\n' || b == b'\r').enumerate() {
+        from = placeholder.end;
+        let Some(result) = results.next() else { continue };
+        for (n, line) in result.split(|&b| b == b'\n' || b == b'\r').enumerate() {
             if n > 0 {
                 out.push(b'\n');
-                out.extend_from_slice(if gap.prefixed { prefix } else { b"" });
+                out.extend_from_slice(if placeholder.prefixed { prefix } else { b"" });
             }
             out.extend_from_slice(line);
         }
@@ -66,7 +66,7 @@ pub fn fill(code: &[u8], fillings: &[Vec<u8>]) -> Vec<u8> {
     out
 }
 
-/// `code` with nothing in its gaps.
+/// `code` without its placeholders.
 pub(super) fn without(code: &[u8]) -> Vec<u8> {
     fill(code, &[])
 }
@@ -76,14 +76,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn results_take_the_places_of_gaps() {
+    fn results_replace_placeholders() {
         let mut code = b"x\n> ".to_vec();
         write(0, true, &mut code);
         code.extend_from_slice(b" - ");
         write(7, true, &mut code);
         code.extend_from_slice(b"\n# ");
         write(2, false, &mut code);
-        assert_eq!(gaps(&code).map(|gap| gap.number).collect::<Vec<_>>(), [0, 7, 2]);
+        assert_eq!(placeholders(&code).map(|placeholder| placeholder.number).collect::<Vec<_>>(), [0, 7, 2]);
         let filled = fill(&code, &[b"a\nb".to_vec(), b"c".to_vec(), b"d\ne".to_vec()]);
         assert_eq!(String::from_utf8_lossy(&filled), "x\n> a\n> b - c\n# d\ne");
         assert_eq!(without(&code), b"x\n>  - \n# ");

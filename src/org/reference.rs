@@ -1,4 +1,5 @@
-//! `<<name>>` and `<<name(arguments)>>`: where they stand in a line, and what they say.
+//! The syntax of noweb references, `<<name>>` and `<<name(arguments)>>`: where they stand in a line, and the names by
+//! which a block is found.
 
 use memchr::{memchr, memmem, memrchr};
 
@@ -77,7 +78,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_name_over_the_block_counts() {
+    fn all_names_above_a_block_are_found() {
         let names =
             |above: &str| names_above(&Text::new(format!("{above}#+begin_src\r\n").as_bytes()), above.len());
         assert_eq!(names("#+name: a\r\n  #+NAME:\tB c \r\n"), ["b c", "a"]);

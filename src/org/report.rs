@@ -1,4 +1,4 @@
-//! A document as the JSON object that `borges blocks` prints.
+//! A document as JSON, for `borges blocks`.
 
 use serde_json::{Map, Value as Json, json};
 
@@ -8,25 +8,25 @@ use super::reference::NowebCall;
 use super::text::{Text, decode, invalid_bytes};
 
 /// The version of Org whose answers are given.
-const ORG: &str = "9.8.9";
+const ORG_VERSION: &str = "9.8.9";
 
 /// What `document`, read from `source`, holds. Bytes that are no UTF-8 are shown as U+FFFD.
 pub fn report(file: &str, source: &[u8], document: &Document) -> Json {
     let text = Text::new(source);
     let mut bodies = BodyExpander::new(source, document);
     let blocks = document.blocks.iter().enumerate();
-    let look_alikes = document.look_alikes.iter();
+    let unterminated_blocks = document.unterminated_blocks.iter();
     json!({
         "file": file,
-        "org": ORG,
+        "org": ORG_VERSION,
         "crlf": text.crlf,
         "non_utf8": invalid_bytes(text.bytes),
         "keywords": document.keywords.iter().map(keyword).collect::<Vec<_>>(),
-        "blocks": blocks.map(|(place, found)| block(found, place, &mut bodies)).collect::<Vec<_>>(),
+        "blocks": blocks.map(|(index, found)| block(found, index, &mut bodies)).collect::<Vec<_>>(),
         "calls": document.calls.iter().map(call).collect::<Vec<_>>(),
         "inline_blocks": document.inline_blocks.iter().map(inline_block).collect::<Vec<_>>(),
         "inline_calls": document.inline_calls.iter().map(call).collect::<Vec<_>>(),
-        "look_alikes": look_alikes.map(|l| json!({ "line": l.line, "in": l.within })).collect::<Vec<_>>(),
+        "look_alikes": unterminated_blocks.map(|l| json!({ "line": l.line, "in": l.within })).collect::<Vec<_>>(),
     })
 }
 
@@ -37,9 +37,9 @@ fn keyword(keyword: &Keyword) -> Json {
 fn call(call: &Call) -> Json {
     json!({
         "call": call.name,
-        "inside_header": call.inside,
+        "inside_header": call.inside_header,
         "arguments": call.arguments,
-        "end_header": call.end,
+        "end_header": call.end_header,
         "line": call.at.line,
     })
 }
@@ -53,7 +53,7 @@ fn inline_block(block: &InlineBlock) -> Json {
     })
 }
 
-fn block(block: &Block, place: usize, bodies: &mut BodyExpander<'_>) -> Json {
+fn block(block: &Block, index: usize, bodies: &mut BodyExpander<'_>) -> Json {
     let mut object = Map::new();
     let mut put = |key: &str, value: Json| object.insert(key.into(), value);
     put("language", json!(block.language));
@@ -79,14 +79,14 @@ fn block(block: &Block, place: usize, bodies: &mut BodyExpander<'_>) -> Json {
         if noweb::expands(block) {
             let commented =
                 block.params.iter().any(|param| param.key == ":comments" && param.text == "noweb");
-            let expansion = match bodies.expand(place) {
+            let expansion = match bodies.expand(index) {
                 _ if commented => Err("comments noweb".to_owned()),
                 Ok((body, calls)) if calls.is_empty() => Ok(body),
                 Ok((_, calls)) => {
                     put("noweb_calls", calls.iter().map(noweb_call).collect());
                     Err("needs evaluation".to_owned())
                 }
-                Err(trouble) => Err(format!("{}:{}: {}", trouble.at.line, trouble.at.column, trouble.kind)),
+                Err(error) => Err(format!("{}:{}: {}", error.at.line, error.at.column, error.kind)),
             };
             expanded = expansion.is_ok();
             put("noweb_expanded", expansion.as_deref().map_or(Json::Null, |body| json!(decode(body))));
@@ -94,7 +94,7 @@ fn block(block: &Block, place: usize, bodies: &mut BodyExpander<'_>) -> Json {
                 put("noweb_note", json!(note));
             }
         }
-        match bodies.run_body(place).ok().filter(|_| expanded) {
+        match bodies.run_body(index).ok().filter(|_| expanded) {
             Some(run) if *run.text != *block.body => put("run_body", json!(decode(&run.text))),
             Some(_) => None,
             None => put("run_body", Json::Null),

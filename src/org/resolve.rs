@@ -1,7 +1,7 @@
-//! A document with the files put in that it names by `#+INCLUDE:` and `#+SETUPFILE:`, as Org's exporter puts them
-//! in, and where each line of the outcome comes from.
+//! Inserts the files that a document names by `#+INCLUDE:` and `#+SETUPFILE:`, as Org's exporter does, and records
+//! which line of which file each resulting line comes from.
 //!
-//! Files are handed in: nothing is read here.
+//! The caller reads the files: this module has no access to them.
 
 use std::sync::Arc;
 
@@ -9,6 +9,7 @@ use bytes::Bytes;
 
 use super::document::{Keyword, Position};
 use super::grammar::{self, Rule};
+use super::heading;
 use super::include::{Include, Kind};
 use super::lines::indentation;
 use super::parse::parse;
@@ -46,47 +47,52 @@ pub struct ResolveError {
 pub type Reader<'r> = dyn FnMut(&str, &str) -> Result<File, String> + 'r;
 
 /// How many files may name each other in a row.
-const DEEPEST: usize = 8;
+const MAX_DEPTH: usize = 8;
 /// Bytes that the files of a document may come to: a few lines in eight files can name each other into more than
 /// a machine holds.
-const MOST: usize = 64 << 20;
+const MAX_BYTES: usize = 64 << 20;
 
 /// Keywords of a settings file that count for the document that names it.
-const SETTINGS: [&str; 6] = ["PROPERTY", "RUNMODE", "BORGES_LANG", "TODO", "SEQ_TODO", "TYP_TODO"];
+const SETUP_KEYWORDS: [&str; 6] = ["PROPERTY", "RUNMODE", "BORGES_LANG", "TODO", "SEQ_TODO", "TYP_TODO"];
 
 /// Puts in what the document `source`, which is known by `id`, names.
 ///
 /// An Org file becomes part of the document, its headlines below the one it is named under; `src LANGUAGE` makes a
 /// block of a file. Examples are left alone, and so is what stands under a COMMENT heading. Of a settings file the
 /// keywords that count are put in after the line that names it.
-pub fn resolve(source: &Bytes, id: &str, read: &mut Reader<'_>) -> Done<(SourceBytes, SourceMap)> {
-    if !names_files(source) {
+pub fn resolve(source: &Bytes, id: &str, read: &mut Reader<'_>) -> ResolveResult<(SourceBytes, SourceMap)> {
+    if !includes_files(source) {
         return Ok((source.into(), SourceMap::default()));
     }
     let count = memchr::memchr_iter(b'\n', source).count() + 1;
-    let spots = (1..=to_u32(count)).map(|line| SourceLine { file: None, line, shift: 0 }).collect();
+    let source_lines = (1..=to_u32(count)).map(|line| SourceLine { file: None, line, shift: 0 }).collect();
     let crlf = Text::new(source).crlf;
-    let mut resolver =
-        Resolver { read, files: Vec::new(), open: vec![(id.to_owned(), None)], crlf, budget: MOST };
-    let whole = resolver.expand(Piece { text: source.to_vec(), spots }, id)?;
-    let places = SourceMap::new(&whole.spots, resolver.files);
-    Ok((whole.text.into(), places))
+    let mut resolver = Resolver {
+        read,
+        files: Vec::new(),
+        open_files: vec![(id.to_owned(), None)],
+        crlf,
+        budget: MAX_BYTES,
+    };
+    let whole = resolver.expand(MappedText { text: source.to_vec(), source_lines }, id)?;
+    let source_map = SourceMap::new(&whole.source_lines, resolver.files);
+    Ok((whole.text.into(), source_map))
 }
 
-fn names_files(source: &[u8]) -> bool {
+fn includes_files(source: &[u8]) -> bool {
     memchr::memmem::find_iter(source, b"#+").any(|at| {
-        let named = |key: &str| {
+        let is_keyword = |key: &str| {
             source[at + 2..].get(..key.len()).is_some_and(|k| k.eq_ignore_ascii_case(key.as_bytes()))
         };
-        named("include:") || named("setupfile:")
+        is_keyword("include:") || is_keyword("setupfile:")
     })
 }
 
 /// Text, and where each line of it comes from.
 #[derive(Default)]
-struct Piece {
+struct MappedText {
     text: Vec<u8>,
-    spots: Vec<SourceLine>,
+    source_lines: Vec<SourceLine>,
 }
 
 struct Resolver<'r, 'f> {
@@ -94,7 +100,7 @@ struct Resolver<'r, 'f> {
     /// Names of the files met.
     files: Vec<Arc<str>>,
     /// The files that name each other down to where we are, and which part of each was named.
-    open: Vec<(String, Option<String>)>,
+    open_files: Vec<(String, Option<String>)>,
     /// Lines of the document end in CRLF.
     crlf: bool,
     budget: usize,
@@ -105,70 +111,72 @@ struct FileReference<'k> {
     keyword: &'k Keyword,
     text: &'k [u8],
     line: &'k [u8],
-    spot: SourceLine,
+    source_line: SourceLine,
     /// The file it stands in.
     id: &'k str,
     /// Of the headline above.
     level: usize,
 }
 
-type Done<T> = Result<T, Box<ResolveError>>;
+type ResolveResult<T> = Result<T, Box<ResolveError>>;
 
 impl Resolver<'_, '_> {
-    fn expand(&mut self, piece: Piece, id: &str) -> Done<Piece> {
+    fn expand(&mut self, piece: MappedText, id: &str) -> ResolveResult<MappedText> {
         let document = parse(&piece.text, &[]);
-        let names = |keyword: &&Keyword| match keyword.key.as_str() {
+        let is_reference = |keyword: &&Keyword| match keyword.key.as_str() {
             "INCLUDE" => !keyword.commented,
             key => key == "SETUPFILE",
         };
-        let mut keywords = document.keywords.iter().filter(names).peekable();
+        let mut keywords = document.keywords.iter().filter(is_reference).peekable();
         if keywords.peek().is_none() {
             return Ok(piece);
         }
-        let Piece { text, spots } = piece;
-        let mut out = Piece::default();
+        let MappedText { text, source_lines } = piece;
+        let mut out = MappedText::default();
         let mut level = 0;
-        for ((number, line), &spot) in (1..).zip(text.split_inclusive(|&b| b == b'\n')).zip(&spots) {
-            level = stars(line).unwrap_or(level);
+        for ((number, line), &source_line) in
+            (1..).zip(text.split_inclusive(|&b| b == b'\n')).zip(&source_lines)
+        {
+            level = heading::level(line).unwrap_or(level);
             let Some(keyword) = keywords.next_if(|keyword| keyword.at.line == number) else {
                 out.text.extend_from_slice(line);
-                out.spots.push(spot);
+                out.source_lines.push(source_line);
                 continue;
             };
-            let naming = FileReference { keyword, text: &text, line, spot, id, level };
+            let reference = FileReference { keyword, text: &text, line, source_line, id, level };
             if keyword.key == "SETUPFILE" {
-                self.push(&mut out, without_end(line), spot);
-                self.settings(&naming, &mut out)?;
+                self.push(&mut out, without_line_end(line), source_line);
+                self.insert_setup_file(&reference, &mut out)?;
             } else {
-                self.include(&naming, &mut out)?;
+                self.include(&reference, &mut out)?;
             }
         }
         Ok(out)
     }
 
-    fn include(&mut self, naming: &FileReference<'_>, out: &mut Piece) -> Done<()> {
-        let value = naming.keyword.value.as_str();
+    fn include(&mut self, reference: &FileReference<'_>, out: &mut MappedText) -> ResolveResult<()> {
+        let value = reference.keyword.value.as_str();
         let include =
-            Include::read(value).map_err(|(byte, text, help)| self.wrong(naming, byte, text, help))?;
+            Include::read(value).map_err(|(byte, text, help)| self.error(reference, byte, text, help))?;
         if include.kind == Kind::Text {
-            self.push(out, without_end(naming.line), naming.spot);
+            self.push(out, without_line_end(reference.line), reference.source_line);
             return Ok(());
         }
         let part = format!("{:?} {:?}", include.search, include.lines);
         let part = (include.search.is_some() || include.lines.is_some()).then_some(part);
-        let (file, number) = self.file(naming, include.path, part)?;
+        let (file, number) = self.open_file(reference, include.path, part)?;
         let text = Text::new(&file.text);
-        let lines = self.part(naming, &include, text)?;
-        let columns = indentation(naming.line).1;
+        let lines = self.included_lines(reference, &include, text)?;
+        let columns = indentation(reference.line).1;
         let indent = vec![b' '; columns];
         match &include.kind {
             Kind::Org => {
-                let level = include.level.unwrap_or(naming.level + 1);
-                self.spend(naming, lines.len().saturating_mul(columns.saturating_add(level)))?;
-                let piece = self.adapted(lines, number, columns, level);
+                let level = include.level.unwrap_or(reference.level + 1);
+                self.spend(reference, lines.len().saturating_mul(columns.saturating_add(level)))?;
+                let piece = self.adapt_org_lines(lines, number, columns, level);
                 let mut piece = self.expand(piece, &file.id)?;
                 out.text.append(&mut piece.text);
-                out.spots.append(&mut piece.spots);
+                out.source_lines.append(&mut piece.source_lines);
             }
             Kind::Source(..) | Kind::Block(_) => {
                 let (name, arguments, at) = match &include.kind {
@@ -178,69 +186,81 @@ impl Resolver<'_, '_> {
                 };
                 let begin = format!("#+begin_{name} {arguments}");
                 // Arguments are where they were written.
-                let there = column(naming, at);
-                let here = columns + begin.len() - arguments.len() + 1;
-                let shift = i32::try_from(here).unwrap_or(0) - i32::try_from(there).unwrap_or(0);
-                let spot = SourceLine { shift: naming.spot.shift + shift, ..naming.spot };
-                self.push(out, &[&indent, begin.trim_end().as_bytes()].concat(), spot);
+                let written_column = column(reference, at);
+                let current_column = columns + begin.len() - arguments.len() + 1;
+                let shift =
+                    i32::try_from(current_column).unwrap_or(0) - i32::try_from(written_column).unwrap_or(0);
+                let source_line =
+                    SourceLine { shift: reference.source_line.shift + shift, ..reference.source_line };
+                self.push(out, &[&indent, begin.trim_end().as_bytes()].concat(), source_line);
                 for (line, content) in lines {
-                    let spot = SourceLine { file: Some(number), line, shift: 0 };
-                    let content = if name == "src" { escaped(content) } else { content.to_vec() };
-                    self.push(out, &content, spot);
+                    let source_line = SourceLine { file: Some(number), line, shift: 0 };
+                    let content = if name == "src" { escape_line(content) } else { content.to_vec() };
+                    self.push(out, &content, source_line);
                 }
-                self.push(out, &[&indent, format!("#+end_{name}").as_bytes()].concat(), naming.spot);
+                self.push(
+                    out,
+                    &[&indent, format!("#+end_{name}").as_bytes()].concat(),
+                    reference.source_line,
+                );
             }
             Kind::Text => {}
         }
-        self.open.pop();
+        self.open_files.pop();
         Ok(())
     }
 
     /// Lines of an Org file as they stand in the document: indented like the line that names it, and with
     /// headlines of the level asked for.
-    fn adapted(&self, lines: Vec<(u32, &[u8])>, file: u32, columns: usize, level: usize) -> Piece {
-        let mut piece = Piece::default();
-        let highest = lines.iter().filter_map(|(_, line)| stars(line)).min().unwrap_or(level);
+    fn adapt_org_lines(
+        &self,
+        lines: Vec<(u32, &[u8])>,
+        file: u32,
+        columns: usize,
+        level: usize,
+    ) -> MappedText {
+        let mut piece = MappedText::default();
+        let highest = lines.iter().filter_map(|(_, line)| heading::level(line)).min().unwrap_or(level);
         let mut indented = columns > 0;
         for (line, content) in lines {
-            let mut spot = SourceLine { file: Some(file), line, shift: 0 };
+            let mut source_line = SourceLine { file: Some(file), line, shift: 0 };
             let mut adapted = Vec::with_capacity(content.len() + columns);
-            match stars(content) {
+            match heading::level(content) {
                 Some(own) => {
                     indented = false;
                     adapted.resize(own + level - highest, b'*');
                     adapted.extend_from_slice(&content[own..]);
-                    spot.shift = i32::try_from(level).unwrap_or(0) - i32::try_from(highest).unwrap_or(0);
+                    source_line.shift =
+                        i32::try_from(level).unwrap_or(0) - i32::try_from(highest).unwrap_or(0);
                 }
                 None => {
                     if indented && !grammar::matches(Rule::footnote, &decode(content)) {
                         adapted.resize(columns, b' ');
-                        spot.shift = i32::try_from(columns).unwrap_or(0);
+                        source_line.shift = i32::try_from(columns).unwrap_or(0);
                     }
                     adapted.extend_from_slice(content);
                 }
             }
-            self.push(&mut piece, &adapted, spot);
+            self.push(&mut piece, &adapted, source_line);
         }
         piece
     }
 
     /// The lines of a file that are meant, with their numbers; without the blank ones at either end.
-    fn part<'t>(
+    fn included_lines<'t>(
         &self,
-        naming: &FileReference<'_>,
+        reference: &FileReference<'_>,
         include: &Include<'_>,
         text: Text<'t>,
-    ) -> Done<Vec<(u32, &'t [u8])>> {
+    ) -> ResolveResult<Vec<(u32, &'t [u8])>> {
         let all: Vec<(u32, &[u8])> = (1..).zip(text.lines()).collect();
         let mut range = 0..all.len();
         if let Some(search) = include.search.filter(|_| include.kind == Kind::Org) {
-            let found = section::find(text, search, include.only_contents).ok_or_else(|| {
+            range = section::find(text, search, include.only_contents).ok_or_else(|| {
                 let text = format!("`{}` holds nothing that is called `{search}`", include.path);
                 let help = "Write `FILE::*A heading`, `FILE::#CUSTOM_ID` or `FILE::NAME`.";
-                self.wrong(naming, 0, text, help)
+                self.error(reference, 0, text, help)
             })?;
-            range = found;
         }
         if let Some((from, to)) = include.lines {
             let blank = |&n: &usize| all.get(n).is_some_and(|(_, line)| is_empty(line));
@@ -273,13 +293,22 @@ impl Resolver<'_, '_> {
     }
 
     /// What a settings file says, on lines after the one that names it.
-    fn settings(&mut self, naming: &FileReference<'_>, out: &mut Piece) -> Done<()> {
-        let target = naming.keyword.value.trim_matches('"');
+    fn insert_setup_file(
+        &mut self,
+        reference: &FileReference<'_>,
+        out: &mut MappedText,
+    ) -> ResolveResult<()> {
+        let target = reference.keyword.value.trim_matches('"');
         if target.is_empty() {
-            return Err(self.wrong(naming, 0, "`#+SETUPFILE:` names no file".to_owned(), "Write its path."));
+            return Err(self.error(
+                reference,
+                0,
+                "`#+SETUPFILE:` names no file".to_owned(),
+                "Write its path.",
+            ));
         }
-        let (file, number) = self.file(naming, target, None)?;
-        let blanks = indentation(naming.line).0;
+        let (file, number) = self.open_file(reference, target, None)?;
+        let blanks = indentation(reference.line).0;
         let text = Text::new(&file.text);
         let document = parse(&file.text, &[]);
         let mut lines = (1..).zip(text.lines());
@@ -287,81 +316,98 @@ impl Resolver<'_, '_> {
             let Some((_, line)) = lines.find(|(number, _)| *number == keyword.at.line) else { break };
             let own = indentation(line).0;
             let shift = i32::try_from(blanks).unwrap_or(0) - i32::try_from(own).unwrap_or(0);
-            let spot = SourceLine { file: Some(number), line: keyword.at.line, shift };
-            let here = [&naming.line[..blanks], &line[own..]].concat();
-            if SETTINGS.contains(&keyword.key.as_str()) {
-                self.push(out, &here, spot);
+            let source_line = SourceLine { file: Some(number), line: keyword.at.line, shift };
+            let indented = [&reference.line[..blanks], &line[own..]].concat();
+            if SETUP_KEYWORDS.contains(&keyword.key.as_str()) {
+                self.push(out, &indented, source_line);
             } else if keyword.key == "SETUPFILE" {
                 let inner = FileReference {
                     keyword,
                     text: &file.text,
                     line,
-                    spot: SourceLine { shift: 0, ..spot },
+                    source_line: SourceLine { shift: 0, ..source_line },
                     id: &file.id,
                     level: 0,
                 };
-                self.settings(&inner, out)?;
+                self.insert_setup_file(&inner, out)?;
             }
         }
-        self.open.pop();
+        self.open_files.pop();
         Ok(())
     }
 
     /// Reads a file, and opens it.
-    fn file(&mut self, naming: &FileReference<'_>, path: &str, part: Option<String>) -> Done<(File, u32)> {
+    fn open_file(
+        &mut self,
+        reference: &FileReference<'_>,
+        path: &str,
+        part: Option<String>,
+    ) -> ResolveResult<(File, u32)> {
         if path.contains("://") {
             let text = format!("`{path}` is a URL, and nothing is fetched from one");
-            return Err(self.wrong(
-                naming,
+            return Err(self.error(
+                reference,
                 0,
                 text,
                 "Save the file beside the document, and write its path here.",
             ));
         }
-        let file = (self.read)(naming.id, path)
-            .map_err(|why| self.wrong(naming, 0, why, "Its path is relative to the file that names it."))?;
+        let file = (self.read)(reference.id, path).map_err(|message| {
+            self.error(reference, 0, message, "Its path is relative to the file that names it.")
+        })?;
         let same = |(id, named): &(String, Option<String>)| *id == file.id && *named == part;
-        if self.open.iter().any(same) {
+        if self.open_files.iter().any(same) {
             let text = format!("`{path}` names itself, by way of other files or none");
-            return Err(self.wrong(naming, 0, text, "Leave out this line."));
+            return Err(self.error(reference, 0, text, "Leave out this line."));
         }
-        if self.open.len() > DEEPEST {
-            let text = format!("more than {DEEPEST} files name each other");
-            return Err(self.wrong(naming, 0, text, "Put what they say into fewer files."));
+        if self.open_files.len() > MAX_DEPTH {
+            let text = format!("more than {MAX_DEPTH} files name each other");
+            return Err(self.error(reference, 0, text, "Put what they say into fewer files."));
         }
-        self.spend(naming, file.text.len())?;
-        self.open.push((file.id.clone(), part));
-        let known = self.files.iter().position(|name| **name == file.name);
-        let number = known.unwrap_or_else(|| {
+        self.spend(reference, file.text.len())?;
+        self.open_files.push((file.id.clone(), part));
+        let existing = self.files.iter().position(|name| **name == file.name);
+        let number = existing.unwrap_or_else(|| {
             self.files.push(file.name.as_str().into());
             self.files.len() - 1
         });
         Ok((file, to_u32(number)))
     }
 
-    fn spend(&mut self, naming: &FileReference<'_>, bytes: usize) -> Done<()> {
+    fn spend(&mut self, reference: &FileReference<'_>, bytes: usize) -> ResolveResult<()> {
         self.budget = self.budget.saturating_sub(bytes);
         if self.budget > 0 {
             return Ok(());
         }
-        let text = format!("the files of this document come to more than {} MiB", MOST >> 20);
-        Err(self.wrong(naming, 0, text, "Run them as documents of their own."))
+        let text = format!("the files of this document come to more than {} MiB", MAX_BYTES >> 20);
+        Err(self.error(reference, 0, text, "Run them as documents of their own."))
     }
 
-    fn push(&self, out: &mut Piece, content: &[u8], spot: SourceLine) {
+    fn push(&self, out: &mut MappedText, content: &[u8], source_line: SourceLine) {
         out.text.extend_from_slice(content);
         out.text.extend_from_slice(if self.crlf { b"\r\n" } else { b"\n" });
-        out.spots.push(spot);
+        out.source_lines.push(source_line);
     }
 
     #[expect(clippy::unnecessary_box_returns, reason = "it is an error, and errors are boxed here")]
-    fn wrong(&self, naming: &FileReference<'_>, byte: usize, text: String, help: &str) -> Box<ResolveError> {
-        let SourceLine { file, line, shift } = naming.spot;
-        let here = Position { line: naming.keyword.at.line, column: column(naming, byte) };
-        let column = u32::try_from(i64::from(here.column) - i64::from(shift)).unwrap_or(1);
+    fn error(
+        &self,
+        reference: &FileReference<'_>,
+        byte: usize,
+        text: String,
+        help: &str,
+    ) -> Box<ResolveError> {
+        let SourceLine { file, line, shift } = reference.source_line;
+        let position = Position { line: reference.keyword.at.line, column: column(reference, byte) };
+        let column = u32::try_from(i64::from(position.column) - i64::from(shift)).unwrap_or(1);
         let file = file.and_then(|file| self.files.get(file as usize)).cloned();
         let place = SourceLocation { file, at: Position { line, column } };
-        Box::new(ResolveError { place, excerpt: snippet(naming.text, here), text, help: help.to_owned() })
+        Box::new(ResolveError {
+            place,
+            excerpt: snippet(reference.text, position),
+            text,
+            help: help.to_owned(),
+        })
     }
 }
 
@@ -370,23 +416,17 @@ fn column(FileReference { keyword: Keyword { value, at, .. }, .. }: &FileReferen
     at.column + to_u32(value.get(..byte).map_or(0, |before| before.chars().count()))
 }
 
-/// How many stars a headline begins with.
-pub(super) fn stars(line: &[u8]) -> Option<usize> {
-    let stars = line.iter().take_while(|&&b| b == b'*').count();
-    (stars > 0 && line.get(stars) == Some(&b' ')).then_some(stars)
-}
-
 fn is_empty(line: &[u8]) -> bool {
     line.iter().all(|&b| is_blank(b) || b == b'\r')
 }
 
-fn without_end(line: &[u8]) -> &[u8] {
+fn without_line_end(line: &[u8]) -> &[u8] {
     let line = line.strip_suffix(b"\n").unwrap_or(line);
     line.strip_suffix(b"\r").unwrap_or(line)
 }
 
 /// With a comma where the line would end a block or begin a headline.
-fn escaped(line: &[u8]) -> Vec<u8> {
+fn escape_line(line: &[u8]) -> Vec<u8> {
     let blanks = indentation(line).0;
     let commas = line[blanks..].iter().take_while(|&&b| b == b',').count();
     let rest = &line[blanks + commas..];

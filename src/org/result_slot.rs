@@ -1,4 +1,4 @@
-//! Where the result of a block or a call stands in a document, or is to stand, as Emacs finds it.
+//! Finds where the result of a block or a call stands in a document, or where a new one belongs, as Emacs does.
 
 use std::ops::Range;
 
@@ -51,7 +51,7 @@ pub struct ResultLocator<'d> {
     text: &'d [u8],
     crlf: bool,
     /// `#+RESULTS:` lines, in order.
-    keywords: Vec<ResultsLine>,
+    results_lines: Vec<ResultsLine>,
     /// Nodes of the calls.
     calls: Vec<usize>,
 }
@@ -70,24 +70,30 @@ impl<'d> ResultLocator<'d> {
     /// The places in `document`, which was read from `text`.
     pub fn new(document: &'d Document, text: &'d [u8]) -> Self {
         let tree = &document.tree;
-        let of = |element| (0..tree.nodes().len()).filter(move |&node| tree.nodes()[node].element == element);
+        let nodes_of =
+            |element| (0..tree.nodes().len()).filter(move |&node| tree.nodes()[node].element == element);
         let crlf = super::text::Text::new(text).crlf;
-        let mut slots =
-            Self { document, text, crlf, keywords: Vec::new(), calls: of(Element::Call).collect() };
-        slots.keywords = slots.results_lines();
-        slots
+        let mut locator = Self {
+            document,
+            text,
+            crlf,
+            results_lines: Vec::new(),
+            calls: nodes_of(Element::Call).collect(),
+        };
+        locator.results_lines = locator.find_results_lines();
+        locator
     }
 
     /// The hash that stands at the result of `target`, if it has a result with one.
     pub fn hash(&self, target: Target) -> Option<&str> {
         let (node, name) = self.node(target)?;
-        self.existing(node, name).and_then(|line| line.hash.as_deref())
+        self.results_line(node, name).and_then(|line| line.hash.as_deref())
     }
 
     /// The hash of the result of `target`, and the element that is the result, if it is not empty; `None` without a hash.
     pub fn existing_result(&self, target: Target) -> Option<(&str, Option<usize>)> {
         let (node, name) = self.node(target)?;
-        let line = self.existing(node, name)?;
+        let line = self.results_line(node, name)?;
         let hash = line.hash.as_deref()?;
         let start = line.span.end;
         if self.text[line_at(self.text, start)].trim_ascii().is_empty() {
@@ -105,9 +111,9 @@ impl<'d> ResultLocator<'d> {
             Hash::Set(hash) => Some(hash),
             Hash::Keep | Hash::Remove => None,
         };
-        let Some(line) = self.existing(node, name) else { return Some(self.created(node, name, new)) };
+        let Some(line) = self.results_line(node, name) else { return Some(self.new_slot(node, name, new)) };
         if hash != Hash::Keep && line.hash.as_deref() != new {
-            return Some(self.renewed(line, node, name, new));
+            return Some(self.slot_with_new_keyword(line, node, name, new));
         }
         let indent = indentation(&self.text[line.span.clone()]).1;
         let start = line.span.end;
@@ -118,8 +124,8 @@ impl<'d> ResultLocator<'d> {
             Keep::After => start..start,
         };
         // A keyword at the end of a text without a last newline.
-        let open = !self.text[..start].ends_with(b"\n");
-        let before = if open { self.newline().to_owned() } else { String::new() };
+        let unterminated = !self.text[..start].ends_with(b"\n");
+        let before = if unterminated { self.newline().to_owned() } else { String::new() };
         Some(Slot { old, before, after: "", indent })
     }
 
@@ -134,9 +140,9 @@ impl<'d> ResultLocator<'d> {
         let rest = self.text.get(end..)?;
         // An old result may stand on the next line of the same paragraph.
         let blanks = rest.iter().take_while(|&&b| matches!(b, b' ' | b'\t' | b'\n' | b'\r')).count();
-        let crosses = memchr::memchr_iter(b'\n', &rest[..blanks]).count();
+        let newlines = memchr::memchr_iter(b'\n', &rest[..blanks]).count();
         let next = &rest[blanks..];
-        if crosses <= 1
+        if newlines <= 1
             && starts_with(next, b"{{{results(")
             && let Some(length) = macro_length(next)
         {
@@ -176,14 +182,14 @@ impl<'d> ResultLocator<'d> {
     }
 
     /// The line that stands at the result of a block or call: one of its name, or the one that follows what has none.
-    fn existing(&self, node: usize, name: Option<&str>) -> Option<&ResultsLine> {
+    fn results_line(&self, node: usize, name: Option<&str>) -> Option<&ResultsLine> {
         if let Some(name) = name {
-            return self.keywords.iter().find(|line| line.name.eq_ignore_ascii_case(name));
+            return self.results_lines.iter().find(|line| line.name.eq_ignore_ascii_case(name));
         }
         let next = self.document.tree.next(node)?;
         let span = self.document.tree.span(node).end..self.own_start(next) + 1;
-        let from = self.keywords.partition_point(|line| line.span.start < span.start);
-        let mut lines = self.keywords[from..].iter().take_while(|line| line.node == next);
+        let from = self.results_lines.partition_point(|line| line.span.start < span.start);
+        let mut lines = self.results_lines[from..].iter().take_while(|line| line.node == next);
         lines.find(|line| line.name.is_empty())
     }
 
@@ -196,11 +202,11 @@ impl<'d> ResultLocator<'d> {
     fn result_end(&self, line: &ResultsLine) -> usize {
         let start = line.span.end;
         let first = line_at(self.text, start);
-        let shown = self.text[first.clone()].trim_ascii();
-        if shown.is_empty() {
+        let line_text = self.text[first.clone()].trim_ascii();
+        if line_text.is_empty() {
             return start;
         }
-        if is_link(shown) {
+        if is_link(line_text) {
             return first.end;
         }
         let tree = &self.document.tree;
@@ -211,7 +217,7 @@ impl<'d> ResultLocator<'d> {
             Some(line.node)
         };
         let Some(result) = result else { return start };
-        let replaced = matches!(
+        let is_replaced = matches!(
             tree.nodes()[result].element,
             Element::Drawer
                 | Element::Example
@@ -224,7 +230,7 @@ impl<'d> ResultLocator<'d> {
                 | Element::Table
                 | Element::Latex
         );
-        if replaced { self.trimmed(tree.span(result)).end.max(start) } else { start }
+        if is_replaced { self.trimmed(tree.span(result)).end.max(start) } else { start }
     }
 
     /// The element that begins at byte `at`.
@@ -241,20 +247,21 @@ impl<'d> ResultLocator<'d> {
 
     /// Without the blank lines at its end.
     fn trimmed(&self, span: Range<usize>) -> Range<usize> {
-        let solid = self.text[span.clone()].iter().rposition(|b| !matches!(b, b' ' | b'\t' | b'\r' | b'\n'));
-        let last = span.start + solid.unwrap_or(0);
+        let last_byte =
+            self.text[span.clone()].iter().rposition(|b| !matches!(b, b' ' | b'\t' | b'\r' | b'\n'));
+        let last = span.start + last_byte.unwrap_or(0);
         span.start..line_at(self.text, last).end
     }
 
     /// Where a result is to stand that has no place yet: below, after a blank line.
-    fn created(&self, node: usize, name: Option<&str>, hash: Option<&str>) -> Slot {
+    fn new_slot(&self, node: usize, name: Option<&str>, hash: Option<&str>) -> Slot {
         let newline = self.newline();
         let at = self.trimmed(self.document.tree.span(node)).end;
-        let open = !self.text[..at].ends_with(b"\n");
+        let unterminated = !self.text[..at].ends_with(b"\n");
         let indent = self.indent_below(node);
         let keyword = keyword(name, hash);
         let mut before = String::new();
-        if open {
+        if unterminated {
             before += newline;
         }
         before += &format!("{newline}{}{keyword}{newline}", blanks(indent));
@@ -262,7 +269,13 @@ impl<'d> ResultLocator<'d> {
     }
 
     /// The same place with a new keyword, for the hash is another one.
-    fn renewed(&self, line: &ResultsLine, node: usize, name: Option<&str>, hash: Option<&str>) -> Slot {
+    fn slot_with_new_keyword(
+        &self,
+        line: &ResultsLine,
+        node: usize,
+        name: Option<&str>,
+        hash: Option<&str>,
+    ) -> Slot {
         let tree = &self.document.tree;
         let element = &tree.nodes()[line.node];
         let end = match element.element {
@@ -294,7 +307,7 @@ impl<'d> ResultLocator<'d> {
     }
 
     /// The lines that stand at results: keywords of their own, or affiliated to what follows.
-    fn results_lines(&self) -> Vec<ResultsLine> {
+    fn find_results_lines(&self) -> Vec<ResultsLine> {
         let mut lines = Vec::new();
         let tree = &self.document.tree;
         let mut node = 0;
@@ -310,12 +323,12 @@ impl<'d> ResultLocator<'d> {
             while node + 1 < tree.nodes().len() && tree.span(node + 1).start <= span.start {
                 node += 1;
             }
-            let within = tree.span(node).start..self.own_start(node);
-            let stands = match tree.nodes().get(node).map(|node| node.element) {
+            let affiliated = tree.span(node).start..self.own_start(node);
+            let is_results_line = match tree.nodes().get(node).map(|node| node.element) {
                 Some(Element::Keyword | Element::Plain) => true,
-                _ => within.contains(&span.start),
+                _ => affiliated.contains(&span.start),
             };
-            if let Some((name, hash)) = read_keyword(&self.text[at..span.end]).filter(|_| stands) {
+            if let Some((name, hash)) = read_keyword(&self.text[at..span.end]).filter(|_| is_results_line) {
                 lines.push(ResultsLine { span, name, hash, node });
             }
         }
@@ -360,9 +373,9 @@ fn blanks(columns: usize) -> String {
 fn read_keyword(line: &[u8]) -> Option<(String, Option<String>)> {
     let line = String::from_utf8_lossy(line);
     let rest = line.get("#+results".len()..)?;
-    let (inside, name) = rest.split_once(':')?;
-    let hash = inside.strip_prefix('[').and_then(|inside| inside.strip_suffix(']'));
-    if !inside.is_empty() && hash.is_none() {
+    let (hash_part, name) = rest.split_once(':')?;
+    let hash = hash_part.strip_prefix('[').and_then(|hash| hash.strip_suffix(']'));
+    if !hash_part.is_empty() && hash.is_none() {
         return None;
     }
     let hash = hash.map(|hash| hash.rsplit(' ').next().unwrap_or_default().to_owned());

@@ -1,4 +1,4 @@
-//! Parts of a document by what they are called: headings, and elements with a name.
+//! Finds the part of a file that an `#+INCLUDE:` line names: a heading, a `CUSTOM_ID`, or a named element.
 
 use std::ops::Range;
 
@@ -6,7 +6,6 @@ use super::grammar::{self, Rule};
 use super::heading;
 use super::lines::indentation;
 use super::parse::{parse, todo_keywords};
-use super::resolve::stars;
 use super::text::{Text, decode, trim_end};
 
 /// The lines, numbered from 0, of what `search` names: `*A heading`, `#CUSTOM_ID`, or the name of an element or
@@ -14,29 +13,30 @@ use super::text::{Text, decode, trim_end};
 pub(super) fn find(text: Text<'_>, search: &str, only_contents: bool) -> Option<Range<usize>> {
     if let Some(id) = search.strip_prefix('#') {
         let sections = heading::by_custom_id(text);
-        let inside = sections.get(&id.to_lowercase())?.start;
+        let content_start = sections.get(&id.to_lowercase())?.start;
         let lines: Vec<&[u8]> = text.lines().collect();
-        let after = memchr::memchr_iter(b'\n', &text.bytes[..inside]).count();
-        let headline = (0..after).rev().find(|&n| stars(lines[n]).is_some())?;
-        return Some(under(&lines, headline, only_contents));
+        let lines_above = memchr::memchr_iter(b'\n', &text.bytes[..content_start]).count();
+        let headline = (0..lines_above).rev().find(|&n| heading::level(lines[n]).is_some())?;
+        return Some(subtree_lines(&lines, headline, only_contents));
     }
     if let Some(title) = search.strip_prefix('*') {
-        return headed(text, title, only_contents);
+        return find_heading(text, title, only_contents);
     }
-    named(text, search, only_contents).or_else(|| headed(text, search, only_contents))
+    find_named(text, search, only_contents).or_else(|| find_heading(text, search, only_contents))
 }
 
 /// What is under the heading of this title.
-fn headed(text: Text<'_>, title: &str, only_contents: bool) -> Option<Range<usize>> {
+fn find_heading(text: Text<'_>, title: &str, only_contents: bool) -> Option<Range<usize>> {
     let todo = todo_keywords(&parse(text.bytes, &[]).keywords);
     let lines: Vec<&[u8]> = text.lines().collect();
-    let wanted = words(title.split_whitespace());
+    let wanted_title = words(title.split_whitespace());
     let is_wanted = |&n: &usize| {
-        stars(lines[n])
-            .is_some_and(|stars| words(title_words(&decode(&lines[n][stars..]), &todo).into_iter()) == wanted)
+        heading::level(lines[n]).is_some_and(|level| {
+            words(title_words(&decode(&lines[n][level..]), &todo).into_iter()) == wanted_title
+        })
     };
     let headline = (0..lines.len()).find(is_wanted)?;
-    Some(under(&lines, headline, only_contents))
+    Some(subtree_lines(&lines, headline, only_contents))
 }
 
 fn words<'w>(words: impl Iterator<Item = &'w str>) -> String {
@@ -49,11 +49,11 @@ fn title_words<'t>(title: &'t str, todo: &[String]) -> Vec<&'t str> {
     let is_tags = |word: &&str| word.len() > 2 && word.starts_with(':') && word.ends_with(':');
     words.pop_if(|word| is_tags(word));
     let mut words = words.as_slice();
-    let is_todo = |word: &str| todo.iter().any(|known| known == word);
+    let is_todo = |word: &str| todo.iter().any(|keyword| keyword == word);
     let leading: [&dyn Fn(&str) -> bool; 3] =
         [&is_todo, &|word| word.starts_with("[#"), &|word| word == "COMMENT"];
-    for drops in leading {
-        words = words.split_first().filter(|(first, _)| drops(first)).map_or(words, |(_, rest)| rest);
+    for is_removed in leading {
+        words = words.split_first().filter(|(first, _)| is_removed(first)).map_or(words, |(_, rest)| rest);
     }
     let is_cookie = |word: &str| {
         word.strip_prefix('[').and_then(|word| word.strip_suffix(']')).is_some_and(|inner| {
@@ -64,9 +64,9 @@ fn title_words<'t>(title: &'t str, todo: &[String]) -> Vec<&'t str> {
 }
 
 /// The heading at line `headline` and all below it, or that without its line, planning and properties.
-fn under(lines: &[&[u8]], headline: usize, only_contents: bool) -> Range<usize> {
-    let level = stars(lines[headline]).unwrap_or_default();
-    let ends = |n: &usize| stars(lines[*n]).is_some_and(|other| other <= level);
+fn subtree_lines(lines: &[&[u8]], headline: usize, only_contents: bool) -> Range<usize> {
+    let level = heading::level(lines[headline]).unwrap_or_default();
+    let ends = |n: &usize| heading::level(lines[*n]).is_some_and(|other| other <= level);
     let end = (headline + 1..lines.len()).find(ends).unwrap_or(lines.len());
     if !only_contents {
         return headline..end;
@@ -84,7 +84,7 @@ fn under(lines: &[&[u8]], headline: usize, only_contents: bool) -> Range<usize> 
 }
 
 /// The element with a line `#+name: name`.
-fn named(text: Text<'_>, name: &str, only_contents: bool) -> Option<Range<usize>> {
+fn find_named(text: Text<'_>, name: &str, only_contents: bool) -> Option<Range<usize>> {
     let tree = parse(text.bytes, &[]).tree;
     let is_named = |&node: &usize| {
         tree.affiliated(node).split(|&b| b == b'\n').any(|line| {

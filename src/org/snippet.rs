@@ -1,4 +1,4 @@
-//! A line of a document with a caret under the place that is meant.
+//! A line of a document with a caret under a column, for messages.
 
 use super::document::Position;
 use super::text::{Text, decode};
@@ -19,15 +19,15 @@ pub fn snippet(source: &[u8], at: Position) -> String {
     let length = line.chars().count();
     let caret = column.saturating_sub(1).min(length);
     let start = if length <= WIDTH { 0 } else { caret.saturating_sub(WIDTH / 2).min(length - WIDTH) };
-    let shown: Vec<char> = line.chars().skip(start).take(WIDTH).map(printable).collect();
+    let visible: Vec<char> = line.chars().skip(start).take(WIDTH).map(printable).collect();
     let (before, after) = (if start > 0 { "…" } else { "" }, if start + WIDTH < length { "…" } else { "" });
     let mut out = String::from(before);
-    out.extend(&shown);
+    out.extend(&visible);
     out.push_str(after);
     if column > 0 {
         out.push('\n');
         out.extend(before.chars().map(|_| ' '));
-        out.extend(shown.iter().take(caret - start).map(|&c| if c == '\t' { '\t' } else { ' ' }));
+        out.extend(visible.iter().take(caret - start).map(|&c| if c == '\t' { '\t' } else { ' ' }));
         out.push('^');
     }
     out
@@ -46,14 +46,14 @@ mod tests {
     }
 
     #[test]
-    fn a_caret_stands_under_the_column() {
+    fn a_caret_marks_the_column() {
         assert_eq!(snippet("a\r\n\tä :cpu x\r\nb".as_bytes(), at(2, 4)), "\tä :cpu x\n\t  ^");
         assert_eq!(snippet(b"abc", at(1, 4)), "abc\n   ^");
         assert_eq!(snippet(b"abc", at(1, 0)), "abc");
     }
 
     #[test]
-    fn what_is_not_text_is_still_shown() {
+    fn invalid_bytes_are_replaced() {
         assert_eq!(snippet(b"\xef\xbb\xbfa\xff\x1b\0b", at(1, 5)), "a\u{fffd}??b\n    ^");
     }
 
@@ -69,7 +69,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_that_is_not_there_is_empty() {
+    fn a_missing_line_is_empty() {
         assert_eq!(snippet(b"a", at(3, 1)), "");
         assert_eq!(snippet(b"", at(0, 0)), "");
     }

@@ -1,4 +1,4 @@
-//! The bytes of a document, shared by all that is cut from them.
+//! The bytes of a document. They are shared by everything that is cut from them.
 
 use bytes::Bytes;
 

@@ -1,4 +1,4 @@
-//! Where the lines of a text come from that has been put together from several files.
+//! Maps the lines of a text that was assembled from several files to the lines of these files.
 
 use std::sync::Arc;
 
@@ -8,16 +8,16 @@ use super::text::to_u32;
 /// The files that the lines of a text come from; by default, all are of one file, in its own order.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct SourceMap {
-    runs: Arc<[Run]>,
+    segments: Arc<[Segment]>,
     files: Arc<[Arc<str>]>,
 }
 
 /// Lines that follow each other here and there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Run {
+struct Segment {
     /// Number of the first one in the text.
-    from: u32,
-    spot: SourceLine,
+    first_line: u32,
+    source_line: SourceLine,
 }
 
 /// Where a line comes from.
@@ -42,33 +42,37 @@ pub struct SourceLocation {
 
 impl SourceMap {
     /// For the lines of a text, in order.
-    pub(super) fn new(spots: &[SourceLine], files: Vec<Arc<str>>) -> Self {
-        let mut runs: Vec<Run> = Vec::new();
-        for (from, &spot) in (1..).zip(spots) {
-            let goes_on = |last: &Run| {
-                last.spot.line.saturating_add(from - last.from) == spot.line
-                    && (last.spot.file, last.spot.shift) == (spot.file, spot.shift)
+    pub(super) fn new(source_lines: &[SourceLine], files: Vec<Arc<str>>) -> Self {
+        let mut segments: Vec<Segment> = Vec::new();
+        for (first_line, &source_line) in (1..).zip(source_lines) {
+            let continues = |last: &Segment| {
+                last.source_line.line.saturating_add(first_line - last.first_line) == source_line.line
+                    && (last.source_line.file, last.source_line.shift)
+                        == (source_line.file, source_line.shift)
             };
-            if !runs.last().is_some_and(goes_on) {
-                runs.push(Run { from, spot });
+            if !segments.last().is_some_and(continues) {
+                segments.push(Segment { first_line, source_line });
             }
         }
-        Self { runs: runs.into(), files: files.into() }
+        Self { segments: segments.into(), files: files.into() }
     }
 
     /// Where the position `at` of the text comes from.
     pub fn locate(&self, at: Position) -> SourceLocation {
-        let after = self.runs.partition_point(|run| run.from <= at.line);
-        let Some(run) = after.checked_sub(1).and_then(|run| self.runs.get(run)) else {
+        let after = self.segments.partition_point(|segment| segment.first_line <= at.line);
+        let Some(segment) = after.checked_sub(1).and_then(|segment| self.segments.get(segment)) else {
             return SourceLocation { file: None, at };
         };
-        let SourceLine { file, line, shift } = run.spot;
+        let SourceLine { file, line, shift } = segment.source_line;
         let column = match at.column {
             0 => 0,
             column => to_u32(usize::try_from(i64::from(column) - i64::from(shift)).unwrap_or(1).max(1)),
         };
         let file = file.and_then(|file| self.files.get(file as usize)).cloned();
-        SourceLocation { file, at: Position { line: line.saturating_add(at.line - run.from), column } }
+        SourceLocation {
+            file,
+            at: Position { line: line.saturating_add(at.line - segment.first_line), column },
+        }
     }
 
     /// A line of the text, for a person: `7`, or `7 of part.org`.
@@ -86,21 +90,26 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lines_come_from_where_they_stood() {
-        let spot = |file, line, shift| SourceLine { file, line, shift };
-        let spots = [spot(None, 1, 0), spot(Some(0), 5, 2), spot(Some(0), 6, 2), spot(None, 3, 0)];
-        let places = SourceMap::new(&spots, vec!["part.org".into()]);
-        let shown = |line, column| {
-            let SourceLocation { file, at } = places.locate(Position { line, column });
+    fn lines_are_mapped_to_their_source() {
+        let source_line = |file, line, shift| SourceLine { file, line, shift };
+        let source_lines = [
+            source_line(None, 1, 0),
+            source_line(Some(0), 5, 2),
+            source_line(Some(0), 6, 2),
+            source_line(None, 3, 0),
+        ];
+        let source_map = SourceMap::new(&source_lines, vec!["part.org".into()]);
+        let located = |line, column| {
+            let SourceLocation { file, at } = source_map.locate(Position { line, column });
             format!("{} {}:{}", file.as_deref().unwrap_or("-"), at.line, at.column)
         };
-        assert_eq!(shown(1, 4), "- 1:4");
-        assert_eq!(shown(2, 4), "part.org 5:2");
-        assert_eq!(shown(3, 1), "part.org 6:1");
-        assert_eq!(shown(3, 0), "part.org 6:0");
-        assert_eq!(shown(4, 9), "- 3:9");
-        assert_eq!(places.line(3), "6 of `part.org`");
+        assert_eq!(located(1, 4), "- 1:4");
+        assert_eq!(located(2, 4), "part.org 5:2");
+        assert_eq!(located(3, 1), "part.org 6:1");
+        assert_eq!(located(3, 0), "part.org 6:0");
+        assert_eq!(located(4, 9), "- 3:9");
+        assert_eq!(source_map.line(3), "6 of `part.org`");
         assert_eq!(SourceMap::default().line(3), "3");
-        assert_eq!(places.runs.len(), 3);
+        assert_eq!(source_map.segments.len(), 3);
     }
 }

@@ -1,16 +1,16 @@
-//! Slips of the pen.
+//! "Did you mean": the candidate that is closest to a mistyped word.
 
 /// The candidate that `word` was most likely meant to be: at most two letters off, and fewer than half.
 pub fn suggest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let (length, word) = (word.chars().count(), word.to_lowercase());
-    let known = letters(&word);
+    let own = letters(&word);
     candidates
         .into_iter()
         .filter(|candidate| candidate.chars().count().abs_diff(length) <= 2)
         // Measuring takes long, and most words have three letters that the other has not.
         .filter(|candidate| {
-            let others = letters(candidate);
-            (known & !others).count_ones() <= 2 && (others & !known).count_ones() <= 2
+            let other = letters(candidate);
+            (own & !other).count_ones() <= 2 && (other & !own).count_ones() <= 2
         })
         .map(|candidate| (strsim::damerau_levenshtein(&word, &candidate.to_lowercase()), candidate))
         .filter(|&(distance, _)| distance <= 2 && distance * 2 < length)
@@ -28,7 +28,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_nearest_word_is_near() {
+    fn the_nearest_word_is_suggested() {
         let keys = [":cpu", ":mem", ":requires", ":retry", ":results"];
         for (word, meant) in [
             (":cpuu", Some(":cpu")),

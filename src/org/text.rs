@@ -1,4 +1,4 @@
-//! The bytes of a document as Emacs sees them: byte order mark, line ends, characters.
+//! The bytes of a document as Emacs reads them: byte order mark, line ends, characters.
 
 use std::borrow::Cow;
 
@@ -16,14 +16,14 @@ pub(super) struct Text<'a> {
 }
 
 /// A byte order mark in UTF-8.
-const MARK: &[u8] = b"\xef\xbb\xbf";
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
 impl<'a> Text<'a> {
     pub(super) fn new(source: &'a [u8]) -> Self {
-        let mark = if source.starts_with(MARK) { MARK.len() } else { 0 };
+        let mark = if source.starts_with(BYTE_ORDER_MARK) { BYTE_ORDER_MARK.len() } else { 0 };
         let bytes = &source[mark..];
         // Lines are counted in 32 bits; what lies beyond 4 GiB is not read.
-        let bytes = &bytes[..bytes.len().min(u32::MAX as usize - MARK.len())];
+        let bytes = &bytes[..bytes.len().min(u32::MAX as usize - BYTE_ORDER_MARK.len())];
         Self { bytes, crlf: ends_in_crlf(bytes, mark > 0), mark }
     }
 
@@ -59,9 +59,9 @@ fn ends_in_crlf(bytes: &[u8], marked: bool) -> bool {
     let crlf = |n: usize| n > 0 && bytes[n - 1] == b'\r';
     let Some(first) = memchr(b'\n', bytes).filter(|&n| crlf(n)) else { return false };
     let ascii = bytes.iter().position(|byte| !byte.is_ascii()).unwrap_or(bytes.len());
-    let enough = !marked && first < ascii && std::str::from_utf8(bytes).is_ok();
-    let looked_at = if enough { &bytes[..ascii] } else { bytes };
-    memchr_iter(b'\n', looked_at).all(crlf)
+    let ascii_prefix_decides = !marked && first < ascii && std::str::from_utf8(bytes).is_ok();
+    let examined = if ascii_prefix_decides { &bytes[..ascii] } else { bytes };
+    memchr_iter(b'\n', examined).all(crlf)
 }
 
 /// Bytes as text: each byte that is no UTF-8 becomes one U+FFFD, as Emacs counts them.
@@ -133,17 +133,17 @@ mod tests {
     #[case::marked_with_lone_return(b"\xef\xbb\xbf\xc3\xa9\r\nb\rc\r\n", true)]
     #[case::no_utf_8(b"a\r\n\xc3\xa9\xff\nb\r\n", false)]
     #[case::no_utf_8_with_lone_return(b"\xff\r\nb\rc\r\n", true)]
-    fn line_ends(#[case] source: &[u8], #[case] crlf: bool) {
+    fn line_ends_are_detected(#[case] source: &[u8], #[case] crlf: bool) {
         assert_eq!(Text::new(source).crlf, crlf);
     }
 
     #[test]
-    fn a_byte_order_mark_is_dropped() {
+    fn a_byte_order_mark_is_removed() {
         assert_eq!(Text::new(b"\xef\xbb\xbfa").bytes, b"a");
     }
 
     #[test]
-    fn each_broken_byte_is_one_character() {
+    fn each_invalid_byte_is_one_character() {
         assert_eq!(decode(b"a\xff\xe2\x82z"), "a\u{fffd}\u{fffd}\u{fffd}z");
         assert_eq!(characters(b"a\xff\xe2\x82z"), 5);
         assert_eq!(invalid_bytes(b"a\xff\xe2\x82z"), 3);

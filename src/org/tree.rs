@@ -1,7 +1,7 @@
-//! A document as it is written: its elements in order, each with the piece of the text that is its own.
+//! The element tree of a document: its elements in order, each with its own piece of the text.
 //!
-//! The pieces are cut from one shared buffer, and every byte is in exactly one of them, so that printing them one
-//! after another gives back what was read, whatever it was; and an edit of one leaves all others alone.
+//! The pieces are slices of one shared buffer. Every byte is in exactly one piece, so that printing all pieces gives
+//! the source back, and an edit of one element changes no other byte.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -108,7 +108,7 @@ impl Element {
     }
 
     /// Whether lines of it that follow each other are one element.
-    fn runs_on(self) -> bool {
+    fn joins_lines(self) -> bool {
         matches!(self, Self::Blank | Self::Comment | Self::FixedWidth)
     }
 }
@@ -123,7 +123,7 @@ pub struct Node {
     /// Where it goes on after its affiliated keywords.
     content_start: u32,
     /// The first element that it does not hold.
-    after: u32,
+    subtree_end: u32,
     /// The element that holds it.
     parent: u32,
 }
@@ -171,22 +171,22 @@ impl Tree {
 
     /// The bytes of the element and all that it holds.
     pub fn span(&self, node: usize) -> Range<usize> {
-        self.start(node)..self.start(self.whole(node).end)
+        self.start(node)..self.start(self.subtree(node).end)
     }
 
     /// The numbers of the element and all that it holds.
-    pub fn whole(&self, node: usize) -> Range<usize> {
-        let after = self.nodes.get(node).map_or(node, |node| node.after as usize);
-        node..after
+    pub fn subtree(&self, node: usize) -> Range<usize> {
+        let subtree_end = self.nodes.get(node).map_or(node, |node| node.subtree_end as usize);
+        node..subtree_end
     }
 
     /// The elements that `node` holds itself; of `None`, those that none holds.
     pub fn children(&self, node: Option<usize>) -> impl Iterator<Item = usize> {
-        let end = node.map_or(self.nodes.len(), |node| self.whole(node).end);
+        let end = node.map_or(self.nodes.len(), |node| self.subtree(node).end);
         let mut next = node.map_or(0, |node| node + 1);
         std::iter::from_fn(move || {
             let child = Some(next).filter(|&child| child < end)?;
-            next = self.whole(child).end;
+            next = self.subtree(child).end;
             Some(child)
         })
     }
@@ -196,18 +196,18 @@ impl Tree {
         self.nodes
             .get(node)
             .map(|node| node.parent)
-            .filter(|&around| around != NONE)
-            .map(|around| around as usize)
+            .filter(|&parent| parent != NONE)
+            .map(|parent| parent as usize)
     }
 
     /// The element that follows `node` and all it holds, blank lines left out, in the same element.
     pub fn next(&self, node: usize) -> Option<usize> {
-        let around = self.parent(node);
-        let mut next = self.whole(node).end;
+        let parent = self.parent(node);
+        let mut next = self.subtree(node).end;
         while self.nodes.get(next)?.element == Element::Blank {
             next += 1;
         }
-        (self.parent(next) == around && self.nodes.get(next)?.element != Element::End).then_some(next)
+        (self.parent(next) == parent && self.nodes.get(next)?.element != Element::End).then_some(next)
     }
 
     /// The document, printed: the own text of each element, one after another.
@@ -231,10 +231,10 @@ impl Tree {
             match edits.get(&node) {
                 Some(Edit::Replace(text)) => {
                     out.extend_from_slice(text);
-                    node = self.whole(node).end;
+                    node = self.subtree(node).end;
                     continue;
                 }
-                Some(Edit::InsertAfter(text)) => open.push((self.whole(node).end, text)),
+                Some(Edit::InsertAfter(text)) => open.push((self.subtree(node).end, text)),
                 None => {}
             }
             out.extend_from_slice(self.own_text(node));
@@ -277,21 +277,22 @@ impl Builder {
     }
 
     /// An element that holds no other; it begins at `start`, after its affiliated keywords at `content_start`.
-    pub(super) fn leaf(&mut self, element: Element, start: usize, proper: usize) {
+    pub(super) fn leaf(&mut self, element: Element, start: usize, content_start: usize) {
         let parent =
             self.open.last().copied().or(self.headlines.last().map(|&(_, number)| number)).unwrap_or(NONE);
-        let runs_on = |last: &Node| last.element == element && last.parent == parent && element.runs_on();
-        if start == proper && self.nodes.last().is_some_and(runs_on) {
+        let joins_lines =
+            |last: &Node| last.element == element && last.parent == parent && element.joins_lines();
+        if start == content_start && self.nodes.last().is_some_and(joins_lines) {
             return;
         }
-        let (start, content_start) = (to_u32(start) + self.mark, to_u32(proper) + self.mark);
-        self.nodes.push(Node { element, start, content_start, after: self.next() + 1, parent });
+        let (start, content_start) = (to_u32(start) + self.mark, to_u32(content_start) + self.mark);
+        self.nodes.push(Node { element, start, content_start, subtree_end: self.next() + 1, parent });
     }
 
     /// An element that holds others, until [`Builder::close`].
-    pub(super) fn open(&mut self, element: Element, start: usize, proper: usize) {
+    pub(super) fn open(&mut self, element: Element, start: usize, content_start: usize) {
         let number = self.next();
-        self.leaf(element, start, proper);
+        self.leaf(element, start, content_start);
         self.open.push(number);
     }
 
@@ -299,7 +300,7 @@ impl Builder {
     pub(super) fn close(&mut self) {
         let next = self.next();
         if let Some(node) = self.open.pop().and_then(|number| self.nodes.get_mut(number as usize)) {
-            node.after = next;
+            node.subtree_end = next;
         }
     }
 
@@ -315,7 +316,7 @@ impl Builder {
         let next = self.next();
         while let Some((_, number)) = self.headlines.pop_if(|(other, _)| level <= *other) {
             if let Some(node) = self.nodes.get_mut(number as usize) {
-                node.after = next;
+                node.subtree_end = next;
             }
         }
     }
@@ -337,11 +338,11 @@ mod tests {
     use crate::parse;
 
     /// Each element with what it is in, and its own text.
-    fn shown(source: &str) -> String {
+    fn print_elements(source: &str) -> String {
         let tree = parse(source.as_bytes(), &[]).tree;
         let mut out = String::new();
         for (n, node) in tree.nodes().iter().enumerate() {
-            let depth = std::iter::successors(tree.parent(n), |&around| tree.parent(around)).count();
+            let depth = std::iter::successors(tree.parent(n), |&parent| tree.parent(parent)).count();
             let own = tree.own_text(n).escape_ascii();
             out += &format!("{}{:?} \"{own}\"\n", "  ".repeat(depth), node.element);
         }
@@ -349,15 +350,15 @@ mod tests {
     }
 
     #[test]
-    fn elements_hold_each_other() {
+    fn elements_are_nested() {
         let source = "\u{feff}#+title: x\n\n\n# a\n# b\ntext\nmore\n* one\nplain\n** two\nSCHEDULED: x\n:PROPERTIES:\n:a: b\n:END:\n\
                       - item\n  : fixed\n\n  : more\n\n\n#+name: q\n#+begin_quote\n#+name: b\n#+begin_src sh\n,* x\n#+end_src\n\n\
                       #+results: b\n| 1 |\n#+tblfm: x\n#+end_quote\n* three\n#+call: x()\n-----\n[fn:1] note\n#+orphan: x\n\r";
-        insta::assert_snapshot!(shown(source));
+        insta::assert_snapshot!(print_elements(source));
     }
 
     #[test]
-    fn an_edit_leaves_every_other_byte_alone() {
+    fn an_edit_changes_no_other_byte() {
         let source =
             b"a\r\n#+begin_quote\n#+begin_src sh\nb\xff\n#+end_src\n\n: 1\n#+end_quote\n\0* h\n* i\nno end";
         let document = parse(source, &[]);

@@ -137,7 +137,7 @@ impl<'d> PlanBuilder<'d> {
             self.call(Target::InlineCall(number), call, names, problems);
         }
         for (number, inline) in document.inline_blocks.iter().enumerate() {
-            if is_off(&inline.around) {
+            if is_off(&inline.context) {
                 continue;
             }
             let read = org::inline_params(inline);
@@ -175,7 +175,7 @@ impl<'d> PlanBuilder<'d> {
         names: &mut SymbolTable<'_>,
         problems: &mut Vec<Diagnostic>,
     ) {
-        if is_off(&call.around) {
+        if is_off(&call.context) {
             return;
         }
         let name = call.name.as_deref().unwrap_or_default().trim();
@@ -197,10 +197,10 @@ impl<'d> PlanBuilder<'d> {
         let block = &self.document.blocks[found];
         let params = org::merge_call_args(
             block,
-            &call.around.inherited,
-            call.inside.as_deref(),
+            &call.context.inherited,
+            call.inside_header.as_deref(),
             &arguments,
-            call.end.as_deref(),
+            call.end_header.as_deref(),
             call.at,
         );
         let params: Arc<[Param]> = match params {
@@ -328,7 +328,7 @@ impl<'d> PlanBuilder<'d> {
         for call in calls {
             let reference = Reference {
                 name: call.name.as_str(),
-                inside: None,
+                inside_header: None,
                 arguments: org::split_arguments(&call.arguments),
                 index: None,
             };
@@ -473,11 +473,12 @@ impl<'d> PlanBuilder<'d> {
         names: &mut SymbolTable<'_>,
         problems: &mut Vec<Diagnostic>,
     ) -> Option<usize> {
-        if reference.arguments.is_empty() && reference.inside.is_none() && this.is_none() {
+        if reference.arguments.is_empty() && reference.inside_header.is_none() && this.is_none() {
             return Some(found);
         }
         let block = &self.document.blocks[found];
-        let params = org::merge_call_args(block, &[], reference.inside, &reference.arguments, None, at);
+        let params =
+            org::merge_call_args(block, &[], reference.inside_header, &reference.arguments, None, at);
         let params: Arc<[Param]> = match params {
             Ok(params) => params.into(),
             Err((at, why)) => {
@@ -485,7 +486,7 @@ impl<'d> PlanBuilder<'d> {
                 return None;
             }
         };
-        let inside = reference.inside.map(|inside| format!("[{inside}]")).unwrap_or_default();
+        let inside = reference.inside_header.map(|inside| format!("[{inside}]")).unwrap_or_default();
         let title = format!("{}{inside}({})", reference.name, reference.arguments.join(", "));
         let at = Position { line: block.begin_line, column: 0 };
         Some(self.called(found, &params, this, (title, at), names, problems))

@@ -305,7 +305,7 @@ impl Inputs {
             other => babel::byte_text::encode(&other.prin1()),
         };
         let fillings: Vec<Vec<u8>> = self.gaps.iter().map(shown).collect();
-        babel::byte_text::decode(&org::fill_gaps(code, &fillings))
+        babel::byte_text::decode(&org::fill_placeholders(code, &fillings))
     }
 
     fn source<'a>(&'a self, language: &'a Language, body: &'a str, arguments: &'a Arguments) -> Source<'a> {

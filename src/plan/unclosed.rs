@@ -12,7 +12,7 @@ pub(super) fn unclosed(
     places: &SourceMap,
     problems: &mut Vec<Diagnostic>,
 ) {
-    let mut open = document.look_alikes.iter().filter(|found| found.within == "paragraph").peekable();
+    let mut open = document.unterminated_blocks.iter().filter(|found| found.within == "paragraph").peekable();
     if open.peek().is_none() {
         return;
     }
@@ -63,7 +63,7 @@ fn ending(lines: &[&[u8]], begin: u32, places: &SourceMap) -> Option<String> {
 /// A begin line in the body of another block: most likely that one was not closed.
 pub(super) fn swallowed(document: &Document, places: &SourceMap, problems: &mut Vec<Diagnostic>) {
     let mut blocks = document.blocks.iter().peekable();
-    for look_alike in document.look_alikes.iter().filter(|found| found.within == "src-block") {
+    for look_alike in document.unterminated_blocks.iter().filter(|found| found.within == "src-block") {
         while blocks.next_if(|block| block.end_line < look_alike.line).is_some() {}
         let Some(block) = blocks.peek() else { return };
         if block.language.as_deref().is_some_and(|language| language.eq_ignore_ascii_case("org")) {

@@ -84,7 +84,7 @@ pub fn write_back(original: &[u8], current: &[u8], yielded: &RunResults) -> Upda
                 .as_ref()
                 .filter(|note| !yielded.as_emacs || !note.of_itself)
                 .map(|note| note.text.as_str()),
-            stays: result.stays,
+            keeps_result: result.stays,
         })
         .collect();
     let written = babel::insert_results(current, there, &outcomes);
@@ -211,7 +211,12 @@ fn identities(document: &Document) -> Vec<(Identity, Target)> {
     let calls = document.calls.iter().enumerate().map(|(n, call)| (1, call, Target::Call(n)));
     let inline = document.inline_calls.iter().enumerate().map(|(n, call)| (2, call, Target::InlineCall(n)));
     for (kind, call, target) in calls.chain(inline) {
-        let said = vec![call.name.clone(), call.inside.clone(), call.arguments.clone(), call.end.clone()];
+        let said = vec![
+            call.name.clone(),
+            call.inside_header.clone(),
+            call.arguments.clone(),
+            call.end_header.clone(),
+        ];
         all.push(((kind, said, Vec::new()), target));
     }
     for (n, block) in document.inline_blocks.iter().enumerate() {

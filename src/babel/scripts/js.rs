@@ -1,32 +1,32 @@
-//! JavaScript, by Node.js.
+//! JavaScript, run by Node.js.
 
-use crate::compose::{Execution, Expansion, Invocation};
+use crate::invocation::{Execution, Expansion, Invocation};
 use crate::read;
 use crate::value::Value;
 
-pub(crate) fn compose(inside: &Expansion) -> Invocation {
-    let mut code = inside.expanded(assignments(inside));
-    if inside.arguments.results().is_value() {
+pub(crate) fn compose(expansion: &Expansion) -> Invocation {
+    let mut code = expansion.expanded_body(assignments(expansion));
+    if expansion.arguments.results().is_value() {
         code = format!(
             "require('fs').writeFileSync(require('path').join(process.env.MESOS_SANDBOX, 'block/value'), \
              require('util').inspect(function(){{{code}\n}}()));"
         );
     }
-    let (program, arguments) = inside.command(":cmd");
+    let (program, arguments) = expansion.command(":cmd");
     Invocation::script(program, arguments, &code)
 }
 
 /// What was printed belongs to the value, before it.
-pub(crate) fn collect(inside: &Expansion, ended: &Execution) -> Value {
-    let mut raw = ended.printed();
-    if inside.arguments.results().is_value() {
-        raw += &ended.written();
+pub(crate) fn collect(expansion: &Expansion, execution: &Execution) -> Value {
+    let mut raw = execution.printed();
+    if expansion.arguments.results().is_value() {
+        raw += &execution.written();
     }
-    inside.scalar_or(&raw, || value(&raw))
+    expansion.scalar_or(&raw, || parse_value(&raw))
 }
 
 /// A value in the notation of Node.js. Lists within it that Emacs cannot read leave it a text.
-fn value(raw: &str) -> Value {
+fn parse_value(raw: &str) -> Value {
     if !raw.starts_with('[') || !raw.ends_with(']') {
         return read::evaluated(raw);
     }
@@ -48,14 +48,14 @@ fn value(raw: &str) -> Value {
 }
 
 /// Lines that set the variables.
-pub(crate) fn assignments(inside: &Expansion) -> Vec<String> {
-    inside.variables.iter().map(|(name, value)| format!("var {name}={};", written(value))).collect()
+pub(crate) fn assignments(expansion: &Expansion) -> Vec<String> {
+    expansion.variables.iter().map(|(name, value)| format!("var {name}={};", literal(value))).collect()
 }
 
-fn written(value: &Value) -> String {
+fn literal(value: &Value) -> String {
     match value {
         Value::Nil => "[]".to_owned(),
-        Value::List(items) => format!("[{}]", items.iter().map(written).collect::<Vec<_>>().join(", ")),
+        Value::List(items) => format!("[{}]", items.iter().map(literal).collect::<Vec<_>>().join(", ")),
         value => value.prin1().replace('\n', "\\n"),
     }
 }

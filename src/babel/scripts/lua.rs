@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use crate::compose::{Execution, Expansion, Invocation};
+use crate::invocation::{Execution, Expansion, Invocation};
 use crate::read;
 use crate::value::Value;
 
@@ -31,10 +31,10 @@ borges_out:write(borges_text)
 borges_out:close()
 "#;
 
-pub(crate) fn compose(inside: &Expansion) -> Invocation {
-    let results = inside.arguments.results();
-    let preamble = inside.arguments.text(":preamble").map_or(String::new(), |text| text + "\n");
-    let code = expanded(inside);
+pub(crate) fn compose(expansion: &Expansion) -> Invocation {
+    let results = expansion.arguments.results();
+    let preamble = expansion.arguments.text(":preamble").map_or(String::new(), |text| text + "\n");
+    let code = expanded_code(expansion);
     let code = if results.is_value() {
         let pp = if results.has("pp") { "true" } else { "false" };
         // Emacs indents, and so lengthens what a text of several lines holds.
@@ -47,51 +47,56 @@ pub(crate) fn compose(inside: &Expansion) -> Invocation {
     } else {
         preamble + &code
     };
-    let (program, arguments) = inside.command(":lua");
+    let (program, arguments) = expansion.command(":lua");
     Invocation::script(program, arguments, &code)
 }
 
-pub(crate) fn collect(inside: &Expansion, ended: &Execution) -> Value {
-    let raw = if inside.arguments.results().is_value() { ended.written() } else { ended.printed() };
-    let value = inside.scalar_or(&raw, || match read::script(raw.trim_matches([' ', '\t', '\n', '\r'])) {
+pub(crate) fn collect(expansion: &Expansion, execution: &Execution) -> Value {
+    let raw =
+        if expansion.arguments.results().is_value() { execution.written() } else { execution.printed() };
+    let value = expansion.scalar_or(&raw, || match read::script(raw.trim_matches([' ', '\t', '\n', '\r'])) {
         Value::List(items) => {
             let rule = |item| if item == Value::Symbol("None".into()) { Value::rule() } else { item };
             Value::List(items.into_iter().map(rule).collect())
         }
         value => value,
     });
-    inside.restore_names(value)
+    expansion.restore_names(value)
 }
 
 /// The code with its variables, and with what `:return` names.
-pub(crate) fn expanded(inside: &Expansion) -> String {
-    let mut body = inside.body.to_owned();
-    if let Some(value) = inside.arguments.text(":return").filter(|_| inside.arguments.results().is_value()) {
+pub(crate) fn expanded_code(expansion: &Expansion) -> String {
+    let mut body = expansion.body.to_owned();
+    if let Some(value) =
+        expansion.arguments.text(":return").filter(|_| expansion.arguments.results().is_value())
+    {
         let _ = write!(body, "\nreturn {value}");
     }
-    Expansion { body: &body, ..*inside }.expanded(assignments(inside))
+    Expansion { body: &body, ..*expansion }.expanded_body(assignments(expansion))
 }
 
 /// Lines that set the variables.
-pub(crate) fn assignments(inside: &Expansion) -> Vec<String> {
-    inside.variables.iter().map(|(name, value)| format!("{name}={}", top(value))).collect()
+pub(crate) fn assignments(expansion: &Expansion) -> Vec<String> {
+    expansion.variables.iter().map(|(name, value)| format!("{name}={}", top_literal(value))).collect()
 }
 
 /// A list of one is what is in it; a list of two texts is a list all the same.
-fn top(value: &Value) -> String {
+fn top_literal(value: &Value) -> String {
     match value {
-        Value::List(items) if items.len() == 2 && items.iter().all(|item| !item.is_list()) => listed(items),
-        value => written(value),
+        Value::List(items) if items.len() == 2 && items.iter().all(|item| !item.is_list()) => {
+            table_literal(items)
+        }
+        value => literal(value),
     }
 }
 
-fn written(value: &Value) -> String {
+fn literal(value: &Value) -> String {
     match value {
         Value::Nil => "{}".to_owned(),
         Value::List(items) => match items.as_slice() {
-            [only] if !only.is_list() => written(only),
-            [Value::Text(key), rest] => format!("{key}={}", written(rest)),
-            items => listed(items),
+            [only] if !only.is_list() => literal(only),
+            [Value::Text(key), rest] => format!("{key}={}", literal(rest)),
+            items => table_literal(items),
         },
         value if value.is_rule() => "None".to_owned(),
         Value::Text(text) if text.contains(['\n', '\r']) => format!("[=[{text}]=]"),
@@ -99,6 +104,6 @@ fn written(value: &Value) -> String {
     }
 }
 
-fn listed(items: &[Value]) -> String {
-    format!("{{{}}}", items.iter().map(written).collect::<Vec<_>>().join(", "))
+fn table_literal(items: &[Value]) -> String {
+    format!("{{{}}}", items.iter().map(literal).collect::<Vec<_>>().join(", "))
 }

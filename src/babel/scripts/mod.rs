@@ -1,8 +1,9 @@
-//! Interpreters: the body is a file, or the value of a function that code round it calls and writes down.
+//! Script languages. The body is run as a file, or as a function whose value the code around it writes to
+//! `block/value`.
 //!
-//! | file | |
+//! | file | contents |
 //! |---|---|
-//! | `python`, `ruby`, `perl`, `js`, `lua`, `r` | a language each |
+//! | `python`, `ruby`, `perl`, `js`, `lua`, `r` | one language each |
 
 pub(super) mod js;
 pub(super) mod lua;
@@ -11,16 +12,16 @@ pub(super) mod python;
 pub(super) mod r;
 pub(super) mod ruby;
 
-use super::compose::{Execution, Expansion, Invocation};
+use super::invocation::{Execution, Expansion, Invocation};
 use super::value::Value;
 
 /// A language that is known by its command alone.
-pub(super) fn plain(inside: &Expansion) -> Invocation {
-    let (program, arguments) = (inside.language.program.clone(), inside.language.arguments.clone());
-    Invocation::script(program, arguments, &inside.expanded([]))
+pub(super) fn compose_plain(expansion: &Expansion) -> Invocation {
+    let (program, arguments) = (expansion.language.program.clone(), expansion.language.arguments.clone());
+    Invocation::script(program, arguments, &expansion.expanded_body([]))
 }
 
 /// What such a language printed.
-pub(super) fn printed(inside: &Expansion, ended: &Execution) -> Value {
-    inside.restore_names(inside.imported(&ended.printed()))
+pub(super) fn collect_plain(expansion: &Expansion, execution: &Execution) -> Value {
+    expansion.restore_names(expansion.imported(&execution.printed()))
 }

@@ -1,7 +1,7 @@
 //! Perl.
 
-use crate::compose::{Execution, Expansion, Invocation};
 use crate::import::{self, Separator};
+use crate::invocation::{Execution, Expansion, Invocation};
 use crate::value::Value;
 
 /// Calls the body and writes down what it returns: an array one item a line, an array in it parted by tabs.
@@ -23,34 +23,35 @@ const WRITE: [&str; 2] = [
 "#,
 ];
 
-pub(crate) fn compose(inside: &Expansion) -> Invocation {
-    let mut code = inside.expanded(assignments(inside));
-    if inside.arguments.results().is_value() {
+pub(crate) fn compose(expansion: &Expansion) -> Invocation {
+    let mut code = expansion.expanded_body(assignments(expansion));
+    if expansion.arguments.results().is_value() {
         code = [WRITE[0], &code, WRITE[1]].concat();
     }
-    let (program, arguments) = inside.command(":perl");
+    let (program, arguments) = expansion.command(":perl");
     Invocation::script(program, arguments, &code)
 }
 
-pub(crate) fn collect(inside: &Expansion, ended: &Execution) -> Value {
-    let raw = if inside.arguments.results().is_value() { ended.written() } else { ended.printed() };
-    inside.restore_names(inside.scalar_or(&raw, || import::table(&raw, Separator::Tab)))
+pub(crate) fn collect(expansion: &Expansion, execution: &Execution) -> Value {
+    let raw =
+        if expansion.arguments.results().is_value() { execution.written() } else { execution.printed() };
+    expansion.restore_names(expansion.scalar_or(&raw, || import::table(&raw, Separator::Tab)))
 }
 
 /// Lines that set the variables.
-pub(crate) fn assignments(inside: &Expansion) -> Vec<String> {
+pub(crate) fn assignments(expansion: &Expansion) -> Vec<String> {
     let line = |(name, value): &(String, Value)| {
         let list = if value.is_list() { "\n" } else { "" };
-        format!("my ${name}={list}{};\n", written(value, 0))
+        format!("my ${name}={list}{};\n", literal(value, 0))
     };
-    inside.variables.iter().map(line).collect()
+    expansion.variables.iter().map(line).collect()
 }
 
-fn written(value: &Value, depth: usize) -> String {
+fn literal(value: &Value, depth: usize) -> String {
     let indent = "  ".repeat(depth);
     let inner = match value.items() {
         Some(items) => {
-            let items: String = items.iter().map(|item| written(item, depth + 1)).collect();
+            let items: String = items.iter().map(|item| literal(item, depth + 1)).collect();
             format!("[\n{items}{indent}]")
         }
         None => quoted(&value.princ()),

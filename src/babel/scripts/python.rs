@@ -3,8 +3,10 @@
 use std::fmt::Write;
 
 use crate::byte_text;
-use crate::compose::{BODY, Execution, Expansion, Invocation, VALUE, parse_list};
-use crate::value::{Value, quote};
+use crate::invocation::{BODY, Execution, Expansion, Invocation, VALUE};
+use crate::print::quote;
+use crate::read::parse_list;
+use crate::value::Value;
 
 /// Writes a value into the block's file, in Python's own notation.
 const WRITE: &str = r"
@@ -44,22 +46,22 @@ def __borges_write(value, words):
         out.write(text)
 ";
 
-pub(crate) fn compose(inside: &Expansion) -> Invocation {
-    let results = inside.arguments.results();
-    let mut code = inside.expanded(assignments(inside));
-    let preamble = inside.arguments.text(":preamble").map_or(String::new(), |text| text + "\n");
-    let picture = inside.arguments.text(":file").filter(|_| results.has("graphics"));
+pub(crate) fn compose(expansion: &Expansion) -> Invocation {
+    let results = expansion.arguments.results();
+    let mut code = expansion.expanded_body(assignments(expansion));
+    let preamble = expansion.arguments.text(":preamble").map_or(String::new(), |text| text + "\n");
+    let image_file = expansion.arguments.text(":file").filter(|_| results.has("graphics"));
     // A function wants a body; in Babel nothing comes of an empty one either.
-    if results.is_value() && (!code.trim().is_empty() || inside.arguments.has(":return")) {
-        if let Some(value) = inside.arguments.text(":return") {
+    if results.is_value() && (!code.trim().is_empty() || expansion.arguments.has(":return")) {
+        if let Some(value) = expansion.arguments.text(":return") {
             let _ = write!(code, "\nreturn {value}");
         }
-        let write = match &picture {
+        let write = match &image_file {
             Some(file) => format!("main().savefig({})", literal(file)),
             None => format!("__borges_write(main(), {})", words(results.words())),
         };
-        code = format!("{preamble}{WRITE}\ndef main():\n{}\n\n{write}\n", shifted(&code));
-    } else if let Some(file) = &picture {
+        code = format!("{preamble}{WRITE}\ndef main():\n{}\n\n{write}\n", indented(&code));
+    } else if let Some(file) = &image_file {
         let file = literal(file);
         code = format!(
             "{preamble}import matplotlib.pyplot\nmatplotlib.pyplot.gcf().clear()\n{code}\nmatplotlib.pyplot.savefig({file})\n"
@@ -67,7 +69,7 @@ pub(crate) fn compose(inside: &Expansion) -> Invocation {
     } else {
         code = preamble + &code + "\n";
     }
-    let (program, arguments) = inside.command(":python");
+    let (program, arguments) = expansion.command(":python");
     // Read from the input, as in Emacs: modules are then looked for where the block starts.
     Invocation {
         program,
@@ -78,28 +80,29 @@ pub(crate) fn compose(inside: &Expansion) -> Invocation {
     }
 }
 
-pub(crate) fn collect(inside: &Expansion, ended: &Execution) -> Value {
-    let raw = if inside.arguments.results().is_value() { ended.written() } else { ended.printed() };
-    let value = inside.scalar_or(&raw, || {
+pub(crate) fn collect(expansion: &Expansion, execution: &Execution) -> Value {
+    let raw =
+        if expansion.arguments.results().is_value() { execution.written() } else { execution.printed() };
+    let value = expansion.scalar_or(&raw, || {
         if raw.starts_with('{') {
             Value::text(&raw)
         } else {
             parse_list(&raw, |item| *item == Value::Symbol("None".into()))
         }
     });
-    inside.restore_names(value)
+    expansion.restore_names(value)
 }
 
 /// Lines that set the variables.
-pub(crate) fn assignments(inside: &Expansion) -> Vec<String> {
-    inside.variables.iter().map(|(name, value)| format!("{name}={}", written(value))).collect()
+pub(crate) fn assignments(expansion: &Expansion) -> Vec<String> {
+    expansion.variables.iter().map(|(name, value)| format!("{name}={}", value_literal(value))).collect()
 }
 
 /// A value in Python's notation.
-fn written(value: &Value) -> String {
+fn value_literal(value: &Value) -> String {
     match value {
         Value::Nil => "[]".to_owned(),
-        Value::List(items) => format!("[{}]", items.iter().map(written).collect::<Vec<_>>().join(", ")),
+        Value::List(items) => format!("[{}]", items.iter().map(value_literal).collect::<Vec<_>>().join(", ")),
         value if value.is_rule() => "None".to_owned(),
         Value::Text(text) if text.contains(['\n', '\r']) => format!("\"\"{}\"\"", value.prin1()),
         value => value.prin1(),
@@ -117,7 +120,7 @@ fn words(words: &[String]) -> String {
 }
 
 /// The code moved right by four columns, but for lines that begin within a text.
-fn shifted(code: &str) -> String {
+fn indented(code: &str) -> String {
     let mut out = String::with_capacity(code.len() + code.len() / 8);
     let mut open: Option<Quote> = None;
     for line in code.split_inclusive('\n') {
@@ -125,7 +128,7 @@ fn shifted(code: &str) -> String {
             out.push_str("    ");
         }
         out.push_str(line);
-        open = after(line, open);
+        open = open_quote(line, open);
     }
     out
 }
@@ -138,7 +141,7 @@ struct Quote {
 }
 
 /// The text that is open at the end of `line`, if one was open at its beginning.
-fn after(line: &str, mut open: Option<Quote>) -> Option<Quote> {
+fn open_quote(line: &str, mut open: Option<Quote>) -> Option<Quote> {
     let mut rest = line;
     while let Some(c) = rest.chars().next() {
         rest = &rest[c.len_utf8()..];
@@ -183,17 +186,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lines_within_texts_stay_where_they_are() {
+    fn lines_within_strings_are_not_indented() {
         let code =
             "a = '''x\ny'''\n# it's\nb = 'c' \\\n 'd'\n\nif a:\n  return \"\"\"\n\"\"\"\nc = 'e\\\nf'\n";
         let expected = "    a = '''x\ny'''\n    # it's\n    b = 'c' \\\n     'd'\n\n    if a:\n      return \"\"\"\n\"\"\"\n    c = 'e\\\nf'\n";
-        assert_eq!(shifted(code), expected);
+        assert_eq!(indented(code), expected);
     }
 
     #[test]
-    fn values_in_the_notation_of_python() {
+    fn values_are_written_as_python_literals() {
         let table = Value::list(vec![Value::list(vec!["a".into(), 1.into()]), Value::rule(), Value::Nil]);
-        assert_eq!(written(&table), "[[\"a\", 1], None, []]");
-        assert_eq!(written(&"a\n\"b\"".into()), "\"\"\"a\n\\\"b\\\"\"\"\"");
+        assert_eq!(value_literal(&table), "[[\"a\", 1], None, []]");
+        assert_eq!(value_literal(&"a\n\"b\"".into()), "\"\"\"a\n\\\"b\\\"\"\"\"");
     }
 }

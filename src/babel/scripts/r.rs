@@ -1,20 +1,21 @@
 //! R.
 
 use crate::colnames;
-use crate::compose::{Execution, Expansion, Invocation};
 use crate::generic;
 use crate::import::{self, Separator};
-use crate::value::{Value, quote};
+use crate::invocation::{Execution, Expansion, Invocation};
+use crate::print::quote;
+use crate::value::Value;
 
-pub(crate) fn compose(inside: &Expansion) -> Invocation {
-    let results = inside.arguments.results();
-    let mut code = expanded(inside);
-    let picture = inside.arguments.text(":file").filter(|_| results.has("graphics"));
-    if let Some(file) = picture {
-        code = drawn(inside, &file, &code);
+pub(crate) fn compose(expansion: &Expansion) -> Invocation {
+    let results = expansion.arguments.results();
+    let mut code = expanded_code(expansion);
+    let image_file = expansion.arguments.text(":file").filter(|_| results.has("graphics"));
+    if let Some(file) = image_file {
+        code = with_graphics_device(expansion, &file, &code);
     }
     if results.is_value() && !results.has("graphics") {
-        let (columns, rows) = named(inside);
+        let (columns, rows) = has_names(expansion);
         let row_names = if rows { "TRUE" } else { "FALSE" };
         let column_names = match (columns, rows) {
             (false, _) => "FALSE",
@@ -30,21 +31,21 @@ pub(crate) fn compose(inside: &Expansion) -> Invocation {
     } else {
         code.push('\n');
     }
-    let (program, mut arguments) = inside.command(":R-command");
+    let (program, mut arguments) = expansion.command(":R-command");
     arguments.push("-f".to_owned());
     Invocation::script(program, arguments, &code)
 }
 
-pub(crate) fn collect(inside: &Expansion, ended: &Execution) -> Value {
-    let results = inside.arguments.results();
+pub(crate) fn collect(expansion: &Expansion, execution: &Execution) -> Value {
+    let results = expansion.arguments.results();
     if results.has("graphics") {
         return Value::Nil;
     }
     if !results.is_value() {
-        return Value::text(ended.printed());
+        return Value::text(execution.printed());
     }
-    let raw = ended.written();
-    let (has_names, _) = named(inside);
+    let raw = execution.written();
+    let (has_names, _) = has_names(expansion);
     if results.is_scalar() {
         // Emacs wants rows, to put a rule under the names.
         let text = if has_names { "Could not parse R result" } else { raw.trim_end_matches('\n') };
@@ -61,37 +62,39 @@ pub(crate) fn collect(inside: &Expansion, ended: &Execution) -> Value {
 }
 
 /// Whether names of columns and of rows are asked for.
-fn named(inside: &Expansion) -> (bool, bool) {
-    let asked = |key: &str, names: &[(String, Value)]| {
-        let value = inside.arguments.get(key);
+fn has_names(expansion: &Expansion) -> (bool, bool) {
+    let is_requested = |key: &str, names: &[(String, Value)]| {
+        let value = expansion.arguments.get(key);
         value.is_some_and(|value| *value == Value::text("yes")) || colnames::pick(names, value) != Value::Nil
     };
-    (asked(":colnames", &inside.names.columns), asked(":rownames", &inside.names.rows))
+    (is_requested(":colnames", &expansion.names.columns), is_requested(":rownames", &expansion.names.rows))
 }
 
 /// The code with its variables.
-pub(crate) fn expanded(inside: &Expansion) -> String {
-    inside.expanded(assignments(inside))
+pub(crate) fn expanded_code(expansion: &Expansion) -> String {
+    expansion.expanded_body(assignments(expansion))
 }
 
 /// Lines that set the variables.
-pub(crate) fn assignments(inside: &Expansion) -> Vec<String> {
-    let is_yes = |key: &str| inside.arguments.get(key) == Some(&Value::text("yes"));
+pub(crate) fn assignments(expansion: &Expansion) -> Vec<String> {
+    let is_yes = |key: &str| expansion.arguments.get(key) == Some(&Value::text("yes"));
     let (columns, rows) = (is_yes(":colnames"), is_yes(":rownames"));
     let one = |(n, (name, value)): (usize, &(String, Value))| {
         // Names are put back in the order in which they were taken off.
-        let header = inside.names.columns.get(n).map(|(_, names)| names.clone()).unwrap_or_default();
-        let heads = inside.names.rows.get(n).map(|(_, names)| names.clone()).unwrap_or_default();
-        let value = whole(value.clone(), header, heads);
+        let column_names = expansion.names.columns.get(n).map(|(_, names)| names.clone()).unwrap_or_default();
+        let row_names = expansion.names.rows.get(n).map(|(_, names)| names.clone()).unwrap_or_default();
+        let value = with_names(value.clone(), column_names, row_names);
         assignment(name, &value, columns, rows)
     };
-    inside.variables.iter().enumerate().map(one).collect()
+    expansion.variables.iter().enumerate().map(one).collect()
 }
 
 /// A table with its names.
-fn whole(value: Value, header: Value, heads: Value) -> Value {
-    let names =
-        colnames::TableHeaders { columns: vec![(String::new(), header)], rows: vec![(String::new(), heads)] };
+fn with_names(value: Value, column_names: Value, row_names: Value) -> Value {
+    let names = colnames::TableHeaders {
+        columns: vec![(String::new(), column_names)],
+        rows: vec![(String::new(), row_names)],
+    };
     colnames::restore_all(value, &names)
 }
 
@@ -117,7 +120,7 @@ fn assignment(name: &str, value: &Value, columns: bool, rows: bool) -> String {
         _ => items,
     };
     let data = generic::lines(items, "\t", None, |cell| format!("\"{}\"", cell.replace('"', "\"\"")));
-    let header = if columns || items.get(1).is_some_and(Value::is_rule) { "TRUE" } else { "FALSE" };
+    let has_header = if columns || items.get(1).is_some_and(Value::is_rule) { "TRUE" } else { "FALSE" };
     let row_names = if rows { "1" } else { "NULL" };
     let end = if most == least {
         "as.is     = TRUE\n     )".to_owned()
@@ -128,7 +131,7 @@ fn assignment(name: &str, value: &Value, columns: bool, rows: bool) -> String {
     };
     format!(
         "{name} <- local({{\n     con <- textConnection(\n       {}\n     )\n     res <- utils::read.table(\n       con,\n       \
-         header    = {header},\n       row.names = {row_names},\n       sep       = \"\\t\",\n       {end}\n     close(con)\n     res\n   }})",
+         header    = {has_header},\n       row.names = {row_names},\n       sep       = \"\\t\",\n       {end}\n     close(con)\n     res\n   }})",
         literal(&data)
     )
 }
@@ -154,7 +157,7 @@ const DEVICES: [(&str, &str, &str); 10] = [
 ];
 
 /// Header arguments that are the device's.
-const DRAWING: [&str; 19] = [
+const DEVICE_OPTIONS: [&str; 19] = [
     ":width",
     ":height",
     ":bg",
@@ -176,16 +179,19 @@ const DRAWING: [&str; 19] = [
     ":useDingbats",
 ];
 
-fn drawn(inside: &Expansion, file: &str, code: &str) -> String {
+fn with_graphics_device(expansion: &Expansion, file: &str, code: &str) -> String {
     let extension = file.rsplit_once('.').map_or("png", |(_, extension)| extension);
     let (_, device, key) = DEVICES.iter().find(|(name, ..)| *name == extension).unwrap_or(&DEVICES[5]);
-    let options: String = (inside.arguments.pairs().iter())
-        .filter(|(key, _)| DRAWING.contains(&key.as_str()) || key == ":horizontal")
+    let options: String = (expansion.arguments.pairs().iter())
+        .filter(|(key, _)| DEVICE_OPTIONS.contains(&key.as_str()) || key == ":horizontal")
         .map(|(key, value)| format!(",{}={}", &key[1..], value.prin1()))
         .collect();
-    let more = inside.arguments.text(":R-dev-args").map_or(String::new(), |more| format!(",{more}"));
+    let device_arguments = expansion
+        .arguments
+        .text(":R-dev-args")
+        .map_or(String::new(), |device_arguments| format!(",{device_arguments}"));
     format!(
-        "{device}({key}={}{options}{more}); tryCatch({{\n{code}\n}},error=function(e){{\
+        "{device}({key}={}{options}{device_arguments}); tryCatch({{\n{code}\n}},error=function(e){{\
          plot(x=-1:1, y=-1:1, type='n', xlab='', ylab='', axes=FALSE); \
          text(x=0, y=0, labels=e$message, col='red'); paste('ERROR', e$message, sep=' : ')}}); dev.off()",
         literal(file)

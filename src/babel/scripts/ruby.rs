@@ -1,11 +1,12 @@
 //! Ruby.
 
-use crate::compose::{Execution, Expansion, Invocation, parse_list};
+use crate::invocation::{Execution, Expansion, Invocation};
+use crate::read::parse_list;
 use crate::value::Value;
 
-pub(crate) fn compose(inside: &Expansion) -> Invocation {
-    let results = inside.arguments.results();
-    let mut code = inside.expanded(assignments(inside));
+pub(crate) fn compose(expansion: &Expansion) -> Invocation {
+    let results = expansion.arguments.results();
+    let mut code = expansion.expanded_body(assignments(expansion));
     if results.is_value() {
         let write = if results.has("pp") {
             "require 'pp'\nborges_text = PP.pp(borges_value, +'')"
@@ -17,25 +18,26 @@ pub(crate) fn compose(inside: &Expansion) -> Invocation {
              File.binwrite(File.join(ENV['MESOS_SANDBOX'], 'block/value'), borges_text)\n"
         );
     }
-    let (program, arguments) = inside.command(":ruby");
+    let (program, arguments) = expansion.command(":ruby");
     Invocation::script(program, arguments, &code)
 }
 
-pub(crate) fn collect(inside: &Expansion, ended: &Execution) -> Value {
-    let raw = if inside.arguments.results().is_value() { ended.written() } else { ended.printed() };
-    let value = inside.scalar_or(&raw, || parse_list(&raw, |item| *item == Value::Nil));
-    inside.restore_names(value)
+pub(crate) fn collect(expansion: &Expansion, execution: &Execution) -> Value {
+    let raw =
+        if expansion.arguments.results().is_value() { execution.written() } else { execution.printed() };
+    let value = expansion.scalar_or(&raw, || parse_list(&raw, |item| *item == Value::Nil));
+    expansion.restore_names(value)
 }
 
 /// Lines that set the variables.
-pub(crate) fn assignments(inside: &Expansion) -> Vec<String> {
-    inside.variables.iter().map(|(name, value)| format!("{name}={}", written(value))).collect()
+pub(crate) fn assignments(expansion: &Expansion) -> Vec<String> {
+    expansion.variables.iter().map(|(name, value)| format!("{name}={}", literal(value))).collect()
 }
 
-fn written(value: &Value) -> String {
+fn literal(value: &Value) -> String {
     match value {
         Value::Nil => "[]".to_owned(),
-        Value::List(items) => format!("[{}]", items.iter().map(written).collect::<Vec<_>>().join(", \n")),
+        Value::List(items) => format!("[{}]", items.iter().map(literal).collect::<Vec<_>>().join(", \n")),
         value if value.is_rule() => "nil".to_owned(),
         value => value.prin1(),
     }

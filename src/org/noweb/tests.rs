@@ -1,4 +1,4 @@
-//! References in documents.
+//! Tests of noweb references in whole documents.
 
 use super::*;
 use crate::parse;
@@ -43,7 +43,7 @@ const TWO: &str = "#+name: two\n#+begin_src sh\na\nb\n#+end_src\n";
 #[case::shift("cat << EOF", "cat << EOF")]
 #[case::call("  x=<<two()>>", "x= (7:5 two called with \"\")")]
 #[case::call_with_arguments("<<two(a=1)>><<two>>", "a\nb (7:1 two called with \"a=1\")")]
-fn references(#[case] line: &str, #[case] expected: &str) {
+fn references_are_expanded(#[case] line: &str, #[case] expected: &str) {
     let source = format!("{TWO}#+begin_src sh :noweb yes\n{line}\n#+end_src\n");
     assert_eq!(last(&source), expected);
 }
@@ -57,7 +57,7 @@ fn references(#[case] line: &str, #[case] expected: &str) {
 #[case("no", false)]
 #[case("tangle", false)]
 #[case("no tangle eval", true)]
-fn when_it_expands(#[case] noweb: &str, #[case] expands: bool) {
+fn noweb_values_decide_on_expansion(#[case] noweb: &str, #[case] expands: bool) {
     let body = last(&format!("{TWO}#+begin_src sh :noweb {noweb}\n<<two>>\n#+end_src\n"));
     assert_eq!(body, if expands { "a\nb" } else { "<<two>>" });
 }
@@ -68,7 +68,7 @@ fn when_it_expands(#[case] noweb: &str, #[case] expands: bool) {
 #[case::an_old_spelling("#+name: one\n#+srcname: x\n", "sh")]
 #[case::no_language("#+name: one\n", "")]
 #[case::after_a_mark("\u{feff}#+name: one\n", "sh")]
-fn blocks_are_found_by_what_stands_above(#[case] above: &str, #[case] language: &str) {
+fn blocks_are_found_by_the_keywords_above_them(#[case] above: &str, #[case] language: &str) {
     let source = format!(
         "{above}#+begin_src {language}\n1\n#+end_src\n#+begin_src sh :noweb yes\n<<one>>\n#+end_src\n"
     );
@@ -76,7 +76,7 @@ fn blocks_are_found_by_what_stands_above(#[case] above: &str, #[case] language: 
 }
 
 #[test]
-fn a_chain_goes_on_only_where_the_block_says_so() {
+fn nested_references_need_noweb_on_their_own_block() {
     let source = "#+name: a\n#+begin_src sh :noweb yes\n<<b>>\n#+end_src\n\
                   #+name: b\n#+begin_src sh\n<<c>>\n#+end_src\n\
                   #+name: c\n#+begin_src sh\nend\n#+end_src\n\
@@ -85,7 +85,7 @@ fn a_chain_goes_on_only_where_the_block_says_so() {
 }
 
 #[test]
-fn blocks_share_a_reference() {
+fn blocks_with_the_same_noweb_ref_are_joined() {
     let source = "#+begin_src sh :noweb-ref r :noweb-sep \", \"\n1\n#+end_src\n\
                   * COMMENT c\n#+begin_src sh :noweb-ref r\n2\n#+end_src\n* d\n\
                   #+begin_src sh :noweb-ref r :noweb-sep !\n3\n4\n#+end_src\n\
@@ -95,7 +95,7 @@ fn blocks_share_a_reference() {
 }
 
 #[test]
-fn calls_are_known_through_references() {
+fn calls_in_referenced_blocks_are_listed() {
     let source = "#+name: a\n#+begin_src sh :noweb yes\n<<two()>> <<b>> <<two()>>\n#+end_src\n\
                   #+name: b\n#+begin_src sh :noweb yes\n<<two(x)>>\n#+end_src\n\
                   #+begin_src sh :noweb yes\n<<a>>\n#+end_src\n";
@@ -105,7 +105,7 @@ fn calls_are_known_through_references() {
 }
 
 #[test]
-fn headings_lend_what_is_under_them() {
+fn references_to_headings_expand_to_their_contents() {
     let source = "* a\n:PROPERTIES:\n:CUSTOM_ID: x\n:END:\nmkdir x\n* b\n\
                   #+begin_src sh :noweb yes\n<<X>>\n#+end_src\n";
     assert_eq!(last(source), "mkdir x");
@@ -113,7 +113,7 @@ fn headings_lend_what_is_under_them() {
 }
 
 #[test]
-fn circles_are_told_with_their_lines() {
+fn reference_cycles_are_reported_with_their_lines() {
     let block =
         |name: &str, body: &str| format!("#+name: {name}\n#+begin_src sh :noweb yes\n{body}\n#+end_src\n");
     let source = block("a", "<<b>>") + &block("b", "x <<a>>") + &block("c", "<<c>>");
@@ -125,21 +125,21 @@ fn circles_are_told_with_their_lines() {
 }
 
 #[test]
-fn a_bomb_does_not_go_off() {
+fn exponential_expansion_is_limited() {
     let mut source = String::from("#+name: b0\n#+begin_src sh\n0123456789\n#+end_src\n");
     for n in 1..60 {
         let reference = format!("<<b{}>>", n - 1);
         let block = format!("#+name: b{n}\n#+begin_src sh :noweb yes\n{reference}{reference}\n#+end_src\n");
         source.push_str(&block);
     }
-    let troubles = bodies(&source);
-    assert!(troubles[59].contains("more than can be held"), "{}", troubles[59].len());
+    let expanded = bodies(&source);
+    assert!(expanded[59].contains("more than can be held"), "{}", expanded[59].len());
     // Nothing times two is nothing, but finding that out must not take two to the sixtieth steps.
     assert_eq!(last(&source.replace("0123456789\n", "")), "");
 }
 
 #[test]
-fn deep_chains_end() {
+fn reference_depth_is_limited() {
     let mut source = String::from("#+name: b0\n#+begin_src sh\nx\n#+end_src\n");
     for n in 1..1000 {
         let next = (n + 1) % 1000;
@@ -150,7 +150,7 @@ fn deep_chains_end() {
 }
 
 #[test]
-fn labels_go() {
+fn code_reference_labels_are_removed() {
     let body = |header: &str, line: &str| last(&format!("#+begin_src sh{header}\n{line}\n#+end_src\n"));
     assert_eq!(body("", "a (ref:x)\nb # (REF:y z)  "), "a\nb #");
     assert_eq!(body(" -l \"[%s]\"", "a (ref:x) [y]"), "a (ref:x)");
