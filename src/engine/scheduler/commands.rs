@@ -341,7 +341,7 @@ impl Handler<ListWaiting> for Scheduler {
         let mut groups: HashMap<ResourceRequest, WaitingGroup> = HashMap::new();
         for TaskView { spec, row, .. } in run.tasks().filter(|task| task.row.state == State::Queued) {
             let waited = now.saturating_sub(row.since);
-            let group = groups.entry(spec.demand(id)).or_insert_with_key(|demand| WaitingGroup {
+            let group = groups.entry(spec.resource_request(id)).or_insert_with_key(|demand| WaitingGroup {
                 block: spec.block.clone(),
                 line: spec.line,
                 waited,

@@ -216,7 +216,11 @@ impl Scheduler {
         self.market.note_enqueued();
         let asked = |task| {
             let spec = self.task(task)?.spec;
-            Some(PendingTask { task, request: spec.demand(task.run), priority: spec.policy.priority })
+            Some(PendingTask {
+                task,
+                request: spec.resource_request(task.run),
+                priority: spec.policy.priority,
+            })
         };
         let asked = tasks.into_iter().filter_map(asked).collect();
         tell(&self.matcher, Enqueue(asked));
@@ -263,7 +267,7 @@ impl Scheduler {
         };
         match row.agent.as_deref().filter(|_| row.state.is_active()) {
             Some(agent) => {
-                let (demand, agent) = (spec.demand(id.run), agent.to_owned());
+                let (demand, agent) = (spec.resource_request(id.run), agent.to_owned());
                 self.spread.insert(id, &demand, &agent);
                 // The matcher has decided it, unless it was in an earlier life.
                 tell(&self.matcher, TaskActive { task: id, demand, agent });

@@ -45,7 +45,8 @@ impl Scheduler {
 
     /// What the cluster has offered of late.
     pub(super) fn offer_history(&self) -> OfferHistory<'_> {
-        let trouble = self.disconnected.as_ref().map(|(why, since)| (why.as_str(), self.since(*since)));
+        let trouble =
+            self.disconnected.as_ref().map(|(why, since)| (why.as_str(), self.since(*since)));
         let clock = &self.deps.clock;
         let recent = RecentOffers::new(self.market.recent(clock.elapsed()), &self.spread, clock.now());
         OfferHistory { trouble, role: &self.role, recent, last: self.since(self.market.last_seen()) }
@@ -65,7 +66,7 @@ impl Scheduler {
                 return Some(format!(
                     "line {}, {}",
                     spec.line,
-                    PendingReason::queued(&spec.demand(id.run), offered)
+                    PendingReason::queued(&spec.resource_request(id.run), offered)
                 ));
             }
             State::Blocked => PendingReason::Dependencies(
