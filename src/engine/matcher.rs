@@ -133,7 +133,7 @@ impl Handler<MatchNow> for Matcher {
         let mut served: BTreeMap<Arc<ResourceRequest>, &str> = BTreeMap::new();
         for placement in &matching.placements {
             for seat in &placement.assignments {
-                if let Some(wants) = self.queue.demand(seat.task) {
+                if let Some(wants) = self.queue.request(seat.task) {
                     if !is_enabled(Failpoint::SkipPeerTracking) {
                         self.spread.insert(seat.task, wants, &placement.agent.id);
                     }

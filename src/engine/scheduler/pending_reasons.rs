@@ -45,11 +45,11 @@ impl Scheduler {
 
     /// What the cluster has offered of late.
     pub(super) fn offer_history(&self) -> OfferHistory<'_> {
-        let trouble =
+        let connection_error =
             self.disconnected.as_ref().map(|(why, since)| (why.as_str(), self.since(*since)));
         let clock = &self.deps.clock;
         let recent = RecentOffers::new(self.market.recent(clock.elapsed()), &self.spread, clock.now());
-        OfferHistory { trouble, role: &self.role, recent, last: self.since(self.market.last_seen()) }
+        OfferHistory { connection_error, role: &self.role, recent, last: self.since(self.market.last_seen()) }
     }
 
     /// Why a task does not run; `None` for one that runs, or has ended.
