@@ -281,7 +281,7 @@ impl Handler<StatusUpdated> for Supervisor {
             && !self.task.state.is_terminal()
             && let Some(place) = self.place()
         {
-            self.wires.sandbox.keep(&place);
+            self.wires.sandbox.archive(&place);
         }
         let future: ResponseActFuture<Self, ()> = match condition {
             // What is done about the end of a launch can depend on its exit code.
