@@ -10,13 +10,15 @@ use borges_org::{Document, Param, Target};
 use borges_task::{Command, Edge, TaskSpec};
 
 use super::builder::{PlanBuilder, ResultSlot};
+use super::dependency::Dependency;
 use super::diagnostic::Diagnostic;
-use super::graph::Dependency;
+use super::each_rows::EachRows;
 use super::instance_results::InstanceGroup;
-use super::instances::{self, EachRows};
+use super::instances;
 use super::interner::{Bodies, Interner};
 use super::keys;
-use super::plan::{Plan, PlanOptions, SkippedBlock};
+use super::options::PlanOptions;
+use super::plan::{Plan, SkippedBlock};
 use super::recipe::{InputRef, Recipe, Recipes, ResultTarget, SandboxFile};
 use super::symbols::SymbolTable;
 use super::unit::{Disposition, InputSource, Inputs, Unit};

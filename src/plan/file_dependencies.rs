@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use borges_org::{Block, Position};
 use borges_task::DependencyKind;
 
-use super::graph::Dependency;
+use super::dependency::Dependency;
 use super::unit::{Disposition, InputSource, Unit};
 
 /// The waits that come of files; `order` is that of the document.

@@ -5,21 +5,10 @@ use std::collections::HashMap;
 use borges_org::Position;
 use borges_task::DependencyKind;
 
+use super::dependency::Dependency;
 use super::diagnostic::Diagnostic;
 use super::symbols::SymbolTable;
 use super::unit::{Disposition, InputSource, Inputs, Unit};
-
-/// A block waits for another; both by their place among the document's blocks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Dependency {
-    /// The one that is waited for.
-    pub(super) from: usize,
-    /// The one that waits.
-    pub(super) to: usize,
-    pub(super) requirement: DependencyKind,
-    /// Where the document says so.
-    pub(super) at: Position,
-}
 
 /// The waits for what goes into the candidate at `place`: its values, the rest of its code, `:post`'s value.
 pub(super) fn input_dependencies(

@@ -5,7 +5,12 @@
 //!
 //! | file | |
 //! |---|---|
-//! | `plan` | the way through: document in, plan or problems out |
+//! | `planner` | the way through: document in, plan or problems out |
+//! | `plan` | the plan of a document |
+//! | `options` | what a caller asks of a document |
+//! | `select` | which units run |
+//! | `dependency` | a dependency between two units |
+//! | `each_rows` | the rows of `:each` |
 //! | `eligibility` | which blocks run, and why others do not |
 //! | `keys` | every header argument by name: ours, Babel's, not built yet |
 //! | `value_parsers` | numbers, amounts, durations, words as documents write them |
@@ -39,8 +44,10 @@ mod assemble;
 mod builder;
 mod cache_key;
 mod code;
+mod dependency;
 mod dependency_tracker;
 mod diagnostic;
+mod each_rows;
 mod eligibility;
 mod encoding;
 mod file_dependencies;
@@ -53,9 +60,12 @@ mod interner;
 mod keys;
 mod lints;
 mod named_elements;
+mod options;
 mod placement_args;
 mod plan;
+mod planner;
 mod recipe;
+mod select;
 mod status_note;
 mod symbols;
 mod unclosed;
@@ -66,7 +76,9 @@ mod write_back;
 pub use cache_key::{CacheKey, CacheMode, EMBEDDED_ORIGIN, EmbeddedResult};
 pub use dependency_tracker::DependencyTracker;
 pub use diagnostic::{Diagnostic, Severity};
-pub use plan::{Plan, PlanOptions, SkippedBlock, Variable, plan};
+pub use options::{PlanOptions, Variable};
+pub use plan::{Plan, SkippedBlock};
+pub use planner::plan;
 pub use recipe::{Files, Recipes, RecipesV4, Values};
 pub use status_note::{StatusNote, TaskOutcome, note};
 pub use write_back::{RunResults, UpdatedDocument, write_back};

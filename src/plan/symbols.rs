@@ -8,8 +8,8 @@ use borges_org::{Block, Position, SourceLocation, SourceMap, suggest};
 use borges_task::DependencyKind;
 
 use super::arguments::{DependencyArg, Reference};
+use super::dependency::Dependency;
 use super::diagnostic::Diagnostic;
-use super::graph::Dependency;
 
 /// The document's blocks by name, and what the others are called.
 #[derive(Debug)]

@@ -2,8 +2,10 @@
 
 use std::fmt::Write;
 
+use super::super::plan::SkippedBlock;
 use super::*;
 use borges_org as org;
+use borges_task::{Edge, TaskSpec};
 
 /// What a person would be told of a document: its plan, or everything that is wrong with it.
 fn told_of(source: &[u8], request: &PlanOptions) -> String {
