@@ -1,6 +1,6 @@
-//! What runs besides the blocks themselves: calls, code within text, blocks that others call with arguments.
+//! Collects the units of a document: blocks, calls, inline code, and blocks called with arguments.
 //!
-//! Each is a candidate like a block. What is called twice in the same way is one candidate: it runs once a run.
+//! Each unit is planned like a block. Two identical calls share one unit, which runs once per run.
 
 mod inputs;
 
@@ -24,27 +24,27 @@ use super::unit::{BlockSource, Code, Unit, disposition, tangled};
 pub(super) struct PlanBuilder<'d> {
     document: &'d Document,
     languages: &'d Languages,
-    request: &'d PlanOptions,
+    options: &'d PlanOptions,
     /// Looked for when something is first referred to.
-    named: Option<NamedElements>,
+    named_elements: Option<NamedElements>,
     /// The document's blocks, in its order, then the others as they are found.
-    pub(super) candidates: Vec<Unit<'d>>,
+    pub(super) units: Vec<Unit<'d>>,
     /// Blocks as they are called: by their place, what matters of their arguments, and whose value they are given.
     called: HashMap<(usize, String, Option<usize>), usize>,
-    /// The candidates of the document's calls.
+    /// The units of the document's calls.
     calls: HashMap<usize, usize>,
     /// Where results are written.
-    pub(super) returns: Vec<ResultSlot>,
+    pub(super) result_slots: Vec<ResultSlot>,
     /// What is odd about arguments that several of them have.
-    told: ReportedArgs,
+    reported: ReportedArgs,
     /// Bytes of header arguments that may still be merged.
     budget: usize,
 }
 
-/// The result of a candidate, where it is written, and with which arguments.
+/// The result of a unit, where it is written, and with which arguments.
 pub(super) struct ResultSlot {
     pub(super) target: Target,
-    pub(super) candidate: usize,
+    pub(super) unit: usize,
     pub(super) params: Arc<[Param]>,
     /// Of a call: the block that is called.
     pub(super) called: Option<usize>,
@@ -59,89 +59,89 @@ impl<'d> PlanBuilder<'d> {
         document: &'d Document,
         length: usize,
         languages: &'d Languages,
-        request: &'d PlanOptions,
-        problems: &mut Vec<Diagnostic>,
+        options: &'d PlanOptions,
+        diagnostics: &mut Vec<Diagnostic>,
     ) -> Self {
-        let mut told = ReportedArgs::new();
-        let candidate = |(place, block): (usize, &'d Block)| Unit {
+        let mut reported = ReportedArgs::new();
+        let unit = |(index, block): (usize, &'d Block)| Unit {
             block: BlockSource::Document(block),
-            code: Code::Block(place),
-            tangled: tangled(block, languages, problems),
+            code: Code::Block(index),
+            tangled: tangled(block, languages, diagnostics),
             this: None,
-            disposition: disposition(block, languages, request, &mut told, problems),
+            disposition: disposition(block, languages, options, &mut reported, diagnostics),
         };
-        let candidates: Vec<Unit> = document.blocks.iter().enumerate().map(candidate).collect();
-        let returns = candidates.iter().enumerate().map(|(place, candidate)| ResultSlot {
-            target: Target::Block(place),
-            candidate: place,
-            params: Arc::clone(&candidate.block.params),
+        let units: Vec<Unit> = document.blocks.iter().enumerate().map(unit).collect();
+        let result_slots = units.iter().enumerate().map(|(index, unit)| ResultSlot {
+            target: Target::Block(index),
+            unit: index,
+            params: Arc::clone(&unit.block.params),
             called: None,
         });
         Self {
             document,
             languages,
-            request,
-            named: None,
+            options,
+            named_elements: None,
             called: HashMap::new(),
             calls: HashMap::new(),
-            returns: returns.collect(),
-            candidates,
-            told,
+            result_slots: result_slots.collect(),
+            units,
+            reported,
             budget: length.saturating_mul(BUDGET.1).saturating_add(BUDGET.0),
         }
     }
 
     /// Gives blocks the values of variables that the request has for them.
-    pub(super) fn set_variables(&mut self, names: &SymbolTable<'_>, problems: &mut Vec<Diagnostic>) {
-        for Variable { block, name, value } in &self.request.variables {
+    pub(super) fn set_variables(&mut self, symbols: &SymbolTable<'_>, diagnostics: &mut Vec<Diagnostic>) {
+        for Variable { block, name, value } in &self.options.variables {
             // No place of the document is wrong, so errors have none.
-            let mut wrong = |text: String, help: String| {
-                problems.push(Diagnostic::error(Position::default(), text, help));
+            let mut error = |text: String, help: String| {
+                diagnostics.push(Diagnostic::error(Position::default(), text, help));
             };
-            let place = match names.find(block) {
-                Ok(place) => place,
+            let index = match symbols.find(block) {
+                Ok(index) => index,
                 Err((text, help)) => {
-                    wrong(text, help);
+                    error(text, help);
                     continue;
                 }
             };
-            let old = &*self.candidates[place].block;
-            let is_there = old.params.iter().any(|param| {
+            let original = &*self.units[index].block;
+            let has_variable = original.params.iter().any(|param| {
                 param.key == ":var" && param.text.split('=').next().is_some_and(|other| other.trim() == name)
             });
-            if !is_there {
-                wrong(format!("the block `{block}` has no variable `{name}`"), String::new());
+            if !has_variable {
+                error(format!("the block `{block}` has no variable `{name}`"), String::new());
                 continue;
             }
             let text = format!("{name}={value}");
-            let at = Position { line: old.begin_line, column: 0 };
-            match org::merge_call_args(old, &[], None, &[&text], None, at) {
+            let at = Position { line: original.begin_line, column: 0 };
+            match org::merge_call_args(original, &[], None, &[&text], None, at) {
                 Ok(params) => {
                     let params = Arc::from(params);
-                    self.returns[place].params = Arc::clone(&params);
-                    let block = Block { params, ..old.clone() };
-                    self.candidates[place].block = BlockSource::Derived(Box::new(block));
+                    self.result_slots[index].params = Arc::clone(&params);
+                    let block = Block { params, ..original.clone() };
+                    self.units[index].block = BlockSource::Derived(Box::new(block));
                 }
-                Err((_, why)) => wrong(why, String::new()),
+                Err((_, why)) => error(why, String::new()),
             }
         }
     }
 
     /// Takes up the calls and the code within text.
-    pub(super) fn add_calls(&mut self, names: &mut SymbolTable<'_>, problems: &mut Vec<Diagnostic>) {
+    pub(super) fn add_calls(&mut self, symbols: &mut SymbolTable<'_>, diagnostics: &mut Vec<Diagnostic>) {
         let document = self.document;
         for (number, call) in document.calls.iter().enumerate() {
-            self.call(Target::Call(number), call, names, problems);
+            self.call(Target::Call(number), call, symbols, diagnostics);
         }
         for (number, call) in document.inline_calls.iter().enumerate() {
-            self.call(Target::InlineCall(number), call, names, problems);
+            self.call(Target::InlineCall(number), call, symbols, diagnostics);
         }
         for (number, inline) in document.inline_blocks.iter().enumerate() {
             if is_off(&inline.around) {
                 continue;
             }
-            let read = org::inline_params(inline);
-            let (params, error) = match read {
+            let params = org::inline_params(inline);
+            let (params, error) = match params {
                 Ok(params) => (Arc::from(params), None),
                 Err(error) => (Arc::default(), Some(error)),
             };
@@ -160,10 +160,10 @@ impl<'d> PlanBuilder<'d> {
             if self.languages.get(&inline.language).is_none() {
                 continue;
             }
-            let title = names.line_title(inline.at.line);
-            let candidate = self.add(block, (Code::Text(body), None), title, names, problems);
+            let title = symbols.line_title(inline.at.line);
+            let unit = self.add(block, (Code::Text(body), None), title, symbols, diagnostics);
             let target = Target::InlineBlock(number);
-            self.returns.push(ResultSlot { target, candidate, params, called: None });
+            self.result_slots.push(ResultSlot { target, unit, params, called: None });
         }
     }
 
@@ -172,24 +172,24 @@ impl<'d> PlanBuilder<'d> {
         &mut self,
         target: Target,
         call: &Call,
-        names: &mut SymbolTable<'_>,
-        problems: &mut Vec<Diagnostic>,
+        symbols: &mut SymbolTable<'_>,
+        diagnostics: &mut Vec<Diagnostic>,
     ) {
         if is_off(&call.around) {
             return;
         }
         let name = call.name.as_deref().unwrap_or_default().trim();
         let reference = Reference::read(name);
-        let found = match names.find(reference.name) {
+        let found = match symbols.find(reference.name) {
             Ok(found) => found,
-            Err(_) if matches!(target, Target::InlineCall(_)) && !names.is_block(reference.name) => {
+            Err(_) if matches!(target, Target::InlineCall(_)) && !symbols.is_block(reference.name) => {
                 // `call_name(` may be anything in a text.
                 let text = format!("no block is called `{}`", reference.name);
-                problems.push(Diagnostic::warning(call.at, text, "This is left as it is."));
+                diagnostics.push(Diagnostic::warning(call.at, text, "This is left as it is."));
                 return;
             }
             Err((text, help)) => {
-                problems.push(Diagnostic::error(call.at, text, help));
+                diagnostics.push(Diagnostic::error(call.at, text, help));
                 return;
             }
         };
@@ -205,45 +205,45 @@ impl<'d> PlanBuilder<'d> {
         );
         let params: Arc<[Param]> = match params {
             Ok(params) => params.into(),
-            Err((at, why)) => return problems.push(Diagnostic::error(at, why, "")),
+            Err((at, why)) => return diagnostics.push(Diagnostic::error(at, why, "")),
         };
         let title = match target {
-            Target::Call(number) => self.named().name_of_call(number).map(str::to_owned),
+            Target::Call(number) => self.named_elements().name_of_call(number).map(str::to_owned),
             _ => None,
         };
-        let title = title.unwrap_or_else(|| names.line_title(call.at.line));
-        let candidate = self.called(found, &params, None, (title, call.at), names, problems);
+        let title = title.unwrap_or_else(|| symbols.line_title(call.at.line));
+        let unit = self.called(found, &params, None, (title, call.at), symbols, diagnostics);
         if let Target::Call(number) = target {
-            self.calls.insert(number, candidate);
+            self.calls.insert(number, unit);
         }
-        self.returns.push(ResultSlot { target, candidate, params, called: Some(found) });
+        self.result_slots.push(ResultSlot { target, unit, params, called: Some(found) });
     }
 
-    /// The candidate of the block at `place` with these arguments, given the value of `this`.
+    /// The unit of the block at `block_index` with these arguments, given the value of `this`.
     fn called(
         &mut self,
-        place: usize,
+        block_index: usize,
         params: &Arc<[Param]>,
         this: Option<usize>,
         (title, at): (String, Position),
-        names: &mut SymbolTable<'_>,
-        problems: &mut Vec<Diagnostic>,
+        symbols: &mut SymbolTable<'_>,
+        diagnostics: &mut Vec<Diagnostic>,
     ) -> usize {
-        let block = &self.document.blocks[place];
+        let block = &self.document.blocks[block_index];
         let cost: usize = params.iter().map(|param| 256 + 4 * param.text.len()).sum();
         self.budget = self.budget.saturating_sub(cost);
         if self.budget == 0 {
             let text = "the calls of this document have more header arguments than can be held";
-            problems.push(Diagnostic::error(at, text, ""));
-            return place;
+            diagnostics.push(Diagnostic::error(at, text, ""));
+            return block_index;
         }
         let own = fingerprint(&block.params);
         let key = fingerprint(params);
         if this.is_none() && own == key {
-            return place;
+            return block_index;
         }
-        if let Some(&known) = self.called.get(&(place, key.clone(), this)) {
-            return known;
+        if let Some(&unit) = self.called.get(&(block_index, key.clone(), this)) {
+            return unit;
         }
         let block = Block {
             name: None,
@@ -252,9 +252,9 @@ impl<'d> PlanBuilder<'d> {
             params: Arc::clone(params),
             ..block.clone()
         };
-        let candidate = self.add(block, (Code::Block(place), this), title, names, problems);
-        self.called.insert((place, key, this), candidate);
-        candidate
+        let unit = self.add(block, (Code::Block(block_index), this), title, symbols, diagnostics);
+        self.called.insert((block_index, key, this), unit);
+        unit
     }
 
     fn add(
@@ -262,35 +262,35 @@ impl<'d> PlanBuilder<'d> {
         block: Block,
         (code, this): (Code, Option<usize>),
         title: String,
-        names: &mut SymbolTable<'_>,
-        problems: &mut Vec<Diagnostic>,
+        symbols: &mut SymbolTable<'_>,
+        diagnostics: &mut Vec<Diagnostic>,
     ) -> usize {
-        names.add(title, block.begin_line);
-        let disposition = disposition(&block, self.languages, self.request, &mut self.told, problems);
-        self.candidates.push(Unit {
+        symbols.add(title, block.begin_line);
+        let disposition = disposition(&block, self.languages, self.options, &mut self.reported, diagnostics);
+        self.units.push(Unit {
             block: BlockSource::Derived(Box::new(block)),
             code,
             tangled: None,
             this,
             disposition,
         });
-        self.candidates.len() - 1
+        self.units.len() - 1
     }
 
-    fn named(&mut self) -> &NamedElements {
+    fn named_elements(&mut self) -> &NamedElements {
         let document = self.document;
-        self.named.get_or_insert_with(|| NamedElements::of(document))
+        self.named_elements.get_or_insert_with(|| NamedElements::of(document))
     }
 
-    /// The candidates in the order of the document.
+    /// The units in the order of the document.
     pub(super) fn order(&self) -> Vec<usize> {
-        let mut order: Vec<usize> = (0..self.candidates.len()).collect();
-        order.sort_by_key(|&place| self.candidates[place].block.begin_line);
+        let mut order: Vec<usize> = (0..self.units.len()).collect();
+        order.sort_by_key(|&index| self.units[index].block.begin_line);
         order
     }
 }
 
 /// Switched off, with all that is under its heading.
-fn is_off(around: &Context) -> bool {
-    around.commented || around.archived
+fn is_off(context: &Context) -> bool {
+    context.commented || context.archived
 }

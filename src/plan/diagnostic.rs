@@ -1,4 +1,4 @@
-//! What is wrong with a document, where, and what to write instead.
+//! Errors and warnings about a document: position, text, and what to write instead.
 
 use std::fmt;
 use std::sync::Arc;
@@ -66,11 +66,11 @@ impl Diagnostic {
     /// At most so many of a kind are shown to a person: more help nobody.
     pub const MAX_SHOWN: usize = 20;
 
-    /// For a person: those of `problems` that are of this severity, [`Diagnostic::MAX_SHOWN`] of them.
-    pub fn render_all(problems: &[Self], severity: Severity, name: &str, source: &[u8]) -> String {
-        let mut ours = problems.iter().filter(|problem| problem.severity == severity);
+    /// For a person: those of `diagnostics` that are of this severity, [`Diagnostic::MAX_SHOWN`] of them.
+    pub fn render_all(diagnostics: &[Self], severity: Severity, name: &str, source: &[u8]) -> String {
+        let mut ours = diagnostics.iter().filter(|diagnostic| diagnostic.severity == severity);
         let mut text: String =
-            ours.by_ref().take(Self::MAX_SHOWN).map(|problem| problem.render(name, source)).collect();
+            ours.by_ref().take(Self::MAX_SHOWN).map(|diagnostic| diagnostic.render(name, source)).collect();
         let rest = ours.count();
         if rest > 0 {
             text.extend(["… and ", &rest.to_string(), " more ", &severity.to_string(), "s\n"]);
@@ -79,10 +79,10 @@ impl Diagnostic {
     }
 
     /// What stands in the text that was read, told by where it comes from.
-    pub fn locate(&mut self, places: &SourceMap) {
+    pub fn locate(&mut self, source_map: &SourceMap) {
         if !self.in_setupfile && self.at != Position::default() {
             self.seen = Some(self.at);
-            SourceLocation { file: self.file, at: self.at } = places.locate(self.at);
+            SourceLocation { file: self.file, at: self.at } = source_map.locate(self.at);
         }
     }
 

@@ -24,7 +24,7 @@ pub struct PlanOptions {
     /// an error.
     pub files_read: bool,
     /// Where its lines come from, if files have been put into it.
-    pub places: SourceMap,
+    pub source_map: SourceMap,
 }
 
 /// A value for a variable of a block.

@@ -1,10 +1,10 @@
-//! The way through: a document in, a plan or problems out.
+//! Plans a document: reads its blocks and calls, checks them, and returns a plan or all errors.
 
 use borges_babel::Languages;
 use borges_org::{self as org, BodyExpander, Document, Keyword, Position};
 use borges_task::DependencyKind;
 
-use super::assemble::{Parts, assemble, placed};
+use super::assemble::{PlanParts, assemble, tangled_files};
 use super::builder::PlanBuilder;
 use super::dependency::Dependency;
 use super::diagnostic::{Diagnostic, Severity};
@@ -32,101 +32,114 @@ enum RunMode {
 ///
 /// # Errors
 /// Everything that is wrong with it, in document order; then nothing of it may be launched.
-pub fn plan(source: &[u8], document: &Document, request: &PlanOptions) -> Result<Plan, Vec<Diagnostic>> {
-    let mut problems = Vec::new();
-    let languages = languages(document, request, &mut problems);
-    let run_mode = run_mode(document, &mut problems);
-    unclosed::unclosed(source, document, &request.places, &mut problems);
-    files(document, request, &mut problems);
-    unclosed::swallowed(document, &request.places, &mut problems);
-    lints::lint(source, document, &mut problems);
+pub fn plan(source: &[u8], document: &Document, options: &PlanOptions) -> Result<Plan, Vec<Diagnostic>> {
+    let mut diagnostics = Vec::new();
+    let languages = languages(document, options, &mut diagnostics);
+    let run_mode = run_mode(document, &mut diagnostics);
+    unclosed::unclosed(source, document, &options.source_map, &mut diagnostics);
+    files(document, options, &mut diagnostics);
+    unclosed::nested_begin_lines(document, &options.source_map, &mut diagnostics);
+    lints::lint(source, document, &mut diagnostics);
 
-    let mut names = SymbolTable::of(&document.blocks, &request.places, &mut problems);
+    let mut symbols = SymbolTable::of(&document.blocks, &options.source_map, &mut diagnostics);
     let mut bodies = BodyExpander::new(source, document);
-    let mut units = PlanBuilder::new(document, source.len(), &languages, request, &mut problems);
-    units.set_variables(&names, &mut problems);
-    units.add_calls(&mut names, &mut problems);
-    let mut place = 0;
-    while place < units.candidates.len() {
-        units.resolve_inputs(place, &mut bodies, &mut names, &mut problems);
-        place += 1;
+    let mut builder = PlanBuilder::new(document, source.len(), &languages, options, &mut diagnostics);
+    builder.set_variables(&symbols, &mut diagnostics);
+    builder.add_calls(&mut symbols, &mut diagnostics);
+    let mut index = 0;
+    while index < builder.units.len() {
+        builder.resolve_inputs(index, &mut bodies, &mut symbols, &mut diagnostics);
+        index += 1;
     }
-    let order = units.order();
-    let candidates = &mut units.candidates;
-    let running = candidates.iter().take(document.blocks.len()).filter(|candidate| runs(candidate));
-    encoding::check_encoding(source, running.map(|candidate| &*candidate.block), &mut problems);
+    let order = builder.order();
+    let units = &mut builder.units;
+    let running = units.iter().take(document.blocks.len()).filter(|unit| runs(unit));
+    encoding::check_encoding(source, running.map(|unit| &*unit.block), &mut diagnostics);
 
-    let mut waits: Vec<Dependency> = Vec::with_capacity(candidates.len());
-    for (place, candidate) in candidates.iter_mut().enumerate() {
-        if let Disposition::Runs { asked, .. } = &mut candidate.disposition {
+    let mut dependencies: Vec<Dependency> = Vec::with_capacity(units.len());
+    for (index, unit) in units.iter_mut().enumerate() {
+        if let Disposition::Runs { block_options, .. } = &mut unit.disposition {
             // What they come to is all that is wanted of them from here on.
-            waits.extend(names.waits(place, &std::mem::take(&mut asked.references), &mut problems));
+            dependencies.extend(symbols.dependencies(
+                index,
+                &std::mem::take(&mut block_options.references),
+                &mut diagnostics,
+            ));
         }
     }
-    for (place, candidate) in candidates.iter().enumerate() {
-        if let Disposition::Runs { inputs: Some(inputs), .. } = &candidate.disposition {
-            waits.extend(graph::input_dependencies(place, candidate, inputs, candidates));
+    for (index, unit) in units.iter().enumerate() {
+        if let Disposition::Runs { inputs: Some(inputs), .. } = &unit.disposition {
+            dependencies.extend(graph::input_dependencies(index, unit, inputs, units));
         }
     }
-    select(candidates, &names, &waits, request, &mut problems);
-    skip_dependents(candidates, &names, &waits);
-    waits.retain(|wait| runs(&candidates[wait.from]) && runs(&candidates[wait.to]));
+    select(units, &symbols, &dependencies, options, &mut diagnostics);
+    skip_dependents(units, &symbols, &dependencies);
+    dependencies.retain(|dependency| runs(&units[dependency.from]) && runs(&units[dependency.to]));
     if let RunMode::Sequential(at) = run_mode {
-        let running: Vec<usize> = order.iter().copied().filter(|&place| runs(&candidates[place])).collect();
+        let running: Vec<usize> = order.iter().copied().filter(|&index| runs(&units[index])).collect();
         let in_order = running.windows(2).map(|pair| Dependency {
             from: pair[0],
             to: pair[1],
             requirement: DependencyKind::Succeeded,
             at,
         });
-        waits.extend(in_order);
+        dependencies.extend(in_order);
     }
-    instances::check_limits(candidates, &waits, &names, &mut problems);
-    if let Some(circle) = graph::cycle(&waits) {
-        problems.extend(graph::cycle_error(&circle, &names));
-    } else if let Some(directory) = &request.directory {
+    instances::check_limits(units, &dependencies, &symbols, &mut diagnostics);
+    if let Some(cycle) = graph::cycle(&dependencies) {
+        diagnostics.extend(graph::cycle_error(&cycle, &symbols));
+    } else if let Some(directory) = &options.directory {
         // What the document says itself holds against what is only supposed.
-        let said = waits.len();
-        waits.extend(file_dependencies::file_dependencies(candidates, &order, directory));
-        if graph::cycle(&waits).is_some() {
-            waits.truncate(said);
+        let explicit = dependencies.len();
+        dependencies.extend(file_dependencies::file_dependencies(units, &order, directory));
+        if graph::cycle(&dependencies).is_some() {
+            dependencies.truncate(explicit);
         }
     }
-    let files = placed(candidates, |place| {
-        bodies.run_body(place).map(|body| body.text.into_owned()).unwrap_or_default()
+    let files = tangled_files(units, |index| {
+        bodies.run_body(index).map(|body| body.text.into_owned()).unwrap_or_default()
     });
 
     // Within a line, the setupfile's own problems come last.
-    problems.sort_by_key(|problem| (problem.severity, problem.in_setupfile, problem.at));
-    problems.dedup();
-    for problem in &mut problems {
-        problem.locate(&request.places);
+    diagnostics.sort_by_key(|diagnostic| (diagnostic.severity, diagnostic.in_setupfile, diagnostic.at));
+    diagnostics.dedup();
+    for diagnostic in &mut diagnostics {
+        diagnostic.locate(&options.source_map);
     }
-    if problems.iter().any(|problem| problem.severity == Severity::Error) {
-        return Err(problems);
+    if diagnostics.iter().any(|diagnostic| diagnostic.severity == Severity::Error) {
+        return Err(diagnostics);
     }
-    let (order, names, waits) = (&order, &names, &waits);
-    Ok(assemble(Parts { units, order, names, waits, files, warnings: problems, request, document }))
+    let (order, symbols, dependencies) = (&order, &symbols, &dependencies);
+    Ok(assemble(PlanParts {
+        builder,
+        order,
+        symbols,
+        dependencies,
+        files,
+        warnings: diagnostics,
+        options,
+        document,
+    }))
 }
 
 /// The table of languages for this document: the setupfile's, then its own.
-fn languages(document: &Document, request: &PlanOptions, problems: &mut Vec<Diagnostic>) -> Languages {
-    let mut languages = request.languages.clone();
+fn languages(document: &Document, options: &PlanOptions, diagnostics: &mut Vec<Diagnostic>) -> Languages {
+    let mut languages = options.languages.clone();
     for Keyword { value, at, .. } in keywords(document, "BORGES_LANG") {
         if let Err(bad) = languages.add(value) {
-            problems.push(Diagnostic::error(*at, bad.to_string(), ""));
+            diagnostics.push(Diagnostic::error(*at, bad.to_string(), ""));
         }
     }
     languages
 }
 
-fn run_mode(document: &Document, problems: &mut Vec<Diagnostic>) -> RunMode {
+fn run_mode(document: &Document, diagnostics: &mut Vec<Diagnostic>) -> RunMode {
     let mut mode = RunMode::Parallel;
     for Keyword { value, at, .. } in keywords(document, "RUNMODE") {
         match value.as_str() {
             "parallel" => mode = RunMode::Parallel,
             "sequential" => mode = RunMode::Sequential(*at),
-            _ => problems.push(Diagnostic::error(
+            _ => diagnostics.push(Diagnostic::error(
                 *at,
                 format!("`{value}` is no value of `#+runmode:`"),
                 "Write `parallel` or `sequential`.",
@@ -137,8 +150,8 @@ fn run_mode(document: &Document, problems: &mut Vec<Diagnostic>) -> RunMode {
 }
 
 /// Other files that the document names. Examples need none: nothing in them means anything here.
-fn files(document: &Document, request: &PlanOptions, problems: &mut Vec<Diagnostic>) {
-    if request.files_read {
+fn files(document: &Document, options: &PlanOptions, diagnostics: &mut Vec<Diagnostic>) {
+    if options.files_read {
         return;
     }
     let named = |keyword: &&Keyword| match keyword.key.as_str() {
@@ -151,7 +164,7 @@ fn files(document: &Document, request: &PlanOptions, problems: &mut Vec<Diagnost
             "SETUPFILE" => "write its lines `#+PROPERTY:` into the document",
             _ => "put what it holds into the document",
         };
-        problems.push(Diagnostic::error(
+        diagnostics.push(Diagnostic::error(
             *at,
             format!("`{value}` lies where this document came from, and cannot be read here"),
             format!("Send the document by `borges submit`, which reads that file, or {help}."),

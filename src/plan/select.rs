@@ -11,53 +11,56 @@ use super::unit::{Disposition, Unit, runs};
 
 /// Leaves out the blocks that were not asked for.
 pub(super) fn select(
-    candidates: &mut [Unit],
-    names: &SymbolTable,
-    waits: &[Dependency],
-    request: &PlanOptions,
-    problems: &mut Vec<Diagnostic>,
+    units: &mut [Unit],
+    symbols: &SymbolTable,
+    dependencies: &[Dependency],
+    options: &PlanOptions,
+    diagnostics: &mut Vec<Diagnostic>,
 ) {
-    if request.names.is_empty() {
+    if options.names.is_empty() {
         return;
     }
-    let mut chosen = vec![false; candidates.len()];
+    let mut chosen = vec![false; units.len()];
     let mut open = Vec::new();
-    for name in &request.names {
-        match names.find(name) {
-            Ok(place) => open.push(place),
+    for name in &options.names {
+        match symbols.find(name) {
+            Ok(index) => open.push(index),
             // No place of the document is wrong, so the error has none.
-            Err((text, help)) => problems.push(Diagnostic::error(Position::default(), text, help)),
+            Err((text, help)) => diagnostics.push(Diagnostic::error(Position::default(), text, help)),
         }
     }
-    while let Some(place) = open.pop() {
-        if !std::mem::replace(&mut chosen[place], true) {
-            let needed =
-                waits.iter().filter(|wait| wait.to == place && wait.requirement == DependencyKind::Succeeded);
-            open.extend(needed.map(|wait| wait.from));
+    while let Some(index) = open.pop() {
+        if !std::mem::replace(&mut chosen[index], true) {
+            let needed = dependencies.iter().filter(|dependency| {
+                dependency.to == index && dependency.requirement == DependencyKind::Succeeded
+            });
+            open.extend(needed.map(|dependency| dependency.from));
         }
     }
-    for (candidate, chosen) in candidates.iter_mut().zip(chosen) {
+    for (unit, chosen) in units.iter_mut().zip(chosen) {
         if !chosen {
-            candidate.disposition = Disposition::Excluded;
+            unit.disposition = Disposition::Excluded;
         }
     }
 }
 
 /// A block that requires one that does not run cannot run either.
-pub(super) fn skip_dependents(candidates: &mut [Unit], names: &SymbolTable, waits: &[Dependency]) {
-    let mut needed_by = vec![Vec::new(); candidates.len()];
-    for wait in waits.iter().filter(|wait| wait.requirement == DependencyKind::Succeeded) {
-        needed_by[wait.from].push(wait.to);
+pub(super) fn skip_dependents(units: &mut [Unit], symbols: &SymbolTable, dependencies: &[Dependency]) {
+    let mut needed_by = vec![Vec::new(); units.len()];
+    for dependency in
+        dependencies.iter().filter(|dependency| dependency.requirement == DependencyKind::Succeeded)
+    {
+        needed_by[dependency.from].push(dependency.to);
     }
-    let mut open: Vec<usize> = (0..candidates.len())
-        .filter(|&place| matches!(candidates[place].disposition, Disposition::Skipped(_)))
+    let mut open: Vec<usize> = (0..units.len())
+        .filter(|&index| matches!(units[index].disposition, Disposition::Skipped(_)))
         .collect();
-    while let Some(place) = open.pop() {
-        let (missing, line) = (names.title(place), names.line(place));
+    while let Some(index) = open.pop() {
+        let (missing, line) = (symbols.title(index), symbols.line(index));
         let reason = format!("it requires `{missing}` (line {line}), which does not run");
-        for &dependent in &needed_by[place] {
-            if runs(&candidates[dependent]) {
-                candidates[dependent].disposition = Disposition::Skipped(reason.clone());
+        for &dependent in &needed_by[index] {
+            if runs(&units[dependent]) {
+                units[dependent].disposition = Disposition::Skipped(reason.clone());
                 open.push(dependent);
             }
         }

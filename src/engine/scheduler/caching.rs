@@ -122,7 +122,8 @@ impl Run {
     /// What the document carries for a task, if that still holds; then it stays there as it is.
     fn embedded_result(&mut self, number: u32) -> Option<BlockResult> {
         if self.embedded_results.is_none() {
-            self.embedded_results = Some(Arc::new(self.record.recipes.carried(&self.record.document)));
+            self.embedded_results =
+                Some(Arc::new(self.record.recipes.embedded_results(&self.record.document)));
         }
         let carried = self.embedded_results.clone()?;
         let carried = carried.get(&number)?;
@@ -131,7 +132,7 @@ impl Run {
             return None;
         }
         self.results_unchanged.insert(number);
-        Some(carried.finished())
+        Some(carried.block_result())
     }
 
     /// What a task came to that was not run, in a later life: found where it was found before. What the document carries

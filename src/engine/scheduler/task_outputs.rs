@@ -360,7 +360,7 @@ fn noted(TaskView { id, row, .. }: TaskView<'_>) -> Option<(u32, StatusNote)> {
         state: row.state,
         launched: row.history.attempt > 0,
         exit_code: row.history.exit_code,
-        why: row.message.as_deref().filter(|words| !is_plain_exit(words)),
+        message: row.message.as_deref().filter(|words| !is_plain_exit(words)),
     };
     Some((id.number, note(ending)?))
 }

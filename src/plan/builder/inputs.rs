@@ -15,46 +15,46 @@ use super::super::unit::{Code, Disposition, InputSource, Inputs, Unit};
 use super::PlanBuilder;
 
 impl PlanBuilder<'_> {
-    /// Reads the code of the candidate at `place`, and what goes into it; more candidates may come of that.
+    /// Reads the code of the unit at `unit`, and what goes into it; more units may come of that.
     pub(crate) fn resolve_inputs(
         &mut self,
-        place: usize,
+        unit: usize,
         bodies: &mut BodyExpander<'_>,
-        names: &mut SymbolTable<'_>,
-        problems: &mut Vec<Diagnostic>,
+        symbols: &mut SymbolTable<'_>,
+        diagnostics: &mut Vec<Diagnostic>,
     ) {
-        let Unit { block, code, disposition, this, .. } = &self.candidates[place];
+        let Unit { block, code, disposition, this, .. } = &self.units[unit];
         if !matches!(disposition, Disposition::Runs { .. }) {
             return;
         }
         let (code, calls) = match code {
-            Code::Block(place) => code::code(bodies, *place, names, problems),
+            Code::Block(unit) => code::expand_code(bodies, *unit, symbols, diagnostics),
             Code::Text(text) => (text.to_vec(), Vec::new()),
         };
         let (params, this) = (Arc::clone(&block.params), *this);
-        let mut read = Inputs::default();
+        let mut inputs = Inputs::default();
         for param in params.iter() {
             match param.key.as_str() {
                 ":var" => {
                     let Some((name, reference)) = param.text.split_once('=') else { continue };
-                    let given = this.filter(|_| reference.trim() == "*this*").map(InputSource::BeforePost);
-                    if let Some(given) = given {
-                        read.variables.push((name.trim().to_owned(), given));
-                    } else if let Some(given) = self.refer(reference, param, None, names, problems) {
-                        read.variables.push((name.trim().to_owned(), given));
+                    let input = this.filter(|_| reference.trim() == "*this*").map(InputSource::BeforePost);
+                    if let Some(input) = input {
+                        inputs.variables.push((name.trim().to_owned(), input));
+                    } else if let Some(input) = self.refer(reference, param, None, symbols, diagnostics) {
+                        inputs.variables.push((name.trim().to_owned(), input));
                     }
                 }
                 ":stdin" if !param.text.is_empty() => {
-                    read.stdin = self.refer(&param.text, param, None, names, problems);
+                    inputs.stdin = self.refer(&param.text, param, None, symbols, diagnostics);
                 }
                 ":post" if !param.text.is_empty() => {
-                    let given = self.refer(&param.text, param, Some(place), names, problems);
-                    read.post = match given {
-                        Some(InputSource::Candidate { place, .. }) => Some(place),
+                    let input = self.refer(&param.text, param, Some(unit), symbols, diagnostics);
+                    inputs.post = match input {
+                        Some(InputSource::Unit { unit, .. }) => Some(unit),
                         _ => None,
                     };
                 }
-                ":each" => read.each = self.each(param, &params, names, problems),
+                ":each" => inputs.each = self.each(param, &params, symbols, diagnostics),
                 _ => {}
             }
         }
@@ -65,15 +65,15 @@ impl PlanBuilder<'_> {
                 arguments: org::split_arguments(&call.arguments),
                 index: None,
             };
-            read.gaps.extend(self.resolve(&reference, call.at, None, names, problems));
-            read.places.push(call.at);
+            inputs.gaps.extend(self.resolve(&reference, call.at, None, symbols, diagnostics));
+            inputs.gap_positions.push(call.at);
         }
-        let Some(candidate) = self.candidates.get_mut(place) else { return };
-        if let Disposition::Runs { body, inputs, .. } = &mut candidate.disposition {
-            (*body, *inputs) = (code, read.non_empty());
+        let Some(unit) = self.units.get_mut(unit) else { return };
+        if let Disposition::Runs { body, inputs: unit_inputs, .. } = &mut unit.disposition {
+            (*body, *unit_inputs) = (code, inputs.non_empty());
         }
-        instances::check(candidate, problems);
-        instances::skip_empty(candidate);
+        instances::check(unit, diagnostics);
+        instances::skip_empty(unit);
     }
 
     /// The rows that make several tasks of a block, where `param` is its `:each`.
@@ -81,33 +81,33 @@ impl PlanBuilder<'_> {
         &mut self,
         param: &Param,
         params: &[Param],
-        names: &mut SymbolTable<'_>,
-        problems: &mut Vec<Diagnostic>,
+        symbols: &mut SymbolTable<'_>,
+        diagnostics: &mut Vec<Diagnostic>,
     ) -> Option<EachRows> {
         const TABLE: &str = "Name a table or a list of the document.";
         let shown = format!(":each {}", param.text);
-        let wrong = |text: String, help: &str| Diagnostic::error(param.at, text, help).of(param);
+        let error = |text: String, help: &str| Diagnostic::error(param.at, text, help).of(param);
         let each = match EachRows::split(&param.text) {
-            Err(help) => Err(wrong(format!("`{shown}` does not say of which table"), &help)),
-            Ok((_, table)) if names.is_block(Reference::read(table.trim()).name) => Err(wrong(
+            Err(help) => Err(error(format!("`{shown}` does not say of which table"), &help)),
+            Ok((_, table)) if symbols.is_block(Reference::read(table.trim()).name) => Err(error(
                 format!("`{shown}` is of a block, whose rows nobody knows before it has run"),
                 TABLE,
             )),
-            Ok((variables, table)) => match self.refer(table, param, None, names, problems)? {
+            Ok((variables, table)) => match self.refer(table, param, None, symbols, diagnostics)? {
                 InputSource::Value(value) => {
                     let colnames = params.iter().rfind(|param| param.key == ":colnames");
                     let has_header = colnames.is_none_or(|param| param.text != "no");
                     EachRows::of(variables, &value, has_header).map_err(|why| {
                         let help = "Name a table or a list of the document, such as one below `#+name:`.";
-                        wrong(format!("`{shown}`: {why}"), help)
+                        error(format!("`{shown}`: {why}"), help)
                     })
                 }
-                InputSource::Candidate { .. } | InputSource::BeforePost(_) | InputSource::File { .. } => {
-                    Err(wrong(format!("the rows of `{shown}` are not known before the document runs"), TABLE))
+                InputSource::Unit { .. } | InputSource::BeforePost(_) | InputSource::File { .. } => {
+                    Err(error(format!("the rows of `{shown}` are not known before the document runs"), TABLE))
                 }
             },
         };
-        each.map_err(|problem| problems.push(problem)).ok()
+        each.map_err(|diagnostic| diagnostics.push(diagnostic)).ok()
     }
 
     /// What the text of a header argument stands for: itself, or what it refers to.
@@ -116,8 +116,8 @@ impl PlanBuilder<'_> {
         text: &str,
         param: &Param,
         this: Option<usize>,
-        names: &mut SymbolTable<'_>,
-        problems: &mut Vec<Diagnostic>,
+        symbols: &mut SymbolTable<'_>,
+        diagnostics: &mut Vec<Diagnostic>,
     ) -> Option<InputSource> {
         let text = text.trim();
         if text.starts_with(['\'', '[']) {
@@ -127,39 +127,39 @@ impl PlanBuilder<'_> {
         if param.lisp {
             let shown = format!("`{} {}` is Lisp, which is not evaluated here", param.key, param.text);
             let help = "Write the value itself, in double quotes, or the name of a table or a list.";
-            problems.push(Diagnostic::error(param.at, shown, help).of(param));
+            diagnostics.push(Diagnostic::error(param.at, shown, help).of(param));
             return None;
         }
         let literal = babel::read(text);
         if literal != babel::Value::text(text) || text.starts_with('"') {
             return Some(InputSource::Value(literal));
         }
-        self.resolve(&Reference::read(text), param.at, this, names, problems)
+        self.resolve(&Reference::read(text), param.at, this, symbols, diagnostics)
     }
 
-    /// What a reference at `at` stands for; `this` is the candidate whose value `*this*` is.
+    /// What a reference at `at` stands for; `this` is the unit whose value `*this*` is.
     fn resolve(
         &mut self,
         reference: &Reference<'_>,
         at: Position,
         this: Option<usize>,
-        names: &mut SymbolTable<'_>,
-        problems: &mut Vec<Diagnostic>,
+        symbols: &mut SymbolTable<'_>,
+        diagnostics: &mut Vec<Diagnostic>,
     ) -> Option<InputSource> {
         let index = reference.index.map(str::to_owned);
-        if names.is_block(reference.name) {
-            let found = match names.find(reference.name) {
+        if symbols.is_block(reference.name) {
+            let found = match symbols.find(reference.name) {
                 Ok(found) => found,
                 Err((text, help)) => {
-                    problems.push(Diagnostic::error(at, text, help));
+                    diagnostics.push(Diagnostic::error(at, text, help));
                     return None;
                 }
             };
-            let place = self.with_arguments(found, reference, at, this, names, problems)?;
-            return Some(InputSource::Candidate { place, index });
+            let unit = self.with_arguments(found, reference, at, this, symbols, diagnostics)?;
+            return Some(InputSource::Unit { unit, index });
         }
         let document = self.document;
-        match self.named().find(document, reference.name) {
+        match self.named_elements().find(document, reference.name) {
             Some(NamedElement::Value(value)) => {
                 return Some(InputSource::Value(match &index {
                     Some(index) => babel::index(&value, index),
@@ -167,44 +167,44 @@ impl PlanBuilder<'_> {
                 }));
             }
             Some(NamedElement::Call(number)) => {
-                if let Some(&place) = self.calls.get(&number) {
-                    return Some(InputSource::Candidate { place, index });
+                if let Some(&unit) = self.calls.get(&number) {
+                    return Some(InputSource::Unit { unit, index });
                 }
             }
             None => {}
         }
         if let Some((path, name)) = reference.of_file() {
-            if let Some(directory) = &self.request.directory {
+            if let Some(directory) = &self.options.directory {
                 let path =
                     if path.starts_with('/') { path.to_owned() } else { format!("{directory}/{path}") };
                 return Some(InputSource::File { path, name: name.to_owned(), index });
             }
             let text = format!("`{path}` lies where this document came from, and cannot be read here");
             let help = "Put what it holds into the document, or run the document by `borges run`.";
-            problems.push(Diagnostic::error(at, text, help));
+            diagnostics.push(Diagnostic::error(at, text, help));
             return None;
         }
-        let (_, help) = names.find(reference.name).err()?;
-        let near = org::suggest(reference.name, self.named().names());
+        let (_, help) = symbols.find(reference.name).err()?;
+        let near = org::suggest(reference.name, self.named_elements().names());
         let help = match near {
             Some(near) if !help.starts_with("Did") => format!("Did you mean `{near}`?"),
             _ if help.starts_with("Did") => help,
             _ => "Write a text in double quotes, or name what is meant with a line `#+name:`.".to_owned(),
         };
         let text = format!("no block, table, list or text is called `{}`", reference.name);
-        problems.push(Diagnostic::error(at, text, help));
+        diagnostics.push(Diagnostic::error(at, text, help));
         None
     }
 
-    /// The candidate of the block at `found` as `reference` calls it.
+    /// The unit of the block at `found` as `reference` calls it.
     fn with_arguments(
         &mut self,
         found: usize,
         reference: &Reference<'_>,
         at: Position,
         this: Option<usize>,
-        names: &mut SymbolTable<'_>,
-        problems: &mut Vec<Diagnostic>,
+        symbols: &mut SymbolTable<'_>,
+        diagnostics: &mut Vec<Diagnostic>,
     ) -> Option<usize> {
         if reference.arguments.is_empty() && reference.inside.is_none() && this.is_none() {
             return Some(found);
@@ -214,13 +214,13 @@ impl PlanBuilder<'_> {
         let params: Arc<[Param]> = match params {
             Ok(params) => params.into(),
             Err((at, why)) => {
-                problems.push(Diagnostic::error(at, why, ""));
+                diagnostics.push(Diagnostic::error(at, why, ""));
                 return None;
             }
         };
         let inside = reference.inside.map(|inside| format!("[{inside}]")).unwrap_or_default();
         let title = format!("{}{inside}({})", reference.name, reference.arguments.join(", "));
         let at = Position { line: block.begin_line, column: 0 };
-        Some(self.called(found, &params, this, (title, at), names, problems))
+        Some(self.called(found, &params, this, (title, at), symbols, diagnostics))
     }
 }
