@@ -77,12 +77,12 @@ pub(super) fn read(
     for param in block.params.iter() {
         match keys::classify(&param.key) {
             KeyKind::Borges(_) | KeyKind::Eligibility | KeyKind::Unsupported { .. } if param.lisp => {
-                reader.report_lisp(param)
+                reader.report_lisp(param);
             }
             // Quoted data is what it is.
             KeyKind::Babel if param.lisp && !param.text.starts_with(['\'', '[']) => reader.report_lisp(param),
             KeyKind::Borges(_) if param.text.matches('"').count() % 2 == 1 => {
-                reader.report_unclosed_quote(param)
+                reader.report_unclosed_quote(param);
             }
             KeyKind::Borges(key) => reader.apply(&mut options, key, param),
             KeyKind::Eligibility => {}
@@ -146,7 +146,7 @@ impl ArgumentReader<'_> {
             BorgesKey::Env => self.set(&mut options.environment, param, value_parsers::environment),
             BorgesKey::Expose => self.set(&mut options.requirements.ports, param, placement_args::ports),
             BorgesKey::Constraint => {
-                self.set(&mut options.requirements.constraints, param, placement_args::constraints)
+                self.set(&mut options.requirements.constraints, param, placement_args::constraints);
             }
             BorgesKey::Instances => self.set(&mut options.instances, param, value_parsers::instances),
             BorgesKey::Each => {}

@@ -241,10 +241,14 @@ impl Shared {
             }
             self.recipes.tasks.push(recipe);
             // Its index is part of what is run, so it stands where that is told from what was run before.
-            let own = [("BORGES_INDEX", index), ("BORGES_INSTANCES", count)];
-            let own = own.map(|(name, number)| (name.to_owned(), number.to_string()));
+            let instance_variables = [("BORGES_INDEX", index), ("BORGES_INSTANCES", count)];
+            let instance_variables =
+                instance_variables.map(|(name, number)| (name.to_owned(), number.to_string()));
             let command = Command {
-                environment: own.into_iter().chain(spec.command.environment.iter().cloned()).collect(),
+                environment: instance_variables
+                    .into_iter()
+                    .chain(spec.command.environment.iter().cloned())
+                    .collect(),
                 ..spec.command.clone()
             };
             tasks.push(Arc::new(TaskSpec {
@@ -311,7 +315,7 @@ struct OwnNumbers {
 
 impl OwnNumbers {
     fn of(document: &Document, symbols: &SymbolTable) -> Self {
-        let own = |lines: &mut dyn Iterator<Item = u32>| {
+        let number_own = |lines: &mut dyn Iterator<Item = u32>| {
             let mut count = 0;
             lines
                 .map(|line| {
@@ -323,21 +327,21 @@ impl OwnNumbers {
                 .collect()
         };
         Self {
-            blocks: own(&mut document.blocks.iter().map(|block| block.begin_line)),
-            calls: own(&mut document.calls.iter().map(|call| call.at.line)),
-            inline_blocks: own(&mut document.inline_blocks.iter().map(|block| block.at.line)),
-            inline_calls: own(&mut document.inline_calls.iter().map(|call| call.at.line)),
+            blocks: number_own(&mut document.blocks.iter().map(|block| block.begin_line)),
+            calls: number_own(&mut document.calls.iter().map(|call| call.at.line)),
+            inline_blocks: number_own(&mut document.inline_blocks.iter().map(|block| block.at.line)),
+            inline_calls: number_own(&mut document.inline_calls.iter().map(|call| call.at.line)),
         }
     }
 
     /// The target by its number in the document as it was written.
     fn target(&self, slot: &ResultSlot) -> Option<Target> {
-        let own = |list: &[Option<usize>], number: usize| list.get(number).copied().flatten();
+        let own_number = |list: &[Option<usize>], number: usize| list.get(number).copied().flatten();
         match slot.target {
-            Target::Block(number) => own(&self.blocks, number).map(Target::Block),
-            Target::Call(number) => own(&self.calls, number).map(Target::Call),
-            Target::InlineBlock(number) => own(&self.inline_blocks, number).map(Target::InlineBlock),
-            Target::InlineCall(number) => own(&self.inline_calls, number).map(Target::InlineCall),
+            Target::Block(number) => own_number(&self.blocks, number).map(Target::Block),
+            Target::Call(number) => own_number(&self.calls, number).map(Target::Call),
+            Target::InlineBlock(number) => own_number(&self.inline_blocks, number).map(Target::InlineBlock),
+            Target::InlineCall(number) => own_number(&self.inline_calls, number).map(Target::InlineCall),
         }
     }
 }
@@ -349,14 +353,14 @@ fn to_u32(number: usize) -> u32 {
 /// The files that lie in every sandbox: what is tangled, in document order; blocks of one file one after another.
 pub(super) fn tangled_files(units: &[Unit], mut code: impl FnMut(usize) -> Vec<u8>) -> Vec<SandboxFile> {
     let mut files: Vec<(SandboxFile, Vec<u8>)> = Vec::new();
-    let mut known: HashMap<&str, usize> = HashMap::new();
+    let mut file_indices: HashMap<&str, usize> = HashMap::new();
     for (index, unit) in units.iter().enumerate() {
         let Some(path) = unit.tangled.as_deref() else { continue };
         let text = |key: &str| {
             let param = unit.block.params.iter().rfind(|param| param.key == key)?;
             Some(param.text.as_str()).filter(|text| !text.is_empty())
         };
-        let at = *known.entry(path).or_insert_with(|| {
+        let at = *file_indices.entry(path).or_insert_with(|| {
             let file = SandboxFile { path: path.to_owned(), mode: 0o644, bytes: Bytes::new() };
             files.push((file, Vec::new()));
             files.len() - 1

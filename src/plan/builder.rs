@@ -237,9 +237,9 @@ impl<'d> PlanBuilder<'d> {
             diagnostics.push(Diagnostic::error(at, text, ""));
             return block_index;
         }
-        let own = fingerprint(&block.params);
+        let block_fingerprint = fingerprint(&block.params);
         let key = fingerprint(params);
-        if this.is_none() && own == key {
+        if this.is_none() && block_fingerprint == key {
             return block_index;
         }
         if let Some(&unit) = self.called.get(&(block_index, key.clone(), this)) {

@@ -3,14 +3,14 @@
 use borges_org::Position;
 use borges_task::DependencyKind;
 
-/// A block waits for another; both by their place among the document's blocks.
+/// A unit depends on another. Both are indices into the units of the document.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Dependency {
-    /// The one that is waited for.
+    /// The unit that is depended on.
     pub(super) from: usize,
-    /// The one that waits.
+    /// The unit that depends on `from`.
     pub(super) to: usize,
     pub(super) requirement: DependencyKind,
-    /// Where the document says so.
+    /// The position in the document that creates the dependency.
     pub(super) at: Position,
 }

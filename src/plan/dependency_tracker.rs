@@ -2,17 +2,17 @@
 
 use borges_task::{DependencyKind, Edge, Ensure, Input, State, index_of};
 
-/// The open waits of one run.
+/// The unmet dependencies of one run.
 #[derive(Debug, Clone, Default)]
 pub struct DependencyTracker {
-    /// Sorted by the task that is waited for; `true` once the wait is over.
+    /// Sorted by `from`; `true` once the dependency is met.
     edges: Vec<(Edge, bool)>,
-    /// How many waits are open for each task; the task with number `n` is at `n - 1`.
+    /// The number of unmet dependencies of each task; the task with number `n` is at `n - 1`.
     open_dependencies: Vec<u32>,
 }
 
 impl DependencyTracker {
-    /// Of a run with `tasks` tasks, none of which has begun.
+    /// The tracker of a run with `tasks` tasks, none of which has started.
     pub fn new(tasks: usize, edges: &[Edge]) -> Self {
         let mut edges: Vec<_> = edges.iter().map(|&edge| (edge, false)).collect();
         edges.sort_unstable_by_key(|(edge, _)| (edge.from, edge.to));
@@ -26,7 +26,7 @@ impl DependencyTracker {
         tracker
     }
 
-    /// Whether the task waits for no other.
+    /// Whether all dependencies of the task are met.
     pub fn is_ready(&self, number: u32) -> bool {
         index_of(number).and_then(|index| self.open_dependencies.get(index)).is_none_or(|&count| count == 0)
     }
@@ -60,7 +60,7 @@ impl DependencyTracker {
                     }
                 }
                 (Milestone::Failure, DependencyKind::Succeeded) => {
-                    released.push((to, Input::DependencyFailed))
+                    released.push((to, Input::DependencyFailed));
                 }
                 (Milestone::Service, DependencyKind::Completed) => {}
             }
@@ -68,7 +68,7 @@ impl DependencyTracker {
         released
     }
 
-    /// The tasks for which this one waits still.
+    /// The tasks that this one still depends on.
     pub fn unmet(&self, number: u32) -> impl Iterator<Item = u32> + '_ {
         self.edges
             .iter()
@@ -81,12 +81,12 @@ impl DependencyTracker {
     }
 }
 
-/// What others may have waited for.
+/// The state of a task as its dependents see it.
 #[derive(Clone, Copy)]
 enum Milestone {
     Success,
     Failure,
-    /// A service runs: as good as success for who needs it, no end for who comes after it.
+    /// A service is running: satisfies `:requires`, but not `:after`.
     Service,
 }
 

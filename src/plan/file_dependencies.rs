@@ -12,9 +12,9 @@ use borges_task::DependencyKind;
 use super::dependency::Dependency;
 use super::unit::{Disposition, InputSource, Unit};
 
-/// The waits that come of files; `order` is that of the document.
+/// The dependencies through files; `order` is the order of the units in the document.
 pub(super) fn file_dependencies(units: &[Unit], order: &[usize], directory: &str) -> Vec<Dependency> {
-    // Who names a file in its header, by the file.
+    // The units that name a file in their header, by file.
     let mut files: HashMap<String, NamedFile> = HashMap::new();
     for &index in order {
         for (file, _) in header_files(&units[index], directory) {
@@ -57,7 +57,7 @@ pub(super) fn file_dependencies(units: &[Unit], order: &[usize], directory: &str
     dependencies
 }
 
-/// More blocks than this that name a file are not all waited for.
+/// The maximum number of units per file that a writer depends on.
 const MAX_MENTIONS: usize = 1000;
 
 /// A file that is named in a header.

@@ -10,7 +10,7 @@ use super::diagnostic::Diagnostic;
 use super::symbols::SymbolTable;
 use super::unit::{Disposition, InputSource, Inputs, Unit};
 
-/// The waits for what goes into the unit at `index`: its values, the rest of its code, `:post`'s value.
+/// The dependencies of the unit at `index` on the units of its inputs: variables, standard input, gaps in its code.
 pub(super) fn input_dependencies(
     index: usize,
     unit: &Unit,
@@ -29,7 +29,7 @@ pub(super) fn input_dependencies(
         match input {
             InputSource::Unit { unit: from, .. } => {
                 dependencies.push(dependency(*from));
-                // What others see of a value is what its `:post` makes of it.
+                // Other units see the value only after its `:post`, so they depend on that too.
                 if let Some(Disposition::Runs { inputs, .. }) = all.get(*from).map(|unit| &unit.disposition) {
                     dependencies.extend(inputs.as_ref().and_then(|inputs| inputs.post).map(dependency));
                 }
@@ -41,9 +41,9 @@ pub(super) fn input_dependencies(
     dependencies
 }
 
-/// A circle of waits, if there is one: each waits for the one before it, the first for the last.
+/// A cycle of dependencies, if one exists. Each element depends on the one before it, and the first on the last.
 ///
-/// Kahn's order takes away whatever does not wait in a circle; what is left holds one.
+/// Kahn's algorithm removes all units that are in no cycle; the remaining units contain one.
 pub(super) fn cycle(dependencies: &[Dependency]) -> Option<Vec<Dependency>> {
     let mut open_counts: HashMap<usize, usize> = HashMap::new();
     let mut dependents: HashMap<usize, Vec<&Dependency>> = HashMap::new();
@@ -65,7 +65,7 @@ pub(super) fn cycle(dependencies: &[Dependency]) -> Option<Vec<Dependency>> {
             }
         }
     }
-    // Every block left waits for one that is left: going back from any leads into a circle.
+    // Every remaining unit depends on a remaining unit, so following dependencies backwards reaches a cycle.
     let back: HashMap<usize, &Dependency> = dependencies
         .iter()
         .rev()
@@ -74,21 +74,21 @@ pub(super) fn cycle(dependencies: &[Dependency]) -> Option<Vec<Dependency>> {
         .collect();
     let mut block = *open_counts.keys().min()?;
     let mut path: Vec<Dependency> = Vec::new();
-    let mut seen: HashMap<usize, usize> = HashMap::new();
+    let mut visited: HashMap<usize, usize> = HashMap::new();
     loop {
-        if let Some(&start) = seen.get(&block) {
+        if let Some(&start) = visited.get(&block) {
             let mut cycle = path.split_off(start);
             cycle.reverse();
             return Some(cycle);
         }
-        seen.insert(block, path.len());
+        visited.insert(block, path.len());
         let dependency = **back.get(&block)?;
         path.push(dependency);
         block = dependency.from;
     }
 }
 
-/// `a → b → a`, with lines, for a person.
+/// The error for a cycle, such as `a → b → a`, with line numbers.
 pub(super) fn cycle_error(cycle: &[Dependency], symbols: &SymbolTable<'_>) -> Option<Diagnostic> {
     let first = cycle.iter().min_by_key(|dependency| dependency.at)?;
     let start = cycle.iter().position(|dependency| dependency == first)?;

@@ -8,10 +8,10 @@ use super::diagnostic::Diagnostic;
 use super::symbols::SymbolTable;
 use super::unit::{Disposition, Unit};
 
-/// The most tasks that a document may come to.
+/// The maximum number of tasks of a document.
 const MAX_TASKS: u64 = 1_000_000;
-/// The most waits of tasks for each other: where each of many waits for each of many others, they are soon more than
-/// can be held.
+/// The maximum number of dependencies between tasks. A dependency between two blocks with many instances counts once for
+/// each pair of tasks.
 const MAX_DEPENDENCIES: u64 = 4_000_000;
 
 /// How many tasks a unit is; 1 for what does not run.
@@ -73,7 +73,7 @@ pub(super) fn skip_empty(unit: &mut Unit) {
     unit.disposition = Disposition::Skipped(format!("`:each {text}` has no rows"));
 }
 
-/// Whether the tasks and their waits can be held; what is too much goes to `diagnostics`.
+/// Checks the numbers of tasks and dependencies against the limits.
 pub(super) fn check_limits(
     units: &[Unit],
     dependencies: &[Dependency],

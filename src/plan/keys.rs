@@ -219,7 +219,7 @@ pub(super) fn is_borges_key(text: &str) -> bool {
 
 /// The key that `unknown` was most likely meant to be.
 pub(super) fn suggest_key(unknown: &str) -> Option<&'static str> {
-    let known = BORGES_KEYS
+    let all_keys = BORGES_KEYS
         .iter()
         .map(|&(name, _)| name)
         .chain(ELIGIBILITY_KEYS)
@@ -227,7 +227,7 @@ pub(super) fn suggest_key(unknown: &str) -> Option<&'static str> {
         .chain([":var", ":post"])
         .chain(BABEL_KEYS.iter().copied())
         .chain(UNSUPPORTED_KEYS.iter().map(|&(name, _)| name));
-    suggest(unknown, known)
+    suggest(unknown, all_keys)
 }
 
 #[cfg(test)]

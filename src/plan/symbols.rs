@@ -11,14 +11,14 @@ use super::arguments::{DependencyArg, Reference};
 use super::dependency::Dependency;
 use super::diagnostic::Diagnostic;
 
-/// The document's blocks by name, and what the others are called.
+/// The names of a document's blocks, and the titles of its calls.
 #[derive(Debug)]
 pub(super) struct SymbolTable<'a> {
     blocks: &'a [Block],
-    /// Where the lines of the document come from.
+    /// The file and line that each line of the document comes from.
     pub(super) source_map: &'a SourceMap,
     by_name: HashMap<String, Vec<usize>>,
-    /// What is not a block but runs: calls and the like, with their lines, behind the blocks.
+    /// The titles and lines of units other than blocks; their indices follow those of the blocks.
     calls: Vec<(String, u32)>,
     /// How many times the nearest name may still be looked for, among all: more errors than that are not shown.
     searches: Cell<usize>,
@@ -141,7 +141,7 @@ impl<'a> SymbolTable<'a> {
         }
     }
 
-    /// The waits that the references of the block at `index` make.
+    /// The dependencies that the references of the block at `index` create.
     pub(super) fn dependencies(
         &self,
         index: usize,

@@ -128,17 +128,17 @@ fn prepared_result<'a>(result_target: &ResultTarget, results: &RunResults<'a>) -
     }
     let note = note(result_target, results);
     let value_of =
-        |number: u32| recipes.combined_value(number, |number| values.get(&number).map(|own| &own.value));
-    let own = value_of(result_target.task);
+        |number: u32| recipes.combined_value(number, |number| values.get(&number).map(|value| &value.value));
+    let value = value_of(result_target.task);
     let post = recipes.post(result_target.task);
     let posted = post.and_then(value_of);
     let is_posted = posted.is_some();
-    let stays = own.is_none() && note.as_ref().is_some_and(|note| !note.ran);
-    let value = match (own, post, &note) {
-        (Some(own), None, _) => own,
+    let stays = value.is_none() && note.as_ref().is_some_and(|note| !note.ran);
+    let value = match (value, post, &note) {
+        (Some(value), None, _) => value,
         (Some(_), Some(_), None) => posted?,
         // What `:post` would have made of it, nobody knows.
-        (Some(own), Some(_), Some(_)) => posted.unwrap_or(own),
+        (Some(value), Some(_), Some(_)) => posted.unwrap_or(value),
         (None, _, Some(_)) => Cow::Owned(Value::Nil),
         (None, _, None) => return None,
     };
@@ -186,10 +186,10 @@ fn match_targets(document: &Document, current: &Document) -> HashMap<Target, Tar
     for (identity, target) in identities(current) {
         current_document.entry(identity).or_default().push(target);
     }
-    let mut seen: HashMap<Identity, usize> = HashMap::new();
+    let mut counts: HashMap<Identity, usize> = HashMap::new();
     let mut match_targets = HashMap::new();
     for (identity, target) in identities(document) {
-        let count = seen.entry(identity.clone()).or_default();
+        let count = counts.entry(identity.clone()).or_default();
         if let Some(&to) = current_document.get(&identity).and_then(|targets| targets.get(*count)) {
             match_targets.insert(target, to);
         }

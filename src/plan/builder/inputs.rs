@@ -15,7 +15,7 @@ use super::super::unit::{Code, Disposition, InputSource, Inputs, Unit};
 use super::PlanBuilder;
 
 impl PlanBuilder<'_> {
-    /// Reads the code of the unit at `unit`, and what goes into it; more units may come of that.
+    /// Resolves the code and the inputs of a unit. References with arguments add new units.
     pub(crate) fn resolve_inputs(
         &mut self,
         unit: usize,
