@@ -41,7 +41,7 @@ pub struct SkippedBlock {
 
 impl SkippedBlock {
     /// For a person: `line 7`, or `line 7 of part.org`.
-    pub fn place(&self) -> String {
+    pub fn location(&self) -> String {
         match &self.file {
             None => format!("line {}", self.line),
             Some(file) => format!("line {} of {file}", self.line),

@@ -8,9 +8,9 @@ pub struct StatusNote {
     /// As `:state failed :exit 3`.
     pub text: String,
     /// It was run, if not to its end: what an earlier run has left is no longer its result.
-    pub ran: bool,
+    pub was_launched: bool,
     /// It ended of itself, by an exit code other than 0 or a signal; Emacs runs such blocks, too, and notes nothing.
-    pub of_itself: bool,
+    pub exited_on_its_own: bool,
 }
 
 /// How a task ended.
@@ -51,8 +51,8 @@ pub fn note(outcome: TaskOutcome) -> Option<StatusNote> {
     }
     Some(StatusNote {
         text,
-        ran: launched,
-        of_itself: state == State::Failed && launched && message.is_none(),
+        was_launched: launched,
+        exited_on_its_own: state == State::Failed && launched && message.is_none(),
     })
 }
 
@@ -70,8 +70,9 @@ mod tests {
                 (false, None, Some("why")),
             ] {
                 let note = note(TaskOutcome { state, launched, exit_code, message });
-                let note = note
-                    .map(|note| format!("{} (ran {}, of itself {})", note.text, note.ran, note.of_itself));
+                let note = note.map(|note| {
+                    format!("{} (ran {}, of itself {})", note.text, note.was_launched, note.exited_on_its_own)
+                });
                 table += &format!("{state:11} {launched:5} → {}\n", note.unwrap_or_default());
             }
         }

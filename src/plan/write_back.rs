@@ -26,7 +26,7 @@ pub struct RunResults<'a> {
     /// Tasks that were not run because the document carries their results: these stay as they are.
     pub untouched: &'a BTreeSet<u32>,
     /// Only what Emacs would write: nothing of those that failed of themselves.
-    pub as_emacs: bool,
+    pub emacs_compatible: bool,
 }
 
 /// A document with results.
@@ -82,7 +82,7 @@ pub fn write_back(original: &[u8], current: &[u8], results: &RunResults) -> Upda
             note: result
                 .note
                 .as_ref()
-                .filter(|note| !results.as_emacs || !note.of_itself)
+                .filter(|note| !results.emacs_compatible || !note.exited_on_its_own)
                 .map(|note| note.text.as_str()),
             stays: result.stays,
         })
@@ -133,7 +133,7 @@ fn prepared_result<'a>(result_target: &ResultTarget, results: &RunResults<'a>) -
     let post = recipes.post(result_target.task);
     let posted = post.and_then(value_of);
     let is_posted = posted.is_some();
-    let stays = value.is_none() && note.as_ref().is_some_and(|note| !note.ran);
+    let stays = value.is_none() && note.as_ref().is_some_and(|note| !note.was_launched);
     let value = match (value, post, &note) {
         (Some(value), None, _) => value,
         (Some(_), Some(_), None) => posted?,
@@ -163,7 +163,7 @@ fn note(result_target: &ResultTarget, results: &RunResults) -> Option<StatusNote
         if recipes.instances(number).is_some() {
             note.text += &format!(" :index {}", failed - number + 1);
             // Those that have run have left something else than an earlier run.
-            note.ran |= noted.any(|(_, other)| other.ran);
+            note.was_launched |= noted.any(|(_, other)| other.was_launched);
         }
         Some(note)
     };
@@ -250,7 +250,7 @@ mod tests {
             files: &files,
             notes: &notes,
             untouched: &untouched,
-            as_emacs: true,
+            emacs_compatible: true,
         };
         let UpdatedDocument { text, missing } = write_back(original.as_bytes(), current.as_bytes(), &results);
         (String::from_utf8(text).unwrap(), missing)

@@ -43,7 +43,8 @@ impl RunOutputs {
     pub fn document(&self, current: Option<&[u8]>, as_emacs: bool) -> UpdatedDocument {
         let RunRecord { document, tasks, recipes, .. } = &*self.record;
         let Self { values, files, notes, untouched, lost, troubles, .. } = self;
-        let yielded = RunResults { recipes, tasks, values, files, notes, untouched, as_emacs };
+        let yielded =
+            RunResults { recipes, tasks, values, files, notes, untouched, emacs_compatible: as_emacs };
         let mut returned = write_back(document, current.unwrap_or(document), &yielded);
         returned.missing.extend(lost.iter().chain(troubles).cloned());
         returned

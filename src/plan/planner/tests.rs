@@ -203,7 +203,7 @@ fn included_blocks_are_located_in_their_own_file() {
     );
     insta::assert_snapshot!(plan_text_with(&text, &options));
     let plan = plan(&text, &org::parse(&text, &[]), &options).unwrap();
-    let skipped: Vec<_> = plan.skipped.iter().map(SkippedBlock::place).collect();
+    let skipped: Vec<_> = plan.skipped.iter().map(SkippedBlock::location).collect();
     assert_eq!(skipped, ["line 4 of well.org", "line 5 of part.org"]);
     assert_eq!(plan.included.into_iter().collect::<Vec<_>>(), [(1, "well.org".into())]);
 }
