@@ -46,7 +46,7 @@ pub(super) fn read(arguments: &DocumentArguments) -> Result<Input, Exit> {
         directory: Some(directory),
         home: env::var("HOME").ok(),
         files_read: true,
-        places,
+        source_map: places,
     };
     Ok(Input { name, written, source: source.into(), config, request })
 }

@@ -89,7 +89,7 @@ fn table(plan: &Plan, known: &BTreeMap<u32, String>) -> String {
         let _infallible = writeln!(text, "{} skipped", counted(plan.skipped.len()));
         for skip in &plan.skipped {
             let SkippedBlock { block, reason, .. } = skip;
-            let _infallible = writeln!(text, "       {block}  {}: {reason}", skip.place());
+            let _infallible = writeln!(text, "       {block}  {}: {reason}", skip.location());
         }
     }
     text

@@ -175,7 +175,10 @@ async fn clear(scratch: TempDir) -> io::Result<()> {
 }
 
 fn announce(plan: &Plan) {
-    let skipped: Vec<_> =
-        plan.skipped.iter().map(|skip| (skip.place(), skip.block.as_str(), skip.reason.as_str())).collect();
+    let skipped: Vec<_> = plan
+        .skipped
+        .iter()
+        .map(|skip| (skip.location(), skip.block.as_str(), skip.reason.as_str()))
+        .collect();
     progress::announce(plan.tasks.len(), &skipped);
 }

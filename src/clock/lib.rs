@@ -1,6 +1,6 @@
-//! The only clock and the only source of chance.
+//! The only clock and the only source of random numbers.
 //!
-//! Everything else is handed times, ids and random numbers, so that it can be tested with chosen ones.
+//! All other code receives times, ids and random numbers as parameters, so that tests can choose them.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -106,7 +106,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_settable_clock_repeats_itself() {
+    fn manual_clock_is_deterministic() {
         let started: Timestamp = "2026-01-02T03:04:05Z".parse().unwrap();
         let draw = || {
             let clock = Clock::manual(started, 7);
@@ -118,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn ids_sort_by_time() {
+    fn uuids_sort_by_creation_time() {
         let clock = Clock::manual(Timestamp::UNIX_EPOCH, 1);
         let first = clock.uuid();
         clock.advance(Duration::from_millis(1));

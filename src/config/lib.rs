@@ -1,8 +1,8 @@
-//! The setupfile as a value.
+//! Reads a setupfile into a [`Config`].
 //!
-//! An Org file: `#+key: value` lines, keys in any case, the last one wins; `header-args` properties in it
-//! hold for every document, below the document's own. A variable `BORGES_<KEY>` of the environment overrides
-//! a key (`BORGES_PORT` for `borges_port`, `BORGES_MESOS_MASTER` for `mesos_master`).
+//! A setupfile is an Org file with `#+key: value` lines. Keys are case-insensitive, and the last value of a key wins.
+//! Its `header-args` properties apply to every document, with a lower precedence than the document's own. An environment
+//! variable `BORGES_<KEY>` overrides a key (`BORGES_PORT` for `borges_port`, `BORGES_MESOS_MASTER` for `mesos_master`).
 
 mod retention;
 
@@ -150,20 +150,20 @@ impl Config {
         let mut errors = Vec::new();
         for Keyword { key, value, at, .. } in &document.keywords {
             let key = key.to_lowercase();
-            if is_ours(&key) {
-                config.take(&key, value, Some(*at)).unwrap_or_else(|error| errors.push(error));
+            if has_known_prefix(&key) {
+                config.set(&key, value, Some(*at)).unwrap_or_else(|error| errors.push(error));
             }
         }
         for (name, value) in environment {
-            if let Some(key) = key_of_variable(&name) {
-                config.take(key, &value, None).unwrap_or_else(|error| errors.push(error));
+            if let Some(key) = key_for_variable(&name) {
+                config.set(key, &value, None).unwrap_or_else(|error| errors.push(error));
             }
         }
         if errors.is_empty() { Ok(config) } else { Err(errors) }
     }
 
-    fn take(&mut self, key: &str, value: &str, at: Option<Position>) -> Result<(), ConfigError> {
-        let wrong = |help: &str| ConfigError {
+    fn set(&mut self, key: &str, value: &str, at: Option<Position>) -> Result<(), ConfigError> {
+        let invalid = |help: &str| ConfigError {
             at,
             text: format!("`{value}` is no value of `{key}`"),
             help: help.to_owned(),
@@ -171,34 +171,35 @@ impl Config {
         match key {
             "mesos_master" => {
                 self.master = match value {
-                    "" => return Err(wrong("Write `local`, or where a Mesos master is: `HOST:PORT`.")),
+                    "" => return Err(invalid("Write `local`, or where a Mesos master is: `HOST:PORT`.")),
                     "local" => MasterAddress::Local,
                     address => MasterAddress::Mesos(address.to_owned()),
                 }
             }
-            "borges_data" if value.is_empty() => return Err(wrong("Write a directory.")),
+            "borges_data" if value.is_empty() => return Err(invalid("Write a directory.")),
             "borges_data" => self.data = Some(value.into()),
             "borges_cpus" => {
                 let cpus = amount::milli_cpus(value);
-                self.milli_cpus = Some(cpus.ok_or_else(|| wrong("Write a number of cpus, such as `4`."))?);
+                self.milli_cpus = Some(cpus.ok_or_else(|| invalid("Write a number of cpus, such as `4`."))?);
             }
             "borges_mem" => {
                 let mem = amount::mebibytes(value);
-                self.mem = Some(mem.ok_or_else(|| wrong("Write MiB, or an amount such as `8G`."))?);
+                self.mem = Some(mem.ok_or_else(|| invalid("Write MiB, or an amount such as `8G`."))?);
             }
             "borges_bind" => {
-                self.bind = value.parse().map_err(|_| wrong("Write an IP address, such as `127.0.0.1`."))?;
+                self.bind =
+                    value.parse().map_err(|_| invalid("Write an IP address, such as `127.0.0.1`."))?;
             }
             "borges_port" => {
-                self.port = value.parse().map_err(|_| wrong("Write a port, from 0 to 65535."))?;
+                self.port = value.parse().map_err(|_| invalid("Write a port, from 0 to 65535."))?;
             }
-            "borges_token_file" if value.is_empty() => return Err(wrong("Write a file.")),
+            "borges_token_file" if value.is_empty() => return Err(invalid("Write a file.")),
             "borges_token_file" => self.token_file = Some(value.into()),
             "borges_open" => {
                 self.open = match value {
                     "t" | "yes" | "true" => true,
                     "nil" | "no" | "false" => false,
-                    _ => return Err(wrong("Write `t` or `nil`.")),
+                    _ => return Err(invalid("Write `t` or `nil`.")),
                 }
             }
             "borges_hosts" => {
@@ -209,39 +210,41 @@ impl Config {
                     .collect();
             }
             "borges_max_document" => {
-                let bytes =
-                    amount::bytes(value).ok_or_else(|| wrong("Write bytes, or an amount such as `16M`."))?;
+                let bytes = amount::bytes(value)
+                    .ok_or_else(|| invalid("Write bytes, or an amount such as `16M`."))?;
                 self.max_document = usize::try_from(bytes).unwrap_or(usize::MAX);
             }
             "borges_max_blocks" => {
                 self.max_blocks =
-                    value.parse().map_err(|_| wrong("Write a whole number, such as `200000`."))?;
+                    value.parse().map_err(|_| invalid("Write a whole number, such as `200000`."))?;
             }
             "borges_lang" => self.languages.push((value.to_owned(), at.unwrap_or_default())),
             "borges_max_output" => {
                 self.max_output =
-                    amount::bytes(value).ok_or_else(|| wrong("Write bytes, or an amount such as `1G`."))?;
+                    amount::bytes(value).ok_or_else(|| invalid("Write bytes, or an amount such as `1G`."))?;
             }
             "borges_keep" => {
                 let help = "Write how long, how much, or both: `7d 10G`.";
-                self.keep = Retention::read(value).ok_or_else(|| wrong(help))?;
+                self.keep = Retention::read(value).ok_or_else(|| invalid(help))?;
             }
             "borges_role" => match retention::validate_role(value) {
                 None => value.clone_into(&mut self.role),
-                Some(why) => return Err(wrong(why)),
+                Some(why) => return Err(invalid(why)),
             },
-            "borges_user" if value.is_empty() => return Err(wrong("Write a user's name.")),
+            "borges_user" if value.is_empty() => return Err(invalid("Write a user's name.")),
             "borges_user" => self.user = Some(value.to_owned()),
-            "borges_principal" if value.is_empty() => return Err(wrong("Write a name.")),
+            "borges_principal" if value.is_empty() => return Err(invalid("Write a name.")),
             "borges_principal" => self.principal = Some(value.to_owned()),
-            "borges_secret_file" if value.is_empty() => return Err(wrong("Write a file.")),
+            "borges_secret_file" if value.is_empty() => return Err(invalid("Write a file.")),
             "borges_secret_file" => self.secret_file = Some(value.into()),
             key => {
-                let near = org::suggest(key, KEYS);
+                let suggestion = org::suggest(key, KEYS);
                 return Err(ConfigError {
                     at,
                     text: format!("there is no key `{key}`"),
-                    help: near.map(|near| format!("Did you mean `{near}`?")).unwrap_or_default(),
+                    help: suggestion
+                        .map(|suggestion| format!("Did you mean `{suggestion}`?"))
+                        .unwrap_or_default(),
                 });
             }
         }
@@ -249,13 +252,13 @@ impl Config {
     }
 }
 
-fn is_ours(key: &str) -> bool {
+fn has_known_prefix(key: &str) -> bool {
     key.starts_with("borges_") || key.starts_with("mesos_")
 }
 
 /// The key that a variable of the environment overrides; `None` for variables that are none of ours, and
 /// for those that a block is given (`BORGES_TASK` …).
-fn key_of_variable(name: &str) -> Option<&'static str> {
+fn key_for_variable(name: &str) -> Option<&'static str> {
     let rest = name.strip_prefix("BORGES_")?.to_lowercase();
     KEYS.into_iter().find(|key| *key == rest || key.strip_prefix("borges_") == Some(&rest))
 }
@@ -292,7 +295,7 @@ mod tests {
     }
 
     #[test]
-    fn keys_in_any_case_the_last_one_wins() {
+    fn keys_are_case_insensitive_and_the_last_value_wins() {
         let config = read(
             "#+TITLE: ours\n#+Borges_CPUS: 2\n#+borges_cpus: 1.5\n#+borges_mem: 2G\n\
              #+mesos_master: 10.0.0.1:5050\n#+borges_port: 8888\n#+borges_lang: py python3\n",
@@ -304,7 +307,7 @@ mod tests {
     }
 
     #[test]
-    fn the_servers_keys() {
+    fn server_keys_are_read() {
         let config = read(
             "#+borges_bind: 192.168.0.7\n#+borges_port: 8080\n#+borges_open: t\n\
              #+borges_hosts: a.example b.example\n#+borges_max_document: 2M\n#+borges_max_blocks: 7\n",
@@ -313,13 +316,14 @@ mod tests {
         assert!(config.open);
         assert_eq!(config.hosts, ["a.example", "b.example"]);
         assert_eq!((config.max_document, config.max_blocks), (2 << 20, 7));
-        for wrong in ["bind: here", "port: 99999", "open: perhaps", "max_document: much", "max_blocks: -1"] {
-            assert_eq!(errors(&format!("#+borges_{wrong}\n")).len(), 1, "{wrong}");
+        for invalid in ["bind: here", "port: 99999", "open: perhaps", "max_document: much", "max_blocks: -1"]
+        {
+            assert_eq!(errors(&format!("#+borges_{invalid}\n")).len(), 1, "{invalid}");
         }
     }
 
     #[test]
-    fn the_keys_of_the_cluster() {
+    fn cluster_keys_are_read() {
         let config = read(
             "#+borges_role: eng/web\n#+borges_user: nobody\n#+borges_principal: me\n\
              #+borges_secret_file: /etc/secret\n#+borges_max_output: 5M\n#+borges_keep: 12h\n",
@@ -332,15 +336,15 @@ mod tests {
             Retention { time: std::time::Duration::from_secs(12 * 3600), ..Retention::default() }
         );
         assert_eq!(read("#+borges_keep: 7d 10G\n").keep, Retention::default());
-        for wrong in
+        for invalid in
             ["role:", "role: /a", "role: a b", "role: a/*", "keep:", "keep: long", "keep: 7y", "user:"]
         {
-            assert_eq!(errors(&format!("#+borges_{wrong}\n")).len(), 1, "{wrong}");
+            assert_eq!(errors(&format!("#+borges_{invalid}\n")).len(), 1, "{invalid}");
         }
     }
 
     #[test]
-    fn the_environment_overrides() {
+    fn environment_variables_override_keys() {
         let variables = [("BORGES_MESOS_MASTER", "local"), ("BORGES_CPUS", "3"), ("BORGES_TASK", "x.1")];
         let variables = variables.map(|(name, value)| (name.to_owned(), value.to_owned()));
         let config = Config::read(b"#+mesos_master: zk://h:2181/mesos\n", variables).unwrap();
@@ -349,7 +353,7 @@ mod tests {
 
     /// Of each key: a value, and one that is none.
     #[test]
-    fn every_key_can_be_overridden_and_is_named_where_it_is_nearly_met() {
+    fn every_key_has_an_override_and_is_suggested_for_typos() {
         let values = [
             ("mesos_master", "zk://h:2181/mesos", ""),
             ("borges_bind", "10.0.0.1", "here"),
@@ -389,12 +393,9 @@ mod tests {
             }
             // Every key with a letter lost, and with two swapped.
             for at in 8..key.len() {
-                let lost = format!("{}{}", &key[..at], &key[at + 1..]);
-                let help = errors(&format!("#+{lost}: {good}\n")).remove(0);
-                assert!(
-                    KEYS.iter().any(|known| help.contains(&format!("Did you mean `{known}`?"))),
-                    "{help}"
-                );
+                let shortened = format!("{}{}", &key[..at], &key[at + 1..]);
+                let help = errors(&format!("#+{shortened}: {good}\n")).remove(0);
+                assert!(KEYS.iter().any(|key| help.contains(&format!("Did you mean `{key}`?"))), "{help}");
             }
             let last = key.len() - 1;
             let swapped = format!("{}{}{}", &key[..last - 1], &key[last..], &key[last - 1..last]);
@@ -404,14 +405,15 @@ mod tests {
     }
 
     #[test]
-    fn header_arguments_are_kept_by_language() {
+    fn header_arguments_are_grouped_by_language() {
         let config = read("#+PROPERTY: header-args :mem 64\n#+PROPERTY: header-args:SH :cpu 2\n");
-        let kept: Vec<_> = config.header_args.iter().map(|p| (p.language.as_deref(), &*p.value)).collect();
-        assert_eq!(kept, [(None, ":mem 64"), (Some("sh"), ":cpu 2")]);
+        let header_args: Vec<_> =
+            config.header_args.iter().map(|p| (p.language.as_deref(), &*p.value)).collect();
+        assert_eq!(header_args, [(None, ":mem 64"), (Some("sh"), ":cpu 2")]);
     }
 
     #[test]
-    fn what_is_wrong_is_located() {
+    fn errors_have_positions_and_suggestions() {
         assert_eq!(
             errors("#+borges_prot: 1\n#+borges_cpus: many\n#+mesos_whatever: 1\n"),
             [

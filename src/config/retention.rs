@@ -1,4 +1,4 @@
-//! Values of the setupfile that have a form of their own.
+//! Parsers for setupfile values with a syntax of their own: the retention of ended runs, and the Mesos role.
 
 use std::time::Duration;
 
@@ -22,23 +22,23 @@ impl Default for Retention {
 impl Retention {
     /// `7d 10G`, or one of the two; what is not named is as it is by default.
     pub(super) fn read(text: &str) -> Option<Self> {
-        let mut keep = Self::default();
+        let mut retention = Self::default();
         let mut words = text.split_whitespace().peekable();
         words.peek()?;
         for word in words {
             // An amount ends in one of other letters than a time does.
-            if let Some(time) = days(word) {
-                keep.time = time;
+            if let Some(time) = parse_duration(word) {
+                retention.time = time;
             } else {
-                keep.bytes = amount::bytes(word)?;
+                retention.bytes = amount::bytes(word)?;
             }
         }
-        Some(keep)
+        Some(retention)
     }
 }
 
 /// `7d`, `12h`, `30m`: a day has 24 hours here.
-fn days(text: &str) -> Option<Duration> {
+fn parse_duration(text: &str) -> Option<Duration> {
     let (number, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
     let seconds = match unit {
         "d" => 24 * 3600,
@@ -52,9 +52,9 @@ fn days(text: &str) -> Option<Duration> {
 
 /// Why Mesos would not have this role; `None` for a good one.
 pub(super) fn validate_role(role: &str) -> Option<&'static str> {
-    let bad =
+    let is_invalid_part =
         |part: &str| part.is_empty() || part == "." || part == ".." || part.starts_with('-') || part == "*";
-    let blank = role.contains(|char: char| char.is_whitespace() || char.is_control() || char == '\u{7f}');
-    let is_bad = role != "*" && (blank || role.split('/').any(bad));
-    is_bad.then_some("Write a role as Mesos has them, such as `analysts` or `eng/web`.")
+    let has_blank = role.contains(|char: char| char.is_whitespace() || char.is_control() || char == '\u{7f}');
+    let is_invalid = role != "*" && (has_blank || role.split('/').any(is_invalid_part));
+    is_invalid.then_some("Write a role as Mesos has them, such as `analysts` or `eng/web`.")
 }

@@ -133,7 +133,7 @@ impl Handler<MatchNow> for Matcher {
         let mut served_requests: BTreeMap<Arc<ResourceRequest>, &str> = BTreeMap::new();
         for placement in &result.placements {
             for assignment in &placement.assignments {
-                if let Some(request) = self.queue.demand(assignment.task) {
+                if let Some(request) = self.queue.request(assignment.task) {
                     if !is_enabled(Failpoint::SkipPeerTracking) {
                         self.peer_locations.insert(assignment.task, request, &placement.agent.id);
                     }

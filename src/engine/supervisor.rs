@@ -253,7 +253,7 @@ impl Handler<StatusUpdated> for Supervisor {
             && !self.task.state.is_terminal()
             && let Some(location) = self.location()
         {
-            self.deps.sandbox.keep(&location);
+            self.deps.sandbox.archive(&location);
         }
         let future: ResponseActFuture<Self, ()> = match condition {
             // The next state can depend on the exit code.

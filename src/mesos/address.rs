@@ -1,4 +1,4 @@
-//! Where a master is, as the setupfile writes it: `HOST:PORT`, a comma list of those, or `zk://H:P,H:P/PATH`.
+//! The address of a Mesos master as the setupfile writes it: `HOST:PORT`, a comma-separated list, or `zk://H:P,H:P/PATH`.
 
 use std::fmt;
 
@@ -17,17 +17,17 @@ pub enum Address {
 }
 
 /// The port of a master where none is written. Source: Mesos, `--port`.
-const PORT: u16 = 5050;
+const DEFAULT_PORT: u16 = 5050;
 /// The port of a ZooKeeper server where none is written.
-const ZOOKEEPER_PORT: u16 = 2181;
+const DEFAULT_ZOOKEEPER_PORT: u16 = 2181;
 
 impl Address {
     /// Reads it. An error says what to write instead.
     pub fn read(text: &str) -> Result<Self, String> {
         let help = "write `HOST:PORT`, several with commas between, or `zk://HOST:PORT,HOST:PORT/PATH`";
         let Some(rest) = text.strip_prefix("zk://") else {
-            let hosts =
-                hosts(text, PORT).ok_or_else(|| format!("`{text}` is no address of a master: {help}"))?;
+            let hosts = parse_hosts(text, DEFAULT_PORT)
+                .ok_or_else(|| format!("`{text}` is no address of a master: {help}"))?;
             return Ok(Self::List(hosts));
         };
         let (servers, path) = rest.split_once('/').unwrap_or((rest, ""));
@@ -35,9 +35,9 @@ impl Address {
             return Err(format!("`{text}` has a password in it, which is not supported: {help}"));
         }
         let path = path.trim_end_matches('/');
-        let good_path = !path.is_empty() && path.split('/').all(|part| !part.is_empty());
-        match hosts(servers, ZOOKEEPER_PORT) {
-            Some(servers) if good_path => {
+        let is_valid_path = !path.is_empty() && path.split('/').all(|part| !part.is_empty());
+        match parse_hosts(servers, DEFAULT_ZOOKEEPER_PORT) {
+            Some(servers) if is_valid_path => {
                 Ok(Self::ZooKeeper { servers: servers.join(","), path: format!("/{path}") })
             }
             _ => Err(format!("`{text}` is no address of masters: {help}")),
@@ -55,13 +55,13 @@ impl fmt::Display for Address {
 }
 
 /// Each part with its port; `None` when one of them is no host.
-fn hosts(text: &str, port: u16) -> Option<Vec<String>> {
-    text.split(',').map(|part| host(part.trim(), port)).collect()
+fn parse_hosts(text: &str, port: u16) -> Option<Vec<String>> {
+    text.split(',').map(|part| parse_host(part.trim(), port)).collect()
 }
 
-fn host(text: &str, default: u16) -> Option<String> {
-    let bad = |c: char| c.is_whitespace() || c.is_control() || matches!(c, '/' | '@' | '?' | '#');
-    if text.is_empty() || text.contains(bad) {
+fn parse_host(text: &str, default: u16) -> Option<String> {
+    let is_invalid = |c: char| c.is_whitespace() || c.is_control() || matches!(c, '/' | '@' | '?' | '#');
+    if text.is_empty() || text.contains(is_invalid) {
         return None;
     }
     let (host, port) = match text.rsplit_once(':') {
@@ -79,7 +79,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn addresses() {
+    fn addresses_are_read_with_default_ports() {
         let read = |text| Address::read(text).map_or_else(|error| error, |address| format!("{address:?}"));
         insta::assert_snapshot!(read("10.0.0.1:5050"), @r#"List(["10.0.0.1:5050"])"#);
         insta::assert_snapshot!(read("a, b:6060"), @r#"List(["a:5050", "b:6060"])"#);
@@ -88,7 +88,7 @@ mod tests {
             read("zk://a,b:2182/mesos/"),
             @r#"ZooKeeper { servers: "a:2181,b:2182", path: "/mesos" }"#
         );
-        for bad in [
+        for text in [
             "",
             "a:",
             "a:0",
@@ -102,7 +102,7 @@ mod tests {
             "zk:///x",
             "zk://u:p@a/x",
         ] {
-            assert!(Address::read(bad).is_err(), "{bad}");
+            assert!(Address::read(text).is_err(), "{text}");
         }
         assert_eq!(Address::read("zk://a,b/m").unwrap().to_string(), "zk://a:2181,b:2181/m");
     }

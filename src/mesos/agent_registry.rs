@@ -1,4 +1,4 @@
-//! Where agents are: the leading master knows, and is asked once an agent.
+//! The addresses of agents: asks the leading master once per agent, and caches the answer.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -8,11 +8,11 @@ use serde::Deserialize;
 use super::http::Leader;
 use super::http_client::{HttpClient, read_body, transport_error};
 
-/// The agents that have been asked for.
+/// A cache of agents' addresses, filled from the leading master.
 pub(super) struct AgentRegistry {
-    link: HttpClient,
+    client: HttpClient,
     leader: Leader,
-    known: RefCell<HashMap<String, Agent>>,
+    agents: RefCell<HashMap<String, Agent>>,
 }
 
 /// Where an agent answers.
@@ -36,42 +36,42 @@ struct Slave {
     pid: String,
 }
 
-/// The most bytes a master may say of one agent.
-const MOST_SAID: usize = 8 << 20;
+/// The maximum size of a master's response, bytes.
+const MAX_BODY: usize = 8 << 20;
 
 impl AgentRegistry {
-    pub(super) fn new(link: HttpClient, leader: Leader) -> Self {
-        Self { link, leader, known: RefCell::default() }
+    pub(super) fn new(client: HttpClient, leader: Leader) -> Self {
+        Self { client, leader, agents: RefCell::default() }
     }
 
     /// Where the agent with this id is. An error says why that cannot be told.
     pub(super) async fn find(&self, id: &str) -> Result<Agent, String> {
-        let known = self.known.borrow().get(id).cloned();
-        if let Some(agent) = known {
+        let cached = self.agents.borrow().get(id).cloned();
+        if let Some(agent) = cached {
             return Ok(agent);
         }
         let master = self.leader.get().ok_or("no master has answered yet")?;
         let route = format!("/slaves?slave_id={}", percent_encode(id));
-        let answer = self.link.get(&master, &route).send().await;
-        let answer = answer.map_err(|error| transport_error(&master, error).to_string())?;
-        let status = answer.status();
+        let response = self.client.get(&master, &route).send().await;
+        let response = response.map_err(|error| transport_error(&master, error).to_string())?;
+        let status = response.status();
         if !status.is_success() {
             return Err(format!("the master {master} does not tell where it is: {status}"));
         }
-        let said = read_body(answer, MOST_SAID).await.map_err(|error| error.to_string())?;
-        let agent = read(&said, id)?;
-        self.known.borrow_mut().insert(id.to_owned(), agent.clone());
+        let body = read_body(response, MAX_BODY).await.map_err(|error| error.to_string())?;
+        let agent = parse_agent(&body, id)?;
+        self.agents.borrow_mut().insert(id.to_owned(), agent.clone());
         Ok(agent)
     }
 
-    /// An agent did not answer where it was: it may be elsewhere by now.
+    /// Forgets an agent's address after a failed request: the agent may have moved.
     pub(super) fn invalidate(&self, id: &str) {
-        self.known.borrow_mut().remove(id);
+        self.agents.borrow_mut().remove(id);
     }
 }
 
-fn read(said: &[u8], id: &str) -> Result<Agent, String> {
-    let Slaves { slaves } = serde_json::from_slice(said)
+fn parse_agent(body: &[u8], id: &str) -> Result<Agent, String> {
+    let Slaves { slaves } = serde_json::from_slice(body)
         .map_err(|error| format!("what the master says of its agents cannot be read: {error}"))?;
     let slave = slaves.into_iter().find(|slave| slave.id == id);
     let slave = slave.ok_or("the master does not know it now")?;
@@ -102,13 +102,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_agent_is_where_the_master_says() {
-        let said = br#"{"slaves":[{"id":"x-S0","pid":"slave(1)@10.0.0.2:5051","hostname":"h","port":5051}],
+    fn agent_address_comes_from_the_master() {
+        let body = br#"{"slaves":[{"id":"x-S0","pid":"slave(1)@10.0.0.2:5051","hostname":"h","port":5051}],
             "recovered_slaves":[]}"#;
-        let agent = read(said, "x-S0").unwrap();
+        let agent = parse_agent(body, "x-S0").unwrap();
         assert_eq!((agent.host.as_str(), agent.prefix.as_str()), ("10.0.0.2:5051", "/slave(1)"));
-        assert_eq!(read(said, "x-S1").unwrap_err(), "the master does not know it now");
-        assert!(read(b"{}", "x-S0").is_err());
+        assert_eq!(parse_agent(body, "x-S1").unwrap_err(), "the master does not know it now");
+        assert!(parse_agent(b"{}", "x-S0").is_err());
         assert_eq!(percent_encode("/a b/\u{e9}&"), "/a%20b/%C3%A9%26");
     }
 }

@@ -1,8 +1,8 @@
-//! The sandboxes of a real Mesos: read from the agents while they are there, copied when their block has ended.
+//! The sandboxes of a Mesos cluster: read from the agents, and from our copies after a launch has ended.
 //!
-//! An agent collects a sandbox some time after its block's end, or when its disk is full; and a machine may go
-//! away with all it has. So the files under `block/` are copied into a directory of ours as soon as the cluster
-//! tells the end, and read there once the copy is whole.
+//! An agent deletes a sandbox some time after its launch has ended, or when its disk is full, and its machine may go away.
+//! So the files under `block/` are copied to a local directory when the launch ends, and read there once the copy is
+//! complete.
 
 use std::collections::HashSet;
 use std::io;
@@ -37,55 +37,56 @@ pub struct AgentSandbox {
 }
 
 struct State {
-    link: HttpClient,
+    client: HttpClient,
     agents: AgentRegistry,
-    copies: OutputArchive,
+    archive: OutputArchive,
     /// How many launches may be copied at once.
-    copying: Semaphore,
+    copy_permits: Semaphore,
 }
 
 /// The files below `block/` that are copied.
-const KEPT: [&str; 4] = ["stdout", "stderr", "exit", "value"];
+const COPIED_FILES: [&str; 4] = ["stdout", "stderr", "exit", "value"];
 /// Launches copied at the same time.
-const AT_ONCE: usize = 4;
+const MAX_CONCURRENT_COPIES: usize = 4;
 /// Between tries to copy from an agent that does not answer.
-const RETRY: Backoff = Backoff { initial: Duration::from_secs(1), factor: 2.0, max: Duration::from_secs(60) };
+const RETRY_BACKOFF: Backoff =
+    Backoff { initial: Duration::from_secs(1), factor: 2.0, max: Duration::from_secs(60) };
 /// How often that is tried: for about a day.
-const TRIES: u32 = 1440;
+const MAX_ATTEMPTS: u32 = 1440;
 /// The most bytes of an answer: a piece is at most 16 pages of an agent, a directory may be long.
-const MOST_SAID: usize = 16 << 20;
+const MAX_BODY: usize = 16 << 20;
 
 impl AgentSandbox {
     /// Reads from the agents of the master that `leader` knows; copies lie in `directory`.
     pub fn new(leader: Leader, credential: Option<Credential>, directory: PathBuf) -> Self {
-        let link = HttpClient::new(credential);
+        let client = HttpClient::new(credential);
         let state = State {
-            agents: AgentRegistry::new(link.clone(), leader),
-            link,
-            copies: OutputArchive::new(directory),
-            copying: Semaphore::new(AT_ONCE),
+            agents: AgentRegistry::new(client.clone(), leader),
+            client,
+            archive: OutputArchive::new(directory),
+            copy_permits: Semaphore::new(MAX_CONCURRENT_COPIES),
         };
         Self { state: Rc::new(state) }
     }
 
     /// Takes up the copies that an earlier life has begun. To be called once, within the runtime.
     pub fn resume_copies(&self) -> io::Result<()> {
-        for place in self.state.copies.pending()? {
-            self.copy(place);
+        for location in self.state.archive.pending()? {
+            self.copy(location);
         }
         Ok(())
     }
 
-    fn copy(&self, place: SandboxLocation) {
+    fn copy(&self, location: SandboxLocation) {
         let state = self.state.clone();
-        spawn_local(async move { state.copy(&place).await });
+        spawn_local(async move { state.copy(&location).await });
     }
 }
 
 impl Sandbox for AgentSandbox {
     fn read(
         &self,
-        place: &SandboxLocation,
+        location: &SandboxLocation,
         path: &str,
         offset: u64,
         length: usize,
@@ -93,14 +94,14 @@ impl Sandbox for AgentSandbox {
         if !is_contained_path(path) {
             return ready(Err(SandboxError::BadPath(path.to_owned()))).boxed_local();
         }
-        if let Some(read) = self.state.copies.read(place, path, offset, length) {
+        if let Some(read) = self.state.archive.read(location, path, offset, length) {
             return ready(read).boxed_local();
         }
-        let (state, place, path) = (self.state.clone(), place.clone(), path.to_owned());
+        let (state, location, path) = (self.state.clone(), location.clone(), path.to_owned());
         async move {
-            let read = state.read(&place, &path, offset, length).await;
+            let read = state.read(&location, &path, offset, length).await;
             match &read {
-                Err(error) if is_away(error) && state.copies.list(&place, &path).is_some() => {
+                Err(error) if is_unavailable(error) && state.archive.list(&location, &path).is_some() => {
                     Err(SandboxError::Directory(path))
                 }
                 _ => read,
@@ -111,41 +112,42 @@ impl Sandbox for AgentSandbox {
 
     fn list(
         &self,
-        place: &SandboxLocation,
+        location: &SandboxLocation,
         path: &str,
     ) -> LocalBoxFuture<'static, Result<Vec<SandboxFile>, SandboxError>> {
         if !path.is_empty() && !is_contained_path(path.trim_end_matches('/')) {
             return ready(Err(SandboxError::BadPath(path.to_owned()))).boxed_local();
         }
-        let (state, place, path) = (self.state.clone(), place.clone(), path.trim_end_matches('/').to_owned());
+        let (state, location, path) =
+            (self.state.clone(), location.clone(), path.trim_end_matches('/').to_owned());
         async move {
-            let there = state.list(&place, &path).await;
-            match (there, state.copies.list(&place, &path)) {
-                (Err(error), Some(kept)) if is_away(&error) => Ok(kept),
-                (there, _) => there,
+            let listing = state.list(&location, &path).await;
+            match (listing, state.archive.list(&location, &path)) {
+                (Err(error), Some(archived)) if is_unavailable(&error) => Ok(archived),
+                (listing, _) => listing,
             }
         }
         .boxed_local()
     }
 
-    fn keep(&self, place: &SandboxLocation) {
-        match self.state.copies.request(place) {
-            Ok(true) => self.copy(place.clone()),
+    fn archive(&self, location: &SandboxLocation) {
+        match self.state.archive.request(location) {
+            Ok(true) => self.copy(location.clone()),
             Ok(false) => {}
-            Err(error) => log::error!("the output of {} cannot be copied: {error}", place.executor),
+            Err(error) => log::error!("the output of {} cannot be copied: {error}", location.executor),
         }
     }
 
     /// Of the copies: the agents see to the sandboxes themselves.
-    fn size(&self, places: Vec<SandboxLocation>) -> LocalBoxFuture<'static, u64> {
-        let copies = self.state.copies.clone();
-        let measure = move || places.iter().map(|place| copies.size(place)).sum();
+    fn size(&self, locations: Vec<SandboxLocation>) -> LocalBoxFuture<'static, u64> {
+        let archive = self.state.archive.clone();
+        let measure = move || locations.iter().map(|location| archive.size(location)).sum();
         spawn_blocking(measure).map(Result::unwrap_or_default).boxed_local()
     }
 
-    fn discard(&self, places: Vec<SandboxLocation>) -> LocalBoxFuture<'static, io::Result<()>> {
-        let copies = self.state.copies.clone();
-        let discard = move || places.iter().try_for_each(|place| copies.remove(place));
+    fn discard(&self, locations: Vec<SandboxLocation>) -> LocalBoxFuture<'static, io::Result<()>> {
+        let archive = self.state.archive.clone();
+        let discard = move || locations.iter().try_for_each(|location| archive.remove(location));
         spawn_blocking(discard)
             .map(|done| done.unwrap_or_else(|error| Err(io::Error::other(error))))
             .boxed_local()
@@ -155,7 +157,7 @@ impl Sandbox for AgentSandbox {
 impl State {
     async fn read(
         &self,
-        place: &SandboxLocation,
+        location: &SandboxLocation,
         path: &str,
         offset: u64,
         length: usize,
@@ -163,14 +165,15 @@ impl State {
         let mut bytes = BytesMut::new();
         loop {
             let at = offset + bytes.len() as u64;
-            let wanted = (length - bytes.len()) as u64;
-            let read_file = call::ReadFile { path: full(place, path), offset: at, length: Some(wanted) };
+            let remaining = (length - bytes.len()) as u64;
+            let read_file =
+                call::ReadFile { path: agent_path(location, path), offset: at, length: Some(remaining) };
             let call = Call {
                 r#type: Some(call::Type::ReadFile as i32),
                 read_file: Some(read_file),
                 ..Call::default()
             };
-            let read = self.ask(place, path, &call).await?.read_file;
+            let read = self.call_agent(location, path, &call).await?.read_file;
             let response::ReadFile { size, data } =
                 read.ok_or_else(|| unreadable(path, "the agent gives no bytes"))?;
             bytes.extend_from_slice(&data);
@@ -182,21 +185,21 @@ impl State {
         }
     }
 
-    async fn list(&self, place: &SandboxLocation, path: &str) -> Result<Vec<SandboxFile>, SandboxError> {
-        let list_files = call::ListFiles { path: full(place, path) };
+    async fn list(&self, location: &SandboxLocation, path: &str) -> Result<Vec<SandboxFile>, SandboxError> {
+        let list_files = call::ListFiles { path: agent_path(location, path) };
         let call = Call {
             r#type: Some(call::Type::ListFiles as i32),
             list_files: Some(list_files),
             ..Call::default()
         };
-        let listed = self.ask(place, path, &call).await?.list_files.unwrap_or_default();
+        let listed = self.call_agent(location, path, &call).await?.list_files.unwrap_or_default();
         let mut seen = HashSet::new();
         let mut files: Vec<SandboxFile> = listed
             .file_infos
             .into_iter()
             .filter_map(|file| {
                 let name = file.path.trim_end_matches('/').rsplit('/').next()?.to_owned();
-                let kind = kind(file.mode.unwrap_or_default());
+                let kind = file_kind(file.mode.unwrap_or_default());
                 Some(SandboxFile { name, size: file.size.unwrap_or_default(), kind })
             })
             .filter(|file| seen.insert(file.name.clone()))
@@ -206,125 +209,137 @@ impl State {
     }
 
     /// Asks the agent of a launch; once more where it may have moved.
-    async fn ask(&self, place: &SandboxLocation, path: &str, call: &Call) -> Result<Response, SandboxError> {
-        let unreachable = |message: String| SandboxError::Unreachable { agent: place.agent.clone(), message };
+    async fn call_agent(
+        &self,
+        location: &SandboxLocation,
+        path: &str,
+        call: &Call,
+    ) -> Result<Response, SandboxError> {
+        let unreachable =
+            |message: String| SandboxError::Unreachable { agent: location.agent.clone(), message };
         let message = Bytes::from(call.encode_to_vec());
-        let mut tries = 0;
-        let (agent, answer) = loop {
-            let agent = self.agents.find(&place.agent).await.map_err(unreachable)?;
+        let mut failures = 0;
+        let (agent, response) = loop {
+            let agent = self.agents.find(&location.agent).await.map_err(unreachable)?;
             let route = format!("{}/api/v1", agent.prefix);
-            match self.link.post(&agent.host, &route).send_body(message.clone()).await {
-                Ok(answer) => break (agent, answer),
+            match self.client.post(&agent.host, &route).send_body(message.clone()).await {
+                Ok(response) => break (agent, response),
                 Err(error) => {
-                    self.agents.invalidate(&place.agent);
-                    tries += 1;
-                    if tries > 1 {
+                    self.agents.invalidate(&location.agent);
+                    failures += 1;
+                    if failures > 1 {
                         return Err(unreachable(transport_error(&agent.host, error).to_string()));
                     }
                 }
             }
         };
-        let status = answer.status();
-        let said = read_body(answer, MOST_SAID).await.map_err(|error| unreachable(error.to_string()))?;
+        let status = response.status();
+        let body = read_body(response, MAX_BODY).await.map_err(|error| unreachable(error.to_string()))?;
         match status {
-            StatusCode::OK => Response::decode(said).map_err(|error| {
+            StatusCode::OK => Response::decode(body).map_err(|error| {
                 unreadable(path, &format!("the answer of the agent {} is no message: {error}", agent.host))
             }),
             StatusCode::NOT_FOUND => Err(SandboxError::Missing(path.to_owned())),
-            StatusCode::BAD_REQUEST if said.to_ascii_lowercase().ends_with(b"directory") => {
+            StatusCode::BAD_REQUEST if body.to_ascii_lowercase().ends_with(b"directory") => {
                 Err(SandboxError::Directory(path.to_owned()))
             }
             status => {
-                let said = String::from_utf8_lossy(&said);
-                Err(unreadable(path, &format!("the agent {} says {status}: {}", agent.host, said.trim())))
+                let body = String::from_utf8_lossy(&body);
+                Err(unreadable(path, &format!("the agent {} says {status}: {}", agent.host, body.trim())))
             }
         }
     }
 
-    async fn copy(&self, place: &SandboxLocation) {
-        for tried in 1..=TRIES {
-            match self.try_to_copy(place).await {
+    async fn copy(&self, location: &SandboxLocation) {
+        for attempt in 1..=MAX_ATTEMPTS {
+            match self.try_copy(location).await {
                 Ok(()) => return,
-                Err(error) if tried == TRIES => {
+                Err(error) if attempt == MAX_ATTEMPTS => {
                     log::error!(
                         "the output of {} was not copied, and no longer will be: {error}",
-                        place.executor
+                        location.executor
                     );
-                    self.copies.cancel(place);
+                    self.archive.cancel(location);
                 }
                 Err(error) => {
-                    let pause = RETRY.delay(tried, 0.5);
-                    log::debug!("the output of {} is not copied yet: {error}", place.executor);
+                    let pause = RETRY_BACKOFF.delay(attempt, 0.5);
+                    log::debug!("the output of {} is not copied yet: {error}", location.executor);
                     tokio::time::sleep(pause).await;
                 }
             }
         }
     }
 
-    async fn try_to_copy(&self, place: &SandboxLocation) -> io::Result<()> {
+    async fn try_copy(&self, location: &SandboxLocation) -> io::Result<()> {
         // Held for one try: an agent that is away for hours keeps nobody else waiting.
-        let _turn = self.copying.acquire().await.map_err(io::Error::other)?;
+        let _permit = self.copy_permits.acquire().await.map_err(io::Error::other)?;
         // Most blocks write nothing, or one of these: one question tells what is worth others.
-        let written = match self.list(place, "block").await {
+        let files = match self.list(location, "block").await {
             Err(SandboxError::Missing(_)) => Vec::new(),
             listed => listed.map_err(io::Error::other)?,
         };
-        let agent = self.agents.find(&place.agent).await.map_err(io::Error::other)?;
-        let part = self.copies.create_partial(place)?;
-        for SandboxFile { name, size, .. } in written.iter().filter(|file| KEPT.contains(&&*file.name)) {
+        let agent = self.agents.find(&location.agent).await.map_err(io::Error::other)?;
+        let partial = self.archive.create_partial(location)?;
+        for SandboxFile { name, size, .. } in files.iter().filter(|file| COPIED_FILES.contains(&&*file.name))
+        {
             if *size == 0 {
-                File::create(part.join(name)).await?;
+                File::create(partial.join(name)).await?;
                 continue;
             }
-            match self.download(&agent, place, name).await {
-                Ok(Some(answer)) => write(answer, part.join(name)).await?,
+            match self.download(&agent, location, name).await {
+                Ok(Some(response)) => write(response, partial.join(name)).await?,
                 Ok(None) => {}
                 Err(error) => {
-                    self.agents.invalidate(&place.agent);
+                    self.agents.invalidate(&location.agent);
                     return Err(error);
                 }
             }
         }
-        self.copies.commit(place)
+        self.archive.commit(location)
     }
 
     /// A file below `block/` as it is; `None` when there is none.
-    async fn download(&self, agent: &Agent, place: &SandboxLocation, file: &str) -> io::Result<Option<Body>> {
-        let path = full(place, &format!("block/{file}"));
+    async fn download(
+        &self,
+        agent: &Agent,
+        location: &SandboxLocation,
+        file: &str,
+    ) -> io::Result<Option<Body>> {
+        let path = agent_path(location, &format!("block/{file}"));
         let route = format!("/files/download?path={}", percent_encode(&path));
-        let answer = self.link.get(&agent.host, &route).send().await;
-        let answer =
-            answer.map_err(|error| io::Error::other(transport_error(&agent.host, error).to_string()))?;
-        match answer.status() {
-            StatusCode::OK => Ok(Some(answer)),
+        let response = self.client.get(&agent.host, &route).send().await;
+        let response =
+            response.map_err(|error| io::Error::other(transport_error(&agent.host, error).to_string()))?;
+        match response.status() {
+            StatusCode::OK => Ok(Some(response)),
             StatusCode::NOT_FOUND => Ok(None),
             status => Err(io::Error::other(format!("the agent {} says {status}", agent.host))),
         }
     }
 }
 
-async fn write(mut answer: Body, path: PathBuf) -> io::Result<()> {
+async fn write(mut response: Body, path: PathBuf) -> io::Result<()> {
     let mut file = File::create(path).await?;
-    while let Some(piece) = answer.next().await {
-        file.write_all(&piece.map_err(|error| io::Error::other(error.to_string()))?).await?;
+    while let Some(chunk) = response.next().await {
+        file.write_all(&chunk.map_err(|error| io::Error::other(error.to_string()))?).await?;
     }
     file.sync_all().await
 }
 
 /// Whether a sandbox has been collected, or is on a machine that is away: what we have of it counts then.
-fn is_away(error: &SandboxError) -> bool {
+fn is_unavailable(error: &SandboxError) -> bool {
     matches!(error, SandboxError::Missing(_) | SandboxError::Unreachable { .. })
 }
 
 /// A path as agents know it. It does not change when the sandbox does.
-fn full(place: &SandboxLocation, path: &str) -> String {
-    let SandboxLocation { framework, executor, .. } = place;
+fn agent_path(location: &SandboxLocation, path: &str) -> String {
+    let SandboxLocation { framework, executor, .. } = location;
     let slash = if path.is_empty() { "" } else { "/" };
     format!("/frameworks/{framework}/executors/{executor}/runs/latest{slash}{path}")
 }
 
 /// What a file is, by its mode. Source: inode(7).
-fn kind(mode: u32) -> FileKind {
+fn file_kind(mode: u32) -> FileKind {
     match mode & 0o170_000 {
         0o100_000 => FileKind::File,
         0o040_000 => FileKind::Directory,

@@ -1,7 +1,7 @@
-//! One function a call.
+//! One constructor for each call of the scheduler API.
 //!
-//! Each names the framework by its id, as every call but the first SUBSCRIBE must. `refuse` and `grace` are
-//! what Mesos calls `refuse_seconds` and `grace_period`.
+//! Each call names the framework by its id, as every call but the first SUBSCRIBE must. `refuse_timeout` is
+//! `refuse_seconds` in Mesos.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use super::messages::{
     Request, ResourceProviderId, TaskId, TaskInfo, offer,
 };
 
-fn to(framework: &str, kind: Type) -> Call {
+fn new_call(framework: &str, kind: Type) -> Call {
     Call {
         framework_id: Some(FrameworkId { value: framework.to_owned() }),
         r#type: Some(kind as i32),
@@ -39,19 +39,19 @@ pub fn subscribe(framework: FrameworkInfo, suppressed_roles: Vec<String>) -> Cal
 
 /// A TEARDOWN call: kills everything of the framework and burns its id. Only ever on an operator's word.
 pub fn teardown(framework: &str) -> Call {
-    to(framework, Type::Teardown)
+    new_call(framework, Type::Teardown)
 }
 
 /// An ACCEPT call: launches `tasks` on `offers`, which must be of one agent and one role.
 ///
-/// What the tasks leave is declined for `refuse`.
+/// What the tasks leave is declined for `refuse_timeout`.
 pub fn accept(
     framework: &str,
     offers: impl IntoIterator<Item = String>,
     tasks: Vec<TaskInfo>,
-    refuse: Option<Duration>,
+    refuse_timeout: Option<Duration>,
 ) -> Call {
-    accept_with(framework, offers, vec![launch(tasks)], refuse)
+    accept_with(framework, offers, vec![launch(tasks)], refuse_timeout)
 }
 
 /// An ACCEPT call with any operations.
@@ -59,10 +59,11 @@ pub fn accept_with(
     framework: &str,
     offers: impl IntoIterator<Item = String>,
     operations: Vec<offer::Operation>,
-    refuse: Option<Duration>,
+    refuse_timeout: Option<Duration>,
 ) -> Call {
-    let accept = Some(call::Accept { offer_ids: offer_ids(offers), operations, filters: filters(refuse) });
-    Call { accept, ..to(framework, Type::Accept) }
+    let accept =
+        Some(call::Accept { offer_ids: offer_ids(offers), operations, filters: filters(refuse_timeout) });
+    Call { accept, ..new_call(framework, Type::Accept) }
 }
 
 /// The operation that launches `tasks`, for an ACCEPT.
@@ -74,56 +75,63 @@ pub fn launch(tasks: Vec<TaskInfo>) -> offer::Operation {
     }
 }
 
-/// A DECLINE call: none of this is wanted for `refuse` (without one: 5 s).
-pub fn decline(framework: &str, offers: impl IntoIterator<Item = String>, refuse: Option<Duration>) -> Call {
-    let decline = Some(call::Decline { offer_ids: offer_ids(offers), filters: filters(refuse) });
-    Call { decline, ..to(framework, Type::Decline) }
+/// A DECLINE call: none of this is wanted for `refuse_timeout` (without one: 5 s).
+pub fn decline(
+    framework: &str,
+    offers: impl IntoIterator<Item = String>,
+    refuse_timeout: Option<Duration>,
+) -> Call {
+    let decline = Some(call::Decline { offer_ids: offer_ids(offers), filters: filters(refuse_timeout) });
+    Call { decline, ..new_call(framework, Type::Decline) }
 }
 
 /// An `ACCEPT_INVERSE_OFFERS` call: these resources will be given back.
 pub fn accept_inverse_offers(framework: &str, offers: impl IntoIterator<Item = String>) -> Call {
     let accept_inverse_offers =
         Some(call::AcceptInverseOffers { inverse_offer_ids: offer_ids(offers), filters: None });
-    Call { accept_inverse_offers, ..to(framework, Type::AcceptInverseOffers) }
+    Call { accept_inverse_offers, ..new_call(framework, Type::AcceptInverseOffers) }
 }
 
 /// A `DECLINE_INVERSE_OFFERS` call: these resources will not be given back of our own will.
 pub fn decline_inverse_offers(
     framework: &str,
     offers: impl IntoIterator<Item = String>,
-    refuse: Option<Duration>,
+    refuse_timeout: Option<Duration>,
 ) -> Call {
-    let decline_inverse_offers =
-        Some(call::DeclineInverseOffers { inverse_offer_ids: offer_ids(offers), filters: filters(refuse) });
-    Call { decline_inverse_offers, ..to(framework, Type::DeclineInverseOffers) }
+    let decline_inverse_offers = Some(call::DeclineInverseOffers {
+        inverse_offer_ids: offer_ids(offers),
+        filters: filters(refuse_timeout),
+    });
+    Call { decline_inverse_offers, ..new_call(framework, Type::DeclineInverseOffers) }
 }
 
 /// A REVIVE call: offers again, all filters lifted; without roles, for all of them.
 pub fn revive(framework: &str, roles: Vec<String>) -> Call {
-    Call { revive: Some(call::Revive { roles }), ..to(framework, Type::Revive) }
+    Call { revive: Some(call::Revive { roles }), ..new_call(framework, Type::Revive) }
 }
 
 /// A SUPPRESS call: no more offers until a REVIVE; without roles, for all of them.
 pub fn suppress(framework: &str, roles: Vec<String>) -> Call {
-    Call { suppress: Some(call::Suppress { roles }), ..to(framework, Type::Suppress) }
+    Call { suppress: Some(call::Suppress { roles }), ..new_call(framework, Type::Suppress) }
 }
 
-/// A KILL call: SIGTERM, `grace` (without one: the task's own), SIGKILL.
+/// A KILL call: SIGTERM, `grace_period` (without one: the task's own), SIGKILL.
 ///
 /// A wrong `agent` makes Mesos ignore the call; give it only when it is known.
-pub fn kill(framework: &str, launch: &str, agent: Option<&str>, grace: Option<Duration>) -> Call {
+pub fn kill(framework: &str, launch: &str, agent: Option<&str>, grace_period: Option<Duration>) -> Call {
     let kill = Some(call::Kill {
         task_id: task_id(launch),
         agent_id: agent.map(agent_id),
-        kill_policy: grace.map(|grace| KillPolicy { grace_period: Some(duration(grace)) }),
+        kill_policy: grace_period
+            .map(|grace_period| KillPolicy { grace_period: Some(duration(grace_period)) }),
     });
-    Call { kill, ..to(framework, Type::Kill) }
+    Call { kill, ..new_call(framework, Type::Kill) }
 }
 
 /// A SHUTDOWN call: ends an executor and its tasks.
 pub fn shutdown(framework: &str, executor: &str, agent: &str) -> Call {
     let shutdown = Some(call::Shutdown { executor_id: executor_id(executor), agent_id: agent_id(agent) });
-    Call { shutdown, ..to(framework, Type::Shutdown) }
+    Call { shutdown, ..new_call(framework, Type::Shutdown) }
 }
 
 /// An ACKNOWLEDGE call: the update is saved. `None` for an update that wants none.
@@ -133,7 +141,7 @@ pub fn acknowledge(framework: &str, update: &StatusUpdate) -> Option<Call> {
         task_id: task_id(&update.launch),
         uuid: update.uuid.clone()?,
     });
-    Some(Call { acknowledge, ..to(framework, Type::Acknowledge) })
+    Some(Call { acknowledge, ..new_call(framework, Type::Acknowledge) })
 }
 
 /// An `ACKNOWLEDGE_OPERATION_STATUS` call: the update of an operation is saved.
@@ -150,7 +158,7 @@ pub fn acknowledge_operation_status(
         uuid,
         operation_id: OperationId { value: operation.to_owned() },
     });
-    Call { acknowledge_operation_status, ..to(framework, Type::AcknowledgeOperationStatus) }
+    Call { acknowledge_operation_status, ..new_call(framework, Type::AcknowledgeOperationStatus) }
 }
 
 /// A RECONCILE call: what has become of these launches, each with its agent if that is known?
@@ -165,7 +173,7 @@ pub fn reconcile<'a>(
         agent_id: agent.map(agent_id),
     };
     let reconcile = Some(call::Reconcile { tasks: launches.into_iter().map(task).collect() });
-    Call { reconcile, ..to(framework, Type::Reconcile) }
+    Call { reconcile, ..new_call(framework, Type::Reconcile) }
 }
 
 /// A `RECONCILE_OPERATIONS` call: what has become of these operations, each with its agent if that is known?
@@ -180,18 +188,18 @@ pub fn reconcile_operations<'a>(
     };
     let operations = operations.into_iter().map(operation).collect();
     let reconcile_operations = Some(call::ReconcileOperations { operations });
-    Call { reconcile_operations, ..to(framework, Type::ReconcileOperations) }
+    Call { reconcile_operations, ..new_call(framework, Type::ReconcileOperations) }
 }
 
 /// A MESSAGE call: bytes for an executor; may be lost.
 pub fn message(framework: &str, agent: &str, executor: &str, data: Bytes) -> Call {
     let message = Some(call::Message { agent_id: agent_id(agent), executor_id: executor_id(executor), data });
-    Call { message, ..to(framework, Type::Message) }
+    Call { message, ..new_call(framework, Type::Message) }
 }
 
 /// A REQUEST call: a wish for resources, which the usual allocator ignores.
 pub fn request(framework: &str, requests: Vec<Request>) -> Call {
-    Call { request: Some(call::Request { requests }), ..to(framework, Type::Request) }
+    Call { request: Some(call::Request { requests }), ..new_call(framework, Type::Request) }
 }
 
 /// An `UPDATE_FRAMEWORK` call: changes what may be changed of a subscribed framework.
@@ -213,8 +221,8 @@ pub fn duration(duration: Duration) -> DurationInfo {
     DurationInfo { nanoseconds: i64::try_from(duration.as_nanos()).unwrap_or(i64::MAX) }
 }
 
-fn filters(refuse: Option<Duration>) -> Option<Filters> {
-    refuse.map(|refuse| Filters { refuse_seconds: Some(refuse.as_secs_f64()) })
+fn filters(refuse_timeout: Option<Duration>) -> Option<Filters> {
+    refuse_timeout.map(|refuse_timeout| Filters { refuse_seconds: Some(refuse_timeout.as_secs_f64()) })
 }
 
 fn offer_ids(offers: impl IntoIterator<Item = String>) -> Vec<OfferId> {
@@ -239,7 +247,7 @@ mod tests {
     use crate::messages::{TaskState, TaskStatus};
 
     /// The name of a call's type, and which of its fields is set, read from the bytes: number by number.
-    fn shape(call: &Call) -> String {
+    fn type_and_framework(call: &Call) -> String {
         let kind = Type::try_from(call.r#type.unwrap()).unwrap();
         let field = match kind {
             Type::Unknown => false,
@@ -267,12 +275,13 @@ mod tests {
     }
 
     #[test]
-    fn each_call_has_its_type_its_field_and_its_framework() {
-        let again = FrameworkInfo { id: Some(FrameworkId { value: "f".into() }), ..FrameworkInfo::default() };
+    fn calls_set_their_type_field_and_framework() {
+        let resubscribed =
+            FrameworkInfo { id: Some(FrameworkId { value: "f".into() }), ..FrameworkInfo::default() };
         let offer = || ["o1".to_owned()];
         let calls = vec![
             subscribe(FrameworkInfo::default(), vec![]),
-            subscribe(again.clone(), vec![]),
+            subscribe(resubscribed.clone(), vec![]),
             teardown("f"),
             accept("f", offer(), vec![], None),
             decline("f", offer(), None),
@@ -287,9 +296,9 @@ mod tests {
             reconcile_operations("f", []),
             message("f", "a", "e", Bytes::new()),
             request("f", vec![]),
-            update_framework(again, vec![]),
+            update_framework(resubscribed, vec![]),
         ];
-        insta::assert_snapshot!(calls.iter().map(shape).collect::<Vec<_>>().join("\n"), @"
+        insta::assert_snapshot!(calls.iter().map(type_and_framework).collect::<Vec<_>>().join("\n"), @"
         SUBSCRIBE -
         SUBSCRIBE f
         TEARDOWN f
@@ -311,7 +320,7 @@ mod tests {
     }
 
     #[test]
-    fn only_an_update_with_a_uuid_is_acknowledged() {
+    fn only_updates_with_a_uuid_are_acknowledged() {
         let status = |uuid: Option<&'static [u8]>| {
             StatusUpdate::try_from(TaskStatus {
                 task_id: task_id("r.1.1"),
@@ -329,10 +338,10 @@ mod tests {
     }
 
     #[test]
-    fn times_are_nanoseconds_and_seconds() {
-        let grace =
+    fn durations_are_sent_in_mesos_units() {
+        let grace_period =
             kill("f", "t", None, Some(Duration::from_millis(1500))).kill.unwrap().kill_policy.unwrap();
-        assert_eq!(grace.grace_period.unwrap().nanoseconds, 1_500_000_000);
+        assert_eq!(grace_period.grace_period.unwrap().nanoseconds, 1_500_000_000);
         let declined = decline("f", [], Some(Duration::from_millis(2500))).decline.unwrap();
         assert_eq!(declined.filters.unwrap().refuse_seconds, Some(2.5));
         assert_eq!(duration(Duration::MAX).nanoseconds, i64::MAX);

@@ -1,4 +1,4 @@
-//! The name and secret by which Borges is known to masters and agents.
+//! The principal and secret that identify Borges to masters and agents.
 
 use std::fmt;
 use std::fs;
@@ -18,12 +18,12 @@ impl Credential {
     /// # Errors
     /// Words that name the key of the setupfile.
     pub fn read(principal: &str, path: &Path) -> Result<Self, String> {
-        let wrong = |why: String| format!("`borges_secret_file` is `{}`, {why}", path.display());
+        let invalid = |why: String| format!("`borges_secret_file` is `{}`, {why}", path.display());
         let text =
-            fs::read_to_string(path).map_err(|error| wrong(format!("which cannot be read: {error}")))?;
+            fs::read_to_string(path).map_err(|error| invalid(format!("which cannot be read: {error}")))?;
         let secret = text.trim_end_matches(['\n', '\r']);
         if secret.is_empty() || secret.contains(['\n', '\r', '\0']) {
-            return Err(wrong("which holds no secret: write it there on one line".to_owned()));
+            return Err(invalid("which holds no secret: write it there on one line".to_owned()));
         }
         if principal.contains(':') {
             return Err(format!("`borges_principal` is `{principal}`: no name with a colon can be sent"));
@@ -48,7 +48,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_secret_is_one_line_of_a_file() {
+    fn secret_is_read_from_a_file_of_one_line() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("secret");
         let read = |text: &str| {

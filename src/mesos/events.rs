@@ -1,13 +1,13 @@
-//! A generated event → [`LoggedEvent`], checked once.
+//! Converts generated event messages to [`Event`], with checks.
 //!
-//! What a newer master may send and we do not know (types, states, reasons) is kept as its number, never an
-//! error. What no master may send (an update without a task) is a [`MalformedEvent`].
+//! Types, states and reasons that a newer master may send are kept as numbers. A message that no master may send, such as
+//! an update without a task, is a [`MalformedEvent`].
 
 use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::messages::scheduler::{Event as Wire, event::Type};
+use super::messages::scheduler::{Event as WireEvent, event::Type};
 use super::messages::task_status::{Reason as WireReason, Source};
 use super::messages::{
     ContainerStatus, InverseOffer, Labels, Offer, OperationStatus, TaskResourceLimitation,
@@ -238,7 +238,7 @@ impl TryFrom<TaskStatus> for StatusUpdate {
 
     fn try_from(status: TaskStatus) -> Result<Self, MalformedEvent> {
         Ok(Self {
-            launch: given(status.task_id.value, "UPDATE")?,
+            launch: require_id(status.task_id.value, "UPDATE")?,
             agent: status.agent_id.map(|id| id.value),
             executor: status.executor_id.map(|id| id.value),
             state: TaskState::from_wire(status.state),
@@ -257,12 +257,12 @@ impl TryFrom<TaskStatus> for StatusUpdate {
 }
 
 /// How often a master beats when it does not say. Source: Mesos, `DEFAULT_HEARTBEAT_INTERVAL`.
-const HEARTBEAT: Duration = Duration::from_secs(15);
+const DEFAULT_HEARTBEAT: Duration = Duration::from_secs(15);
 
-impl TryFrom<Wire> for Event {
+impl TryFrom<WireEvent> for Event {
     type Error = MalformedEvent;
 
-    fn try_from(event: Wire) -> Result<Self, MalformedEvent> {
+    fn try_from(event: WireEvent) -> Result<Self, MalformedEvent> {
         let number = event.r#type.unwrap_or_default();
         let Ok(kind) = Type::try_from(number) else { return Ok(Self::Unknown(number)) };
         let name = kind.as_str_name();
@@ -271,23 +271,26 @@ impl TryFrom<Wire> for Event {
             Type::Unknown => Self::Unknown(number),
             Type::Subscribed => {
                 let subscribed = event.subscribed.ok_or(empty)?;
-                let beat = subscribed.heartbeat_interval_seconds.map(Duration::try_from_secs_f64);
+                let interval = subscribed.heartbeat_interval_seconds.map(Duration::try_from_secs_f64);
                 Self::Subscribed {
-                    framework: given(subscribed.framework_id.value, name)?,
+                    framework: require_id(subscribed.framework_id.value, name)?,
                     master: subscribed.master_info.map(|master| {
                         let [a, b, c, d] = master.ip.to_le_bytes();
                         let host = master.hostname.unwrap_or_else(|| format!("{a}.{b}.{c}.{d}"));
                         format!("{host}:{}", master.port)
                     }),
-                    heartbeat: beat.and_then(Result::ok).filter(|beat| !beat.is_zero()).unwrap_or(HEARTBEAT),
+                    heartbeat: interval
+                        .and_then(Result::ok)
+                        .filter(|interval| !interval.is_zero())
+                        .unwrap_or(DEFAULT_HEARTBEAT),
                 }
             }
             Type::Offers => Self::Offers(event.offers.ok_or(empty)?.offers),
             Type::InverseOffers => Self::InverseOffers(event.inverse_offers.ok_or(empty)?.inverse_offers),
-            Type::Rescind => Self::Rescind(given(event.rescind.ok_or(empty)?.offer_id.value, name)?),
+            Type::Rescind => Self::Rescind(require_id(event.rescind.ok_or(empty)?.offer_id.value, name)?),
             Type::RescindInverseOffer => {
                 let rescinded = event.rescind_inverse_offer.ok_or(empty)?;
-                Self::RescindInverseOffer(given(rescinded.inverse_offer_id.value, name)?)
+                Self::RescindInverseOffer(require_id(rescinded.inverse_offer_id.value, name)?)
             }
             Type::Update => Self::Update(Box::new(event.update.ok_or(empty)?.status.try_into()?)),
             Type::UpdateOperationStatus => {
@@ -296,8 +299,8 @@ impl TryFrom<Wire> for Event {
             Type::Message => {
                 let message = event.message.ok_or(empty)?;
                 Self::Message {
-                    agent: given(message.agent_id.value, name)?,
-                    executor: given(message.executor_id.value, name)?,
+                    agent: require_id(message.agent_id.value, name)?,
+                    executor: require_id(message.executor_id.value, name)?,
                     data: message.data,
                 }
             }
@@ -315,7 +318,7 @@ impl TryFrom<Wire> for Event {
     }
 }
 
-fn given(id: String, event: &'static str) -> Result<String, MalformedEvent> {
+fn require_id(id: String, event: &'static str) -> Result<String, MalformedEvent> {
     if id.is_empty() { Err(MalformedEvent::NoId(event)) } else { Ok(id) }
 }
 
@@ -327,13 +330,13 @@ mod tests {
     use crate::messages::scheduler::event;
     use crate::messages::{FrameworkId, TaskId};
 
-    fn update(status: TaskStatus) -> Wire {
+    fn update(status: TaskStatus) -> WireEvent {
         let update = Some(event::Update { status });
-        Wire { r#type: Some(Type::Update as i32), update, ..Wire::default() }
+        WireEvent { r#type: Some(Type::Update as i32), update, ..WireEvent::default() }
     }
 
     #[test]
-    fn every_state_keeps_its_number() {
+    fn task_states_round_trip_through_their_numbers() {
         let names: Vec<_> = (0..=13).map(|number| TaskState::from_wire(number).name()).collect();
         insta::assert_snapshot!(names.join(" "), @"TASK_STARTING TASK_RUNNING TASK_FINISHED TASK_FAILED TASK_KILLED TASK_LOST TASK_STAGING TASK_ERROR TASK_KILLING TASK_DROPPED TASK_UNREACHABLE TASK_GONE TASK_GONE_BY_OPERATOR TASK_UNKNOWN");
         for number in -1..40 {
@@ -345,10 +348,10 @@ mod tests {
     }
 
     #[test]
-    fn what_is_newer_than_we_are_is_kept_as_a_number() {
-        let newer = Wire { r#type: Some(77), ..Wire::default() };
+    fn unknown_types_states_and_reasons_keep_their_numbers() {
+        let newer = WireEvent { r#type: Some(77), ..WireEvent::default() };
         assert_eq!(Event::try_from(newer), Ok(Event::Unknown(77)));
-        assert_eq!(Event::try_from(Wire::default()), Ok(Event::Unknown(0)));
+        assert_eq!(Event::try_from(WireEvent::default()), Ok(Event::Unknown(0)));
         let status = TaskStatus {
             task_id: TaskId { value: "r.1.1".into() },
             state: 99,
@@ -358,7 +361,7 @@ mod tests {
         };
         // By way of the bytes: a decoder must not refuse them either.
         let bytes = update(status).encode_to_vec();
-        let Ok(Event::Update(status)) = Event::try_from(Wire::decode(bytes.as_slice()).unwrap()) else {
+        let Ok(Event::Update(status)) = Event::try_from(WireEvent::decode(bytes.as_slice()).unwrap()) else {
             panic!("an update");
         };
         assert_eq!(status.state, TaskState::Unrecognised(99));
@@ -368,24 +371,24 @@ mod tests {
     }
 
     #[test]
-    fn what_no_master_may_send_is_an_error() {
-        let refused = |event: Wire| Event::try_from(event).unwrap_err().to_string();
-        insta::assert_snapshot!(refused(update(TaskStatus::default())), @"an event of type `UPDATE` without an id");
-        let empty = Wire { r#type: Some(Type::Offers as i32), ..Wire::default() };
-        insta::assert_snapshot!(refused(empty), @"an event of type `OFFERS` without what belongs to it");
+    fn malformed_events_are_errors() {
+        let error_text = |event: WireEvent| Event::try_from(event).unwrap_err().to_string();
+        insta::assert_snapshot!(error_text(update(TaskStatus::default())), @"an event of type `UPDATE` without an id");
+        let empty = WireEvent { r#type: Some(Type::Offers as i32), ..WireEvent::default() };
+        insta::assert_snapshot!(error_text(empty), @"an event of type `OFFERS` without what belongs to it");
     }
 
     #[test]
-    fn a_heartbeat_interval_that_is_none_is_the_usual_one() {
-        for (said, understood) in [(None, 15.0), (Some(5.0), 5.0), (Some(0.0), 15.0), (Some(f64::NAN), 15.0)]
-        {
+    fn invalid_heartbeat_intervals_use_the_default() {
+        for (sent, expected) in [(None, 15.0), (Some(5.0), 5.0), (Some(0.0), 15.0), (Some(f64::NAN), 15.0)] {
             let subscribed = Some(event::Subscribed {
                 framework_id: FrameworkId { value: "f".into() },
-                heartbeat_interval_seconds: said,
+                heartbeat_interval_seconds: sent,
                 master_info: None,
             });
-            let event = Wire { r#type: Some(Type::Subscribed as i32), subscribed, ..Wire::default() };
-            let heartbeat = Duration::from_secs_f64(understood);
+            let event =
+                WireEvent { r#type: Some(Type::Subscribed as i32), subscribed, ..WireEvent::default() };
+            let heartbeat = Duration::from_secs_f64(expected);
             assert_eq!(
                 Event::try_from(event),
                 Ok(Event::Subscribed { framework: "f".into(), master: None, heartbeat })

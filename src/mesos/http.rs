@@ -1,8 +1,7 @@
-//! A real Mesos over HTTP: [`HttpMaster`] speaks the v1 scheduler API with whoever leads.
+//! A Mesos cluster over HTTP: [`HttpMaster`] uses the v1 scheduler API of the leading master.
 //!
-//! A subscription is one connection and one number, the stream id; calls go over connections of their own, in
-//! the order they were made, and bear that number. With the next subscription all that is left of the last one
-//! is dropped.
+//! A subscription is one connection with a stream id. Calls use other connections, are sent in order, and carry the
+//! stream id. A new subscription drops the unsent calls of the previous one.
 
 use std::cell::RefCell;
 use std::io;
@@ -19,8 +18,9 @@ use super::events::Event;
 use super::http_client::{Body, HttpClient, body_text, transport_error};
 use super::master::{Master, MasterError, Subscription};
 use super::master_detector;
-use super::messages::scheduler::{Call, Event as Wire, call};
+use super::messages::scheduler::{Call, Event as WireEvent, call};
 use super::outbox::Outbox;
+use super::protocol::{SCHEDULER_PATH, STREAM_ID_HEADER, to_error};
 use super::recordio::Decoder;
 use super::responses::{ResponseKind, classify};
 use super::wrapper::{FetchUrls, wrap};
@@ -32,8 +32,8 @@ pub struct HttpMaster {
 
 struct State {
     address: Address,
-    link: HttpClient,
-    shelf: FetchUrls,
+    client: HttpClient,
+    fetch_urls: FetchUrls,
     /// Who led when it was last heard of.
     leader: Leader,
     outbox: RefCell<Option<Outbox>>,
@@ -54,22 +54,16 @@ impl Leader {
     }
 }
 
-/// Where schedulers are spoken to. Both Mesos' own master and one behind `/master` know it.
-pub(super) const PATH: &str = "/api/v1/scheduler";
-
-/// The header that ties calls to a subscription.
-pub(super) const STREAM_ID: &str = "Mesos-Stream-Id";
-
 /// How often one master may name another before we give up.
-const HOPS: usize = 5;
+const MAX_REDIRECTS: usize = 5;
 
 impl HttpMaster {
-    /// A client of the masters at `address`. Files too large for a launch are fetched by agents from `shelf`.
-    pub fn new(address: Address, credential: Option<Credential>, shelf: FetchUrls) -> Self {
+    /// A client of the masters at `address`. Files too large for a launch are fetched by agents from `fetch_urls`.
+    pub fn new(address: Address, credential: Option<Credential>, fetch_urls: FetchUrls) -> Self {
         let state = State {
             address,
-            link: HttpClient::new(credential),
-            shelf,
+            client: HttpClient::new(credential),
+            fetch_urls,
             leader: Leader::default(),
             outbox: RefCell::default(),
         };
@@ -93,7 +87,7 @@ impl Master for HttpMaster {
     fn call(&mut self, call: Call) -> LocalBoxFuture<'static, Result<(), MasterError>> {
         let outbox = self.state.outbox.borrow();
         match &*outbox {
-            Some(outbox) => outbox.send(self.state.prepared(call)),
+            Some(outbox) => outbox.send(self.state.wrap_tasks(call)),
             None => async { Err(MasterError::NotSubscribed) }.boxed_local(),
         }
     }
@@ -101,11 +95,11 @@ impl Master for HttpMaster {
 
 impl State {
     async fn subscribe(&self, call: &Call) -> Result<Subscription, MasterError> {
-        let unready = |message| MasterError::NotReady { master: self.address.to_string(), message };
+        let not_ready = |message| MasterError::NotReady { master: self.address.to_string(), message };
         let masters = master_detector::candidates(&self.address, self.leader.get().as_deref())
             .await
-            .map_err(unready)?;
-        let mut failure = None;
+            .map_err(not_ready)?;
+        let mut first_error = None;
         for host in masters {
             match self.subscribe_at(host, call).await {
                 Ok(subscription) => return Ok(subscription),
@@ -113,90 +107,72 @@ impl State {
                 Err(error) if !error.is_retryable() => return Err(error),
                 Err(error) => {
                     log::debug!("no subscription: {error}");
-                    failure.get_or_insert(error);
+                    first_error.get_or_insert(error);
                 }
             }
         }
-        Err(failure.unwrap_or_else(|| unready("there is no master to call".to_owned())))
+        Err(first_error.unwrap_or_else(|| not_ready("there is no master to call".to_owned())))
     }
 
     /// Subscribes at `host`, or where that one leads us.
     async fn subscribe_at(&self, mut host: String, call: &Call) -> Result<Subscription, MasterError> {
         let message = call.encode_to_vec();
-        for _ in 0..HOPS {
-            let request = self.link.post(&host, PATH);
-            let answer =
+        for _ in 0..MAX_REDIRECTS {
+            let request = self.client.post(&host, SCHEDULER_PATH);
+            let response =
                 request.send_body(message.clone()).await.map_err(|error| transport_error(&host, error))?;
-            let status = answer.status().as_u16();
-            let header = |name: &str| Some(answer.headers().get(name)?.to_str().ok()?.to_owned());
-            let (location, stream_id) = (header("location"), header(STREAM_ID));
+            let status = response.status().as_u16();
+            let header = |name: &str| Some(response.headers().get(name)?.to_str().ok()?.to_owned());
+            let (location, stream_id) = (header("location"), header(STREAM_ID_HEADER));
             if status == 200 {
                 let Some(stream_id) = stream_id else {
-                    let message = format!("it gives no `{STREAM_ID}`: it is no Mesos master of version 1");
+                    let message =
+                        format!("it gives no `{STREAM_ID_HEADER}`: it is no Mesos master of version 1");
                     return Err(MasterError::Rejected { master: host, message });
                 };
                 self.leader.set(&host);
-                *self.outbox.borrow_mut() = Some(Outbox::open(self.link.clone(), host, stream_id));
-                return Ok(Subscription { events: events(answer).boxed_local() });
+                *self.outbox.borrow_mut() = Some(Outbox::open(self.client.clone(), host, stream_id));
+                return Ok(Subscription { events: events(response).boxed_local() });
             }
-            let said = body_text(answer).await;
-            match classify(status, location.as_deref(), &said) {
+            let body = body_text(response).await;
+            match classify(status, location.as_deref(), &body) {
                 ResponseKind::Redirect(leader) => host = leader,
-                meaning => return Err(to_error(host, status, &meaning, said)),
+                kind => return Err(to_error(host, status, &kind, body)),
             }
         }
-        let message = format!("masters named each other as the leader {HOPS} times");
+        let message = format!("masters named each other as the leader {MAX_REDIRECTS} times");
         Err(MasterError::NotReady { master: host, message })
     }
 
     /// A call as Mesos is to see it: what it launches runs within the wrapper.
-    fn prepared(&self, mut call: Call) -> Call {
+    fn wrap_tasks(&self, mut call: Call) -> Call {
         if let Some(call::Accept { operations, .. }) = &mut call.accept {
             for launch in operations.iter_mut().filter_map(|operation| operation.launch.as_mut()) {
                 let tasks = std::mem::take(&mut launch.task_infos);
-                launch.task_infos = tasks.into_iter().map(|task| wrap(task, &self.shelf)).collect();
+                launch.task_infos = tasks.into_iter().map(|task| wrap(task, &self.fetch_urls)).collect();
             }
         }
         call
     }
 }
 
-/// The error that an answer comes to.
-pub(super) fn to_error(master: String, status: u16, meaning: &ResponseKind, said: String) -> MasterError {
-    let message = if said.is_empty() { format!("it answers {status}") } else { said };
-    match meaning {
-        ResponseKind::NotSubscribed => MasterError::NotSubscribed,
-        ResponseKind::NotReady | ResponseKind::Redirect(_) => MasterError::NotReady { master, message },
-        ResponseKind::StaleStream => MasterError::StaleStream { message },
-        ResponseKind::Unauthorised => MasterError::Rejected {
-            master,
-            message: "it does not know this principal and secret (`borges_principal`, `borges_secret_file`)"
-                .to_owned(),
-        },
-        ResponseKind::NoMaster => {
-            MasterError::Rejected { master, message: format!("it is no Mesos master: it answers {status}") }
-        }
-        ResponseKind::Accepted | ResponseKind::Rejected => MasterError::Rejected { master, message },
-    }
-}
-
 /// The events of a stream; an error is the last.
-fn events(answer: Body) -> impl Stream<Item = Result<Event, MasterError>> {
-    let reading = EventReader { answer, decoder: Decoder::default(), over: false };
-    unfold(reading, |mut reading| async move {
-        if reading.over {
+fn events(response: Body) -> impl Stream<Item = Result<Event, MasterError>> {
+    let reader = EventReader { response, decoder: Decoder::default(), is_finished: false };
+    unfold(reader, |mut reader| async move {
+        if reader.is_finished {
             return None;
         }
-        let event = reading.next().await.transpose()?;
-        reading.over = event.is_err();
-        Some((event, reading))
+        let event = reader.next().await.transpose()?;
+        reader.is_finished = event.is_err();
+        Some((event, reader))
     })
 }
 
 struct EventReader<S> {
-    answer: S,
+    response: S,
     decoder: Decoder,
-    over: bool,
+    is_finished: bool,
 }
 
 impl<S, E> EventReader<S>
@@ -207,10 +183,10 @@ where
     async fn next(&mut self) -> Result<Option<Event>, MasterError> {
         loop {
             if let Some(record) = self.decoder.next_record()? {
-                return Ok(Some(Event::try_from(Wire::decode(record)?)?));
+                return Ok(Some(Event::try_from(WireEvent::decode(record)?)?));
             }
-            match self.answer.next().await {
-                Some(Ok(piece)) => self.decoder.push(&piece),
+            match self.response.next().await {
+                Some(Ok(chunk)) => self.decoder.push(&chunk),
                 Some(Err(error)) => {
                     let source = io::Error::other(error.to_string());
                     return Err(MasterError::Unreachable {

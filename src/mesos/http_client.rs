@@ -1,4 +1,4 @@
-//! One request over HTTP, with the settings that a stream without end and a master behind others ask for.
+//! HTTP requests to masters and agents, with the timeouts that an endless event stream needs.
 
 use std::io;
 use std::time::Duration;
@@ -20,17 +20,17 @@ pub(super) struct HttpClient {
     credential: Option<Credential>,
 }
 
-/// What comes of a body, piece by piece.
+/// A response whose body is read in chunks.
 pub(super) type Body = awc::ClientResponse;
 
-/// Until the head of an answer has come.
+/// Timeout for the head of a response.
 pub(super) const RESPONSE_TIMEOUT: Duration = Duration::from_secs(15);
-/// Until a connection stands.
-const CONNECTED: Duration = Duration::from_secs(5);
+/// Timeout for a connection.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// A connection is used again after at most so long: some servers close an idle one after 5 s.
-const KEPT: Duration = Duration::from_secs(4);
-/// The most bytes of an answer that is not a stream.
-const MOST_WORDS: usize = 64 << 10;
+const KEEP_ALIVE: Duration = Duration::from_secs(4);
+/// The maximum size of an error response, bytes.
+const MAX_ERROR_BODY: usize = 64 << 10;
 
 pub(super) const PROTOBUF: &str = "application/x-protobuf";
 
@@ -40,7 +40,7 @@ impl HttpClient {
             .timeout(RESPONSE_TIMEOUT)
             // Followed by hand: on its own it would leave our name behind.
             .disable_redirects()
-            .connector(Connector::new().timeout(CONNECTED).conn_keep_alive(KEPT))
+            .connector(Connector::new().timeout(CONNECT_TIMEOUT).conn_keep_alive(KEEP_ALIVE))
             .finish();
         Self { client, credential }
     }
@@ -48,15 +48,15 @@ impl HttpClient {
     /// A POST of a message, answered by another.
     pub(super) fn post(&self, host: &str, path: &str) -> ClientRequest {
         let request = self.client.post(format!("http://{host}{path}"));
-        self.named(request).insert_header((CONTENT_TYPE, PROTOBUF)).insert_header((ACCEPT, PROTOBUF))
+        self.authenticated(request).insert_header((CONTENT_TYPE, PROTOBUF)).insert_header((ACCEPT, PROTOBUF))
     }
 
     /// A GET.
     pub(super) fn get(&self, host: &str, path: &str) -> ClientRequest {
-        self.named(self.client.get(format!("http://{host}{path}")))
+        self.authenticated(self.client.get(format!("http://{host}{path}")))
     }
 
-    fn named(&self, request: ClientRequest) -> ClientRequest {
+    fn authenticated(&self, request: ClientRequest) -> ClientRequest {
         match &self.credential {
             Some(credential) => request.basic_auth(&credential.principal, credential.secret()),
             None => request,
@@ -64,7 +64,7 @@ impl HttpClient {
     }
 }
 
-/// What a request that got no answer comes to; `host` is whom it was for.
+/// The error of a request to `host` that got no response.
 pub(super) fn transport_error(host: &str, error: SendRequestError) -> MasterError {
     let master = host.to_owned();
     match error {
@@ -78,7 +78,7 @@ pub(super) fn transport_error(host: &str, error: SendRequestError) -> MasterErro
     }
 }
 
-/// Whether a connection broke under a request, as one does that the other side has just closed for idleness.
+/// Whether the connection broke during the request, as when the server has just closed an idle connection.
 pub(super) fn is_connection_reset(error: &SendRequestError) -> bool {
     matches!(
         error,
@@ -88,22 +88,22 @@ pub(super) fn is_connection_reset(error: &SendRequestError) -> bool {
     )
 }
 
-/// The words of an answer, as far as they come in time.
-pub(super) async fn body_text(answer: Body) -> String {
-    let read = timeout(CONNECTED, read_body(answer, MOST_WORDS)).await;
+/// The text of a response's body; empty if it does not arrive in time.
+pub(super) async fn body_text(response: Body) -> String {
+    let read = timeout(CONNECT_TIMEOUT, read_body(response, MAX_ERROR_BODY)).await;
     let bytes = read.ok().and_then(Result::ok).unwrap_or_default();
     String::from_utf8_lossy(&bytes).trim().to_owned()
 }
 
-/// A whole body of at most `most` bytes.
-pub(super) async fn read_body(mut answer: Body, most: usize) -> io::Result<Bytes> {
-    let mut whole = Vec::new();
-    while let Some(piece) = answer.next().await {
-        let piece = piece.map_err(|error| io::Error::other(error.to_string()))?;
-        if whole.len() + piece.len() > most {
-            return Err(io::Error::other(format!("an answer of more than {most} bytes")));
+/// A whole body of at most `limit` bytes.
+pub(super) async fn read_body(mut response: Body, limit: usize) -> io::Result<Bytes> {
+    let mut bytes = Vec::new();
+    while let Some(chunk) = response.next().await {
+        let chunk = chunk.map_err(|error| io::Error::other(error.to_string()))?;
+        if bytes.len() + chunk.len() > limit {
+            return Err(io::Error::other(format!("an answer of more than {limit} bytes")));
         }
-        whole.extend_from_slice(&piece);
+        bytes.extend_from_slice(&chunk);
     }
-    Ok(whole.into())
+    Ok(bytes.into())
 }

@@ -1,30 +1,31 @@
-//! The wire between a scheduler and a cluster: messages, records, calls, events.
+//! The Mesos v1 protocol between a scheduler and a cluster: messages, records, calls, events.
 //!
-//! A cluster is a [`Master`], which takes calls and yields events, and a [`Sandbox`], from which output is
-//! read. This room knows how both are spelt; it must not know what a block is, or why a call is made.
+//! A cluster is a [`Master`], which accepts calls and sends events, and a [`Sandbox`], from which output is read. This
+//! crate knows the wire format of both. It does not know what a block is, or why a call is made.
 //!
-//! | file | |
+//! | file | contents |
 //! |---|---|
-//! | `recordio` | messages in a stream: length, newline, bytes |
-//! | `events` | a generated event → one Rust enum, checked once |
-//! | `calls` | one function a call |
-//! | `status` | a status update → what it means for a launch |
-//! | `signals` | signals by the names Mesos gives them |
-//! | `payload` | the files that lie in a sandbox before its block starts |
-//! | `offers` | what an offer says of its agent |
+//! | `recordio` | framing of messages in a stream: length, newline, bytes |
+//! | `events` | a generated event message → one Rust enum, checked |
+//! | `calls` | one constructor for each call |
+//! | `status` | a status update → the condition of a launch |
+//! | `signals` | Mesos' names of signals |
+//! | `payload` | the files that are put into a sandbox before its block starts |
+//! | `offers` | the agent, role and maintenance window of an offer |
 //! | `task_info` | a task's spec → the message that launches it |
-//! | `resources` | offered resources → whole numbers, and back without losing a field |
-//! | `master` | the two walls: [`Master`] and [`Sandbox`] |
-//! | `http` | a real Mesos as a [`Master`] |
-//! | `address`, `detect` | where masters are, and which of them to call |
-//! | `http_client` | one request, with the settings it needs |
-//! | `outbox` | the calls of one subscription |
-//! | `responses` | what an answer means, and what the end of a subscription does |
-//! | `credential` | the name and secret we are known by |
+//! | `resources` | offered resources → integers, and back without losing a field |
+//! | `master` | the traits [`Master`] and [`Sandbox`] |
+//! | `http` | a Mesos cluster as a [`Master`] |
+//! | `protocol` | path, header and errors of the scheduler API |
+//! | `address`, `master_detector` | the addresses of masters, and which of them to call |
+//! | `http_client` | HTTP requests with the required timeouts |
+//! | `outbox` | the queue of calls of one subscription |
+//! | `responses` | the meaning of a response, and of the error that ends a subscription |
+//! | `credential` | principal and secret |
 //! | `wrapper` | a task → the shell script that the command executor runs |
-//! | `agent_registry` | where agents are |
-//! | `output_archive` | what is kept of blocks that have ended |
-//! | `agent_sandbox` | a real Mesos' sandboxes as a [`Sandbox`], and the copies that outlive them |
+//! | `agent_registry` | the addresses of agents |
+//! | `output_archive` | copies of the output of ended launches |
+//! | `agent_sandbox` | the sandboxes of a Mesos cluster as a [`Sandbox`] |
 
 pub mod address;
 mod agent_registry;
@@ -41,6 +42,7 @@ pub mod offers;
 mod outbox;
 mod output_archive;
 pub mod payload;
+mod protocol;
 pub mod recordio;
 pub mod resources;
 pub mod responses;

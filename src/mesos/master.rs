@@ -1,6 +1,6 @@
-//! The walls towards a cluster: [`Master`], which schedules, and [`Sandbox`], where output lies.
+//! The traits of a cluster: [`Master`] for scheduling, [`Sandbox`] for reading output.
 //!
-//! Behind each stand three: Mesos over HTTP, the embedded cluster, and the scripted fake of the tests.
+//! Each has three implementations: Mesos over HTTP, the embedded cluster, and the scripted fake of the tests.
 
 use std::io;
 
@@ -114,7 +114,7 @@ pub trait Sandbox {
     /// At or behind the end the chunk is empty: there may be more later.
     fn read(
         &self,
-        place: &SandboxLocation,
+        location: &SandboxLocation,
         path: &str,
         offset: u64,
         length: usize,
@@ -124,22 +124,22 @@ pub trait Sandbox {
     /// sandbox itself.
     fn list(
         &self,
-        place: &SandboxLocation,
+        location: &SandboxLocation,
         path: &str,
     ) -> LocalBoxFuture<'static, Result<Vec<SandboxFile>, SandboxError>>;
 
-    /// The launch has ended: what it has written must be readable from now on, whatever the cluster does with its
-    /// sandbox. Where that is nobody's but ours, nothing is to be done.
-    fn keep(&self, _place: &SandboxLocation) {}
+    /// Called when a launch has ended: copies its output if the cluster may delete the sandbox. The default does
+    /// nothing, because embedded sandboxes are ours.
+    fn archive(&self, _location: &SandboxLocation) {}
 
     /// How many bytes of our disk these sandboxes take in all, or what is kept of them.
-    fn size(&self, _places: Vec<SandboxLocation>) -> LocalBoxFuture<'static, u64> {
+    fn size(&self, _locations: Vec<SandboxLocation>) -> LocalBoxFuture<'static, u64> {
         Box::pin(ready(0))
     }
 
     /// Removes from our disk these sandboxes, or what is kept of them: their launches have ended, and nobody will ask
     /// for them again. That one is not there is no error.
-    fn discard(&self, _places: Vec<SandboxLocation>) -> LocalBoxFuture<'static, io::Result<()>> {
+    fn discard(&self, _locations: Vec<SandboxLocation>) -> LocalBoxFuture<'static, io::Result<()>> {
         Box::pin(ready(Ok(())))
     }
 }

@@ -1,4 +1,4 @@
-//! What an offer says of its agent.
+//! Reads the agent, the role and the maintenance window from an offer.
 
 use std::collections::BTreeMap;
 
@@ -32,8 +32,12 @@ pub fn role(offer: &Offer) -> &str {
 /// When an agent will be away.
 pub fn maintenance_window(unavailability: &Unavailability) -> MaintenanceWindow {
     let from = Timestamp::from_nanosecond(unavailability.start.nanoseconds.into()).unwrap_or(Timestamp::MAX);
-    let lasts = unavailability.duration.as_ref().map(|lasts| SignedDuration::from_nanos(lasts.nanoseconds));
-    MaintenanceWindow { from, until: lasts.map(|lasts| from.saturating_add(lasts).unwrap_or(Timestamp::MAX)) }
+    let duration =
+        unavailability.duration.as_ref().map(|duration| SignedDuration::from_nanos(duration.nanoseconds));
+    MaintenanceWindow {
+        from,
+        until: duration.map(|duration| from.saturating_add(duration).unwrap_or(Timestamp::MAX)),
+    }
 }
 
 #[cfg(test)]
@@ -45,7 +49,7 @@ mod tests {
     use borges_task::Field;
 
     #[test]
-    fn an_agent_is_read_whole() {
+    fn agent_is_read_from_an_offer() {
         let text = |name: &str, value: &str| Attribute {
             name: name.to_owned(),
             r#type: value::Type::Text as i32,
@@ -76,14 +80,14 @@ mod tests {
     }
 
     #[test]
-    fn a_window_has_an_end_where_it_says_so() {
+    fn maintenance_window_end_is_optional() {
         let start = TimeInfo { nanoseconds: 5_000_000_000 };
         let window = |duration| maintenance_window(&Unavailability { start, duration });
         let second = |second| Timestamp::from_second(second).unwrap();
         assert_eq!(window(None), MaintenanceWindow { from: second(5), until: None });
-        let lasts = DurationInfo { nanoseconds: 2_000_000_000 };
-        assert_eq!(window(Some(lasts)).until, Some(second(7)));
-        let ever = DurationInfo { nanoseconds: i64::MAX };
-        assert_eq!(window(Some(ever)).from, second(5));
+        let duration = DurationInfo { nanoseconds: 2_000_000_000 };
+        assert_eq!(window(Some(duration)).until, Some(second(7)));
+        let unbounded = DurationInfo { nanoseconds: i64::MAX };
+        assert_eq!(window(Some(unbounded)).from, second(5));
     }
 }

@@ -1,7 +1,6 @@
-//! The calls of one subscription: sent in the order they were made, each on a connection that is not the
-//! stream's.
+//! The queue of calls of one subscription. Calls are sent in order, on connections other than the event stream's.
 //!
-//! Acknowledgements are many and independent of each other: some of them go at once, side by side.
+//! Acknowledgements are frequent and independent of each other, so several are sent concurrently.
 
 use bytes::Bytes;
 use futures_util::future::{FutureExt, LocalBoxFuture};
@@ -11,45 +10,45 @@ use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
 use tokio::sync::oneshot;
 use tokio::task::{JoinHandle, spawn_local};
 
-use super::http::{PATH, STREAM_ID, to_error};
 use super::http_client::{HttpClient, body_text, is_connection_reset, transport_error};
 use super::master::MasterError;
 use super::messages::scheduler::{Call, call::Type};
+use super::protocol::{SCHEDULER_PATH, STREAM_ID_HEADER, to_error};
 use super::responses::{ResponseKind, classify};
 
-/// Takes calls, and sends them. What is not sent when it is dropped never is.
+/// Queues calls and sends them. Calls that are not sent when it is dropped are lost.
 pub(super) struct Outbox {
-    queue: UnboundedSender<Queued>,
+    queue: UnboundedSender<QueuedCall>,
     worker: JoinHandle<()>,
 }
 
-struct Queued {
+struct QueuedCall {
     call: Call,
-    answer: oneshot::Sender<Result<(), MasterError>>,
+    reply: oneshot::Sender<Result<(), MasterError>>,
 }
 
 struct Sender {
-    link: HttpClient,
+    client: HttpClient,
     host: String,
     stream_id: String,
 }
 
-/// Acknowledgements on their way at the same time.
-const SIDE_BY_SIDE: usize = 8;
+/// Acknowledgements that are sent concurrently.
+const MAX_CONCURRENT_ACKNOWLEDGEMENTS: usize = 8;
 
 impl Outbox {
-    /// For calls to `host`, in the subscription `stream_id`.
-    pub(super) fn open(link: HttpClient, host: String, stream_id: String) -> Self {
-        let (queue, queued) = mpsc::unbounded_channel();
-        let worker = spawn_local(work(Sender { link, host, stream_id }, queued));
+    /// Starts sending calls to `host`, in the subscription `stream_id`.
+    pub(super) fn open(client: HttpClient, host: String, stream_id: String) -> Self {
+        let (queue, calls) = mpsc::unbounded_channel();
+        let worker = spawn_local(run_worker(Sender { client, host, stream_id }, calls));
         Self { queue, worker }
     }
 
-    /// Queues a call; answered once it is taken, or not.
+    /// Queues a call. Resolves when the master has accepted or rejected it.
     pub(super) fn send(&self, call: Call) -> LocalBoxFuture<'static, Result<(), MasterError>> {
-        let (answer, answered) = oneshot::channel();
-        let _gone = self.queue.send(Queued { call, answer });
-        async move { answered.await.unwrap_or(Err(MasterError::NotSubscribed)) }.boxed_local()
+        let (reply, receiver) = oneshot::channel();
+        let _closed = self.queue.send(QueuedCall { call, reply });
+        async move { receiver.await.unwrap_or(Err(MasterError::NotSubscribed)) }.boxed_local()
     }
 }
 
@@ -59,17 +58,17 @@ impl Drop for Outbox {
     }
 }
 
-async fn work(sender: Sender, mut queue: UnboundedReceiver<Queued>) {
+async fn run_worker(sender: Sender, mut queue: UnboundedReceiver<QueuedCall>) {
     let mut acknowledgements = FuturesUnordered::new();
     loop {
         tokio::select! {
             biased;
             Some(()) = acknowledgements.next(), if !acknowledgements.is_empty() => {}
-            queued = queue.recv(), if acknowledgements.len() < SIDE_BY_SIDE => {
-                let Some(Queued { call, answer }) = queued else { return };
+            queued = queue.recv(), if acknowledgements.len() < MAX_CONCURRENT_ACKNOWLEDGEMENTS => {
+                let Some(QueuedCall { call, reply }) = queued else { return };
                 let is_acknowledgement = call.r#type() == Type::Acknowledge;
                 let sending = sender.send(call).map(|sent| {
-                    let _nobody_waits = answer.send(sent);
+                    let _no_receiver = reply.send(sent);
                 });
                 if is_acknowledgement {
                     acknowledgements.push(sending);
@@ -84,23 +83,25 @@ async fn work(sender: Sender, mut queue: UnboundedReceiver<Queued>) {
 impl Sender {
     async fn send(&self, call: Call) -> Result<(), MasterError> {
         let message = Bytes::from(call.encode_to_vec());
-        let mut may_repeat = may_repeat(call.r#type());
+        let mut may_retry = is_repeatable(call.r#type());
         loop {
-            let request =
-                self.link.post(&self.host, PATH).insert_header((STREAM_ID, self.stream_id.as_str()));
-            let answer = match request.send_body(message.clone()).await {
+            let request = self
+                .client
+                .post(&self.host, SCHEDULER_PATH)
+                .insert_header((STREAM_ID_HEADER, self.stream_id.as_str()));
+            let response = match request.send_body(message.clone()).await {
                 // The other side had just closed an idle connection: on a new one it goes through.
-                Err(error) if may_repeat && is_connection_reset(&error) => {
-                    may_repeat = false;
+                Err(error) if may_retry && is_connection_reset(&error) => {
+                    may_retry = false;
                     continue;
                 }
-                answer => answer.map_err(|error| transport_error(&self.host, error))?,
+                response => response.map_err(|error| transport_error(&self.host, error))?,
             };
-            let status = answer.status().as_u16();
-            let said = if status == 202 { String::new() } else { body_text(answer).await };
-            return match classify(status, None, &said) {
+            let status = response.status().as_u16();
+            let body = if status == 202 { String::new() } else { body_text(response).await };
+            return match classify(status, None, &body) {
                 ResponseKind::Accepted => Ok(()),
-                meaning => Err(to_error(self.host.clone(), status, &meaning, said)),
+                kind => Err(to_error(self.host.clone(), status, &kind, body)),
             };
         }
     }
@@ -108,7 +109,7 @@ impl Sender {
 
 /// Whether a call that may have been taken can be said once more. Nobody can tell whether a launch was: what
 /// became of it is asked about instead.
-fn may_repeat(kind: Type) -> bool {
+fn is_repeatable(kind: Type) -> bool {
     match kind {
         Type::Acknowledge
         | Type::AcknowledgeOperationStatus

@@ -1,9 +1,9 @@
-//! Copies of what blocks have written, in a directory of ours.
+//! Local copies of the output of ended launches.
 //!
 //! ```text
-//! LAUNCH/stdout, stderr, exit, value   a whole copy
-//! .LAUNCH/…                            one that is being made
-//! .LAUNCH.want                         whose copy is still to be made: the agent's id, the framework's
+//! LAUNCH/stdout, stderr, exit, value   a complete copy
+//! .LAUNCH/…                            a copy in progress
+//! .LAUNCH.want                         a requested copy: the agent's id and the framework's id
 //! ```
 
 use std::fs::{self, DirBuilder, File};
@@ -25,11 +25,11 @@ impl OutputArchive {
         Self { directory }
     }
 
-    /// Whose copies an earlier life has left to be made.
+    /// The launches whose copies were requested and are not complete, such as after a restart.
     pub(super) fn pending(&self) -> io::Result<Vec<SandboxLocation>> {
-        let mut wanted = Vec::new();
+        let mut pending = Vec::new();
         let entries = match fs::read_dir(&self.directory) {
-            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(wanted),
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(pending),
             entries => entries?,
         };
         for entry in entries {
@@ -39,70 +39,74 @@ impl OutputArchive {
             else {
                 continue;
             };
-            let said = fs::read_to_string(entry.path())?;
-            if let Some((agent, framework)) = said.trim_end().split_once('\n') {
-                wanted.push(SandboxLocation {
+            let content = fs::read_to_string(entry.path())?;
+            if let Some((agent, framework)) = content.trim_end().split_once('\n') {
+                pending.push(SandboxLocation {
                     agent: agent.to_owned(),
                     framework: framework.to_owned(),
                     executor: executor.to_owned(),
                 });
             }
         }
-        Ok(wanted)
+        Ok(pending)
     }
 
-    /// Notes that a copy is to be made; false when there is one, or it is noted already.
-    pub(super) fn request(&self, place: &SandboxLocation) -> io::Result<bool> {
-        let Some(want) = self.want_file(place) else { return Ok(false) };
-        if want.exists() || self.whole(place).is_some() {
+    /// Records that a copy is requested. `false` if it is complete or already requested.
+    pub(super) fn request(&self, location: &SandboxLocation) -> io::Result<bool> {
+        let Some(marker) = self.marker_path(location) else { return Ok(false) };
+        if marker.exists() || self.complete_path(location).is_some() {
             return Ok(false);
         }
         DirBuilder::new().recursive(true).mode(0o700).create(&self.directory)?;
-        fs::write(want, format!("{}\n{}\n", place.agent, place.framework))?;
+        fs::write(marker, format!("{}\n{}\n", location.agent, location.framework))?;
         Ok(true)
     }
 
-    /// An empty directory for a copy.
-    pub(super) fn create_partial(&self, place: &SandboxLocation) -> io::Result<PathBuf> {
-        let part = self.part(place).ok_or_else(|| io::Error::from(ErrorKind::InvalidInput))?;
-        match fs::remove_dir_all(&part) {
+    /// Creates an empty directory for a copy in progress.
+    pub(super) fn create_partial(&self, location: &SandboxLocation) -> io::Result<PathBuf> {
+        let partial_path =
+            self.partial_path(location).ok_or_else(|| io::Error::from(ErrorKind::InvalidInput))?;
+        match fs::remove_dir_all(&partial_path) {
             Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
             _ => {}
         }
-        DirBuilder::new().mode(0o700).create(&part)?;
-        Ok(part)
+        DirBuilder::new().mode(0o700).create(&partial_path)?;
+        Ok(partial_path)
     }
 
-    /// The copy is whole.
-    pub(super) fn commit(&self, place: &SandboxLocation) -> io::Result<()> {
-        if let (Some(part), Some(whole)) = (self.part(place), self.path(place)) {
-            // Its files are on the disk; so must their names be, before it is forgotten that there is one to be made.
-            File::open(&part)?.sync_all()?;
-            fs::rename(part, whole)?;
+    /// Marks the copy as complete.
+    pub(super) fn commit(&self, location: &SandboxLocation) -> io::Result<()> {
+        if let (Some(partial_path), Some(complete_path)) = (self.partial_path(location), self.path(location))
+        {
+            // The files are synced. Their names must be synced too, before the marker is removed.
+            File::open(&partial_path)?.sync_all()?;
+            fs::rename(partial_path, complete_path)?;
             File::open(&self.directory)?.sync_all()?;
         }
-        self.cancel(place);
+        self.cancel(location);
         Ok(())
     }
 
-    /// No copy is to be made any more.
-    pub(super) fn cancel(&self, place: &SandboxLocation) {
-        if let Some(want) = self.want_file(place)
-            && let Err(error) = fs::remove_file(&want)
+    /// Withdraws the request for a copy.
+    pub(super) fn cancel(&self, location: &SandboxLocation) {
+        if let Some(marker) = self.marker_path(location)
+            && let Err(error) = fs::remove_file(&marker)
         {
-            log::warn!("`{}` cannot be removed: {error}", want.display());
+            log::warn!("`{}` cannot be removed: {error}", marker.display());
         }
     }
 
-    /// Reads from a whole copy; `None` where there is none of this file.
+    /// Reads from a complete copy; `None` if there is no complete copy, or if this file is never copied.
     pub(super) fn read(
         &self,
-        place: &SandboxLocation,
+        location: &SandboxLocation,
         path: &str,
         offset: u64,
         length: usize,
     ) -> Option<Result<Chunk, SandboxError>> {
-        let file = self.whole(place)?.join(path.strip_prefix("block/").filter(|name| !name.contains('/'))?);
+        let file = self
+            .complete_path(location)?
+            .join(path.strip_prefix("block/").filter(|name| !name.contains('/'))?);
         if path == "block/body" {
             return None;
         }
@@ -113,16 +117,16 @@ impl OutputArchive {
             }
             opened => opened.map_err(unreadable),
         };
-        Some(file.and_then(|file| piece(&file, offset, length).map_err(unreadable)))
+        Some(file.and_then(|file| read_chunk(&file, offset, length).map_err(unreadable)))
     }
 
-    /// What there is of a directory of the sandbox; `None` without a whole copy.
-    pub(super) fn list(&self, place: &SandboxLocation, path: &str) -> Option<Vec<SandboxFile>> {
-        let whole = self.whole(place)?;
+    /// The copied files of a directory of the sandbox; `None` without a complete copy.
+    pub(super) fn list(&self, location: &SandboxLocation, path: &str) -> Option<Vec<SandboxFile>> {
+        let complete_path = self.complete_path(location)?;
         match path {
             "" => Some(vec![SandboxFile { name: "block".to_owned(), size: 0, kind: FileKind::Directory }]),
             "block" => {
-                let mut files: Vec<SandboxFile> = fs::read_dir(whole)
+                let mut files: Vec<SandboxFile> = fs::read_dir(complete_path)
                     .ok()?
                     .filter_map(|entry| {
                         let entry = entry.ok()?;
@@ -137,52 +141,56 @@ impl OutputArchive {
         }
     }
 
-    /// Bytes on the disk of a whole copy.
-    pub(super) fn size(&self, place: &SandboxLocation) -> u64 {
-        let files = self.whole(place).and_then(|whole| fs::read_dir(whole).ok()).into_iter().flatten();
+    /// Bytes that a complete copy takes on disk.
+    pub(super) fn size(&self, location: &SandboxLocation) -> u64 {
+        let files = self
+            .complete_path(location)
+            .and_then(|complete_path| fs::read_dir(complete_path).ok())
+            .into_iter()
+            .flatten();
         files.flatten().filter_map(|file| file.metadata().ok()).map(|file| file.blocks() * 512).sum()
     }
 
-    /// Removes what there is of a copy; that there is none is no error.
-    pub(super) fn remove(&self, place: &SandboxLocation) -> io::Result<()> {
-        let there = |removed: io::Result<()>| match removed {
+    /// Removes a copy, complete or not. A missing copy is no error.
+    pub(super) fn remove(&self, location: &SandboxLocation) -> io::Result<()> {
+        let ignore_missing = |removed: io::Result<()>| match removed {
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
             removed => removed,
         };
-        if let Some(want) = self.want_file(place) {
-            there(fs::remove_file(want))?;
+        if let Some(marker) = self.marker_path(location) {
+            ignore_missing(fs::remove_file(marker))?;
         }
-        for directory in [self.part(place), self.path(place)].into_iter().flatten() {
-            there(fs::remove_dir_all(directory))?;
+        for directory in [self.partial_path(location), self.path(location)].into_iter().flatten() {
+            ignore_missing(fs::remove_dir_all(directory))?;
         }
         Ok(())
     }
 
-    /// Where the copy of a launch lies; `None` for an executor that is no launch of ours.
-    fn path(&self, place: &SandboxLocation) -> Option<PathBuf> {
-        let launch: LaunchId = place.executor.parse().ok()?;
+    /// The path of a launch's copy; `None` if the executor's id is not a launch id.
+    fn path(&self, location: &SandboxLocation) -> Option<PathBuf> {
+        let launch: LaunchId = location.executor.parse().ok()?;
         Some(self.directory.join(launch.to_string()))
     }
 
-    fn whole(&self, place: &SandboxLocation) -> Option<PathBuf> {
-        self.path(place).filter(|path| path.is_dir())
+    fn complete_path(&self, location: &SandboxLocation) -> Option<PathBuf> {
+        self.path(location).filter(|path| path.is_dir())
     }
 
-    fn part(&self, place: &SandboxLocation) -> Option<PathBuf> {
-        let launch: LaunchId = place.executor.parse().ok()?;
+    fn partial_path(&self, location: &SandboxLocation) -> Option<PathBuf> {
+        let launch: LaunchId = location.executor.parse().ok()?;
         Some(self.directory.join(format!(".{launch}")))
     }
 
-    fn want_file(&self, place: &SandboxLocation) -> Option<PathBuf> {
-        let launch: LaunchId = place.executor.parse().ok()?;
+    fn marker_path(&self, location: &SandboxLocation) -> Option<PathBuf> {
+        let launch: LaunchId = location.executor.parse().ok()?;
         Some(self.directory.join(format!(".{launch}.want")))
     }
 }
 
-fn piece(file: &File, offset: u64, length: usize) -> io::Result<Chunk> {
+fn read_chunk(file: &File, offset: u64, length: usize) -> io::Result<Chunk> {
     let size = file.metadata()?.len();
-    let there = usize::try_from(size.saturating_sub(offset)).unwrap_or(usize::MAX);
-    let mut bytes = vec![0; length.min(there)];
+    let available = usize::try_from(size.saturating_sub(offset)).unwrap_or(usize::MAX);
+    let mut bytes = vec![0; length.min(available)];
     file.read_exact_at(&mut bytes, offset)?;
     Ok(Chunk { offset, bytes: bytes.into(), size })
 }
@@ -192,20 +200,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_copy_is_read_once_it_is_whole() {
+    fn copies_are_readable_once_committed() {
         let directory = tempfile::tempdir().unwrap();
-        let copies = OutputArchive::new(directory.path().join("outputs"));
+        let archive = OutputArchive::new(directory.path().join("outputs"));
         let executor = "00000000-0000-0000-0000-000000000001.1.1".to_owned();
-        let place = SandboxLocation { agent: "a".into(), framework: "f".into(), executor };
-        assert!(copies.pending().unwrap().is_empty());
-        assert!(copies.request(&place).unwrap() && !copies.request(&place).unwrap());
-        assert_eq!(copies.pending().unwrap(), std::slice::from_ref(&place));
-        let part = copies.create_partial(&place).unwrap();
-        fs::write(part.join("stdout"), "0123456789").unwrap();
-        assert!(copies.read(&place, "block/stdout", 0, 4).is_none());
-        copies.commit(&place).unwrap();
-        assert!(copies.pending().unwrap().is_empty() && !copies.request(&place).unwrap());
-        let read = |path, offset, length| match copies.read(&place, path, offset, length)? {
+        let location = SandboxLocation { agent: "a".into(), framework: "f".into(), executor };
+        assert!(archive.pending().unwrap().is_empty());
+        assert!(archive.request(&location).unwrap() && !archive.request(&location).unwrap());
+        assert_eq!(archive.pending().unwrap(), std::slice::from_ref(&location));
+        let partial_path = archive.create_partial(&location).unwrap();
+        fs::write(partial_path.join("stdout"), "0123456789").unwrap();
+        assert!(archive.read(&location, "block/stdout", 0, 4).is_none());
+        archive.commit(&location).unwrap();
+        assert!(archive.pending().unwrap().is_empty() && !archive.request(&location).unwrap());
+        let read = |path, offset, length| match archive.read(&location, path, offset, length)? {
             Ok(chunk) => Some(format!("{} of {}", chunk.bytes.escape_ascii(), chunk.size)),
             Err(error) => Some(error.to_string()),
         };
@@ -213,7 +221,8 @@ mod tests {
         assert_eq!(read("block/stdout", 99, 100).as_deref(), Some(" of 10"));
         assert_eq!(read("block/value", 0, 1).as_deref(), Some("the sandbox has no file `block/value`"));
         assert_eq!(read("out.png", 0, 1), None);
-        let names: Vec<_> = copies.list(&place, "block").unwrap().into_iter().map(|file| file.name).collect();
+        let names: Vec<_> =
+            archive.list(&location, "block").unwrap().into_iter().map(|file| file.name).collect();
         assert_eq!(names, ["stdout"]);
     }
 }

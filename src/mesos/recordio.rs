@@ -1,6 +1,6 @@
-//! RecordIO: a stream of records, each its length in ASCII digits, a newline, and that many bytes.
+//! RecordIO: a stream of records, each with its length in ASCII digits, a newline, and that many bytes.
 //!
-//! How the bytes were cut into chunks on their way means nothing. Source: Mesos, "RecordIO Data Format".
+//! Chunk boundaries on the wire have no meaning. Source: Mesos, "RecordIO Data Format".
 
 use bytes::{Buf, Bytes, BytesMut};
 use prost::Message;
@@ -24,12 +24,12 @@ pub enum RecordError {
     #[error("a record's length is empty, nought or absurdly long")]
     BadLength,
     /// A record longer than the reader is ready to hold.
-    #[error("a record of {length} bytes; at most {most} are taken")]
+    #[error("a record of {length} bytes; at most {limit} are taken")]
     TooLong {
         /// Bytes announced.
         length: usize,
         /// Bytes allowed.
-        most: usize,
+        limit: usize,
     },
 }
 
@@ -39,7 +39,7 @@ pub struct Decoder {
     buffer: BytesMut,
     /// The length of the record whose bytes come next, once it is known.
     length: Option<usize>,
-    most: usize,
+    limit: usize,
     failed: Option<RecordError>,
 }
 
@@ -50,9 +50,9 @@ impl Default for Decoder {
 }
 
 impl Decoder {
-    /// A decoder that refuses records of more than `most` bytes.
-    pub fn new(most: usize) -> Self {
-        Self { buffer: BytesMut::new(), length: None, most, failed: None }
+    /// A decoder that refuses records of more than `limit` bytes.
+    pub fn new(limit: usize) -> Self {
+        Self { buffer: BytesMut::new(), length: None, limit, failed: None }
     }
 
     /// Adds what arrived.
@@ -96,8 +96,8 @@ impl Decoder {
             match byte {
                 b'\n' if length == 0 => return Err(RecordError::BadLength),
                 b'\n' => {
-                    if length > self.most {
-                        return Err(RecordError::TooLong { length, most: self.most });
+                    if length > self.limit {
+                        return Err(RecordError::TooLong { length, limit: self.limit });
                     }
                     self.buffer.advance(at + 1);
                     return Ok(Some(length));
@@ -155,7 +155,7 @@ mod tests {
 
     use super::*;
 
-    fn all(decoder: &mut Decoder) -> Result<Vec<Bytes>, RecordError> {
+    fn drain(decoder: &mut Decoder) -> Result<Vec<Bytes>, RecordError> {
         let mut records = Vec::new();
         while let Some(record) = decoder.next_record()? {
             records.push(record);
@@ -164,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn a_record_is_length_newline_bytes() {
+    fn records_are_encoded_as_length_newline_bytes() {
         let mut out = BytesMut::new();
         encode(b"hello", &mut out);
         encode(&[7; 120], &mut out);
@@ -173,35 +173,35 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_length_is_refused_for_ever() {
-        let refused = |text: &[u8]| {
+    fn invalid_lengths_fail_permanently() {
+        let error_text = |text: &[u8]| {
             let mut decoder = Decoder::new(1000);
             decoder.push(text);
-            let error = all(&mut decoder).unwrap_err();
+            let error = drain(&mut decoder).unwrap_err();
             decoder.push(b"2\nok");
             assert_eq!(decoder.next_record(), Err(error.clone()));
             error.to_string()
         };
-        insta::assert_snapshot!(refused(b"HTTP/1.1"), @"a record's length has the byte `H` in it");
-        insta::assert_snapshot!(refused(b"-1\n"), @"a record's length has the byte `-` in it");
-        insta::assert_snapshot!(refused(b"0\n"), @"a record's length is empty, nought or absurdly long");
-        insta::assert_snapshot!(refused(b"\n"), @"a record's length is empty, nought or absurdly long");
-        insta::assert_snapshot!(refused(&[b'1'; 30]), @"a record's length is empty, nought or absurdly long");
-        insta::assert_snapshot!(refused(b"1001\n"), @"a record of 1001 bytes; at most 1000 are taken");
+        insta::assert_snapshot!(error_text(b"HTTP/1.1"), @"a record's length has the byte `H` in it");
+        insta::assert_snapshot!(error_text(b"-1\n"), @"a record's length has the byte `-` in it");
+        insta::assert_snapshot!(error_text(b"0\n"), @"a record's length is empty, nought or absurdly long");
+        insta::assert_snapshot!(error_text(b"\n"), @"a record's length is empty, nought or absurdly long");
+        insta::assert_snapshot!(error_text(&[b'1'; 30]), @"a record's length is empty, nought or absurdly long");
+        insta::assert_snapshot!(error_text(b"1001\n"), @"a record of 1001 bytes; at most 1000 are taken");
         insta::assert_snapshot!(
-            refused(b"9999999999999999999\n"),
+            error_text(b"9999999999999999999\n"),
             @"a record of 9999999999999999999 bytes; at most 1000 are taken"
         );
     }
 
     #[test]
-    fn a_cut_stream_has_bytes_left_over() {
+    fn truncated_stream_leaves_pending_bytes() {
         let mut decoder = Decoder::default();
         assert_eq!(decoder.pending_len(), 0);
-        for (chunk, left) in [("3", 1), ("\n", 1), ("ab", 3), ("c", 0)] {
+        for (chunk, pending) in [("3", 1), ("\n", 1), ("ab", 3), ("c", 0)] {
             decoder.push(chunk.as_bytes());
             let _ = decoder.next_record().unwrap();
-            assert_eq!(decoder.pending_len(), left, "after {chunk:?}");
+            assert_eq!(decoder.pending_len(), pending, "after {chunk:?}");
         }
     }
 
@@ -222,17 +222,17 @@ mod tests {
                     break;
                 }
                 decoder.push(&stream.split_to((*size).min(stream.len())));
-                seen.extend(all(&mut decoder)?);
+                seen.extend(drain(&mut decoder)?);
             }
             prop_assert_eq!(seen, records);
             prop_assert_eq!(decoder.pending_len(), 0);
         }
 
         #[test]
-        fn nothing_panics(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
+        fn arbitrary_bytes_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
             let mut decoder = Decoder::default();
             decoder.push(&bytes);
-            let _ = all(&mut decoder);
+            let _ = drain(&mut decoder);
         }
     }
 }

@@ -1,7 +1,7 @@
-//! Offered resources → whole numbers, and back without losing a field.
+//! Converts offered resources to integers, and back without losing a field.
 //!
-//! Inside, resources are integers: thousandths of a cpu, MiB, whole gpus, ranges of ports. On the wire they
-//! are messages with a role, reservations and an allocation, which must come back as they were offered.
+//! Borges counts in integers: thousandths of a CPU, MiB, whole GPUs, ranges of ports. On the wire, resources are messages
+//! with a role, reservations and an allocation, which must be returned as they were offered.
 //! Mesos itself rounds scalars to three decimals. Source: Mesos, "Attributes and Resources".
 
 use super::messages::resource::AllocationInfo;
@@ -33,7 +33,7 @@ impl Quantities {
     pub fn of(resources: &[Resource]) -> Self {
         let mut thousandths = [0_u64; SCALARS.len()];
         let mut ports = Vec::new();
-        for resource in resources.iter().filter(|resource| is_plain(resource)) {
+        for resource in resources.iter().filter(|resource| is_usable(resource)) {
             if resource.name == "ports" {
                 ports.extend(ranges(resource));
             } else if let Some(at) = SCALARS.iter().position(|(name, _)| *name == resource.name) {
@@ -50,13 +50,13 @@ impl Quantities {
         let mut resources = Vec::with_capacity(SCALARS.len());
         for ((name, unit), amount) in SCALARS.iter().zip(self.scalars()) {
             if amount > 0 {
-                let mut resource = blank(name, value::Type::Scalar, role);
+                let mut resource = new_resource(name, value::Type::Scalar, role);
                 set_scalar(&mut resource, amount.saturating_mul(*unit));
                 resources.push(resource);
             }
         }
         if !self.ports.is_empty() {
-            let mut resource = blank("ports", value::Type::Ranges, role);
+            let mut resource = new_resource("ports", value::Type::Ranges, role);
             set_ranges(&mut resource, self.ports.iter().copied());
             resources.push(resource);
         }
@@ -65,7 +65,7 @@ impl Quantities {
 
     /// Whether all of `other` is in here.
     pub fn contains(&self, other: &Self) -> bool {
-        self.scalars().iter().zip(other.scalars()).all(|(mine, theirs)| *mine >= theirs)
+        self.scalars().iter().zip(other.scalars()).all(|(own, other)| *own >= other)
             && (other.ports.is_empty() || subtract_ranges(&other.ports, &self.ports).is_empty())
     }
 
@@ -117,42 +117,42 @@ impl OfferedResources {
     ///
     /// What is returned differs from what was offered in its amounts alone. A port that is named must be
     /// there itself.
-    pub fn allocate(&mut self, want: &Quantities) -> Option<Vec<Resource>> {
-        let mut left = self.0.clone();
+    pub fn allocate(&mut self, request: &Quantities) -> Option<Vec<Resource>> {
+        let mut remaining = self.0.clone();
         let mut taken = Vec::new();
-        for ((name, unit), amount) in SCALARS.iter().zip(want.scalars()) {
+        for ((name, unit), amount) in SCALARS.iter().zip(request.scalars()) {
             let mut missing = amount.saturating_mul(*unit);
-            for resource in left.iter_mut().filter(|r| r.name == *name && is_plain(r)) {
-                let here = scalar(resource).min(missing);
-                if here > 0 {
+            for resource in remaining.iter_mut().filter(|r| r.name == *name && is_usable(r)) {
+                let available = scalar(resource).min(missing);
+                if available > 0 {
                     let mut part = resource.clone();
-                    set_scalar(&mut part, here);
-                    set_scalar(resource, scalar(resource) - here);
+                    set_scalar(&mut part, available);
+                    set_scalar(resource, scalar(resource) - available);
                     taken.push(part);
-                    missing -= here;
+                    missing -= available;
                 }
             }
             if missing > 0 {
                 return None;
             }
         }
-        let mut missing = normalize_ranges(want.ports.clone());
-        for resource in left.iter_mut().filter(|r| r.name == "ports" && is_plain(r)) {
+        let mut missing = normalize_ranges(request.ports.clone());
+        for resource in remaining.iter_mut().filter(|r| r.name == "ports" && is_usable(r)) {
             let offered = normalize_ranges(ranges(resource).collect());
             let rest = subtract_ranges(&offered, &missing);
-            let here = subtract_ranges(&offered, &rest);
-            if !here.is_empty() {
+            let available = subtract_ranges(&offered, &rest);
+            if !available.is_empty() {
                 let mut part = resource.clone();
-                set_ranges(&mut part, here.iter().copied());
+                set_ranges(&mut part, available.iter().copied());
                 set_ranges(resource, rest.into_iter());
                 taken.push(part);
-                missing = subtract_ranges(&missing, &here);
+                missing = subtract_ranges(&missing, &available);
             }
         }
         if !missing.is_empty() {
             return None;
         }
-        self.0 = left;
+        self.0 = remaining;
         Some(taken)
     }
 
@@ -164,13 +164,13 @@ impl OfferedResources {
 
 /// Ranges of `from` that are in none of `taken`; both must be [`normalize_ranges`].
 pub fn subtract_ranges(from: &[(u64, u64)], taken: &[(u64, u64)]) -> Vec<(u64, u64)> {
-    let mut left = Vec::with_capacity(from.len());
+    let mut remaining = Vec::with_capacity(from.len());
     for &(from_begin, end) in from {
         let mut begin = from_begin;
         let mut rest = true;
         for &(first, last) in taken.iter().filter(|(first, last)| *last >= from_begin && *first <= end) {
             if first > begin {
-                left.push((begin, first - 1));
+                remaining.push((begin, first - 1));
             }
             let next = last.checked_add(1).filter(|next| *next <= end);
             rest = next.is_some();
@@ -180,10 +180,10 @@ pub fn subtract_ranges(from: &[(u64, u64)], taken: &[(u64, u64)]) -> Vec<(u64, u
             }
         }
         if rest {
-            left.push((begin, end));
+            remaining.push((begin, end));
         }
     }
-    left
+    remaining
 }
 
 /// The same numbers as sorted ranges that neither touch nor overlap.
@@ -201,7 +201,7 @@ pub fn normalize_ranges(mut ranges: Vec<(u64, u64)>) -> Vec<(u64, u64)> {
 }
 
 /// What any task may use: no volume, no disk of its own kind, not revocable, not shared.
-fn is_plain(resource: &Resource) -> bool {
+fn is_usable(resource: &Resource) -> bool {
     resource.revocable.is_none() && resource.shared.is_none() && resource.disk.is_none()
 }
 
@@ -231,7 +231,7 @@ fn set_ranges(resource: &mut Resource, ranges: impl Iterator<Item = (u64, u64)>)
     resource.ranges = Some(value::Ranges { range });
 }
 
-fn blank(name: &str, kind: value::Type, role: Option<&str>) -> Resource {
+fn new_resource(name: &str, kind: value::Type, role: Option<&str>) -> Resource {
     Resource {
         name: name.to_owned(),
         r#type: kind as i32,
@@ -263,41 +263,42 @@ mod tests {
     use crate::messages::resource::{DiskInfo, ReservationInfo, RevocableInfo};
 
     fn cpus(thousandths: u64) -> Resource {
-        let mut resource = blank("cpus", value::Type::Scalar, Some("eng"));
+        let mut resource = new_resource("cpus", value::Type::Scalar, Some("eng"));
         set_scalar(&mut resource, thousandths);
         resource
     }
 
     fn reserved(resource: Resource) -> Resource {
-        let label = ReservationInfo { role: Some("eng".into()), ..ReservationInfo::default() };
-        Resource { reservations: vec![label], ..resource }
+        let reservation = ReservationInfo { role: Some("eng".into()), ..ReservationInfo::default() };
+        Resource { reservations: vec![reservation], ..resource }
     }
 
     #[test]
-    fn scalars_have_three_decimals_and_no_residue() {
+    fn scalars_are_rounded_to_three_decimals() {
         let tenths: Vec<_> = (0..3).map(|_| cpus(100)).collect();
         assert_eq!(Quantities::of(&tenths).milli_cpus, 300);
-        let odd = |value| {
+        let mem_of = |value| {
             let scalar = Some(value::Scalar { value });
-            Quantities::of(&[Resource { scalar, ..blank("mem", value::Type::Scalar, None) }]).mem_mib
+            Quantities::of(&[Resource { scalar, ..new_resource("mem", value::Type::Scalar, None) }]).mem_mib
         };
         assert_eq!(
-            [odd(55.999_9), odd(55.9), odd(-3.0), odd(f64::NAN), odd(f64::INFINITY)],
+            [mem_of(55.999_9), mem_of(55.9), mem_of(-3.0), mem_of(f64::NAN), mem_of(f64::INFINITY)],
             [56, 55, 0, 0, u64::MAX / 1000]
         );
     }
 
     #[test]
-    fn what_is_not_for_every_task_is_not_counted() {
-        let disk = Resource { disk: Some(DiskInfo::default()), ..blank("disk", value::Type::Scalar, None) };
-        let spare = Resource { revocable: Some(RevocableInfo {}), ..cpus(1000) };
-        assert_eq!(Quantities::of(&[disk.clone(), spare.clone()]), Quantities::default());
+    fn volumes_and_revocable_resources_are_not_counted() {
+        let disk =
+            Resource { disk: Some(DiskInfo::default()), ..new_resource("disk", value::Type::Scalar, None) };
+        let revocable = Resource { revocable: Some(RevocableInfo {}), ..cpus(1000) };
+        assert_eq!(Quantities::of(&[disk.clone(), revocable.clone()]), Quantities::default());
         let one = Quantities { milli_cpus: 1, ..Quantities::default() };
-        assert_eq!(OfferedResources::new(vec![disk, spare]).allocate(&one), None);
+        assert_eq!(OfferedResources::new(vec![disk, revocable]).allocate(&one), None);
     }
 
     #[test]
-    fn the_reserved_is_taken_first_and_keeps_its_fields() {
+    fn reserved_resources_are_allocated_first_and_keep_their_fields() {
         let mut offered = OfferedResources::new(vec![cpus(2000), reserved(cpus(500))]);
         let taken = offered.allocate(&Quantities { milli_cpus: 700, ..Quantities::default() }).unwrap();
         assert_eq!(taken, vec![reserved(cpus(500)), cpus(200)]);
@@ -305,7 +306,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_all_there_is_not_taken_at_all() {
+    fn allocation_is_all_or_nothing() {
         let offer = Quantities { milli_cpus: 1000, ports: vec![(80, 90)], ..Quantities::default() };
         let mut offered = OfferedResources::new(offer.to_resources(None));
         for ports in [vec![(79, 80)], vec![(90, 91)], vec![(1, 1)]] {
@@ -315,17 +316,17 @@ mod tests {
     }
 
     #[test]
-    fn ports_are_taken_out_of_ranges() {
+    fn ports_are_allocated_from_ranges() {
         let all = Quantities { ports: vec![(1, 65_535)], ..Quantities::default() };
         let mut offered = OfferedResources::new(all.to_resources(Some("*")));
-        let want = Quantities { ports: vec![(8080, 8080), (443, 443), (1, 2)], ..Quantities::default() };
-        let taken = offered.allocate(&want).unwrap();
+        let request = Quantities { ports: vec![(8080, 8080), (443, 443), (1, 2)], ..Quantities::default() };
+        let taken = offered.allocate(&request).unwrap();
         assert_eq!(Quantities::of(&taken).ports, [(1, 2), (443, 443), (8080, 8080)]);
         assert_eq!(offered.quantities().ports, [(3, 442), (444, 8079), (8081, 65_535)]);
     }
 
     #[test]
-    fn attributes_print_as_mesos_prints_them() {
+    fn attributes_display_as_in_mesos() {
         let ranges = value::Ranges { range: vec![value::Range { begin: 1, end: 2 }] };
         let attribute =
             Attribute { r#type: value::Type::Ranges as i32, ranges: Some(ranges), ..Attribute::default() };
@@ -335,7 +336,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn amounts_survive_the_wire(
+        fn quantities_round_trip_through_resources(
             milli_cpus in 0_u64..1_000_000, mem_mib in 0_u64..10_000_000, disk_mib in 0_u64..1_000_000_000,
             gpus in 0_u64..64, ports in prop::collection::vec((0_u64..1000, 0_u64..1000), 0..5),
         ) {
@@ -344,7 +345,7 @@ mod tests {
         }
 
         #[test]
-        fn what_is_taken_and_what_is_left_are_what_was_there(
+        fn allocated_and_remaining_ranges_add_up(
             ports in prop::collection::vec((0_u64..60, 0_u64..60), 0..6),
             taken in prop::collection::vec((0_u64..60, 0_u64..60), 0..6),
         ) {
@@ -352,11 +353,11 @@ mod tests {
                 ranges.iter().flat_map(|(begin, end)| *begin..=*end).collect()
             };
             let (ports, taken) = (normalize_ranges(ports), normalize_ranges(taken));
-            let left = subtract_ranges(&ports, &taken);
-            prop_assert_eq!(&normalize_ranges(left.clone()), &left);
-            prop_assert_eq!(set(&left), &set(&ports) - &set(&taken));
+            let remaining = subtract_ranges(&ports, &taken);
+            prop_assert_eq!(&normalize_ranges(remaining.clone()), &remaining);
+            prop_assert_eq!(set(&remaining), &set(&ports) - &set(&taken));
             let all = Quantities { ports, milli_cpus: 5, ..Quantities::default() };
-            let part = Quantities { ports: subtract_ranges(&all.ports, &left), milli_cpus: 2, ..Quantities::default() };
+            let part = Quantities { ports: subtract_ranges(&all.ports, &remaining), milli_cpus: 2, ..Quantities::default() };
             prop_assert!(all.contains(&part));
             let mut rest = all.clone();
             rest.subtract(&part);

@@ -1,4 +1,4 @@
-//! What a master's answer to a call means: one total function over status and words.
+//! Classifies a master's response to a call by its status and body, and the error that ends a subscription.
 
 /// What is to be made of an answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,10 +21,10 @@ pub enum ResponseKind {
     NoMaster,
 }
 
-/// What an answer means; `location` is the header of that name, `words` the body.
+/// What an answer means; `location` is the header of that name, `body` the body.
 ///
 /// Source: Mesos, `src/master/http.cpp`, `Http::scheduler`.
-pub fn classify(status: u16, location: Option<&str>, words: &str) -> ResponseKind {
+pub fn classify(status: u16, location: Option<&str>, body: &str) -> ResponseKind {
     match status {
         200 | 202 => ResponseKind::Accepted,
         307 => match location.and_then(authority) {
@@ -33,9 +33,9 @@ pub fn classify(status: u16, location: Option<&str>, words: &str) -> ResponseKin
         },
         401 => ResponseKind::Unauthorised,
         // To subscribe again now could be to fight whoever took over: its error is on the way to us.
-        400 if words.contains("tream ID") || words.contains("Mesos-Stream-Id") => ResponseKind::StaleStream,
-        400 if words.contains("Framework cannot be found") => ResponseKind::StaleStream,
-        403 if words.contains("not subscribed") => ResponseKind::NotSubscribed,
+        400 if body.contains("tream ID") || body.contains("Mesos-Stream-Id") => ResponseKind::StaleStream,
+        400 if body.contains("Framework cannot be found") => ResponseKind::StaleStream,
+        403 if body.contains("not subscribed") => ResponseKind::NotSubscribed,
         404 | 405 => ResponseKind::NoMaster,
         // Busy with something that this call contradicts, or that must come to its end first.
         409 | 425 | 429 => ResponseKind::NotReady,
@@ -65,10 +65,10 @@ pub enum SubscriptionError {
 
 impl SubscriptionError {
     /// Reads the master's words.
-    pub fn of(words: &str) -> Self {
-        if words.contains("failed over") {
+    pub fn of(message: &str) -> Self {
+        if message.contains("failed over") {
             Self::Replaced
-        } else if words.contains("has been removed") || words.contains("is removed") {
+        } else if message.contains("has been removed") || message.contains("is removed") {
             Self::Removed
         } else {
             Self::Other
@@ -76,18 +76,18 @@ impl SubscriptionError {
     }
 
     /// What a person is told.
-    pub fn message(self, words: &str) -> String {
+    pub fn message(self, reason: &str) -> String {
         match self {
             Self::Replaced => format!(
-                "another Borges has subscribed with the same framework id, so this one stops ({words}): a state \
+                "another Borges has subscribed with the same framework id, so this one stops ({reason}): a state \
                  directory, or a copy of it, is for one Borges alone"
             ),
             Self::Removed => format!(
-                "the cluster has removed this framework ({words}): it was torn down, or nobody was subscribed \
+                "the cluster has removed this framework ({reason}): it was torn down, or nobody was subscribed \
                  for longer than its failover timeout. What it ran has been ended there. Start with \
                  `--new-framework` to take a new framework id and launch again what had not ended"
             ),
-            Self::Other => format!("the cluster ended the subscription: {words}"),
+            Self::Other => format!("the cluster ended the subscription: {reason}"),
         }
     }
 }
@@ -99,12 +99,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn table() {
-        let there = Some("//master.example:5050/master/api/v1/scheduler");
+    fn responses_are_classified() {
+        let location = Some("//master.example:5050/master/api/v1/scheduler");
         let cases = [
             (200, None, ""),
             (202, None, ""),
-            (307, there, ""),
+            (307, location, ""),
             (307, Some("http://10.0.0.1:5050/x"), ""),
             (307, Some("nowhere"), ""),
             (307, None, ""),
@@ -125,30 +125,30 @@ mod tests {
             (503, None, "Master has not finished recovery"),
         ];
         let mut table = String::new();
-        for (status, location, words) in cases {
-            let meaning = classify(status, location, words);
-            writeln!(table, "{status} {:30.30} {meaning:?}", location.unwrap_or(words)).unwrap();
+        for (status, location, body) in cases {
+            let kind = classify(status, location, body);
+            writeln!(table, "{status} {:30.30} {kind:?}", location.unwrap_or(body)).unwrap();
         }
         insta::assert_snapshot!(table);
     }
 
     #[test]
-    fn every_status_has_a_meaning() {
+    fn only_200_and_202_are_accepted() {
         for status in 0..=999 {
-            let taken = classify(status, None, "") == ResponseKind::Accepted;
-            assert_eq!(taken, matches!(status, 200 | 202), "{status}");
+            let is_accepted = classify(status, None, "") == ResponseKind::Accepted;
+            assert_eq!(is_accepted, matches!(status, 200 | 202), "{status}");
         }
     }
 
     #[test]
-    fn endings() {
-        for (words, ending) in [
+    fn subscription_errors_are_recognized_by_their_message() {
+        for (message, error) in [
             ("Framework failed over", SubscriptionError::Replaced),
             ("Framework has been removed", SubscriptionError::Removed),
             ("Roles {nobody} are not present in the master's --roles", SubscriptionError::Other),
         ] {
-            assert_eq!(SubscriptionError::of(words), ending);
-            assert!(ending.message(words).contains(words));
+            assert_eq!(SubscriptionError::of(message), error);
+            assert!(error.message(message).contains(message));
         }
     }
 }

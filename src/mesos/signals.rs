@@ -1,4 +1,4 @@
-//! Signals by the names that Mesos gives them.
+//! Signal numbers and the names that Mesos gives them.
 
 /// What strsignal(3) says of Linux's signals, from 1 on.
 const NAMES: [&str; 31] = [

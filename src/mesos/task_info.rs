@@ -1,4 +1,4 @@
-//! A task's spec → the message that launches it.
+//! Builds the message that launches a task from the task's spec.
 
 use super::calls;
 use super::messages::container_info::{self, DockerInfo, docker_info};
@@ -22,7 +22,7 @@ pub const MAX_OUTPUT_LABEL: &str = "borges.max-output";
 
 /// The message that starts `launch` of a task on `agent`, with the agent's `ports` for its own.
 ///
-/// `command` is what is run, `data` a [`TaskPayload`] with its body and what lies beside it: how the parcel becomes
+/// `command` is what is run, `data` a [`TaskPayload`] with its body and what lies beside it: how the payload becomes
 /// files of the sandbox is up to the cluster.
 pub fn task_info(
     launch: LaunchId,
@@ -32,7 +32,7 @@ pub fn task_info(
     resources: Vec<Resource>,
 ) -> TaskInfo {
     let command = &spec.command;
-    let own = [
+    let task_variables = [
         ("BORGES_RUN", launch.task.run.to_string()),
         ("BORGES_TASK", launch.task.to_string()),
         ("BORGES_BLOCK", spec.block.to_string()),
@@ -41,8 +41,10 @@ pub fn task_info(
     ]
     .map(|(name, value)| variable(name.to_owned(), value));
     let ports: Vec<(u16, Port)> = ports.iter().copied().zip(spec.ports().iter().copied()).collect();
-    let listens = listening(&agent.hostname, &ports).into_iter().map(|(name, value)| variable(name, value));
-    let asked = command.environment.iter().map(|(name, value)| variable(name.clone(), value.clone()));
+    let port_variables =
+        port_variables(&agent.hostname, &ports).into_iter().map(|(name, value)| variable(name, value));
+    let block_variables =
+        command.environment.iter().map(|(name, value)| variable(name.clone(), value.clone()));
     let label = |key: &str, value: Option<String>| Label { key: key.to_owned(), value };
     let labels: Vec<Label> = [
         command.directory.as_ref().map(|directory| label(DIRECTORY_LABEL, Some(directory.to_string()))),
@@ -64,7 +66,7 @@ pub fn task_info(
                 .chain(command.arguments.iter().cloned())
                 .collect(),
             environment: Some(Environment {
-                variables: own.into_iter().chain(listens).chain(asked).collect(),
+                variables: task_variables.into_iter().chain(port_variables).chain(block_variables).collect(),
             }),
             ..CommandInfo::default()
         }),
@@ -76,11 +78,11 @@ pub fn task_info(
     }
 }
 
-/// The variables that tell a task where it listens: those of Marathon. None where it asked for no ports.
+/// The variables that tell a task where it listens: those of Marathon. None where it requested for no ports.
 ///
 /// `PORT` and `PORT0`, `PORT1` …, `PORTS`, and `PORT_80` for what is 80 within its container, are the agent's
 /// ports; `HOST` is its name. Source: Marathon, "Task Environment Variables".
-fn listening(hostname: &str, ports: &[(u16, Port)]) -> Vec<(String, String)> {
+fn port_variables(hostname: &str, ports: &[(u16, Port)]) -> Vec<(String, String)> {
     let Some((first, _)) = ports.first() else { return Vec::new() };
     let all: Vec<String> = ports.iter().map(|(port, _)| port.to_string()).collect();
     let mut variables = vec![
@@ -88,16 +90,16 @@ fn listening(hostname: &str, ports: &[(u16, Port)]) -> Vec<(String, String)> {
         ("PORT".to_owned(), first.to_string()),
         ("PORTS".to_owned(), all.join(",")),
     ];
-    for (place, &(port, asked)) in ports.iter().enumerate() {
+    for (place, &(port, requested)) in ports.iter().enumerate() {
         variables.push((format!("PORT{place}"), port.to_string()));
-        variables.push((format!("PORT_{}", within(port, asked)), port.to_string()));
+        variables.push((format!("PORT_{}", container_port(port, requested)), port.to_string()));
     }
     variables
 }
 
-/// What a port of the agent is within the task's container.
-fn within(port: u16, asked: Port) -> u16 {
-    if asked.container == 0 { port } else { asked.container }
+/// The port within the task's container that an agent's port maps to.
+fn container_port(port: u16, requested: Port) -> u16 {
+    if requested.container == 0 { port } else { requested.container }
 }
 
 /// A container of Docker's; its image is fetched where it is not there.
@@ -105,10 +107,10 @@ fn within(port: u16, asked: Port) -> u16 {
 /// It has the machine's own network, or, where a port is another within than without, Docker's bridge, with its
 /// ports mapped.
 fn container(image: &str, ports: &[(u16, Port)]) -> ContainerInfo {
-    let mapped = ports.iter().any(|&(port, asked)| within(port, asked) != port);
-    let mapping = |&(port, asked): &(u16, Port)| docker_info::PortMapping {
+    let is_mapped = ports.iter().any(|&(port, requested)| container_port(port, requested) != port);
+    let mapping = |&(port, requested): &(u16, Port)| docker_info::PortMapping {
         host_port: port.into(),
-        container_port: within(port, asked).into(),
+        container_port: container_port(port, requested).into(),
         protocol: None,
     };
     ContainerInfo {
@@ -116,9 +118,9 @@ fn container(image: &str, ports: &[(u16, Port)]) -> ContainerInfo {
         docker: Some(DockerInfo {
             image: image.to_owned(),
             network: Some(
-                if mapped { docker_info::Network::Bridge } else { docker_info::Network::Host } as i32
+                if is_mapped { docker_info::Network::Bridge } else { docker_info::Network::Host } as i32
             ),
-            port_mappings: if mapped { ports.iter().map(mapping).collect() } else { Vec::new() },
+            port_mappings: if is_mapped { ports.iter().map(mapping).collect() } else { Vec::new() },
             force_pull_image: Some(false),
             ..DockerInfo::default()
         }),
@@ -155,29 +157,29 @@ fn variable(name: String, value: String) -> Variable {
 mod tests {
     use super::*;
 
-    const ASKED: [(u16, Port); 3] = [
+    const PORTS: [(u16, Port); 3] = [
         (8080, Port { host: 8080, container: 80 }),
         (31_007, Port { host: 0, container: 443 }),
         (31_008, Port { host: 0, container: 0 }),
     ];
 
     #[test]
-    fn a_task_is_told_where_it_listens() {
-        let told: Vec<String> =
-            listening("h", &ASKED).into_iter().map(|(name, value)| format!("{name}={value}")).collect();
-        insta::assert_snapshot!(told.join(" "), @"HOST=h PORT=8080 PORTS=8080,31007,31008 PORT0=8080 PORT_80=8080 PORT1=31007 PORT_443=31007 PORT2=31008 PORT_31008=31008");
-        assert_eq!(listening("h", &[]), []);
+    fn ports_are_announced_in_environment_variables() {
+        let variables: Vec<String> =
+            port_variables("h", &PORTS).into_iter().map(|(name, value)| format!("{name}={value}")).collect();
+        insta::assert_snapshot!(variables.join(" "), @"HOST=h PORT=8080 PORTS=8080,31007,31008 PORT0=8080 PORT_80=8080 PORT1=31007 PORT_443=31007 PORT2=31008 PORT_31008=31008");
+        assert_eq!(port_variables("h", &[]), []);
     }
 
     #[test]
-    fn a_container_has_the_machines_network_until_ports_must_be_mapped() {
+    fn container_uses_the_host_network_unless_ports_are_mapped() {
         let docker = |ports: &[(u16, Port)]| container("redis", ports).docker.unwrap();
-        let own = docker(&[(6379, Port { host: 6379, container: 6379 }), ASKED[2]]);
-        assert_eq!((own.network(), own.port_mappings.len()), (docker_info::Network::Host, 0));
-        let mapped = docker(&ASKED);
-        assert_eq!(mapped.network(), docker_info::Network::Bridge);
+        let host = docker(&[(6379, Port { host: 6379, container: 6379 }), PORTS[2]]);
+        assert_eq!((host.network(), host.port_mappings.len()), (docker_info::Network::Host, 0));
+        let bridge = docker(&PORTS);
+        assert_eq!(bridge.network(), docker_info::Network::Bridge);
         let ports: Vec<_> =
-            mapped.port_mappings.iter().map(|it| format!("{}:{}", it.host_port, it.container_port)).collect();
+            bridge.port_mappings.iter().map(|it| format!("{}:{}", it.host_port, it.container_port)).collect();
         assert_eq!(ports, ["8080:80", "31007:443", "31008:31008"]);
     }
 }

@@ -1,8 +1,7 @@
-//! A task as Borges means it → the shell script that Mesos' command executor runs.
+//! Wraps a task in the shell script that Mesos' command executor runs.
 //!
-//! The executor knows commands, not blocks. So what a block is promised is done by a script in plain `sh`: it
-//! puts the files into the sandbox, runs the block with its own input, output and environment, outlives the
-//! SIGTERM that is meant for the block, and notes the exit code.
+//! The executor knows commands, not blocks. So a script in plain `sh` puts the files into the sandbox, runs the block with
+//! its own input, output and environment, survives the SIGTERM that is meant for the block, and writes the exit code.
 
 use std::fmt::Write;
 
@@ -11,36 +10,36 @@ use super::payload::{PayloadFile, TaskPayload};
 use super::task_info::DIRECTORY_LABEL;
 use borges_task::{LaunchId, UrlSigner};
 
-/// Where agents fetch the files that are too large to be sent along with a launch.
+/// The addresses from which agents fetch files that are too large for a launch's command.
 #[derive(Debug, Clone)]
 pub struct FetchUrls {
-    base: String,
-    seal: UrlSigner,
+    base_url: String,
+    signer: UrlSigner,
 }
 
 impl FetchUrls {
-    /// Files at addresses below `base` (`http://HOST:PORT`), signed by `seal`.
-    pub fn new(base: impl Into<String>, seal: UrlSigner) -> Self {
-        Self { base: base.into(), seal }
+    /// Files at addresses below `base_url` (`http://HOST:PORT`), signed by `signer`.
+    pub fn new(base_url: impl Into<String>, signer: UrlSigner) -> Self {
+        Self { base_url: base_url.into(), signer }
     }
 
     fn address(&self, launch: LaunchId, file: usize) -> String {
-        format!("{}/launches/{launch}/{file}?seal={}", self.base, self.seal.sign(launch, file))
+        format!("{}/launches/{launch}/{file}?seal={}", self.base_url, self.signer.sign(launch, file))
     }
 }
 
 /// The most bytes that all files of a launch may take within its command; one argument of a program may have
 /// 128 KiB.
-const MOST_INLINE: usize = 96 << 10;
+const MAX_INLINE: usize = 96 << 10;
 
-/// As `chmod` wants them.
-const MODE: u32 = 0o7777;
+/// The permission bits of a mode.
+const MODE_MASK: u32 = 0o7777;
 
-/// The most that a shell gives a file that it creates.
-const CREATED: u32 = 0o666;
+/// The mode that a shell gives to a new file, before the umask.
+const CREATION_MODE: u32 = 0o666;
 
 /// Until the block can run. The sandbox is where the executor starts us, but a container need not start there.
-const BEGIN: &str = r#"cd "$MESOS_SANDBOX" || exit 126
+const PROLOGUE: &str = r#"cd "$MESOS_SANDBOX" || exit 126
 echo "The block's output is in block/stdout and block/stderr."
 "#;
 
@@ -62,8 +61,8 @@ cd "$borges_directory" 2>/dev/null || fail 126 "the working directory \`$borges_
 [ -x "$borges_setsid" ] || borges_setsid=$(command -v setsid)
 "#;
 
-/// Whether there is such a program.
-const LOOK: &str = r#"case $1 in
+/// Checks that the program exists.
+const CHECK_PROGRAM: &str = r#"case $1 in
   */*) ;;
   *) command -v "$1" >/dev/null || fail 127 "\`$1\` is not installed on this machine: not found on PATH $PATH" ;;
 esac
@@ -115,18 +114,19 @@ rm -f "$borges_box/.code"
 exit "$borges_code"
 "#;
 
-/// The task as the command executor is to have it. Files that are too large for it are put on the `shelf`.
+/// Wraps a task's command for the command executor. Files that are too large are fetched from `fetch_urls`.
 ///
-/// A task that is none of ours is left as it is.
-pub(super) fn wrap(mut task: TaskInfo, shelf: &FetchUrls) -> TaskInfo {
+/// A task whose id is not a launch id stays unchanged.
+pub(super) fn wrap(mut task: TaskInfo, fetch_urls: &FetchUrls) -> TaskInfo {
     let Ok(launch) = task.task_id.value.parse::<LaunchId>() else { return task };
-    let Some(Ok(parcel)) = task.data.clone().map(TaskPayload::from_bytes) else { return task };
+    let Some(Ok(payload)) = task.data.clone().map(TaskPayload::from_bytes) else { return task };
     let Some(command) = task.command.take() else { return task };
     task.data = None;
     let labels = task.labels.iter().flat_map(|labels| &labels.labels);
     let directory = labels.filter(|label| label.key == DIRECTORY_LABEL).find_map(|label| label.value.clone());
     let is_container = task.container.is_some();
-    let FileDelivery { script: files, texts, uris } = placed(&parcel.files, launch, is_container, shelf);
+    let FileDelivery { script: files, texts, uris } =
+        deliver_files(&payload.files, launch, is_container, fetch_urls);
 
     let CommandInfo { arguments, environment, value, .. } = command;
     let mut variables = environment.map(|environment| environment.variables).unwrap_or_default();
@@ -134,29 +134,30 @@ pub(super) fn wrap(mut task: TaskInfo, shelf: &FetchUrls) -> TaskInfo {
     let path = variables.iter().rev().find(|variable| variable.name == "PATH").and_then(|v| v.value.clone());
     variables.retain(|variable| variable.name != "PATH");
 
-    let mut script = format!("{BEGIN}{files}");
-    let is_own = |word: &str| word.starts_with("block/") && parcel.files.iter().any(|file| file.path == word);
+    let mut script = format!("{PROLOGUE}{files}");
+    let is_own =
+        |word: &str| word.starts_with("block/") && payload.files.iter().any(|file| file.path == word);
     let word = |word: &str, is_path: bool| match directory {
-        Some(_) if is_path && !word.starts_with('/') => within(word),
-        _ => quoted(word),
+        Some(_) if is_path && !word.starts_with('/') => sandbox_path(word),
+        _ => shell_quoted(word),
     };
     let program = value.unwrap_or_default();
     let mut words = vec![word(&program, program.contains('/'))];
     words.extend(arguments.iter().skip(1).map(|argument| word(argument, is_own(argument))));
     let _infallible = writeln!(script, "set -- {}", words.join(" "));
-    let directory = directory.as_deref().map_or_else(|| ".".to_owned(), quoted);
-    let input = parcel.stdin.as_deref().map_or_else(|| "/dev/null".to_owned(), within);
+    let directory = directory.as_deref().map_or_else(|| ".".to_owned(), shell_quoted);
+    let input = payload.stdin.as_deref().map_or_else(|| "/dev/null".to_owned(), sandbox_path);
     let _infallible = write!(script, "borges_directory={directory} borges_input={input}{PREPARE}");
     if let Some(path) = path {
-        let _infallible = writeln!(script, "export PATH={}", quoted(&path));
+        let _infallible = writeln!(script, "export PATH={}", shell_quoted(&path));
     }
-    script.push_str(LOOK);
+    script.push_str(CHECK_PROGRAM);
     script.push_str(if is_container { CONTAINER } else { PROCESS });
 
     let environment = Some(Environment { variables });
     task.command = Some(if is_container {
         // Only a line for the shell passes by the image's own entry point.
-        let texts: Vec<String> = texts.iter().map(|text| quoted(text)).collect();
+        let texts: Vec<String> = texts.iter().map(|text| shell_quoted(text)).collect();
         let value = Some(format!("set -- {}\n{script}", texts.join(" ")));
         CommandInfo { shell: Some(true), value, uris, environment, ..CommandInfo::default() }
     } else {
@@ -173,7 +174,7 @@ pub(super) fn wrap(mut task: TaskInfo, shelf: &FetchUrls) -> TaskInfo {
     task
 }
 
-/// How a parcel's files come into the sandbox.
+/// How a payload's files get into the sandbox.
 struct FileDelivery {
     /// What writes those that are sent along.
     script: String,
@@ -183,49 +184,54 @@ struct FileDelivery {
     uris: Vec<Uri>,
 }
 
-fn placed(files: &[PayloadFile], launch: LaunchId, is_container: bool, shelf: &FetchUrls) -> FileDelivery {
-    let mut placed =
+fn deliver_files(
+    files: &[PayloadFile],
+    launch: LaunchId,
+    is_container: bool,
+    fetch_urls: &FetchUrls,
+) -> FileDelivery {
+    let mut delivery =
         FileDelivery { script: "mkdir -p block".to_owned(), texts: Vec::new(), uris: Vec::new() };
     let directories = files.iter().filter_map(|file| Some(file.path.rsplit_once('/')?.0));
     let mut directories: Vec<&str> = directories.filter(|directory| *directory != "block").collect();
     directories.sort_unstable();
     directories.dedup();
     for directory in directories {
-        let _infallible = write!(placed.script, " {}", quoted(&format!("./{directory}")));
+        let _infallible = write!(delivery.script, " {}", shell_quoted(&format!("./{directory}")));
     }
     // A file is created with its permissions, by the mask, where it is no program: a process less.
-    placed.script.push_str("\nborges_mask=$(umask)\n");
-    let mut left = MOST_INLINE;
+    delivery.script.push_str("\nborges_mask=$(umask)\n");
+    let mut remaining = MAX_INLINE;
     for (number, file) in files.iter().enumerate() {
-        let path = quoted(&format!("./{}", file.path));
-        let (format, text) = printable(&file.content);
-        let size = if is_container { quoted(&text).len() } else { text.len() };
-        let mode = file.mode & MODE;
-        let is_inline = size <= left;
+        let path = shell_quoted(&format!("./{}", file.path));
+        let (format, text) = printf_argument(&file.content);
+        let size = if is_container { shell_quoted(&text).len() } else { text.len() };
+        let mode = file.mode & MODE_MASK;
+        let is_inline = size <= remaining;
         if is_inline {
-            left -= size;
-            placed.texts.push(text);
-            let (parameter, mask) = (placed.texts.len(), CREATED & !mode);
+            remaining -= size;
+            delivery.texts.push(text);
+            let (parameter, mask) = (delivery.texts.len(), CREATION_MODE & !mode);
             let _infallible =
-                writeln!(placed.script, "umask {mask:03o}; printf {format} \"${{{parameter}}}\" >{path}");
+                writeln!(delivery.script, "umask {mask:03o}; printf {format} \"${{{parameter}}}\" >{path}");
         } else {
-            placed.uris.push(Uri {
-                value: shelf.address(launch, number),
+            delivery.uris.push(Uri {
+                value: fetch_urls.address(launch, number),
                 extract: Some(false),
                 output_file: Some(file.path.clone()),
                 ..Uri::default()
             });
         }
-        if !is_inline || mode & !CREATED != 0 {
-            let _infallible = writeln!(placed.script, "chmod {mode:o} {path}");
+        if !is_inline || mode & !CREATION_MODE != 0 {
+            let _infallible = writeln!(delivery.script, "chmod {mode:o} {path}");
         }
     }
-    placed.script.push_str("umask \"$borges_mask\"\n");
-    placed
+    delivery.script.push_str("umask \"$borges_mask\"\n");
+    delivery
 }
 
-/// A format of `printf`, and what it makes these bytes of: themselves, where they can be an argument.
-fn printable(bytes: &[u8]) -> (&'static str, String) {
+/// A `printf` format and argument that produce these bytes. Text is passed unchanged, other bytes are escaped.
+fn printf_argument(bytes: &[u8]) -> (&'static str, String) {
     match std::str::from_utf8(bytes) {
         Ok(text) if !text.contains('\0') => ("%s", text.to_owned()),
         _ => {
@@ -244,14 +250,14 @@ fn printable(bytes: &[u8]) -> (&'static str, String) {
     }
 }
 
-/// A word that the shell takes as it is.
-fn quoted(word: &str) -> String {
+/// Quotes a word for the shell.
+fn shell_quoted(word: &str) -> String {
     format!("'{}'", word.replace('\'', r"'\''"))
 }
 
-/// The path of a file of the sandbox, wherever one stands.
-fn within(path: &str) -> String {
-    format!("\"$MESOS_SANDBOX\"/{}", quoted(path))
+/// A shell expression for the absolute path of a sandbox file.
+fn sandbox_path(path: &str) -> String {
+    format!("\"$MESOS_SANDBOX\"/{}", shell_quoted(path))
 }
 
 #[cfg(test)]
@@ -267,7 +273,7 @@ mod tests {
     use borges_placement::Agent;
     use borges_task::{Command, InputFile, Policy, Resources, RunId, TaskSpec};
 
-    fn shelf() -> FetchUrls {
+    fn fetch_urls() -> FetchUrls {
         FetchUrls::new("http://10.0.0.1:8888", UrlSigner::new(b"secret"))
     }
 
@@ -303,8 +309,8 @@ mod tests {
     }
 
     /// What a wrapped command does where it is run by `shell`.
-    fn ran(shell: &[&str], command: Command, sandbox: &Path) -> Output {
-        let command = wrap(task(command), &shelf()).command.unwrap();
+    fn run_wrapped(shell: &[&str], command: Command, sandbox: &Path) -> Output {
+        let command = wrap(task(command), &fetch_urls()).command.unwrap();
         assert!(command.uris.is_empty());
         let mut process = Process::new(shell[0]);
         process.args(&shell[1..]).args(&command.arguments[1..]).current_dir(sandbox);
@@ -322,7 +328,7 @@ mod tests {
     const SHELLS: [&[&str]; 3] = [&["dash"], &["bash", "--posix"], &["busybox", "sh"]];
 
     #[test]
-    fn a_block_is_given_what_it_is_promised_by_every_shell() {
+    fn every_shell_runs_the_block_as_promised() {
         for shell in SHELLS {
             let directory = tempfile::tempdir().unwrap();
             let sandbox = directory.path();
@@ -351,7 +357,7 @@ mod tests {
                     "cat; echo \"$A|$PATH|$LANG|$0|$code$input$directory$mask\"; echo wrong >&2; sleep 1000 & exit 3",
                 )
             };
-            let output = ran(shell, command, sandbox);
+            let output = run_wrapped(shell, command, sandbox);
             assert_eq!(output.status.code(), Some(3), "{shell:?} {output:?}");
             assert_eq!(std::fs::read(sandbox.join("in/it's.bin")).unwrap(), bytes, "{shell:?}");
             assert_eq!(
@@ -368,37 +374,41 @@ mod tests {
     }
 
     #[test]
-    fn ends_are_the_blocks_own() {
+    fn exit_statuses_are_those_of_the_block() {
         use std::os::unix::process::ExitStatusExt;
         for shell in SHELLS {
-            let end = |command: Command| {
+            let outcome = |command: Command| {
                 let directory = tempfile::tempdir().unwrap();
-                let output = ran(shell, command, directory.path());
-                let (code, said) =
+                let output = run_wrapped(shell, command, directory.path());
+                let (code, stderr) =
                     (read(directory.path(), "block/exit"), read(directory.path(), "block/stderr"));
-                (output.status.code(), output.status.signal(), code, said)
+                (output.status.code(), output.status.signal(), code, stderr)
             };
-            assert_eq!(end(sh("kill -9 $$")), (None, Some(9), "137\n".into(), String::new()), "{shell:?}");
-            assert_eq!(end(sh("kill -TERM $$")).2, "143\n", "{shell:?}");
-            assert_eq!(end(sh("trap 'exit 5' INT; kill -INT $$; sleep 5")).2, "5\n", "{shell:?}");
-            let missing = end(Command { program: "no-such".into(), ..sh("") });
+            assert_eq!(
+                outcome(sh("kill -9 $$")),
+                (None, Some(9), "137\n".into(), String::new()),
+                "{shell:?}"
+            );
+            assert_eq!(outcome(sh("kill -TERM $$")).2, "143\n", "{shell:?}");
+            assert_eq!(outcome(sh("trap 'exit 5' INT; kill -INT $$; sleep 5")).2, "5\n", "{shell:?}");
+            let missing = outcome(Command { program: "no-such".into(), ..sh("") });
             assert_eq!((missing.0, missing.2.as_str()), (Some(127), "127\n"));
             assert!(
                 missing.3.starts_with("borges: `no-such` is not installed on this machine"),
                 "{}",
                 missing.3
             );
-            let nowhere = end(Command { directory: Some("no'where".into()), ..sh("") });
+            let nowhere = outcome(Command { directory: Some("no'where".into()), ..sh("") });
             assert_eq!(nowhere.2, "126\n");
             assert_eq!(nowhere.3, "borges: the working directory `no'where` does not exist\n");
-            let elsewhere = end(Command { directory: Some("/".into()), ..sh("pwd >&2") });
+            let elsewhere = outcome(Command { directory: Some("/".into()), ..sh("pwd >&2") });
             assert_eq!((elsewhere.2.as_str(), elsewhere.3.as_str()), ("0\n", "/\n"), "{shell:?}");
         }
     }
 
     #[test]
     fn large_files_are_fetched() {
-        let wrapped = |body: String| wrap(task(sh(&body)), &shelf());
+        let wrapped = |body: String| wrap(task(sh(&body)), &fetch_urls());
         let inline = wrapped("#".repeat(64 << 10));
         assert!(inline.command.unwrap().uris.is_empty());
         let large = wrapped("#".repeat(2 << 20));
@@ -413,7 +423,7 @@ mod tests {
             )
         );
         let image = Command { image: Some("redis".into()), ..sh("echo it's") };
-        let command = wrap(task(image), &shelf()).command.unwrap();
+        let command = wrap(task(image), &fetch_urls()).command.unwrap();
         assert_eq!(command.shell, Some(true));
         assert!(command.value.unwrap().starts_with("set -- 'echo it'\\''s'\ncd "));
     }

@@ -1,4 +1,4 @@
-//! Whether an agent meets constraints, given where a task's peers are.
+//! Checks an agent against placement constraints, given the agents of the task's peers.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -8,27 +8,27 @@ use regex::Regex;
 use super::{Agent, Peer};
 use borges_task::{Constraint, Operator};
 
-/// The constraints of a demand during one round.
-pub(super) struct ConstraintChecker<'a>(Vec<Term<'a>>);
+/// The constraints of one request, prepared for one round.
+pub(super) struct ConstraintChecker<'a>(Vec<CompiledConstraint<'a>>);
 
 /// One of them.
-struct Term<'a> {
+struct CompiledConstraint<'a> {
     constraint: &'a Constraint,
-    /// Of LIKE and UNLIKE.
+    /// The pattern of LIKE and UNLIKE.
     pattern: Option<Regex>,
-    /// Of `GROUP_BY`: the values of agents that have room for the demand.
-    room: BTreeSet<String>,
+    /// For `GROUP_BY`: the values of agents that fit the request.
+    feasible_values: BTreeSet<String>,
 }
 
-/// Where the peers of a demand are, by constraint: common to all demands whose tasks are peers.
+/// How many peers have each value, for each constraint; shared by all requests of one peer group.
 pub(super) struct PeerCounts(Vec<PeerCount>);
 
 /// How many peers have each value of one field.
 #[derive(Debug, Default)]
 struct PeerCount {
-    peers: BTreeMap<String, u32>,
+    by_value: BTreeMap<String, u32>,
     /// Some peer's value is not known.
-    blind: bool,
+    has_unknown: bool,
 }
 
 /// Why an agent is refused.
@@ -37,70 +37,73 @@ pub(super) enum Mismatch<'a> {
     /// It does not meet this one.
     Unmet(&'a Constraint),
     /// Where some peer is must be known for this one, and is not.
-    Blind(&'a Constraint),
+    PeerUnknown(&'a Constraint),
 }
 
 impl<'a> ConstraintChecker<'a> {
-    /// `constraints` of a demand for which these agents have room.
+    /// Prepares `constraints` of a request; `feasible` are the agents that fit its amounts.
     pub(super) fn new<'b>(
         constraints: &'a [Constraint],
-        with_room: &(impl Iterator<Item = &'b Arc<Agent>> + Clone),
+        feasible: &(impl Iterator<Item = &'b Arc<Agent>> + Clone),
     ) -> Self {
-        let term = |constraint: &'a Constraint| {
-            let values = || with_room.clone().filter_map(|agent| agent.value(&constraint.field));
-            let is_spread = matches!(constraint.operator, Operator::GroupBy(_));
-            let room = if is_spread { values().map(str::to_owned).collect() } else { BTreeSet::new() };
+        let compiled = |constraint: &'a Constraint| {
+            let values = || feasible.clone().filter_map(|agent| agent.value(&constraint.field));
+            let is_group_by = matches!(constraint.operator, Operator::GroupBy(_));
+            let feasible_values =
+                if is_group_by { values().map(str::to_owned).collect() } else { BTreeSet::new() };
             // A plan holds none that cannot be read.
             let pattern = constraint.operator.pattern().and_then(Result::ok);
-            Term { constraint, pattern, room }
+            CompiledConstraint { constraint, pattern, feasible_values }
         };
-        Self(constraints.iter().map(term).collect())
+        Self(constraints.iter().map(compiled).collect())
     }
 
     /// The first constraint that keeps a task off this agent.
-    pub(super) fn check(&self, agent: &Agent, tallies: &PeerCounts) -> Option<Mismatch<'a>> {
-        self.0.iter().zip(&tallies.0).find_map(|(term, tally)| {
-            if tally.blind {
-                return Some(Mismatch::Blind(term.constraint));
+    pub(super) fn check(&self, agent: &Agent, counts: &PeerCounts) -> Option<Mismatch<'a>> {
+        self.0.iter().zip(&counts.0).find_map(|(compiled, count)| {
+            if count.has_unknown {
+                return Some(Mismatch::PeerUnknown(compiled.constraint));
             }
-            let value = agent.value(&term.constraint.field);
-            (!term.holds(value, tally)).then_some(Mismatch::Unmet(term.constraint))
+            let value = agent.value(&compiled.constraint.field);
+            (!compiled.is_met(value, count)).then_some(Mismatch::Unmet(compiled.constraint))
         })
     }
 
     /// A task goes to this agent.
-    pub(super) fn place(&self, agent: &Arc<Agent>, tallies: &mut PeerCounts) {
-        for (term, tally) in self.0.iter().zip(&mut tallies.0) {
-            tally.add(term.constraint, &Peer::Known(agent.clone()));
+    pub(super) fn record_placement(&self, agent: &Arc<Agent>, counts: &mut PeerCounts) {
+        for (compiled, count) in self.0.iter().zip(&mut counts.0) {
+            count.add(compiled.constraint, &Peer::Known(agent.clone()));
         }
     }
 
     /// Whether an agent that is refused now may be taken later in the round.
     pub(super) fn may_become_feasible(&self) -> bool {
-        self.0.iter().any(|term| matches!(term.constraint.operator, Operator::GroupBy(_)))
+        self.0.iter().any(|compiled| matches!(compiled.constraint.operator, Operator::GroupBy(_)))
     }
 
     /// The values that peers have for the field of a constraint.
-    pub(super) fn taken(&self, constraint: &Constraint, tallies: &PeerCounts) -> Vec<String> {
-        let both = self.0.iter().zip(&tallies.0);
-        let tally = both.filter(|(term, _)| term.constraint == constraint).map(|(_, tally)| tally);
-        tally.flat_map(|tally| tally.peers.keys().cloned()).collect()
+    pub(super) fn peer_values(&self, constraint: &Constraint, counts: &PeerCounts) -> Vec<String> {
+        let both = self.0.iter().zip(&counts.0);
+        let count = both.filter(|(compiled, _)| compiled.constraint == constraint).map(|(_, count)| count);
+        count.flat_map(|count| count.by_value.keys().cloned()).collect()
     }
 }
 
-impl Term<'_> {
-    fn holds(&self, value: Option<&str>, tally: &PeerCount) -> bool {
+impl CompiledConstraint<'_> {
+    fn is_met(&self, value: Option<&str>, count: &PeerCount) -> bool {
         let Some(value) = value else { return matches!(self.constraint.operator, Operator::Unlike(_)) };
         let matches = || self.pattern.as_ref().is_some_and(|pattern| pattern.is_match(value));
         match &self.constraint.operator {
-            Operator::Unique => tally.of(value) == 0,
+            Operator::Unique => count.get(value) == 0,
             Operator::Cluster(Some(wanted)) => value == wanted,
-            Operator::Cluster(None) => tally.peers.is_empty() || tally.of(value) > 0,
-            Operator::GroupBy(groups) => tally.spreads(value, groups.unwrap_or(0), &self.room),
+            Operator::Cluster(None) => count.by_value.is_empty() || count.get(value) > 0,
+            Operator::GroupBy(min_groups) => {
+                count.keeps_balance(value, min_groups.unwrap_or(0), &self.feasible_values)
+            }
             Operator::Like(_) => matches(),
             Operator::Unlike(_) => !matches(),
-            Operator::MaxPer(most) => tally.of(value) < *most,
-            Operator::Is(wanted) => is_same(value, wanted),
+            Operator::MaxPer(max) => count.get(value) < *max,
+            Operator::Is(wanted) => values_are_equal(value, wanted),
         }
     }
 }
@@ -108,14 +111,14 @@ impl Term<'_> {
 impl PeerCounts {
     /// Of these peers, by constraint.
     pub(super) fn new(constraints: &[Constraint], peers: &[Peer]) -> Self {
-        let tally = |constraint: &Constraint| {
-            let mut tally = PeerCount::default();
+        let count = |constraint: &Constraint| {
+            let mut count = PeerCount::default();
             for peer in peers {
-                tally.add(constraint, peer);
+                count.add(constraint, peer);
             }
-            tally
+            count
         };
-        Self(constraints.iter().map(tally).collect())
+        Self(constraints.iter().map(count).collect())
     }
 }
 
@@ -127,29 +130,29 @@ impl PeerCount {
         match peer {
             Peer::Known(agent) => {
                 if let Some(value) = agent.value(&constraint.field) {
-                    *self.peers.entry(value.to_owned()).or_default() += 1;
+                    *self.by_value.entry(value.to_owned()).or_default() += 1;
                 }
             }
-            Peer::Unknown => self.blind = true,
+            Peer::Unknown => self.has_unknown = true,
         }
     }
 
-    fn of(&self, value: &str) -> u32 {
-        self.peers.get(value).copied().unwrap_or(0)
+    fn get(&self, value: &str) -> u32 {
+        self.by_value.get(value).copied().unwrap_or(0)
     }
 
-    /// Whether one more with this value is no more than the least, when there are `groups` values at least; a value
+    /// Whether one more with this value is no more than the least, when there are `min_groups` values at least; a value
     /// with room and no peer yet comes first.
-    fn spreads(&self, value: &str, groups: u32, room: &BTreeSet<String>) -> bool {
-        let Some(&mine) = self.peers.get(value) else { return true };
-        let least = self.peers.values().min().copied().unwrap_or(0);
-        let enough = self.peers.len() >= usize::try_from(groups).unwrap_or(usize::MAX);
-        enough && mine == least && room.iter().all(|value| self.peers.contains_key(value))
+    fn keeps_balance(&self, value: &str, min_groups: u32, feasible_values: &BTreeSet<String>) -> bool {
+        let Some(&own) = self.by_value.get(value) else { return true };
+        let min = self.by_value.values().min().copied().unwrap_or(0);
+        let enough = self.by_value.len() >= usize::try_from(min_groups).unwrap_or(usize::MAX);
+        enough && own == min && feasible_values.iter().all(|value| self.by_value.contains_key(value))
     }
 }
 
 /// As text, or as numbers: Mesos gives `4.0` as 4.
-fn is_same(value: &str, wanted: &str) -> bool {
+fn values_are_equal(value: &str, wanted: &str) -> bool {
     let numbers = value.parse::<f64>().ok().zip(wanted.parse::<f64>().ok());
     value == wanted || numbers.is_some_and(|(value, wanted)| value.total_cmp(&wanted).is_eq())
 }
@@ -169,7 +172,7 @@ mod tests {
 
     /// Which of four agents, one without a rack, each operator takes, by where its peers are.
     #[test]
-    fn table() {
+    fn operators_accept_the_expected_agents() {
         let text = str::to_owned;
         let operators = [
             Operator::Unique,
@@ -190,15 +193,15 @@ mod tests {
             let constraint = Constraint { field: Field::Attribute(text("rack")), operator };
             write!(table, "{:20}", constraint.to_string()).unwrap();
             for peers in [&[][..], &["1"], &["1", "1", "2"], &["1", "2", "3"]] {
-                let known: Vec<_> = peers.iter().map(|rack| Peer::Known(agent(rack))).collect();
+                let located: Vec<_> = peers.iter().map(|rack| Peer::Known(agent(rack))).collect();
                 let agents: Vec<_> = racks.into_iter().map(agent).collect();
                 let constraints = std::slice::from_ref(&constraint);
-                let (terms, tallies) = (
+                let (checker, counts) = (
                     ConstraintChecker::new(constraints, &agents.iter()),
-                    PeerCounts::new(constraints, &known),
+                    PeerCounts::new(constraints, &located),
                 );
                 let mark = |agent: &Arc<Agent>| {
-                    if terms.check(agent, &tallies).is_none() { 'x' } else { '.' }
+                    if checker.check(agent, &counts).is_none() { 'x' } else { '.' }
                 };
                 let marks: String = agents.iter().map(mark).collect();
                 write!(table, " {:>4} {marks}", peers.concat()).unwrap();
@@ -209,15 +212,15 @@ mod tests {
     }
 
     #[test]
-    fn a_peer_in_the_dark_is_waited_for_only_where_it_matters() {
-        let refused = |operator| {
+    fn unknown_peer_blocks_relational_constraints_only() {
+        let is_refused = |operator| {
             let constraint = Constraint { field: Field::Hostname, operator };
             let agents = [agent("1")];
             let constraints = std::slice::from_ref(&constraint);
-            let terms = ConstraintChecker::new(constraints, &agents.iter());
-            terms.check(&agents[0], &PeerCounts::new(constraints, &[Peer::Unknown])).is_some()
+            let checker = ConstraintChecker::new(constraints, &agents.iter());
+            checker.check(&agents[0], &PeerCounts::new(constraints, &[Peer::Unknown])).is_some()
         };
-        assert!(refused(Operator::Unique));
-        assert!(!refused(Operator::Is("h1".to_owned())));
+        assert!(is_refused(Operator::Unique));
+        assert!(!is_refused(Operator::Is("h1".to_owned())));
     }
 }

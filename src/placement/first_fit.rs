@@ -1,58 +1,59 @@
-//! Free amounts in a fixed order, of which the first that are enough are found quickly.
+//! An index over the free amounts of a fixed list of offers, which finds the first offer that fits a request.
 
 use borges_task::Resources;
 
-/// What each offer has left, in rows of which it is known what they may hold at best.
+/// The remaining amounts of each offer, in rows with upper bounds.
 ///
-/// The most of each kind alone would promise much: where one place of a row has cpus left and another memory, it has
-/// both. So the memory is known by how many cpus go with it. What a row promises is reckoned when it was found to have
-/// promised too much: places only shrink, so it never promises too little.
+/// A bound per kind is too loose, because one offer of a row may have CPUs and another memory. So memory is bounded per
+/// CPU level. Bounds are recomputed only when a lookup in the row fails. Offers only shrink, so a stale bound is still
+/// an upper bound.
 #[derive(Debug, Clone)]
 pub(super) struct FirstFitIndex {
     free: Vec<Resources>,
-    /// The level of each place: the highest for which it has the cpus.
-    level: Vec<usize>,
-    /// Milli-cpus, in ascending order from 0.
-    levels: [u64; LEVELS],
-    /// By row: no place of it has more of any kind.
-    most: Vec<Resources>,
-    /// By level, then by row: no place of this level or a higher one has more memory.
+    /// The CPU level of each offer: the highest whose threshold it reaches.
+    levels: Vec<usize>,
+    /// The milli-CPUs at which each level begins, ascending from 0.
+    thresholds: [u64; LEVELS],
+    /// For each row: an upper bound, per kind, of what its offers have left.
+    max: Vec<Resources>,
+    /// By level, then by row: an upper bound of the memory of offers at this level or above.
     mem: Vec<Vec<u64>>,
 }
 
-/// Places in a row.
+/// Offers in a row.
 const ROW_LEN: usize = 64;
-/// How finely cpus are told apart: a step for each thirty-second of the distinct wishes.
+/// Number of CPU levels: each level covers this fraction of the distinct CPU requests.
 const LEVELS: usize = 32;
 
 impl FirstFitIndex {
-    /// `asked` are the milli-cpus that will be wanted.
-    pub(super) fn new(free: Vec<Resources>, asked: impl Iterator<Item = u64>) -> Self {
-        let mut asked: Vec<u64> = asked.collect();
-        asked.sort_unstable();
-        asked.dedup();
-        let step = |level: usize| asked.get(level * asked.len() / LEVELS).copied().unwrap_or(0);
-        let levels = std::array::from_fn(|level| if level == 0 { 0 } else { step(level) });
+    /// `requested_cpus` are the milli-CPUs of the requests to come.
+    pub(super) fn new(free: Vec<Resources>, requested_cpus: impl Iterator<Item = u64>) -> Self {
+        let mut requested_cpus: Vec<u64> = requested_cpus.collect();
+        requested_cpus.sort_unstable();
+        requested_cpus.dedup();
+        let step =
+            |level: usize| requested_cpus.get(level * requested_cpus.len() / LEVELS).copied().unwrap_or(0);
+        let thresholds = std::array::from_fn(|level| if level == 0 { 0 } else { step(level) });
         let rows = free.len().div_ceil(ROW_LEN);
-        let level = free.iter().map(|free| level_of(&levels, free.milli_cpus)).collect();
-        let most = vec![Resources::default(); rows];
-        let mut shelf = Self { free, level, levels, most, mem: vec![vec![0; rows]; LEVELS] };
-        (0..rows).for_each(|row| shelf.recompute_row(row));
-        shelf
+        let levels = free.iter().map(|free| level_of(&thresholds, free.milli_cpus)).collect();
+        let max = vec![Resources::default(); rows];
+        let mut index = Self { free, levels, thresholds, max, mem: vec![vec![0; rows]; LEVELS] };
+        (0..rows).for_each(|row| index.recompute_row(row));
+        index
     }
 
-    /// The first place from `from` on that holds `wants`.
-    pub(super) fn find_first(&mut self, from: usize, wants: &Resources) -> Option<usize> {
-        let level = level_of(&self.levels, wants.milli_cpus);
+    /// The first offer at `from` or behind it that fits `request`.
+    pub(super) fn find_first(&mut self, from: usize, request: &Resources) -> Option<usize> {
+        let level = level_of(&self.thresholds, request.milli_cpus);
         let mut at = from;
         while at < self.free.len() {
             let first = at / ROW_LEN;
-            let skipped = self.mem[level][first..].iter().position(|mem| *mem >= wants.mem)?;
+            let skipped = self.mem[level][first..].iter().position(|mem| *mem >= request.mem)?;
             let row = first + skipped;
             at = at.max(row * ROW_LEN);
             let end = self.end(row);
-            if self.most[row].contains(wants) {
-                if let Some(found) = self.free[at..end].iter().position(|free| free.contains(wants)) {
+            if self.max[row].contains(request) {
+                if let Some(found) = self.free[at..end].iter().position(|free| free.contains(request)) {
                     return Some(at + found);
                 }
                 self.recompute_row(row);
@@ -62,28 +63,30 @@ impl FirstFitIndex {
         None
     }
 
-    /// Takes `wants` from a place; `false`, and nothing taken, when there is less.
-    pub(super) fn allocate(&mut self, at: usize, wants: &Resources) -> bool {
-        let Some(rest) = self.free.get(at).and_then(|free| free.checked_sub(wants)) else { return false };
-        self.free[at] = rest;
-        self.level[at] = level_of(&self.levels, rest.milli_cpus);
+    /// Takes `request` from an offer. `false`, and nothing taken, if the offer has less.
+    pub(super) fn allocate(&mut self, at: usize, request: &Resources) -> bool {
+        let Some(remaining) = self.free.get(at).and_then(|free| free.checked_sub(request)) else {
+            return false;
+        };
+        self.free[at] = remaining;
+        self.levels[at] = level_of(&self.thresholds, remaining.milli_cpus);
         true
     }
 
-    /// What a row may hold at best.
+    /// Recomputes the upper bounds of a row.
     fn recompute_row(&mut self, row: usize) {
-        let places = row * ROW_LEN..self.end(row);
-        let mut most = Resources::default();
+        let range = row * ROW_LEN..self.end(row);
+        let mut max = Resources::default();
         let mut mem = [0; LEVELS];
-        for (free, &level) in self.free[places.clone()].iter().zip(&self.level[places]) {
-            most = most.elementwise_max(free);
+        for (free, &level) in self.free[range.clone()].iter().zip(&self.levels[range]) {
+            max = max.elementwise_max(free);
             mem[level] = free.mem.max(mem[level]);
         }
-        self.most[row] = most;
-        let mut so_far = 0;
+        self.max[row] = max;
+        let mut running_max = 0;
         for (rows, mem) in self.mem.iter_mut().zip(mem).rev() {
-            so_far = mem.max(so_far);
-            rows[row] = so_far;
+            running_max = mem.max(running_max);
+            rows[row] = running_max;
         }
     }
 
@@ -92,9 +95,9 @@ impl FirstFitIndex {
     }
 }
 
-/// The highest level for which there are the cpus.
-fn level_of(levels: &[u64; LEVELS], milli_cpus: u64) -> usize {
-    levels.partition_point(|level| *level <= milli_cpus).saturating_sub(1)
+/// The highest level that these milli-CPUs reach.
+fn level_of(thresholds: &[u64; LEVELS], milli_cpus: u64) -> usize {
+    thresholds.partition_point(|threshold| *threshold <= milli_cpus).saturating_sub(1)
 }
 
 #[cfg(test)]
@@ -104,40 +107,40 @@ mod tests {
     use super::*;
 
     prop_compose! {
-        fn amounts(most: u64)(
-            milli_cpus in 0..most, mem in 0..most, disk in 0..most, gpus in 0..2u64,
+        fn amounts(max: u64)(
+            milli_cpus in 0..max, mem in 0..max, disk in 0..max, gpus in 0..2u64,
         ) -> Resources {
             Resources { milli_cpus, mem, disk, gpus }
         }
     }
 
     proptest! {
-        /// The first place is that which one finds who looks at each, whatever was taken before.
+        /// `find_first` returns the same offer as a linear scan, after any allocations.
         #[test]
-        fn nothing_is_passed_over(
+        fn find_first_agrees_with_a_linear_scan(
             mut free in prop::collection::vec(amounts(40), 0..300),
-            wants in prop::collection::vec((amounts(12), 0..320usize), 0..120),
+            requests in prop::collection::vec((amounts(12), 0..320usize), 0..120),
         ) {
-            let mut shelf = FirstFitIndex::new(free.clone(), wants.iter().map(|(wants, _)| wants.milli_cpus));
-            for (wants, from) in &wants {
-                let held = |(at, free): (usize, &Resources)| at >= *from && free.contains(wants);
-                let first = free.iter().enumerate().position(held);
-                prop_assert_eq!(shelf.find_first(*from, wants), first);
+            let mut index = FirstFitIndex::new(free.clone(), requests.iter().map(|(request, _)| request.milli_cpus));
+            for (request, from) in &requests {
+                let is_match = |(at, free): (usize, &Resources)| at >= *from && free.contains(request);
+                let first = free.iter().enumerate().position(is_match);
+                prop_assert_eq!(index.find_first(*from, request), first);
                 if let Some(at) = first {
-                    prop_assert!(shelf.allocate(at, wants));
-                    free[at] = free[at].checked_sub(wants).unwrap();
+                    prop_assert!(index.allocate(at, request));
+                    free[at] = free[at].checked_sub(request).unwrap();
                 }
             }
         }
     }
 
     #[test]
-    fn what_is_not_there_is_not_taken() {
-        let one = Resources { milli_cpus: 1000, mem: 64, ..Resources::default() };
-        let mut shelf = FirstFitIndex::new(vec![one], [1000].into_iter());
-        let two = Resources { milli_cpus: 2000, ..one };
-        assert!(!shelf.allocate(0, &two) && !shelf.allocate(1, &one));
-        assert_eq!((shelf.find_first(0, &two), shelf.find_first(0, &one)), (None, Some(0)));
-        assert!(shelf.allocate(0, &one) && shelf.find_first(0, &one).is_none());
+    fn allocate_fails_beyond_the_free_amounts() {
+        let small = Resources { milli_cpus: 1000, mem: 64, ..Resources::default() };
+        let mut index = FirstFitIndex::new(vec![small], [1000].into_iter());
+        let large = Resources { milli_cpus: 2000, ..small };
+        assert!(!index.allocate(0, &large) && !index.allocate(1, &small));
+        assert_eq!((index.find_first(0, &large), index.find_first(0, &small)), (None, Some(0)));
+        assert!(index.allocate(0, &small) && index.find_first(0, &small).is_none());
     }
 }

@@ -1,28 +1,26 @@
-//! Which waiting task goes to which offer, and why not.
+//! Assigns waiting tasks to offers, and explains why a task is not placed.
 //!
-//! Pure: offers and tasks in, placements and reasons out. Knows nothing of the wire an offer came over,
-//! nor of what happens to the launches it proposes.
+//! This crate is pure: offers and tasks in, placements and reasons out. It knows neither the wire format of offers nor
+//! the launches that follow from its placements.
 //!
-//! | file | |
+//! | file | contents |
 //! |---|---|
-//! | `queue` | the tasks that wait: whose turn it is |
-//! | `matching` | `match_offers`: one round of placing them |
-//! | `round` | the offers of a round, and how each demand walks along them |
-//! | `first_fit` | free amounts, and the first that are enough |
-//! | `ports` | ports out of what an offer has |
-//! | `agent` | what is known of agents |
-//! | `constraints` | whether an agent meets constraints |
-//! | `peer_locations` | where the tasks are that constraints compare others with |
-//! | `maintenance` | when an agent will be away |
-//! | `reason` | why a task was not placed, in the document's words |
-//! | `recent_offers` | what was offered of late, and why something fitted none of it |
-//! | `pending_reason` | why a task does not run yet, in the document's words |
+//! | `offer` | an offer, its agent and the agent's maintenance window |
+//! | `queue` | the tasks that wait for an offer, in service order |
+//! | `matching` | `match_offers`: one round of placement |
+//! | `round` | the offers of a round, and a cursor over them for each request |
+//! | `first_fit` | an index of free amounts: the first offer that fits |
+//! | `ports` | allocation of ports from an offer's ranges |
+//! | `constraints` | checks of agents against placement constraints |
+//! | `peer_locations` | the agents of running tasks that constraints compare |
+//! | `reason` | why a task was not placed, in terms of its document |
+//! | `recent_offers` | recent offers, and why a request fits none of them |
+//! | `pending_reason` | why a task does not run yet, in terms of its document |
 
-mod agent;
 mod constraints;
 mod first_fit;
-mod maintenance;
 mod matching;
+mod offer;
 mod peer_locations;
 mod pending_reason;
 mod ports;
@@ -31,9 +29,8 @@ mod reason;
 mod recent_offers;
 mod round;
 
-pub use agent::Agent;
-pub use maintenance::MaintenanceWindow;
-pub use matching::{Assignment, MatchResult, Offer, Placement, match_offers};
+pub use matching::{Assignment, MatchResult, Placement, match_offers};
+pub use offer::{Agent, MaintenanceWindow, Offer};
 pub use peer_locations::{Peer, PeerLocations};
 pub use pending_reason::{Dependency, OfferHistory, PendingReason, Since, WINDOW};
 pub use queue::Queue;

@@ -1,4 +1,4 @@
-//! One round of placing waiting tasks on offers.
+//! `match_offers`: one round that assigns waiting tasks to offers.
 
 use std::cmp::Reverse;
 use std::collections::binary_heap::PeekMut;
@@ -7,26 +7,11 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use super::maintenance::MaintenanceWindow;
-use super::queue::{ServiceOrder, TasksByRequest};
+use super::offer::{Agent, Offer};
+use super::peer_locations::PeerLocations;
+use super::queue::{Queue, ServiceOrder, TasksByRequest};
 use super::round::MatchRound;
-use super::{Agent, PeerLocations, Queue};
-use borges_task::{Resources, RunId, TaskId};
-
-/// What an agent has to give to one role now: one offer of the cluster, or several that are accepted together.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Offer {
-    /// The ids of its offers; each can be answered once.
-    pub ids: Vec<String>,
-    /// The agent.
-    pub agent: Arc<Agent>,
-    /// What is offered.
-    pub free: Resources,
-    /// Free ports: sorted ranges, both ends included.
-    pub ports: Vec<(u64, u64)>,
-    /// When the agent will be away for maintenance.
-    pub maintenance: Option<MaintenanceWindow>,
-}
+use borges_task::{RunId, TaskId};
 
 /// Tasks that go to one agent.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -60,74 +45,74 @@ pub struct MatchResult {
 /// Places waiting tasks on offers, each on the first that suits it, in the order of the queue.
 ///
 /// A task that fits nowhere keeps nobody from being placed. Offers only shrink during a round, so an offer that is
-/// too small for a demand once stays so: each demand walks the offers once, by whole rows where none of a row has
+/// too small for a request once stays so: each request scans the offers once, by whole rows where none of a row has
 /// room. (Only where tasks are to be spread evenly does an offer's turn come again.) A round costs tasks placed +
-/// demands × offers at most, and ends when nothing that waits could fit any more.
+/// requests × offers at most, and ends when nothing that waits could fit any more.
 ///
-/// `spread` says where tasks are that constraints compare with, `now` which maintenance is near.
+/// `peer_locations` says where tasks are that constraints compare with, `now` which maintenance is near.
 pub fn match_offers(
     offers: &[Offer],
     pending: &Queue,
-    spread: &PeerLocations,
+    peer_locations: &PeerLocations,
     now: Timestamp,
 ) -> MatchResult {
-    let asked = pending.demands().map(|(wants, _)| wants.resources.milli_cpus);
-    let mut table = MatchRound::new(offers, asked, spread, now);
-    let mut placed: Vec<Vec<Assignment>> = vec![Vec::new(); offers.len()];
-    let all = pending.demands().map(|(wants, _)| wants.resources);
-    let least = all.reduce(|a, b| a.elementwise_min(&b)).unwrap_or_default();
+    let requested_cpus = pending.requests().map(|(request, _)| request.resources.milli_cpus);
+    let mut round = MatchRound::new(offers, requested_cpus, peer_locations, now);
+    let mut assignments: Vec<Vec<Assignment>> = vec![Vec::new(); offers.len()];
+    let requests = pending.requests().map(|(request, _)| request.resources);
+    let smallest = requests.reduce(|a, b| a.elementwise_min(&b)).unwrap_or_default();
 
     // Flows that were visited come again with their next turn, beside those that were not.
-    let mut fresh = pending.flows().peekable();
-    let mut visited: BinaryHeap<Reverse<(ServiceOrder, usize)>> = BinaryHeap::new();
-    let mut visits: Vec<Visit<'_>> = Vec::new();
+    let mut unvisited = pending.flows().peekable();
+    let mut revisits: BinaryHeap<Reverse<(ServiceOrder, usize)>> = BinaryHeap::new();
+    let mut cursors: Vec<FlowCursor<'_>> = Vec::new();
     loop {
-        let again = visited.peek().map(|Reverse((turn, _))| *turn);
-        let (turn, visit) = match (fresh.peek().map(|(turn, _)| *turn), again) {
-            (Some(new), again) if again.is_none_or(|again| new < again) => {
-                let Some((turn, groups)) = fresh.next() else { break };
-                visits.push(Visit::new(turn.run(), groups, &mut table));
-                (turn, visits.len() - 1)
+        let next_revisit = revisits.peek().map(|Reverse((order, _))| *order);
+        let (order, cursor) = match (unvisited.peek().map(|(order, _)| *order), next_revisit) {
+            (Some(new), next_revisit) if next_revisit.is_none_or(|next_revisit| new < next_revisit) => {
+                let Some((order, groups)) = unvisited.next() else { break };
+                cursors.push(FlowCursor::new(order.run(), groups, &mut round));
+                (order, cursors.len() - 1)
             }
             (_, Some(_)) => {
-                let Some(Reverse(next)) = visited.pop() else { break };
+                let Some(Reverse(next)) = revisits.pop() else { break };
                 next
             }
             (_, None) => break,
         };
-        if let Some((offer, seat)) = visits[visit].next(&mut table) {
-            placed[offer].push(seat);
-            visited.push(Reverse((turn.next(), visit)));
-        } else if !table.has_room(&least) {
+        if let Some((offer, assignment)) = cursors[cursor].next(&mut round) {
+            assignments[offer].push(assignment);
+            revisits.push(Reverse((order.next(), cursor)));
+        } else if !round.has_room(&smallest) {
             break;
         }
     }
 
-    let mut matching = MatchResult::default();
-    for (offer, assignments) in offers.iter().zip(placed) {
+    let mut result = MatchResult::default();
+    for (offer, assignments) in offers.iter().zip(assignments) {
         if assignments.is_empty() {
-            matching.declined.extend(offer.ids.iter().cloned());
+            result.declined.extend(offer.ids.iter().cloned());
         } else {
             let (offers, agent) = (offer.ids.clone(), offer.agent.clone());
-            matching.placements.push(Placement { offers, agent, assignments });
+            result.placements.push(Placement { offers, agent, assignments });
         }
     }
-    matching
+    result
 }
 
 /// A flow during a round: its groups that may still fit, each with the tasks not placed yet.
-struct Visit<'a> {
+struct FlowCursor<'a> {
     run: RunId,
-    /// Which walk along the offers is the group's, and its tasks behind the oldest.
+    /// The offer cursor of each group, and its tasks except the oldest.
     groups: Vec<(usize, btree_set::Iter<'a, u32>)>,
-    /// The oldest task of each, and whose it is.
+    /// The oldest task of each group, with the group's index.
     heads: BinaryHeap<Reverse<(u32, usize)>>,
 }
 
-impl<'a> Visit<'a> {
-    fn new(run: RunId, groups: &'a TasksByRequest, table: &mut MatchRound<'a>) -> Self {
+impl<'a> FlowCursor<'a> {
+    fn new(run: RunId, groups: &'a TasksByRequest, round: &mut MatchRound<'a>) -> Self {
         let mut groups: Vec<_> =
-            groups.iter().map(|(wants, tasks)| (table.walk(wants), tasks.iter())).collect();
+            groups.iter().map(|(request, tasks)| (round.cursor(request), tasks.iter())).collect();
         let head = |(group, (_, tasks)): (usize, &mut (usize, btree_set::Iter<'a, u32>))| {
             tasks.next().map(|&task| Reverse((task, group)))
         };
@@ -136,12 +121,12 @@ impl<'a> Visit<'a> {
     }
 
     /// Places the oldest task for which there is room. Groups without are left out from then on.
-    fn next(&mut self, table: &mut MatchRound<'a>) -> Option<(usize, Assignment)> {
+    fn next(&mut self, round: &mut MatchRound<'a>) -> Option<(usize, Assignment)> {
         while let Some(mut head) = self.heads.peek_mut() {
             let Reverse((number, group)) = *head;
-            let (walk, tasks) = &mut self.groups[group];
+            let (offer_cursor, tasks) = &mut self.groups[group];
             let task = self.run.task(number);
-            let Some((offer, ports)) = table.place(*walk, task) else {
+            let Some((offer, ports)) = round.place(*offer_cursor, task) else {
                 PeekMut::pop(head);
                 continue;
             };

@@ -1,4 +1,4 @@
-//! Where the tasks are that constraints compare others with.
+//! The agents of running tasks that placement constraints compare with each other.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -31,8 +31,8 @@ impl PeerLocations {
     /// An agent is as this offer of it says.
     pub fn update_agent(&mut self, agent: &Arc<Agent>) {
         match self.agents.get_mut(&agent.id) {
-            Some(known) if known == agent => {}
-            Some(known) => *known = agent.clone(),
+            Some(existing) if existing == agent => {}
+            Some(existing) => *existing = agent.clone(),
             None => {
                 self.agents.insert(agent.id.clone(), agent.clone());
             }
@@ -40,8 +40,8 @@ impl PeerLocations {
     }
 
     /// A task is out on an agent; one that no constraint compares is not remembered.
-    pub fn insert(&mut self, task: TaskId, demand: &ResourceRequest, agent: &str) {
-        let Some(group) = group(demand) else { return };
+    pub fn insert(&mut self, task: TaskId, request: &ResourceRequest, agent: &str) {
+        let Some(group) = group(request) else { return };
         self.groups.entry(group.clone()).or_default().insert(task, agent.to_owned());
         self.group_of.insert(task, group);
     }
@@ -57,16 +57,16 @@ impl PeerLocations {
         }
     }
 
-    /// The peers of tasks with this demand.
-    pub fn peers(&self, demand: &ResourceRequest) -> Vec<Peer> {
+    /// The peers of tasks with this request.
+    pub fn peers(&self, request: &ResourceRequest) -> Vec<Peer> {
         let peer = |agent: &String| self.agents.get(agent).cloned().map_or(Peer::Unknown, Peer::Known);
-        let tasks = group(demand).and_then(|group| self.groups.get(&group));
+        let tasks = group(request).and_then(|group| self.groups.get(&group));
         tasks.into_iter().flat_map(HashMap::values).map(peer).collect()
     }
 }
 
-fn group(demand: &ResourceRequest) -> Option<Group> {
-    Some((demand.constraint_group?, demand.requirements.clone()?))
+fn group(request: &ResourceRequest) -> Option<Group> {
+    Some((request.constraint_group?, request.requirements.clone()?))
 }
 
 #[cfg(test)]
@@ -76,24 +76,24 @@ mod tests {
     use super::*;
 
     #[test]
-    fn peers_are_of_one_run_and_one_wish() {
+    fn peers_share_a_run_and_requirements() {
         let (run, other) = (RunId(Uuid::from_u128(1)), RunId(Uuid::from_u128(2)));
-        let demand = |run| ResourceRequest {
+        let request = |run| ResourceRequest {
             requirements: Some(Arc::default()),
             constraint_group: Some(run),
             ..ResourceRequest::default()
         };
-        let mut spread = PeerLocations::default();
-        spread.insert(run.task(1), &demand(run), "a");
-        spread.insert(run.task(2), &ResourceRequest::default(), "a");
-        spread.insert(other.task(1), &demand(other), "a");
-        assert_eq!(spread.peers(&demand(run)), [Peer::Unknown]);
+        let mut locations = PeerLocations::default();
+        locations.insert(run.task(1), &request(run), "a");
+        locations.insert(run.task(2), &ResourceRequest::default(), "a");
+        locations.insert(other.task(1), &request(other), "a");
+        assert_eq!(locations.peers(&request(run)), [Peer::Unknown]);
         let agent = Arc::new(Agent { id: "a".to_owned(), ..Agent::default() });
-        spread.update_agent(&agent);
-        assert_eq!(spread.peers(&demand(run)), [Peer::Known(agent)]);
-        spread.remove(run.task(1));
-        spread.remove(run.task(2));
-        assert_eq!(spread.peers(&demand(run)), []);
-        assert_eq!(spread.peers(&ResourceRequest::default()), []);
+        locations.update_agent(&agent);
+        assert_eq!(locations.peers(&request(run)), [Peer::Known(agent)]);
+        locations.remove(run.task(1));
+        locations.remove(run.task(2));
+        assert_eq!(locations.peers(&request(run)), []);
+        assert_eq!(locations.peers(&ResourceRequest::default()), []);
     }
 }

@@ -1,4 +1,4 @@
-//! Why a task does not run yet, in the document's words: pure, over what is known.
+//! Why a task does not run yet, in terms of its document. Pure: computed from the state of task and cluster.
 
 use std::fmt;
 use std::time::Duration;
@@ -25,7 +25,7 @@ pub struct Since {
 #[derive(Debug, Clone)]
 pub struct OfferHistory<'a> {
     /// Why there is no subscription, and since when; `None` where there is one.
-    pub trouble: Option<(&'a str, Since)>,
+    pub connection_error: Option<(&'a str, Since)>,
     /// Whose resources are asked for.
     pub role: &'a str,
     /// The offers of the last [`WINDOW`].
@@ -76,14 +76,14 @@ pub enum PendingReason<'a> {
 }
 
 impl<'a> PendingReason<'a> {
-    /// Why what asks for `wants` has no offer.
-    pub fn queued(wants: &ResourceRequest, offered: &OfferHistory<'a>) -> Self {
-        if let Some((trouble, since)) = offered.trouble {
-            Self::ClusterUnreachable(trouble, since)
-        } else if offered.recent.is_empty() {
-            Self::NoOffers(offered.role, offered.last)
+    /// Why what asks for `request` has no offer.
+    pub fn queued(request: &ResourceRequest, history: &OfferHistory<'a>) -> Self {
+        if let Some((connection_error, since)) = history.connection_error {
+            Self::ClusterUnreachable(connection_error, since)
+        } else if history.recent.is_empty() {
+            Self::NoOffers(history.role, history.last)
         } else {
-            Self::NoFittingOffer(offered.recent.reason(wants))
+            Self::NoFittingOffer(history.recent.reason(request))
         }
     }
 }
@@ -97,15 +97,15 @@ impl fmt::Display for Since {
 impl fmt::Display for PendingReason<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::ClusterUnreachable(trouble, since) => {
-                write!(f, "the cluster is out of reach since {since}: {trouble}")
+            Self::ClusterUnreachable(connection_error, since) => {
+                write!(f, "the cluster is out of reach since {since}: {connection_error}")
             }
             Self::NoOffers(role, since) => write!(f, "no offers for role `{role}` since {since}"),
             Self::NoFittingOffer(reason) => reason.fmt(f),
-            Self::Dependencies(others) => {
+            Self::Dependencies(dependencies) => {
                 f.write_str("waits for block ")?;
-                for (place, Dependency { block, line, state }) in others.iter().enumerate() {
-                    let comma = if place > 0 { ", " } else { "" };
+                for (index, Dependency { block, line, state }) in dependencies.iter().enumerate() {
+                    let comma = if index > 0 { ", " } else { "" };
                     write!(f, "{comma}`{block}` (line {line}, {state})")?;
                 }
                 Ok(())
@@ -142,7 +142,7 @@ mod tests {
         Since { at: now - Duration::from_secs(seconds), ago: Duration::from_secs(seconds) }
     }
 
-    fn amount(milli_cpus: u64, mem: u64) -> ResourceRequest {
+    fn request(milli_cpus: u64, mem: u64) -> ResourceRequest {
         ResourceRequest {
             resources: Resources { milli_cpus, mem, ..Resources::default() },
             ..ResourceRequest::default()
@@ -153,35 +153,38 @@ mod tests {
         Offer {
             ids: Vec::new(),
             agent: Arc::default(),
-            free: amount(milli_cpus, mem).resources,
+            free: request(milli_cpus, mem).resources,
             ports: Vec::new(),
             maintenance: None,
         }
     }
 
-    fn offered<'a>(recent: &'a [Offer], spread: &'a PeerLocations) -> OfferHistory<'a> {
+    fn history<'a>(recent: &'a [Offer], spread: &'a PeerLocations) -> OfferHistory<'a> {
         let recent = RecentOffers::new(recent, spread, Timestamp::UNIX_EPOCH);
-        OfferHistory { trouble: None, role: "x", recent, last: since(95) }
+        OfferHistory { connection_error: None, role: "x", recent, last: since(95) }
     }
 
     #[test]
-    fn table() {
+    fn reasons_display_in_document_terms() {
         let seven = [2812, 100, 64, 64, 64, 64, 64].map(|mem| offer(4000, mem));
         let two = [offer(4000, 32), offer(100, 4096)];
         let spread = PeerLocations::default();
-        let offered = |recent| offered(recent, &spread);
-        let lost = OfferHistory { trouble: Some(("`m:5050` does not answer", since(70))), ..offered(&seven) };
+        let history = |recent| history(recent, &spread);
+        let lost = OfferHistory {
+            connection_error: Some(("`m:5050` does not answer", since(70))),
+            ..history(&seven)
+        };
         let fetch = Dependency { block: "fetch", line: 3, state: State::Running };
         let clean = Dependency { block: "clean", line: 9, state: State::Blocked };
         let left = Duration::from_millis(11_001);
         let cases: [PendingReason<'_>; 14] = [
-            PendingReason::queued(&amount(1000, 4096), &offered(&seven)),
-            PendingReason::queued(&amount(1000, 4096), &offered(&seven[..1])),
-            PendingReason::queued(&amount(4500, 64), &offered(&seven)),
-            PendingReason::queued(&amount(1000, 64), &offered(&seven)),
-            PendingReason::queued(&amount(1000, 64), &offered(&two)),
-            PendingReason::queued(&amount(1000, 64), &offered(&[])),
-            PendingReason::queued(&amount(1000, 64), &lost),
+            PendingReason::queued(&request(1000, 4096), &history(&seven)),
+            PendingReason::queued(&request(1000, 4096), &history(&seven[..1])),
+            PendingReason::queued(&request(4500, 64), &history(&seven)),
+            PendingReason::queued(&request(1000, 64), &history(&seven)),
+            PendingReason::queued(&request(1000, 64), &history(&two)),
+            PendingReason::queued(&request(1000, 64), &history(&[])),
+            PendingReason::queued(&request(1000, 64), &lost),
             PendingReason::Dependencies(vec![fetch]),
             PendingReason::Dependencies(vec![fetch, clean]),
             PendingReason::Approval,
@@ -191,8 +194,8 @@ mod tests {
             PendingReason::AgentUnreachable("a1", since(300)),
         ];
         let mut table = String::new();
-        for why in cases {
-            writeln!(table, "{why}").unwrap();
+        for reason in cases {
+            writeln!(table, "{reason}").unwrap();
         }
         insta::assert_snapshot!(table, @r"
         :mem 4096: the largest of 7 offers in the last 60 s had 2812 MB

@@ -1,36 +1,36 @@
-//! Ports out of what an offer has.
+//! Allocates ports from the ranges of an offer.
 
 use borges_task::Port;
 
 /// Free ports: sorted ranges, both ends included.
 pub(super) type Ranges = Vec<(u64, u64)>;
 
-/// Where any port will do: what no system hands out by itself, neither to servers (below) nor to clients (above).
-const QUIET: (u64, u64) = (10_000, 32_767);
-/// What only root may listen on ends below this.
-const OPEN: u64 = 1024;
-/// The last port there is.
-const LAST: u64 = 65_535;
+/// Preferred for arbitrary ports: no system assigns these by default, neither to servers (below) nor to clients (above).
+const PREFERRED: (u64, u64) = (10_000, 32_767);
+/// The first port that a process may listen on without root.
+const FIRST_UNPRIVILEGED: u64 = 1024;
+/// The highest port number.
+const MAX_PORT: u64 = 65_535;
 
-/// Takes a port of `free` for each of `wanted`, in their order; `None`, and nothing taken, when they are not all
+/// Takes a port of `free` for each of `requested`, in their order; `None`, and nothing taken, when they are not all
 /// there.
 ///
 /// `seed` decides where among them the search for any port begins, so that strangers on one machine, who do not
 /// know of each other, seldom choose the same.
-pub(super) fn allocate(free: &mut Ranges, wanted: &[Port], seed: u64) -> Option<Vec<u16>> {
-    let mut left = free.clone();
-    let mut taken = vec![0; wanted.len()];
+pub(super) fn allocate(free: &mut Ranges, requested: &[Port], seed: u64) -> Option<Vec<u16>> {
+    let mut remaining = free.clone();
+    let mut taken = vec![0; requested.len()];
     // What is named first: it must not go to who takes any.
-    for (place, port) in taken.iter_mut().zip(wanted).filter(|(_, port)| port.host != 0) {
-        *place = port.host;
-        remove(&mut left, u64::from(port.host)).then_some(())?;
+    for (slot, port) in taken.iter_mut().zip(requested).filter(|(_, port)| port.host != 0) {
+        *slot = port.host;
+        remove(&mut remaining, u64::from(port.host)).then_some(())?;
     }
-    for place in taken.iter_mut().filter(|place| **place == 0) {
-        let any = any(&left, seed)?;
-        remove(&mut left, any);
-        *place = u16::try_from(any).ok()?;
+    for slot in taken.iter_mut().filter(|slot| **slot == 0) {
+        let port = find_any(&remaining, seed)?;
+        remove(&mut remaining, port);
+        *slot = u16::try_from(port).ok()?;
     }
-    *free = left;
+    *free = remaining;
     Some(taken)
 }
 
@@ -44,16 +44,18 @@ pub(super) fn count(free: &Ranges) -> u64 {
     free.iter().map(|&(begin, end)| end.saturating_sub(begin).saturating_add(1)).sum()
 }
 
-fn any(free: &Ranges, seed: u64) -> Option<u64> {
-    let (first, last) = QUIET;
+fn find_any(free: &Ranges, seed: u64) -> Option<u64> {
+    let (first, last) = PREFERRED;
     let start = first + seed % (last - first + 1);
-    [(start, last), (first, start), (OPEN, LAST), (1, LAST)].into_iter().find_map(|(from, to)| {
-        let port = |&(begin, end): &(u64, u64)| {
-            let port = from.max(begin);
-            (port <= end && port <= to).then_some(port)
-        };
-        free.iter().find_map(port)
-    })
+    [(start, last), (first, start), (FIRST_UNPRIVILEGED, MAX_PORT), (1, MAX_PORT)].into_iter().find_map(
+        |(from, to)| {
+            let port = |&(begin, end): &(u64, u64)| {
+                let port = from.max(begin);
+                (port <= end && port <= to).then_some(port)
+            };
+            free.iter().find_map(port)
+        },
+    )
 }
 
 fn remove(free: &mut Ranges, port: u64) -> bool {
@@ -68,28 +70,28 @@ fn remove(free: &mut Ranges, port: u64) -> bool {
 mod tests {
     use super::*;
 
-    fn taken(free: &[(u64, u64)], wanted: &[u16], seed: u64) -> (Option<Vec<u16>>, Ranges) {
+    fn allocated(free: &[(u64, u64)], requested: &[u16], seed: u64) -> (Option<Vec<u16>>, Ranges) {
         let mut free = free.to_vec();
-        let wanted: Vec<Port> = wanted.iter().map(|&host| Port { host, container: 0 }).collect();
-        (allocate(&mut free, &wanted, seed), free)
+        let requested: Vec<Port> = requested.iter().map(|&host| Port { host, container: 0 }).collect();
+        (allocate(&mut free, &requested, seed), free)
     }
 
     #[test]
-    fn what_is_named_is_taken_and_any_is_one_of_the_rest() {
-        assert_eq!(taken(&[(80, 82)], &[81], 0), (Some(vec![81]), vec![(80, 80), (82, 82)]));
-        assert_eq!(taken(&[(5000, 5001)], &[0, 5000], 7), (Some(vec![5001, 5000]), vec![]));
-        assert_eq!(taken(&[(80, 82)], &[79], 0), (None, vec![(80, 82)]));
-        assert_eq!(taken(&[(80, 81)], &[0, 0, 0], 0), (None, vec![(80, 81)]), "none is taken by halves");
+    fn named_ports_are_allocated_before_arbitrary_ones() {
+        assert_eq!(allocated(&[(80, 82)], &[81], 0), (Some(vec![81]), vec![(80, 80), (82, 82)]));
+        assert_eq!(allocated(&[(5000, 5001)], &[0, 5000], 7), (Some(vec![5001, 5000]), vec![]));
+        assert_eq!(allocated(&[(80, 82)], &[79], 0), (None, vec![(80, 82)]));
+        assert_eq!(allocated(&[(80, 81)], &[0, 0, 0], 0), (None, vec![(80, 81)]), "none is taken by halves");
     }
 
     #[test]
-    fn any_port_is_a_quiet_one_where_there_are_such() {
+    fn arbitrary_ports_prefer_the_registered_range() {
         let all = [(1, 65_535)];
-        assert_eq!(taken(&all, &[0, 0], 5).0, Some(vec![10_005, 10_006]));
-        assert_eq!(taken(&all, &[0, 0], 22_767).0, Some(vec![32_767, 10_000]), "it goes round");
-        assert_eq!(taken(&[(1, 9), (40_000, 40_001)], &[0, 0, 0], 3).0, Some(vec![40_000, 40_001, 1]));
-        assert_eq!(taken(&[(31_000, 31_000)], &[0], 3).0, Some(vec![31_000]));
-        assert_eq!(taken(&[], &[0], 0).0, None);
+        assert_eq!(allocated(&all, &[0, 0], 5).0, Some(vec![10_005, 10_006]));
+        assert_eq!(allocated(&all, &[0, 0], 22_767).0, Some(vec![32_767, 10_000]), "it goes round");
+        assert_eq!(allocated(&[(1, 9), (40_000, 40_001)], &[0, 0, 0], 3).0, Some(vec![40_000, 40_001, 1]));
+        assert_eq!(allocated(&[(31_000, 31_000)], &[0], 3).0, Some(vec![31_000]));
+        assert_eq!(allocated(&[], &[0], 0).0, None);
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! The tasks that wait for an offer: whose turn it is.
+//! The tasks that wait for an offer, in service order.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -21,9 +21,9 @@ pub struct Queue {
     turns: HashMap<(RunId, i32), u64>,
     waiting: HashMap<TaskId, (Arc<ResourceRequest>, i32)>,
     /// How many tasks ask for the same.
-    demands: HashMap<Arc<ResourceRequest>, usize>,
+    request_counts: HashMap<Arc<ResourceRequest>, usize>,
     /// The last turn that was taken with each priority: a flow that begins to wait is as if it had come then.
-    taken: HashMap<i32, u64>,
+    last_turns: HashMap<i32, u64>,
 }
 
 /// When a flow is served: in the order of these.
@@ -51,43 +51,43 @@ pub(super) type TasksByRequest = BTreeMap<Arc<ResourceRequest>, BTreeSet<u32>>;
 
 impl Queue {
     /// Puts a task in; one that waits already is left as it is.
-    pub fn push(&mut self, task: TaskId, wants: ResourceRequest, priority: i32) {
+    pub fn push(&mut self, task: TaskId, request: ResourceRequest, priority: i32) {
         if self.waiting.contains_key(&task) {
             return;
         }
-        let known = self.demands.get_key_value(&wants).map(|(wants, _)| wants.clone());
-        let wants = known.unwrap_or_else(|| Arc::new(wants));
-        self.waiting.insert(task, (wants.clone(), priority));
-        *self.demands.entry(wants.clone()).or_default() += 1;
+        let existing = self.request_counts.get_key_value(&request).map(|(request, _)| request.clone());
+        let request = existing.unwrap_or_else(|| Arc::new(request));
+        self.waiting.insert(task, (request.clone(), priority));
+        *self.request_counts.entry(request.clone()).or_default() += 1;
         let number = *self
             .turns
             .entry((task.run, priority))
-            .or_insert_with(|| self.taken.get(&priority).copied().unwrap_or_default());
-        let turn = ServiceOrder { priority: Reverse(priority), number, run: task.run };
-        self.flows.entry(turn).or_default().entry(wants).or_default().insert(task.number);
+            .or_insert_with(|| self.last_turns.get(&priority).copied().unwrap_or_default());
+        let order = ServiceOrder { priority: Reverse(priority), number, run: task.run };
+        self.flows.entry(order).or_default().entry(request).or_default().insert(task.number);
     }
 
     /// Takes a task out; `false` when it does not wait.
     pub fn remove(&mut self, task: TaskId) -> bool {
-        let Some((wants, priority)) = self.waiting.remove(&task) else { return false };
-        if let Some(count) = self.demands.get_mut(&wants) {
+        let Some((request, priority)) = self.waiting.remove(&task) else { return false };
+        if let Some(count) = self.request_counts.get_mut(&request) {
             *count -= 1;
             if *count == 0 {
-                self.demands.remove(&wants);
+                self.request_counts.remove(&request);
             }
         }
         let flow = (task.run, priority);
         let Some(&number) = self.turns.get(&flow) else { return true };
-        let turn = ServiceOrder { priority: Reverse(priority), number, run: task.run };
-        let Some(groups) = self.flows.get_mut(&turn) else { return true };
-        if let Some(group) = groups.get_mut(&wants) {
+        let order = ServiceOrder { priority: Reverse(priority), number, run: task.run };
+        let Some(groups) = self.flows.get_mut(&order) else { return true };
+        if let Some(group) = groups.get_mut(&request) {
             group.remove(&task.number);
             if group.is_empty() {
-                groups.remove(&wants);
+                groups.remove(&request);
             }
         }
         if groups.is_empty() {
-            self.flows.remove(&turn);
+            self.flows.remove(&order);
             self.turns.remove(&flow);
         }
         true
@@ -95,23 +95,23 @@ impl Queue {
 
     /// These tasks were placed: they wait no longer, and their flows have had as many turns.
     pub fn mark_placed(&mut self, tasks: impl IntoIterator<Item = TaskId>) {
-        let mut had: BTreeMap<(RunId, i32), (u64, u64)> = BTreeMap::new();
+        let mut turns_used: BTreeMap<(RunId, i32), (u64, u64)> = BTreeMap::new();
         for task in tasks {
             let Some(&(_, priority)) = self.waiting.get(&task) else { continue };
             let flow = (task.run, priority);
             let number = self.turns.get(&flow).copied().unwrap_or_default();
-            had.entry(flow).or_insert((number, 0)).1 += 1;
+            turns_used.entry(flow).or_insert((number, 0)).1 += 1;
             self.remove(task);
         }
-        for ((run, priority), (number, turns)) in had {
-            let taken = self.taken.entry(priority).or_default();
-            *taken = (*taken).max(number + turns - 1);
+        for ((run, priority), (number, turns)) in turns_used {
+            let last_turn = self.last_turns.entry(priority).or_default();
+            *last_turn = (*last_turn).max(number + turns - 1);
             let Some(turn) = self.turns.get_mut(&(run, priority)) else { continue };
             // Nobody saves up turns: who could not use one for long does not have all that follow.
-            *turn = (number + turns).max(*taken);
-            let at = |number| ServiceOrder { priority: Reverse(priority), number, run };
-            if let Some(groups) = self.flows.remove(&at(number)) {
-                self.flows.insert(at(*turn), groups);
+            *turn = (number + turns).max(*last_turn);
+            let order_at = |number| ServiceOrder { priority: Reverse(priority), number, run };
+            if let Some(groups) = self.flows.remove(&order_at(number)) {
+                self.flows.insert(order_at(*turn), groups);
             }
         }
     }
@@ -128,24 +128,24 @@ impl Queue {
 
     /// The flows in the order of their turns.
     pub(super) fn flows(&self) -> impl Iterator<Item = (ServiceOrder, &TasksByRequest)> {
-        self.flows.iter().map(|(&turn, groups)| (turn, groups))
+        self.flows.iter().map(|(&order, groups)| (order, groups))
     }
 
-    /// Waiting tasks that ask for `wants`, those whose turn it is first, flow by flow.
-    pub fn with_request<'a>(&'a self, wants: &'a ResourceRequest) -> impl Iterator<Item = TaskId> + 'a {
+    /// Waiting tasks that ask for `request`, those whose turn it is first, flow by flow.
+    pub fn with_request<'a>(&'a self, request: &'a ResourceRequest) -> impl Iterator<Item = TaskId> + 'a {
         let numbers =
-            self.flows.iter().filter_map(move |(turn, groups)| Some((turn.run, groups.get(wants)?)));
+            self.flows.iter().filter_map(move |(order, groups)| Some((order.run, groups.get(request)?)));
         numbers.flat_map(|(run, numbers)| numbers.iter().map(move |&number| run.task(number)))
     }
 
-    /// The distinct demands, and how many tasks have each; in no order.
-    pub fn demands(&self) -> impl Iterator<Item = (&Arc<ResourceRequest>, usize)> + '_ {
-        self.demands.iter().map(|(wants, &tasks)| (wants, tasks))
+    /// The distinct requests, and how many tasks have each; in no order.
+    pub fn requests(&self) -> impl Iterator<Item = (&Arc<ResourceRequest>, usize)> + '_ {
+        self.request_counts.iter().map(|(request, &tasks)| (request, tasks))
     }
 
     /// What a waiting task asks for.
-    pub fn demand(&self, task: TaskId) -> Option<&Arc<ResourceRequest>> {
-        self.waiting.get(&task).map(|(wants, _)| wants)
+    pub fn request(&self, task: TaskId) -> Option<&Arc<ResourceRequest>> {
+        self.waiting.get(&task).map(|(request, _)| request)
     }
 }
 
@@ -160,7 +160,7 @@ mod tests {
 
     const ONE: Resources = Resources { milli_cpus: 1000, mem: 32, disk: 0, gpus: 0 };
 
-    fn demand(resources: Resources) -> ResourceRequest {
+    fn request(resources: Resources) -> ResourceRequest {
         ResourceRequest { resources, ..ResourceRequest::default() }
     }
 
@@ -169,7 +169,12 @@ mod tests {
         let offer =
             Offer { ids: Vec::new(), agent: Arc::default(), free, ports: Vec::new(), maintenance: None };
         let round = match_offers(&[offer], queue, &PeerLocations::default(), Timestamp::UNIX_EPOCH);
-        round.placements.iter().flat_map(|placement| &placement.assignments).map(|seat| seat.task).collect()
+        round
+            .placements
+            .iter()
+            .flat_map(|placement| &placement.assignments)
+            .map(|assignment| assignment.task)
+            .collect()
     }
 
     fn run(number: u128) -> RunId {
@@ -189,12 +194,12 @@ mod tests {
 
     fn push(queue: &mut Queue, number: u128, tasks: std::ops::RangeInclusive<u32>, priority: i32) {
         for task in tasks {
-            queue.push(run(number).task(task), demand(ONE), priority);
+            queue.push(run(number).task(task), request(ONE), priority);
         }
     }
 
     #[test]
-    fn a_large_run_does_not_starve_the_next() {
+    fn large_run_does_not_starve_a_small_one() {
         let mut queue = Queue::default();
         push(&mut queue, 1, 1..=100_000, 0);
         assert_eq!(next(&mut queue, 4), "1.1 1.2 1.3 1.4");
@@ -207,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn a_higher_priority_comes_first() {
+    fn higher_priority_is_placed_first() {
         let mut queue = Queue::default();
         push(&mut queue, 1, 1..=3, 0);
         push(&mut queue, 1, 4..=4, 7);
@@ -218,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn a_relaunch_has_its_old_place() {
+    fn relaunched_task_keeps_its_position() {
         let mut queue = Queue::default();
         push(&mut queue, 1, 1..=5, 0);
         assert_eq!(next(&mut queue, 3), "1.1 1.2 1.3");
@@ -227,11 +232,11 @@ mod tests {
     }
 
     #[test]
-    fn one_that_fits_nowhere_keeps_nobody_waiting_and_saves_up_no_turns() {
+    fn unplaceable_tasks_neither_block_others_nor_save_turns() {
         let mut queue = Queue::default();
         let large = Resources { mem: 9999, ..ONE };
         for task in 1..=10 {
-            queue.push(run(1).task(task), demand(large), 9);
+            queue.push(run(1).task(task), request(large), 9);
         }
         push(&mut queue, 2, 1..=100, 0);
         push(&mut queue, 1, 11..=20, 0);
@@ -240,12 +245,12 @@ mod tests {
     }
 
     #[test]
-    fn what_is_taken_out_is_not_there() {
+    fn removed_tasks_leave_no_trace() {
         let mut queue = Queue::default();
         push(&mut queue, 1, 1..=2, 0);
         assert!(queue.remove(run(1).task(1)) && !queue.remove(run(1).task(1)));
-        assert_eq!((queue.len(), queue.demands().collect::<Vec<_>>()), (1, vec![(&demand(ONE).into(), 1)]));
+        assert_eq!((queue.len(), queue.requests().collect::<Vec<_>>()), (1, vec![(&request(ONE).into(), 1)]));
         assert!(queue.remove(run(1).task(2)) && queue.is_empty());
-        assert_eq!(queue.demands().count() + queue.flows().count(), 0);
+        assert_eq!(queue.requests().count() + queue.flows().count(), 0);
     }
 }

@@ -1,4 +1,4 @@
-//! Why a task was not placed, from the most to the least telling.
+//! Why a task was not placed: the failures, from the most to the least specific, and their messages.
 
 use std::fmt;
 
@@ -99,7 +99,7 @@ impl ResourceKind {
 
     /// An amount of this kind, as a document asks for it.
     #[expect(clippy::cast_precision_loss, reason = "milli-cpus of one machine are far below 2^52")]
-    fn asked(self, amount: u64) -> String {
+    fn format_requested(self, amount: u64) -> String {
         match self {
             Self::Cpu => (amount as f64 / 1000.0).to_string(),
             Self::Mem | Self::Disk | Self::Gpus => amount.to_string(),
@@ -107,9 +107,9 @@ impl ResourceKind {
     }
 
     /// An amount of this kind, as it is offered.
-    fn had(self, amount: u64) -> String {
+    fn format_offered(self, amount: u64) -> String {
         match self {
-            Self::Cpu | Self::Gpus => self.asked(amount),
+            Self::Cpu | Self::Gpus => self.format_requested(amount),
             Self::Mem | Self::Disk => format!("{amount} MB"),
         }
     }
@@ -150,11 +150,17 @@ impl fmt::Display for PlacementFailure {
                 f.write_str(" goes into maintenance before the block would end, which `:timeout` would tell")
             }
             Self::InsufficientResource { kind, requested, largest, offers } => {
-                write!(f, "{kind} {}: {} {}", kind.asked(*requested), LargestOf(*offers), kind.had(*largest))
+                write!(
+                    f,
+                    "{kind} {}: {} {}",
+                    kind.format_requested(*requested),
+                    LargestOf(*offers),
+                    kind.format_offered(*largest)
+                )
             }
             Self::PortTaken { port, offers } => write!(f, ":expose {port}: {}", NoneOf("free in", *offers)),
-            Self::InsufficientPorts { requested: wants, most, offers } => {
-                write!(f, ":expose: {wants} ports, {} {most}", LargestOf(*offers))
+            Self::InsufficientPorts { requested, most, offers } => {
+                write!(f, ":expose: {requested} ports, {} {most}", LargestOf(*offers))
             }
             Self::Fragmented { offers: 1 } => {
                 f.write_str("the one offer in the last 60 s had not all that is asked for at once")

@@ -1,4 +1,4 @@
-//! The offers of a round, what is left of them, and how each demand walks along them.
+//! The offers of one round with their remaining amounts, and a cursor over the offers for each request.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -16,130 +16,149 @@ use borges_task::{Port, Requirements, ResourceRequest, Resources, RunId, TaskId}
 pub(super) struct MatchRound<'a> {
     offers: &'a [Offer],
     free: FirstFitIndex,
-    /// Of those of which some were taken.
+    /// The remaining ports of each offer; `None` until a port of it is taken.
     ports: Vec<Option<Ranges>>,
-    /// Some agent will be away for maintenance.
-    windows: bool,
+    /// Whether any agent of these offers has planned maintenance.
+    has_maintenance: bool,
     now: Timestamp,
-    spread: &'a PeerLocations,
-    walks: Vec<OfferCursor<'a>>,
-    place_of_walk: HashMap<&'a Arc<ResourceRequest>, usize>,
-    /// Where the tasks are that constraints compare; by who is compared with whom.
-    peers: Vec<PeerCounts>,
-    place_of_peers: HashMap<Peers<'a>, usize>,
-    /// The first offer that may have room for anything.
-    room: usize,
+    peer_locations: &'a PeerLocations,
+    cursors: Vec<OfferCursor<'a>>,
+    cursor_indices: HashMap<&'a Arc<ResourceRequest>, usize>,
+    /// The peer counts of each peer group.
+    peer_counts: Vec<PeerCounts>,
+    peer_count_indices: HashMap<PeerGroup<'a>, usize>,
+    /// The first offer that may still fit the smallest request.
+    first_open: usize,
 }
 
-/// Those who are compared: tasks of one run, where it is compared at all, with the same wishes.
-type Peers<'a> = (Option<RunId>, Option<&'a Arc<Requirements>>);
+/// Key of a peer group: tasks of one run with the same requirements. The run is `None` if no constraint compares tasks.
+type PeerGroup<'a> = (Option<RunId>, Option<&'a Arc<Requirements>>);
 
-/// A demand on its way along the offers.
+/// The position of one request in the list of offers.
 struct OfferCursor<'a> {
-    wants: &'a ResourceRequest,
-    /// Of what it wants, near at hand.
-    amounts: Resources,
-    /// The first offer that may suit it still; `None` when none does.
-    offer: Option<usize>,
-    /// Only of a demand to which not only amounts matter; and which peers are its own.
-    terms: Option<(ConstraintChecker<'a>, usize)>,
+    request: &'a ResourceRequest,
+    /// The amounts of `request`, copied for speed.
+    resources: Resources,
+    /// The first offer that may still fit; `None` if no offer does.
+    next_offer: Option<usize>,
+    /// The constraint checks and the index of the peer counts; `None` if only amounts matter.
+    constraints: Option<(ConstraintChecker<'a>, usize)>,
 }
 
 impl<'a> MatchRound<'a> {
-    /// `asked` are the milli-cpus that will be wanted.
+    /// `requested_cpus` are the milli-CPUs of the requests of this round.
     pub(super) fn new(
         offers: &'a [Offer],
-        asked: impl Iterator<Item = u64>,
-        spread: &'a PeerLocations,
+        requested_cpus: impl Iterator<Item = u64>,
+        peer_locations: &'a PeerLocations,
         now: Timestamp,
     ) -> Self {
         Self {
             offers,
-            free: FirstFitIndex::new(offers.iter().map(|offer| offer.free).collect(), asked),
+            free: FirstFitIndex::new(offers.iter().map(|offer| offer.free).collect(), requested_cpus),
             ports: vec![None; offers.len()],
-            windows: offers.iter().any(|offer| offer.maintenance.is_some()),
+            has_maintenance: offers.iter().any(|offer| offer.maintenance.is_some()),
             now,
-            spread,
-            walks: Vec::new(),
-            place_of_walk: HashMap::new(),
-            peers: Vec::new(),
-            place_of_peers: HashMap::new(),
-            room: 0,
+            peer_locations,
+            cursors: Vec::new(),
+            cursor_indices: HashMap::new(),
+            peer_counts: Vec::new(),
+            peer_count_indices: HashMap::new(),
+            first_open: 0,
         }
     }
 
-    /// Whether some offer has room for these amounts; once not, never again.
-    pub(super) fn has_room(&mut self, least: &Resources) -> bool {
-        self.room = self.free.find_first(self.room, least).unwrap_or(self.offers.len());
-        self.room < self.offers.len()
+    /// Whether any offer fits these amounts. Once false, it stays false, because offers only shrink.
+    pub(super) fn has_room(&mut self, smallest: &Resources) -> bool {
+        self.first_open = self.free.find_first(self.first_open, smallest).unwrap_or(self.offers.len());
+        self.first_open < self.offers.len()
     }
 
-    /// The walk of a demand, which all its tasks make together.
-    pub(super) fn walk(&mut self, wants: &'a Arc<ResourceRequest>) -> usize {
-        if let Some(&walk) = self.place_of_walk.get(wants) {
-            return walk;
+    /// The index of the cursor of a request; all tasks with the same request share it.
+    pub(super) fn cursor(&mut self, request: &'a Arc<ResourceRequest>) -> usize {
+        if let Some(&cursor) = self.cursor_indices.get(request) {
+            return cursor;
         }
-        let constraints = wants.requirements.as_ref().map(|wishes| wishes.constraints.as_slice());
-        let is_picky = constraints.is_some() || self.windows;
-        let terms = is_picky.then(|| {
-            let with_room = self.offers.iter().filter(|offer| offer.free.contains(&wants.resources));
+        let constraints =
+            request.requirements.as_ref().map(|requirements| requirements.constraints.as_slice());
+        let needs_checks = constraints.is_some() || self.has_maintenance;
+        let constraints = needs_checks.then(|| {
+            let with_room = self.offers.iter().filter(|offer| offer.free.contains(&request.resources));
             let agents = with_room.map(|offer| &offer.agent);
-            (ConstraintChecker::new(constraints.unwrap_or_default(), &agents), self.peers_of(wants))
+            (
+                ConstraintChecker::new(constraints.unwrap_or_default(), &agents),
+                self.peer_counts_index(request),
+            )
         });
-        self.walks.push(OfferCursor { wants, amounts: wants.resources, offer: Some(0), terms });
-        self.place_of_walk.insert(wants, self.walks.len() - 1);
-        self.walks.len() - 1
+        self.cursors.push(OfferCursor {
+            request,
+            resources: request.resources,
+            next_offer: Some(0),
+            constraints,
+        });
+        self.cursor_indices.insert(request, self.cursors.len() - 1);
+        self.cursors.len() - 1
     }
 
-    /// Takes what a task wants from the first offer that suits it; says which, and which ports are its own.
-    pub(super) fn place(&mut self, walk: usize, task: TaskId) -> Option<(usize, Vec<u16>)> {
-        let walk = &mut self.walks[walk];
-        let amounts = &walk.amounts;
-        let from = walk.offer.take()?;
-        let Some((terms, peers)) = &walk.terms else {
-            walk.offer = self.free.find_first(from, amounts);
-            return walk.offer.filter(|&at| self.free.allocate(at, amounts)).map(|at| (at, Vec::new()));
+    /// Allocates a task on the first offer that fits. Returns the offer's index and the task's ports.
+    pub(super) fn place(&mut self, cursor: usize, task: TaskId) -> Option<(usize, Vec<u16>)> {
+        let cursor = &mut self.cursors[cursor];
+        let resources = &cursor.resources;
+        let from = cursor.next_offer.take()?;
+        let Some((constraints, peers)) = &cursor.constraints else {
+            cursor.next_offer = self.free.find_first(from, resources);
+            return cursor
+                .next_offer
+                .filter(|&at| self.free.allocate(at, resources))
+                .map(|at| (at, Vec::new()));
         };
-        let peers = &mut self.peers[*peers];
-        let wanted = walk.wants.requirements.as_ref().map_or(&[][..], |wishes| &wishes.ports);
-        let mut at = if terms.may_become_feasible() { 0 } else { from };
+        let peers = &mut self.peer_counts[*peers];
+        let requested_ports =
+            cursor.request.requirements.as_ref().map_or(&[][..], |requirements| &requirements.ports);
+        let mut at = if constraints.may_become_feasible() { 0 } else { from };
         loop {
-            at = self.free.find_first(at, amounts)?;
+            at = self.free.find_first(at, resources)?;
             let Offer { agent, maintenance, ports, .. } = &self.offers[at];
-            let is_away =
-                maintenance.is_some_and(|away| away.starts_before(walk.wants.max_runtime, self.now));
-            if !is_away
-                && terms.check(agent, peers).is_none()
-                && let Some(taken) = take_ports(&mut self.ports[at], ports, wanted, task)
-                && self.free.allocate(at, amounts)
+            let is_unavailable =
+                maintenance.is_some_and(|window| window.starts_before(cursor.request.max_runtime, self.now));
+            if !is_unavailable
+                && constraints.check(agent, peers).is_none()
+                && let Some(taken) = take_ports(&mut self.ports[at], ports, requested_ports, task)
+                && self.free.allocate(at, resources)
             {
-                terms.place(agent, peers);
-                walk.offer = Some(at);
+                constraints.record_placement(agent, peers);
+                cursor.next_offer = Some(at);
                 return Some((at, taken));
             }
             at += 1;
         }
     }
 
-    /// Which of `constraint_group` are a demand's own.
-    fn peers_of(&mut self, wants: &'a ResourceRequest) -> usize {
-        match self.place_of_peers.entry((wants.constraint_group, wants.requirements.as_ref())) {
-            Entry::Occupied(known) => *known.get(),
-            Entry::Vacant(place) => {
-                let constraints = wants.requirements.as_ref().map_or(&[][..], |wishes| &wishes.constraints);
-                self.peers.push(PeerCounts::new(constraints, &self.spread.peers(wants)));
-                *place.insert(self.peers.len() - 1)
+    /// The index of the peer counts of a request's peer group.
+    fn peer_counts_index(&mut self, request: &'a ResourceRequest) -> usize {
+        match self.peer_count_indices.entry((request.constraint_group, request.requirements.as_ref())) {
+            Entry::Occupied(entry) => *entry.get(),
+            Entry::Vacant(entry) => {
+                let constraints =
+                    request.requirements.as_ref().map_or(&[][..], |requirements| &requirements.constraints);
+                self.peer_counts.push(PeerCounts::new(constraints, &self.peer_locations.peers(request)));
+                *entry.insert(self.peer_counts.len() - 1)
             }
         }
     }
 }
 
-/// Takes ports of an offer, if they are all there.
-fn take_ports(left: &mut Option<Ranges>, all: &Ranges, wanted: &[Port], task: TaskId) -> Option<Vec<u16>> {
-    if wanted.is_empty() {
+/// Allocates the ports; `None`, and nothing allocated, if not all are available.
+fn take_ports(
+    remaining: &mut Option<Ranges>,
+    offered: &Ranges,
+    requested_ports: &[Port],
+    task: TaskId,
+) -> Option<Vec<u16>> {
+    if requested_ports.is_empty() {
         return Some(Vec::new());
     }
-    ports::allocate(left.get_or_insert_with(|| all.clone()), wanted, seed(task))
+    ports::allocate(remaining.get_or_insert_with(|| offered.clone()), requested_ports, seed(task))
 }
 
 /// Where a task's search for any port begins: two strangers on one machine should seldom begin alike.

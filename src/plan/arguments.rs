@@ -1,4 +1,4 @@
-//! A block's header arguments → what its task asks for.
+//! Reads the header arguments of a block into the options of its tasks.
 
 use std::collections::HashSet;
 
@@ -8,7 +8,7 @@ use borges_task::{Ensure, Policy, Requirements, Resources, RetryLimit};
 
 use super::diagnostic::Diagnostic;
 use super::image;
-use super::keys::{self, Borges, Key};
+use super::keys::{self, BorgesKey, KeyKind};
 use super::placement_args;
 use super::value_parsers::{self, Help};
 
@@ -17,8 +17,8 @@ use super::value_parsers::{self, Help};
 pub(super) struct BlockOptions {
     pub(super) resources: Resources,
     /// `:mem` was written.
-    pub(super) mem_is_limit: bool,
-    pub(super) wishes: Requirements,
+    pub(super) enforce_memory: bool,
+    pub(super) requirements: Requirements,
     /// How many tasks the block is to be, from 1.
     pub(super) instances: u32,
     pub(super) policy: Policy,
@@ -32,7 +32,7 @@ pub(super) struct BlockOptions {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Reference {
     pub(super) name: String,
-    pub(super) order: DependencyArg,
+    pub(super) kind: DependencyArg,
     pub(super) at: Position,
 }
 
@@ -51,18 +51,19 @@ pub(super) enum DependencyArg {
 /// told, once. Those of a setupfile apart.
 pub(super) type ReportedArgs = HashSet<(bool, Position)>;
 
-/// Reads the header arguments in force for `block`; what is wrong or odd with them goes to `problems`.
+/// Reads the header arguments in force for `block`; what is wrong or odd with them goes to `diagnostics`.
 pub(super) fn read(
     block: &Block,
     language: &Language,
-    told: &mut ReportedArgs,
-    problems: &mut Vec<Diagnostic>,
+    reported: &mut ReportedArgs,
+    diagnostics: &mut Vec<Diagnostic>,
 ) -> BlockOptions {
-    let mut reader = Reader { told, problems, tries: None, dockerize: None, image: None };
-    let mut asked = BlockOptions {
+    let mut reader =
+        ArgumentReader { reported, diagnostics, retry_limit: None, dockerize: None, image: None };
+    let mut options = BlockOptions {
         resources: Resources { milli_cpus: 1000, mem: language.mem, ..Resources::default() },
-        mem_is_limit: false,
-        wishes: Requirements::default(),
+        enforce_memory: false,
+        requirements: Requirements::default(),
         instances: 1,
         policy: Policy::default(),
         environment: Vec::new(),
@@ -71,81 +72,87 @@ pub(super) fn read(
         references: Vec::new(),
     };
     if let Some((at, text)) = &block.error {
-        reader.problems.push(Diagnostic::error(*at, text, ""));
+        reader.diagnostics.push(Diagnostic::error(*at, text, ""));
     }
     for param in block.params.iter() {
-        match keys::key(&param.key) {
-            Key::Borges(_) | Key::Eligibility | Key::Unsupported { .. } if param.lisp => reader.lisp(param),
+        match keys::classify(&param.key) {
+            KeyKind::Borges(_) | KeyKind::Eligibility | KeyKind::Unsupported { .. } if param.lisp => {
+                reader.report_lisp(param);
+            }
             // Quoted data is what it is.
-            Key::Babel if param.lisp && !param.text.starts_with(['\'', '[']) => reader.lisp(param),
-            Key::Borges(_) if param.text.matches('"').count() % 2 == 1 => reader.unclosed_quote(param),
-            Key::Borges(key) => reader.take(&mut asked, key, param),
-            Key::Eligibility => {}
-            Key::ResultFormat if param.key == ":results" => reader.results(param),
-            Key::ResultFormat | Key::Babel => {}
-            Key::Unsupported { harmless } => {
+            KeyKind::Babel if param.lisp && !param.text.starts_with(['\'', '[']) => reader.report_lisp(param),
+            KeyKind::Borges(_) if param.text.matches('"').count() % 2 == 1 => {
+                reader.report_unclosed_quote(param);
+            }
+            KeyKind::Borges(key) => reader.apply(&mut options, key, param),
+            KeyKind::Eligibility => {}
+            KeyKind::ResultFormat if param.key == ":results" => reader.check_results_words(param),
+            KeyKind::ResultFormat | KeyKind::Babel => {}
+            KeyKind::Unsupported { harmless } => {
                 if !harmless.contains(&param.text.as_str()) {
-                    reader.unbuilt(param);
+                    reader.report_unsupported(param);
                 }
             }
-            Key::Unknown => reader.unknown(param),
+            KeyKind::Unknown => reader.report_unknown(param),
         }
     }
-    asked.policy.retry = reader.tries.unwrap_or(match asked.policy.ensure {
+    options.policy.retry = reader.retry_limit.unwrap_or(match options.policy.ensure {
         Ensure::Finishes => RetryLimit::default(),
         // A service is launched again however often it ends.
         Ensure::KeepsRunning => RetryLimit::Unlimited,
     });
-    let (dockerize, named) = (reader.dockerize, reader.image.take());
-    asked.image = image::choose(block, dockerize, named, language.image.as_deref(), |param, problem| {
-        reader.report(param, problem);
+    let (dockerize, image) = (reader.dockerize, reader.image.take());
+    options.image = image::select(block, dockerize, image, language.image.as_deref(), |param, diagnostic| {
+        reader.report(param, diagnostic);
     });
-    if asked.image.is_some() {
-        reader.home(block, asked.directory.as_deref());
+    if options.image.is_some() {
+        reader.check_home_directory(block, options.directory.as_deref());
     } else {
-        reader.unmapped(block, &asked.wishes);
+        reader.check_port_mapping(block, &options.requirements);
     }
-    asked
+    options
 }
 
-struct Reader<'a> {
-    told: &'a mut ReportedArgs,
-    problems: &'a mut Vec<Diagnostic>,
-    tries: Option<RetryLimit>,
+struct ArgumentReader<'a> {
+    reported: &'a mut ReportedArgs,
+    diagnostics: &'a mut Vec<Diagnostic>,
+    retry_limit: Option<RetryLimit>,
     dockerize: Option<bool>,
     image: Option<String>,
 }
 
-impl Reader<'_> {
-    fn take(&mut self, asked: &mut BlockOptions, key: Borges, param: &Param) {
+impl ArgumentReader<'_> {
+    fn apply(&mut self, options: &mut BlockOptions, key: BorgesKey, param: &Param) {
         match key {
-            Borges::Cpus => self.set(&mut asked.resources.milli_cpus, param, value_parsers::milli_cpus),
-            Borges::Mem => {
-                self.set(&mut asked.resources.mem, param, value_parsers::mebibytes);
-                asked.mem_is_limit = true;
+            BorgesKey::Cpus => self.set(&mut options.resources.milli_cpus, param, value_parsers::milli_cpus),
+            BorgesKey::Mem => {
+                self.set(&mut options.resources.mem, param, value_parsers::mebibytes);
+                options.enforce_memory = true;
             }
-            Borges::Disk => self.set(&mut asked.resources.disk, param, value_parsers::mebibytes),
-            Borges::Gpus => self.set(&mut asked.resources.gpus, param, value_parsers::integer),
-            Borges::Ensure => self.set(&mut asked.policy.ensure, param, value_parsers::ensure),
-            Borges::Retry => self.tries = self.value(param, value_parsers::retry_limit),
-            Borges::RetryOn => self.set(&mut asked.policy.retry_on, param, value_parsers::exit_codes),
-            Borges::Backoff => self.set(&mut asked.policy.backoff, param, value_parsers::backoff),
-            Borges::Timeout => asked.policy.timeout = self.value(param, value_parsers::duration),
-            Borges::OnPartition => {
-                self.set(&mut asked.policy.on_partition, param, value_parsers::on_partition);
+            BorgesKey::Disk => self.set(&mut options.resources.disk, param, value_parsers::mebibytes),
+            BorgesKey::Gpus => self.set(&mut options.resources.gpus, param, value_parsers::integer),
+            BorgesKey::Ensure => self.set(&mut options.policy.ensure, param, value_parsers::ensure),
+            BorgesKey::Retry => self.retry_limit = self.value(param, value_parsers::retry_limit),
+            BorgesKey::RetryOn => self.set(&mut options.policy.retry_on, param, value_parsers::exit_codes),
+            BorgesKey::Backoff => self.set(&mut options.policy.backoff, param, value_parsers::backoff),
+            BorgesKey::Timeout => options.policy.timeout = self.value(param, value_parsers::duration),
+            BorgesKey::OnPartition => {
+                self.set(&mut options.policy.on_partition, param, value_parsers::on_partition);
             }
-            Borges::Priority => self.set(&mut asked.policy.priority, param, value_parsers::priority),
-            Borges::Requires => self.refer(asked, DependencyArg::Requires, param),
-            Borges::After => self.refer(asked, DependencyArg::After, param),
-            Borges::Before => self.refer(asked, DependencyArg::Before, param),
-            Borges::Env => self.set(&mut asked.environment, param, value_parsers::environment),
-            Borges::Expose => self.set(&mut asked.wishes.ports, param, placement_args::ports),
-            Borges::Constraint => self.set(&mut asked.wishes.constraints, param, placement_args::constraints),
-            Borges::Instances => self.set(&mut asked.instances, param, value_parsers::instances),
-            Borges::Each => {}
-            Borges::Dockerize => self.dockerize = self.value(param, image::dockerize),
-            Borges::Image => self.image = self.value(param, image::reference),
-            Borges::Dir => asked.directory = self.value(param, directory),
+            BorgesKey::Priority => self.set(&mut options.policy.priority, param, value_parsers::priority),
+            BorgesKey::Requires => self.add_references(options, DependencyArg::Requires, param),
+            BorgesKey::After => self.add_references(options, DependencyArg::After, param),
+            BorgesKey::Before => self.add_references(options, DependencyArg::Before, param),
+            BorgesKey::Env => self.set(&mut options.environment, param, value_parsers::environment),
+            BorgesKey::Expose => self.set(&mut options.requirements.ports, param, placement_args::ports),
+            BorgesKey::Constraint => {
+                self.set(&mut options.requirements.constraints, param, placement_args::constraints);
+            }
+            BorgesKey::Instances => self.set(&mut options.instances, param, value_parsers::instances),
+            BorgesKey::Each => {}
+            BorgesKey::Dockerize => self.dockerize = self.value(param, image::dockerize),
+            BorgesKey::Image => self.image = self.value(param, image::reference),
+            BorgesKey::Dir => options.directory = self.value(param, directory),
         }
     }
 
@@ -168,19 +175,19 @@ impl Reader<'_> {
             .ok()
     }
 
-    fn refer(&mut self, asked: &mut BlockOptions, order: DependencyArg, param: &Param) {
+    fn add_references(&mut self, options: &mut BlockOptions, kind: DependencyArg, param: &Param) {
         let names = |text: &str| {
             value_parsers::words(text)
                 .filter(|names| !names.is_empty())
                 .ok_or_else(|| "Write names of blocks, with double quotes round blanks.".to_owned())
         };
         for name in self.value(param, names).unwrap_or_default() {
-            asked.references.push(Reference { name, order, at: param.at });
+            options.references.push(Reference { name, kind, at: param.at });
         }
     }
 
     /// In a container nobody's home is known before it runs.
-    fn home(&mut self, block: &Block, directory: Option<&str>) {
+    fn check_home_directory(&mut self, block: &Block, directory: Option<&str>) {
         let param = block.params.iter().rfind(|param| param.key == ":dir");
         if let (Some(directory), Some(param)) = (directory.filter(|text| text.starts_with('~')), param) {
             let text = format!(
@@ -192,9 +199,9 @@ impl Reader<'_> {
     }
 
     /// Only a container's ports can be others than the machine's.
-    fn unmapped(&mut self, block: &Block, wishes: &Requirements) {
+    fn check_port_mapping(&mut self, block: &Block, requirements: &Requirements) {
         let param = block.params.iter().rfind(|param| param.key == ":expose");
-        if let (Some(port), Some(param)) = (placement_args::has_port_mapping(&wishes.ports), param) {
+        if let (Some(port), Some(param)) = (placement_args::has_port_mapping(&requirements.ports), param) {
             let text = format!("`:expose {port}` maps a port of a container, and the block runs in none");
             let help = format!(
                 "Write `:expose {}`, and let the block listen on `$PORT`; or give it a container: `:dockerize t`.",
@@ -204,53 +211,56 @@ impl Reader<'_> {
         }
     }
 
-    fn unbuilt(&mut self, param: &Param) {
+    fn report_unsupported(&mut self, param: &Param) {
         let text = format!("`{}` is not built yet", format!("{} {}", param.key, param.text).trim_end());
         let help = "Leave it out, or keep the block from running with `:eval no`.";
         self.report(param, Diagnostic::error(param.at, text, help));
     }
 
     /// Nothing of a document is evaluated to find out what it asks for.
-    fn lisp(&mut self, param: &Param) {
+    fn report_lisp(&mut self, param: &Param) {
         let text = format!("`{} {}` is Lisp, which is not evaluated here", param.key, param.text);
         let help =
             "Write the value itself, in double quotes if it begins with a bracket, `'` or a backquote.";
         self.report(param, Diagnostic::error(param.at, text, help));
     }
 
-    fn unclosed_quote(&mut self, param: &Param) {
+    fn report_unclosed_quote(&mut self, param: &Param) {
         let text = format!("in `{} {}` a double quote is not closed", param.key, param.text);
         self.report(param, Diagnostic::error(param.at, text, "Close it, or take it out."));
     }
 
     /// Whether what is odd about an argument has not been told yet.
-    fn is_news(&mut self, param: &Param) -> bool {
-        param.origin == Origin::Block || self.told.insert((param.origin == Origin::Setup, param.at))
+    fn is_first_report(&mut self, param: &Param) -> bool {
+        param.origin == Origin::Block || self.reported.insert((param.origin == Origin::Setup, param.at))
     }
 
-    fn results(&mut self, param: &Param) {
-        if !self.is_news(param) {
+    fn check_results_words(&mut self, param: &Param) {
+        if !self.is_first_report(param) {
             return;
         }
-        for word in param.text.split_whitespace().filter(|word| !keys::RESULTS.contains(word)) {
-            if let Some(near) = suggest(word, keys::RESULTS) {
+        for word in param.text.split_whitespace().filter(|word| !keys::RESULTS_WORDS.contains(word)) {
+            if let Some(suggestion) = suggest(word, keys::RESULTS_WORDS) {
                 let text = format!("`{word}` is no word of `:results`");
-                self.report(param, Diagnostic::warning(param.at, text, format!("Did you mean `{near}`?")));
+                self.report(
+                    param,
+                    Diagnostic::warning(param.at, text, format!("Did you mean `{suggestion}`?")),
+                );
             }
         }
     }
 
-    fn unknown(&mut self, param: &Param) {
-        if !self.is_news(param) {
+    fn report_unknown(&mut self, param: &Param) {
+        if !self.is_first_report(param) {
             return;
         }
         let word = param.key.split_whitespace().next().unwrap_or_default();
-        let colon = format!(":{}", param.key);
-        let known = |key: &str| !matches!(keys::key(key), Key::Unknown);
+        let with_colon = format!(":{}", param.key);
+        let is_known = |key: &str| !matches!(keys::classify(key), KeyKind::Unknown);
         let after = param.text.split_whitespace().next().unwrap_or_default();
-        let help = if !word.starts_with(':') && known(&format!(":{word}")) {
-            format!("Write `{colon}`, with a colon before the key.")
-        } else if word == ":" && known(&format!(":{after}")) {
+        let help = if !word.starts_with(':') && is_known(&format!(":{word}")) {
+            format!("Write `{with_colon}`, with a colon before the key.")
+        } else if word == ":" && is_known(&format!(":{after}")) {
             format!("Write `:{}`, without a blank after the colon.", param.text)
         } else if param.origin == Origin::Document && !word.starts_with(':') {
             format!("If `{word}` is a language, write `header-args:{word}`.")
@@ -265,12 +275,12 @@ impl Reader<'_> {
         self.report(param, Diagnostic::warning(param.at, text, help));
     }
 
-    fn report(&mut self, param: &Param, mut problem: Diagnostic) {
+    fn report(&mut self, param: &Param, mut diagnostic: Diagnostic) {
         match param.origin {
             Origin::Block | Origin::Document => {}
-            Origin::Setup => problem.in_setupfile = true,
+            Origin::Setup => diagnostic.in_setupfile = true,
         }
-        self.problems.push(problem);
+        self.diagnostics.push(diagnostic);
     }
 }
 
@@ -294,17 +304,17 @@ mod tests {
     use borges_org as org;
 
     #[test]
-    fn what_blocks_inherit_is_looked_up_and_told_once() {
+    fn inherited_typos_are_reported_once() {
         let text = "#+property: header-args :retyr 3 :results tabel\n".to_owned()
             + &"#+begin_src sh :cpuu 1\ntrue\n#+end_src\n".repeat(3);
         let document = org::parse(text.as_bytes(), &[]);
         let languages = Languages::default();
-        let (mut told, mut problems) = (ReportedArgs::new(), Vec::new());
+        let (mut reported, mut diagnostics) = (ReportedArgs::new(), Vec::new());
         for block in &document.blocks {
             let language = languages.get("sh").unwrap();
-            let _asked = read(block, &language, &mut told, &mut problems);
+            let _options = read(block, &language, &mut reported, &mut diagnostics);
         }
-        let helps: Vec<(u32, &str)> = problems.iter().map(|p| (p.at.line, p.help.as_str())).collect();
+        let helps: Vec<(u32, &str)> = diagnostics.iter().map(|p| (p.at.line, p.help.as_str())).collect();
         let own = "Did you mean `:cpu`?";
         let (retry, table) = ((1, "Did you mean `:retry`?"), (1, "Did you mean `table`?"));
         assert_eq!(helps.len(), 5, "{helps:?}");
@@ -313,7 +323,7 @@ mod tests {
     }
 
     #[test]
-    fn directories() {
+    fn directories_are_validated() {
         for text in ["/tmp", "data", "../x", "a:b", "/a/b:c", "~/x"] {
             assert_eq!(directory(text).as_deref(), Ok(text));
         }

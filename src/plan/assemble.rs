@@ -1,4 +1,4 @@
-//! What runs → tasks, edges, and what is skipped.
+//! Assembles the plan: units that run become tasks, edges and recipes; skipped units are listed.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -10,68 +10,72 @@ use borges_org::{Document, Param, Target};
 use borges_task::{Command, Edge, TaskSpec};
 
 use super::builder::{PlanBuilder, ResultSlot};
+use super::dependency::Dependency;
 use super::diagnostic::Diagnostic;
-use super::graph::Dependency;
+use super::each_rows::EachRows;
 use super::instance_results::InstanceGroup;
-use super::instances::{self, EachRows};
+use super::instances;
 use super::interner::{Bodies, Interner};
 use super::keys;
-use super::plan::{Plan, PlanOptions, SkippedBlock};
+use super::options::PlanOptions;
+use super::plan::{Plan, SkippedBlock};
 use super::recipe::{InputRef, Recipe, Recipes, ResultTarget, SandboxFile};
 use super::symbols::SymbolTable;
 use super::unit::{Disposition, InputSource, Inputs, Unit};
 
 /// What a plan is made of.
-pub(super) struct Parts<'a, 'd> {
-    pub(super) units: PlanBuilder<'d>,
+pub(super) struct PlanParts<'a, 'd> {
+    pub(super) builder: PlanBuilder<'d>,
     pub(super) order: &'a [usize],
-    pub(super) names: &'a SymbolTable<'d>,
-    pub(super) waits: &'a [Dependency],
+    pub(super) symbols: &'a SymbolTable<'d>,
+    pub(super) dependencies: &'a [Dependency],
     pub(super) files: Vec<SandboxFile>,
     pub(super) warnings: Vec<Diagnostic>,
-    pub(super) request: &'a PlanOptions,
+    pub(super) options: &'a PlanOptions,
     pub(super) document: &'d Document,
 }
 
 /// The plan of what may run, and that waits for each other so.
-pub(super) fn assemble(parts: Parts) -> Plan {
-    let Parts { units, order, names, waits, files, warnings, request, document } = parts;
-    let PlanBuilder { candidates, returns, .. } = units;
+pub(super) fn assemble(parts: PlanParts) -> Plan {
+    let PlanParts { builder, order, symbols, dependencies, files, warnings, options, document } = parts;
+    let PlanBuilder { units, result_slots, .. } = builder;
     let mut plan = Plan { warnings, ..Plan::default() };
-    let mut numbers = vec![0; candidates.len()];
-    let counts: Vec<u32> = candidates.iter().map(instances::count).collect();
+    let mut numbers = vec![0; units.len()];
+    let counts: Vec<u32> = units.iter().map(instances::count).collect();
     let mut running = 0;
-    for &place in order.iter().filter(|&&place| super::unit::runs(&candidates[place])) {
-        numbers[place] = running + 1;
-        running += counts[place];
+    for &index in order.iter().filter(|&&index| super::unit::runs(&units[index])) {
+        numbers[index] = running + 1;
+        running += counts[index];
     }
-    let posts: Vec<Option<usize>> = candidates.iter().map(post).collect();
+    let post_units: Vec<Option<usize>> = units.iter().map(post).collect();
     let mut shared = Shared::default();
     let running = running as usize;
     plan.tasks.reserve_exact(running);
     shared.recipes.tasks.reserve_exact(running);
     // A hundred thousand blocks are run by a handful of programs, and ask for much the same.
     let mut commands = BTreeMap::new();
-    let mut common = Interner::default();
-    let mut bodies = Bodies::of(order.iter().map(|&place| &candidates[place].disposition));
-    let mut candidates: Vec<Option<Unit>> = candidates.into_iter().map(Some).collect();
-    for &place in order {
-        let Some(Unit { block, disposition, .. }) = candidates[place].take() else { continue };
-        let (name, (file, line)) = (names.title(place), names.location(place));
+    let mut interner = Interner::default();
+    let mut bodies = Bodies::of(order.iter().map(|&index| &units[index].disposition));
+    let mut units: Vec<Option<Unit>> = units.into_iter().map(Some).collect();
+    for &index in order {
+        let Some(Unit { block, disposition, .. }) = units[index].take() else { continue };
+        let (name, (file, line)) = (symbols.title(index), symbols.location(index));
         match disposition {
             Disposition::Excluded => {}
             Disposition::Skipped(reason) => {
                 plan.skipped.push(SkippedBlock { block: name, file, line, reason });
             }
-            Disposition::Runs { language, asked, held: requires_approval, body, mut inputs } => {
-                let first = numbers[place];
-                plan.included.extend((first..first + counts[place]).filter_map(|n| Some((n, file.clone()?))));
+            Disposition::Runs { language, block_options, requires_approval, body, mut inputs } => {
+                let first = numbers[index];
+                plan.included.extend((first..first + counts[index]).filter_map(|n| Some((n, file.clone()?))));
                 let each = inputs.as_mut().and_then(|inputs| inputs.each.take());
-                let instances = asked.instances;
+                let instances = block_options.instances;
                 let recipe = Recipe {
                     language: shared.language(&language),
                     arguments: shared.arguments(&block.params, || arguments(&block.params)),
-                    ..inputs.map(|inputs| recipe(*inputs, &numbers, &posts, &mut shared)).unwrap_or_default()
+                    ..inputs
+                        .map(|inputs| recipe(*inputs, &numbers, &post_units, &mut shared))
+                        .unwrap_or_default()
                 };
                 let (program, arguments): &(Arc<str>, Arc<[String]>) =
                     commands.entry(language.name.clone()).or_insert_with(|| {
@@ -87,75 +91,75 @@ pub(super) fn assemble(parts: Parts) -> Plan {
                     command: Command {
                         program: program.clone(),
                         arguments: arguments.clone(),
-                        environment: common.environment(asked.environment),
-                        directory: common.text(match &asked.image {
+                        environment: interner.environment(block_options.environment),
+                        directory: interner.text(match &block_options.image {
                             // The document's directory is none of a container's.
-                            Some(_) => asked.directory,
-                            None => directory(asked.directory, request),
+                            Some(_) => block_options.directory,
+                            None => directory(block_options.directory, options),
                         }),
-                        image: common.text(asked.image),
+                        image: interner.text(block_options.image),
                         body: bodies.next(body),
                         files: Vec::new(),
                         stdin: None,
                     },
-                    resources: asked.resources,
-                    policy: common.policy(asked.policy),
+                    resources: block_options.resources,
+                    policy: interner.policy(block_options.policy),
                     requires_approval,
-                    enforce_memory: asked.mem_is_limit,
-                    requirements: common.requirements(asked.wishes),
+                    enforce_memory: block_options.enforce_memory,
+                    requirements: interner.requirements(block_options.requirements),
                 };
                 if each.is_none() && instances == 1 {
                     shared.recipes.tasks.push(recipe);
                     plan.tasks.push(Arc::new(spec));
                 } else {
-                    shared.spread(each, counts[place], &recipe, &spec, &mut plan.tasks);
+                    shared.add_instances(each, counts[index], &recipe, &spec, &mut plan.tasks);
                 }
             }
         }
     }
-    let tasks = |place: usize| numbers[place]..numbers[place] + counts[place];
-    for &Dependency { from, to, requirement, .. } in waits {
+    let tasks = |index: usize| numbers[index]..numbers[index] + counts[index];
+    for &Dependency { from, to, requirement, .. } in dependencies {
         plan.edges
             .extend(tasks(from).flat_map(|from| tasks(to).map(move |to| Edge { from, to, requirement })));
     }
     // Of two edges between the same tasks the stronger, which sorts last, says it all.
     plan.edges.sort_unstable_by_key(|edge| (edge.from, edge.to, std::cmp::Reverse(edge.requirement)));
     plan.edges.dedup_by_key(|edge| (edge.from, edge.to));
-    let written = Written::of(document, names);
-    shared.recipes.returns.reserve_exact(running);
-    for returns in returns.iter().filter(|returns| numbers[returns.candidate] > 0) {
-        shared.returns(returns, numbers[returns.candidate], document, &written);
+    let own_numbers = OwnNumbers::of(document, symbols);
+    shared.recipes.result_targets.reserve_exact(running);
+    for slot in result_slots.iter().filter(|slot| numbers[slot.unit] > 0) {
+        shared.add_result_target(slot, numbers[slot.unit], document, &own_numbers);
     }
     let Shared { mut recipes, .. } = shared;
-    (recipes.directory, recipes.files) = (request.directory.clone(), files);
+    (recipes.directory, recipes.files) = (options.directory.clone(), files);
     plan.recipes = recipes;
     plan
 }
 
-fn post(candidate: &Unit) -> Option<usize> {
-    match &candidate.disposition {
+fn post(unit: &Unit) -> Option<usize> {
+    match &unit.disposition {
         Disposition::Runs { inputs, .. } => inputs.as_ref()?.post,
         Disposition::Skipped(_) | Disposition::Excluded => None,
     }
 }
 
 /// What goes into a task, by the numbers of tasks.
-fn recipe(inputs: Inputs, numbers: &[u32], posts: &[Option<usize>], shared: &mut Shared) -> Recipe {
-    let mut input = |given: InputSource| match given {
+fn recipe(inputs: Inputs, numbers: &[u32], post_units: &[Option<usize>], shared: &mut Shared) -> Recipe {
+    let mut input = |source: InputSource| match source {
         InputSource::Value(value) => InputRef::Value(shared.value(value)),
         // What a block's `:post` makes of its value is what others see of it.
-        InputSource::Candidate { place, index } => {
-            let seen = posts[place].filter(|&post| numbers[post] > 0).unwrap_or(place);
-            InputRef::Task { number: numbers[seen], index }
+        InputSource::Unit { unit, index } => {
+            let visible = post_units[unit].filter(|&post| numbers[post] > 0).unwrap_or(unit);
+            InputRef::Task { number: numbers[visible], index }
         }
-        InputSource::BeforePost(place) => InputRef::This(numbers[place]),
+        InputSource::BeforePost(unit) => InputRef::This(numbers[unit]),
         InputSource::File { path, name, index } => InputRef::File { path, name, index },
     };
     Recipe {
-        variables: inputs.variables.into_iter().map(|(name, given)| (name, input(given))).collect(),
+        variables: inputs.variables.into_iter().map(|(name, source)| (name, input(source))).collect(),
         stdin: inputs.stdin.map(&mut input).map(Box::new),
         gaps: inputs.gaps.into_iter().map(&mut input).collect(),
-        post: inputs.post.map(|place| numbers[place]).filter(|&number| number > 0),
+        post: inputs.post.map(|unit| numbers[unit]).filter(|&number| number > 0),
         ..Recipe::default()
     }
 }
@@ -170,7 +174,7 @@ fn arguments(params: &[Param]) -> Arguments {
     Arguments::from_params(&theirs.cloned().collect::<Vec<_>>())
 }
 
-/// What the recipes of a run have in common, each kept once.
+/// What the recipes of a run have in interner, each kept once.
 #[derive(Default)]
 struct Shared {
     recipes: Recipes,
@@ -179,7 +183,7 @@ struct Shared {
     /// nothing else can come to stand there.
     arguments: HashMap<*const Param, (u32, Arc<[Param]>)>,
     /// Of blocks that have none.
-    nothing: Option<u32>,
+    empty_arguments: Option<u32>,
 }
 
 impl Shared {
@@ -187,7 +191,7 @@ impl Shared {
         if let Some(&at) = self.languages.get(&language.name) {
             return at;
         }
-        let at = small(self.recipes.languages.len());
+        let at = to_u32(self.recipes.languages.len());
         self.recipes.languages.push(language.clone());
         self.languages.insert(language.name.clone(), at);
         at
@@ -203,7 +207,7 @@ impl Shared {
     }
 
     /// The tasks of a block that is several: all as `recipe` and `spec` have it, but for its row of what `each` has.
-    fn spread(
+    fn add_instances(
         &mut self,
         each: Option<EachRows>,
         count: u32,
@@ -212,7 +216,7 @@ impl Shared {
         tasks: &mut Vec<Arc<TaskSpec>>,
     ) {
         let EachRows { names, header, rows } = each.unwrap_or_default();
-        let mut several = InstanceGroup {
+        let mut group = InstanceGroup {
             first: spec.number,
             count,
             header,
@@ -224,7 +228,7 @@ impl Shared {
             let mut recipe = recipe.clone();
             if let Some(row) = rows.next() {
                 let at = self.value(row.clone());
-                several.rows.push(at);
+                group.rows.push(at);
                 match names.as_slice() {
                     [name] => recipe.variables.push((name.clone(), InputRef::Value(at))),
                     names => {
@@ -237,10 +241,14 @@ impl Shared {
             }
             self.recipes.tasks.push(recipe);
             // Its index is part of what is run, so it stands where that is told from what was run before.
-            let own = [("BORGES_INDEX", index), ("BORGES_INSTANCES", count)];
-            let own = own.map(|(name, number)| (name.to_owned(), number.to_string()));
+            let instance_variables = [("BORGES_INDEX", index), ("BORGES_INSTANCES", count)];
+            let instance_variables =
+                instance_variables.map(|(name, number)| (name.to_owned(), number.to_string()));
             let command = Command {
-                environment: own.into_iter().chain(spec.command.environment.iter().cloned()).collect(),
+                environment: instance_variables
+                    .into_iter()
+                    .chain(spec.command.environment.iter().cloned())
+                    .collect(),
                 ..spec.command.clone()
             };
             tasks.push(Arc::new(TaskSpec {
@@ -251,61 +259,67 @@ impl Shared {
                 ..spec.clone()
             }));
         }
-        self.recipes.instances.push(several);
+        self.recipes.instances.push(group);
     }
 
     fn value(&mut self, value: Value) -> u32 {
         self.recipes.values.push(value);
-        small(self.recipes.values.len() - 1)
+        to_u32(self.recipes.values.len() - 1)
     }
 
     fn push(&mut self, arguments: Arguments) -> u32 {
         // Most say nothing of what Babel knows.
         if arguments == Arguments::default() {
-            return *self.nothing.get_or_insert_with(|| {
+            return *self.empty_arguments.get_or_insert_with(|| {
                 self.recipes.arguments.push(arguments);
-                small(self.recipes.arguments.len() - 1)
+                to_u32(self.recipes.arguments.len() - 1)
             });
         }
         self.recipes.arguments.push(arguments);
-        small(self.recipes.arguments.len() - 1)
+        to_u32(self.recipes.arguments.len() - 1)
     }
 
-    fn returns(&mut self, returns: &ResultSlot, task: u32, document: &Document, written: &Written) {
-        let Some(target) = written.target(returns) else { return };
+    fn add_result_target(
+        &mut self,
+        slot: &ResultSlot,
+        task: u32,
+        document: &Document,
+        own_numbers: &OwnNumbers,
+    ) {
+        let Some(target) = own_numbers.target(slot) else { return };
         let Some(recipe) = self.recipes.recipe(task) else { return };
         let language = recipe.language;
         let inline = matches!(target, Target::InlineBlock(_) | Target::InlineCall(_));
-        let called = returns.called.and_then(|place| document.blocks.get(place));
+        let called = slot.called.and_then(|index| document.blocks.get(index));
         let arguments = match (called, inline) {
-            (None, false) => self.arguments(&returns.params, || arguments(&returns.params)),
+            (None, false) => self.arguments(&slot.params, || arguments(&slot.params)),
             (called, inline) => {
-                let mut arguments = Arguments::from_params(&returns.params);
+                let mut arguments = Arguments::from_params(&slot.params);
                 if let Some(block) = called {
                     arguments = arguments.for_call(&Arguments::from_params(&block.params));
                 }
                 self.push(if inline { arguments.inline() } else { arguments })
             }
         };
-        self.recipes.returns.push(ResultTarget { target, task, arguments, language });
+        self.recipes.result_targets.push(ResultTarget { target, task, arguments, language });
     }
 }
 
 /// Which of the document's blocks and calls are its own, where files have been put into it.
-struct Written {
+struct OwnNumbers {
     blocks: Vec<Option<usize>>,
     calls: Vec<Option<usize>>,
     inline_blocks: Vec<Option<usize>>,
     inline_calls: Vec<Option<usize>>,
 }
 
-impl Written {
-    fn of(document: &Document, names: &SymbolTable) -> Self {
-        let own = |lines: &mut dyn Iterator<Item = u32>| {
+impl OwnNumbers {
+    fn of(document: &Document, symbols: &SymbolTable) -> Self {
+        let number_own = |lines: &mut dyn Iterator<Item = u32>| {
             let mut count = 0;
             lines
                 .map(|line| {
-                    names.is_own(line).then(|| {
+                    symbols.is_own(line).then(|| {
                         count += 1;
                         count - 1
                     })
@@ -313,62 +327,62 @@ impl Written {
                 .collect()
         };
         Self {
-            blocks: own(&mut document.blocks.iter().map(|block| block.begin_line)),
-            calls: own(&mut document.calls.iter().map(|call| call.at.line)),
-            inline_blocks: own(&mut document.inline_blocks.iter().map(|block| block.at.line)),
-            inline_calls: own(&mut document.inline_calls.iter().map(|call| call.at.line)),
+            blocks: number_own(&mut document.blocks.iter().map(|block| block.begin_line)),
+            calls: number_own(&mut document.calls.iter().map(|call| call.at.line)),
+            inline_blocks: number_own(&mut document.inline_blocks.iter().map(|block| block.at.line)),
+            inline_calls: number_own(&mut document.inline_calls.iter().map(|call| call.at.line)),
         }
     }
 
     /// The target by its number in the document as it was written.
-    fn target(&self, returns: &ResultSlot) -> Option<Target> {
-        let own = |list: &[Option<usize>], number: usize| list.get(number).copied().flatten();
-        match returns.target {
-            Target::Block(number) => own(&self.blocks, number).map(Target::Block),
-            Target::Call(number) => own(&self.calls, number).map(Target::Call),
-            Target::InlineBlock(number) => own(&self.inline_blocks, number).map(Target::InlineBlock),
-            Target::InlineCall(number) => own(&self.inline_calls, number).map(Target::InlineCall),
+    fn target(&self, slot: &ResultSlot) -> Option<Target> {
+        let own_number = |list: &[Option<usize>], number: usize| list.get(number).copied().flatten();
+        match slot.target {
+            Target::Block(number) => own_number(&self.blocks, number).map(Target::Block),
+            Target::Call(number) => own_number(&self.calls, number).map(Target::Call),
+            Target::InlineBlock(number) => own_number(&self.inline_blocks, number).map(Target::InlineBlock),
+            Target::InlineCall(number) => own_number(&self.inline_calls, number).map(Target::InlineCall),
         }
     }
 }
 
-fn small(number: usize) -> u32 {
+fn to_u32(number: usize) -> u32 {
     u32::try_from(number).unwrap_or(u32::MAX)
 }
 
 /// The files that lie in every sandbox: what is tangled, in document order; blocks of one file one after another.
-pub(super) fn placed(candidates: &[Unit], mut code: impl FnMut(usize) -> Vec<u8>) -> Vec<SandboxFile> {
+pub(super) fn tangled_files(units: &[Unit], mut code: impl FnMut(usize) -> Vec<u8>) -> Vec<SandboxFile> {
     let mut files: Vec<(SandboxFile, Vec<u8>)> = Vec::new();
-    let mut known: HashMap<&str, usize> = HashMap::new();
-    for (place, candidate) in candidates.iter().enumerate() {
-        let Some(path) = candidate.tangled.as_deref() else { continue };
+    let mut file_indices: HashMap<&str, usize> = HashMap::new();
+    for (index, unit) in units.iter().enumerate() {
+        let Some(path) = unit.tangled.as_deref() else { continue };
         let text = |key: &str| {
-            let param = candidate.block.params.iter().rfind(|param| param.key == key)?;
+            let param = unit.block.params.iter().rfind(|param| param.key == key)?;
             Some(param.text.as_str()).filter(|text| !text.is_empty())
         };
-        let at = *known.entry(path).or_insert_with(|| {
-            let placed = SandboxFile { path: path.to_owned(), mode: 0o644, bytes: Bytes::new() };
-            files.push((placed, Vec::new()));
+        let at = *file_indices.entry(path).or_insert_with(|| {
+            let file = SandboxFile { path: path.to_owned(), mode: 0o644, bytes: Bytes::new() };
+            files.push((file, Vec::new()));
             files.len() - 1
         });
-        let (placed, bytes) = &mut files[at];
+        let (file, bytes) = &mut files[at];
         if let Some(shebang) = text(":shebang") {
-            placed.mode = 0o755;
+            file.mode = 0o755;
             if bytes.is_empty() {
                 bytes.extend_from_slice(shebang.as_bytes());
                 bytes.push(b'\n');
             }
         }
         if let Some(mode) = text(":tangle-mode").and_then(mode) {
-            placed.mode = mode;
+            file.mode = mode;
         }
         if !bytes.is_empty() && text(":padline") != Some("no") {
             bytes.push(b'\n');
         }
-        bytes.extend_from_slice(&code(place));
+        bytes.extend_from_slice(&code(index));
         bytes.push(b'\n');
     }
-    files.into_iter().map(|(placed, bytes)| SandboxFile { bytes: bytes.into(), ..placed }).collect()
+    files.into_iter().map(|(file, bytes)| SandboxFile { bytes: bytes.into(), ..file }).collect()
 }
 
 /// `o755`, `755`, `(identity #o755)`.
@@ -378,16 +392,16 @@ fn mode(text: &str) -> Option<u32> {
 }
 
 /// `:dir`, seen from where the request says blocks start.
-fn directory(asked: Option<String>, request: &PlanOptions) -> Option<String> {
-    let Some(asked) = asked else { return request.directory.clone() };
-    if let Some(home) = &request.home
-        && let Some(rest) = asked.strip_prefix('~')
+fn directory(dir: Option<String>, options: &PlanOptions) -> Option<String> {
+    let Some(dir) = dir else { return options.directory.clone() };
+    if let Some(home) = &options.home
+        && let Some(rest) = dir.strip_prefix('~')
         && (rest.is_empty() || rest.starts_with('/'))
     {
         return Some(format!("{home}{rest}"));
     }
-    match &request.directory {
-        Some(directory) if !asked.starts_with('/') => Some(format!("{directory}/{asked}")),
-        _ => Some(asked),
+    match &options.directory {
+        Some(directory) if !dir.starts_with('/') => Some(format!("{directory}/{dir}")),
+        _ => Some(dir),
     }
 }

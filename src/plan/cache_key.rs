@@ -1,4 +1,4 @@
-//! What need not be run again: by what it is known, and the results that a document carries.
+//! The result cache of a run: which tasks use it, the key of a task, and results embedded in the document.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -36,13 +36,13 @@ pub enum CacheMode {
 pub struct CacheKey(pub [u8; 32]);
 
 /// Goes up when what is hashed becomes something else.
-const VERSION: u8 = 1;
+const KEY_VERSION: u8 = 1;
 
 impl CacheKey {
     /// That of a task as it would be launched.
     pub fn of(command: &Command) -> Self {
         let Command { program, arguments, environment, directory, image, body, files, stdin } = command;
-        let mut hash = Hasher(Sha256::new_with_prefix([VERSION]));
+        let mut hash = Hasher(Sha256::new_with_prefix([KEY_VERSION]));
         hash.text(Some(program));
         hash.list(arguments.iter(), |hash, argument| hash.text(Some(argument)));
         hash.list(environment.iter(), |hash, (name, value)| {
@@ -103,27 +103,27 @@ pub const EMBEDDED_ORIGIN: &str = "cached: its result stands in the document";
 
 impl EmbeddedResult {
     /// What it comes to for who refers to the block.
-    pub fn finished(&self) -> BlockResult {
+    pub fn block_result(&self) -> BlockResult {
         BlockResult { value: self.value.clone(), this: self.value.clone(), file: None }
     }
 }
 
 impl Recipes {
     /// Whether a task is not run again where a result is kept.
-    pub fn is_cacheable(&self, spec: &TaskSpec, caching: CacheMode) -> bool {
-        let asked = || self.asks_for_cache(spec.number);
+    pub fn is_cacheable(&self, spec: &TaskSpec, mode: CacheMode) -> bool {
+        let asks = || self.asks_for_cache(spec.number);
         is_storable(spec)
-            && match caching {
-                CacheMode::OptIn | CacheMode::StoreAll => asked(),
+            && match mode {
+                CacheMode::OptIn | CacheMode::StoreAll => asks(),
                 CacheMode::Resume => self.recipe(spec.number).is_some(),
                 CacheMode::Disabled => false,
             }
     }
 
     /// Whether what a task has left is kept when it has ended well.
-    pub fn should_store(&self, spec: &TaskSpec, caching: CacheMode) -> bool {
+    pub fn should_store(&self, spec: &TaskSpec, mode: CacheMode) -> bool {
         is_storable(spec)
-            && match caching {
+            && match mode {
                 CacheMode::OptIn => self.asks_for_cache(spec.number),
                 CacheMode::StoreAll | CacheMode::Resume => self.recipe(spec.number).is_some(),
                 CacheMode::Disabled => false,
@@ -137,30 +137,30 @@ impl Recipes {
 
     /// The results with a hash that the document carries, of blocks that say `:cache yes`, by the numbers of their
     /// tasks.
-    pub fn carried(&self, document: &[u8]) -> BTreeMap<u32, EmbeddedResult> {
+    pub fn embedded_results(&self, document: &[u8]) -> BTreeMap<u32, EmbeddedResult> {
         if !(1..=self.tasks.len()).any(|number| u32::try_from(number).is_ok_and(|n| self.asks_for_cache(n))) {
             return BTreeMap::new();
         }
         let parsed = org::parse(document, &[]);
         let slots = ResultLocator::new(&parsed, document);
-        let mut carried = BTreeMap::new();
-        for returns in &self.returns {
-            let is_own = matches!(returns.target, Target::Block(_))
-                && self.post(returns.task).is_none()
-                && self.instances(returns.task).is_none();
-            if !is_own || !self.asks_for_cache(returns.task) {
+        let mut embedded = BTreeMap::new();
+        for result_target in &self.result_targets {
+            let is_own = matches!(result_target.target, Target::Block(_))
+                && self.post(result_target.task).is_none()
+                && self.instances(result_target.task).is_none();
+            if !is_own || !self.asks_for_cache(result_target.task) {
                 continue;
             }
-            let Some((hash, node)) = slots.existing_result(returns.target) else { continue };
+            let Some((hash, node)) = slots.existing_result(result_target.target) else { continue };
             let value = match node {
                 None => Some(Value::Nil),
                 Some(node) => value(&parsed, node),
             };
             if let Some(value) = value {
-                carried.insert(returns.task, EmbeddedResult { hash: hash.to_owned(), value });
+                embedded.insert(result_target.task, EmbeddedResult { hash: hash.to_owned(), value });
             }
         }
-        carried
+        embedded
     }
 
     /// What a task that ended well yields, by what it left: what it printed, and its value.
@@ -180,14 +180,14 @@ impl Recipes {
     /// Whether a carried result is still that of the task, whose inputs have to be among `values`.
     pub fn is_valid(
         &self,
-        carried: &EmbeddedResult,
+        embedded: &EmbeddedResult,
         spec: &TaskSpec,
         values: &Values,
         files: &Files,
     ) -> bool {
         let arguments = self.recipe(spec.number).and_then(|recipe| self.arguments(recipe.arguments));
         let hash = arguments.and_then(|arguments| self.hash(spec, values, files, arguments));
-        hash.as_ref() == Some(&carried.hash)
+        hash.as_ref() == Some(&embedded.hash)
     }
 }
 
@@ -204,14 +204,14 @@ fn value(document: &Document, node: usize) -> Option<Value> {
         Element::Keyword => None,
         Element::Paragraph => {
             let text = babel::element(document, node)?;
-            let linked = match &text {
+            let link_target = match &text {
                 Value::Text(text) => {
                     let link = text.trim().strip_prefix("[[file:");
                     link.and_then(|rest| rest.split(']').next()).map(Value::text)
                 }
                 _ => None,
             };
-            Some(linked.unwrap_or(text))
+            Some(link_target.unwrap_or(text))
         }
         _ => babel::element(document, node),
     }
@@ -222,17 +222,17 @@ mod tests {
     use super::*;
     use crate::{Plan, PlanOptions, plan};
 
-    fn planned(source: &str) -> Plan {
+    fn plan_of(source: &str) -> Plan {
         plan(source.as_bytes(), &org::parse(source.as_bytes(), &[]), &PlanOptions::default()).unwrap()
     }
 
     fn key(source: &str) -> CacheKey {
-        let Plan { tasks, recipes, .. } = planned(source);
+        let Plan { tasks, recipes, .. } = plan_of(source);
         CacheKey::of(&recipes.command(&tasks[0], &Values::new(), &Files::new()).unwrap())
     }
 
     #[test]
-    fn what_is_run_makes_a_key_and_nothing_else() {
+    fn key_depends_only_on_what_runs() {
         let block = |line: &str, body: &str| key(&format!("#+begin_src {line}\n{body}\n#+end_src\n"));
         let first = block("sh :var x=1", "echo $x");
         for same in [
@@ -243,7 +243,7 @@ mod tests {
             assert_eq!(block(same, "echo $x"), first, "{same}");
         }
         assert_eq!(key("Text\n\n#+name: other\n#+begin_src sh :var x=1\necho $x\n#+end_src\n"), first);
-        let others = [
+        let variants = [
             block("sh :var x=2", "echo $x"),
             block("sh :var x=1", "echo  $x"),
             block("sh :var y=1", "echo $x"),
@@ -258,26 +258,26 @@ mod tests {
             ),
             key("#+begin_src sh :var x=1\necho $x\n#+end_src\n#+begin_src conf :tangle a\nb\n#+end_src\n"),
         ];
-        let all: Vec<CacheKey> = others.into_iter().chain([first]).collect();
+        let all: Vec<CacheKey> = variants.into_iter().chain([first]).collect();
         for (n, key) in all.iter().enumerate() {
             assert_eq!(all.iter().position(|other| other == key), Some(n), "case {n}");
         }
     }
 
     #[test]
-    fn a_document_carries_results() {
-        let carried = |block: &str, results: &str| {
+    fn embedded_results_are_read_from_the_document() {
+        let embedded = |block: &str, results: &str| {
             let source = format!("#+begin_src sh {block}\necho x\n#+end_src\n\n{results}\nText\n");
-            planned(&source)
+            plan_of(&source)
                 .recipes
-                .carried(source.as_bytes())
+                .embedded_results(source.as_bytes())
                 .remove(&1)
-                .map(|carried| carried.value.prin1())
+                .map(|embedded| embedded.value.prin1())
         };
-        assert_eq!(carried("", "#+RESULTS[a]:\n: x\n"), None);
-        assert_eq!(carried(":cache yes", "#+RESULTS:\n: x\n"), None);
+        assert_eq!(embedded("", "#+RESULTS[a]:\n: x\n"), None);
+        assert_eq!(embedded(":cache yes", "#+RESULTS:\n: x\n"), None);
         let values = [": x y\n", "| 1 | b |\n", "[[file:a.png]]\n", ":results:\n- a\n:end:\n", ""];
-        let values = values.map(|lines| carried(":cache yes", &format!("#+RESULTS[a]:\n{lines}")).unwrap());
+        let values = values.map(|lines| embedded(":cache yes", &format!("#+RESULTS[a]:\n{lines}")).unwrap());
         insta::assert_snapshot!(values.join("\n"), @r#"
         "x y"
         ((1 "b"))
@@ -288,15 +288,15 @@ mod tests {
     }
 
     #[test]
-    fn who_is_known_and_who_is_kept() {
+    fn cache_modes_decide_lookup_and_storage() {
         let source = "#+begin_src sh\n1\n#+end_src\n#+begin_src sh :cache yes\n2\n#+end_src\n\
                       #+begin_src sh :cache yes :ensure it-keeps-running\n3\n#+end_src\n";
-        let Plan { tasks, recipes, .. } = planned(source);
+        let Plan { tasks, recipes, .. } = plan_of(source);
         let table =
-            [CacheMode::OptIn, CacheMode::StoreAll, CacheMode::Resume, CacheMode::Disabled].map(|caching| {
-                let known = tasks.iter().map(|spec| recipes.is_cacheable(spec, caching)).collect::<Vec<_>>();
-                let kept = tasks.iter().map(|spec| recipes.should_store(spec, caching)).collect::<Vec<_>>();
-                (known, kept)
+            [CacheMode::OptIn, CacheMode::StoreAll, CacheMode::Resume, CacheMode::Disabled].map(|mode| {
+                let cacheable = tasks.iter().map(|spec| recipes.is_cacheable(spec, mode)).collect::<Vec<_>>();
+                let storable = tasks.iter().map(|spec| recipes.should_store(spec, mode)).collect::<Vec<_>>();
+                (cacheable, storable)
             });
         let (none, second, both) = (vec![false; 3], vec![false, true, false], vec![true, true, false]);
         assert_eq!(table[0], (second.clone(), second.clone()));

@@ -1,25 +1,25 @@
-//! A block's body as it runs: references expanded, and what cannot be expanded said.
+//! Expands the noweb references in a block's body, and reports the references that cannot be expanded.
 
 use borges_org::{BodyExpander, ExpandedBody, ExpansionError, ExpansionErrorKind, NowebCall, Position};
 
 use super::diagnostic::Diagnostic;
 use super::symbols::SymbolTable;
 
-/// The code of the block at `place`, with gaps for the results that are put into it, and what these are; empty where
-/// it cannot be had, which `problems` then says.
+/// The code of the block at `index`, with gaps for the results that are put into it, and what these are; empty where
+/// it cannot be had, which `diagnostics` then says.
 ///
 /// Emacs lets a reference to nothing stand for nothing; here it is an error, for nobody means to run less than
 /// the document says.
-pub(super) fn code(
+pub(super) fn expand_code(
     bodies: &mut BodyExpander<'_>,
-    place: usize,
-    names: &SymbolTable<'_>,
-    problems: &mut Vec<Diagnostic>,
+    index: usize,
+    symbols: &SymbolTable<'_>,
+    diagnostics: &mut Vec<Diagnostic>,
 ) -> (Vec<u8>, Vec<NowebCall>) {
-    match bodies.run_body(place) {
+    match bodies.run_body(index) {
         Ok(ExpandedBody { text, missing, calls }) => {
             if let Some((at, id)) = missing {
-                problems.push(nothing(at, &id, names));
+                diagnostics.push(undefined_reference(at, &id, symbols));
             }
             (text.into_owned(), calls)
         }
@@ -27,20 +27,20 @@ pub(super) fn code(
             let text = match &kind {
                 ExpansionErrorKind::Cycle(lines) => {
                     let lines = lines.iter().chain(lines.first());
-                    let lines: Vec<_> = lines.map(|&line| names.places.line(line)).collect();
+                    let lines: Vec<_> = lines.map(|&line| symbols.source_map.line(line)).collect();
                     format!("the blocks at lines {} refer to each other", lines.join(" → "))
                 }
                 _ => kind.to_string(),
             };
-            problems.push(Diagnostic::error(at, text, help(&kind)));
+            diagnostics.push(Diagnostic::error(at, text, help(&kind)));
             (Vec::new(), Vec::new())
         }
     }
 }
 
 /// A reference that nothing answers to.
-fn nothing(at: Position, id: &str, names: &SymbolTable<'_>) -> Diagnostic {
-    let Err((_, help)) = names.find(id) else {
+fn undefined_reference(at: Position, id: &str, symbols: &SymbolTable<'_>) -> Diagnostic {
+    let Err((_, help)) = symbols.find(id) else {
         let text = format!("the block `{id}` lends its code to no reference");
         let help = "Write its name on a line `#+name:`, and keep it out of COMMENT headings.";
         return Diagnostic::error(at, text, help);
@@ -68,15 +68,15 @@ mod tests {
     use crate::{PlanOptions, plan};
     use borges_org as org;
 
-    fn told(source: &str) -> String {
+    fn plan_text(source: &str) -> String {
         match plan(source.as_bytes(), &org::parse(source.as_bytes(), &[]), &PlanOptions::default()) {
             Ok(plan) => {
                 let body = plan.tasks.last().unwrap().command.body.clone();
                 String::from_utf8_lossy(&body).into_owned()
             }
-            Err(problems) => problems
+            Err(diagnostics) => diagnostics
                 .iter()
-                .map(|problem| format!("{problem}\n    {}\n", problem.help))
+                .map(|diagnostic| format!("{diagnostic}\n    {}\n", diagnostic.help))
                 .collect::<Vec<_>>()
                 .concat(),
         }
@@ -85,8 +85,8 @@ mod tests {
     const PARTS: &str = "#+name: part\n#+begin_src conf\na=1\n#+end_src\n";
 
     #[test]
-    fn references_are_expanded_before_the_block_runs() {
-        let run = |line: &str| told(&format!("{PARTS}#+begin_src sh :noweb yes\n{line}\n#+end_src\n"));
+    fn noweb_references_are_expanded() {
+        let run = |line: &str| plan_text(&format!("{PARTS}#+begin_src sh :noweb yes\n{line}\n#+end_src\n"));
         assert_eq!(run("export <<part>>"), "export a=1");
         insta::assert_snapshot!(run("export <<prt>>"), @r"
         6:8: error: no block is called `prt`
@@ -99,9 +99,9 @@ mod tests {
     }
 
     #[test]
-    fn circles_are_errors_of_the_block_that_would_run() {
+    fn noweb_cycles_are_errors() {
         insta::assert_snapshot!(
-            told("#+name: a\n#+begin_src sh :noweb eval\n<<a>>\n#+end_src\n"),
+            plan_text("#+name: a\n#+begin_src sh :noweb eval\n<<a>>\n#+end_src\n"),
             @r"
         3:1: error: the blocks at lines 2 → 2 refer to each other
             Leave out one of the references.
@@ -110,9 +110,9 @@ mod tests {
     }
 
     #[test]
-    fn lisp_is_refused_where_it_would_have_to_be_run() {
+    fn lisp_arguments_are_rejected() {
         insta::assert_snapshot!(
-            told("#+begin_src sh :dir (concat \"a\" \"b\") :env \"A=(x)\" :var x=(f) y=1 :exports (x)\n#+end_src\n\
+            plan_text("#+begin_src sh :dir (concat \"a\" \"b\") :env \"A=(x)\" :var x=(f) y=1 :exports (x)\n#+end_src\n\
                   #+begin_src conf :dir (f)\n#+end_src\n#+begin_src sh :eval (if t \"no\")\n#+end_src\n"),
             @r#"
         1:16: error: `:dir (concat "a" "b")` is Lisp, which is not evaluated here

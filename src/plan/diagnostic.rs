@@ -1,11 +1,11 @@
-//! What is wrong with a document, where, and what to write instead.
+//! Errors and warnings about a document: position, text, and what to write instead.
 
 use std::fmt;
 use std::sync::Arc;
 
 use borges_org::{self as org, Origin, Param, Position, SourceLocation, SourceMap};
 
-/// How bad it is.
+/// The severity of a diagnostic.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Severity {
     /// Nothing of the document is launched.
@@ -23,7 +23,7 @@ impl fmt::Display for Severity {
     }
 }
 
-/// Something wrong, or odd, in a document.
+/// An error or a warning about a document.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Diagnostic {
     /// How bad it is.
@@ -34,8 +34,8 @@ pub struct Diagnostic {
     pub in_setupfile: bool,
     /// In this file, which the document names, rather than in the document itself.
     pub file: Option<Arc<str>>,
-    /// Where it stands in the text that was read, where files have been put into that.
-    seen: Option<Position>,
+    /// The position in the text with included files, if it differs from the position in its own file.
+    expanded_at: Option<Position>,
     /// What it is: a fragment in lower case.
     pub text: String,
     /// What to write instead: a sentence; may be empty.
@@ -43,20 +43,20 @@ pub struct Diagnostic {
 }
 
 impl Diagnostic {
-    /// Something wrong.
+    /// An error at `at`.
     pub fn error(at: Position, text: impl Into<String>, help: impl Into<String>) -> Self {
         Self {
             severity: Severity::Error,
             at,
             in_setupfile: false,
             file: None,
-            seen: None,
+            expanded_at: None,
             text: text.into(),
             help: help.into(),
         }
     }
 
-    /// The same, where `param` comes from.
+    /// The same diagnostic, located in the file that `param` comes from.
     #[must_use]
     pub(super) fn of(mut self, param: &Param) -> Self {
         self.in_setupfile = param.origin == Origin::Setup;
@@ -66,23 +66,26 @@ impl Diagnostic {
     /// At most so many of a kind are shown to a person: more help nobody.
     pub const MAX_SHOWN: usize = 20;
 
-    /// For a person: those of `problems` that are of this severity, [`Diagnostic::MAX_SHOWN`] of them.
-    pub fn render_all(problems: &[Self], severity: Severity, name: &str, source: &[u8]) -> String {
-        let mut ours = problems.iter().filter(|problem| problem.severity == severity);
-        let mut text: String =
-            ours.by_ref().take(Self::MAX_SHOWN).map(|problem| problem.render(name, source)).collect();
-        let rest = ours.count();
+    /// For a person: those of `diagnostics` that are of this severity, [`Diagnostic::MAX_SHOWN`] of them.
+    pub fn render_all(diagnostics: &[Self], severity: Severity, name: &str, source: &[u8]) -> String {
+        let mut selected = diagnostics.iter().filter(|diagnostic| diagnostic.severity == severity);
+        let mut text: String = selected
+            .by_ref()
+            .take(Self::MAX_SHOWN)
+            .map(|diagnostic| diagnostic.render(name, source))
+            .collect();
+        let rest = selected.count();
         if rest > 0 {
             text.extend(["… and ", &rest.to_string(), " more ", &severity.to_string(), "s\n"]);
         }
         text
     }
 
-    /// What stands in the text that was read, told by where it comes from.
-    pub fn locate(&mut self, places: &SourceMap) {
+    /// Replaces the position in the text with included files by the position in the file of origin.
+    pub fn locate(&mut self, source_map: &SourceMap) {
         if !self.in_setupfile && self.at != Position::default() {
-            self.seen = Some(self.at);
-            SourceLocation { file: self.file, at: self.at } = places.locate(self.at);
+            self.expanded_at = Some(self.at);
+            SourceLocation { file: self.file, at: self.at } = source_map.locate(self.at);
         }
     }
 
@@ -95,7 +98,7 @@ impl Diagnostic {
             // Nothing that stands in the document: what was asked of it.
             format!("{name}: {}: {}\n", self.severity, self.text)
         } else {
-            let excerpt = org::snippet(source, self.seen.unwrap_or(self.at));
+            let excerpt = org::snippet(source, self.expanded_at.unwrap_or(self.at));
             let name = self.file.as_deref().unwrap_or(name);
             format!("{name}:{self}\n{}\n", excerpt.trim_end_matches('\n'))
         };
@@ -105,7 +108,7 @@ impl Diagnostic {
         text
     }
 
-    /// Something odd.
+    /// A warning at `at`.
     pub fn warning(at: Position, text: impl Into<String>, help: impl Into<String>) -> Self {
         Self { severity: Severity::Warning, ..Self::error(at, text, help) }
     }

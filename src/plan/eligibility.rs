@@ -1,11 +1,11 @@
-//! Which blocks run, and why others do not.
+//! Decides whether a block runs, needs approval or is skipped, and why.
 
 use std::fmt;
 
 use borges_babel::Languages;
 use borges_org::{Block, Origin, Param};
 
-use super::keys::{self, Key};
+use super::keys::{self, KeyKind};
 
 /// What becomes of a block.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -53,8 +53,8 @@ impl fmt::Display for SkipReason {
     }
 }
 
-/// What becomes of `block`; `as_emacs` is [`super::ClusterCall::as_emacs`].
-pub(super) fn eligibility(block: &Block, languages: &Languages, as_emacs: bool) -> Eligibility {
+/// What becomes of `block`; `emacs_compatible` is [`super::PlanOptions::emacs_compatible`].
+pub(super) fn eligibility(block: &Block, languages: &Languages, emacs_compatible: bool) -> Eligibility {
     let skipped = Eligibility::Skipped;
     if block.commented {
         return skipped(SkipReason::Commented);
@@ -62,18 +62,18 @@ pub(super) fn eligibility(block: &Block, languages: &Languages, as_emacs: bool) 
     if block.archived {
         return skipped(SkipReason::Archived);
     }
-    let eval = value(block, ":eval").unwrap_or_default();
+    let eval = argument(block, ":eval").unwrap_or_default();
     if matches!(eval, "no" | "never") {
         return skipped(SkipReason::Eval(eval.to_owned()));
     }
-    if let Some(file) = value(block, ":tangle").filter(|&file| file != "no")
+    if let Some(file) = argument(block, ":tangle").filter(|&file| file != "no")
         && eval != "yes"
-        && !block.params.iter().any(asks_to_run)
+        && !block.params.iter().any(implies_run)
     {
         return skipped(SkipReason::Tangled(file.to_owned()));
     }
     let Some(language) = block.language.as_deref() else { return skipped(SkipReason::NoLanguage) };
-    if matches!(language, "emacs-lisp" | "elisp") && eval != "yes" && !as_emacs {
+    if matches!(language, "emacs-lisp" | "elisp") && eval != "yes" && !emacs_compatible {
         return skipped(SkipReason::EmacsLisp);
     }
     if languages.get(language).is_none() {
@@ -83,15 +83,16 @@ pub(super) fn eligibility(block: &Block, languages: &Languages, as_emacs: bool) 
 }
 
 /// The value in force, as written; `None` where the key is not there or stands alone.
-fn value<'a>(block: &'a Block, key: &str) -> Option<&'a str> {
+fn argument<'a>(block: &'a Block, key: &str) -> Option<&'a str> {
     let param = block.params.iter().rfind(|param| param.key == key)?;
     Some(param.text.as_str()).filter(|text| !text.is_empty())
 }
 
 /// Written on the block itself, and of no use to a block that is only a file.
-fn asks_to_run(param: &Param) -> bool {
+fn implies_run(param: &Param) -> bool {
     param.origin == Origin::Block
-        && (param.key == ":results" || matches!(keys::key(&param.key), Key::Borges(key) if key.is_ours()))
+        && (param.key == ":results"
+            || matches!(keys::classify(&param.key), KeyKind::Borges(key) if key.is_extension()))
 }
 
 #[cfg(test)]
@@ -99,9 +100,9 @@ mod tests {
     use super::*;
     use borges_org as org;
 
-    /// `(document, verdict)`: one block each, the rules one by one, then against each other.
+    /// `(document, outcome)`: one block each; first single rules, then combinations.
     #[test]
-    fn table() {
+    fn eligibility_follows_the_header_arguments() {
         let block = |line: &str| format!("#+begin_src {line}\ntrue\n#+end_src\n");
         let under = |headline: &str| format!("{headline}\n{}", block("sh"));
         let property = |value: &str, line: &str| format!("#+property: header-args {value}\n{}", block(line));
@@ -146,12 +147,12 @@ mod tests {
         languages.add("py python3").unwrap();
         for (source, expected) in cases {
             let document = org::parse(source.as_bytes(), &[]);
-            let verdict = match eligibility(&document.blocks[0], &languages, false) {
+            let outcome = match eligibility(&document.blocks[0], &languages, false) {
                 Eligibility::Runs => "runs".to_owned(),
                 Eligibility::Held => "held".to_owned(),
-                Eligibility::Skipped(why) => why.to_string(),
+                Eligibility::Skipped(reason) => reason.to_string(),
             };
-            assert_eq!(verdict, expected, "{source}");
+            assert_eq!(outcome, expected, "{source}");
         }
     }
 }

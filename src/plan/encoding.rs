@@ -1,4 +1,4 @@
-//! Bytes that are no text, where text is needed.
+//! Checks that blocks that run contain only text.
 
 use borges_org::{Block, Position};
 
@@ -8,7 +8,7 @@ use super::diagnostic::Diagnostic;
 pub(super) fn check_encoding<'b>(
     source: &[u8],
     running: impl Iterator<Item = &'b Block>,
-    problems: &mut Vec<Diagnostic>,
+    diagnostics: &mut Vec<Diagnostic>,
 ) {
     if std::str::from_utf8(source).is_ok() && memchr::memchr(0, source).is_none() {
         return;
@@ -21,9 +21,9 @@ pub(super) fn check_encoding<'b>(
             if found {
                 continue;
             }
-            if let Some((column, what)) = garbage(text) {
+            if let Some((column, what)) = first_invalid_byte(text) {
                 found = true;
-                problems.push(Diagnostic::error(
+                diagnostics.push(Diagnostic::error(
                     Position { line, column },
                     format!("{what} in a block that would run"),
                     "Take it out, or keep the block from running with `:eval no`.",
@@ -34,7 +34,7 @@ pub(super) fn check_encoding<'b>(
 }
 
 /// The first thing in a line that is no text, and its column.
-fn garbage(line: &[u8]) -> Option<(u32, &'static str)> {
+fn first_invalid_byte(line: &[u8]) -> Option<(u32, &'static str)> {
     let nul = memchr::memchr(0, line);
     let invalid = std::str::from_utf8(line).err().map(|error| error.valid_up_to());
     let (at, what) = match (nul, invalid) {

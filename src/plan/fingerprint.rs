@@ -1,4 +1,4 @@
-//! By what two calls of a block are the same: then it runs once for both.
+//! The fingerprint of a call's header arguments: calls of a block with equal fingerprints run once.
 
 use std::cmp::Ordering;
 use std::collections::BTreeSet;
@@ -6,19 +6,19 @@ use std::collections::BTreeSet;
 use borges_org::Param;
 
 /// Header arguments that change nothing of what a block does, but only what becomes of its result.
-const AFTERWARDS: [&str; 4] = [":exports", ":wrap", ":cache", ":file-desc"];
+const RESULT_ONLY_KEYS: [&str; 4] = [":exports", ":wrap", ":cache", ":file-desc"];
 /// Such words of `:results`.
-const HANDLED: [&str; 5] = ["replace", "silent", "none", "append", "prepend"];
+const RESULT_ONLY_WORDS: [&str; 5] = ["replace", "silent", "none", "append", "prepend"];
 
 /// What of header arguments makes one run of a block differ from another. Their order counts for variables alone: what
 /// is merged once more stands in another.
 pub(super) fn fingerprint(params: &[Param]) -> String {
     let mut lines: Vec<(bool, String)> = Vec::with_capacity(params.len());
-    for param in params.iter().filter(|param| !AFTERWARDS.contains(&param.key.as_str())) {
+    for param in params.iter().filter(|param| !RESULT_ONLY_KEYS.contains(&param.key.as_str())) {
         let mut line = format!("{} {}\n", param.key, param.text);
         if param.key == ":results" {
             let words: BTreeSet<&str> =
-                param.text.split_whitespace().filter(|word| !HANDLED.contains(word)).collect();
+                param.text.split_whitespace().filter(|word| !RESULT_ONLY_WORDS.contains(word)).collect();
             if words.is_empty() {
                 continue;
             }

@@ -1,4 +1,4 @@
-//! Which image a block runs in: `:dockerize` and `:image`.
+//! Chooses and validates the Docker image of a block: `:dockerize` and `:image`.
 
 use super::diagnostic::Diagnostic;
 use super::value_parsers::Help;
@@ -29,18 +29,18 @@ pub(super) fn reference(text: &str) -> Result<String, Help> {
         let named = named.replacen(path, &path.to_ascii_lowercase(), 1);
         return Err(format!("The names of images are in small letters: `{named}`."));
     }
-    let good = host.is_none_or(is_host)
+    let is_valid = host.is_none_or(is_host)
         && is_path(path)
         && tag.is_none_or(is_tag)
         && digest.is_none_or(is_digest)
         && text.len() <= 512;
-    if good { Ok(text.to_owned()) } else { Err(help()) }
+    if is_valid { Ok(text.to_owned()) } else { Err(help()) }
 }
 
 /// The image of a block whose values are these; what is wrong or odd with that goes to `report`.
 ///
 /// `default` is its language's.
-pub(super) fn choose(
+pub(super) fn select(
     block: &Block,
     dockerize: Option<bool>,
     image: Option<String>,
@@ -85,31 +85,31 @@ pub(super) fn choose(
 
 fn is_host(host: &str) -> bool {
     let (name, port) = host.split_once(':').map_or((host, None), |(name, port)| (name, Some(port)));
-    let label = |label: &str| {
-        label.chars().all(|c| c.is_ascii_alphanumeric() || c == '-')
-            && !label.is_empty()
-            && !label.starts_with('-')
-            && !label.ends_with('-')
+    let is_label = |text: &str| {
+        text.chars().all(|c| c.is_ascii_alphanumeric() || c == '-')
+            && !text.is_empty()
+            && !text.starts_with('-')
+            && !text.ends_with('-')
     };
-    name.split('.').all(label)
+    name.split('.').all(is_label)
         && port.is_none_or(|port| !port.is_empty() && port.chars().all(|c| c.is_ascii_digit()))
 }
 
 /// Words of small letters and digits, held together by `.`, `_`, `__` or dashes; parted by slashes.
 fn is_path(path: &str) -> bool {
-    let word = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
+    let is_word = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
     path.split('/').all(|component| {
-        component.starts_with(word)
-            && component.ends_with(word)
+        component.starts_with(is_word)
+            && component.ends_with(is_word)
             && component
-                .split(word)
+                .split(is_word)
                 .all(|between| matches!(between, "" | "." | "_" | "__") || between.chars().all(|c| c == '-'))
     })
 }
 
 fn is_tag(tag: &str) -> bool {
-    let word = |c: char| c.is_ascii_alphanumeric() || c == '_';
-    tag.starts_with(word) && tag.len() <= 128 && tag.chars().all(|c| word(c) || matches!(c, '.' | '-'))
+    let is_word = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    tag.starts_with(is_word) && tag.len() <= 128 && tag.chars().all(|c| is_word(c) || matches!(c, '.' | '-'))
 }
 
 fn is_digest(digest: &str) -> bool {
@@ -128,9 +128,9 @@ mod tests {
     use borges_org as org;
 
     #[test]
-    fn references() {
+    fn image_references_are_validated() {
         let digest = format!("redis@sha256:{}", "0a".repeat(32));
-        for good in [
+        for text in [
             "redis",
             "redis:7.2-alpine",
             "library/redis",
@@ -141,7 +141,7 @@ mod tests {
             "127.0.0.1:5000/a--b.c",
             &digest,
         ] {
-            assert_eq!(reference(good).as_deref(), Ok(good));
+            assert_eq!(reference(text).as_deref(), Ok(text));
         }
         for wrong in [
             "",
@@ -176,7 +176,7 @@ mod tests {
         );
     }
 
-    fn told(header: &str) -> String {
+    fn plan_text(header: &str) -> String {
         let languages = "#+borges_lang: lisp sbcl debian:12\n#+borges_lang: bad sh Bad\n";
         let source = if header.contains("none") {
             format!("#+borges_lang: none x\n#+borges_lang: bad sh Bad\n{header}\n#+end_src\n")
@@ -188,65 +188,72 @@ mod tests {
             Ok(plan) => {
                 let command = &plan.tasks[0].command;
                 let warnings =
-                    plan.warnings.iter().map(|problem| format!("\n{problem}\n    {}", problem.help));
+                    plan.warnings.iter().map(|diagnostic| format!("\n{diagnostic}\n    {}", diagnostic.help));
                 format!("{:?} in {:?}{}", command.image, command.directory, warnings.collect::<String>())
             }
-            Err(problems) => {
-                problems.iter().map(|problem| format!("{problem}\n    {}\n", problem.help)).collect()
-            }
+            Err(diagnostics) => diagnostics
+                .iter()
+                .map(|diagnostic| format!("{diagnostic}\n    {}\n", diagnostic.help))
+                .collect(),
         }
     }
 
     #[test]
-    fn a_block_says_what_it_runs_in() {
-        for truth in ["t", "yes", "true"] {
+    fn dockerize_and_image_choose_the_container() {
+        for value in ["t", "yes", "true"] {
             assert_eq!(
-                told(&format!("#+begin_src sh :dockerize {truth} :image registry:5000/x:1")),
+                plan_text(&format!("#+begin_src sh :dockerize {value} :image registry:5000/x:1")),
                 "Some(\"registry:5000/x:1\") in None"
             );
         }
-        for lie in ["nil", "no", "false"] {
-            assert_eq!(told(&format!("#+begin_src sh :dockerize {lie} :image x")), "None in Some(\"/here\")");
+        for value in ["nil", "no", "false"] {
+            assert_eq!(
+                plan_text(&format!("#+begin_src sh :dockerize {value} :image x")),
+                "None in Some(\"/here\")"
+            );
         }
-        assert_eq!(told("#+begin_src lisp :dockerize t :dir data"), "Some(\"debian:12\") in Some(\"data\")");
+        assert_eq!(
+            plan_text("#+begin_src lisp :dockerize t :dir data"),
+            "Some(\"debian:12\") in Some(\"data\")"
+        );
         let inherited = "#+property: header-args :image x\n#+begin_src sh";
-        assert_eq!(told(inherited), "None in Some(\"/here\")");
-        assert_eq!(told(&format!("{inherited} :dockerize t")), "Some(\"x\") in None");
+        assert_eq!(plan_text(inherited), "None in Some(\"/here\")");
+        assert_eq!(plan_text(&format!("{inherited} :dockerize t")), "Some(\"x\") in None");
     }
 
     #[test]
-    fn what_is_wrong_says_what_to_write() {
-        insta::assert_snapshot!(told("#+begin_src sh :image x"), @r#"
+    fn invalid_images_get_suggestions() {
+        insta::assert_snapshot!(plan_text("#+begin_src sh :image x"), @r#"
         None in Some("/here")
         3:16: warning: `:image x` has no effect without `:dockerize`
             Write `:dockerize t` beside it, or leave it out.
         "#);
-        assert_eq!(told("#+begin_src sh :dockerize t"), "Some(\"debian:12-slim\") in None");
-        insta::assert_snapshot!(told("#+begin_src none :dockerize t"), @r#"
+        assert_eq!(plan_text("#+begin_src sh :dockerize t"), "Some(\"debian:12-slim\") in None");
+        insta::assert_snapshot!(plan_text("#+begin_src none :dockerize t"), @r#"
         3:18: error: `:dockerize` names no image, and the language has none
             Write one beside it, such as `:image debian`, or give the language one: `#+borges_lang: NAME COMMAND IMAGE`.
         "#);
-        insta::assert_snapshot!(told("#+begin_src bad :dockerize t"), @r#"
+        insta::assert_snapshot!(plan_text("#+begin_src bad :dockerize t"), @r#"
         3:17: error: `Bad`, the image of the block's language, is no image
             The names of images are in small letters: `bad`.
         "#);
-        insta::assert_snapshot!(told("#+begin_src sh :dockerize maybe :image x"), @r#"
+        insta::assert_snapshot!(plan_text("#+begin_src sh :dockerize maybe :image x"), @r#"
         3:16: error: `maybe` is no value of `:dockerize`
             Write `t` or `nil`.
         "#);
-        insta::assert_snapshot!(told("#+begin_src sh :dockerize t :image"), @r#"
+        insta::assert_snapshot!(plan_text("#+begin_src sh :dockerize t :image"), @r#"
         3:29: error: `:image` has no value
             Write an image as for `docker run`: `redis`, `debian:12`, `registry:5000/team/x:1`.
         "#);
-        insta::assert_snapshot!(told("#+begin_src sh :dockerize t :image Redis"), @r#"
+        insta::assert_snapshot!(plan_text("#+begin_src sh :dockerize t :image Redis"), @r#"
         3:29: error: `Redis` is no value of `:image`
             The names of images are in small letters: `redis`.
         "#);
-        insta::assert_snapshot!(told("#+begin_src sh :dockerize t :image a b"), @r#"
+        insta::assert_snapshot!(plan_text("#+begin_src sh :dockerize t :image a b"), @r#"
         3:29: error: `a b` is no value of `:image`
             Write an image as for `docker run`: `redis`, `debian:12`, `registry:5000/team/x:1`.
         "#);
-        insta::assert_snapshot!(told("#+begin_src sh :dockerize t :image x :dir ~/data"), @r#"
+        insta::assert_snapshot!(plan_text("#+begin_src sh :dockerize t :image x :dir ~/data"), @r#"
         3:38: error: `:dir ~/data` is a directory of this machine, and the block runs in a container
             Write a path of the image, or one relative to the sandbox.
         "#);

@@ -1,4 +1,4 @@
-//! What the tasks of a block that is several have yielded, as one value.
+//! Combines the results of a block's instances into one value.
 
 use serde::{Deserialize, Serialize};
 
@@ -38,52 +38,52 @@ const AS_TEXT: [&str; 9] = ["output", "verbatim", "scalar", "raw", "html", "late
 /// What they have yielded in their order: a table of a row each, what the task was given before what it came to. What
 /// is asked for as text is text, and as a list, a list. `None` as long as none has yielded anything.
 pub(super) fn combine(
-    several: &InstanceGroup,
-    parts: &[InstanceResult],
+    group: &InstanceGroup,
+    results: &[InstanceResult],
     arguments: &Arguments,
 ) -> Option<Value> {
-    let values = || parts.iter().filter_map(|part| part.value);
+    let values = || results.iter().filter_map(|part| part.value);
     values().next()?;
     if values().all(|value| *value == Value::Nil) {
         return Some(Value::Nil);
     }
-    let results = arguments.results();
-    if AS_TEXT.iter().any(|word| results.has(word)) {
+    let result_words = arguments.results();
+    if AS_TEXT.iter().any(|word| result_words.has(word)) {
         return Some(Value::Text(values().map(lines).collect()));
     }
-    if results.has("list") {
+    if result_words.has("list") {
         return Some(Value::list(values().cloned().collect()));
     }
     let link = |value: &Value| match value {
-        Value::Text(name) if results.has("file") && !name.is_empty() => {
+        Value::Text(name) if result_words.has("file") && !name.is_empty() => {
             Value::text(babel::link(name.trim_end_matches('\n'), arguments))
         }
         other => other.clone(),
     };
-    let mut header = several.header.clone();
-    let before =
-        parts.iter().filter_map(|part| part.row).map(|row| cells(row).len()).max().unwrap_or_default();
+    let mut header = group.header.clone();
+    let row_width =
+        results.iter().filter_map(|part| part.row).map(|row| cells(row).len()).max().unwrap_or_default();
     let mut columns = None;
-    let mut rows: Vec<Vec<Value>> = Vec::with_capacity(parts.len());
-    for InstanceResult { row, value } in parts {
-        let mut given = row.map(cells).unwrap_or_default();
-        given.resize(before, Value::text(""));
-        let (own, yielded) = yielded(&value.map(link).unwrap_or_default());
-        columns = columns.or(own);
-        rows.extend(yielded.into_iter().map(|cells| given.iter().cloned().chain(cells).collect()));
+    let mut rows: Vec<Vec<Value>> = Vec::with_capacity(results.len());
+    for InstanceResult { row, value } in results {
+        let mut row = row.map(cells).unwrap_or_default();
+        row.resize(row_width, Value::text(""));
+        let (own_header, result_rows) = result_rows(&value.map(link).unwrap_or_default());
+        columns = columns.or(own_header);
+        rows.extend(result_rows.into_iter().map(|cells| row.iter().cloned().chain(cells).collect()));
     }
     let width = rows.iter().map(Vec::len).max().unwrap_or_default();
     let has_header = columns.is_some() || !header.is_empty();
     if has_header {
-        header.resize(before, Value::text(""));
-        header.extend(columns.unwrap_or_else(|| vec![Value::text(several.title.as_str())]));
+        header.resize(row_width, Value::text(""));
+        header.extend(columns.unwrap_or_else(|| vec![Value::text(group.title.as_str())]));
     }
-    let filled = |mut cells: Vec<Value>| {
+    let padded = |mut cells: Vec<Value>| {
         cells.resize(width, Value::text(""));
         Value::list(cells)
     };
-    let head = has_header.then(|| [filled(header), Value::rule()]).into_iter().flatten();
-    Some(Value::list(head.chain(rows.into_iter().map(filled)).collect()))
+    let head = has_header.then(|| [padded(header), Value::rule()]).into_iter().flatten();
+    Some(Value::list(head.chain(rows.into_iter().map(padded)).collect()))
 }
 
 /// The text of a value, ended as a line is.
@@ -109,7 +109,7 @@ fn cells(row: &Value) -> Vec<Value> {
 
 /// The rows of what a task has yielded, and what it calls their columns: a table's own rows; a list is one, and so is
 /// each line of a text.
-fn yielded(value: &Value) -> (Option<Vec<Value>>, Vec<Vec<Value>>) {
+fn result_rows(value: &Value) -> (Option<Vec<Value>>, Vec<Vec<Value>>) {
     match value {
         Value::List(items) if items.iter().all(|item| item.is_list() || item.is_rule()) => {
             let has_header = items.len() > 1 && items[1].is_rule();
@@ -132,28 +132,28 @@ mod tests {
     use super::*;
     use borges_org as org;
 
-    fn table(results: &str, header: &str, given: &str, yielded: &str) -> String {
+    fn combined(words: &str, header: &str, row: &str, result_rows: &str) -> String {
         let read = |text: &str| babel::evaluated(&format!("'{text}"));
         let items = |text: &str| read(text).items().unwrap_or_default().to_vec();
-        let several = InstanceGroup {
+        let group = InstanceGroup {
             first: 1,
             count: 2,
             header: items(header),
             rows: Vec::new(),
             title: "f".to_owned(),
         };
-        let (given, yielded) = (items(given), items(yielded));
-        let parts: Vec<InstanceResult> = yielded
+        let (row, result_rows) = (items(row), items(result_rows));
+        let results: Vec<InstanceResult> = result_rows
             .iter()
             .enumerate()
             .map(|(n, value)| InstanceResult {
-                row: given.get(n),
+                row: row.get(n),
                 value: Some(value).filter(|value| value.princ() != "open"),
             })
             .collect();
-        let source = format!("#+begin_src sh {results}\n#+end_src\n");
+        let source = format!("#+begin_src sh {words}\n#+end_src\n");
         let arguments = Arguments::from_params(&org::parse(source.as_bytes(), &[]).blocks[0].params);
-        combine(&several, &parts, &arguments).map_or_else(|| "none".to_owned(), |value| value.prin1())
+        combine(&group, &results, &arguments).map_or_else(|| "none".to_owned(), |value| value.prin1())
     }
 
     #[rstest]
@@ -187,13 +187,13 @@ mod tests {
         "(\"a.png\\n\" open)",
         r#"((n "f") hline (1 "[[file:a.png]]") (2 ""))"#
     )]
-    fn what_several_have_yielded(
-        #[case] results: &str,
+    fn instance_results_are_combined(
+        #[case] words: &str,
         #[case] header: &str,
-        #[case] given: &str,
+        #[case] row: &str,
         #[case] values: &str,
         #[case] expected: &str,
     ) {
-        assert_eq!(table(results, header, given, values), expected);
+        assert_eq!(combined(words, header, row, values), expected);
     }
 }

@@ -1,164 +1,111 @@
-//! Blocks that are several tasks: `:instances`, `:each`.
+//! Checks and counts the tasks of blocks with several instances: `:instances` and `:each`.
 
-use borges_babel::{self as babel, Arguments, Value};
+use borges_babel::Arguments;
 use borges_org::{Param, Position};
 
+use super::dependency::Dependency;
 use super::diagnostic::Diagnostic;
-use super::graph::Dependency;
 use super::symbols::SymbolTable;
 use super::unit::{Disposition, Unit};
 
-/// The most tasks that a document may come to.
-const MOST_TASKS: u64 = 1_000_000;
-/// The most waits of tasks for each other: where each of many waits for each of many others, they are soon more than
-/// can be held.
-const MOST_WAITS: u64 = 4_000_000;
+/// The maximum number of tasks of a document.
+const MAX_TASKS: u64 = 1_000_000;
+/// The maximum number of dependencies between tasks. A dependency between two blocks with many instances counts once for
+/// each pair of tasks.
+const MAX_DEPENDENCIES: u64 = 4_000_000;
 
-/// What the tasks of a block are given of a table: `:each NAMES=TABLE`.
-#[derive(Debug, Clone, PartialEq, Default)]
-pub(super) struct EachRows {
-    /// The variable that holds a row, or the variables that hold its cells.
-    pub(super) names: Vec<String>,
-    /// What its columns are called, if that is known.
-    pub(super) header: Vec<Value>,
-    /// One for each task: a row of a table is a list of its cells.
-    pub(super) rows: Vec<Value>,
-}
-
-impl EachRows {
-    /// The names before the `=`, and what stands behind it.
-    pub(super) fn split(text: &str) -> Result<(Vec<String>, &str), String> {
-        let help = || "Write the name of a variable and that of a table: `:each row=TABLE`.".to_owned();
-        let (names, table) = text.split_once('=').ok_or_else(help)?;
-        let names: Vec<String> = names.split_whitespace().map(str::to_owned).collect();
-        let is_name = |name: &String| name.chars().all(|c| c.is_alphanumeric() || "_-".contains(c));
-        if names.is_empty() || table.trim().is_empty() || !names.iter().all(is_name) {
-            return Err(help());
-        }
-        if (1..names.len()).any(|n| names[..n].contains(&names[n])) {
-            return Err("Give each cell a name of its own.".to_owned());
-        }
-        Ok((names, table))
-    }
-
-    /// The rows of `value`; `has_header` where its first row may be a header.
-    pub(super) fn of(names: Vec<String>, value: &Value, has_header: bool) -> Result<Self, String> {
-        let Some((header, rows)) = babel::rows(value, has_header) else {
-            return Err("it is no table and no list".to_owned());
-        };
-        if names.len() > 1 {
-            for (number, row) in rows.iter().enumerate() {
-                let cells = row.items().map_or(1, <[_]>::len);
-                if cells < names.len() {
-                    let (number, names) = (number + 1, names.len());
-                    return Err(format!("row {number} has {cells} of the {names} cells that are named"));
-                }
-            }
-        }
-        let is_flat = !rows.iter().any(Value::is_list);
-        let header = match header {
-            Some(Value::List(cells)) => cells,
-            _ if names.len() > 1 || is_flat => names.iter().map(Value::text).collect(),
-            _ => Vec::new(),
-        };
-        Ok(Self { names, header, rows })
-    }
-}
-
-/// How many tasks a candidate is; 1 for what does not run.
-pub(super) fn count(candidate: &Unit) -> u32 {
-    let Disposition::Runs { asked, inputs, .. } = &candidate.disposition else { return 1 };
+/// How many tasks a unit is; 1 for what does not run.
+pub(super) fn count(unit: &Unit) -> u32 {
+    let Disposition::Runs { block_options, inputs, .. } = &unit.disposition else { return 1 };
     match inputs.as_ref().and_then(|inputs| inputs.each.as_ref()) {
         Some(each) => u32::try_from(each.rows.len()).unwrap_or(u32::MAX),
-        None => asked.instances,
+        None => block_options.instances,
     }
 }
 
-/// Whether a candidate's value is that of several tasks, even if they are one.
-pub(super) fn is_multi_instance(candidate: &Unit) -> bool {
-    let Disposition::Runs { asked, inputs, .. } = &candidate.disposition else { return false };
-    asked.instances > 1 || inputs.as_ref().is_some_and(|inputs| inputs.each.is_some())
+/// Whether a unit's value is that of several tasks, even if they are one.
+pub(super) fn is_multi_instance(unit: &Unit) -> bool {
+    let Disposition::Runs { block_options, inputs, .. } = &unit.disposition else { return false };
+    block_options.instances > 1 || inputs.as_ref().is_some_and(|inputs| inputs.each.is_some())
 }
 
 /// What does not go together with being several tasks.
-pub(super) fn check(candidate: &Unit, problems: &mut Vec<Diagnostic>) {
-    if !is_multi_instance(candidate) {
+pub(super) fn check(unit: &Unit, diagnostics: &mut Vec<Diagnostic>) {
+    if !is_multi_instance(unit) {
         return;
     }
-    let Disposition::Runs { asked, inputs, .. } = &candidate.disposition else { return };
-    let param = |key: &str| candidate.block.params.iter().rfind(|param| param.key == key);
-    let mut wrong = |param: Option<&Param>, text: String, help: &str| {
+    let Disposition::Runs { block_options, inputs, .. } = &unit.disposition else { return };
+    let param = |key: &str| unit.block.params.iter().rfind(|param| param.key == key);
+    let mut error = |param: Option<&Param>, text: String, help: &str| {
         if let Some(param) = param {
-            problems.push(Diagnostic::error(param.at, text, help).of(param));
+            diagnostics.push(Diagnostic::error(param.at, text, help).of(param));
         }
     };
     if let Some(inputs) = inputs
         && let Some(each) = &inputs.each
     {
-        if asked.instances > 1 {
+        if block_options.instances > 1 {
             let key = if param(":instances").is_some() { ":instances" } else { ":procs" };
             let text = format!("`:each` makes a task of each row, and `{key}` several of the block");
-            wrong(param(key), text, "Leave one of them out.");
+            error(param(key), text, "Leave one of them out.");
         }
         if let Some(name) =
             each.names.iter().find(|name| inputs.variables.iter().any(|(other, _)| other == *name))
         {
             let text = format!("`{name}` is a variable of the block already: `:var {name}=…`");
-            wrong(param(":each"), text, "Give the row another name.");
+            error(param(":each"), text, "Give the row another name.");
         }
     }
-    if let Some(file) = Arguments::from_params(&candidate.block.params).file() {
+    if let Some(file) = Arguments::from_params(&unit.block.params).file() {
         let text = format!("each of the block's tasks would write `{file}`");
         let help = "Leave `:file` out: let the block write a file that `$BORGES_INDEX` is in the name of, and print that name.";
-        wrong(param(":file"), text, help);
+        error(param(":file"), text, help);
     }
 }
 
 /// A block that comes to no task is skipped.
-pub(super) fn skip_empty(candidate: &mut Unit) {
-    if count(candidate) > 0 {
+pub(super) fn skip_empty(unit: &mut Unit) {
+    if count(unit) > 0 {
         return;
     }
-    let each = candidate.block.params.iter().rfind(|param| param.key == ":each");
+    let each = unit.block.params.iter().rfind(|param| param.key == ":each");
     let text = each.map_or("", |param| param.text.as_str());
-    candidate.disposition = Disposition::Skipped(format!("`:each {text}` has no rows"));
+    unit.disposition = Disposition::Skipped(format!("`:each {text}` has no rows"));
 }
 
-/// Whether the tasks and their waits can be held; what is too much goes to `problems`.
+/// Checks the numbers of tasks and dependencies against the limits.
 pub(super) fn check_limits(
-    candidates: &[Unit],
-    waits: &[Dependency],
-    names: &SymbolTable,
-    problems: &mut Vec<Diagnostic>,
+    units: &[Unit],
+    dependencies: &[Dependency],
+    symbols: &SymbolTable,
+    diagnostics: &mut Vec<Diagnostic>,
 ) {
-    let counts: Vec<u64> = candidates.iter().map(|candidate| count(candidate).into()).collect();
-    let mut all = 0;
-    for (place, &count) in
-        counts.iter().enumerate().filter(|(place, _)| super::unit::runs(&candidates[*place]))
-    {
-        all += count;
-        if all > MOST_TASKS {
-            let at = Position { line: candidates[place].block.begin_line, column: 1 };
+    let counts: Vec<u64> = units.iter().map(|unit| count(unit).into()).collect();
+    let mut total = 0;
+    for (index, &count) in counts.iter().enumerate().filter(|(index, _)| super::unit::runs(&units[*index])) {
+        total += count;
+        if total > MAX_TASKS {
+            let at = Position { line: units[index].block.begin_line, column: 1 };
             let text = format!(
-                "with the {count} tasks of `{}` the document has {all}, and at most {MOST_TASKS} are taken",
-                names.title(place)
+                "with the {count} tasks of `{}` the document has {total}, and at most {MAX_TASKS} are taken",
+                symbols.title(index)
             );
-            problems.push(Diagnostic::error(at, text, "Split the document, or let each task do more."));
+            diagnostics.push(Diagnostic::error(at, text, "Split the document, or let each task do more."));
             return;
         }
     }
-    let mut all = 0;
-    for wait in waits {
-        let (from, to) = (counts[wait.from], counts[wait.to]);
-        all += from * to;
-        if all > MOST_WAITS {
-            let (waiting, other) = (names.title(wait.to), names.title(wait.from));
+    let mut total = 0;
+    for dependency in dependencies {
+        let (from, to) = (counts[dependency.from], counts[dependency.to]);
+        total += from * to;
+        if total > MAX_DEPENDENCIES {
+            let (waiting, other) = (symbols.title(dependency.to), symbols.title(dependency.from));
             let text =
                 format!("each of the {to} tasks of `{waiting}` waits for each of the {from} of `{other}`");
             let help = format!(
                 "Put a block between them that waits for `{other}`, and let `{waiting}` wait for that one alone."
             );
-            problems.push(Diagnostic::error(wait.at, text, help));
+            diagnostics.push(Diagnostic::error(dependency.at, text, help));
             return;
         }
     }

@@ -1,4 +1,4 @@
-//! What the tasks of a run have in common, each kept once: they wait in large numbers.
+//! Shares equal values between the tasks of a run, because a run can have very many tasks.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -19,33 +19,34 @@ pub(super) struct Interner {
 
 impl Interner {
     /// Looks among the last few only: there is no order among policies.
-    const POLICIES: usize = 16;
+    const RECENT_POLICIES: usize = 16;
 
     pub(super) fn policy(&mut self, policy: Policy) -> Arc<Policy> {
-        if let Some(known) = self.policies.iter().rev().take(Self::POLICIES).find(|known| ***known == policy)
+        if let Some(existing) =
+            self.policies.iter().rev().take(Self::RECENT_POLICIES).find(|existing| ***existing == policy)
         {
-            return known.clone();
+            return existing.clone();
         }
         self.policies.push(Arc::new(policy));
         self.policies[self.policies.len() - 1].clone()
     }
 
     /// Nothing for who wishes nothing.
-    pub(super) fn requirements(&mut self, wishes: Requirements) -> Option<Arc<Requirements>> {
-        if wishes == Requirements::default() {
+    pub(super) fn requirements(&mut self, requirements: Requirements) -> Option<Arc<Requirements>> {
+        if requirements == Requirements::default() {
             return None;
         }
-        let kept = self.requirements.get(&wishes).cloned();
-        Some(kept.unwrap_or_else(|| {
-            let new = Arc::new(wishes);
+        let existing = self.requirements.get(&requirements).cloned();
+        Some(existing.unwrap_or_else(|| {
+            let new = Arc::new(requirements);
             self.requirements.insert(new.clone());
             new
         }))
     }
 
     pub(super) fn environment(&mut self, environment: Vec<(String, String)>) -> Arc<[(String, String)]> {
-        let kept = self.environments.get(environment.as_slice()).cloned();
-        kept.unwrap_or_else(|| {
+        let existing = self.environments.get(environment.as_slice()).cloned();
+        existing.unwrap_or_else(|| {
             let new: Arc<[_]> = environment.into();
             self.environments.insert(new.clone());
             new
@@ -54,8 +55,8 @@ impl Interner {
 
     pub(super) fn text(&mut self, text: Option<String>) -> Option<Arc<str>> {
         let text = text?;
-        let kept = self.texts.get(text.as_str()).cloned();
-        Some(kept.unwrap_or_else(|| {
+        let existing = self.texts.get(text.as_str()).cloned();
+        Some(existing.unwrap_or_else(|| {
             let new: Arc<str> = text.into();
             self.texts.insert(new.clone());
             new
@@ -68,8 +69,8 @@ pub(super) struct Bodies(Bytes);
 
 impl Bodies {
     /// Of the blocks that run among these.
-    pub(super) fn of<'a>(fates: impl Iterator<Item = &'a Disposition> + Clone) -> Self {
-        let bodies = fates.filter_map(|fate| match fate {
+    pub(super) fn of<'a>(dispositions: impl Iterator<Item = &'a Disposition> + Clone) -> Self {
+        let bodies = dispositions.filter_map(|disposition| match disposition {
             Disposition::Runs { body, .. } => Some(body),
             Disposition::Skipped(_) | Disposition::Excluded => None,
         });

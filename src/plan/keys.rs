@@ -1,30 +1,30 @@
-//! Every header argument by name: what it means to a run.
+//! The table of header arguments: Borges' own, Babel's, and unsupported ones.
 
 use borges_org::suggest;
 
-/// What a header argument means to a run.
+/// What a header argument means to a run: Borges' own, Babel's, unsupported or unknown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Key {
-    /// One of ours, built.
-    Borges(Borges),
-    /// Babel's: decides whether the block runs; read by the verdict.
+pub(super) enum KeyKind {
+    /// A key of Borges.
+    Borges(BorgesKey),
+    /// Babel's: decides whether the block runs; read by `eligibility`.
     Eligibility,
     /// Babel's: how results look, what is exported; and what is read elsewhere.
     ResultFormat,
     /// Babel's: what goes into a block, and how it is run.
     Babel,
-    /// Known, and not built yet; harmless only with these values.
+    /// Known, but not supported; accepted only with these values.
     Unsupported {
         /// Values that ask for nothing.
         harmless: &'static [&'static str],
     },
-    /// Nobody's.
+    /// Not a known key.
     Unknown,
 }
 
 /// Header arguments of our own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Borges {
+pub(super) enum BorgesKey {
     Cpus,
     Mem,
     Disk,
@@ -51,45 +51,45 @@ pub(super) enum Borges {
     Dir,
 }
 
-impl Borges {
+impl BorgesKey {
     /// Whether Babel has no such key, so that writing it on a block says the block is to run here.
-    pub(super) fn is_ours(self) -> bool {
+    pub(super) fn is_extension(self) -> bool {
         self != Self::Dir
     }
 }
 
-const BORGES: [(&str, Borges); 24] = [
-    (":cpu", Borges::Cpus),
-    (":cpus", Borges::Cpus),
-    (":mem", Borges::Mem),
-    (":disk", Borges::Disk),
-    (":gpus", Borges::Gpus),
-    (":ensure", Borges::Ensure),
-    (":retry", Borges::Retry),
-    (":retry-on", Borges::RetryOn),
-    (":backoff", Borges::Backoff),
-    (":timeout", Borges::Timeout),
-    (":on-partition", Borges::OnPartition),
-    (":priority", Borges::Priority),
-    (":requires", Borges::Requires),
-    (":after", Borges::After),
-    (":before", Borges::Before),
-    (":env", Borges::Env),
-    (":expose", Borges::Expose),
-    (":constraint", Borges::Constraint),
-    (":instances", Borges::Instances),
-    (":procs", Borges::Instances),
-    (":each", Borges::Each),
-    (":dockerize", Borges::Dockerize),
-    (":image", Borges::Image),
-    (":dir", Borges::Dir),
+const BORGES_KEYS: [(&str, BorgesKey); 24] = [
+    (":cpu", BorgesKey::Cpus),
+    (":cpus", BorgesKey::Cpus),
+    (":mem", BorgesKey::Mem),
+    (":disk", BorgesKey::Disk),
+    (":gpus", BorgesKey::Gpus),
+    (":ensure", BorgesKey::Ensure),
+    (":retry", BorgesKey::Retry),
+    (":retry-on", BorgesKey::RetryOn),
+    (":backoff", BorgesKey::Backoff),
+    (":timeout", BorgesKey::Timeout),
+    (":on-partition", BorgesKey::OnPartition),
+    (":priority", BorgesKey::Priority),
+    (":requires", BorgesKey::Requires),
+    (":after", BorgesKey::After),
+    (":before", BorgesKey::Before),
+    (":env", BorgesKey::Env),
+    (":expose", BorgesKey::Expose),
+    (":constraint", BorgesKey::Constraint),
+    (":instances", BorgesKey::Instances),
+    (":procs", BorgesKey::Instances),
+    (":each", BorgesKey::Each),
+    (":dockerize", BorgesKey::Dockerize),
+    (":image", BorgesKey::Image),
+    (":dir", BorgesKey::Dir),
 ];
 
-const VERDICT: [&str; 2] = [":eval", ":tangle"];
+const ELIGIBILITY_KEYS: [&str; 2] = [":eval", ":tangle"];
 
 /// Keys of Babel that say how results look, what is exported, how code is put together. (They are read where they are
 /// needed; Lisp in them is left alone.)
-const SHOWN: &[&str] = &[
+const RESULT_FORMAT_KEYS: &[&str] = &[
     ":exports",
     ":wrap",
     ":colnames",
@@ -116,7 +116,7 @@ const SHOWN: &[&str] = &[
 
 /// Keys of Babel that say what goes into a block, how it is run, what it yields; `:var`'s Lisp is looked at where
 /// variables are.
-const BABEL: &[&str] = &[
+const BABEL_KEYS: &[&str] = &[
     ":stdin",
     ":cmdline",
     ":prologue",
@@ -178,14 +178,14 @@ const BABEL: &[&str] = &[
 ];
 
 /// The words of `:results`.
-pub(super) const RESULTS: [&str; 23] = [
+pub(super) const RESULTS_WORDS: [&str; 23] = [
     "file", "list", "vector", "table", "scalar", "verbatim", "raw", "html", "latex", "org", "code", "pp",
     "drawer", "link", "graphics", "replace", "silent", "none", "discard", "append", "prepend", "output",
     "value",
 ];
 
-/// Keys that change what runs, and are not built yet, each with the values that ask for nothing.
-const UNBUILT: [(&str, &[&str]); 7] = [
+/// Unsupported keys that change what runs, each with the values that are accepted.
+const UNSUPPORTED_KEYS: [(&str, &[&str]); 7] = [
     (":session", &["none"]),
     (":containerizer", &[]),
     (":uri", &[]),
@@ -195,39 +195,39 @@ const UNBUILT: [(&str, &[&str]); 7] = [
     (":url", &[]),
 ];
 
-/// What `key`, as written with its colon, means.
-pub(super) fn key(key: &str) -> Key {
-    if let Some(&(_, borges)) = BORGES.iter().find(|(name, _)| *name == key) {
-        Key::Borges(borges)
-    } else if VERDICT.contains(&key) {
-        Key::Eligibility
-    } else if SHOWN.contains(&key) || matches!(key, ":var" | ":post") {
-        Key::ResultFormat
-    } else if BABEL.contains(&key) {
-        Key::Babel
-    } else if let Some(&(_, harmless)) = UNBUILT.iter().find(|(name, _)| *name == key) {
-        Key::Unsupported { harmless }
+/// The kind of `key`, as written with its colon.
+pub(super) fn classify(key: &str) -> KeyKind {
+    if let Some(&(_, key)) = BORGES_KEYS.iter().find(|(name, _)| *name == key) {
+        KeyKind::Borges(key)
+    } else if ELIGIBILITY_KEYS.contains(&key) {
+        KeyKind::Eligibility
+    } else if RESULT_FORMAT_KEYS.contains(&key) || matches!(key, ":var" | ":post") {
+        KeyKind::ResultFormat
+    } else if BABEL_KEYS.contains(&key) {
+        KeyKind::Babel
+    } else if let Some(&(_, harmless)) = UNSUPPORTED_KEYS.iter().find(|(name, _)| *name == key) {
+        KeyKind::Unsupported { harmless }
     } else {
-        Key::Unknown
+        KeyKind::Unknown
     }
 }
 
 /// Whether Babel has no such key, and only a cluster does.
 pub(super) fn is_borges_key(text: &str) -> bool {
-    matches!(key(text), Key::Borges(key) if key.is_ours())
+    matches!(classify(text), KeyKind::Borges(key) if key.is_extension())
 }
 
 /// The key that `unknown` was most likely meant to be.
 pub(super) fn suggest_key(unknown: &str) -> Option<&'static str> {
-    let known = BORGES
+    let all_keys = BORGES_KEYS
         .iter()
         .map(|&(name, _)| name)
-        .chain(VERDICT)
-        .chain(SHOWN.iter().copied())
+        .chain(ELIGIBILITY_KEYS)
+        .chain(RESULT_FORMAT_KEYS.iter().copied())
         .chain([":var", ":post"])
-        .chain(BABEL.iter().copied())
-        .chain(UNBUILT.iter().map(|&(name, _)| name));
-    suggest(unknown, known)
+        .chain(BABEL_KEYS.iter().copied())
+        .chain(UNSUPPORTED_KEYS.iter().map(|&(name, _)| name));
+    suggest(unknown, all_keys)
 }
 
 #[cfg(test)]
@@ -235,11 +235,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn no_key_stands_in_two_tables() {
-        let mut names: Vec<_> =
-            BORGES.iter().map(|&(name, _)| name).chain(VERDICT).chain(SHOWN.iter().copied()).collect();
-        names.extend(BABEL);
-        names.extend(UNBUILT.iter().map(|&(name, _)| name));
+    fn each_key_is_in_one_table_only() {
+        let mut names: Vec<_> = BORGES_KEYS
+            .iter()
+            .map(|&(name, _)| name)
+            .chain(ELIGIBILITY_KEYS)
+            .chain(RESULT_FORMAT_KEYS.iter().copied())
+            .collect();
+        names.extend(BABEL_KEYS);
+        names.extend(UNSUPPORTED_KEYS.iter().map(|&(name, _)| name));
         let all = names.len();
         names.sort_unstable();
         names.dedup();

@@ -1,46 +1,52 @@
-//! Document → task specs and their graph: which blocks run, in which order, with what.
+//! Plans a document: which blocks run, in which order, with which inputs.
 //!
-//! Pure. A document that is wrong in any place yields problems, all of them, and no plan: nothing of it
-//! is launched.
+//! This crate is pure. A document with errors yields all of its errors and no plan, so nothing of it is launched.
 //!
-//! | file | |
+//! | file | contents |
 //! |---|---|
-//! | `plan` | the way through: document in, plan or problems out |
+//! | `planner` | from a document to a plan or errors |
+//! | `plan` | the plan of a document |
+//! | `options` | what a caller asks of a document |
 //! | `eligibility` | which blocks run, and why others do not |
-//! | `keys` | every header argument by name: ours, Babel's, not built yet |
-//! | `value_parsers` | numbers, amounts, durations, words as documents write them |
-//! | `arguments` | a block's header arguments → what its task asks for |
-//! | `image` | which image a block runs in |
-//! | `placement_args` | ports and constraints as documents write them |
-//! | `code` | a block's body as it runs, references expanded |
-//! | `interner` | what the tasks of a run have in common |
+//! | `keys` | the table of header arguments |
+//! | `value_parsers` | numbers, amounts, durations, words |
+//! | `arguments` | a block's header arguments → the options of its tasks |
+//! | `image` | the Docker image of a block |
+//! | `placement_args` | `:expose` and `:constraint` |
+//! | `code` | a block's body with its noweb references expanded |
+//! | `interner` | values that tasks share |
 //! | `unclosed` | blocks that are not closed |
-//! | `lints` | lines that were most likely meant otherwise |
-//! | `unit` | blocks and calls, and what is to be done with each |
-//! | `builder` | what runs beside the blocks themselves; what goes into each |
-//! | `fingerprint` | by what two calls of a block are the same |
-//! | `named_elements` | what else a document calls by a name |
-//! | `file_dependencies` | files that blocks hand to each other |
-//! | `encoding` | bytes that are no text |
-//! | `symbols` | what blocks are called, and whom they wait for by these names |
-//! | `graph` | who waits for whom; cycles |
-//! | `assemble` | what runs → tasks and edges |
-//! | `recipe` | how tasks are put together from code and values, and what they yield |
-//! | `instances` | blocks that are several tasks |
-//! | `instance_results` | what these have yielded, as one value |
+//! | `lints` | lines that were probably meant otherwise |
+//! | `unit` | blocks, calls and inline code, each with its disposition |
+//! | `builder` | the units of a document and their inputs |
+//! | `select` | which units run |
+//! | `fingerprint` | which calls of a block are the same |
+//! | `named_elements` | named elements other than blocks |
+//! | `dependency` | a dependency between two units |
+//! | `file_dependencies` | dependencies through shared files |
+//! | `encoding` | bytes that are not text |
+//! | `symbols` | names of blocks and calls, and dependencies by name |
+//! | `graph` | dependencies through inputs, and cycles |
+//! | `assemble` | units → tasks, edges and recipes |
+//! | `recipe` | how tasks are composed from code and values |
+//! | `each_rows` | the rows of `:each` |
+//! | `instances` | blocks with several instances |
+//! | `instance_results` | the results of instances as one value |
 //! | `write_back` | results into a document |
-//! | `status_note` | what it notes of tasks that did not end well |
-//! | `cache_key` | what need not be run again |
-//! | `dependency_tracker` | which tasks are set free as others end |
-//! | `diagnostic` | what is wrong, where, and what to write instead |
+//! | `status_note` | notes about tasks that did not succeed |
+//! | `cache_key` | the result cache and its keys |
+//! | `dependency_tracker` | tasks released or skipped as others change |
+//! | `diagnostic` | errors and warnings |
 
 mod arguments;
 mod assemble;
 mod builder;
 mod cache_key;
 mod code;
+mod dependency;
 mod dependency_tracker;
 mod diagnostic;
+mod each_rows;
 mod eligibility;
 mod encoding;
 mod file_dependencies;
@@ -53,9 +59,12 @@ mod interner;
 mod keys;
 mod lints;
 mod named_elements;
+mod options;
 mod placement_args;
 mod plan;
+mod planner;
 mod recipe;
+mod select;
 mod status_note;
 mod symbols;
 mod unclosed;
@@ -66,7 +75,9 @@ mod write_back;
 pub use cache_key::{CacheKey, CacheMode, EMBEDDED_ORIGIN, EmbeddedResult};
 pub use dependency_tracker::DependencyTracker;
 pub use diagnostic::{Diagnostic, Severity};
-pub use plan::{Plan, PlanOptions, SkippedBlock, Variable, plan};
+pub use options::{PlanOptions, Variable};
+pub use plan::{Plan, SkippedBlock};
+pub use planner::plan;
 pub use recipe::{Files, Recipes, Values};
 pub use status_note::{StatusNote, TaskOutcome, note};
 pub use write_back::{RunResults, UpdatedDocument, write_back};

@@ -1,4 +1,4 @@
-//! Lines that Org reads as text, or as something else, though most likely a block or a keyword was meant.
+//! Lints for lines that Org reads as text although a block or a keyword was probably meant.
 
 use borges_org::{Block, Document, Position, suggest};
 
@@ -27,8 +27,8 @@ pub(super) fn no_language(block: &Block) -> Diagnostic {
 }
 
 /// Warns of what looks like a slip outside the blocks.
-pub(super) fn lint(source: &[u8], document: &Document, problems: &mut Vec<Diagnostic>) {
-    orphans(document, problems);
+pub(super) fn lint(source: &[u8], document: &Document, diagnostics: &mut Vec<Diagnostic>) {
+    orphan_keywords(document, diagnostics);
     let mut blocks = document.blocks.iter().peekable();
     for (number, line) in (1..).zip(source.split(|&byte| byte == b'\n')) {
         while blocks.next_if(|block| block.end_line < number).is_some() {}
@@ -41,9 +41,9 @@ pub(super) fn lint(source: &[u8], document: &Document, problems: &mut Vec<Diagno
         let at = Position { line: number, column };
         let Some(word) = keyword(&line[hash..]) else { continue };
         if trimmed(line).len() == line.len() - hash {
-            problems.extend(misspelt(at, word, &line[hash..]));
+            diagnostics.extend(misspelled_keyword(at, word, &line[hash..]));
         } else if word.eq_ignore_ascii_case("begin_src") && is_bullet(&line[..hash]) {
-            problems.push(Diagnostic::warning(
+            diagnostics.push(Diagnostic::warning(
                 at,
                 "a block cannot begin on the line of a list item",
                 "Put `#+begin_src` on the next line, indented like the item's text.",
@@ -52,15 +52,15 @@ pub(super) fn lint(source: &[u8], document: &Document, problems: &mut Vec<Diagno
     }
 }
 
-fn misspelt(at: Position, word: &str, line: &[u8]) -> Option<Diagnostic> {
-    let small = word.to_lowercase();
-    if let Some(kind) = small.strip_prefix("begin_") {
+fn misspelled_keyword(at: Position, word: &str, line: &[u8]) -> Option<Diagnostic> {
+    let lowercase = word.to_lowercase();
+    if let Some(kind) = lowercase.strip_prefix("begin_") {
         suggest(kind, ["src"]).filter(|&near| near != kind)?;
         let text = format!("`#+{word}` begins no source block");
         return Some(Diagnostic::warning(at, text, "Did you mean `#+begin_src`?"));
     }
     let bare = !line[2 + word.len()..].starts_with(b":");
-    if bare && KEYWORDS.contains(&small.as_str()) {
+    if bare && KEYWORDS.contains(&lowercase.as_str()) {
         let text = format!("`#+{word}` has no colon, and no effect");
         return Some(Diagnostic::warning(at, text, format!("Write `#+{word}:`.")));
     }
@@ -68,15 +68,15 @@ fn misspelt(at: Position, word: &str, line: &[u8]) -> Option<Diagnostic> {
 }
 
 /// Names and header lines that belong to nothing.
-fn orphans(document: &Document, problems: &mut Vec<Diagnostic>) {
-    let lost = |key: &str| matches!(key, "NAME" | "HEADER" | "HEADERS");
+fn orphan_keywords(document: &Document, diagnostics: &mut Vec<Diagnostic>) {
+    let needs_owner = |key: &str| matches!(key, "NAME" | "HEADER" | "HEADERS");
     for keyword in
-        document.keywords.iter().filter(|keyword| lost(&keyword.key) && !document.blocks.is_empty())
+        document.keywords.iter().filter(|keyword| needs_owner(&keyword.key) && !document.blocks.is_empty())
     {
-        let small = keyword.key.to_lowercase();
-        problems.push(Diagnostic::warning(
+        let lowercase = keyword.key.to_lowercase();
+        diagnostics.push(Diagnostic::warning(
             keyword.at,
-            format!("this `#+{small}:` belongs to nothing"),
+            format!("this `#+{lowercase}:` belongs to nothing"),
             "Put it above `#+begin_src`, with no blank line between.",
         ));
     }

@@ -1,4 +1,4 @@
-//! What a document calls by a name, beside its blocks: calls, tables, lists, texts.
+//! The named elements of a document other than blocks: calls, tables, lists, texts.
 
 use std::collections::HashMap;
 
@@ -30,13 +30,13 @@ impl NamedElements {
         let mut elements = HashMap::new();
         let mut names_of_calls = HashMap::new();
         let mut calls = 0;
-        for (at, node) in tree.nodes().iter().enumerate() {
+        for (node_index, node) in tree.nodes().iter().enumerate() {
             let call = (node.element == Element::Call).then_some(calls);
             calls += usize::from(call.is_some());
             if node.element == Element::Source {
                 continue;
             }
-            let affiliated = tree.affiliated(at);
+            let affiliated = tree.affiliated(node_index);
             if affiliated.is_empty() {
                 continue;
             }
@@ -44,7 +44,7 @@ impl NamedElements {
                 if let Some(call) = call {
                     names_of_calls.insert(call, name.clone());
                 }
-                elements.entry(name).or_insert((at, call));
+                elements.entry(name).or_insert((node_index, call));
             }
         }
         Self { elements, calls: names_of_calls }
@@ -97,11 +97,11 @@ mod tests {
         let source = "#+name: t\n| 1 | 2 |\n\n#+name: b\n#+begin_src sh\n#+end_src\n\n#+call: b()\n\n\
                       #+NAME: c d\n#+call: b()\n\n#+name: t\n: second\n\n#+name: head\n* Head\n";
         let document = org::parse(source.as_bytes(), &[]);
-        let named = NamedElements::of(&document);
-        let table = named.find(&document, "t");
+        let elements = NamedElements::of(&document);
+        let table = elements.find(&document, "t");
         assert!(matches!(table, Some(NamedElement::Value(value)) if value.prin1() == "((1 2))"));
-        assert_eq!(named.find(&document, "c d"), Some(NamedElement::Call(1)));
-        assert_eq!(named.name_of_call(1), Some("c d"));
-        assert_eq!((named.find(&document, "b"), named.find(&document, "T")), (None, None));
+        assert_eq!(elements.find(&document, "c d"), Some(NamedElement::Call(1)));
+        assert_eq!(elements.name_of_call(1), Some("c d"));
+        assert_eq!((elements.find(&document, "b"), elements.find(&document, "T")), (None, None));
     }
 }

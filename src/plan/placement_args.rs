@@ -1,4 +1,4 @@
-//! `:expose` and `:constraint`, as documents write them.
+//! Parsers for `:expose` and `:constraint`.
 
 use super::value_parsers::{self, Help};
 use borges_task::{Constraint, Field, Operator, Port};
@@ -17,8 +17,8 @@ pub(super) fn ports(text: &str) -> Result<Vec<Port>, Help> {
         None => number(word).map(|port| Port { host: port, container: port }),
     };
     let ports: Vec<Port> = text.split_whitespace().map(port).collect::<Option<_>>().ok_or_else(help)?;
-    for (place, port) in ports.iter().enumerate() {
-        if port.host != 0 && ports[..place].iter().any(|other| other.host == port.host) {
+    for (index, port) in ports.iter().enumerate() {
+        if port.host != 0 && ports[..index].iter().any(|other| other.host == port.host) {
             return Err(format!("Write the port {} once.", port.host));
         }
     }
@@ -32,11 +32,11 @@ pub(super) fn has_port_mapping(ports: &[Port]) -> Option<&Port> {
 
 /// `:constraint FIELD:OPERATOR[:VALUE] …`, with double quotes round blanks. Source: Marathon, "Constraints".
 pub(super) fn constraints(text: &str) -> Result<Vec<Constraint>, Help> {
-    let words = value_parsers::words(text).filter(|words| !words.is_empty()).ok_or_else(general)?;
+    let words = value_parsers::words(text).filter(|words| !words.is_empty()).ok_or_else(constraint_help)?;
     words.iter().map(|word| constraint(word)).collect()
 }
 
-fn general() -> Help {
+fn constraint_help() -> Help {
     "Write an attribute of agents, or `hostname`, and what must hold of it, such as `rack:IS:r1`, \
      `rack:LIKE:r[12]` or `hostname:UNIQUE`."
         .to_owned()
@@ -45,10 +45,10 @@ fn general() -> Help {
 fn constraint(word: &str) -> Result<Constraint, Help> {
     let mut parts = word.splitn(3, ':');
     let (field, operator, value) = (parts.next().unwrap_or_default(), parts.next(), parts.next());
-    let operator = operator.ok_or_else(general)?;
+    let operator = operator.ok_or_else(constraint_help)?;
     let value = value.filter(|value| !value.is_empty());
     let field = match field {
-        "" => return Err(general()),
+        "" => return Err(constraint_help()),
         "hostname" | "@hostname" => Field::Hostname,
         "agent" => Field::Agent,
         "@region" => Field::Region,
@@ -58,13 +58,13 @@ fn constraint(word: &str) -> Result<Constraint, Help> {
         }
         name => Field::Attribute(name.to_owned()),
     };
-    let needs = |example: &str| {
+    let needs_value = |example: &str| {
         let example = format!("`{field}:{}:{example}`", operator.to_ascii_uppercase());
         move || format!("It needs a value: {example}.")
     };
     let number = |example: &str| {
         let count = value.map(str::parse::<u32>);
-        let help = needs(example);
+        let help = needs_value(example);
         count.map(|count| count.ok().filter(|&count| count > 0).ok_or_else(help)).transpose()
     };
     let operator = match operator.to_ascii_uppercase().as_str() {
@@ -72,10 +72,10 @@ fn constraint(word: &str) -> Result<Constraint, Help> {
         "UNIQUE" => Operator::Unique,
         "CLUSTER" => Operator::Cluster(value.map(str::to_owned)),
         "GROUP_BY" => Operator::GroupBy(number("3")?),
-        "LIKE" => Operator::Like(value.ok_or_else(needs("r[12]"))?.to_owned()),
-        "UNLIKE" => Operator::Unlike(value.ok_or_else(needs("r[12]"))?.to_owned()),
-        "MAX_PER" => Operator::MaxPer(number("2")?.ok_or_else(needs("2"))?),
-        "IS" => Operator::Is(value.ok_or_else(needs("r1"))?.to_owned()),
+        "LIKE" => Operator::Like(value.ok_or_else(needs_value("r[12]"))?.to_owned()),
+        "UNLIKE" => Operator::Unlike(value.ok_or_else(needs_value("r[12]"))?.to_owned()),
+        "MAX_PER" => Operator::MaxPer(number("2")?.ok_or_else(needs_value("2"))?),
+        "IS" => Operator::Is(value.ok_or_else(needs_value("r1"))?.to_owned()),
         _ => {
             let all = "UNIQUE, CLUSTER, GROUP_BY, LIKE, UNLIKE, MAX_PER and IS";
             return Err(format!("`{operator}` is no operator: there are {all}."));
@@ -94,7 +94,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ports_are_of_the_machine_and_of_a_container() {
+    fn ports_accept_host_and_container_numbers() {
         let written = |text| ports(text).map(|ports| ports.iter().map(Port::to_string).collect::<Vec<_>>());
         assert_eq!(
             written("6379:6379 0:80 0 8080"),
@@ -110,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn constraints_come_back_as_they_were_written() {
+    fn constraints_round_trip_through_text() {
         for text in [
             "hostname:UNIQUE",
             "rack:CLUSTER rack:CLUSTER:r1",
@@ -128,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_is_said_with_what_to_write() {
+    fn invalid_constraints_get_suggestions() {
         let help = |text| constraints(text).unwrap_err();
         let texts = [
             "",

@@ -1,7 +1,7 @@
-//! How the tasks of a run are put together from their code and the values of others, and what they yield.
+//! Recipes: how the tasks of a run are composed from their code and the values of other tasks.
 //!
-//! A block is composed when it is launched: what goes into it may be the value of a block that had to run before. All
-//! that is needed for it, but these values, is stored with the run.
+//! A task is composed when it is launched, because its inputs may be values of tasks that run before. All other inputs are
+//! stored with the run.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
@@ -31,7 +31,7 @@ pub struct Recipes {
     /// The task with number `n` is at `n - 1`.
     pub(super) tasks: Vec<Recipe>,
     /// Where results are written.
-    pub(super) returns: Vec<ResultTarget>,
+    pub(super) result_targets: Vec<ResultTarget>,
     /// The blocks that are several tasks, by the first of these.
     pub(super) instances: Vec<InstanceGroup>,
 }
@@ -97,7 +97,7 @@ impl Recipes {
 
     /// The several tasks of which this is the first.
     pub(super) fn instances(&self, number: u32) -> Option<&InstanceGroup> {
-        let at = self.instances.binary_search_by_key(&number, |several| several.first).ok()?;
+        let at = self.instances.binary_search_by_key(&number, |group| group.first).ok()?;
         self.instances.get(at)
     }
 
@@ -113,14 +113,14 @@ impl Recipes {
         number: u32,
         of: impl Fn(u32) -> Option<&'a Value>,
     ) -> Option<Cow<'a, Value>> {
-        let Some(several) = self.instances(number) else { return of(number).map(Cow::Borrowed) };
+        let Some(group) = self.instances(number) else { return of(number).map(Cow::Borrowed) };
         let arguments = self.arguments(self.recipe(number)?.arguments)?;
         let part = |(at, number): (usize, u32)| InstanceResult {
-            row: several.rows.get(at).and_then(|&row| self.values.get(row as usize)),
+            row: group.rows.get(at).and_then(|&row| self.values.get(row as usize)),
             value: of(number),
         };
-        let parts: Vec<InstanceResult> = several.numbers().enumerate().map(part).collect();
-        combine(several, &parts, arguments).map(Cow::Owned)
+        let parts: Vec<InstanceResult> = group.numbers().enumerate().map(part).collect();
+        combine(group, &parts, arguments).map(Cow::Owned)
     }
 
     /// The files outside the document that this task reads from.
@@ -132,7 +132,7 @@ impl Recipes {
         self.recipe(number).into_iter().flat_map(Recipe::inputs).filter_map(of).collect()
     }
 
-    /// What is run for a task, once all it [needs](Self::needs) is among `values`.
+    /// What is run for a task, once all it [depends on](Self::dependencies) is among `values`.
     ///
     /// # Errors
     /// What is missing.
@@ -165,7 +165,7 @@ impl Recipes {
         Ok(command)
     }
 
-    /// What a task that has ended yields; all it [needs](Self::needs) has to be among `values`.
+    /// What a task that has ended yields; all it [depends on](Self::dependencies) has to be among `values`.
     ///
     /// # Errors
     /// What is missing.
@@ -174,14 +174,14 @@ impl Recipes {
         spec: &TaskSpec,
         values: &Values,
         files: &Files,
-        ended: &Execution,
+        execution: &Execution,
     ) -> Result<BlockResult, String> {
         let recipe = self.recipe(spec.number).ok_or("it has no recipe")?;
         let inputs = self.inputs(recipe, values, files)?;
         let language = self.language(recipe).ok_or("its recipe is not whole")?;
         let arguments = self.arguments(recipe.arguments).ok_or("its recipe is not whole")?;
         let body = inputs.body(&spec.command.body);
-        let value = babel::collect(&inputs.source(language, &body, arguments), ended);
+        let value = babel::collect(&inputs.source(language, &body, arguments), execution);
         Ok(babel::apply_file_arg(value, arguments))
     }
 
@@ -262,7 +262,7 @@ impl Recipes {
                 return Err(format!("the value of task {missing} is not there"));
             }
             let value = |number: u32| {
-                values.get(&number).map(|finished| if this { &finished.this } else { &finished.value })
+                values.get(&number).map(|result| if this { &result.this } else { &result.value })
             };
             self.combined_value(number, value).ok_or(format!("the value of task {number} is not there"))
         };
@@ -274,8 +274,8 @@ impl Recipes {
             InputRef::This(number) => Ok(of(*number, true)?.into_owned()),
             InputRef::File { path, name, index } => {
                 let bytes = files.get(path).ok_or(format!("`{path}` was not read"))?;
-                let found = bytes.as_ref().map_err(Clone::clone)?;
-                let document = org::parse(found.clone(), &[]);
+                let bytes = bytes.as_ref().map_err(Clone::clone)?;
+                let document = org::parse(bytes.clone(), &[]);
                 let value = super::named_elements::value(&document, name)
                     .ok_or_else(|| format!("nothing in `{path}` that holds a value is called `{name}`"))?;
                 Ok(part(&value, index))

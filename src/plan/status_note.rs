@@ -1,4 +1,4 @@
-//! What the document notes of a task that did not end well.
+//! The note that a document shows for a task that did not succeed.
 
 use borges_task::State;
 
@@ -8,9 +8,9 @@ pub struct StatusNote {
     /// As `:state failed :exit 3`.
     pub text: String,
     /// It was run, if not to its end: what an earlier run has left is no longer its result.
-    pub ran: bool,
+    pub was_launched: bool,
     /// It ended of itself, by an exit code other than 0 or a signal; Emacs runs such blocks, too, and notes nothing.
-    pub of_itself: bool,
+    pub exited_on_its_own: bool,
 }
 
 /// How a task ended.
@@ -23,12 +23,12 @@ pub struct TaskOutcome<'a> {
     /// The exit code of its last launch.
     pub exit_code: Option<i32>,
     /// Why, in words; nothing where the exit code says it all.
-    pub why: Option<&'a str>,
+    pub message: Option<&'a str>,
 }
 
 /// What is noted of a task that has ended so; `None` for one that has ended well, or not at all.
-pub fn note(ending: TaskOutcome) -> Option<StatusNote> {
-    let TaskOutcome { state, launched, exit_code, why } = ending;
+pub fn note(outcome: TaskOutcome) -> Option<StatusNote> {
+    let TaskOutcome { state, launched, exit_code, message } = outcome;
     match state {
         State::Failed | State::Killed | State::Skipped => {}
         State::Held
@@ -45,11 +45,15 @@ pub fn note(ending: TaskOutcome) -> Option<StatusNote> {
     if let Some(code) = exit_code.filter(|_| launched) {
         text += &format!(" :exit {code}");
     }
-    if let Some(why) = why {
-        let words: Vec<&str> = why.split_whitespace().collect();
+    if let Some(message) = message {
+        let words: Vec<&str> = message.split_whitespace().collect();
         text += &format!(" :message {}", words.join(" "));
     }
-    Some(StatusNote { text, ran: launched, of_itself: state == State::Failed && launched && why.is_none() })
+    Some(StatusNote {
+        text,
+        was_launched: launched,
+        exited_on_its_own: state == State::Failed && launched && message.is_none(),
+    })
 }
 
 #[cfg(test)]
@@ -57,20 +61,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn table() {
-        let mut shown = String::new();
+    fn notes_by_state() {
+        let mut table = String::new();
         for state in State::ALL {
-            for (launched, exit_code, why) in [
+            for (launched, exit_code, message) in [
                 (true, Some(3), None),
                 (true, Some(137), Some("it ran for\n too long")),
                 (false, None, Some("why")),
             ] {
-                let note = note(TaskOutcome { state, launched, exit_code, why });
-                let note = note
-                    .map(|note| format!("{} (ran {}, of itself {})", note.text, note.ran, note.of_itself));
-                shown += &format!("{state:11} {launched:5} → {}\n", note.unwrap_or_default());
+                let note = note(TaskOutcome { state, launched, exit_code, message });
+                let note = note.map(|note| {
+                    format!("{} (ran {}, of itself {})", note.text, note.was_launched, note.exited_on_its_own)
+                });
+                table += &format!("{state:11} {launched:5} → {}\n", note.unwrap_or_default());
             }
         }
-        insta::assert_snapshot!(shown);
+        insta::assert_snapshot!(table);
     }
 }

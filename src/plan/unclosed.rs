@@ -1,4 +1,4 @@
-//! Blocks that are not closed, and those that they swallow.
+//! Reports blocks that are not closed, and begin lines inside of other blocks.
 
 use borges_org::{Document, Position, SourceMap, suggest};
 
@@ -9,18 +9,18 @@ use super::lints::{keyword, trimmed};
 pub(super) fn unclosed(
     source: &[u8],
     document: &Document,
-    places: &SourceMap,
-    problems: &mut Vec<Diagnostic>,
+    source_map: &SourceMap,
+    diagnostics: &mut Vec<Diagnostic>,
 ) {
     let mut open = document.unterminated_blocks.iter().filter(|found| found.within == "paragraph").peekable();
     if open.peek().is_none() {
         return;
     }
     let lines: Vec<&[u8]> = source.split(|&byte| byte == b'\n').collect();
-    for (place, look_alike) in open.enumerate() {
+    for (index, look_alike) in open.enumerate() {
         // At most twenty are shown; the others need no search of their own.
-        let help = if place < 20 { ending(&lines, look_alike.line, places) } else { None };
-        problems.push(Diagnostic::error(
+        let help = if index < 20 { find_cause(&lines, look_alike.line, source_map) } else { None };
+        diagnostics.push(Diagnostic::error(
             at(&lines, look_alike.line),
             "this `#+begin_src` has no `#+end_src`",
             help.unwrap_or_else(|| "Close it with a line `#+end_src` before the next heading.".to_owned()),
@@ -29,7 +29,7 @@ pub(super) fn unclosed(
 }
 
 /// What stands where the end of the block that begins on line `begin` should be.
-fn ending(lines: &[&[u8]], begin: u32, places: &SourceMap) -> Option<String> {
+fn find_cause(lines: &[&[u8]], begin: u32, source_map: &SourceMap) -> Option<String> {
     let mut heading = None;
     for (number, line) in (begin.saturating_add(1)..).zip(lines.iter().skip(begin as usize)) {
         let text = trimmed(line);
@@ -44,12 +44,12 @@ fn ending(lines: &[&[u8]], begin: u32, places: &SourceMap) -> Option<String> {
                 let near = suggest(&word, ["end_src"])?;
                 return Some(format!(
                     "Line {} says `#+{word}`: did you mean `#+{near}`?",
-                    places.line(number)
+                    source_map.line(number)
                 ));
             }
             if word == "end_src" {
                 return heading.map(|heading| {
-                    let line = places.line(heading);
+                    let line = source_map.line(heading);
                     format!(
                         "Line {line} begins with stars, which ends the block: write it with a comma, `,*`."
                     )
@@ -61,7 +61,11 @@ fn ending(lines: &[&[u8]], begin: u32, places: &SourceMap) -> Option<String> {
 }
 
 /// A begin line in the body of another block: most likely that one was not closed.
-pub(super) fn swallowed(document: &Document, places: &SourceMap, problems: &mut Vec<Diagnostic>) {
+pub(super) fn nested_begin_lines(
+    document: &Document,
+    source_map: &SourceMap,
+    diagnostics: &mut Vec<Diagnostic>,
+) {
     let mut blocks = document.blocks.iter().peekable();
     for look_alike in document.unterminated_blocks.iter().filter(|found| found.within == "src-block") {
         while blocks.next_if(|block| block.end_line < look_alike.line).is_some() {}
@@ -69,11 +73,11 @@ pub(super) fn swallowed(document: &Document, places: &SourceMap, problems: &mut 
         if block.language.as_deref().is_some_and(|language| language.eq_ignore_ascii_case("org")) {
             continue;
         }
-        problems.push(Diagnostic::warning(
+        diagnostics.push(Diagnostic::warning(
             Position { line: look_alike.line, column: 1 },
             format!(
                 "this `#+begin_src` is text of the block that begins at line {}",
-                places.line(block.begin_line)
+                source_map.line(block.begin_line)
             ),
             "Close that block first with a line `#+end_src`, or write `,#+begin_src`.",
         ));

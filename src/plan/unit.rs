@@ -1,4 +1,4 @@
-//! Blocks and calls, and what is to be done with each: run it, skip it, or leave it out.
+//! The units of a document: blocks, calls and inline code, each with its disposition (runs, skipped, excluded).
 
 use std::ops::Deref;
 use std::sync::Arc;
@@ -7,16 +7,13 @@ use bytes::Bytes;
 
 use borges_babel::{Language, Languages, Value};
 use borges_org::{Block, Position, suggest};
-use borges_task::DependencyKind;
 
 use super::arguments::{self, BlockOptions, ReportedArgs};
 use super::diagnostic::Diagnostic;
+use super::each_rows::EachRows;
 use super::eligibility::{Eligibility, SkipReason, eligibility};
-use super::graph::Dependency;
-use super::instances::EachRows;
 use super::lints;
-use super::plan::PlanOptions;
-use super::symbols::SymbolTable;
+use super::options::PlanOptions;
 
 /// A block, or a call of one, or code within text, and what is to be done with it.
 pub(super) struct Unit<'a> {
@@ -25,7 +22,7 @@ pub(super) struct Unit<'a> {
     pub(super) code: Code,
     /// The file of the sandboxes that the block is.
     pub(super) tangled: Option<String>,
-    /// The candidate whose value `*this*` is.
+    /// The unit whose value `*this*` is.
     pub(super) this: Option<usize>,
     pub(super) disposition: Disposition,
 }
@@ -47,7 +44,7 @@ impl Deref for BlockSource<'_> {
     }
 }
 
-/// Where the code of a candidate is.
+/// Where the code of a unit is.
 pub(super) enum Code {
     /// That of a block, by its place in the document.
     Block(usize),
@@ -58,40 +55,40 @@ pub(super) enum Code {
 pub(super) enum Disposition {
     Runs {
         language: Arc<Language>,
-        asked: Box<BlockOptions>,
-        held: bool,
+        block_options: Box<BlockOptions>,
+        requires_approval: bool,
         /// Its code, with gaps.
         body: Vec<u8>,
         /// What goes into it.
         inputs: Option<Box<Inputs>>,
     },
     Skipped(String),
-    /// `ClusterCall::names` leaves it out.
+    /// Not selected by [`PlanOptions::names`].
     Excluded,
 }
 
-/// What goes into a candidate.
+/// What goes into a unit.
 #[derive(Debug, Default)]
 pub(super) struct Inputs {
     pub(super) variables: Vec<(String, InputSource)>,
     pub(super) stdin: Option<InputSource>,
     /// What the gaps of its code are filled with, and where the document says so.
     pub(super) gaps: Vec<InputSource>,
-    pub(super) places: Vec<Position>,
-    /// The candidate that its value goes through.
+    pub(super) gap_positions: Vec<Position>,
+    /// The unit that its value goes through.
     pub(super) post: Option<usize>,
     /// What makes several tasks of it.
     pub(super) each: Option<EachRows>,
 }
 
-/// One thing that goes into a candidate.
+/// One thing that goes into a unit.
 #[derive(Debug)]
 pub(super) enum InputSource {
     /// A value that stands in the document.
     Value(Value),
-    /// What another candidate yields, or a part of it.
-    Candidate { place: usize, index: Option<String> },
-    /// What another candidate yields before its `:post`.
+    /// What another unit yields, or a part of it.
+    Unit { unit: usize, index: Option<String> },
+    /// What another unit yields before its `:post`.
     BeforePost(usize),
     /// Something of another file.
     File { path: String, name: String, index: Option<String> },
@@ -108,24 +105,24 @@ impl Inputs {
     }
 
     pub(super) fn all(&self) -> impl Iterator<Item = &InputSource> {
-        self.variables.iter().map(|(_, given)| given).chain(&self.stdin).chain(&self.gaps)
+        self.variables.iter().map(|(_, input)| input).chain(&self.stdin).chain(&self.gaps)
     }
 }
 
-/// What is to be done with a block; what is wrong with it goes to `problems`.
+/// What is to be done with a block; what is wrong with it goes to `diagnostics`.
 pub(super) fn disposition(
     block: &Block,
     languages: &Languages,
-    request: &PlanOptions,
-    told: &mut ReportedArgs,
-    problems: &mut Vec<Diagnostic>,
+    options: &PlanOptions,
+    reported: &mut ReportedArgs,
+    diagnostics: &mut Vec<Diagnostic>,
 ) -> Disposition {
-    let held = match eligibility(block, languages, request.emacs_compatible) {
+    let requires_approval = match eligibility(block, languages, options.emacs_compatible) {
         Eligibility::Skipped(why) => {
-            hint(block, &why, languages, problems);
+            hint(block, &why, languages, diagnostics);
             return Disposition::Skipped(why.to_string());
         }
-        Eligibility::Held if !request.approval_available => {
+        Eligibility::Held if !options.approval_available => {
             return Disposition::Skipped("it needs approval: `:eval query`".to_owned());
         }
         Eligibility::Held => true,
@@ -134,30 +131,30 @@ pub(super) fn disposition(
     let Some(language) = block.language.as_deref().and_then(|name| languages.get(name)) else {
         return Disposition::Skipped(SkipReason::NoLanguage.to_string());
     };
-    let asked = Box::new(arguments::read(block, &language, told, problems));
-    Disposition::Runs { language, asked, held, body: Vec::new(), inputs: None }
+    let block_options = Box::new(arguments::read(block, &language, reported, diagnostics));
+    Disposition::Runs { language, block_options, requires_approval, body: Vec::new(), inputs: None }
 }
 
 /// A language that is nearly one that runs is more likely a slip than a choice.
-fn hint(block: &Block, why: &SkipReason, languages: &Languages, problems: &mut Vec<Diagnostic>) {
+fn hint(block: &Block, why: &SkipReason, languages: &Languages, diagnostics: &mut Vec<Diagnostic>) {
     if *why == SkipReason::NoLanguage {
-        problems.push(lints::no_language(block));
+        diagnostics.push(lints::no_language(block));
     }
     let SkipReason::UnknownLanguage(name) = why else { return };
     if let Some(near) = suggest(name, languages.names()) {
         let at = Position { line: block.begin_line, column: 1 };
         let text = format!("nothing is known to run `{name}`");
-        problems.push(Diagnostic::warning(at, text, format!("Did you mean `{near}`?")));
+        diagnostics.push(Diagnostic::warning(at, text, format!("Did you mean `{near}`?")));
     }
 }
 
-/// The file of the sandboxes that a block is, if it is one and its place there can be had.
+/// The file of the sandboxes that a block is, if it is one and its path there is valid.
 ///
 /// That it has none is wrong only for a block that is nothing else.
 pub(super) fn tangled(
     block: &Block,
     languages: &Languages,
-    problems: &mut Vec<Diagnostic>,
+    diagnostics: &mut Vec<Diagnostic>,
 ) -> Option<String> {
     let param = block.params.iter().rfind(|param| param.key == ":tangle")?;
     let file = param.text.as_str();
@@ -177,66 +174,11 @@ pub(super) fn tangled(
     }
     let help =
         "Write a path without `..` and a leading `/` or `~`: each block finds the file in its sandbox.";
-    problems.push(Diagnostic::error(param.at, text, help).of(param));
+    diagnostics.push(Diagnostic::error(param.at, text, help).of(param));
     None
 }
 
-/// Leaves out the blocks that were not asked for.
-pub(super) fn select(
-    candidates: &mut [Unit],
-    names: &SymbolTable,
-    waits: &[Dependency],
-    request: &PlanOptions,
-    problems: &mut Vec<Diagnostic>,
-) {
-    if request.names.is_empty() {
-        return;
-    }
-    let mut chosen = vec![false; candidates.len()];
-    let mut open = Vec::new();
-    for name in &request.names {
-        match names.find(name) {
-            Ok(place) => open.push(place),
-            // No place of the document is wrong, so the error has none.
-            Err((text, help)) => problems.push(Diagnostic::error(Position::default(), text, help)),
-        }
-    }
-    while let Some(place) = open.pop() {
-        if !std::mem::replace(&mut chosen[place], true) {
-            let needed =
-                waits.iter().filter(|wait| wait.to == place && wait.requirement == DependencyKind::Succeeded);
-            open.extend(needed.map(|wait| wait.from));
-        }
-    }
-    for (candidate, chosen) in candidates.iter_mut().zip(chosen) {
-        if !chosen {
-            candidate.disposition = Disposition::Excluded;
-        }
-    }
-}
-
-/// A block that requires one that does not run cannot run either.
-pub(super) fn skip_dependents(candidates: &mut [Unit], names: &SymbolTable, waits: &[Dependency]) {
-    let mut needed_by = vec![Vec::new(); candidates.len()];
-    for wait in waits.iter().filter(|wait| wait.requirement == DependencyKind::Succeeded) {
-        needed_by[wait.from].push(wait.to);
-    }
-    let mut open: Vec<usize> = (0..candidates.len())
-        .filter(|&place| matches!(candidates[place].disposition, Disposition::Skipped(_)))
-        .collect();
-    while let Some(place) = open.pop() {
-        let (missing, line) = (names.title(place), names.line(place));
-        let reason = format!("it requires `{missing}` (line {line}), which does not run");
-        for &dependent in &needed_by[place] {
-            if runs(&candidates[dependent]) {
-                candidates[dependent].disposition = Disposition::Skipped(reason.clone());
-                open.push(dependent);
-            }
-        }
-    }
-}
-
 /// Whether the block runs.
-pub(super) fn runs(candidate: &Unit) -> bool {
-    matches!(candidate.disposition, Disposition::Runs { .. })
+pub(super) fn runs(unit: &Unit) -> bool {
+    matches!(unit.disposition, Disposition::Runs { .. })
 }

@@ -1,6 +1,6 @@
-//! Numbers, amounts, durations and words, as documents write them.
+//! Parsers for the values of header arguments: numbers, amounts, durations, words.
 //!
-//! Each reader takes the text of a value and gives what it means, or the sentence that says what to write.
+//! Each parser returns the value, or a sentence that says what to write instead.
 
 use std::time::Duration;
 
@@ -51,10 +51,11 @@ pub(super) fn exit_codes(text: &str) -> Result<Vec<i32>, Help> {
 pub(super) fn duration(text: &str) -> Result<Duration, Help> {
     let help = || "Write a duration such as `90s`, `10m` or `1h30m`; a bare number is seconds.".to_owned();
     let seconds = amount::decimal(text).map(Duration::from_millis);
-    let spelled = || text.parse::<SignedDuration>().ok().and_then(|spelled| Duration::try_from(spelled).ok());
+    let with_units =
+        || text.parse::<SignedDuration>().ok().and_then(|with_units| Duration::try_from(with_units).ok());
     // A year is longer than any block's patience, and far from what overflows a timer.
-    let longest = Duration::from_secs(366 * 24 * 3600);
-    seconds.or_else(spelled).filter(|duration| !duration.is_zero() && *duration <= longest).ok_or_else(help)
+    let max = Duration::from_secs(366 * 24 * 3600);
+    seconds.or_else(with_units).filter(|duration| !duration.is_zero() && *duration <= max).ok_or_else(help)
 }
 
 /// `:backoff FIRST [FACTOR [LONGEST]]`.
@@ -82,12 +83,12 @@ pub(super) fn backoff(text: &str) -> Result<Backoff, Help> {
 }
 
 /// The most tasks that `:instances` makes of a block.
-const MOST_INSTANCES: u32 = 100_000;
+const MAX_INSTANCES: u32 = 100_000;
 
 /// `:instances`, `:procs`.
 pub(super) fn instances(text: &str) -> Result<u32, Help> {
-    let number = text.parse().ok().filter(|number| (1..=MOST_INSTANCES).contains(number));
-    number.ok_or_else(|| format!("Write how many tasks the block is to be, from 1 to {MOST_INSTANCES}."))
+    let number = text.parse().ok().filter(|number| (1..=MAX_INSTANCES).contains(number));
+    number.ok_or_else(|| format!("Write how many tasks the block is to be, from 1 to {MAX_INSTANCES}."))
 }
 
 /// `:ensure`.
@@ -125,12 +126,12 @@ pub(super) fn environment(text: &str) -> Result<Vec<(String, String)>, Help> {
         .into_iter()
         .map(|word| word.split_once('=').map(|(name, value)| (name.to_owned(), value.to_owned())))
         .collect();
-    let named = |name: &str| {
+    let is_name = |name: &str| {
         name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
             && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
     };
     variables
-        .filter(|variables| !variables.is_empty() && variables.iter().all(|(name, _)| named(name)))
+        .filter(|variables| !variables.is_empty() && variables.iter().all(|(name, _)| is_name(name)))
         .ok_or_else(help)
 }
 
@@ -158,7 +159,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn durations() {
+    fn durations_are_parsed() {
         let read = |text| duration(text).ok().map(|duration| duration.as_millis());
         assert_eq!(
             ["90", "90s", "1.5", "10m", "1h30m", "500ms", "1 h 30 m"].map(read),
@@ -178,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn backoffs() {
+    fn backoffs_are_parsed() {
         assert_eq!(backoff("5s").unwrap().initial, Duration::from_secs(5));
         assert_eq!(
             backoff("100ms 2 1s"),
@@ -191,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn priorities() {
+    fn priorities_are_parsed() {
         assert_eq!(["0", "10", "-3"].map(priority), [Ok(0), Ok(10), Ok(-3)]);
         for wrong in ["", "high", "1.5", "99999999999"] {
             assert!(priority(wrong).is_err(), "{wrong}");
@@ -199,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn variables() {
+    fn environment_variables_are_parsed() {
         let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
         assert_eq!(
             environment("A=1 B=\"two words\" C= D=a=b"),
@@ -211,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn codes_and_tries() {
+    fn exit_codes_and_retry_limits_are_parsed() {
         assert_eq!(exit_codes("75, 111"), Ok(vec![75, 111]));
         assert!(["", "0", "256", "x"].map(exit_codes).iter().all(Result::is_err));
         assert_eq!(retry_limit("3"), Ok(RetryLimit::Limited(3)));

@@ -20,7 +20,7 @@ pub fn predict_cache_hits(
     read: impl Fn(&str) -> Result<Bytes, String>,
 ) -> BTreeMap<u32, String> {
     let Plan { tasks, recipes, .. } = plan;
-    let carried = recipes.carried(document);
+    let carried = recipes.embedded_results(document);
     let mut known = BTreeMap::new();
     let (mut values, mut files) = (Values::new(), Files::new());
     // Each is looked for once: when all that goes into it is known.
@@ -44,7 +44,7 @@ pub fn predict_cache_hits(
         }
         let of_document = carried.get(&spec.number);
         let found = match of_document.filter(|carried| recipes.is_valid(carried, spec, &values, &files)) {
-            Some(carried) => Some((carried.finished(), EMBEDDED_ORIGIN.to_owned())),
+            Some(carried) => Some((carried.block_result(), EMBEDDED_ORIGIN.to_owned())),
             None => kept(spec, recipes, (&values, &files), cache).and_then(|kept| {
                 let left = (&*kept.stdout, kept.value.as_deref());
                 Some((recipes.result_of(spec, &values, &files, left).ok()?, kept.origin()))

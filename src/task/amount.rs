@@ -1,4 +1,4 @@
-//! Amounts of resources, as people write them.
+//! Parsers for amounts of resources as people write them: `0.5`, `64K`, `1.5G`.
 
 /// Cpus: decimals, at least 0.01 (Mesos' least), at most a million; in thousandths.
 pub fn milli_cpus(text: &str) -> Option<u64> {
@@ -37,14 +37,17 @@ pub fn mebibytes(text: &str) -> Option<u64> {
 
 /// A number without sign, with up to three decimals, in thousandths.
 pub fn decimal(text: &str) -> Option<u64> {
-    let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
+    let (integer, fraction) = text.split_once('.').unwrap_or((text, ""));
     let digits = |part: &str| part.bytes().all(|byte| byte.is_ascii_digit());
-    if (whole.is_empty() && fraction.is_empty()) || !digits(whole) || !digits(fraction) || fraction.len() > 3
+    if (integer.is_empty() && fraction.is_empty())
+        || !digits(integer)
+        || !digits(fraction)
+        || fraction.len() > 3
     {
         return None;
     }
-    let whole: u64 = if whole.is_empty() { 0 } else { whole.parse().ok()? };
-    whole.checked_mul(1000)?.checked_add(format!("{fraction:0<3}").parse().ok()?)
+    let integer: u64 = if integer.is_empty() { 0 } else { integer.parse().ok()? };
+    integer.checked_mul(1000)?.checked_add(format!("{fraction:0<3}").parse().ok()?)
 }
 
 #[cfg(test)]
@@ -52,7 +55,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn cpus() {
+    fn milli_cpus_are_read_from_decimals() {
         let read = |text| milli_cpus(text);
         assert_eq!(
             ["1", "0.5", ".5", "2.", "0.01", "1000"].map(read),
@@ -64,7 +67,7 @@ mod tests {
     }
 
     #[test]
-    fn sizes() {
+    fn bytes_accept_units() {
         assert_eq!(
             ["7", "64K", "16M", "1g"].map(bytes),
             [Some(7), Some(65_536), Some(16 << 20), Some(1 << 30)]
@@ -73,7 +76,7 @@ mod tests {
     }
 
     #[test]
-    fn amounts() {
+    fn mebibytes_accept_units_and_round_up() {
         let read = |text| mebibytes(text);
         assert_eq!(
             ["64", "64M", "2G", "1.5G", "2GiB", "2gb", "0.5", "99999G", "1T", "5 M"].map(read),

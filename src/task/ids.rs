@@ -1,6 +1,6 @@
-//! The names of runs, tasks and launches.
+//! The ids of runs, tasks and launches.
 //!
-//! A run is a uuid (v7, so that runs sort by time); its task `N` is `RUN.N`; the `K`th launch of that is
+//! A run is a UUID (v7, so that runs sort by time). Task `N` of it is `RUN.N`. The `K`th launch of that task is
 //! `RUN.N.K`, which is the Mesos `task_id` and is never used again.
 
 use std::fmt;
@@ -34,10 +34,10 @@ pub struct LaunchId {
 
 /// The text is no id of this kind.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
-#[error("`{text}` is not {wanted}")]
+#[error("`{text}` is not {expected}")]
 pub struct ParseIdError {
     text: String,
-    wanted: &'static str,
+    expected: &'static str,
 }
 
 impl RunId {
@@ -80,7 +80,7 @@ impl FromStr for RunId {
             .ok()
             .map(Self)
             .filter(|run| run.to_string() == text)
-            .ok_or_else(|| ParseIdError { text: text.into(), wanted: "a run's id" })
+            .ok_or_else(|| ParseIdError { text: text.into(), expected: "a run's id" })
     }
 }
 
@@ -88,8 +88,8 @@ impl FromStr for TaskId {
     type Err = ParseIdError;
     fn from_str(text: &str) -> Result<Self, ParseIdError> {
         text.split_once('.')
-            .and_then(|(run, number)| Some(run.parse::<RunId>().ok()?.task(counted(number)?)))
-            .ok_or_else(|| ParseIdError { text: text.into(), wanted: "a task's id (RUN.N)" })
+            .and_then(|(run, number)| Some(run.parse::<RunId>().ok()?.task(parse_number(number)?)))
+            .ok_or_else(|| ParseIdError { text: text.into(), expected: "a task's id (RUN.N)" })
     }
 }
 
@@ -97,8 +97,8 @@ impl FromStr for LaunchId {
     type Err = ParseIdError;
     fn from_str(text: &str) -> Result<Self, ParseIdError> {
         text.rsplit_once('.')
-            .and_then(|(task, attempt)| Some(task.parse::<TaskId>().ok()?.launch(counted(attempt)?)))
-            .ok_or_else(|| ParseIdError { text: text.into(), wanted: "a launch's id (RUN.N.K)" })
+            .and_then(|(task, attempt)| Some(task.parse::<TaskId>().ok()?.launch(parse_number(attempt)?)))
+            .ok_or_else(|| ParseIdError { text: text.into(), expected: "a launch's id (RUN.N.K)" })
     }
 }
 
@@ -108,7 +108,7 @@ pub fn index_of(number: u32) -> Option<usize> {
 }
 
 /// A number from 1, spelled as we print it.
-fn counted(text: &str) -> Option<u32> {
+fn parse_number(text: &str) -> Option<u32> {
     text.parse().ok().filter(|&number: &u32| number > 0 && number.to_string() == text)
 }
 
@@ -117,7 +117,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ids_read_back_as_printed() {
+    fn ids_round_trip_through_text() {
         let run = RunId(Uuid::from_u128(0x0190_f3c8_aaaa_7bbb_8ccc_dddd_eeee_ffff));
         let launch = run.task(12).launch(3);
         assert_eq!(launch.to_string(), "0190f3c8-aaaa-7bbb-8ccc-ddddeeeeffff.12.3");
@@ -127,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn one_id_has_one_spelling() {
+    fn noncanonical_ids_are_rejected() {
         for text in [
             "",
             ".",

@@ -1,25 +1,27 @@
-//! What a task is, and how it changes.
+//! The model of a task, and the state machine that decides how a task changes.
 //!
-//! A *task* is one instance of a block in one run; a *launch* is one try of it. This room is pure: it
-//! knows no cluster, no document, no clock. Policy is [`step()`], a total function; the shells carry out
-//! the effects it names.
+//! A *task* is one instance of a block in one run. A *launch* is one try of a task. This crate is pure: it knows no
+//! cluster, no document and no clock. [`step()`] is a total function, and its callers carry out the effects that it
+//! returns.
 //!
-//! | file | |
+//! | file | contents |
 //! |---|---|
-//! | `amount` | cpus and memory as people write them |
-//! | `resource_request` | what a task asks of the agent it runs on: amounts, ports, constraints |
-//! | `ids` | the names of runs, tasks and launches |
-//! | `url_signer` | signatures of launches' files |
-//! | `spec` | what a task asks for |
-//! | `policy` | what is done when a launch ends |
-//! | `state` | where a task stands; what a cluster says of a launch |
-//! | `state_machine` | state × input → state, effects |
-//! | `unanswered` | what is said to a cluster until it is answered |
+//! | `amount` | parsers for amounts of CPUs, memory and disk |
+//! | `resources` | amounts of CPUs, memory, disk and GPUs |
+//! | `resource_request` | what a task asks of an agent: amounts, ports, constraints |
+//! | `ids` | the ids of runs, tasks and launches |
+//! | `url_signer` | signatures for the download addresses of a launch's files |
+//! | `spec` | one task as its document describes it; dependencies between tasks |
+//! | `policy` | retries, backoff, timeout and partition policy of a task |
+//! | `state` | states of tasks and runs; conditions of launches |
+//! | `state_machine` | state × input → state and effects |
+//! | `unanswered` | timers for calls that are resent until the cluster answers |
 
 pub mod amount;
 mod ids;
 mod policy;
 mod resource_request;
+mod resources;
 mod spec;
 mod state;
 mod state_machine;
@@ -29,7 +31,8 @@ mod url_signer;
 pub use ids::{LaunchId, ParseIdError, RunId, TaskId, index_of};
 pub use policy::{Backoff, BackoffTimer, Ensure, OnPartition, Policy, RetryLimit};
 pub use resource_request::{Constraint, Field, Operator, Port, Requirements, ResourceRequest};
-pub use spec::{Command, DependencyKind, Edge, InputFile, Resources, TaskSpec};
+pub use resources::Resources;
+pub use spec::{Command, DependencyKind, Edge, InputFile, TaskSpec};
 pub use state::{Condition, History, RunState, State};
 pub use state_machine::{Effect, Input, Step, step};
 pub use unanswered::{ReconcileSchedule, Reconciliation, Unanswered};

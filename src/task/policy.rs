@@ -1,4 +1,4 @@
-//! What is done when a launch ends: how often, after how long, under which conditions a task is tried again.
+//! The policy for the end of a launch: how often, after which delay and under which conditions a task is retried.
 
 use std::time::Duration;
 
@@ -79,14 +79,14 @@ impl Default for Backoff {
 }
 
 impl Backoff {
-    /// The pause after `setbacks` launches in a row that ended early (from 1), with up to a tenth more by
+    /// The pause after `early_exits` launches in a row that ended early (from 1), with up to a tenth more by
     /// `chance` (0 to 1), so that blocks that fail together do not come back together.
-    pub fn delay(&self, setbacks: u32, chance: f64) -> Duration {
-        let exponent = i32::try_from(setbacks.saturating_sub(1)).unwrap_or(i32::MAX);
+    pub fn delay(&self, early_exits: u32, chance: f64) -> Duration {
+        let exponent = i32::try_from(early_exits.saturating_sub(1)).unwrap_or(i32::MAX);
         let seconds = self.initial.as_secs_f64() * self.factor.powi(exponent);
-        let longest = self.max.as_secs_f64();
+        let max_seconds = self.max.as_secs_f64();
         // `min` also catches the infinity that a large exponent gives.
-        Duration::from_secs_f64(seconds.min(longest) * (1.0 + chance.clamp(0.0, 1.0) / 10.0))
+        Duration::from_secs_f64(seconds.min(max_seconds) * (1.0 + chance.clamp(0.0, 1.0) / 10.0))
     }
 
     /// How long a launch must have run for its end not to count as early.
@@ -122,26 +122,29 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_pause_is_never_longer_than_it_was() {
+    fn remaining_time_never_exceeds_the_total() {
         let at = |second| Timestamp::from_second(second).unwrap();
-        let pause = BackoffTimer::new(Duration::from_secs(20), at(1000));
-        let left = [-1_000_000, 0, 999, 1000, 1005, 1019, 1020, 1021, 1_000_000]
-            .map(|second| pause.remaining(at(second)).as_secs());
-        assert_eq!(left, [20, 20, 20, 20, 15, 1, 0, 0, 0]);
-        let endless = BackoffTimer::new(Duration::MAX, at(0));
-        assert_eq!((endless.deadline, endless.remaining(Timestamp::MAX)), (Timestamp::MAX, Duration::ZERO));
+        let timer = BackoffTimer::new(Duration::from_secs(20), at(1000));
+        let remaining = [-1_000_000, 0, 999, 1000, 1005, 1019, 1020, 1021, 1_000_000]
+            .map(|second| timer.remaining(at(second)).as_secs());
+        assert_eq!(remaining, [20, 20, 20, 20, 15, 1, 0, 0, 0]);
+        let saturated = BackoffTimer::new(Duration::MAX, at(0));
+        assert_eq!(
+            (saturated.deadline, saturated.remaining(Timestamp::MAX)),
+            (Timestamp::MAX, Duration::ZERO)
+        );
     }
 
     #[test]
-    fn pauses_grow_up_to_the_longest() {
+    fn delays_grow_up_to_the_maximum() {
         let backoff = Backoff::default();
-        let pauses: Vec<_> =
+        let delays: Vec<_> =
             [1, 2, 3, 10, 41, 42, 1000, u32::MAX].map(|n| backoff.delay(n, 0.0).as_millis()).to_vec();
-        assert_eq!(pauses, [1000, 1150, 1322, 3517, 267_863, 300_000, 300_000, 300_000]);
+        assert_eq!(delays, [1000, 1150, 1322, 3517, 267_863, 300_000, 300_000, 300_000]);
     }
 
     #[test]
-    fn chance_adds_a_tenth_at_most() {
+    fn jitter_adds_at_most_a_tenth() {
         let backoff = Backoff::default();
         assert_eq!(backoff.delay(1, 1.0).as_millis(), 1100);
         assert_eq!(backoff.delay(u32::MAX, 7.0).as_millis(), 330_000);

@@ -1,4 +1,4 @@
-//! What a task asks of the agent it runs on.
+//! A task's request for resources: amounts, ports and placement constraints that an agent must satisfy.
 
 use std::fmt;
 use std::sync::Arc;
@@ -7,7 +7,8 @@ use std::time::Duration;
 use regex::Regex;
 use serde::{Deserialize, Serialize};
 
-use super::{Resources, RunId, TaskSpec};
+use super::ids::RunId;
+use super::resources::Resources;
 
 /// All that decides which offers take a task. Tasks with equal demands are alike to the matcher.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -86,30 +87,6 @@ pub enum Operator {
     Is(String),
 }
 
-impl TaskSpec {
-    /// What a task of `run` with this spec asks of an agent.
-    pub fn demand(&self, run: RunId) -> ResourceRequest {
-        ResourceRequest {
-            resources: self.resources,
-            max_runtime: self.policy.timeout,
-            requirements: self.requirements.clone(),
-            constraint_group: self.is_grouped().then_some(run),
-        }
-    }
-
-    /// Whether where it may run depends on where others do.
-    pub fn is_grouped(&self) -> bool {
-        let compares =
-            |wishes: &Arc<Requirements>| wishes.constraints.iter().any(|it| it.operator.is_relational());
-        self.requirements.as_ref().is_some_and(compares)
-    }
-
-    /// The ports it listens on.
-    pub fn ports(&self) -> &[Port] {
-        self.requirements.as_ref().map_or(&[], |wishes| &wishes.ports)
-    }
-}
-
 impl Operator {
     /// Whether it compares a task with its peers.
     pub fn is_relational(&self) -> bool {
@@ -136,10 +113,10 @@ impl fmt::Display for Constraint {
             Operator::Cluster(None) => write!(f, "{field}:CLUSTER"),
             Operator::Cluster(Some(value)) => write!(f, "{field}:CLUSTER:{value}"),
             Operator::GroupBy(None) => write!(f, "{field}:GROUP_BY"),
-            Operator::GroupBy(Some(groups)) => write!(f, "{field}:GROUP_BY:{groups}"),
+            Operator::GroupBy(Some(min_groups)) => write!(f, "{field}:GROUP_BY:{min_groups}"),
             Operator::Like(pattern) => write!(f, "{field}:LIKE:{pattern}"),
             Operator::Unlike(pattern) => write!(f, "{field}:UNLIKE:{pattern}"),
-            Operator::MaxPer(most) => write!(f, "{field}:MAX_PER:{most}"),
+            Operator::MaxPer(max) => write!(f, "{field}:MAX_PER:{max}"),
             Operator::Is(value) => write!(f, "{field}:IS:{value}"),
         }
     }

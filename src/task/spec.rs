@@ -1,12 +1,14 @@
-//! What a task asks for.
+//! One task of a run as its document describes it, and the dependencies between tasks.
 
-use std::fmt;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use super::{Policy, Requirements};
+use super::ids::RunId;
+use super::policy::Policy;
+use super::resource_request::{Port, Requirements, ResourceRequest};
+use super::resources::Resources;
 
 /// One task of a run, as its document asks for it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -33,12 +35,37 @@ pub struct TaskSpec {
     pub requirements: Option<Arc<Requirements>>,
 }
 
+impl TaskSpec {
+    /// The resource request of this task as a task of `run`.
+    pub fn resource_request(&self, run: RunId) -> ResourceRequest {
+        ResourceRequest {
+            resources: self.resources,
+            max_runtime: self.policy.timeout,
+            requirements: self.requirements.clone(),
+            constraint_group: self.is_grouped().then_some(run),
+        }
+    }
+
+    /// Whether a constraint compares this task with other tasks of its run.
+    pub fn is_grouped(&self) -> bool {
+        let is_relational = |requirements: &Arc<Requirements>| {
+            requirements.constraints.iter().any(|it| it.operator.is_relational())
+        };
+        self.requirements.as_ref().is_some_and(is_relational)
+    }
+
+    /// The ports it listens on.
+    pub fn ports(&self) -> &[Port] {
+        self.requirements.as_ref().map_or(&[], |requirements| &requirements.ports)
+    }
+}
+
 /// A program and its input.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Command {
     /// A program's path, or its name to be looked up on the `PATH` of the machine, or the image, it runs on.
     pub program: Arc<str>,
-    /// Arguments after the program's name; [`Command::BODY_ARG`] stands for the body's file.
+    /// Arguments after the program's name; [`Command::BODY`] stands for the body's file.
     pub arguments: Arc<[String]>,
     /// Variables set for it, beside those every block gets.
     pub environment: Arc<[(String, String)]>,
@@ -79,95 +106,6 @@ impl Command {
     }
 }
 
-/// Amounts of what an agent offers and a task takes; integers, because cluster arithmetic in floats drifts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
-pub struct Resources {
-    /// Thousandths of a cpu; a cpu is a share, not a core.
-    pub milli_cpus: u64,
-    /// Memory, MiB.
-    pub mem: u64,
-    /// Disk, MiB.
-    pub disk: u64,
-    /// Whole GPUs.
-    pub gpus: u64,
-}
-
-impl Resources {
-    /// Whether `self` leaves room for `wanted` in every kind.
-    pub fn contains(&self, wanted: &Self) -> bool {
-        self.milli_cpus >= wanted.milli_cpus
-            && self.mem >= wanted.mem
-            && self.disk >= wanted.disk
-            && self.gpus >= wanted.gpus
-    }
-
-    /// What is left after `taken`; `None` when there is less than that.
-    pub fn checked_sub(&self, taken: &Self) -> Option<Self> {
-        Some(Self {
-            milli_cpus: self.milli_cpus.checked_sub(taken.milli_cpus)?,
-            mem: self.mem.checked_sub(taken.mem)?,
-            disk: self.disk.checked_sub(taken.disk)?,
-            gpus: self.gpus.checked_sub(taken.gpus)?,
-        })
-    }
-
-    /// The smaller of the two in each kind.
-    #[must_use]
-    pub fn elementwise_min(&self, other: &Self) -> Self {
-        Self {
-            milli_cpus: self.milli_cpus.min(other.milli_cpus),
-            mem: self.mem.min(other.mem),
-            disk: self.disk.min(other.disk),
-            gpus: self.gpus.min(other.gpus),
-        }
-    }
-
-    /// Both together.
-    #[must_use]
-    pub fn saturating_add(&self, other: &Self) -> Self {
-        Self {
-            milli_cpus: self.milli_cpus.saturating_add(other.milli_cpus),
-            mem: self.mem.saturating_add(other.mem),
-            disk: self.disk.saturating_add(other.disk),
-            gpus: self.gpus.saturating_add(other.gpus),
-        }
-    }
-
-    /// The larger of the two in each kind.
-    #[must_use]
-    pub fn elementwise_max(&self, other: &Self) -> Self {
-        Self {
-            milli_cpus: self.milli_cpus.max(other.milli_cpus),
-            mem: self.mem.max(other.mem),
-            disk: self.disk.max(other.disk),
-            gpus: self.gpus.max(other.gpus),
-        }
-    }
-}
-
-/// As `cpu 0.5, mem 64`; kinds of which nothing is asked are left out.
-impl fmt::Display for Resources {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "cpu {}, mem {}", Cpus(self.milli_cpus), self.mem)?;
-        for (name, amount) in [("disk", self.disk), ("gpus", self.gpus)] {
-            if amount > 0 {
-                write!(f, ", {name} {amount}")?;
-            }
-        }
-        Ok(())
-    }
-}
-
-/// Milli-cpus written as cpus, without needless zeros.
-struct Cpus(u64);
-
-impl fmt::Display for Cpus {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let text = format!("{}.{:03}", self.0 / 1000, self.0 % 1000);
-        f.write_str(text.trim_end_matches('0').trim_end_matches('.'))
-    }
-}
-
 /// One task waits for another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Edge {
@@ -186,26 +124,4 @@ pub enum DependencyKind {
     Completed,
     /// Its success; for a service, that it runs. Without it the waiting task is skipped.
     Succeeded,
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn amounts_read_as_they_are_written_in_documents() {
-        let text = |milli_cpus, mem, disk| Resources { milli_cpus, mem, disk, gpus: 0 }.to_string();
-        assert_eq!(text(1000, 56, 0), "cpu 1, mem 56");
-        assert_eq!(text(500, 2048, 10), "cpu 0.5, mem 2048, disk 10");
-        assert_eq!(text(10_010, 0, 0), "cpu 10.01, mem 0");
-    }
-
-    #[test]
-    fn nothing_is_taken_that_is_not_there() {
-        let little = Resources { milli_cpus: 500, mem: 64, ..Resources::default() };
-        let much = Resources { milli_cpus: 250, mem: 65, ..Resources::default() };
-        assert!(!little.contains(&much));
-        assert_eq!(little.checked_sub(&much), None);
-        assert_eq!(little.checked_sub(&little), Some(Resources::default()));
-    }
 }

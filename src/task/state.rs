@@ -1,4 +1,4 @@
-//! Where a task and a run stand, what has been of a task, and what a cluster says of a launch.
+//! The states of tasks and runs, the history of a task, and the condition of a launch as a cluster reports it.
 
 use std::fmt;
 use std::time::Duration;
@@ -37,7 +37,7 @@ pub enum State {
 }
 
 impl State {
-    /// Every state, in the order of a task's life.
+    /// Every state, in the order in which a task usually passes through them.
     pub const ALL: [Self; 12] = [
         Self::Held,
         Self::Blocked,

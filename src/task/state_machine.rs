@@ -1,4 +1,4 @@
-//! The one table of what happens to a task: state × input → state and effects.
+//! The state machine of a task: [`step`] maps a state and an input to the next state and its effects.
 
 use std::fmt;
 
@@ -38,7 +38,7 @@ pub enum Effect {
     Persist,
     /// Put it into the queue for offers.
     Enqueue,
-    /// Wait `Backoff::pause(setbacks)`, then [`InputRef::BackoffElapsed`]; when that is over is saved along with the state.
+    /// Wait for `Backoff::delay(early_exits)`, then give [`Input::BackoffElapsed`]. The deadline is stored with the state.
     StartBackoff,
     /// Ask the cluster to kill the launch this is about.
     Kill,
@@ -68,8 +68,8 @@ enum RetryCost {
     Nothing,
 }
 
-const SETTLE: &[Effect] = &[Effect::Persist, Effect::Publish];
-const QUEUE: &[Effect] = &[Effect::Enqueue, Effect::Publish];
+const PERSIST_AND_PUBLISH: &[Effect] = &[Effect::Persist, Effect::Publish];
+const ENQUEUE_AND_PUBLISH: &[Effect] = &[Effect::Enqueue, Effect::Publish];
 
 /// What follows when `input` happens to a task in `state`.
 ///
@@ -87,30 +87,30 @@ pub fn step(state: State, input: Input, history: &History, policy: &Policy) -> S
 
     let to = |next, effects| Step { next, history: *history, effects };
     let stay = |effects| Step { next: state, history: *history, effects };
-    let again = |cost| relaunch(history, policy, cost);
+    let relaunch = |cost| self::relaunch(history, policy, cost);
 
     match (state, input) {
         // Before a launch.
-        (Held, Approved) => to(Blocked, SETTLE),
-        (Blocked, DependenciesMet) => to(Queued, QUEUE),
-        (Held | Blocked, DependencyFailed) => to(Skipped, SETTLE),
-        (Held | Blocked | Queued | Delayed, InputUnavailable) => to(Failed, SETTLE),
-        (Queued, CacheHit) => to(Finished, SETTLE),
+        (Held, Approved) => to(Blocked, PERSIST_AND_PUBLISH),
+        (Blocked, DependenciesMet) => to(Queued, ENQUEUE_AND_PUBLISH),
+        (Held | Blocked, DependencyFailed) => to(Skipped, PERSIST_AND_PUBLISH),
+        (Held | Blocked | Queued | Delayed, InputUnavailable) => to(Failed, PERSIST_AND_PUBLISH),
+        (Queued, CacheHit) => to(Finished, PERSIST_AND_PUBLISH),
         (Queued, Placed) => Step {
             next: Launching,
             history: History { attempt: history.attempt + 1, runtime: std::time::Duration::ZERO, ..*history },
             effects: &[Effect::Publish],
         },
-        (Delayed, BackoffElapsed) => to(Queued, QUEUE),
-        (Held | Blocked | Queued | Delayed, KillRequested) => to(Killed, SETTLE),
+        (Delayed, BackoffElapsed) => to(Queued, ENQUEUE_AND_PUBLISH),
+        (Held | Blocked | Queued | Delayed, KillRequested) => to(Killed, PERSIST_AND_PUBLISH),
 
         // The current launch lives.
         (Launching, Update(C::Starting))
         | (Running, Update(C::Starting | C::Running))
         | (Launching | Running | Unreachable, Update(C::Killing))
         | (Killing, Update(C::Killing)) => stay(&[]),
-        (Launching | Unreachable, Update(C::Running)) => to(Running, SETTLE),
-        (Unreachable, Update(C::Starting)) => to(Launching, SETTLE),
+        (Launching | Unreachable, Update(C::Running)) => to(Running, PERSIST_AND_PUBLISH),
+        (Unreachable, Update(C::Starting)) => to(Launching, PERSIST_AND_PUBLISH),
         (Launching | Running | Unreachable, KillRequested) => {
             to(Killing, &[Effect::Persist, Effect::Kill, Effect::Publish])
         }
@@ -125,23 +125,23 @@ pub fn step(state: State, input: Input, history: &History, policy: &Policy) -> S
             }
         },
         (Launching | Running | Unreachable, Update(C::Failed)) => {
-            if worth_another_try(history, policy) {
-                again(RetryCost::CountsAttempt)
+            if should_retry(history, policy) {
+                relaunch(RetryCost::CountsAttempt)
             } else {
-                to(Failed, SETTLE)
+                to(Failed, PERSIST_AND_PUBLISH)
             }
         }
         // A kill nobody asked for here: an operator, or a machine that is drained.
-        (Launching | Running | Unreachable, Update(C::Killed | C::Gone)) => again(RetryCost::Nothing),
-        (Launching | Running | Unreachable, Update(C::Rejected)) => to(Failed, SETTLE),
+        (Launching | Running | Unreachable, Update(C::Killed | C::Gone)) => relaunch(RetryCost::Nothing),
+        (Launching | Running | Unreachable, Update(C::Rejected)) => to(Failed, PERSIST_AND_PUBLISH),
         (Killing, Update(C::Finished)) => succeeded(history),
-        (Killing, Update(C::Failed | C::Killed | C::Rejected | C::Gone)) => to(Killed, SETTLE),
+        (Killing, Update(C::Failed | C::Killed | C::Rejected | C::Gone)) => to(Killed, PERSIST_AND_PUBLISH),
 
         // Nobody can tell whether the current launch lives: lost is not gone.
         (Launching | Running, Update(C::Lost)) => match policy.on_partition {
             OnPartition::Wait => to(Unreachable, &[Effect::Persist, Effect::Reconcile, Effect::Publish]),
-            OnPartition::Replace => again(RetryCost::Nothing),
-            OnPartition::Fail => to(Failed, SETTLE),
+            OnPartition::Replace => relaunch(RetryCost::Nothing),
+            OnPartition::Fail => to(Failed, PERSIST_AND_PUBLISH),
         },
         // Lost is an answer: to ask again at once would be to ask as fast as it is answered.
         (Unreachable | Killing, Update(C::Lost)) => stay(&[]),
@@ -206,30 +206,34 @@ pub fn step(state: State, input: Input, history: &History, policy: &Policy) -> S
 }
 
 fn succeeded(history: &History) -> Step {
-    Step { next: State::Finished, history: History { exit_code: Some(0), ..*history }, effects: SETTLE }
+    Step {
+        next: State::Finished,
+        history: History { exit_code: Some(0), ..*history },
+        effects: PERSIST_AND_PUBLISH,
+    }
 }
 
-fn worth_another_try(history: &History, policy: &Policy) -> bool {
+fn should_retry(history: &History, policy: &Policy) -> bool {
     policy.retry_on.is_empty() || history.exit_code.is_some_and(|code| policy.retry_on.contains(&code))
 }
 
 /// The current launch is over, and the task is not.
 fn relaunch(history: &History, policy: &Policy, cost: RetryCost) -> Step {
-    let free_of_setbacks = history.early_exits == 0 || history.runtime >= policy.backoff.reset_after();
-    let early_exits = if free_of_setbacks { 1 } else { history.early_exits.saturating_add(1) };
+    let resets_backoff = history.early_exits == 0 || history.runtime >= policy.backoff.reset_after();
+    let early_exits = if resets_backoff { 1 } else { history.early_exits.saturating_add(1) };
     let failures = match cost {
         RetryCost::CountsAttempt => history.failures.saturating_add(1),
         RetryCost::Nothing => history.failures,
     };
     let history = History { failures, early_exits, ..*history };
-    let spent = match policy.retry {
-        RetryLimit::Limited(tries) => failures > tries,
+    let retries_exhausted = match policy.retry {
+        RetryLimit::Limited(limit) => failures > limit,
         RetryLimit::Unlimited => false,
     };
     let (next, effects): (_, &'static [Effect]) = match cost {
-        RetryCost::CountsAttempt if spent => (State::Failed, SETTLE),
+        RetryCost::CountsAttempt if retries_exhausted => (State::Failed, PERSIST_AND_PUBLISH),
         // The cluster's first failure is made good at once; a cluster that fails again and again is given time.
-        RetryCost::Nothing if free_of_setbacks => {
+        RetryCost::Nothing if resets_backoff => {
             (State::Queued, &[Effect::Persist, Effect::Enqueue, Effect::Publish])
         }
         RetryCost::CountsAttempt | RetryCost::Nothing => {
@@ -243,16 +247,16 @@ impl fmt::Display for Input {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let text = match self {
             Self::Approved => "approved".to_owned(),
-            Self::DependenciesMet => "released".to_owned(),
-            Self::DependencyFailed => "deprived".to_owned(),
-            Self::InputUnavailable => "unable".to_owned(),
+            Self::DependenciesMet => "dependencies met".to_owned(),
+            Self::DependencyFailed => "dependency failed".to_owned(),
+            Self::InputUnavailable => "input unavailable".to_owned(),
             Self::Placed => "placed".to_owned(),
             Self::Update(condition) => format!("update {condition:?}").to_lowercase(),
-            Self::StaleUpdate(condition) => format!("stray {condition:?}").to_lowercase(),
-            Self::BackoffElapsed => "pause over".to_owned(),
-            Self::StatusTimeout => "silence".to_owned(),
-            Self::CacheHit => "known".to_owned(),
-            Self::KillRequested => "kill asked".to_owned(),
+            Self::StaleUpdate(condition) => format!("stale update {condition:?}").to_lowercase(),
+            Self::BackoffElapsed => "backoff elapsed".to_owned(),
+            Self::StatusTimeout => "status timeout".to_owned(),
+            Self::CacheHit => "cache hit".to_owned(),
+            Self::KillRequested => "kill requested".to_owned(),
         };
         f.pad(&text)
     }
@@ -282,7 +286,7 @@ mod tests {
         .collect()
     }
 
-    fn arrow(step: &Step) -> String {
+    fn step_text(step: &Step) -> String {
         let effects: Vec<_> =
             step.effects.iter().map(|effect| format!("{effect:?}").to_lowercase()).collect();
         format!("{:11} {}", step.next, effects.join(", ")).trim_end().to_owned()
@@ -290,7 +294,7 @@ mod tests {
 
     /// The whole policy of a block that asks for nothing special, to be read as a table.
     #[test]
-    fn table() {
+    fn default_policy_transitions() {
         let mut table = String::new();
         for state in State::ALL {
             writeln!(table, "{state}").unwrap();
@@ -300,17 +304,17 @@ mod tests {
                 if step.next == state && step.effects.is_empty() {
                     ignored.push(input.to_string());
                 } else {
-                    writeln!(table, "  {input:16} → {}", arrow(&step)).unwrap();
+                    writeln!(table, "  {input:21} → {}", step_text(&step)).unwrap();
                 }
             }
-            writeln!(table, "  nothing follows on: {}", ignored.join(", ")).unwrap();
+            writeln!(table, "  ignored: {}", ignored.join(", ")).unwrap();
         }
         insta::assert_snapshot!(table);
     }
 
     /// What header arguments change: the ends of a launch, under each policy.
     #[test]
-    fn policies() {
+    fn header_arguments_change_transitions() {
         let retry = Policy { retry: RetryLimit::Limited(1), ..Policy::default() };
         let policies = [
             (":retry 1, first failure", retry.clone(), History::default()),
@@ -356,21 +360,27 @@ mod tests {
             for condition in [Condition::Finished, Condition::Failed, Condition::Gone, Condition::Lost] {
                 let step = step(State::Running, Input::Update(condition), &history, &policy);
                 let cost = step.history.failures - history.failures;
-                writeln!(table, "  {:9} → {} (tries used: {cost})", format!("{condition:?}"), arrow(&step))
-                    .unwrap();
+                writeln!(
+                    table,
+                    "  {:9} → {} (tries used: {cost})",
+                    format!("{condition:?}"),
+                    step_text(&step)
+                )
+                .unwrap();
             }
         }
         insta::assert_snapshot!(table);
     }
 
     #[test]
-    fn a_healthy_while_forgets_setbacks() {
+    fn long_runtime_resets_early_exits() {
         let policy = Policy { retry: RetryLimit::Unlimited, ..Policy::default() };
-        let ended = |ran| {
-            let history = History { early_exits: 9, runtime: Duration::from_secs(ran), ..History::default() };
+        let early_exits_after = |seconds| {
+            let history =
+                History { early_exits: 9, runtime: Duration::from_secs(seconds), ..History::default() };
             step(State::Running, Input::Update(Condition::Failed), &history, &policy).history.early_exits
         };
-        assert_eq!((ended(299), ended(300)), (10, 1));
+        assert_eq!((early_exits_after(299), early_exits_after(300)), (10, 1));
     }
 
     fn any_input() -> impl Strategy<Value = Input> {
@@ -395,7 +405,7 @@ mod tests {
         /// However inputs come, what is final stays final, tries never exceed what was asked, and whatever
         /// changes after a launch is saved before it is told.
         #[test]
-        fn promises(inputs in prop::collection::vec(any_input(), 0..60), policy in any_policy()) {
+        fn any_input_sequence_keeps_the_invariants(inputs in prop::collection::vec(any_input(), 0..60), policy in any_policy()) {
             let mut state = State::Blocked;
             let mut history = History::default();
             for input in inputs {
@@ -403,16 +413,16 @@ mod tests {
                 if state.is_terminal() {
                     prop_assert_eq!(step.next, state);
                 }
-                if let RetryLimit::Limited(tries) = policy.retry {
-                    prop_assert!(step.history.failures <= tries + 1);
+                if let RetryLimit::Limited(limit) = policy.retry {
+                    prop_assert!(step.history.failures <= limit + 1);
                 }
                 prop_assert!(step.history.attempt - history.attempt <= u32::from(input == Input::Placed));
-                let saved = step.effects.iter().position(|&effect| effect == Effect::Persist);
+                let persist_at = step.effects.iter().position(|&effect| effect == Effect::Persist);
                 if step.next != state && (step.next.is_terminal() || step.next == State::Running) {
-                    prop_assert_eq!(saved, Some(0));
+                    prop_assert_eq!(persist_at, Some(0));
                 }
-                if let Some(place) = saved {
-                    prop_assert_eq!(place, 0);
+                if let Some(at) = persist_at {
+                    prop_assert_eq!(at, 0);
                 }
                 (state, history) = (step.next, step.history);
             }

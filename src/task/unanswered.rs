@@ -1,8 +1,8 @@
-//! What must be said to a cluster again and again until it is answered, and when: pure, times are handed in.
+//! Timers for calls that are resent until the cluster answers. Pure: the current time is a parameter.
 //!
-//! Calls and updates can be lost on the way, and a master that has just taken over knows little for a while. So
-//! a launch of which nothing is heard is asked about, and a kill is said again, with growing pauses. Now and
-//! then everything is asked about, and the cluster is asked for what it has of us that we do not know.
+//! Calls and updates can be lost, and a new master knows few tasks at first. So the scheduler asks again about a
+//! launch without news and repeats a kill, with growing delays. It also reconciles all launches periodically, and asks
+//! the cluster for launches that the scheduler does not know.
 //! Source: Mesos, "Reconciliation" (the algorithm), and its framework guide for high availability.
 
 use std::collections::BTreeMap;
@@ -13,14 +13,14 @@ use super::{Backoff, LaunchId};
 /// Launches about which something is said until it is answered.
 #[derive(Debug, Default)]
 pub struct Unanswered {
-    open: BTreeMap<LaunchId, ResendTimer>,
+    timers: BTreeMap<LaunchId, ResendTimer>,
 }
 
 #[derive(Debug, Clone, Copy)]
 struct ResendTimer {
     due: Duration,
     /// How often it was said.
-    said: u32,
+    sent: u32,
 }
 
 /// Between two sayings of the same: long enough for an answer, short enough for who waits.
@@ -30,32 +30,32 @@ const RESEND_BACKOFF: Backoff =
 impl Unanswered {
     /// Something is to be said about `launch` at `due`, unless it is said already.
     pub fn add(&mut self, launch: LaunchId, due: Duration) {
-        self.open.entry(launch).or_insert(ResendTimer { due, said: 0 });
+        self.timers.entry(launch).or_insert(ResendTimer { due, sent: 0 });
     }
 
     /// Something is to be said about `launch` at once, and the pauses begin anew.
     pub fn restart(&mut self, launch: LaunchId, now: Duration) {
-        self.open.insert(launch, ResendTimer { due: now, said: 0 });
+        self.timers.insert(launch, ResendTimer { due: now, sent: 0 });
     }
 
     /// It was answered, or is of no interest any more.
     pub fn cancel(&mut self, launch: LaunchId) {
-        self.open.remove(&launch);
+        self.timers.remove(&launch);
     }
 
     /// Everything is to be said at once: what was said before went to somebody who is gone.
     pub fn expire_all(&mut self, now: Duration) {
-        for reminder in self.open.values_mut() {
-            *reminder = ResendTimer { due: now, said: 0 };
+        for timer in self.timers.values_mut() {
+            *timer = ResendTimer { due: now, sent: 0 };
         }
     }
 
     /// What is to be said now, in order; `chance` (0 to 1) spreads what is said next.
     pub fn due(&mut self, now: Duration, mut chance: impl FnMut() -> f64) -> Vec<LaunchId> {
-        let due = self.open.iter_mut().filter(|(_, reminder)| reminder.due <= now);
-        due.map(|(&launch, reminder)| {
-            reminder.said = reminder.said.saturating_add(1);
-            reminder.due = now.saturating_add(RESEND_BACKOFF.delay(reminder.said, chance()));
+        let due = self.timers.iter_mut().filter(|(_, timer)| timer.due <= now);
+        due.map(|(&launch, timer)| {
+            timer.sent = timer.sent.saturating_add(1);
+            timer.due = now.saturating_add(RESEND_BACKOFF.delay(timer.sent, chance()));
             launch
         })
         .collect()
@@ -63,12 +63,12 @@ impl Unanswered {
 
     /// How many wait for an answer.
     pub fn len(&self) -> usize {
-        self.open.len()
+        self.timers.len()
     }
 
     /// Nothing waits for an answer.
     pub fn is_empty(&self) -> bool {
-        self.open.is_empty()
+        self.timers.is_empty()
     }
 }
 
@@ -132,33 +132,33 @@ mod tests {
     /// Each second at which something is said within half an hour, as a table: launch 1 is never answered,
     /// launch 2 after a while; at 100 s there is a new subscription.
     #[test]
-    fn table() {
-        let mut reminders = Unanswered::default();
-        let mut rounds = ReconcileSchedule::subscribed(Duration::ZERO);
-        reminders.add(launch(1), Duration::from_secs(10));
-        reminders.restart(launch(2), Duration::ZERO);
+    fn resends_and_reconciliations_follow_the_schedule() {
+        let mut unanswered = Unanswered::default();
+        let mut schedule = ReconcileSchedule::subscribed(Duration::ZERO);
+        unanswered.add(launch(1), Duration::from_secs(10));
+        unanswered.restart(launch(2), Duration::ZERO);
         let mut table = String::new();
         for second in 0..1800 {
             let now = Duration::from_secs(second);
             match second {
-                7 => reminders.cancel(launch(2)),
-                8 => reminders.add(launch(1), now),
+                7 => unanswered.cancel(launch(2)),
+                8 => unanswered.add(launch(1), now),
                 100 => {
-                    reminders.expire_all(now);
-                    rounds = ReconcileSchedule::subscribed(now);
+                    unanswered.expire_all(now);
+                    schedule = ReconcileSchedule::subscribed(now);
                 }
                 _ => {}
             }
-            let said: Vec<_> = reminders.due(now, || 0.0).iter().map(|launch| launch.task.number).collect();
-            let round = rounds.due(now, 0.0);
-            if second < 300 && !said.is_empty() {
-                writeln!(table, "{second:4} s  about {said:?}").unwrap();
+            let due: Vec<_> = unanswered.due(now, || 0.0).iter().map(|launch| launch.task.number).collect();
+            let round = schedule.due(now, 0.0);
+            if second < 300 && !due.is_empty() {
+                writeln!(table, "{second:4} s  about {due:?}").unwrap();
             }
             if let Some(round) = round {
                 writeln!(table, "{second:4} s  {round:?}").unwrap();
             }
         }
-        assert_eq!(reminders.len(), 1);
+        assert_eq!(unanswered.len(), 1);
         insta::assert_snapshot!(table, @r"
            0 s  about [2]
            5 s  about [2]
@@ -182,11 +182,11 @@ mod tests {
     }
 
     #[test]
-    fn what_is_answered_is_not_said_again() {
-        let mut reminders = Unanswered::default();
-        reminders.restart(launch(1), Duration::ZERO);
-        reminders.cancel(launch(1));
-        assert!(reminders.is_empty());
-        assert_eq!(reminders.due(Duration::MAX, || 1.0), []);
+    fn cancelled_launches_are_not_resent() {
+        let mut unanswered = Unanswered::default();
+        unanswered.restart(launch(1), Duration::ZERO);
+        unanswered.cancel(launch(1));
+        assert!(unanswered.is_empty());
+        assert_eq!(unanswered.due(Duration::MAX, || 1.0), []);
     }
 }

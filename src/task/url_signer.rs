@@ -1,4 +1,4 @@
-//! A signature that lets one file of one launch be fetched, and nothing else.
+//! Signs the download addresses of launches' files: a signature is valid for one file of one launch.
 
 use std::fmt;
 
@@ -23,7 +23,7 @@ impl UrlSigner {
         Self(key)
     }
 
-    /// The signature of the file with this number in the parcel of `launch`, in hexadecimal digits.
+    /// The signature of the file with this number in the payload of `launch`, in hexadecimal digits.
     pub fn sign(&self, launch: LaunchId, file: usize) -> String {
         let padded = |pad: u8| self.0.map(|byte| byte ^ pad);
         let inner =
@@ -40,7 +40,7 @@ impl UrlSigner {
 
 impl fmt::Debug for UrlSigner {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Seal")
+        f.write_str("UrlSigner")
     }
 }
 
@@ -52,13 +52,15 @@ mod tests {
     use crate::RunId;
 
     #[test]
-    fn a_signature_opens_one_file() {
-        let seal = UrlSigner::new(b"secret");
+    fn signature_verifies_exactly_one_file() {
+        let signer = UrlSigner::new(b"secret");
         let launch = RunId(Uuid::from_u128(7)).task(1).launch(2);
-        let signature = seal.sign(launch, 0);
+        let signature = signer.sign(launch, 0);
         assert_eq!(signature.len(), 64);
-        assert!(seal.verify(launch, 0, &signature));
-        assert!(!seal.verify(launch, 1, &signature) && !seal.verify(launch.task.launch(3), 0, &signature));
-        assert!(!UrlSigner::new(b"other").verify(launch, 0, &signature) && !seal.verify(launch, 0, ""));
+        assert!(signer.verify(launch, 0, &signature));
+        assert!(
+            !signer.verify(launch, 1, &signature) && !signer.verify(launch.task.launch(3), 0, &signature)
+        );
+        assert!(!UrlSigner::new(b"other").verify(launch, 0, &signature) && !signer.verify(launch, 0, ""));
     }
 }

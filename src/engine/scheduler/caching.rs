@@ -122,7 +122,8 @@ impl Run {
     /// The result of a task that the document contains, if its hash is still valid. It is then left unchanged.
     fn embedded_result(&mut self, number: u32) -> Option<BlockResult> {
         if self.embedded_results.is_none() {
-            self.embedded_results = Some(Arc::new(self.record.recipes.carried(&self.record.document)));
+            self.embedded_results =
+                Some(Arc::new(self.record.recipes.embedded_results(&self.record.document)));
         }
         let embedded = self.embedded_results.clone()?;
         let embedded = embedded.get(&number)?;
@@ -131,7 +132,7 @@ impl Run {
             return None;
         }
         self.results_unchanged.insert(number);
-        Some(embedded.finished())
+        Some(embedded.block_result())
     }
 
     /// After a restart: looks up the result of a task that was a cache hit. `None` if it is not in the cache, or if it is

@@ -198,7 +198,7 @@ impl Handler<ListWaiting> for Scheduler {
         let mut groups: HashMap<ResourceRequest, WaitingGroup> = HashMap::new();
         for TaskView { spec, entry, .. } in run.tasks().filter(|task| task.entry.state == State::Queued) {
             let waited = now.saturating_sub(entry.since);
-            let group = groups.entry(spec.demand(id)).or_insert_with_key(|request| WaitingGroup {
+            let group = groups.entry(spec.resource_request(id)).or_insert_with_key(|request| WaitingGroup {
                 block: spec.block.clone(),
                 line: spec.line,
                 waited,

@@ -213,7 +213,11 @@ impl Scheduler {
         self.offer_pool.note_enqueued();
         let pending = |task| {
             let spec = self.task(task)?.spec;
-            Some(PendingTask { task, request: spec.demand(task.run), priority: spec.policy.priority })
+            Some(PendingTask {
+                task,
+                request: spec.resource_request(task.run),
+                priority: spec.policy.priority,
+            })
         };
         let pending = tasks.into_iter().filter_map(pending).collect();
         tell(&self.matcher, Enqueue(pending));
@@ -260,7 +264,7 @@ impl Scheduler {
         };
         match entry.agent.as_deref().filter(|_| entry.state.is_active()) {
             Some(agent) => {
-                let (request, agent) = (spec.demand(id.run), agent.to_owned());
+                let (request, agent) = (spec.resource_request(id.run), agent.to_owned());
                 self.peer_locations.insert(id, &request, &agent);
                 // The matcher knows this, except after a restart.
                 tell(&self.matcher, TaskActive { task: id, request, agent });

@@ -51,7 +51,7 @@ impl Scheduler {
         let recent =
             RecentOffers::new(self.offer_pool.recent(clock.elapsed()), &self.peer_locations, clock.now());
         OfferHistory {
-            trouble: disconnected,
+            connection_error: disconnected,
             role: &self.role,
             recent,
             last: self.since(self.offer_pool.last_offer_at()),
@@ -72,7 +72,7 @@ impl Scheduler {
                 return Some(format!(
                     "line {}, {}",
                     spec.line,
-                    PendingReason::queued(&spec.demand(id.run), offer_history)
+                    PendingReason::queued(&spec.resource_request(id.run), offer_history)
                 ));
             }
             State::Blocked => PendingReason::Dependencies(

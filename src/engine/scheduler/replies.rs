@@ -172,9 +172,9 @@ pub struct RunOutputs {
 }
 
 impl RunOutputs {
-    /// The document of the run with its results. `current` is the edited document, if the client sent it. With `as_emacs`
+    /// The document of the run with its results. `current` is the edited document, if the client sent it. With `emacs_compatible`
     /// there are no status notes about blocks that failed.
-    pub fn document(&self, current: Option<&[u8]>, as_emacs: bool) -> UpdatedDocument {
+    pub fn document(&self, current: Option<&[u8]>, emacs_compatible: bool) -> UpdatedDocument {
         let RunRecord { document, tasks, recipes, .. } = &*self.record;
         let Self {
             values,
@@ -185,7 +185,7 @@ impl RunOutputs {
             write_problems,
             ..
         } = self;
-        let run_results = RunResults { recipes, tasks, values, files, notes, untouched, as_emacs };
+        let run_results = RunResults { recipes, tasks, values, files, notes, untouched, emacs_compatible };
         let mut updated = write_back(document, current.unwrap_or(document), &run_results);
         updated.missing.extend(missing_results.iter().chain(write_problems).cloned());
         updated

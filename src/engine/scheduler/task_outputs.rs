@@ -282,7 +282,7 @@ fn status_note(TaskView { id, entry, .. }: TaskView<'_>) -> Option<(u32, StatusN
         state: entry.state,
         launched: entry.history.attempt > 0,
         exit_code: entry.history.exit_code,
-        why: entry.message.as_deref().filter(|message| !is_plain_exit(message)),
+        message: entry.message.as_deref().filter(|message| !is_plain_exit(message)),
     };
     Some((id.number, note(outcome)?))
 }

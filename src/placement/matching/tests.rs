@@ -1,4 +1,4 @@
-//! Rounds one can reckon by hand, and what holds of every round.
+//! Tests of one round: small cases as tables, and invariants of random rounds.
 
 use std::collections::HashSet;
 use std::fmt::Write;
@@ -7,9 +7,10 @@ use std::time::Duration;
 use proptest::prelude::*;
 use uuid::Uuid;
 
+use super::super::MaintenanceWindow;
 use super::super::{PlacementFailure, RecentOffers};
 use super::*;
-use borges_task::{Constraint, Field, Operator, Port, Requirements, ResourceRequest, RunId};
+use borges_task::{Constraint, Field, Operator, Port, Requirements, ResourceRequest, Resources, RunId};
 
 fn run() -> RunId {
     RunId(Uuid::from_u128(1))
@@ -19,7 +20,7 @@ fn amounts(milli_cpus: u64, mem: u64) -> Resources {
     Resources { milli_cpus, mem, ..Resources::default() }
 }
 
-fn demand(milli_cpus: u64, mem: u64) -> ResourceRequest {
+fn request(milli_cpus: u64, mem: u64) -> ResourceRequest {
     ResourceRequest { resources: amounts(milli_cpus, mem), ..ResourceRequest::default() }
 }
 
@@ -34,66 +35,73 @@ fn offers(sizes: &[(u64, u64)]) -> Vec<Offer> {
     sizes.iter().enumerate().map(named).collect()
 }
 
-fn queue(demands: &[ResourceRequest]) -> Queue {
+fn queue(requests: &[ResourceRequest]) -> Queue {
     let mut queue = Queue::default();
-    for (number, demand) in (1..).zip(demands) {
-        queue.push(run().task(number), demand.clone(), 0);
+    for (number, request) in (1..).zip(requests) {
+        queue.push(run().task(number), request.clone(), 0);
     }
     queue
 }
 
-fn sized(sizes: &[(u64, u64)]) -> Queue {
-    queue(&sizes.iter().map(|&(cpus, mem)| demand(cpus, mem)).collect::<Vec<_>>())
+fn queue_of_sizes(sizes: &[(u64, u64)]) -> Queue {
+    queue(&sizes.iter().map(|&(cpus, mem)| request(cpus, mem)).collect::<Vec<_>>())
 }
 
-fn matched(offers: &[Offer], queue: &Queue) -> MatchResult {
+fn match_without_peers(offers: &[Offer], queue: &Queue) -> MatchResult {
     match_offers(offers, queue, &PeerLocations::default(), Timestamp::UNIX_EPOCH)
 }
 
-/// Each demand of which some task was not placed, and why.
+/// Each request with an unplaced task, and the reason.
 fn unmatched(
     offers: &[Offer],
     queue: &Queue,
-    matching: &MatchResult,
-    out: &PeerLocations,
+    result: &MatchResult,
+    peer_locations: &PeerLocations,
 ) -> Vec<(Arc<ResourceRequest>, PlacementFailure)> {
-    let (mut left, mut spread) = (queue.clone(), out.clone());
-    for Placement { agent, assignments, .. } in &matching.placements {
-        for seat in assignments {
-            spread.insert(seat.task, queue.demand(seat.task).unwrap(), &agent.id);
-            left.remove(seat.task);
+    let (mut left, mut peer_locations) = (queue.clone(), peer_locations.clone());
+    for Placement { agent, assignments, .. } in &result.placements {
+        for assignment in assignments {
+            peer_locations.insert(assignment.task, queue.request(assignment.task).unwrap(), &agent.id);
+            left.remove(assignment.task);
         }
     }
     for offer in offers {
-        spread.update_agent(&offer.agent);
+        peer_locations.update_agent(&offer.agent);
     }
-    let recent = RecentOffers::new(offers, &spread, Timestamp::UNIX_EPOCH);
-    let mut all: Vec<_> = left.demands().map(|(wants, _)| (wants.clone(), recent.reason(wants))).collect();
-    all.sort_unstable_by_key(|(wants, _)| wants.clone());
+    let recent = RecentOffers::new(offers, &peer_locations, Timestamp::UNIX_EPOCH);
+    let mut all: Vec<_> =
+        left.requests().map(|(request, _)| (request.clone(), recent.reason(request))).collect();
+    all.sort_unstable_by_key(|(request, _)| request.clone());
     all
 }
 
-fn written(table: &mut String, name: &str, offers: &[Offer], queue: &Queue, out: &PeerLocations) {
-    let matching = &match_offers(offers, queue, out, Timestamp::UNIX_EPOCH);
+fn write_case(
+    table: &mut String,
+    name: &str,
+    offers: &[Offer],
+    queue: &Queue,
+    peer_locations: &PeerLocations,
+) {
+    let result = &match_offers(offers, queue, peer_locations, Timestamp::UNIX_EPOCH);
     writeln!(table, "{name}").unwrap();
-    for Placement { offers, assignments, .. } in &matching.placements {
-        let tasks: Vec<_> = assignments.iter().map(|seat| seat.task.number).collect();
+    for Placement { offers, assignments, .. } in &result.placements {
+        let tasks: Vec<_> = assignments.iter().map(|assignment| assignment.task.number).collect();
         write!(table, "  {} takes {tasks:?}", offers.join("+")).unwrap();
-        let ports: Vec<_> = assignments.iter().flat_map(|seat| &seat.ports).collect();
+        let ports: Vec<_> = assignments.iter().flat_map(|assignment| &assignment.ports).collect();
         writeln!(table, "{}", if ports.is_empty() { String::new() } else { format!(" on {ports:?}") })
             .unwrap();
     }
-    if !matching.declined.is_empty() {
-        writeln!(table, "  declined {:?}", matching.declined).unwrap();
+    if !result.declined.is_empty() {
+        writeln!(table, "  declined {:?}", result.declined).unwrap();
     }
-    for (wants, reason) in unmatched(offers, queue, matching, out) {
-        writeln!(table, "  waits: {} ({reason})", wants.resources).unwrap();
+    for (request, reason) in unmatched(offers, queue, result, peer_locations) {
+        writeln!(table, "  waits: {} ({reason})", request.resources).unwrap();
     }
 }
 
-/// Amounts alone: (what it shows, offers, demands).
+/// Requests for amounts only: (name of the case, offers, requests).
 #[test]
-fn table() {
+fn placements_by_amount() {
     type Sizes = &'static [(u64, u64)];
     let cases: [(&str, Sizes, Sizes); 8] = [
         ("no offers", &[], &[(1000, 56)]),
@@ -106,8 +114,8 @@ fn table() {
         ("more cpu than any has", &[(1000, 64), (2000, 64), (500, 64)], &[(2500, 64)]),
     ];
     let mut table = String::new();
-    for (name, sizes, demands) in cases {
-        written(&mut table, name, &offers(sizes), &sized(demands), &PeerLocations::default());
+    for (name, sizes, requests) in cases {
+        write_case(&mut table, name, &offers(sizes), &queue_of_sizes(requests), &PeerLocations::default());
     }
     insta::assert_snapshot!(table);
 }
@@ -127,30 +135,33 @@ fn racks() -> Vec<Offer> {
     offers
 }
 
-fn wishing(wishes: Requirements) -> ResourceRequest {
+fn with_requirements(requirements: Requirements) -> ResourceRequest {
     ResourceRequest {
-        requirements: Some(Arc::new(wishes)),
+        requirements: Some(Arc::new(requirements)),
         constraint_group: Some(run()),
-        ..demand(1000, 64)
+        ..request(1000, 64)
     }
 }
 
 fn constrained(field: Field, operator: Operator) -> ResourceRequest {
-    wishing(Requirements { constraints: vec![Constraint { field, operator }], ..Requirements::default() })
+    with_requirements(Requirements {
+        constraints: vec![Constraint { field, operator }],
+        ..Requirements::default()
+    })
 }
 
 fn listening(ports: &[u16]) -> ResourceRequest {
     let ports = ports.iter().map(|&host| Port { host, container: 0 }).collect();
-    wishing(Requirements { ports, ..Requirements::default() })
+    with_requirements(Requirements { ports, ..Requirements::default() })
 }
 
-/// What is asked beside amounts: (what it shows, demands).
+/// Requests with ports, constraints or a timeout: (name of the case, requests).
 #[test]
-fn wishes() {
+fn placements_by_requirement() {
     let rack = || Field::Attribute("rack".to_owned());
     let lasting = |hours: u64| ResourceRequest {
         max_runtime: Some(Duration::from_secs(hours * 3600)),
-        ..demand(2000, 64)
+        ..request(2000, 64)
     };
     let cases = [
         ("each on its own host", vec![constrained(Field::Hostname, Operator::Unique); 4]),
@@ -171,37 +182,37 @@ fn wishes() {
         ("maintenance is near", vec![lasting(1), lasting(3), lasting(1), lasting(3), lasting(1)]),
     ];
     let mut table = String::new();
-    for (name, demands) in cases {
-        written(&mut table, name, &racks(), &queue(&demands), &PeerLocations::default());
+    for (name, requests) in cases {
+        write_case(&mut table, name, &racks(), &queue(&requests), &PeerLocations::default());
     }
     let alone = &racks()[2..];
-    written(&mut table, "maintenance everywhere", alone, &queue(&[lasting(3)]), &PeerLocations::default());
+    write_case(&mut table, "maintenance everywhere", alone, &queue(&[lasting(3)]), &PeerLocations::default());
     insta::assert_snapshot!(table);
 }
 
 /// Tasks that are out already are peers as those of the round are.
 #[test]
-fn who_is_out_is_compared_too() {
-    let wants = constrained(Field::Hostname, Operator::Unique);
-    let mut spread = PeerLocations::default();
-    spread.insert(run().task(7), &wants, "a1");
-    spread.insert(run().task(8), &wants, "away");
-    let round = |spread: &PeerLocations| {
+fn running_peers_count_in_constraints() {
+    let request = constrained(Field::Hostname, Operator::Unique);
+    let mut peer_locations = PeerLocations::default();
+    peer_locations.insert(run().task(7), &request, "a1");
+    peer_locations.insert(run().task(8), &request, "away");
+    let round = |peer_locations: &PeerLocations| {
         let mut table = String::new();
-        let queue = queue(&[wants.clone(), wants.clone()]);
-        written(&mut table, "round", &racks(), &queue, spread);
+        let queue = queue(&[request.clone(), request.clone()]);
+        write_case(&mut table, "round", &racks(), &queue, peer_locations);
         table
     };
-    insta::assert_snapshot!(round(&spread), @r#"
+    insta::assert_snapshot!(round(&peer_locations), @r#"
     round
       declined ["o1", "o2", "o3"]
       waits: cpu 1, mem 64 (:constraint hostname:UNIQUE: another is on an agent that has offered nothing yet)
     "#);
-    spread.remove(run().task(8));
+    peer_locations.remove(run().task(8));
     for offer in racks() {
-        spread.update_agent(&offer.agent);
+        peer_locations.update_agent(&offer.agent);
     }
-    insta::assert_snapshot!(round(&spread), @r#"
+    insta::assert_snapshot!(round(&peer_locations), @r#"
     round
       o2 takes [1]
       o3 takes [2]
@@ -214,8 +225,8 @@ prop_compose! {
 }
 
 prop_compose! {
-    /// Of all kinds of demands; with few values, so that tasks get into each other's way.
-    fn any_demand()(size in size(), ports in prop::collection::vec(0u16..4, 0..3), kind in 0..8) -> ResourceRequest {
+    /// Requests of all kinds, from few values, so that tasks compete.
+    fn any_request()(size in size(), ports in prop::collection::vec(0u16..4, 0..3), kind in 0..8) -> ResourceRequest {
         let rack = || Field::Attribute("rack".to_owned());
         let (field, operator) = match kind {
             0 => (Field::Hostname, Operator::Unique),
@@ -223,34 +234,34 @@ prop_compose! {
             2 => (rack(), Operator::GroupBy(Some(2))),
             3 => (rack(), Operator::MaxPer(2)),
             4 => (rack(), Operator::Is("1".to_owned())),
-            _ => return demand(size.0, size.1),
+            _ => return request(size.0, size.1),
         };
         let ports = ports.into_iter().map(|host| Port { host, container: 0 }).collect();
         let constraints = vec![Constraint { field, operator }];
-        ResourceRequest { resources: amounts(size.0, size.1), ..wishing(Requirements { ports, constraints }) }
+        ResourceRequest { resources: amounts(size.0, size.1), ..with_requirements(Requirements { ports, constraints }) }
     }
 }
 
 proptest! {
     #[test]
-    fn invariants(
+    fn placements_by_amount_keep_the_invariants(
         sizes in prop::collection::vec(size(), 0..12),
-        demands in prop::collection::vec(size(), 0..40),
+        requests in prop::collection::vec(size(), 0..40),
     ) {
-        let (offers, queue) = (offers(&sizes), sized(&demands));
-        let matching = matched(&offers, &queue);
-        let placed = sound(&offers, &queue, &matching)?;
-        let reasons = unmatched(&offers, &queue, &matching, &PeerLocations::default());
+        let (offers, queue) = (offers(&sizes), queue_of_sizes(&requests));
+        let result = match_without_peers(&offers, &queue);
+        let placed = check_invariants(&offers, &queue, &result)?;
+        let reasons = unmatched(&offers, &queue, &result, &PeerLocations::default());
 
         // Whoever waits has a reason, and could not have been added to what is left.
-        for number in 1..=u32::try_from(demands.len()).unwrap() {
+        for number in 1..=u32::try_from(requests.len()).unwrap() {
             let task = run().task(number);
-            let wants = queue.demand(task).unwrap();
+            let request = queue.request(task).unwrap();
             if !placed.contains(&task) {
-                prop_assert!(reasons.iter().any(|(unmatched, _)| unmatched == wants));
+                prop_assert!(reasons.iter().any(|(unmatched, _)| unmatched == request));
                 for offer in &offers {
                     prop_assert!(
-                        !left(offer, &queue, &matching).contains(&wants.resources),
+                        !remaining(offer, &queue, &result).contains(&request.resources),
                         "task {} would still fit {:?}", number, offer.ids
                     );
                 }
@@ -259,9 +270,9 @@ proptest! {
     }
 
     #[test]
-    fn invariants_with_wishes(
+    fn placements_with_requirements_keep_the_invariants(
         sizes in prop::collection::vec((size(), 1..4), 0..12),
-        demands in prop::collection::vec(any_demand(), 0..40),
+        requests in prop::collection::vec(any_request(), 0..40),
     ) {
         let mut offers = offers(&sizes.iter().map(|(size, _): &((u64, u64), i32)| *size).collect::<Vec<_>>());
         for (offer, (_, rack)) in offers.iter_mut().zip(&sizes) {
@@ -269,18 +280,18 @@ proptest! {
             offer.agent = Arc::new(Agent { hostname: offer.agent.id.clone(), attributes, ..Agent::clone(&offer.agent) });
             offer.ports = vec![(1, 3), (20_000, 20_001)];
         }
-        let queue = queue(&demands);
-        let matching = matched(&offers, &queue);
-        sound(&offers, &queue, &matching)?;
-        for placement in &matching.placements {
-            let mut ports: Vec<_> = placement.assignments.iter().flat_map(|seat| &seat.ports).collect();
+        let queue = queue(&requests);
+        let result = match_without_peers(&offers, &queue);
+        check_invariants(&offers, &queue, &result)?;
+        for placement in &result.placements {
+            let mut ports: Vec<_> = placement.assignments.iter().flat_map(|assignment| &assignment.ports).collect();
             let all = ports.len();
             ports.sort_unstable();
             ports.dedup();
             prop_assert_eq!(ports.len(), all, "each port once");
-            let unique: Vec<_> = placement.assignments.iter().filter_map(|seat| {
-                let wishes = queue.demand(seat.task)?.requirements.as_ref()?;
-                wishes.constraints.iter().any(|it| it.operator == Operator::Unique).then_some(wishes)
+            let unique: Vec<_> = placement.assignments.iter().filter_map(|assignment| {
+                let requirements = queue.request(assignment.task)?.requirements.as_ref()?;
+                requirements.constraints.iter().any(|it| it.operator == Operator::Unique).then_some(requirements)
             }).collect();
             prop_assert_eq!(unique.iter().collect::<HashSet<_>>().len(), unique.len(), "unique on its host");
         }
@@ -288,27 +299,31 @@ proptest! {
 }
 
 /// What holds of every round; gives the tasks that were placed.
-fn sound(offers: &[Offer], queue: &Queue, matching: &MatchResult) -> Result<HashSet<TaskId>, TestCaseError> {
-    let taken = matching.placements.iter().flat_map(|placement| placement.offers.clone());
-    let mut answered: Vec<_> = taken.chain(matching.declined.clone()).collect();
+fn check_invariants(
+    offers: &[Offer],
+    queue: &Queue,
+    result: &MatchResult,
+) -> Result<HashSet<TaskId>, TestCaseError> {
+    let taken = result.placements.iter().flat_map(|placement| placement.offers.clone());
+    let mut answered: Vec<_> = taken.chain(result.declined.clone()).collect();
     answered.sort();
     let mut given: Vec<_> = offers.iter().flat_map(|offer| offer.ids.clone()).collect();
     given.sort();
     prop_assert_eq!(answered, given, "each offer is answered once");
-    let seats = || matching.placements.iter().flat_map(|placement| &placement.assignments);
-    let placed: HashSet<TaskId> = seats().map(|seat| seat.task).collect();
-    prop_assert_eq!(placed.len(), seats().count(), "no task twice");
+    let assignments = || result.placements.iter().flat_map(|placement| &placement.assignments);
+    let placed: HashSet<TaskId> = assignments().map(|assignment| assignment.task).collect();
+    prop_assert_eq!(placed.len(), assignments().count(), "no task twice");
     for offer in offers {
-        left(offer, queue, matching);
+        remaining(offer, queue, result);
     }
-    prop_assert_eq!(&matched(offers, queue), matching, "same input, same output");
+    prop_assert_eq!(&match_without_peers(offers, queue), result, "same input, same output");
     Ok(placed)
 }
 
 /// What a round leaves of an offer, which is never less than nothing.
-fn left(offer: &Offer, queue: &Queue, matching: &MatchResult) -> Resources {
-    let taken = matching.placements.iter().filter(|placement| placement.offers == offer.ids);
-    taken.flat_map(|placement| &placement.assignments).fold(offer.free, |free, seat| {
-        free.checked_sub(&queue.demand(seat.task).unwrap().resources).expect("never more than offered")
+fn remaining(offer: &Offer, queue: &Queue, result: &MatchResult) -> Resources {
+    let taken = result.placements.iter().filter(|placement| placement.offers == offer.ids);
+    taken.flat_map(|placement| &placement.assignments).fold(offer.free, |free, assignment| {
+        free.checked_sub(&queue.request(assignment.task).unwrap().resources).expect("never more than offered")
     })
 }

@@ -1,4 +1,4 @@
-//! What a person sees of typical mistakes.
+//! Tests of the lints, and of the messages for typical mistakes.
 
 use std::fmt::Write as _;
 
@@ -7,16 +7,16 @@ use super::*;
 use crate::{PlanOptions, plan};
 use borges_org as org;
 
-fn warned(source: &str) -> usize {
-    let mut problems = Vec::new();
+fn warning_count(source: &str) -> usize {
+    let mut diagnostics = Vec::new();
     let document = org::parse(source.as_bytes(), &[]);
-    unclosed::swallowed(&document, &org::SourceMap::default(), &mut problems);
-    lint(source.as_bytes(), &document, &mut problems);
-    problems.len()
+    unclosed::nested_begin_lines(&document, &org::SourceMap::default(), &mut diagnostics);
+    lint(source.as_bytes(), &document, &mut diagnostics);
+    diagnostics.len()
 }
 
 #[test]
-fn what_is_right_is_not_warned_of() {
+fn correct_documents_cause_no_warnings() {
     for source in [
         "#+name: a\n#+header: :cpu 1\n#+begin_src sh\n#+end_src\n",
         "#+begin_quote\n#+end_quote\n#+begin_sidebar\n#+end_sidebar\n",
@@ -26,12 +26,12 @@ fn what_is_right_is_not_warned_of() {
         "#+title: x\n#+named x\n#+options toc:nil\n",
         "#+name: t\n| a |\n",
     ] {
-        assert_eq!(warned(source), 0, "{source}");
+        assert_eq!(warning_count(source), 0, "{source}");
     }
 }
 
 #[test]
-fn each_slip_is_warned_of_once() {
+fn each_typo_causes_one_warning() {
     for source in [
         "#+begin_scr sh\n#+end_scr\n",
         "#+Name a\n#+begin_src sh\n#+end_src\n",
@@ -39,21 +39,21 @@ fn each_slip_is_warned_of_once() {
         "#+begin_src sh\n#+end_src\n#+name: a\n",
         "#+begin_src sh\n\n#+begin_src sh\n#+end_src\n",
     ] {
-        assert_eq!(warned(source), 1, "{source}");
+        assert_eq!(warning_count(source), 1, "{source}");
     }
 }
 
 /// What a person sees of a document, errors first; and what would be skipped.
-fn seen(source: &str) -> String {
+fn rendered(source: &str) -> String {
     let source = source.as_bytes();
     match plan(source, &org::parse(source, &[]), &PlanOptions::default()) {
         Ok(plan) => plan.warnings.iter().map(|warning| warning.render("a.org", source)).collect(),
-        Err(problems) => problems.iter().map(|problem| problem.render("a.org", source)).collect(),
+        Err(diagnostics) => diagnostics.iter().map(|diagnostic| diagnostic.render("a.org", source)).collect(),
     }
 }
 
 #[test]
-fn typical_mistakes_are_shown_with_what_to_write() {
+fn typical_mistakes_get_suggestions() {
     let block = |first: &str| format!("{first}\ntrue\n#+end_src\n");
     let mistakes = [
         ("a block that is not closed", "#+begin_src sh\ntrue\n".to_owned()),
@@ -92,9 +92,9 @@ fn typical_mistakes_are_shown_with_what_to_write() {
     ];
     let mut shown = String::new();
     for (mistake, source) in mistakes {
-        let seen = seen(&source);
-        assert!(seen.lines().any(|line| line.trim_start().starts_with('^')), "{mistake}: {seen}");
-        let _ = writeln!(shown, "## {mistake}\n\n{seen}");
+        let rendered = rendered(&source);
+        assert!(rendered.lines().any(|line| line.trim_start().starts_with('^')), "{mistake}: {rendered}");
+        let _ = writeln!(shown, "## {mistake}\n\n{rendered}");
     }
     insta::assert_snapshot!(shown);
 }
@@ -146,25 +146,25 @@ const PIECES: [&str; 40] = [
 proptest::proptest! {
     /// The twin of `integration/fuzz/fuzz_targets/plan.rs`.
     #[test]
-    fn any_document_is_planned_or_told_what_is_wrong_with_it(
+    fn any_document_yields_a_plan_or_errors(
         pieces in proptest::collection::vec(proptest::sample::select(&PIECES[..]), 0..60),
     ) {
         let source = pieces.concat();
         let document = org::parse(source.as_bytes(), &[]);
-        let problems = match plan(source.as_bytes(), &document, &PlanOptions::default()) {
+        let diagnostics = match plan(source.as_bytes(), &document, &PlanOptions::default()) {
             Ok(plan) => {
                 proptest::prop_assert!(plan.tasks.len() + plan.skipped.len() == document.blocks.len());
                 plan.warnings
             }
-            Err(problems) => {
-                proptest::prop_assert!(problems.iter().any(|p| p.severity == crate::Severity::Error));
-                problems
+            Err(diagnostics) => {
+                proptest::prop_assert!(diagnostics.iter().any(|p| p.severity == crate::Severity::Error));
+                diagnostics
             }
         };
         let lines = u32::try_from(source.split('\n').count()).unwrap();
-        for problem in problems {
-            proptest::prop_assert!((1..=lines).contains(&problem.at.line), "{problem}");
-            proptest::prop_assert!(!problem.render("a.org", source.as_bytes()).is_empty());
+        for diagnostic in diagnostics {
+            proptest::prop_assert!((1..=lines).contains(&diagnostic.at.line), "{diagnostic}");
+            proptest::prop_assert!(!diagnostic.render("a.org", source.as_bytes()).is_empty());
         }
     }
 }

@@ -1,20 +1,22 @@
-//! Plans of documents, as a person would be told them.
+//! Tests of plans as text: tasks, edges, skipped blocks, warnings and errors.
 
 use std::fmt::Write;
 
+use super::super::plan::SkippedBlock;
 use super::*;
 use borges_org as org;
+use borges_task::{Edge, TaskSpec};
 
 /// What a person would be told of a document: its plan, or everything that is wrong with it.
-fn told_of(source: &[u8], request: &PlanOptions) -> String {
+fn plan_text_with(source: &[u8], options: &PlanOptions) -> String {
     let mut text = String::new();
-    let problem = |text: &mut String, problem: &Diagnostic| {
-        writeln!(text, "{problem}").unwrap();
-        if !problem.help.is_empty() {
-            writeln!(text, "    {}", problem.help).unwrap();
+    let diagnostic = |text: &mut String, diagnostic: &Diagnostic| {
+        writeln!(text, "{diagnostic}").unwrap();
+        if !diagnostic.help.is_empty() {
+            writeln!(text, "    {}", diagnostic.help).unwrap();
         }
     };
-    match plan(source, &org::parse(source, &[]), request) {
+    match plan(source, &org::parse(source, &[]), options) {
         Ok(plan) => {
             for task in &plan.tasks {
                 let TaskSpec { number, block, line, command, resources, policy, requires_approval, .. } =
@@ -38,20 +40,20 @@ fn told_of(source: &[u8], request: &PlanOptions) -> String {
             for SkippedBlock { block, line, reason, .. } in &plan.skipped {
                 writeln!(text, "skipped {block} (line {line}): {reason}").unwrap();
             }
-            plan.warnings.iter().for_each(|warning| problem(&mut text, warning));
+            plan.warnings.iter().for_each(|warning| diagnostic(&mut text, warning));
         }
-        Err(problems) => problems.iter().for_each(|found| problem(&mut text, found)),
+        Err(diagnostics) => diagnostics.iter().for_each(|found| diagnostic(&mut text, found)),
     }
     text
 }
 
-fn told(source: &str) -> String {
-    told_of(source.as_bytes(), &PlanOptions::default())
+fn plan_text(source: &str) -> String {
+    plan_text_with(source.as_bytes(), &PlanOptions::default())
 }
 
 #[test]
 fn blocks_become_tasks() {
-    insta::assert_snapshot!(told(
+    insta::assert_snapshot!(plan_text(
         "#+borges_lang: py \"python3 -u\"\n\
          #+property: header-args :mem 64\n\
          #+name: fetch\n#+header: :cpu 0.5 :env A=1 B=\"two words\"\n#+begin_src sh :dir data\ntrue\n#+end_src\n\
@@ -63,16 +65,16 @@ fn blocks_become_tasks() {
 }
 
 #[test]
-fn sequential_runs_wait_for_each_other() {
-    insta::assert_snapshot!(told(
+fn sequential_blocks_depend_on_their_predecessor() {
+    insta::assert_snapshot!(plan_text(
         "#+runmode: sequential\n#+begin_src sh\n#+end_src\n#+begin_src text\n#+end_src\n\
          #+begin_src sh\n#+end_src\n#+begin_src sh\n#+end_src\n"
     ));
 }
 
 #[test]
-fn who_requires_what_does_not_run_is_skipped_too() {
-    insta::assert_snapshot!(told(
+fn dependents_of_skipped_blocks_are_skipped() {
+    insta::assert_snapshot!(plan_text(
         "#+name: a\n#+begin_src sh :eval no\n#+end_src\n\
          #+name: b\n#+begin_src sh :requires a\n#+end_src\n\
          #+name: c\n#+begin_src sh :requires b\n#+end_src\n\
@@ -82,34 +84,34 @@ fn who_requires_what_does_not_run_is_skipped_too() {
 }
 
 #[test]
-fn only_what_is_asked_for_and_what_it_requires() {
+fn selection_includes_required_blocks() {
     let source = b"#+name: a\n#+begin_src sh\n#+end_src\n\
                    #+name: b\n#+begin_src sh :requires a\n#+end_src\n\
                    #+name: c\n#+begin_src sh :after b\n#+end_src\n\
                    #+name: d\n#+begin_src sh :after b\n#+end_src\n";
-    let asked = |names: &[&str]| PlanOptions {
+    let options_for = |names: &[&str]| PlanOptions {
         names: names.iter().map(|&name| name.to_owned()).collect(),
         ..PlanOptions::default()
     };
-    insta::assert_snapshot!(told_of(source, &asked(&["b", "d"])));
-    insta::assert_snapshot!(told_of(source, &asked(&["bb"])));
+    insta::assert_snapshot!(plan_text_with(source, &options_for(&["b", "d"])));
+    insta::assert_snapshot!(plan_text_with(source, &options_for(&["bb"])));
 }
 
 #[test]
-fn directories_are_seen_from_the_document() {
-    let request = PlanOptions {
+fn directories_are_relative_to_the_document() {
+    let options = PlanOptions {
         directory: Some("/home/me/doc".to_owned()),
         home: Some("/home/me".to_owned()),
         ..PlanOptions::default()
     };
     let source = b"#+begin_src sh\n#+end_src\n#+begin_src sh :dir data\n#+end_src\n\
                    #+begin_src sh :dir /tmp\n#+end_src\n#+begin_src sh :dir ~/x\n#+end_src\n";
-    insta::assert_snapshot!(told_of(source, &request));
+    insta::assert_snapshot!(plan_text_with(source, &options));
 }
 
 #[test]
-fn wrong_documents_are_told_everything_at_once() {
-    insta::assert_snapshot!(told(
+fn all_errors_of_a_document_are_reported() {
+    insta::assert_snapshot!(plan_text(
         "#+runmode: chained\n\
          #+borges_lang: py\n\
          #+name: a\n#+begin_src sh :cpu -1 :mem lots :timeout soon\ntrue\n#+end_src\n\
@@ -124,7 +126,7 @@ fn wrong_documents_are_told_everything_at_once() {
 
 #[test]
 fn tangled_files_stay_in_the_sandbox() {
-    let tangled = |file: &str| told(&format!("#+begin_src conf :tangle {file}\n#+end_src\n"));
+    let tangled = |file: &str| plan_text(&format!("#+begin_src conf :tangle {file}\n#+end_src\n"));
     for file in ["/etc/passwd", "~/.emacs", "../x", "a/../../x"] {
         assert!(tangled(file).starts_with("1:18: error: `:tangle "), "{}", tangled(file));
     }
@@ -134,16 +136,16 @@ fn tangled_files_stay_in_the_sandbox() {
 }
 
 #[test]
-fn slips_of_the_pen_are_warned_of() {
-    insta::assert_snapshot!(told(
+fn likely_typos_cause_warnings() {
+    insta::assert_snapshot!(plan_text(
         "#+name: twice\n#+begin_src sh :retires 3 :wibble x\ntrue\n#+end_src\n\
          #+name: twice\n#+begin_src pyton\n1\n#+end_src\n"
     ));
 }
 
 #[test]
-fn circles_are_named_with_their_lines() {
-    insta::assert_snapshot!(told(
+fn cycles_are_reported_with_their_lines() {
+    insta::assert_snapshot!(plan_text(
         "#+name: a\n#+begin_src sh :after c\n#+end_src\n\
          #+name: b\n#+begin_src sh :requires a\n#+end_src\n\
          #+name: c\n#+begin_src sh :after b\n#+end_src\n"
@@ -151,23 +153,23 @@ fn circles_are_named_with_their_lines() {
 }
 
 #[test]
-fn what_is_no_text_may_stand_where_nothing_runs() {
+fn binary_bytes_are_allowed_outside_running_blocks() {
     let source = b"\xff\n#+begin_src sh\ntrue\n#+end_src\n#+begin_src yaml\n\0\n#+end_src\n";
-    insta::assert_snapshot!(told_of(source, &PlanOptions::default()));
+    insta::assert_snapshot!(plan_text_with(source, &PlanOptions::default()));
     let source = b"#+begin_src sh\ntrue\nab\xffc\0\n#+end_src\n#+name: \0\n#+begin_src sh\n#+end_src\n";
-    insta::assert_snapshot!(told_of(source, &PlanOptions::default()));
+    insta::assert_snapshot!(plan_text_with(source, &PlanOptions::default()));
 }
 
 #[test]
-fn files_are_refused_where_they_cannot_be_read() {
-    insta::assert_snapshot!(told(
+fn included_files_are_rejected_if_they_cannot_be_read() {
+    insta::assert_snapshot!(plan_text(
         "#+setupfile: house.org\n  #+INCLUDE: \"part.org::#x\" :minlevel 2\n#+include: notes.txt example\n\
          * COMMENT a\n#+include: none.org\n"
     ));
 }
 
 #[test]
-fn blocks_of_other_files_are_told_by_their_own_lines() {
+fn included_blocks_are_located_in_their_own_file() {
     let files = [
         (
             "part.org",
@@ -183,43 +185,45 @@ fn blocks_of_other_files_are_told_by_their_own_lines() {
         let (name, text) = files.iter().find(|(name, _)| *name == path).ok_or_else(String::new)?;
         Ok(org::File { name: (*name).to_owned(), id: (*name).to_owned(), text: text.as_bytes().into() })
     };
-    let mut put_in = |source: &str| {
-        let (text, places) = org::resolve(&source.as_bytes().to_vec().into(), "doc.org", &mut read).unwrap();
-        let request = PlanOptions { files_read: true, places, ..PlanOptions::default() };
-        (bytes::Bytes::from(text), request)
+    let mut resolve_includes = |source: &str| {
+        let (text, source_map) =
+            org::resolve(&source.as_bytes().to_vec().into(), "doc.org", &mut read).unwrap();
+        let options = PlanOptions { files_read: true, source_map, ..PlanOptions::default() };
+        (bytes::Bytes::from(text), options)
     };
-    let (text, request) = put_in(
+    let (text, options) = resolve_includes(
         "#+include: part.org\n  #+setupfile: set.org\n#+name: two\n#+begin_src sh :requires a :after two\n#+end_src\n",
     );
-    let problems = plan(&text, &org::parse(&text, &[]), &request).unwrap_err();
-    let shown: String = problems.iter().map(|problem| problem.render("doc.org", &text)).collect();
+    let diagnostics = plan(&text, &org::parse(&text, &[]), &options).unwrap_err();
+    let shown: String = diagnostics.iter().map(|diagnostic| diagnostic.render("doc.org", &text)).collect();
     insta::assert_snapshot!(shown);
 
-    let (text, request) =
-        put_in("#+include: well.org\n\n\n#+begin_src sh\n#+end_src\n#+include: part.org :lines \"4-\"\n");
-    insta::assert_snapshot!(told_of(&text, &request));
-    let plan = plan(&text, &org::parse(&text, &[]), &request).unwrap();
-    let skipped: Vec<_> = plan.skipped.iter().map(SkippedBlock::place).collect();
+    let (text, options) = resolve_includes(
+        "#+include: well.org\n\n\n#+begin_src sh\n#+end_src\n#+include: part.org :lines \"4-\"\n",
+    );
+    insta::assert_snapshot!(plan_text_with(&text, &options));
+    let plan = plan(&text, &org::parse(&text, &[]), &options).unwrap();
+    let skipped: Vec<_> = plan.skipped.iter().map(SkippedBlock::location).collect();
     assert_eq!(skipped, ["line 4 of well.org", "line 5 of part.org"]);
     assert_eq!(plan.included.into_iter().collect::<Vec<_>>(), [(1, "well.org".into())]);
 }
 
 #[test]
-fn results_in_code_are_waited_for() {
-    insta::assert_snapshot!(told(
+fn noweb_results_create_dependencies() {
+    insta::assert_snapshot!(plan_text(
         "#+name: a\n#+begin_src sh :noweb yes\necho <<b(x=1)>>\n#+end_src\n\
          #+name: b\n#+begin_src sh :after a\n#+end_src\n\
          #+begin_src sh :noweb yes\n<<c()>>\n#+end_src\n"
     ));
 }
 
-const SWEPT: &str = "#+name: t\n| lr | n |\n|----+---|\n| 1 | 2 |\n| 3 | 4 |\n\n#+name: none\n|---|\n\n\
+const TABLES: &str = "#+name: t\n| lr | n |\n|----+---|\n| 1 | 2 |\n| 3 | 4 |\n\n#+name: none\n|---|\n\n\
                      #+name: b\n#+begin_src sh\ntrue\n#+end_src\n";
 
 #[test]
-fn a_block_may_be_several_tasks() {
-    insta::assert_snapshot!(told(&format!(
-        "{SWEPT}#+name: sweep\n#+begin_src sh :each row=t :env A=1\ntrue\n#+end_src\n\
+fn instances_and_each_rows_become_tasks() {
+    insta::assert_snapshot!(plan_text(&format!(
+        "{TABLES}#+name: sweep\n#+begin_src sh :each row=t :env A=1\ntrue\n#+end_src\n\
          #+begin_src sh :instances 2 :after sweep\ntrue\n#+end_src\n\
          #+name: empty\n#+begin_src sh :each row=none\ntrue\n#+end_src\n\
          #+begin_src sh :var x=empty\ntrue\n#+end_src\n\
@@ -228,7 +232,7 @@ fn a_block_may_be_several_tasks() {
 }
 
 #[test]
-fn what_is_wrong_with_several_tasks_is_told_where_it_stands() {
+fn instance_errors_are_located() {
     let block = |line: &str| format!("#+begin_src sh {line}\ntrue\n#+end_src\n");
     let lines = [
         ":instances 0",
@@ -246,13 +250,13 @@ fn what_is_wrong_with_several_tasks_is_told_where_it_stands() {
         ":each row=t :results file :file a.png",
     ];
     let blocks: String = lines.into_iter().map(block).collect();
-    insta::assert_snapshot!(told(&format!("{SWEPT}{blocks}")));
+    insta::assert_snapshot!(plan_text(&format!("{TABLES}{blocks}")));
 }
 
 #[test]
-fn more_tasks_than_can_be_held_are_refused() {
+fn task_and_dependency_limits_are_enforced() {
     let many = "#+name: a\n#+begin_src sh :instances 3000\ntrue\n#+end_src\n\
                 #+name: b\n#+begin_src sh :instances 3000 :after a\ntrue\n#+end_src\n";
     let block = "#+begin_src sh :instances 100000\ntrue\n#+end_src\n";
-    insta::assert_snapshot!(told(many) + &told(&block.repeat(11)));
+    insta::assert_snapshot!(plan_text(many) + &plan_text(&block.repeat(11)));
 }
