@@ -1,11 +1,11 @@
-//! What an agent is told when it starts, as arguments and back.
+//! [`AgentOptions`], the options of `borges agent`: written as command-line arguments and read back.
 
 use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 
 use borges_mesos::resources::Quantities;
 
-/// What an agent is told when it starts.
+/// The options of an agent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AgentOptions {
     /// The state directory: one agent each. Sandboxes lie under `frameworks/`, its own files under `agent/`.
@@ -73,15 +73,15 @@ impl AgentOptions {
                 "--directory" => {
                     options.directory = args.next().ok_or(OptionsError::BadValue("--directory"))?.into();
                 }
-                "--milli-cpus" => options.milli_cpus = number("--milli-cpus", args.next().as_deref())?,
-                "--mem-mib" => options.mem_mib = number("--mem-mib", args.next().as_deref())?,
-                "--disk-mib" => options.disk_mib = number("--disk-mib", args.next().as_deref())?,
+                "--milli-cpus" => options.milli_cpus = parse_number("--milli-cpus", args.next().as_deref())?,
+                "--mem-mib" => options.mem_mib = parse_number("--mem-mib", args.next().as_deref())?,
+                "--disk-mib" => options.disk_mib = parse_number("--disk-mib", args.next().as_deref())?,
                 "--hostname" => {
                     let name = args.next().and_then(|name| name.into_string().ok());
                     options.hostname = name.ok_or(OptionsError::BadValue("--hostname"))?;
                 }
                 "--open-files" => {
-                    options.open_files = Some(number("--open-files", args.next().as_deref())?);
+                    options.open_files = Some(parse_number("--open-files", args.next().as_deref())?);
                 }
                 "--end-with-client" => options.end_with_client = true,
                 "--role" => {
@@ -123,8 +123,8 @@ impl AgentOptions {
         args
     }
 
-    /// All that is offered; ports are those of the machine.
-    pub(crate) fn quantities(&self) -> Quantities {
+    /// The resources to offer, with all ports of the machine.
+    pub(crate) fn total_resources(&self) -> Quantities {
         Quantities {
             milli_cpus: self.milli_cpus,
             mem_mib: self.mem_mib,
@@ -135,7 +135,7 @@ impl AgentOptions {
     }
 }
 
-fn number(name: &'static str, value: Option<&OsStr>) -> Result<u64, OptionsError> {
+fn parse_number(name: &'static str, value: Option<&OsStr>) -> Result<u64, OptionsError> {
     value.and_then(OsStr::to_str).and_then(|value| value.parse().ok()).ok_or(OptionsError::BadValue(name))
 }
 
@@ -146,7 +146,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn options_come_back_from_their_arguments() {
+    fn options_survive_the_round_trip_through_arguments() {
         let options = AgentOptions {
             directory: OsString::from_vec(b"/tmp/a \xff".to_vec()).into(),
             milli_cpus: 1500,
@@ -163,12 +163,12 @@ mod tests {
     }
 
     #[test]
-    fn wrong_arguments_are_named() {
-        let refused =
+    fn errors_name_the_wrong_argument() {
+        let error_of =
             |args: &[&str]| AgentOptions::from_args(args.iter().map(OsString::from)).unwrap_err().to_string();
-        insta::assert_snapshot!(refused(&[]), @"`borges agent` needs `--directory DIR`");
-        insta::assert_snapshot!(refused(&["--diretory"]), @"`borges agent` does not know the argument `--diretory`");
-        insta::assert_snapshot!(refused(&["--mem-mib", "2G"]), @"`borges agent` needs a proper value after `--mem-mib`");
-        insta::assert_snapshot!(refused(&["--role"]), @"`borges agent` needs a proper value after `--role`");
+        insta::assert_snapshot!(error_of(&[]), @"`borges agent` needs `--directory DIR`");
+        insta::assert_snapshot!(error_of(&["--diretory"]), @"`borges agent` does not know the argument `--diretory`");
+        insta::assert_snapshot!(error_of(&["--mem-mib", "2G"]), @"`borges agent` needs a proper value after `--mem-mib`");
+        insta::assert_snapshot!(error_of(&["--role"]), @"`borges agent` needs a proper value after `--role`");
     }
 }
