@@ -22,10 +22,11 @@ use tokio::time::{Instant, Sleep, sleep_until};
 use super::connection::{Connection, Received};
 use super::driver::{AgentDriver, Clients};
 use super::limits::CgroupRoot;
+use super::model::{ClientId, Timestamps};
 use super::options::AgentOptions;
 use super::paths::{Paths, SOCKET};
 use super::reap;
-use super::state::{ClientId, Identity, Timestamps};
+use super::state::Identity;
 use borges_clock::Clock;
 use borges_mesos::messages::scheduler::Event;
 

@@ -23,13 +23,13 @@ use borges_mesos::master::{Master, MasterError, Subscription};
 use borges_mesos::messages::scheduler::{Call, Event as Wire};
 use borges_mesos::recordio::{self, Decoder};
 
-/// The name of the embedded cluster in messages, in current_writer of a master's address.
+/// The name of the embedded cluster in messages, instead of a master's address.
 const MASTER_NAME: &str = "local";
 
 /// The embedded cluster of one directory; each subscription starts its agent if there is none.
 ///
-/// Calls and events share one connection. Calls go out when one of their futures is polled, or the stream is:
-/// all that have gathered by then, in the order they were made.
+/// Calls and events share one connection. Calls are written in their order, when one of their futures or the event
+/// stream is polled.
 #[derive(Debug)]
 pub struct Client {
     options: AgentOptions,

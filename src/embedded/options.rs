@@ -16,41 +16,41 @@ pub struct AgentOptions {
     pub mem_mib: u64,
     /// Disk to offer, in MiB.
     pub disk_mib: u64,
-    /// Whether the blocks end when the last client is gone.
+    /// Whether all blocks are killed when the last client disconnects.
     pub end_with_client: bool,
-    /// What the machine is called in offers.
+    /// The machine's name in offers.
     pub hostname: String,
-    /// How many files it and its blocks may have open, where that is not what its starter may.
+    /// The limit of open files of the agent and its blocks; `None` to inherit the limit.
     pub open_files: Option<u64>,
-    /// Which of the two processes this is.
+    /// Which of the agent's two processes this is.
     pub role: Role,
 }
 
 /// The two processes of an agent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Role {
-    /// The parent: sees the blocks' ends when the agent no longer can.
+    /// The parent, which reaps the blocks of a dead agent.
     Reaper,
-    /// Its child: does the work.
+    /// The child, which runs the blocks.
     Agent,
 }
 
-/// Why the arguments are none of an agent.
+/// Why arguments are not those of an agent.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum OptionsError {
-    /// An argument that is not known.
+    /// An unknown argument.
     #[error("`borges agent` does not know the argument `{0}`")]
     UnknownOption(String),
-    /// An argument without its value, or with one that is none.
+    /// An argument without a value, or with an invalid one.
     #[error("`borges agent` needs a proper value after `{0}`")]
     BadValue(&'static str),
-    /// There is no directory.
+    /// `--directory` is missing.
     #[error("`borges agent` needs `--directory DIR`")]
     NoDirectory,
 }
 
 impl AgentOptions {
-    /// An agent of `directory` with nothing to offer yet.
+    /// Options of an agent of `directory` that offers nothing.
     pub fn new(directory: PathBuf) -> Self {
         Self {
             directory,

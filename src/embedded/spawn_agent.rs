@@ -35,15 +35,15 @@ impl StartError {
 pub struct Started {
     /// The connection.
     pub stream: UnixStream,
-    /// Ends when the agent does; `None` for one that somebody else had started.
+    /// The thread that waits for the agent to exit; `None` if the agent was running already.
     pub end: Option<JoinHandle<io::Result<ExitStatus>>>,
 }
 
-/// A connection to the agent of `options.directory`; when there is none, starts one, of the program `exe`.
+/// Connects to the agent of `options.directory`. Starts it with the program `exe` if none runs.
 ///
-/// The starter binds the socket itself and hands it over as the agent's stdin: connecting needs no wait for
-/// the agent to be ready. Of several starters at once one starts, the others connect. Options are those of
-/// the agent that runs already, if one does.
+/// This process binds the socket and passes it to the agent as stdin, so that it can connect before the agent is
+/// ready. If several processes call this at once, one starts the agent, and the others connect to it. A running agent
+/// keeps its own options.
 pub fn connect_or_spawn(options: &AgentOptions, exe: &Path) -> Result<Started, StartError> {
     let paths = Paths::new(&options.directory);
     let agent_directory = paths.agent();
@@ -56,7 +56,7 @@ pub fn connect_or_spawn(options: &AgentOptions, exe: &Path) -> Result<Started, S
         .mode(0o700)
         .create(&agent_directory)
         .map_err(error_at("cannot make the directory", &agent_directory))?;
-    // Absolute, because the agent changes its working directory.
+    // Absolute, because the agent has another working directory.
     let directory = options.directory.canonicalize();
     let directory = directory.map_err(error_at("cannot find the directory", &options.directory))?;
     let log = OpenOptions::new().append(true).create(true).mode(0o600).open(paths.log());

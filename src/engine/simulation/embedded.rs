@@ -76,7 +76,7 @@ impl World {
 
     /// Takes note of what has happened.
     fn note(&mut self) {
-        for (at, happened) in self.machine.happened() {
+        for (at, happened) in self.machine.take_launch_events() {
             match happened {
                 LaunchEvent::Started(launch) => self.ledger.started(at, &launch),
                 LaunchEvent::Ended(launch, code) => self.ledger.ended(at, &launch, End::Exit(code)),
@@ -128,7 +128,7 @@ impl Master for EmbeddedAdapter {
             }
             Ok(Type::Acknowledge) => {
                 let uuid = &call.acknowledge.as_ref().expect("it is one").uuid;
-                if let Some(update) = world.machine.told(uuid) {
+                if let Some(update) = world.machine.sent_update(uuid) {
                     world.ledger.acknowledges(&update);
                 }
             }
