@@ -42,20 +42,20 @@ struct RunningAgent {
     driver: AgentDriver,
     session: i32,
     started_at: Duration,
-    client_side: RecordingClient,
+    client: RecordingClient,
 }
 
 /// The only client of the agent. It records the updates that the agent sends.
 #[derive(Default)]
 struct RecordingClient {
-    client: ClientId,
+    id: ClientId,
     events: Option<UnboundedSender<Event>>,
     updates: HashMap<Vec<u8>, StatusUpdate>,
 }
 
 impl Clients for RecordingClient {
     fn send(&mut self, client: ClientId, event: &Wire) {
-        if client != self.client {
+        if client != self.id {
             return;
         }
         let status = event.update.as_ref().map(|update| &update.status);
@@ -81,7 +81,7 @@ impl Clients for RecordingClient {
     }
 
     fn close(&mut self, client: ClientId) {
-        if client == self.client {
+        if client == self.id {
             self.events = None;
         }
     }
@@ -141,32 +141,32 @@ impl Machine {
         let (sender, receiver) = unbounded_channel();
         self.with_agent(|agent, now| {
             // An agent handles a disconnect after it has sent all events.
-            let previous = agent.client_side.client;
+            let previous = agent.client.id;
             if previous > 0 {
-                agent.driver.closed(previous, now, &mut agent.client_side);
+                agent.driver.closed(previous, now, &mut agent.client);
             }
-            agent.client_side.client += 1;
-            agent.client_side.events = Some(sender);
-            agent.driver.state.connected(agent.client_side.client);
-            agent.driver.call(agent.client_side.client, call, now, &mut agent.client_side);
-            agent.driver.offer_free_resources(now, &mut agent.client_side);
+            agent.client.id += 1;
+            agent.client.events = Some(sender);
+            agent.driver.state.connected(agent.client.id);
+            agent.driver.call(agent.client.id, call, now, &mut agent.client);
+            agent.driver.offer_free_resources(now, &mut agent.client);
         });
-        self.agent.as_ref()?.client_side.events.as_ref()?;
+        self.agent.as_ref()?.client.events.as_ref()?;
         Some(receiver)
     }
 
     /// Makes a call of the client. `false` if no agent runs afterwards.
     pub fn call(&mut self, call: Call) -> bool {
         self.with_agent(|agent, now| {
-            agent.driver.call(agent.client_side.client, call, now, &mut agent.client_side);
-            agent.driver.offer_free_resources(now, &mut agent.client_side);
+            agent.driver.call(agent.client.id, call, now, &mut agent.client);
+            agent.driver.offer_free_resources(now, &mut agent.client);
         });
         self.agent.is_some()
     }
 
     /// The update with this uuid, if the running agent has sent it.
     pub fn sent_update(&self, uuid: &[u8]) -> Option<StatusUpdate> {
-        self.agent.as_ref()?.client_side.updates.get(uuid).cloned()
+        self.agent.as_ref()?.client.updates.get(uuid).cloned()
     }
 
     /// Whether any process runs.
@@ -194,8 +194,8 @@ impl Machine {
         }
         self.run_reapers();
         self.with_agent(|agent, now| {
-            agent.driver.poll(now, &mut agent.client_side);
-            agent.driver.offer_free_resources(now, &mut agent.client_side);
+            agent.driver.poll(now, &mut agent.client);
+            agent.driver.offer_free_resources(now, &mut agent.client);
         });
     }
 
@@ -240,7 +240,7 @@ impl Machine {
                     driver,
                     session,
                     started_at: now,
-                    client_side: RecordingClient::default(),
+                    client: RecordingClient::default(),
                 });
             }
             // The agent has failed, or was killed.
