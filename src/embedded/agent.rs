@@ -1,7 +1,7 @@
-//! The agent's shell: it carries out what the state machine says.
+//! The agent process: its event loop, and the socket on which its clients connect.
 //!
-//! One task on one thread. A turn takes all there is to take (calls, ends, time), tells it to the state
-//! machine, does what that wants, and writes to each client once.
+//! One task on one thread. Each turn of the loop passes exits, calls and due timers to the driver, which executes
+//! the actions of the state machine, and then writes to each client once.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -22,11 +22,12 @@ use tokio::time::{Instant, Sleep, sleep_until};
 use super::connection::{Connection, Received};
 use super::driver::{AgentDriver, Clients};
 use super::limits::CgroupRoot;
+use super::model::{ClientId, Timestamps};
 use super::options::AgentOptions;
 use super::paths::{Paths, SOCKET};
 use super::protocol::{PROTOCOL, SPOKEN};
 use super::reap;
-use super::state::{ClientId, Identity, Timestamps};
+use super::state::Identity;
 use borges_clock::Clock;
 use borges_mesos::messages::scheduler::Event;
 
@@ -47,17 +48,17 @@ pub(crate) fn run(options: &AgentOptions) -> ExitCode {
 }
 
 struct Shell {
-    layout: Paths,
+    paths: Paths,
     clock: Clock,
     started: Instant,
-    hands: AgentDriver,
+    driver: AgentDriver,
     listener: UnixListener,
     connections: BTreeMap<ClientId, Connection>,
-    last_peer: ClientId,
-    children: Signal,
+    last_client: ClientId,
+    child_exits: Signal,
     sleep: Pin<Box<Sleep>>,
-    /// When the sleep ends, if it still has to.
-    armed: Option<Duration>,
+    /// When `sleep` ends; `None` if it has ended.
+    wake_at: Option<Duration>,
 }
 
 impl Shell {
@@ -68,11 +69,11 @@ impl Shell {
         }
         set_child_subreaper(Some(getpid()))?;
         let listener = std::os::unix::net::UnixListener::from(io::stdin().as_fd().try_clone_to_owned()?);
-        // Blocks inherit it.
+        // Blocks inherit the agent's stdin.
         rustix::stdio::dup2_stdin(File::open("/dev/null")?)?;
         listener.set_nonblocking(true)?;
-        let children = signal(SignalKind::child())?;
-        let layout = Paths::new(&options.directory);
+        let child_exits = signal(SignalKind::child())?;
+        let paths = Paths::new(&options.directory);
         let groups = CgroupRoot::find().inspect_err(|why| log::warn!("memory is not enforced: {why}")).ok();
         let clock = Clock::system();
         let identity = Identity {
@@ -80,58 +81,58 @@ impl Shell {
             hostname: options.hostname.clone(),
             incarnation: clock.uuid(),
         };
-        let (all, now) = (options.quantities(), now(&clock));
-        let hands = AgentDriver::new(layout.clone(), groups, identity, all, options.end_with_client, now)?;
+        let (total, now) = (options.total_resources(), timestamps(&clock));
+        let driver = AgentDriver::new(paths.clone(), groups, identity, total, options.end_with_client, now)?;
         let started = Instant::now();
         Ok(Self {
-            layout,
+            paths,
             clock,
             started,
-            hands,
+            driver,
             listener: UnixListener::from_std(listener)?,
             connections: BTreeMap::new(),
-            last_peer: 0,
-            children,
+            last_client: 0,
+            child_exits,
             sleep: Box::pin(sleep_until(started)),
-            armed: None,
+            wake_at: None,
         })
     }
 
     async fn run(mut self) -> io::Result<()> {
         loop {
-            self.turn();
-            if self.hands.finished && self.finish() {
+            self.run_turn();
+            if self.driver.finished && self.finish() {
                 return Ok(());
             }
-            self.arm();
+            self.set_timer();
             poll_fn(|context| self.poll(context)).await;
         }
     }
 
-    /// Waits until there is something to do, and takes in what can be.
+    /// Waits until a child exits, a client connects or sends, or a timer is due.
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<()> {
-        let mut news = false;
-        while let Poll::Ready(Some(())) = self.children.poll_recv(context) {
-            news = true;
+        let mut is_ready = false;
+        while let Poll::Ready(Some(())) = self.child_exits.poll_recv(context) {
+            is_ready = true;
         }
-        news |= self.poll_accept(context);
+        is_ready |= self.accept_clients(context);
         for connection in self.connections.values_mut() {
-            news |= connection.poll(context);
+            is_ready |= connection.poll(context);
         }
-        if self.armed.is_some() && self.sleep.as_mut().poll(context).is_ready() {
-            self.armed = None;
-            news = true;
+        if self.wake_at.is_some() && self.sleep.as_mut().poll(context).is_ready() {
+            self.wake_at = None;
+            is_ready = true;
         }
-        if news { Poll::Ready(()) } else { Poll::Pending }
+        if is_ready { Poll::Ready(()) } else { Poll::Pending }
     }
 
-    fn poll_accept(&mut self, context: &mut Context<'_>) -> bool {
-        let mut news = false;
+    fn accept_clients(&mut self, context: &mut Context<'_>) -> bool {
+        let mut is_ready = false;
         while let Poll::Ready(accepted) = self.listener.poll_accept(context) {
             match accepted {
                 Ok((stream, _)) => {
-                    self.add(stream);
-                    news = true;
+                    self.add_client(stream);
+                    is_ready = true;
                 }
                 Err(error) => {
                     log::warn!("a client cannot be accepted: {error}");
@@ -139,104 +140,108 @@ impl Shell {
                 }
             }
         }
-        news
+        is_ready
     }
 
-    fn accepted(&mut self, stream: std::os::unix::net::UnixStream) -> io::Result<()> {
+    fn add_blocking_stream(&mut self, stream: std::os::unix::net::UnixStream) -> io::Result<()> {
         stream.set_nonblocking(true)?;
-        self.add(UnixStream::from_std(stream)?);
+        self.add_client(UnixStream::from_std(stream)?);
         Ok(())
     }
 
-    fn add(&mut self, stream: UnixStream) {
-        self.last_peer += 1;
-        self.hands.state.connected(self.last_peer);
-        self.connections.insert(self.last_peer, Connection::new(stream));
+    fn add_client(&mut self, stream: UnixStream) {
+        self.last_client += 1;
+        self.driver.state.connected(self.last_client);
+        self.connections.insert(self.last_client, Connection::new(stream));
     }
 
-    /// Tells the state machine all that is new, and does what it says.
-    fn turn(&mut self) {
-        let now = now(&self.clock);
-        self.hands.poll(now, &mut self.connections);
-        let peers: Vec<ClientId> = self.connections.keys().copied().collect();
-        for peer in peers {
-            while let Some(received) = self.connections.get_mut(&peer).and_then(Connection::received) {
+    /// Passes exits, due timers and calls to the driver, then writes to all clients.
+    fn run_turn(&mut self) {
+        let now = timestamps(&self.clock);
+        self.driver.poll(now, &mut self.connections);
+        let clients: Vec<ClientId> = self.connections.keys().copied().collect();
+        for client in clients {
+            while let Some(received) = self.connections.get_mut(&client).and_then(Connection::next_call) {
                 match received {
-                    Received::Call(call) => self.hands.call(peer, *call, now, &mut self.connections),
+                    Received::Call(call) => self.driver.call(client, *call, now, &mut self.connections),
                     Received::Malformed(message) => {
-                        self.hands.reject(peer, &message, now, &mut self.connections);
+                        self.driver.reject(client, &message, now, &mut self.connections);
                     }
                 }
             }
         }
-        self.hands.offer_free_resources(now, &mut self.connections);
+        self.driver.offer_free_resources(now, &mut self.connections);
         for connection in self.connections.values_mut() {
             connection.flush();
         }
-        let over: Vec<ClientId> =
-            self.connections.iter().filter(|(_, it)| it.is_closed()).map(|(peer, _)| *peer).collect();
-        for peer in over {
-            self.connections.remove(&peer);
-            self.hands.closed(peer, now, &mut self.connections);
+        let closed: Vec<ClientId> = self
+            .connections
+            .iter()
+            .filter(|(_, connection)| connection.is_closed())
+            .map(|(client, _)| *client)
+            .collect();
+        for client in closed {
+            self.connections.remove(&client);
+            self.driver.closed(client, now, &mut self.connections);
         }
     }
 
-    /// Sets the alarm for what the state machine waits for.
-    fn arm(&mut self) {
+    /// Sets the timer for the driver's next poll.
+    fn set_timer(&mut self) {
         let now = self.clock.elapsed();
-        let next = self.hands.next_poll(now);
-        // An alarm that is too early is harmless, and cheaper than setting it anew each time.
+        let next = self.driver.next_poll(now);
+        // A timer that fires too early is harmless, and cheaper than setting it again each turn.
         if let Some(next) = next
-            && self.armed.is_none_or(|armed| next < armed)
+            && self.wake_at.is_none_or(|wake_at| next < wake_at)
         {
-            self.armed = Some(next);
+            self.wake_at = Some(next);
             self.sleep.as_mut().reset(self.started + next);
         }
     }
 
-    /// Ends, unless a client came at the last moment; true when it is over.
+    /// Shuts the agent down. `false` if a client has connected meanwhile, or another process is about to connect.
     fn finish(&mut self) -> bool {
-        if self.hands.state.is_ending() {
+        if self.driver.state.is_ending() {
             reap::kill_descendants();
-            self.hands.processes.remove_groups();
+            self.driver.processes.remove_groups();
             return true;
         }
-        self.hands.finished = false;
-        // Who starts an agent holds the lock from looking for one until one listens.
-        let Ok(lock) = File::open(self.layout.lock()) else { return true };
+        self.driver.finished = false;
+        // `connect_or_spawn` holds the lock from its look for an agent until an agent listens.
+        let Ok(lock) = File::open(self.paths.lock()) else { return true };
         if flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err() {
-            self.hands.state.wait_for_clients(now(&self.clock));
+            self.driver.state.wait_for_clients(timestamps(&self.clock));
             return false;
         }
-        // Asked directly: the runtime may not have looked yet.
+        // A direct call: the runtime may not have polled the listener yet.
         if let Ok(stream) = rustix::net::accept(&self.listener)
-            && let Err(error) = self.accepted(stream.into())
+            && let Err(error) = self.add_blocking_stream(stream.into())
         {
             log::warn!("a client cannot be accepted: {error}");
         }
         if !self.connections.is_empty() {
             return false;
         }
-        let _ = std::fs::remove_file(self.layout.agent().join(SOCKET));
+        let _ = std::fs::remove_file(self.paths.agent().join(SOCKET));
         true
     }
 }
 
 impl Clients for BTreeMap<ClientId, Connection> {
-    fn send(&mut self, peer: ClientId, event: &Event) {
-        if let Some(connection) = self.get_mut(&peer) {
+    fn send(&mut self, client: ClientId, event: &Event) {
+        if let Some(connection) = self.get_mut(&client) {
             connection.send(event);
         }
     }
 
-    fn close(&mut self, peer: ClientId) {
-        if let Some(connection) = self.get_mut(&peer) {
+    fn close(&mut self, client: ClientId) {
+        if let Some(connection) = self.get_mut(&client) {
             connection.close();
         }
     }
 }
 
-fn now(clock: &Clock) -> Timestamps {
+fn timestamps(clock: &Clock) -> Timestamps {
     let wall = clock.now();
     Timestamps { elapsed: clock.elapsed(), wall: wall.as_duration().as_secs_f64() }
 }

@@ -1,4 +1,4 @@
-//! The embedded cluster, seen from a scheduler: [`Client`] is its [`Master`].
+//! [`Client`], the scheduler's side of the embedded cluster: a [`Master`] on the agent's unix socket.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -23,57 +23,57 @@ use borges_mesos::master::{Master, MasterError, Subscription};
 use borges_mesos::messages::scheduler::{Call, Event as Wire};
 use borges_mesos::recordio::{self, Decoder};
 
-/// What the embedded cluster is called where a master's address would stand.
-const NAME: &str = "local";
+/// The name of the embedded cluster in messages, instead of a master's address.
+const MASTER_NAME: &str = "local";
 
 /// The embedded cluster of one directory; each subscription starts its agent if there is none.
 ///
-/// Calls and events share one connection. Calls go out when one of their futures is polled, or the stream is:
-/// all that have gathered by then, in the order they were made.
+/// Calls and events share one connection. Calls are written in their order, when one of their futures or the event
+/// stream is polled.
 #[derive(Debug)]
 pub struct Client {
     options: AgentOptions,
     exe: PathBuf,
-    /// The way out of the subscription, as long as it lives.
-    way: Rc<RefCell<Weak<CallWriter>>>,
-    /// The agent that was started for it.
-    started: AgentExit,
+    /// The writer of the current subscription; dangling if there is none.
+    writer: Rc<RefCell<Weak<CallWriter>>>,
+    /// The exit of the agent that this client has started.
+    agent_exit: AgentExit,
 }
 
-/// The outgoing half of a connection.
+/// The writing half of a connection.
 struct CallWriter {
     stream: UnixStream,
     unsent: RefCell<BytesMut>,
-    /// Who polls the stream, and goes on writing when the socket has room again.
+    /// The task that polls the stream: woken to continue writing when the socket is writable again.
     reader: Cell<Option<Waker>>,
 }
 
 impl Client {
     /// A client of the agent in `options.directory`, which `exe agent …` starts if need be.
     pub fn new(options: AgentOptions, exe: PathBuf) -> Self {
-        Self { options, exe, way: Rc::default(), started: AgentExit::default() }
+        Self { options, exe, writer: Rc::default(), agent_exit: AgentExit::default() }
     }
 }
 
-/// The end of the agent that a client has started, if it did start one.
+/// The exit of the agent that a client has started, if it has started one.
 #[derive(Debug, Clone, Default)]
 pub struct AgentExit(Rc<RefCell<Option<JoinHandle<io::Result<ExitStatus>>>>>);
 
 impl AgentExit {
-    /// Waits for it. Comes at once when the client has started none.
+    /// Waits until the agent has exited. Returns at once if the client has started no agent.
     pub async fn wait(self) {
-        let started = self.0.borrow_mut().take();
-        if let Some(thread) = started {
-            // How it ended is in its log; here it matters only that it did.
-            let _ended = tokio::task::spawn_blocking(|| thread.join()).await;
+        let thread = self.0.borrow_mut().take();
+        if let Some(thread) = thread {
+            // The exit status is in the agent's log.
+            let _exit = tokio::task::spawn_blocking(|| thread.join()).await;
         }
     }
 }
 
 impl Client {
-    /// The end of the agent that this client starts: to be waited for by who told it to end with its client.
+    /// The exit of the agent that this client starts, for a caller that sets `end_with_client`.
     pub fn agent_exit(&self) -> AgentExit {
-        self.started.clone()
+        self.agent_exit.clone()
     }
 }
 
@@ -81,38 +81,40 @@ impl Master for Client {
     fn subscribe(&mut self, call: Call) -> LocalBoxFuture<'static, Result<Subscription, MasterError>> {
         let mut unsent = BytesMut::new();
         recordio::encode_message(&call, &mut unsent);
-        self.way = Rc::default();
-        let (options, exe, place) = (self.options.clone(), self.exe.clone(), self.way.clone());
-        let started = self.started.0.clone();
+        self.writer = Rc::default();
+        let (options, exe, current_writer) = (self.options.clone(), self.exe.clone(), self.writer.clone());
+        let agent_exit = self.agent_exit.0.clone();
         async move {
-            let Started { stream, end } =
-                connect_or_spawn(&options, &exe).map_err(|error| unreachable(io::Error::other(error)))?;
+            let Started { stream, end } = connect_or_spawn(&options, &exe)
+                .map_err(|error| unreachable_agent(io::Error::other(error)))?;
             if end.is_some() {
-                *started.borrow_mut() = end;
+                *agent_exit.borrow_mut() = end;
             }
-            stream.set_nonblocking(true).map_err(unreachable)?;
-            let stream = UnixStream::from_std(stream).map_err(unreachable)?;
-            let way = Rc::new(CallWriter { stream, unsent: RefCell::new(unsent), reader: Cell::default() });
-            *place.borrow_mut() = Rc::downgrade(&way);
-            way.write().map_err(unreachable)?;
-            let mut line =
-                AgentStream { way, decoder: Decoder::default(), ready: VecDeque::new(), over: false };
-            Ok(Subscription { events: poll_fn(move |context| line.poll(context)).boxed_local() })
+            stream.set_nonblocking(true).map_err(unreachable_agent)?;
+            let stream = UnixStream::from_std(stream).map_err(unreachable_agent)?;
+            let writer =
+                Rc::new(CallWriter { stream, unsent: RefCell::new(unsent), reader: Cell::default() });
+            *current_writer.borrow_mut() = Rc::downgrade(&writer);
+            writer.write().map_err(unreachable_agent)?;
+            let mut agent_stream =
+                AgentStream { writer, decoder: Decoder::default(), events: VecDeque::new(), ended: false };
+            Ok(Subscription { events: poll_fn(move |context| agent_stream.poll(context)).boxed_local() })
         }
         .boxed_local()
     }
 
     fn call(&mut self, call: Call) -> LocalBoxFuture<'static, Result<(), MasterError>> {
-        let way = self.way.borrow().upgrade();
-        if let Some(way) = &way {
-            recordio::encode_message(&call, &mut way.unsent.borrow_mut());
+        let writer = self.writer.borrow().upgrade();
+        if let Some(writer) = &writer {
+            recordio::encode_message(&call, &mut writer.unsent.borrow_mut());
         }
-        async move { way.ok_or(MasterError::NotSubscribed)?.write().map_err(unreachable) }.boxed_local()
+        async move { writer.ok_or(MasterError::NotSubscribed)?.write().map_err(unreachable_agent) }
+            .boxed_local()
     }
 }
 
 impl CallWriter {
-    /// Writes what is unsent, as far as there is room.
+    /// Writes unsent bytes without waiting.
     fn write(&self) -> io::Result<()> {
         let mut unsent = self.unsent.borrow_mut();
         while !unsent.is_empty() {
@@ -134,46 +136,46 @@ impl CallWriter {
     }
 }
 
-/// The connection of one subscription.
+/// The events of one subscription.
 struct AgentStream {
-    way: Rc<CallWriter>,
+    writer: Rc<CallWriter>,
     decoder: Decoder,
-    ready: VecDeque<Event>,
-    over: bool,
+    events: VecDeque<Event>,
+    ended: bool,
 }
 
 impl AgentStream {
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Event, MasterError>>> {
-        if let Some(event) = self.ready.pop_front() {
+        if let Some(event) = self.events.pop_front() {
             return Poll::Ready(Some(Ok(event)));
         }
-        if self.over {
+        if self.ended {
             return Poll::Ready(None);
         }
         match self.advance(context) {
-            Poll::Ready(Ok(true)) => Poll::Ready(self.ready.pop_front().map(Ok)),
+            Poll::Ready(Ok(true)) => Poll::Ready(self.events.pop_front().map(Ok)),
             Poll::Ready(Ok(false)) => {
-                self.over = true;
+                self.ended = true;
                 Poll::Ready(None)
             }
             Poll::Ready(Err(error)) => {
-                self.over = true;
+                self.ended = true;
                 Poll::Ready(Some(Err(error)))
             }
             Poll::Pending => Poll::Pending,
         }
     }
 
-    /// Writes what is unsent, then reads until there is an event; false at the end.
+    /// Writes unsent calls, then reads until there is an event. `false` at the end of the stream.
     fn advance(&mut self, context: &mut Context<'_>) -> Poll<Result<bool, MasterError>> {
-        let stream = &self.way.stream;
-        while !self.way.unsent.borrow().is_empty() && stream.poll_write_ready(context).is_ready() {
-            if let Err(error) = self.way.write() {
-                // What the agent said last is worth more than that it hung up.
+        let stream = &self.writer.stream;
+        while !self.writer.unsent.borrow().is_empty() && stream.poll_write_ready(context).is_ready() {
+            if let Err(error) = self.writer.write() {
+                // Events that were sent before the connection failed are still to be read.
                 log::debug!("the agent takes no calls: {error}");
             }
         }
-        self.way.reader.set(Some(context.waker().clone()));
+        self.writer.reader.set(Some(context.waker().clone()));
         loop {
             if stream.poll_read_ready(context).is_pending() {
                 return Poll::Pending;
@@ -189,18 +191,18 @@ impl AgentStream {
                 Ok(0) => return Poll::Ready(Ok(false)),
                 Ok(_) => {}
                 Err(error) if error.kind() == ErrorKind::WouldBlock => continue,
-                Err(error) => return Poll::Ready(Err(unreachable(error))),
+                Err(error) => return Poll::Ready(Err(unreachable_agent(error))),
             }
             while let Some(record) = self.decoder.next_record()? {
-                self.ready.push_back(Event::try_from(Wire::decode(record)?)?);
+                self.events.push_back(Event::try_from(Wire::decode(record)?)?);
             }
-            if !self.ready.is_empty() {
+            if !self.events.is_empty() {
                 return Poll::Ready(Ok(true));
             }
         }
     }
 }
 
-fn unreachable(source: io::Error) -> MasterError {
-    MasterError::Unreachable { master: NAME.to_owned(), source }
+fn unreachable_agent(source: io::Error) -> MasterError {
+    MasterError::Unreachable { master: MASTER_NAME.to_owned(), source }
 }

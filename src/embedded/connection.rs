@@ -1,4 +1,4 @@
-//! One client, seen from the agent: bytes in, calls out; events in, bytes out.
+//! The agent's side of one client's connection: decodes calls, and encodes and buffers events.
 
 use std::io::ErrorKind;
 use std::task::{Context, Poll};
@@ -10,14 +10,14 @@ use tokio::net::UnixStream;
 use borges_mesos::messages::scheduler::{Call, Event};
 use borges_mesos::recordio::{self, Decoder, RecordError};
 
-/// The most bytes a call may have: an ACCEPT holds the bodies of all it launches.
-const MOST_CALL: usize = 1 << 30;
+/// The largest call, in bytes: an ACCEPT holds the bodies of all its launches.
+const MAX_CALL_BYTES: usize = 1 << 30;
 
-/// How much is read before others have their turn.
-const TURN: usize = 1 << 20;
+/// The most bytes read from one client in one poll, so that other clients are served, too.
+const MAX_BYTES_PER_POLL: usize = 1 << 20;
 
-/// A client that has this much unread is dead or broken.
-const MOST_UNREAD: usize = 256 << 20;
+/// A client with more unsent bytes than this is dropped: it does not read.
+const MAX_UNSENT_BYTES: usize = 256 << 20;
 
 /// One client.
 #[derive(Debug)]
@@ -25,9 +25,9 @@ pub(crate) struct Connection {
     stream: UnixStream,
     decoder: Decoder,
     unsent: BytesMut,
-    /// Nothing more comes.
-    ended: bool,
-    /// Nothing more goes once what is unsent is sent.
+    /// The client has closed the connection, or the connection has failed.
+    disconnected: bool,
+    /// To be closed once `unsent` is sent.
     closing: bool,
 }
 
@@ -36,7 +36,7 @@ pub(crate) struct Connection {
 pub(crate) enum Received {
     /// A call.
     Call(Box<Call>),
-    /// What is no call; nothing after it can be trusted.
+    /// Bytes that are not a call; what follows them cannot be decoded either.
     Malformed(String),
 }
 
@@ -44,18 +44,18 @@ impl Connection {
     pub(crate) fn new(stream: UnixStream) -> Self {
         Self {
             stream,
-            decoder: Decoder::new(MOST_CALL),
+            decoder: Decoder::new(MAX_CALL_BYTES),
             unsent: BytesMut::new(),
-            ended: false,
+            disconnected: false,
             closing: false,
         }
     }
 
-    /// Reads and writes what can be without waiting; true when there is something to be looked at.
+    /// Reads and writes without waiting. `true` if there is a call to decode, or the connection is closed.
     pub(crate) fn poll(&mut self, context: &mut Context<'_>) -> bool {
-        let mut news = false;
+        let mut is_ready = false;
         let mut read = 0;
-        while !self.ended && read < TURN {
+        while !self.disconnected && read < MAX_BYTES_PER_POLL {
             if self.stream.poll_read_ready(context).is_pending() {
                 break;
             }
@@ -65,36 +65,36 @@ impl Connection {
             }
             match self.stream.try_read_buf(buffer) {
                 Ok(0) => {
-                    self.ended = true;
-                    news = true;
+                    self.disconnected = true;
+                    is_ready = true;
                 }
                 Ok(bytes) => {
                     read += bytes;
-                    news = true;
+                    is_ready = true;
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {}
                 Err(error) => {
                     log::debug!("a client is gone: {error}");
-                    self.ended = true;
-                    news = true;
+                    self.disconnected = true;
+                    is_ready = true;
                 }
             }
         }
-        while !self.unsent.is_empty() && !self.ended {
+        while !self.unsent.is_empty() && !self.disconnected {
             match self.stream.poll_write_ready(context) {
                 Poll::Pending => break,
                 Poll::Ready(_) => self.flush(),
             }
         }
-        // What was read up to the limit may have more behind it.
-        if read >= TURN {
+        // More may be readable.
+        if read >= MAX_BYTES_PER_POLL {
             context.waker().wake_by_ref();
         }
-        news || self.is_closed()
+        is_ready || self.is_closed()
     }
 
-    /// The next whole call of what was read.
-    pub(crate) fn received(&mut self) -> Option<Received> {
+    /// Decodes the next complete call that was read; `None` if there is none.
+    pub(crate) fn next_call(&mut self) -> Option<Received> {
         if self.closing {
             return None;
         }
@@ -107,41 +107,41 @@ impl Connection {
         Some(call.map_or_else(Received::Malformed, |call| Received::Call(Box::new(call))))
     }
 
-    /// Puts an event behind what is unsent.
+    /// Appends an event to the unsent bytes.
     pub(crate) fn send(&mut self, event: &Event) {
         if !self.closing {
             recordio::encode_message(event, &mut self.unsent);
         }
     }
 
-    /// Closes, once what is unsent is sent.
+    /// Closes the connection once all unsent bytes are sent.
     pub(crate) fn close(&mut self) {
         self.closing = true;
     }
 
-    /// Writes what can be without waiting.
+    /// Writes unsent bytes without waiting.
     pub(crate) fn flush(&mut self) {
-        while !self.unsent.is_empty() && !self.ended {
+        while !self.unsent.is_empty() && !self.disconnected {
             match self.stream.try_write(&self.unsent) {
-                Ok(0) => self.ended = true,
+                Ok(0) => self.disconnected = true,
                 Ok(bytes) => {
                     let _ = self.unsent.split_to(bytes);
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => break,
                 Err(error) => {
                     log::debug!("a client is gone: {error}");
-                    self.ended = true;
+                    self.disconnected = true;
                 }
             }
         }
-        if self.unsent.len() > MOST_UNREAD {
+        if self.unsent.len() > MAX_UNSENT_BYTES {
             log::warn!("a client does not read: it is given up");
-            self.ended = true;
+            self.disconnected = true;
         }
     }
 
-    /// Whether it may be dropped.
+    /// Whether the connection may be dropped.
     pub(crate) fn is_closed(&self) -> bool {
-        self.ended || self.closing && self.unsent.is_empty()
+        self.disconnected || self.closing && self.unsent.is_empty()
     }
 }

@@ -1,46 +1,113 @@
-//! A task's description → what is to be done for it, or words why it cannot be.
+//! [`LaunchSpec`], what the agent starts for a task: read from a `TaskInfo`, and refused with a message if the embedded
+//! cluster does not support it (pure).
 
-use super::container::Image;
-use super::limits::{Limits, OutputLimit};
-use super::paths::is_name;
+use std::fmt;
+use std::rc::Rc;
+
+use super::image::Image;
+use super::model::is_valid_id;
 use borges_mesos::messages::{TaskInfo, environment::variable};
 use borges_mesos::payload::TaskPayload;
 use borges_mesos::resources::Quantities;
 use borges_mesos::task_info::{DIRECTORY_LABEL, ENFORCE_MEMORY_LABEL, SERVICE_LABEL};
 use borges_task::Command;
 
-/// Where a block's text lies in its sandbox; an argument that is this word means that file.
+/// The path of a block's body in its sandbox. An argument equal to it means that file.
 pub const BODY_ARG: &str = Command::BODY;
 
-/// What is to be done for one launch.
+/// Bytes of each stream of a service that are kept, at least.
+pub(crate) const TAIL_BYTES: u64 = 20 << 20;
+
+/// The limits of a launch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Limits {
+    /// The memory limit in MiB; `None` if memory is not enforced.
+    pub(crate) memory: Option<u64>,
+    pub(crate) output: OutputLimit,
+}
+
+/// How much of each output stream of a block is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum OutputLimit {
+    /// Everything.
+    #[default]
+    Unlimited,
+    /// Everything, up to this number of bytes; a block that writes more fails.
+    Capped(u64),
+    /// The last [`TAIL_BYTES`] bytes: a service may write for ever.
+    Tail,
+}
+
+/// The text in the process table: `memory 64 whole 1073741824`.
+impl fmt::Display for Limits {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(mib) = self.memory {
+            write!(f, "memory {mib} ")?;
+        }
+        match self.output {
+            OutputLimit::Unlimited => Ok(()),
+            OutputLimit::Capped(bytes) => write!(f, "whole {bytes}"),
+            OutputLimit::Tail => write!(f, "last {TAIL_BYTES}"),
+        }
+    }
+}
+
+impl Limits {
+    /// Reads the text that `Display` writes; unknown words are no limit.
+    pub(crate) fn parse(text: &str) -> Self {
+        let mut limits = Self::default();
+        let mut words = text.split_ascii_whitespace();
+        while let (Some(word), Some(amount)) = (words.next(), words.next()) {
+            match (word, amount.parse()) {
+                ("memory", Ok(mib)) => limits.memory = Some(mib),
+                ("whole", Ok(bytes)) => limits.output = OutputLimit::Capped(bytes),
+                ("last", Ok(_)) => limits.output = OutputLimit::Tail,
+                _ => {}
+            }
+        }
+        limits
+    }
+}
+
+/// A launch that is to be started.
+#[derive(Debug, PartialEq)]
+pub(crate) struct Launch {
+    /// The number of the launch, by which the state machine and the processes refer to it.
+    pub(crate) key: u64,
+    pub(crate) framework: Rc<str>,
+    pub(crate) id: Rc<str>,
+    pub(crate) spec: LaunchSpec,
+}
+
+/// What the agent starts for one launch.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct LaunchSpec {
-    /// A name to be found on PATH, or a path.
+    /// A name that is looked up on PATH, or a path.
     pub(crate) program: String,
-    /// All of argv.
+    /// The complete argv.
     pub(crate) arguments: Vec<String>,
-    /// What is set beside the agent's own few; a later one wins.
+    /// Environment variables in addition to the agent's own; later ones win.
     pub(crate) environment: Vec<(String, String)>,
-    /// Absolute, or relative to the sandbox; without one, the sandbox.
+    /// The working directory, absolute or relative to the sandbox; `None` for the sandbox.
     pub(crate) directory: Option<String>,
-    /// What it runs in; without one, this machine itself.
+    /// The image of its container; `None` for a process on this machine.
     pub(crate) image: Option<Image>,
-    /// What lies in the sandbox before it starts, and what it reads.
-    pub(crate) parcel: TaskPayload,
-    /// What it holds of the agent.
-    pub(crate) held: Quantities,
+    /// The files that are written into the sandbox before the start, and the block's stdin.
+    pub(crate) payload: TaskPayload,
+    /// The agent's resources that the launch uses.
+    pub(crate) resources: Quantities,
     pub(crate) limits: Limits,
 }
 
 impl LaunchSpec {
-    /// Reads a task, of which `output` is kept unless it is a service. An error says what is wrong with it, for
-    /// `TASK_ERROR`.
+    /// Reads a task. `output` is its framework's output limit, which a service does not have. `Err` is the message
+    /// of a `TASK_ERROR`.
     pub(crate) fn of(task: TaskInfo, output: OutputLimit) -> Result<Self, String> {
-        if !is_name(&task.task_id.value) {
+        if !is_valid_id(&task.task_id.value) {
             return Err(format!("`{}` is no task id", task.task_id.value));
         }
-        let held = Quantities::of(&task.resources);
-        if held == Quantities::default() {
+        let resources = Quantities::of(&task.resources);
+        if resources == Quantities::default() {
             return Err("the task asks for no resources".to_owned());
         }
         let command = match (task.command, task.executor) {
@@ -56,7 +123,7 @@ impl LaunchSpec {
         for variable in command.environment.map(|environment| environment.variables).unwrap_or_default() {
             match (variable.r#type(), variable.value) {
                 (variable::Type::Value | variable::Type::Unknown, Some(value))
-                    if is_variable(&variable.name) && !value.contains('\0') =>
+                    if is_variable_name(&variable.name) && !value.contains('\0') =>
                 {
                     environment.push((variable.name, value));
                 }
@@ -76,29 +143,29 @@ impl LaunchSpec {
             return Err("the task's command has a NUL in it".to_owned());
         }
         let labels = task.labels.map(|labels| labels.labels).unwrap_or_default();
-        let has = |name: &str| labels.iter().any(|label| label.key == name);
+        let has_label = |name: &str| labels.iter().any(|label| label.key == name);
         let limits = Limits {
-            memory: has(ENFORCE_MEMORY_LABEL).then_some(held.mem_mib),
-            output: if has(SERVICE_LABEL) { OutputLimit::Tail } else { output },
+            memory: has_label(ENFORCE_MEMORY_LABEL).then_some(resources.mem_mib),
+            output: if has_label(SERVICE_LABEL) { OutputLimit::Tail } else { output },
         };
         let directory =
             labels.into_iter().find(|label| label.key == DIRECTORY_LABEL).and_then(|label| label.value);
         if directory.as_ref().is_some_and(|directory| directory.contains('\0')) {
             return Err("the task's working directory has a NUL in it".to_owned());
         }
-        let parcel = task.data.map(TaskPayload::from_bytes).transpose()?.unwrap_or_default();
-        Ok(Self { program, arguments, environment, directory, image, parcel, held, limits })
+        let payload = task.data.map(TaskPayload::from_bytes).transpose()?.unwrap_or_default();
+        Ok(Self { program, arguments, environment, directory, image, payload, resources, limits })
     }
 }
 
 impl LaunchSpec {
-    /// Whether an argument means a file of the sandbox, wherever the block starts.
-    pub(crate) fn is_own_file(&self, argument: &str) -> bool {
-        argument.starts_with("block/") && self.parcel.files.iter().any(|file| file.path == argument)
+    /// Whether an argument is the path of a payload file, relative to the sandbox.
+    pub(crate) fn is_payload_file(&self, argument: &str) -> bool {
+        argument.starts_with("block/") && self.payload.files.iter().any(|file| file.path == argument)
     }
 }
 
-fn is_variable(name: &str) -> bool {
+fn is_variable_name(name: &str) -> bool {
     !name.is_empty() && !name.contains(['=', '\0'])
 }
 
@@ -125,10 +192,10 @@ mod tests {
     }
 
     #[test]
-    fn a_command_is_a_program_or_a_line_for_the_shell() {
+    fn commands_are_programs_or_shell_lines() {
         let argv = |command| {
-            let work = LaunchSpec::of(task("t", command), OutputLimit::Unlimited).unwrap();
-            format!("{} {:?}", work.program, work.arguments)
+            let spec = LaunchSpec::of(task("t", command), OutputLimit::Unlimited).unwrap();
+            format!("{} {:?}", spec.program, spec.arguments)
         };
         let python = CommandInfo { arguments: vec!["python".into(), BODY_ARG.into()], ..run("python3") };
         insta::assert_snapshot!(argv(python), @r#"python3 ["python", "block/body"]"#);
@@ -138,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn environment_and_directory_are_taken_over() {
+    fn environment_directory_and_payload_are_read() {
         let variable = |name: &str, value: &str| Variable {
             name: name.into(),
             value: Some(value.into()),
@@ -146,20 +213,20 @@ mod tests {
         };
         let environment = Some(Environment { variables: vec![variable("A", "1"), variable("A", "2=3")] });
         let label = Label { key: DIRECTORY_LABEL.into(), value: Some("/home".into()) };
-        let described = TaskInfo {
+        let task = TaskInfo {
             labels: Some(Labels { labels: vec![label] }),
             data: Some(TaskPayload::body("true").to_bytes()),
             ..task("t", CommandInfo { environment, ..run("sh") })
         };
-        let work = LaunchSpec::of(described, OutputLimit::Capped(7)).unwrap();
-        assert_eq!(work.limits, Limits { memory: None, output: OutputLimit::Capped(7) });
-        assert_eq!(work.environment, [("A".into(), "1".into()), ("A".into(), "2=3".into())]);
-        assert_eq!(work.directory.as_deref(), Some("/home"));
-        assert_eq!(work.parcel, TaskPayload::body("true"));
+        let spec = LaunchSpec::of(task, OutputLimit::Capped(7)).unwrap();
+        assert_eq!(spec.limits, Limits { memory: None, output: OutputLimit::Capped(7) });
+        assert_eq!(spec.environment, [("A".into(), "1".into()), ("A".into(), "2=3".into())]);
+        assert_eq!(spec.directory.as_deref(), Some("/home"));
+        assert_eq!(spec.payload, TaskPayload::body("true"));
     }
 
     #[test]
-    fn limits_are_those_of_the_task_and_of_its_framework() {
+    fn limits_come_from_the_task_and_its_framework() {
         let limits = |labels: &[&str]| {
             let label = |key: &&str| Label { key: (*key).to_owned(), value: None };
             let labels = Some(Labels { labels: labels.iter().map(label).collect() });
@@ -173,30 +240,41 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_done_is_said() {
-        let no = |task: TaskInfo| LaunchSpec::of(task, OutputLimit::Unlimited).unwrap_err();
+    fn limits_survive_the_round_trip_through_text() {
+        for memory in [None, Some(64)] {
+            for output in [OutputLimit::Unlimited, OutputLimit::Capped(1 << 30), OutputLimit::Tail] {
+                let limits = Limits { memory, output };
+                assert_eq!(Limits::parse(&limits.to_string()), limits);
+            }
+        }
+        assert_eq!(Limits::parse("memory much whole"), Limits::default());
+    }
+
+    #[test]
+    fn unsupported_tasks_are_refused_with_a_message() {
+        let error_of = |task: TaskInfo| LaunchSpec::of(task, OutputLimit::Unlimited).unwrap_err();
         let good = || task("t", run("sh"));
-        insta::assert_snapshot!(no(task("a/b", run("sh"))), @"`a/b` is no task id");
-        insta::assert_snapshot!(no(TaskInfo { resources: vec![], ..good() }), @"the task asks for no resources");
-        insta::assert_snapshot!(no(TaskInfo { command: None, ..good() }), @"the task has no command");
-        insta::assert_snapshot!(no(task("t", run(""))), @"the task's command is empty");
-        insta::assert_snapshot!(no(task("t", run("s\0h"))), @"the task's command has a NUL in it");
+        insta::assert_snapshot!(error_of(task("a/b", run("sh"))), @"`a/b` is no task id");
+        insta::assert_snapshot!(error_of(TaskInfo { resources: vec![], ..good() }), @"the task asks for no resources");
+        insta::assert_snapshot!(error_of(TaskInfo { command: None, ..good() }), @"the task has no command");
+        insta::assert_snapshot!(error_of(task("t", run(""))), @"the task's command is empty");
+        insta::assert_snapshot!(error_of(task("t", run("s\0h"))), @"the task's command has a NUL in it");
         insta::assert_snapshot!(
-            no(TaskInfo { executor: Some(ExecutorInfo::default()), ..good() }),
+            error_of(TaskInfo { executor: Some(ExecutorInfo::default()), ..good() }),
             @"the embedded cluster runs commands, not executors"
         );
         insta::assert_snapshot!(
-            no(TaskInfo { container: Some(ContainerInfo::default()), ..good() }),
+            error_of(TaskInfo { container: Some(ContainerInfo::default()), ..good() }),
             @"the task's container has no image"
         );
         let uris = vec![command_info::Uri { value: "http://h/x".into(), ..command_info::Uri::default() }];
         insta::assert_snapshot!(
-            no(task("t", CommandInfo { uris, ..run("sh") })),
+            error_of(task("t", CommandInfo { uris, ..run("sh") })),
             @"the embedded cluster fetches nothing, and was asked for `http://h/x`"
         );
         let variables = vec![Variable { name: "A=B".into(), value: Some("1".into()), ..Variable::default() }];
         insta::assert_snapshot!(
-            no(task("t", CommandInfo { environment: Some(Environment { variables }), ..run("sh") })),
+            error_of(task("t", CommandInfo { environment: Some(Environment { variables }), ..run("sh") })),
             @"the environment variable `A=B` has no plain value"
         );
     }

@@ -1,43 +1,46 @@
 //! The embedded cluster: one machine, one agent, the same calls and events as a Mesos master.
 //!
-//! `borges agent` is the parent of all blocks and answers on a unix socket. It is two processes, in a session
-//! of their own: a *reaper*, which does nothing, and its child, the *agent*, which does everything. Both are
-//! child subreapers: when the agent is killed its blocks pass to the reaper, which still notes their ends.
-//! When the server is killed, the blocks do not even notice.
+//! `borges agent` is the parent of all blocks and listens on a unix socket. It consists of two processes in a session
+//! of their own: the *reaper*, which waits, and its child, the *agent*. Both are child subreapers, so that the blocks
+//! of a killed agent become children of the reaper, which records their exits. Blocks outlive the server.
 //!
-//! This room knows launches and processes; it must not know documents, tasks' policies, or who calls.
+//! This crate knows launches and processes. It must not know documents or the policies of tasks.
 //!
 //! | file | |
 //! |---|---|
-//! | `state` | the cluster as a state machine: calls, ends and time in, actions out (pure) |
-//! | `launch_spec` | a task's description → what is to be done for it (pure) |
-//! | `exit` | how a process ended, in words (pure) |
-//! | `options` | what an agent is told when it starts |
-//! | `paths` | where things lie |
-//! | `limits` | memory that is enforced, output that is bounded |
-//! | `stop_note` | the note why a block was told to end |
-//! | `agent` | the shell around the state machine: its sockets |
-//! | `driver` | all of the agent but those |
-//! | `os` | the one door to files that are written, and to processes |
-//! | `connection` | one client, seen from the agent |
-//! | `processes` | blocks: started, signalled, ended |
+//! | `model` | the data types that the state machine shares with the other files (pure) |
+//! | `launch_spec` | what the agent starts for a task (pure) |
+//! | `image` | the Docker image and the network of a block (pure) |
+//! | `state` | the cluster as a state machine: calls, exits and time in, actions out (pure) |
+//! | `options` | the options of `borges agent` |
+//! | `paths` | the files in an agent's directory |
+//! | `limits` | enforces memory and output limits |
+//! | `stop_note` | the file that says why a block was stopped |
+//! | `agent` | the agent process: its event loop and its socket |
+//! | `driver` | executes the actions of the state machine |
+//! | `connection` | one client, on the agent's side |
+//! | `os` | all operations that change files and processes |
+//! | `processes` | blocks: started, signalled, adopted, reaped |
 //! | `container` | blocks in containers, through Docker |
-//! | `path_lookup` | which file a program's name means |
-//! | `reap` | an ended process: seen, noted, reaped |
-//! | `process_table` | which process is which launch, for those who come after |
-//! | `reaper` | the agent's parent |
-//! | `connect_or_spawn` | finding the agent of a directory, or starting it |
+//! | `path_lookup` | finds programs on a PATH |
+//! | `reap` | waits for child processes and records their exits |
+//! | `process_table` | the file that maps process ids to launches |
+//! | `reaper` | the parent of the agent |
+//! | `protocol` | the version of the protocol between agent and client |
+//! | `spawn_agent` | connects to the agent of a directory, and starts it if necessary |
 //! | `client` | the embedded cluster as a [`Master`](borges_mesos::Master) |
 //! | `sandbox` | its sandboxes as a [`Sandbox`](borges_mesos::Sandbox) |
+//! | `simulated_machine`, `simulated_os` | a simulated machine for tests |
 
 mod agent;
 mod client;
 mod connection;
 mod container;
 mod driver;
-mod exit;
+mod image;
 mod launch_spec;
 mod limits;
+mod model;
 mod options;
 mod os;
 mod path_lookup;
@@ -50,6 +53,8 @@ mod reaper;
 mod sandbox;
 #[cfg(feature = "failpoints")]
 pub mod simulated_machine;
+#[cfg(feature = "failpoints")]
+mod simulated_os;
 mod spawn_agent;
 mod state;
 mod stop_note;
@@ -67,7 +72,8 @@ pub use options::{AgentOptions, OptionsError, Role};
 pub use sandbox::LocalSandbox;
 pub use spawn_agent::{StartError, Started, connect_or_spawn};
 
-/// Takes back what a server has taken for its clients: blocks start with what a person's programs start with.
+/// Resets the limit of open files, which a server raises for itself, so that blocks start with the user's limit.
+/// `false` if that fails.
 fn limit_open_files(files: Option<u64>) -> bool {
     let Some(files) = files else { return true };
     let limit = Rlimit { current: Some(files), ..getrlimit(Resource::Nofile) };
@@ -76,16 +82,16 @@ fn limit_open_files(files: Option<u64>) -> bool {
         .is_ok()
 }
 
-/// Whether memory that blocks ask for can be enforced by an agent that is started here. An error says why not.
+/// Whether an agent that is started by this process can enforce memory limits. `Err` says why not.
 pub fn enforces_memory() -> Result<(), String> {
     limits::CgroupRoot::find().map(drop)
 }
 
-/// The whole life of `borges agent`: `args` are those after these two words, as [`AgentOptions::to_args`]
-/// writes them; or `--container` and an executor's directory, for the stand-in of its container; or `--enter` and
-/// a control group, for a block that becomes its program there.
+/// Runs `borges agent`. `args` are the arguments after these two words: those of [`AgentOptions::to_args`], or
+/// `--container` and an executor's directory for the shim of a container, or `--enter`, a control group and a command
+/// for a block that is started in the group.
 ///
-/// stdin is the socket to listen on, for all but a stand-in. What is logged goes to the logger the caller has set up.
+/// With `AgentOptions` stdin is the socket to listen on.
 pub fn agent_main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let mut args = args.into_iter().peekable();
     if args.next_if(|first| first == limits::ENTER).is_some() {

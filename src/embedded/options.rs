@@ -1,4 +1,4 @@
-//! What an agent is told when it starts, as arguments and back.
+//! [`AgentOptions`], the options of `borges agent`: written as command-line arguments and read back.
 
 use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
@@ -7,7 +7,7 @@ use std::str::FromStr;
 use super::protocol::PROTOCOL;
 use borges_mesos::resources::Quantities;
 
-/// What an agent is told when it starts.
+/// The options of an agent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AgentOptions {
     /// The state directory: one agent each. Sandboxes lie under `frameworks/`, its own files under `agent/`.
@@ -18,43 +18,43 @@ pub struct AgentOptions {
     pub mem_mib: u64,
     /// Disk to offer, in MiB.
     pub disk_mib: u64,
-    /// Whether the blocks end when the last client is gone.
+    /// Whether all blocks are killed when the last client disconnects.
     pub end_with_client: bool,
-    /// What the machine is called in offers.
+    /// The machine's name in offers.
     pub hostname: String,
-    /// How many files it and its blocks may have open, where that is not what its starter may.
+    /// The limit of open files of the agent and its blocks; `None` to inherit the limit.
     pub open_files: Option<u64>,
-    /// The protocol that it speaks with its clients.
+    /// The version of the protocol with its clients.
     pub protocol: u32,
-    /// Which of the two processes this is.
+    /// Which of the agent's two processes this is.
     pub role: Role,
 }
 
 /// The two processes of an agent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Role {
-    /// The parent: sees the blocks' ends when the agent no longer can.
+    /// The parent, which reaps the blocks of a dead agent.
     Reaper,
-    /// Its child: does the work.
+    /// The child, which runs the blocks.
     Agent,
 }
 
-/// Why the arguments are none of an agent.
+/// Why arguments are not those of an agent.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum OptionsError {
-    /// An argument that is not known.
+    /// An unknown argument.
     #[error("`borges agent` does not know the argument `{0}`")]
     UnknownOption(String),
-    /// An argument without its value, or with one that is none.
+    /// An argument without a value, or with an invalid one.
     #[error("`borges agent` needs a proper value after `{0}`")]
     BadValue(&'static str),
-    /// There is no directory.
+    /// `--directory` is missing.
     #[error("`borges agent` needs `--directory DIR`")]
     NoDirectory,
 }
 
 impl AgentOptions {
-    /// An agent of `directory` with nothing to offer yet.
+    /// Options of an agent of `directory` that offers nothing.
     pub fn new(directory: PathBuf) -> Self {
         Self {
             directory,
@@ -78,17 +78,17 @@ impl AgentOptions {
                 "--directory" => {
                     options.directory = args.next().ok_or(OptionsError::BadValue("--directory"))?.into();
                 }
-                "--milli-cpus" => options.milli_cpus = number("--milli-cpus", args.next().as_deref())?,
-                "--mem-mib" => options.mem_mib = number("--mem-mib", args.next().as_deref())?,
-                "--disk-mib" => options.disk_mib = number("--disk-mib", args.next().as_deref())?,
+                "--milli-cpus" => options.milli_cpus = parse_number("--milli-cpus", args.next().as_deref())?,
+                "--mem-mib" => options.mem_mib = parse_number("--mem-mib", args.next().as_deref())?,
+                "--disk-mib" => options.disk_mib = parse_number("--disk-mib", args.next().as_deref())?,
                 "--hostname" => {
                     let name = args.next().and_then(|name| name.into_string().ok());
                     options.hostname = name.ok_or(OptionsError::BadValue("--hostname"))?;
                 }
                 "--open-files" => {
-                    options.open_files = Some(number("--open-files", args.next().as_deref())?);
+                    options.open_files = Some(parse_number("--open-files", args.next().as_deref())?);
                 }
-                "--protocol" => options.protocol = number("--protocol", args.next().as_deref())?,
+                "--protocol" => options.protocol = parse_number("--protocol", args.next().as_deref())?,
                 "--end-with-client" => options.end_with_client = true,
                 "--role" => {
                     options.role = match args.next().as_deref().and_then(OsStr::to_str) {
@@ -130,8 +130,8 @@ impl AgentOptions {
         args
     }
 
-    /// All that is offered; ports are those of the machine.
-    pub(crate) fn quantities(&self) -> Quantities {
+    /// The resources to offer, with all ports of the machine.
+    pub(crate) fn total_resources(&self) -> Quantities {
         Quantities {
             milli_cpus: self.milli_cpus,
             mem_mib: self.mem_mib,
@@ -142,7 +142,7 @@ impl AgentOptions {
     }
 }
 
-fn number<N: FromStr>(name: &'static str, value: Option<&OsStr>) -> Result<N, OptionsError> {
+fn parse_number<N: FromStr>(name: &'static str, value: Option<&OsStr>) -> Result<N, OptionsError> {
     value.and_then(OsStr::to_str).and_then(|value| value.parse().ok()).ok_or(OptionsError::BadValue(name))
 }
 
@@ -153,7 +153,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn options_come_back_from_their_arguments() {
+    fn options_survive_the_round_trip_through_arguments() {
         let options = AgentOptions {
             directory: OsString::from_vec(b"/tmp/a \xff".to_vec()).into(),
             milli_cpus: 1500,
@@ -171,12 +171,12 @@ mod tests {
     }
 
     #[test]
-    fn wrong_arguments_are_named() {
-        let refused =
+    fn errors_name_the_wrong_argument() {
+        let error_of =
             |args: &[&str]| AgentOptions::from_args(args.iter().map(OsString::from)).unwrap_err().to_string();
-        insta::assert_snapshot!(refused(&[]), @"`borges agent` needs `--directory DIR`");
-        insta::assert_snapshot!(refused(&["--diretory"]), @"`borges agent` does not know the argument `--diretory`");
-        insta::assert_snapshot!(refused(&["--mem-mib", "2G"]), @"`borges agent` needs a proper value after `--mem-mib`");
-        insta::assert_snapshot!(refused(&["--role"]), @"`borges agent` needs a proper value after `--role`");
+        insta::assert_snapshot!(error_of(&[]), @"`borges agent` needs `--directory DIR`");
+        insta::assert_snapshot!(error_of(&["--diretory"]), @"`borges agent` does not know the argument `--diretory`");
+        insta::assert_snapshot!(error_of(&["--mem-mib", "2G"]), @"`borges agent` needs a proper value after `--mem-mib`");
+        insta::assert_snapshot!(error_of(&["--role"]), @"`borges agent` needs a proper value after `--role`");
     }
 }

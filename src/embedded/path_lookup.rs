@@ -1,4 +1,4 @@
-//! Which file a program's name means.
+//! [`PathLookup`], which finds programs on a PATH.
 
 use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
@@ -6,27 +6,27 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{Access, access};
 
-/// Finds programs on a PATH, and remembers what it found.
+/// Finds programs on a PATH, and caches the results.
 #[derive(Debug, Default)]
 pub(crate) struct PathLookup {
-    /// By PATH, by name.
-    found: HashMap<OsString, HashMap<String, PathBuf>>,
+    /// The programs found, by PATH and by name.
+    cache: HashMap<OsString, HashMap<String, PathBuf>>,
 }
 
 impl PathLookup {
-    /// The file that `name` means on `path`.
+    /// The program `name` on `path`; `None` if there is none.
     ///
-    /// What was found is believed until it is [forgotten](Self::forget). An entry that is not absolute is
-    /// relative to `directory`, and what is found there is not remembered.
+    /// A result is cached until it is [invalidated](Self::invalidate). A relative entry of `path` is relative to
+    /// `directory`, and its results are not cached.
     pub(crate) fn resolve(&mut self, name: &str, path: &OsStr, directory: &Path) -> Option<PathBuf> {
-        if let Some(file) = self.found.get(path).and_then(|found| found.get(name)) {
+        if let Some(file) = self.cache.get(path).and_then(|programs| programs.get(name)) {
             return Some(file.clone());
         }
         for entry in std::env::split_paths(path) {
             let file = directory.join(&entry).join(name);
             if is_program(&file) {
                 if entry.is_absolute() {
-                    self.found.entry(path.to_owned()).or_default().insert(name.to_owned(), file.clone());
+                    self.cache.entry(path.to_owned()).or_default().insert(name.to_owned(), file.clone());
                 }
                 return Some(file);
             }
@@ -34,9 +34,9 @@ impl PathLookup {
         None
     }
 
-    /// Does not believe any more what was found for `name`.
+    /// Removes a cached result. `false` if there is none.
     pub(crate) fn invalidate(&mut self, name: &str, path: &OsStr) -> bool {
-        self.found.get_mut(path).is_some_and(|found| found.remove(name).is_some())
+        self.cache.get_mut(path).is_some_and(|programs| programs.remove(name).is_some())
     }
 }
 
@@ -52,27 +52,27 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_first_that_can_be_run_is_meant() {
+    fn the_first_executable_file_is_found_and_cached() {
         let root = tempfile::tempdir().unwrap();
-        let put = |place: &str, mode: u32| {
-            let file = root.path().join(place);
+        let create = |path: &str, mode: u32| {
+            let file = root.path().join(path);
             fs::create_dir_all(file.parent().unwrap()).unwrap();
             fs::write(&file, "").unwrap();
             fs::set_permissions(&file, fs::Permissions::from_mode(mode)).unwrap();
             file
         };
         fs::create_dir_all(root.path().join("a/x")).unwrap();
-        put("b/x", 0o644);
-        let good = put("c/x", 0o755);
-        let here = put("here/x", 0o755);
-        let path = std::env::join_paths(["a", "b", "c"].map(|place| root.path().join(place))).unwrap();
+        create("b/x", 0o644);
+        let executable = create("c/x", 0o755);
+        let local = create("here/x", 0o755);
+        let path = std::env::join_paths(["a", "b", "c"].map(|name| root.path().join(name))).unwrap();
         let mut programs = PathLookup::default();
         let mut find = |path: &OsStr| programs.resolve("x", path, &root.path().join("here"));
-        assert_eq!(find(&path), Some(good.clone()));
-        assert_eq!(find(OsStr::new(".")), Some(here.parent().unwrap().join("./x")));
+        assert_eq!(find(&path), Some(executable.clone()));
+        assert_eq!(find(OsStr::new(".")), Some(local.parent().unwrap().join("./x")));
         assert_eq!(find(OsStr::new("/nowhere")), None);
-        fs::remove_file(&good).unwrap();
-        assert_eq!(find(&path), Some(good.clone()), "remembered");
+        fs::remove_file(&executable).unwrap();
+        assert_eq!(find(&path), Some(executable.clone()), "cached");
         assert!(programs.invalidate("x", &path));
         assert_eq!(programs.resolve("x", &path, root.path()), None);
         assert!(!programs.invalidate("x", &path));

@@ -1,8 +1,8 @@
-//! Where things lie under an agent's directory; sandboxes as on a Mesos agent.
+//! [`Paths`], the files in an agent's directory. Sandboxes have the paths that they have on a Mesos agent.
 
 use std::path::{Path, PathBuf};
 
-/// The directory of an agent, absolute.
+/// The absolute path of an agent's directory.
 #[derive(Debug, Clone)]
 pub(crate) struct Paths {
     root: PathBuf,
@@ -13,27 +13,27 @@ impl Paths {
         Self { root: root.into() }
     }
 
-    /// The agent's own files; only its user may look in.
+    /// The directory of the agent's own files, which only its user can read.
     pub(crate) fn agent(&self) -> PathBuf {
         self.root.join("agent")
     }
 
-    /// Held while an agent is started, or ends.
+    /// The lock file: locked while an agent starts or shuts down.
     pub(crate) fn lock(&self) -> PathBuf {
         self.agent().join("lock")
     }
 
-    /// What agent and reaper have to say.
+    /// The log of agent and reaper.
     pub(crate) fn log(&self) -> PathBuf {
         self.agent().join("log")
     }
 
-    /// One table for each pair of reaper and agent, named by their session: which process is which launch.
+    /// The directory of process tables: one for each pair of reaper and agent, named by their session.
     pub(crate) fn tables(&self) -> PathBuf {
         self.agent().join("tables")
     }
 
-    /// The directories of a framework's executors.
+    /// The directory that contains the directories of a framework's executors.
     pub(crate) fn executors(&self, framework: &str) -> PathBuf {
         let mut path = self.root.join("frameworks");
         path.push(framework);
@@ -41,7 +41,7 @@ impl Paths {
         path
     }
 
-    /// The directory whose making claims a launch.
+    /// The executor's directory of a launch. Its creation claims the launch.
     pub(crate) fn executor(&self, framework: &str, launch: &str) -> PathBuf {
         let mut path = self.executors(framework);
         path.push(launch);
@@ -61,40 +61,21 @@ pub(crate) fn sandbox_in(mut executor: PathBuf) -> PathBuf {
     executor
 }
 
-/// Where, within an executor's directory, it is noted that its block was told to end.
-pub(crate) fn stopped_in(executor: &Path) -> PathBuf {
+/// The stop note in an executor's directory.
+pub(crate) fn stop_note_in(executor: &Path) -> PathBuf {
     executor.join("stopped")
 }
 
 /// The name of the socket in [`Paths::agent`].
 pub(crate) const SOCKET: &str = "socket";
 
-/// Whether an id can name a directory: what Mesos demands of task ids.
-pub(crate) fn is_name(id: &str) -> bool {
-    !id.is_empty()
-        && id.len() <= 255
-        && id != "."
-        && id != ".."
-        && !id.contains(|c: char| c == '/' || c == '\\' || c.is_control())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn sandboxes_lie_as_on_a_mesos_agent() {
+    fn sandboxes_have_the_paths_of_a_mesos_agent() {
         let sandbox = Paths::new("/s").sandbox("f", "r.1.1");
         assert_eq!(sandbox, Path::new("/s/frameworks/f/executors/r.1.1/runs/latest"));
-    }
-
-    #[test]
-    fn a_name_stays_where_it_is_put() {
-        for good in ["r.1.1", "a b", "ö", "..."] {
-            assert!(is_name(good), "{good:?}");
-        }
-        for bad in ["", ".", "..", "a/b", "a\\b", "a\nb", "\0", &"a".repeat(256)] {
-            assert!(!is_name(bad), "{bad:?}");
-        }
     }
 }

@@ -1,4 +1,4 @@
-//! The end of a block's process: seen, noted, and only then reaped.
+//! Exits of child processes: waited for, recorded in `block/exit`, and only then reaped.
 
 use std::fs;
 use std::io;
@@ -8,24 +8,13 @@ use nix::errno::Errno;
 use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions};
 
-use super::exit::Exit;
+use super::model::{Exit, WaitResult};
 use super::os;
 
-/// What waiting for a child says.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum WaitResult {
-    /// This one ended; it is still a zombie, so its id is still its own.
-    Exited(Pid, Exit),
-    /// There are children, and none has ended.
-    StillRunning,
-    /// There are no children.
-    NoChildren,
-}
-
-/// Looks for a child that has ended, without reaping it; waits for one if `block` is set.
+/// Finds a child that has exited, without reaping it. Waits for one if `block` is set.
 pub(crate) fn wait_any_child(block: bool) -> io::Result<WaitResult> {
     #[cfg(feature = "failpoints")]
-    if let Some(waited) = super::simulated_machine::wait() {
+    if let Some(waited) = super::simulated_os::wait() {
         return Ok(waited);
     }
     let mut flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT;
@@ -34,24 +23,24 @@ pub(crate) fn wait_any_child(block: bool) -> io::Result<WaitResult> {
     }
     loop {
         return match waitid(Id::All, flags) {
-            Ok(WaitStatus::Exited(pid, code)) => Ok(ended(pid.as_raw(), Exit::Code(code))),
-            Ok(WaitStatus::Signaled(pid, signal, _)) => Ok(ended(pid.as_raw(), Exit::Signal(signal as i32))),
+            Ok(WaitStatus::Exited(pid, code)) => Ok(exited(pid.as_raw(), Exit::Code(code))),
+            Ok(WaitStatus::Signaled(pid, signal, _)) => Ok(exited(pid.as_raw(), Exit::Signal(signal as i32))),
             Ok(_) => Ok(WaitResult::StillRunning),
             Err(Errno::ECHILD) => Ok(WaitResult::NoChildren),
             Err(Errno::EINTR) => continue,
-            // A signal without a name, such as a real-time one, ended some child: which?
-            Err(Errno::EINVAL) => search(),
+            // Some child was terminated by a signal that `nix` does not know, such as a real-time one.
+            Err(Errno::EINVAL) => wait_each_child(),
             Err(error) => Err(error.into()),
         };
     }
 }
 
-fn ended(pid: i32, exit: Exit) -> WaitResult {
+fn exited(pid: i32, exit: Exit) -> WaitResult {
     Pid::from_raw(pid).map_or(WaitResult::StillRunning, |pid| WaitResult::Exited(pid, exit))
 }
 
-/// Asks each child by itself.
-fn search() -> io::Result<WaitResult> {
+/// Finds a child that has exited by waiting for each child by its id.
+fn wait_each_child() -> io::Result<WaitResult> {
     let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
     for pid in children(rustix::process::getpid())? {
         if let Ok(Some(status)) = rustix::process::waitid(WaitId::Pid(pid), options) {
@@ -74,34 +63,36 @@ pub(crate) fn children(of: Pid) -> io::Result<Vec<Pid>> {
     Ok(pids)
 }
 
-/// Reaps an ended child: its id may be somebody else's from now on.
+/// Reaps an exited child. Its process id may be reused from now on.
 pub(crate) fn reap(pid: Pid) {
     if let Err(error) = os::reap(pid) {
         log::warn!("process {} cannot be reaped: {error}", pid.as_raw_nonzero());
     }
 }
 
-/// Kills what a block left behind in its process group; call it while the block's zombie holds the id.
+/// Kills the remaining processes of an exited block's group. To be called before the block is reaped, while its id is
+/// not reused.
 pub(crate) fn kill_process_group(pid: Pid) {
-    // Nothing left, or not ours to kill: both are fine.
+    // Fails if the group is empty, or belongs to another user.
     let _ = os::signal_group(pid, Signal::KILL);
 }
 
-/// Writes `block/exit` whole.
+/// Writes `block/exit` atomically; nothing if the status is lost.
 pub(crate) fn write_exit(sandbox: &Path, exit: Exit) -> io::Result<()> {
     let Some(code) = exit.code() else { return Ok(()) };
     os::write_atomic(&sandbox.join("block/exit"), format!("{code}\n").as_bytes())
 }
 
-/// Reads `block/exit`.
+/// Reads `block/exit`; `None` if there is none.
 pub(crate) fn read_exit(sandbox: &Path) -> Option<Exit> {
     let text = fs::read_to_string(sandbox.join("block/exit")).ok()?;
     text.trim().parse().ok().map(Exit::Code)
 }
 
-/// Kills all descendants, and reaps them, until none is left.
+/// Kills and reaps all descendants.
 ///
-/// Children of the killed become ours, who are a subreaper: the loop reaches those that left their session.
+/// Children of killed processes become children of this subreaper, so the loop also reaches processes that have left
+/// their session.
 pub(crate) fn kill_descendants() {
     loop {
         for child in children(rustix::process::getpid()).unwrap_or_default() {
@@ -123,11 +114,11 @@ pub(crate) fn kill_descendants() {
     }
 }
 
-/// Kills a process and what it is parent of; the parent first, so that it makes no more.
+/// Kills a process and its descendants; the parent first, so that it starts no more children.
 fn kill_tree(pid: Pid) {
-    let below = children(pid).unwrap_or_default();
+    let descendants = children(pid).unwrap_or_default();
     let _ = rustix::process::kill_process(pid, Signal::KILL);
-    for child in below {
+    for child in descendants {
         kill_tree(child);
     }
 }

@@ -1,7 +1,7 @@
-//! The agent's parent: does nothing, until the agent is dead.
+//! The reaper, the parent of the agent: it waits until the agent has exited.
 //!
-//! Then the blocks become its children, since it is the next subreaper above them. It sees each end, writes
-//! `block/exit` for it from the table the agent left, and ends when nothing is left.
+//! Then the blocks become its children, because it is the next subreaper above them. It records each exit in
+//! `block/exit`, with the process table that the agent left, and exits after the last one.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -14,20 +14,19 @@ use rustix::process::{Pid, getpid, set_child_subreaper, setsid};
 
 use super::container;
 use super::container::shim_state::{self, ContainerSpec};
-use super::exit::Exit;
 use super::limits::{self, CgroupRoot};
+use super::model::{Exit, StopReason, WaitResult};
 use super::options::{AgentOptions, Role};
 use super::os;
 use super::paths::{Paths, sandbox_in};
 use super::process_table::{self, Row, STARTING};
-use super::processes::{is_block, never_started};
-use super::reap::{self, WaitResult};
-use super::state::StopReason;
+use super::processes::record_never_started;
+use super::reap;
 use super::stop_note;
 
-/// Starts the agent and outlives it.
+/// Starts the agent, and reaps the blocks that the agent leaves behind.
 pub(crate) fn run(options: &AgentOptions) -> ExitCode {
-    let agent = match start(options) {
+    let agent = match start_agent(options) {
         Ok(agent) => agent,
         Err(error) => {
             log::error!("the agent cannot be started: {error}");
@@ -35,20 +34,20 @@ pub(crate) fn run(options: &AgentOptions) -> ExitCode {
         }
     };
     let session = os::session().unwrap_or_else(|_| getpid());
-    let mut heir = OrphanReaper::new(Paths::new(&options.directory), session, None);
+    let mut orphan_reaper = OrphanReaper::new(Paths::new(&options.directory), session, None);
     loop {
         match reap::wait_any_child(true) {
             Ok(WaitResult::Exited(pid, exit)) if pid == agent => {
                 log::info!("the agent {exit}");
-                heir.groups = CgroupRoot::find().ok();
+                orphan_reaper.groups = CgroupRoot::find().ok();
                 reap::reap(pid);
                 if options.end_with_client {
                     reap::kill_descendants();
-                    heir.end_all();
+                    orphan_reaper.clean_up_all();
                 }
             }
-            // Ours only since the agent is dead.
-            Ok(WaitResult::Exited(pid, exit)) => heir.ended(pid, exit),
+            // A block: this process is its parent since the agent has exited.
+            Ok(WaitResult::Exited(pid, exit)) => orphan_reaper.exited(pid, exit),
             Ok(WaitResult::StillRunning) => {}
             Ok(WaitResult::NoChildren) => break,
             Err(error) => {
@@ -57,45 +56,45 @@ pub(crate) fn run(options: &AgentOptions) -> ExitCode {
             }
         }
     }
-    heir.leave(options.end_with_client);
+    orphan_reaper.finish(options.end_with_client);
     ExitCode::SUCCESS
 }
 
-/// Who has a dead agent's blocks.
+/// Reaps the blocks of a dead agent.
 pub(super) struct OrphanReaper {
-    layout: Paths,
-    /// Its own session, which is the blocks'.
+    paths: Paths,
+    /// The session of the reaper and of the blocks.
     session: Pid,
-    /// The dead agent's table: its last word. Read when the first block ends.
+    /// The process table of the dead agent, by process id. Read when the first block exits.
     rows: Option<HashMap<i32, Row>>,
     groups: Option<CgroupRoot>,
 }
 
 impl OrphanReaper {
-    pub(super) fn new(layout: Paths, session: Pid, groups: Option<CgroupRoot>) -> Self {
-        Self { layout, session, rows: None, groups }
+    pub(super) fn new(paths: Paths, session: Pid, groups: Option<CgroupRoot>) -> Self {
+        Self { paths, session, rows: None, groups }
     }
 
-    fn path(&self) -> PathBuf {
-        self.layout.tables().join(self.session.as_raw_nonzero().to_string())
+    fn table_path(&self) -> PathBuf {
+        self.paths.tables().join(self.session.as_raw_nonzero().to_string())
     }
 
     fn rows(&mut self) -> &HashMap<i32, Row> {
-        let path = self.path();
-        self.rows.get_or_insert_with(|| read(&path))
+        let path = self.table_path();
+        self.rows.get_or_insert_with(|| read_table(&path))
     }
 
-    /// A block, or what it has left, has ended: noted, then reaped.
-    pub(super) fn ended(&mut self, pid: Pid, exit: Exit) {
+    /// Records the exit of a block's process, and reaps it. Other processes are only reaped.
+    pub(super) fn exited(&mut self, pid: Pid, exit: Exit) {
         let session = self.session;
         let rows = self.rows();
-        // One that the agent did not live to note is the one it had announced.
-        let announced = || rows.get(&STARTING).filter(|_| is_block(pid, session));
-        if let Some(row) = rows.get(&pid.as_raw_nonzero().get()).or_else(announced).cloned() {
+        // A block without a row is the launch that the agent was starting when it was killed.
+        let starting = || rows.get(&STARTING).filter(|_| os::leads_group_in_session(pid, session));
+        if let Some(row) = rows.get(&pid.as_raw_nonzero().get()).or_else(starting).cloned() {
             reap::kill_process_group(pid);
-            let executor = self.layout.executor(&row.framework, &row.launch);
-            self.settle(&row, &executor);
-            // Who stands in for a container notes its end itself.
+            let executor = self.paths.executor(&row.framework, &row.launch);
+            self.check_limits_at_exit(&row, &executor);
+            // The shim of a container records the exit itself.
             if !shim_state::is_container(&executor)
                 && let Err(error) = reap::write_exit(&sandbox_in(executor), exit)
             {
@@ -105,42 +104,45 @@ impl OrphanReaper {
         reap::reap(pid);
     }
 
-    /// Everything was killed: what is left of it goes, too.
-    fn end_all(&mut self) {
+    /// Removes the containers, and checks the limits, after all processes were killed.
+    fn clean_up_all(&mut self) {
         let rows: Vec<Row> = self.rows().values().cloned().collect();
-        container::remove(&open(&self.layout, rows.iter()));
+        container::remove(&open_containers(&self.paths, rows.iter()));
         for row in rows {
-            self.settle(&row, &self.layout.executor(&row.framework, &row.launch));
+            self.check_limits_at_exit(&row, &self.paths.executor(&row.framework, &row.launch));
         }
     }
 
-    /// Nothing is left to be seen to: the table goes.
-    pub(super) fn leave(mut self, all: bool) {
-        // Whatever ended was seen to.
+    /// Removes the process table, unless a container without a shim is left. `killed_all`: no container is left either.
+    pub(super) fn finish(mut self, killed_all: bool) {
+        // All processes have exited, so a launch that is still starting never ran.
         if let Some(row) = self.rows().get(&STARTING).cloned() {
-            never_started(&self.layout.executor(&row.framework, &row.launch));
+            record_never_started(&self.paths.executor(&row.framework, &row.launch));
         }
-        // A container without its stand-in is for the next agent to take up, which knows it from the table.
-        if all || self.rows.take().is_none_or(|rows| open(&self.layout, rows.values()).is_empty()) {
-            let _ = os::remove(&self.path());
+        // The next agent finds a container without a shim in the table, and starts a new shim.
+        if killed_all
+            || self.rows.take().is_none_or(|rows| open_containers(&self.paths, rows.values()).is_empty())
+        {
+            let _ = os::remove(&self.table_path());
         }
     }
 
-    /// Sees to what an ended block has used, as the agent would.
-    fn settle(&self, row: &Row, executor: &Path) {
+    /// Checks the limits of an ended block, and records an exceeded one.
+    fn check_limits_at_exit(&self, row: &Row, executor: &Path) {
         let groups = self.groups.as_ref().filter(|_| row.limits.memory.is_some());
         let group = groups.map(|groups| groups.for_launch(&row.launch));
-        let (excess, _left) = limits::check_at_exit(row.limits, group, &sandbox_in(executor.to_owned()));
-        if let Some(excess) = excess
-            && let Err(error) = stop_note::write(executor, StopReason::LimitExceeded(excess))
+        let (exceeded, _busy_group) =
+            limits::check_at_exit(row.limits, group, &sandbox_in(executor.to_owned()));
+        if let Some(exceeded) = exceeded
+            && let Err(error) = stop_note::write(executor, StopReason::LimitExceeded(exceeded))
         {
             log::error!("it is not kept why `{}` has ended: {error}", row.launch);
         }
     }
 }
 
-/// The agent's table, by process.
-fn read(path: &Path) -> HashMap<i32, Row> {
+/// Reads a process table, by process id. Empty if it cannot be read.
+fn read_table(path: &Path) -> HashMap<i32, Row> {
     match process_table::read(path) {
         Ok(found) => found.map(|(_, rows)| rows).unwrap_or_default(),
         Err(error) => {
@@ -150,27 +152,28 @@ fn read(path: &Path) -> HashMap<i32, Row> {
     }
 }
 
-/// The names of the containers of these launches that are not over.
-fn open<'a>(layout: &Paths, rows: impl Iterator<Item = &'a Row>) -> Vec<String> {
-    let executors = rows.map(|row| layout.executor(&row.framework, &row.launch));
-    let open = executors.filter(|executor| shim_state::is_open(executor));
+/// The names of the containers of these launches that have not ended.
+fn open_containers<'a>(paths: &Paths, rows: impl Iterator<Item = &'a Row>) -> Vec<String> {
+    let executors = rows.map(|row| paths.executor(&row.framework, &row.launch));
+    let open = executors.filter(|executor| shim_state::needs_shim(executor));
     open.filter_map(|executor| Some(ContainerSpec::read(&executor)?.name)).collect()
 }
 
-fn start(options: &AgentOptions) -> io::Result<Pid> {
-    // Fails for the leader of a group only, which has what it needs already.
+/// Starts the agent in a session of this process's own.
+fn start_agent(options: &AgentOptions) -> io::Result<Pid> {
+    // Fails only for the leader of a group, which needs no session of its own.
     let _ = setsid();
     set_child_subreaper(Some(getpid()))?;
     let options = AgentOptions { role: Role::Agent, ..options.clone() };
     let program = std::env::current_exe().ok().filter(|program| program.exists());
-    // Even when the file has been replaced or removed since.
+    // The same version of the program, even if its file has been removed.
     let child = Command::new(program.unwrap_or_else(|| "/proc/self/exe".into()))
         .arg0("borges")
         .arg("agent")
         .args(options.to_args())
         .stdin(Stdio::inherit())
         .spawn()?;
-    // As long as anyone has the socket open, connecting to a dead agent would seem to work.
+    // While any process has the socket open, a client could connect to a dead agent.
     rustix::stdio::dup2_stdin(File::open("/dev/null")?)?;
     let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
     pid.ok_or_else(|| io::Error::from(io::ErrorKind::InvalidData))

@@ -1,4 +1,4 @@
-//! The embedded cluster's sandboxes are on this machine: [`LocalSandbox`] just reads them.
+//! [`LocalSandbox`], which reads the files of the embedded cluster's sandboxes directly.
 
 use std::fs::{File, Metadata, remove_dir_all};
 use std::io::{self, ErrorKind};
@@ -11,49 +11,49 @@ use rustix::fs::{self, AtFlags, FileType, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 use tokio::task::spawn_blocking;
 
-use super::limits::Stream;
-use super::paths::{Paths, is_name};
+use super::model::{Stream, is_valid_id};
+use super::paths::Paths;
 use borges_mesos::master::{Chunk, FileKind, Sandbox, SandboxError, SandboxFile, SandboxLocation};
 
-/// Reads the sandboxes of the agent in one directory, with or without an agent.
+/// The sandboxes in one agent's directory, whether the agent runs or not.
 #[derive(Debug, Clone)]
 pub struct LocalSandbox {
-    layout: Paths,
+    paths: Paths,
 }
 
 impl LocalSandbox {
     /// The sandboxes of the agent in `directory`.
     pub fn new(directory: impl Into<PathBuf>) -> Self {
-        Self { layout: Paths::new(directory) }
+        Self { paths: Paths::new(directory) }
     }
 
-    /// Where a launch's sandbox lies; `None` when the ids are none.
-    pub fn path(&self, place: &SandboxLocation) -> Option<PathBuf> {
-        let good = is_name(&place.framework) && is_name(&place.executor);
-        good.then(|| self.layout.sandbox(&place.framework, &place.executor))
+    /// The path of a launch's sandbox; `None` if an id is invalid.
+    pub fn path(&self, location: &SandboxLocation) -> Option<PathBuf> {
+        let is_valid = is_valid_id(&location.framework) && is_valid_id(&location.executor);
+        is_valid.then(|| self.paths.sandbox(&location.framework, &location.executor))
     }
 
-    /// Removes all that is left of a launch that has ended. That there is nothing is no error.
-    pub fn remove(&self, place: &SandboxLocation) -> io::Result<()> {
-        if self.path(place).is_none() {
+    /// Removes the directory of an ended launch; `Ok` if there is none.
+    pub fn remove(&self, location: &SandboxLocation) -> io::Result<()> {
+        if self.path(location).is_none() {
             return Ok(());
         }
-        match remove_dir_all(self.layout.executor(&place.framework, &place.executor)) {
+        match remove_dir_all(self.paths.executor(&location.framework, &location.executor)) {
             Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
             _ => Ok(()),
         }
     }
 
-    /// Opens `path` of a launch's sandbox: nothing outside it, by whatever links, and without waiting.
-    fn open(&self, place: &SandboxLocation, path: &str) -> Result<(File, Metadata), SandboxError> {
-        let bad = || SandboxError::BadPath(path.to_owned());
-        let plain = |component: Component| matches!(component, Component::Normal(_) | Component::CurDir);
-        let good = Path::new(path).components().all(plain) && !path.contains('\0');
-        let sandbox = self.path(place).filter(|_| good).ok_or_else(bad)?;
+    /// Opens a file of a launch's sandbox without blocking. Links that lead out of the sandbox are refused.
+    fn open(&self, location: &SandboxLocation, path: &str) -> Result<(File, Metadata), SandboxError> {
+        let bad_path = || SandboxError::BadPath(path.to_owned());
+        let is_plain = |component: Component| matches!(component, Component::Normal(_) | Component::CurDir);
+        let is_inside = Path::new(path).components().all(is_plain) && !path.contains('\0');
+        let sandbox = self.path(location).filter(|_| is_inside).ok_or_else(bad_path)?;
         let file = open_beneath(&sandbox, path).map_err(|errno| match errno {
             Errno::NOENT | Errno::NOTDIR => SandboxError::Missing(path.to_owned()),
             // A link that leads outside, links in a circle, a socket, a name too long for a file.
-            Errno::XDEV | Errno::LOOP | Errno::NXIO | Errno::NAMETOOLONG | Errno::INVAL => bad(),
+            Errno::XDEV | Errno::LOOP | Errno::NXIO | Errno::NAMETOOLONG | Errno::INVAL => bad_path(),
             errno => SandboxError::Unreadable { path: path.to_owned(), source: errno.into() },
         })?;
         let metadata =
@@ -61,14 +61,15 @@ impl LocalSandbox {
         Ok((file, metadata))
     }
 
-    fn chunk(
+    /// Reads a part of a file.
+    fn read_chunk(
         &self,
-        place: &SandboxLocation,
+        location: &SandboxLocation,
         path: &str,
         offset: u64,
         length: usize,
     ) -> Result<Chunk, SandboxError> {
-        let (file, metadata) = self.open(place, path)?;
+        let (file, metadata) = self.open(location, path)?;
         if metadata.is_dir() {
             return Err(SandboxError::Directory(path.to_owned()));
         }
@@ -76,63 +77,66 @@ impl LocalSandbox {
             return Err(SandboxError::BadPath(path.to_owned()));
         }
         let offset = match Stream::BOTH.iter().find(|stream| stream.file() == path) {
-            Some(_) => offset.max(kept_from(&file, &metadata)),
+            Some(_) => offset.max(data_start(&file, &metadata)),
             None => offset,
         };
-        read(&file, metadata.len(), offset, length)
+        read_at(&file, metadata.len(), offset, length)
             .map_err(|source| SandboxError::Unreadable { path: path.to_owned(), source })
     }
 
-    fn files(&self, place: &SandboxLocation, path: &str) -> Result<Vec<SandboxFile>, SandboxError> {
-        let (directory, metadata) = self.open(place, if path.is_empty() { "." } else { path })?;
+    /// Lists a directory.
+    fn list_files(&self, location: &SandboxLocation, path: &str) -> Result<Vec<SandboxFile>, SandboxError> {
+        let (directory, metadata) = self.open(location, if path.is_empty() { "." } else { path })?;
         if !metadata.is_dir() {
             return Err(SandboxError::BadPath(path.to_owned()));
         }
-        listed(&directory).map_err(|source| SandboxError::Unreadable { path: path.to_owned(), source })
+        read_directory(&directory)
+            .map_err(|source| SandboxError::Unreadable { path: path.to_owned(), source })
     }
 }
 
 impl Sandbox for LocalSandbox {
-    /// Reads at once: the bytes are in the page cache, and a thread would cost more.
+    /// Reads synchronously: the bytes are usually in the page cache, and a thread would cost more.
     fn read(
         &self,
-        place: &SandboxLocation,
+        location: &SandboxLocation,
         path: &str,
         offset: u64,
         length: usize,
     ) -> LocalBoxFuture<'static, Result<Chunk, SandboxError>> {
-        ready(self.chunk(place, path, offset, length)).boxed_local()
+        ready(self.read_chunk(location, path, offset, length)).boxed_local()
     }
 
     fn list(
         &self,
-        place: &SandboxLocation,
+        location: &SandboxLocation,
         path: &str,
     ) -> LocalBoxFuture<'static, Result<Vec<SandboxFile>, SandboxError>> {
-        ready(self.files(place, path)).boxed_local()
+        ready(self.list_files(location, path)).boxed_local()
     }
 
-    /// On a thread that may wait: there may be a great many files.
-    fn size(&self, places: Vec<SandboxLocation>) -> LocalBoxFuture<'static, u64> {
-        let layout = self.layout.clone();
-        let measure = move || places.iter().map(|place| bytes_in(&executor(&layout, place))).sum();
-        spawn_blocking(measure).map(Result::unwrap_or_default).boxed_local()
+    /// Runs on a blocking thread, because there may be many files.
+    fn size(&self, locations: Vec<SandboxLocation>) -> LocalBoxFuture<'static, u64> {
+        let paths = self.paths.clone();
+        let sum = move || locations.iter().map(|location| bytes_in(&executor(&paths, location))).sum();
+        spawn_blocking(sum).map(Result::unwrap_or_default).boxed_local()
     }
 
-    fn discard(&self, places: Vec<SandboxLocation>) -> LocalBoxFuture<'static, io::Result<()>> {
+    fn discard(&self, locations: Vec<SandboxLocation>) -> LocalBoxFuture<'static, io::Result<()>> {
         let this = self.clone();
-        let discard = move || places.iter().try_for_each(|place| this.remove(place));
+        let discard = move || locations.iter().try_for_each(|location| this.remove(location));
         spawn_blocking(discard)
-            .map(|done| done.unwrap_or_else(|error| Err(io::Error::other(error))))
+            .map(|result| result.unwrap_or_else(|error| Err(io::Error::other(error))))
             .boxed_local()
     }
 }
 
-fn executor(layout: &Paths, place: &SandboxLocation) -> PathBuf {
-    layout.executor(&place.framework, &place.executor)
+/// The executor's directory of a launch.
+fn executor(paths: &Paths, location: &SandboxLocation) -> PathBuf {
+    paths.executor(&location.framework, &location.executor)
 }
 
-/// Bytes on the disk of all that lies in a directory; of what cannot be looked at, none. No link is followed.
+/// The disk space of all files in a directory, in bytes, without unreadable ones. Links are not followed.
 fn bytes_in(directory: &Path) -> u64 {
     let mut bytes = 0_u64;
     let mut directories = vec![directory.to_owned()];
@@ -148,25 +152,25 @@ fn bytes_in(directory: &Path) -> u64 {
     bytes
 }
 
-/// Opens `path` beneath `directory`. The kernel sees to it that no link leads out, also of a block that changes
-/// its links just now.
+/// Opens `path` beneath `directory`. The kernel refuses links that lead out, even if a block changes them
+/// concurrently.
 fn open_beneath(directory: &Path, path: &str) -> Result<File, Errno> {
     let directory = fs::open(directory, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
-    // Without waiting: a block may have put a pipe there.
+    // Non-blocking, because the file may be a pipe.
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
     let beneath = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
     let mut tries = 0;
     loop {
         match fs::openat2(&directory, path, flags, Mode::empty(), beneath) {
-            // Something was renamed meanwhile.
+            // A file on the path was renamed concurrently.
             Err(Errno::AGAIN) if tries < 8 => tries += 1,
             opened => return opened.map(File::from),
         }
     }
 }
 
-/// What a directory holds, in the order of names.
-fn listed(directory: &File) -> io::Result<Vec<SandboxFile>> {
+/// The files of a directory, sorted by name.
+fn read_directory(directory: &File) -> io::Result<Vec<SandboxFile>> {
     let mut files = Vec::new();
     for entry in fs::Dir::read_from(directory)? {
         let entry = entry?;
@@ -176,7 +180,7 @@ fn listed(directory: &File) -> io::Result<Vec<SandboxFile>> {
         }
         let stat = match fs::statat(directory, name, AtFlags::SYMLINK_NOFOLLOW) {
             Ok(stat) => stat,
-            // It was there a moment ago.
+            // Removed concurrently.
             Err(Errno::NOENT) => continue,
             Err(error) => return Err(error.into()),
         };
@@ -193,18 +197,19 @@ fn listed(directory: &File) -> io::Result<Vec<SandboxFile>> {
     Ok(files)
 }
 
-/// Where a stream begins of which the beginning was given back. See [`OutputWatcher`](super::limits::Streams).
-fn kept_from(file: &File, metadata: &Metadata) -> u64 {
-    // Seldom, and to be seen without another call.
+/// The offset of a stream's first byte that is not freed, see [`OutputWatcher`](super::limits::OutputWatcher).
+fn data_start(file: &File, metadata: &Metadata) -> u64 {
+    // Most files have no hole, which their metadata shows.
     if metadata.blocks().saturating_mul(512) >= metadata.len() {
         return 0;
     }
     fs::seek(file, fs::SeekFrom::Data(0)).unwrap_or_default()
 }
 
-fn read(file: &File, size: u64, offset: u64, length: usize) -> io::Result<Chunk> {
-    let there = usize::try_from(size.saturating_sub(offset)).unwrap_or(usize::MAX);
-    let mut bytes = vec![0; length.min(there)];
+/// Reads up to `length` bytes of a file of this size.
+fn read_at(file: &File, size: u64, offset: u64, length: usize) -> io::Result<Chunk> {
+    let available = usize::try_from(size.saturating_sub(offset)).unwrap_or(usize::MAX);
+    let mut bytes = vec![0; length.min(available)];
     let mut read = 0;
     while let Some(rest) = bytes.get_mut(read..).filter(|rest| !rest.is_empty()) {
         match file.read_at(rest, offset + read as u64) {
@@ -222,23 +227,23 @@ fn read(file: &File, size: u64, offset: u64, length: usize) -> io::Result<Chunk>
 mod tests {
     use super::*;
 
-    /// A sandbox with a block's files in it, and a way to read them.
-    fn place() -> (tempfile::TempDir, LocalSandbox, SandboxLocation, PathBuf) {
+    /// A sandbox with the stdout of a block.
+    fn sandbox_with_stdout() -> (tempfile::TempDir, LocalSandbox, SandboxLocation, PathBuf) {
         let directory = tempfile::tempdir().unwrap();
         let sandbox = LocalSandbox::new(directory.path());
-        let place =
+        let location =
             SandboxLocation { agent: "local".into(), framework: "f".into(), executor: "r.1.1".into() };
-        let root = sandbox.path(&place).unwrap();
+        let root = sandbox.path(&location).unwrap();
         std::fs::create_dir_all(root.join("block")).unwrap();
         std::fs::write(root.join("block/stdout"), "0123456789").unwrap();
-        (directory, sandbox, place, root)
+        (directory, sandbox, location, root)
     }
 
     #[test]
-    fn files_are_read_in_pieces_and_nothing_else_is() {
-        let (_directory, sandbox, place, root) = place();
+    fn only_files_of_the_sandbox_are_read() {
+        let (_directory, sandbox, location, root) = sandbox_with_stdout();
         let socket = std::os::unix::net::UnixListener::bind(root.join("block/socket")).unwrap();
-        let read = |path: &str, offset, length| match sandbox.chunk(&place, path, offset, length) {
+        let read = |path: &str, offset, length| match sandbox.read_chunk(&location, path, offset, length) {
             Ok(chunk) => format!("{} of {}", chunk.bytes.escape_ascii(), chunk.size),
             Err(error) => error.to_string(),
         };
@@ -258,26 +263,26 @@ mod tests {
             &"x/".repeat(5000),
             &"x".repeat(300),
         ] {
-            let said = format!(
+            let message = format!(
                 "`{bad}` is not the path of a file within a sandbox: write it relative, without `..`"
             );
-            assert_eq!(read(bad, 0, 4), said);
+            assert_eq!(read(bad, 0, 4), message);
         }
         drop(socket);
-        sandbox.remove(&place).unwrap();
-        sandbox.remove(&place).unwrap();
+        sandbox.remove(&location).unwrap();
+        sandbox.remove(&location).unwrap();
         insta::assert_snapshot!(read("block/stdout", 0, 4), @"the sandbox has no file `block/stdout`");
     }
 
     #[test]
-    fn what_is_given_back_is_passed_over_in_streams_only() {
-        let (_directory, sandbox, place, root) = place();
+    fn freed_parts_are_skipped_in_streams_only() {
+        let (_directory, sandbox, location, root) = sandbox_with_stdout();
         let hole = 1 << 20;
         for name in ["block/stdout", "block/other"] {
             let file = File::options().write(true).create(true).truncate(true).open(root.join(name)).unwrap();
             file.write_all_at(b"kept", hole).unwrap();
         }
-        let chunk = |path: &str, offset| sandbox.chunk(&place, path, offset, 3).unwrap();
+        let chunk = |path: &str, offset| sandbox.read_chunk(&location, path, offset, 3).unwrap();
         for offset in [0, 5, hole] {
             assert_eq!(
                 chunk("block/stdout", offset),
@@ -289,9 +294,9 @@ mod tests {
     }
 
     #[test]
-    fn no_link_leads_out_and_nothing_is_waited_for() {
+    fn links_out_of_the_sandbox_and_devices_are_refused() {
         use std::os::unix::fs::symlink;
-        let (directory, sandbox, place, root) = place();
+        let (directory, sandbox, location, root) = sandbox_with_stdout();
         std::fs::write(directory.path().join("secret"), "secret").unwrap();
         std::fs::create_dir(root.join("deep")).unwrap();
         symlink("../block/stdout", root.join("deep/inside")).unwrap();
@@ -303,30 +308,30 @@ mod tests {
         symlink("/dev/zero", root.join("device")).unwrap();
         let (fifo, mode) = (FileType::Fifo, Mode::from_raw_mode(0o600));
         fs::mknodat(fs::CWD, root.join("pipe"), fifo, mode, 0).unwrap();
-        let read = |path: &str| sandbox.chunk(&place, path, 0, 3).map(|chunk| chunk.bytes);
+        let read = |path: &str| sandbox.read_chunk(&location, path, 0, 3).map(|chunk| chunk.bytes);
         assert_eq!(read("deep/inside").unwrap(), "012");
         assert_eq!(read("./deep//inside").unwrap(), "012");
         for bad in ["absolute", "relative", "folder/secret", "circle", "magic", "device", "pipe"] {
             assert!(matches!(read(bad), Err(SandboxError::BadPath(_))), "{bad}: {:?}", read(bad));
         }
-        assert!(matches!(sandbox.files(&place, "folder"), Err(SandboxError::BadPath(_))));
+        assert!(matches!(sandbox.list_files(&location, "folder"), Err(SandboxError::BadPath(_))));
     }
 
     #[test]
-    fn a_directory_tells_what_it_holds() {
-        let (_directory, sandbox, place, root) = place();
+    fn directories_are_listed() {
+        let (_directory, sandbox, location, root) = sandbox_with_stdout();
         std::os::unix::fs::symlink("block", root.join("link")).unwrap();
-        let told = |path: &str| match sandbox.files(&place, path) {
+        let list = |path: &str| match sandbox.list_files(&location, path) {
             Ok(files) => {
                 files.iter().map(|f| format!("{} {} {:?}\n", f.name, f.size.min(10), f.kind)).collect()
             }
             Err(error) => error.to_string(),
         };
-        assert_eq!(told("block"), "stdout 10 File\n");
-        assert!(told("").contains("Directory\nlink 5 Link\n"), "{}", told(""));
-        assert_eq!(told("block/"), told("link"));
-        assert_eq!(told("nowhere"), "the sandbox has no file `nowhere`");
-        assert!(told("block/stdout").contains("is not the path"), "{}", told("block/stdout"));
-        assert!(told("..").contains("is not the path"));
+        assert_eq!(list("block"), "stdout 10 File\n");
+        assert!(list("").contains("Directory\nlink 5 Link\n"), "{}", list(""));
+        assert_eq!(list("block/"), list("link"));
+        assert_eq!(list("nowhere"), "the sandbox has no file `nowhere`");
+        assert!(list("block/stdout").contains("is not the path"), "{}", list("block/stdout"));
+        assert!(list("..").contains("is not the path"));
     }
 }

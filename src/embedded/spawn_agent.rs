@@ -1,4 +1,4 @@
-//! Finding the agent of a directory, or starting it.
+//! Connects to the agent of a directory, and starts the agent first if none runs.
 
 use std::fs::{DirBuilder, OpenOptions};
 use std::io::{self, ErrorKind};
@@ -15,7 +15,7 @@ use super::options::AgentOptions;
 use super::paths::{Paths, SOCKET};
 use super::protocol;
 
-/// Why there is no agent to talk to.
+/// Why no agent could be connected to.
 #[derive(Debug, thiserror::Error)]
 #[error("{what} `{}`: {source}", path.display())]
 pub struct StartError {
@@ -25,7 +25,7 @@ pub struct StartError {
 }
 
 impl StartError {
-    /// What the system says.
+    /// The operating system's error.
     pub fn into_source(self) -> io::Error {
         self.source
     }
@@ -36,78 +36,80 @@ impl StartError {
 pub struct Started {
     /// The connection.
     pub stream: UnixStream,
-    /// Ends when the agent does; `None` for one that somebody else had started.
+    /// The thread that waits for the agent to exit; `None` if the agent was running already.
     pub end: Option<JoinHandle<io::Result<ExitStatus>>>,
 }
 
-/// A connection to the agent of `options.directory`; when there is none, starts one, of the program `exe`.
+/// Connects to the agent of `options.directory`. Starts it with the program `exe` if none runs.
 ///
-/// The starter binds the socket itself and hands it over as the agent's stdin: connecting needs no wait for
-/// the agent to be ready. Of several starters at once one starts, the others connect. Options are those of
-/// the agent that runs already, if one does.
+/// This process binds the socket and passes it to the agent as stdin, so that it can connect before the agent is
+/// ready. If several processes call this at once, one starts the agent, and the others connect to it. A running agent
+/// keeps its own options.
 pub fn connect_or_spawn(options: &AgentOptions, exe: &Path) -> Result<Started, StartError> {
-    let layout = Paths::new(&options.directory);
-    let own = layout.agent();
-    let failed = |what: &'static str, path: &Path| {
+    let paths = Paths::new(&options.directory);
+    let agent_directory = paths.agent();
+    let error_at = |what: &'static str, path: &Path| {
         let path = path.to_owned();
         move |source: io::Error| StartError { what, path, source }
     };
     DirBuilder::new()
         .recursive(true)
         .mode(0o700)
-        .create(&own)
-        .map_err(failed("cannot make the directory", &own))?;
-    // Where the agent works from, it must not be relative.
+        .create(&agent_directory)
+        .map_err(error_at("cannot make the directory", &agent_directory))?;
+    // Absolute, because the agent has another working directory.
     let directory = options.directory.canonicalize();
-    let directory = directory.map_err(failed("cannot find the directory", &options.directory))?;
-    let log = OpenOptions::new().append(true).create(true).mode(0o600).open(layout.log());
-    let log = log.map_err(failed("cannot open", &layout.log()))?;
-    let lock = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(layout.lock());
-    let lock = lock.map_err(failed("cannot open", &layout.lock()))?;
-    retry(|| flock(&lock, FlockOperation::LockExclusive)).map_err(failed("cannot lock", &layout.lock()))?;
+    let directory = directory.map_err(error_at("cannot find the directory", &options.directory))?;
+    let log = OpenOptions::new().append(true).create(true).mode(0o600).open(paths.log());
+    let log = log.map_err(error_at("cannot open", &paths.log()))?;
+    let lock = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(paths.lock());
+    let lock = lock.map_err(error_at("cannot open", &paths.lock()))?;
+    retry_on_interrupt(|| flock(&lock, FlockOperation::LockExclusive))
+        .map_err(error_at("cannot lock", &paths.lock()))?;
 
-    let socket = own.join(SOCKET);
-    let short = ShortSocketPath::of(&own).map_err(failed("cannot open the directory", &own))?;
-    match UnixStream::connect(short.path()) {
+    let socket = agent_directory.join(SOCKET);
+    let short_path = ShortSocketPath::new(&agent_directory)
+        .map_err(error_at("cannot open the directory", &agent_directory))?;
+    match UnixStream::connect(short_path.path()) {
         Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::ConnectionRefused) => {}
         other => {
-            let stream = other.map_err(failed("cannot connect to", &socket))?;
-            protocol::check(&own).map_err(failed("cannot use", &socket))?;
+            let stream = other.map_err(error_at("cannot connect to", &socket))?;
+            protocol::check(&agent_directory).map_err(error_at("cannot use", &socket))?;
             return Ok(Started { stream, end: None });
         }
     }
     match std::fs::remove_file(&socket) {
         Err(error) if error.kind() != ErrorKind::NotFound => {
-            return Err(failed("cannot remove", &socket)(error));
+            return Err(error_at("cannot remove", &socket)(error));
         }
         _ => {}
     }
-    protocol::announce(&own).map_err(failed("cannot write into", &own))?;
-    let listener = UnixListener::bind(short.path()).map_err(failed("cannot bind", &socket))?;
-    let stream = UnixStream::connect(short.path()).map_err(failed("cannot connect to", &socket))?;
+    protocol::announce(&agent_directory).map_err(error_at("cannot write into", &agent_directory))?;
+    let listener = UnixListener::bind(short_path.path()).map_err(error_at("cannot bind", &socket))?;
+    let stream = UnixStream::connect(short_path.path()).map_err(error_at("cannot connect to", &socket))?;
     let options = AgentOptions { directory, ..options.clone() };
-    let errors = log.try_clone().map_err(failed("cannot open", &layout.log()))?;
+    let stderr = log.try_clone().map_err(error_at("cannot open", &paths.log()))?;
     let child = Command::new(exe)
         .arg("agent")
         .args(options.to_args())
         .current_dir(&options.directory)
         .stdin(Stdio::from(OwnedFd::from(listener)))
         .stdout(log)
-        .stderr(errors)
+        .stderr(stderr)
         .spawn();
-    let mut child = child.map_err(failed("cannot start", exe))?;
-    // It is our child and may end before us: somebody has to take note.
+    let mut child = child.map_err(error_at("cannot start", exe))?;
+    // The agent is our child and may exit before us: it must be reaped.
     let end = std::thread::spawn(move || child.wait());
     Ok(Started { stream, end: Some(end) })
 }
 
-/// A name for a socket in a directory whose own name may be longer than the 107 bytes a socket's may have.
+/// A short path to the socket: a socket's path has at most 107 bytes, and the directory's may be longer.
 struct ShortSocketPath {
     directory: OwnedFd,
 }
 
 impl ShortSocketPath {
-    fn of(directory: &Path) -> io::Result<Self> {
+    fn new(directory: &Path) -> io::Result<Self> {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         Ok(Self { directory: open(directory, flags, Mode::empty())? })
     }
@@ -117,7 +119,7 @@ impl ShortSocketPath {
     }
 }
 
-fn retry(mut call: impl FnMut() -> rustix::io::Result<()>) -> io::Result<()> {
+fn retry_on_interrupt(mut call: impl FnMut() -> rustix::io::Result<()>) -> io::Result<()> {
     loop {
         match call() {
             Err(rustix::io::Errno::INTR) => {}

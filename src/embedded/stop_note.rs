@@ -1,37 +1,36 @@
-//! The note beside a sandbox that says why its block was told to end, or was ended.
+//! The stop note, a file beside a sandbox that says why its block was stopped.
 
 use std::fs;
 use std::io;
 use std::path::Path;
 
-use super::limits::LimitExceeded;
+use super::model::{LimitExceeded, StopReason};
 use super::os;
-use super::paths::stopped_in;
-use super::state::StopReason;
+use super::paths::stop_note_in;
 
 const KILLED: &str = "killed";
-const OVERRUN: &str = "overrun";
+const TIMED_OUT: &str = "overrun";
 
-/// Notes why the block of an executor's directory ends; the first note stays.
-pub(crate) fn write(executor: &Path, stop: StopReason) -> io::Result<()> {
-    let file = stopped_in(executor);
+/// Writes the stop note in an executor's directory, unless there is one.
+pub(crate) fn write(executor: &Path, stop_reason: StopReason) -> io::Result<()> {
+    let file = stop_note_in(executor);
     if file.exists() {
         return Ok(());
     }
-    let word = match stop {
+    let text = match stop_reason {
         StopReason::Killed => KILLED.to_owned(),
-        StopReason::TimedOut => OVERRUN.to_owned(),
-        StopReason::LimitExceeded(excess) => excess.to_text(),
+        StopReason::TimedOut => TIMED_OUT.to_owned(),
+        StopReason::LimitExceeded(exceeded) => exceeded.to_text(),
     };
-    // Half a note would be another one.
-    os::write_atomic(&file, (word + "\n").as_bytes())
+    // Atomic, because a truncated note could be valid, with another meaning.
+    os::write_atomic(&file, (text + "\n").as_bytes())
 }
 
-/// Reads the note, if there is one.
+/// Reads the stop note; `None` if there is none.
 pub(crate) fn read(executor: &Path) -> Option<StopReason> {
-    let note = fs::read_to_string(stopped_in(executor)).ok()?;
+    let note = fs::read_to_string(stop_note_in(executor)).ok()?;
     Some(match note.trim_end() {
-        OVERRUN => StopReason::TimedOut,
+        TIMED_OUT => StopReason::TimedOut,
         note => LimitExceeded::parse(note).map_or(StopReason::Killed, StopReason::LimitExceeded),
     })
 }
@@ -41,15 +40,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_first_note_stays() {
-        for stop in
+    fn the_first_note_is_kept() {
+        for stop_reason in
             [StopReason::Killed, StopReason::TimedOut, StopReason::LimitExceeded(LimitExceeded::Memory(7))]
         {
             let executor = tempfile::tempdir().unwrap();
             assert_eq!(read(executor.path()), None);
-            write(executor.path(), stop).unwrap();
+            write(executor.path(), stop_reason).unwrap();
             write(executor.path(), StopReason::Killed).unwrap();
-            assert_eq!(read(executor.path()), Some(stop));
+            assert_eq!(read(executor.path()), Some(stop_reason));
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The `docker` command, run.
+//! Runs the `docker` command.
 
 use std::ffi::OsStr;
 use std::io::{self, ErrorKind};
@@ -9,31 +9,31 @@ use tokio::time::timeout;
 
 use super::docker_error::{self, DockerErrorKind};
 
-/// How long `docker` may take for what it does at once when all is well.
-const PROMPT: Duration = Duration::from_secs(10);
+/// The time limit of commands that normally take no time.
+const COMMAND_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// What `docker` said.
+/// The result of a `docker` command.
 #[derive(Debug)]
 pub(super) enum CommandResult {
-    /// It did what it was asked; its standard output.
+    /// The command succeeded; its standard output.
     Done(String),
-    /// It did not; its standard error, or why it could not be asked.
-    Refused(String),
+    /// The command failed; its standard error, or why it could not be started.
+    Failed(String),
 }
 
 impl CommandResult {
-    /// What went wrong; `None` when nothing did.
-    pub(super) fn trouble(&self) -> Option<DockerErrorKind> {
+    /// The kind of error; `None` if the command succeeded.
+    pub(super) fn error_kind(&self) -> Option<DockerErrorKind> {
         match self {
             Self::Done(_) => None,
-            Self::Refused(said) => Some(docker_error::kind(said)),
+            Self::Failed(stderr) => Some(docker_error::kind(stderr)),
         }
     }
 }
 
-/// Asks `docker`, however long it takes; asks no more when the future is dropped.
+/// Runs `docker` without a time limit; kills it when the future is dropped.
 ///
-/// In a group of its own: what signals a stand-in's group is for the stand-in.
+/// It has a process group of its own, because signals to the shim's group are for the shim.
 pub(super) async fn run_command<A: AsRef<OsStr>>(arguments: &[A]) -> CommandResult {
     let output = tokio::process::Command::new("docker")
         .args(arguments)
@@ -45,37 +45,38 @@ pub(super) async fn run_command<A: AsRef<OsStr>>(arguments: &[A]) -> CommandResu
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     match output {
         Ok(output) if output.status.success() => CommandResult::Done(text(&output.stdout)),
-        Ok(output) => CommandResult::Refused(text(&output.stderr)),
-        Err(error) => CommandResult::Refused(absent(&error)),
+        Ok(output) => CommandResult::Failed(text(&output.stderr)),
+        Err(error) => CommandResult::Failed(start_error(&error)),
     }
 }
 
-/// Asks `docker` for what does not take long.
+/// Runs `docker` with a time limit.
 pub(super) async fn run_with_timeout<A: AsRef<OsStr>>(arguments: &[A]) -> CommandResult {
-    timeout(PROMPT, run_command(arguments))
-        .await
-        .unwrap_or_else(|_| CommandResult::Refused(format!("error: `docker` takes longer than {PROMPT:?}")))
+    timeout(COMMAND_TIMEOUT, run_command(arguments)).await.unwrap_or_else(|_| {
+        CommandResult::Failed(format!("error: `docker` takes longer than {COMMAND_TIMEOUT:?}"))
+    })
 }
 
-/// Removes containers, running or not; waits until it is done.
+/// Removes containers, running or not, and waits until that is done.
 pub(crate) fn remove(names: &[String]) {
     if names.is_empty() {
         return;
     }
-    let done = std::process::Command::new("docker")
+    let status = std::process::Command::new("docker")
         .args(["rm", "--force", "--volumes"])
         .args(names)
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .status();
-    match done {
+    match status {
         Ok(status) if status.success() => {}
         Ok(status) => log::warn!("`docker rm` of {names:?}: {status}"),
-        Err(error) => log::warn!("{}", absent(&error)),
+        Err(error) => log::warn!("{}", start_error(&error)),
     }
 }
 
-fn absent(error: &io::Error) -> String {
+/// The message if `docker` cannot be started.
+fn start_error(error: &io::Error) -> String {
     if error.kind() == ErrorKind::NotFound {
         let path = std::env::var_os("PATH").unwrap_or_default();
         let path = path.to_string_lossy();

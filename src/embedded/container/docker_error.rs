@@ -1,15 +1,15 @@
-//! What `docker` said → what a person is told.
+//! Classifies the errors of `docker` by their text, and words them for people (pure).
 
-/// What went wrong, by what `docker` said of it.
+/// The kind of an error of `docker`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum DockerErrorKind {
     /// There is no `docker` on this machine.
     NotInstalled,
-    /// Nobody answers.
+    /// The Docker daemon does not answer.
     NoDaemon,
-    /// The registry cannot be asked.
+    /// The registry cannot be reached.
     NoNetwork,
-    /// The registry was asked, and has no such image for us.
+    /// The registry has no such image, or denies access to it.
     NoImage,
     /// There is no `/bin/sh` in the image.
     NoShell,
@@ -17,12 +17,12 @@ pub(super) enum DockerErrorKind {
     NoContainer,
     /// There is such a container already.
     NameConflict,
-    /// Anything else.
+    /// Any other error.
     Other,
 }
 
-/// Words that `docker` uses, by what they mean; the first that is found counts.
-const WORDS: [(DockerErrorKind, &[&str]); 7] = [
+/// Texts in the errors of `docker`, by kind; the first match counts.
+const TEXTS: [(DockerErrorKind, &[&str]); 7] = [
     (DockerErrorKind::NotInstalled, &["`docker` is not installed"]),
     (
         DockerErrorKind::NoDaemon,
@@ -63,56 +63,61 @@ const WORDS: [(DockerErrorKind, &[&str]); 7] = [
     ),
 ];
 
-/// What kind of trouble `docker` wrote of.
-pub(super) fn kind(said: &str) -> DockerErrorKind {
-    let found = WORDS.iter().find(|(_, words)| words.iter().any(|words| said.contains(words)));
+/// The kind of an error, from the standard error of `docker`.
+pub(super) fn kind(stderr: &str) -> DockerErrorKind {
+    let found = TEXTS.iter().find(|(_, texts)| texts.iter().any(|text| stderr.contains(text)));
     found.map_or(DockerErrorKind::Other, |(kind, _)| *kind)
 }
 
-/// Why no container of `image` runs, with Docker's own words.
-pub(super) fn message(image: &str, said: &str) -> String {
-    let words = relevant_lines(said);
-    match kind(said) {
-        DockerErrorKind::NotInstalled => format!("the image `{image}` needs Docker: {words}"),
+/// The message why a container of `image` cannot be run, with Docker's own error.
+pub(super) fn message(image: &str, stderr: &str) -> String {
+    let lines = relevant_lines(stderr);
+    match kind(stderr) {
+        DockerErrorKind::NotInstalled => format!("the image `{image}` needs Docker: {lines}"),
         DockerErrorKind::NoDaemon => {
-            format!("no Docker daemon answers, so the image `{image}` cannot be run: {words}")
+            format!("no Docker daemon answers, so the image `{image}` cannot be run: {lines}")
         }
         DockerErrorKind::NoNetwork => {
-            format!("the image `{image}` is not on this machine, and its registry cannot be reached: {words}")
+            format!("the image `{image}` is not on this machine, and its registry cannot be reached: {lines}")
         }
         DockerErrorKind::NoImage => {
-            format!("the image `{image}` is not on this machine, and its registry does not give it: {words}")
+            format!("the image `{image}` is not on this machine, and its registry does not give it: {lines}")
         }
         DockerErrorKind::NoShell => {
-            format!("the image `{image}` has no `/bin/sh`, which every block's wrapper needs: {words}")
+            format!("the image `{image}` has no `/bin/sh`, which every block's wrapper needs: {lines}")
         }
         DockerErrorKind::NoContainer | DockerErrorKind::NameConflict | DockerErrorKind::Other => {
-            format!("Docker does not run the image `{image}`: {words}")
+            format!("Docker does not run the image `{image}`: {lines}")
         }
     }
 }
 
-/// The lines that tell something, without what Docker puts before each.
-pub(super) fn relevant_lines(said: &str) -> String {
-    let plain = |line: &str| {
+/// The lines of an error that carry information, without Docker's prefixes.
+pub(super) fn relevant_lines(stderr: &str) -> String {
+    let without_prefixes = |line: &str| {
         let mut line = line.trim().to_owned();
-        for before in ["docker: ", "Error response from daemon: ", "Error: ", "error: "] {
-            if let Some(rest) = line.strip_prefix(before) {
+        for prefix in ["docker: ", "Error response from daemon: ", "Error: ", "error: "] {
+            if let Some(rest) = line.strip_prefix(prefix) {
                 line = rest.to_owned();
             }
         }
         line
     };
-    let telling = |line: &&str| {
-        let errs = ["docker: ", "Error", "error", "Cannot", "permission denied", "invalid"];
-        errs.iter().any(|word| line.trim_start().starts_with(word))
+    let is_error = |line: &&str| {
+        let prefixes = ["docker: ", "Error", "error", "Cannot", "permission denied", "invalid"];
+        prefixes.iter().any(|prefix| line.trim_start().starts_with(prefix))
     };
-    let mut lines: Vec<_> = said.lines().filter(telling).map(plain).collect();
-    // What `docker start` adds says nothing that is not known.
+    let mut lines: Vec<_> = stderr.lines().filter(is_error).map(without_prefixes).collect();
+    // `docker start` adds a line without information.
     lines.retain(|line| !line.starts_with("failed to start containers"));
     if lines.is_empty() {
-        lines =
-            said.lines().filter(|line| !line.trim().is_empty()).map(plain).next_back().into_iter().collect();
+        lines = stderr
+            .lines()
+            .filter(|line| !line.trim().is_empty())
+            .map(without_prefixes)
+            .next_back()
+            .into_iter()
+            .collect();
     }
     if lines.is_empty() { "it does not say why".to_owned() } else { lines.join("; ") }
 }
@@ -122,30 +127,30 @@ mod tests {
     use super::*;
 
     #[test]
-    fn docker_is_understood() {
-        let told = |said: &str| format!("{:?}: {}", kind(said), message("x", said));
+    fn errors_are_classified_and_worded() {
+        let describe = |stderr: &str| format!("{:?}: {}", kind(stderr), message("x", stderr));
         insta::assert_snapshot!(
-            told("Cannot connect to the Docker daemon at unix:///nowhere. Is the docker daemon running?\n"),
+            describe("Cannot connect to the Docker daemon at unix:///nowhere. Is the docker daemon running?\n"),
             @"NoDaemon: no Docker daemon answers, so the image `x` cannot be run: Cannot connect to the Docker daemon at unix:///nowhere. Is the docker daemon running?"
         );
         insta::assert_snapshot!(
-            told("Unable to find image 'x:latest' locally\nError response from daemon: Get \"https://r/v2/\": dial tcp: lookup r: no such host\n"),
+            describe("Unable to find image 'x:latest' locally\nError response from daemon: Get \"https://r/v2/\": dial tcp: lookup r: no such host\n"),
             @r#"NoNetwork: the image `x` is not on this machine, and its registry cannot be reached: Get "https://r/v2/": dial tcp: lookup r: no such host"#
         );
         insta::assert_snapshot!(
-            told("Unable to find image 'x:latest' locally\nlatest: Pulling from library/x\ndocker: Error response from daemon: pull access denied for x, repository does not exist or may require 'docker login'.\nSee 'docker create --help'.\n"),
+            describe("Unable to find image 'x:latest' locally\nlatest: Pulling from library/x\ndocker: Error response from daemon: pull access denied for x, repository does not exist or may require 'docker login'.\nSee 'docker create --help'.\n"),
             @"NoImage: the image `x` is not on this machine, and its registry does not give it: pull access denied for x, repository does not exist or may require 'docker login'."
         );
         insta::assert_snapshot!(
-            told("Error response from daemon: failed to create shim task: OCI runtime create failed: runc create failed: unable to start container process: exec: \"/bin/sh\": stat /bin/sh: no such file or directory: unknown\nError: failed to start containers: borges-r.1.1\n"),
+            describe("Error response from daemon: failed to create shim task: OCI runtime create failed: runc create failed: unable to start container process: exec: \"/bin/sh\": stat /bin/sh: no such file or directory: unknown\nError: failed to start containers: borges-r.1.1\n"),
             @r#"NoShell: the image `x` has no `/bin/sh`, which every block's wrapper needs: failed to create shim task: OCI runtime create failed: runc create failed: unable to start container process: exec: "/bin/sh": stat /bin/sh: no such file or directory: unknown"#
         );
         insta::assert_snapshot!(
-            told("error: `docker` is not installed on this machine: not found on PATH /bin"),
+            describe("error: `docker` is not installed on this machine: not found on PATH /bin"),
             @"NotInstalled: the image `x` needs Docker: `docker` is not installed on this machine: not found on PATH /bin"
         );
-        insta::assert_snapshot!(told("what?\n\n"), @"Other: Docker does not run the image `x`: what?");
-        insta::assert_snapshot!(told(""), @"Other: Docker does not run the image `x`: it does not say why");
+        insta::assert_snapshot!(describe("what?\n\n"), @"Other: Docker does not run the image `x`: what?");
+        insta::assert_snapshot!(describe(""), @"Other: Docker does not run the image `x`: it does not say why");
         assert_eq!(kind("Error response from daemon: No such container: x"), DockerErrorKind::NoContainer);
         assert_eq!(kind("Error: No such object: x"), DockerErrorKind::NoContainer);
         assert_eq!(

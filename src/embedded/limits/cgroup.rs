@@ -1,15 +1,15 @@
-//! Control groups of memory, made and asked.
+//! Control groups that limit the memory of launches: made, read and removed.
 //!
-//! Version 2 is written after its description, and was never run here: these machines have version 1.
+//! Version 2 follows the kernel's documentation and is untested.
 
 use std::fs;
 use std::io::{self, ErrorKind};
 use std::path::PathBuf;
 
 use super::cgroup_mounts::{CgroupMount, Version, candidates};
-use crate::container;
+use crate::container::create::container_name;
 
-/// Where this process may make groups.
+/// The directory in which this process may make groups.
 #[derive(Debug, Clone)]
 pub(crate) struct CgroupRoot(CgroupMount);
 
@@ -21,61 +21,62 @@ pub(crate) struct Cgroup {
 }
 
 impl CgroupRoot {
-    /// Looks for a place where groups can be made. An error says why there is none.
+    /// Finds the first directory in which a group can be made. `Err` says why there is none.
     pub(crate) fn find() -> Result<Self, String> {
         let read = |file: &str| fs::read_to_string(file).map_err(|error| format!("{file}: {error}"));
-        let places = candidates(&read("/proc/self/mountinfo")?, &read("/proc/self/cgroup")?);
-        let mut why = None;
-        for place in places {
-            match place.try_out() {
-                Ok(()) => return Ok(Self(place)),
+        let mounts = candidates(&read("/proc/self/mountinfo")?, &read("/proc/self/cgroup")?);
+        let mut first_error = None;
+        for mount in mounts {
+            match mount.probe() {
+                Ok(()) => return Ok(Self(mount)),
                 Err(error) => {
-                    why.get_or_insert(format!(
+                    first_error.get_or_insert(format!(
                         "no control group can be made in `{}`: {error}",
-                        place.directory.display()
+                        mount.directory.display()
                     ));
                 }
             }
         }
-        Err(why.unwrap_or_else(|| "no controller of memory is mounted (cgroups)".to_owned()))
+        Err(first_error.unwrap_or_else(|| "no controller of memory is mounted (cgroups)".to_owned()))
     }
 
-    /// The group of a launch, whether it has one or not.
+    /// The group of a launch, whether it exists or not.
     pub(crate) fn for_launch(&self, launch: &str) -> Cgroup {
-        Cgroup { directory: self.0.directory.join(container::create::name(launch)), version: self.0.version }
+        Cgroup { directory: self.0.directory.join(container_name(launch)), version: self.0.version }
     }
 
-    /// Makes the group of a launch: what is in it may have so many MiB together.
+    /// Makes the group of a launch, limited to `mib` MiB.
     pub(crate) fn create(&self, launch: &str, mib: u64) -> io::Result<Cgroup> {
         let group = self.for_launch(launch);
         match fs::create_dir(&group.directory) {
-            // Of a launch that was claimed and not started, and the claim removed.
+            // The group of an earlier launch of this name, whose directory was removed.
             Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
-            made => made?,
+            result => result?,
         }
-        group.limit(mib).inspect_err(|_| drop(group.remove()))?;
+        group.set_limit(mib).inspect_err(|_| drop(group.remove()))?;
         Ok(group)
     }
 }
 
 impl CgroupMount {
-    fn try_out(&self) -> io::Result<()> {
+    /// Makes, limits and removes a group, to find out whether that is permitted.
+    fn probe(&self) -> io::Result<()> {
         if self.version == Version::V2 {
-            self.manage_memory()?;
+            self.enable_memory()?;
         }
         let probe = self.directory.join(format!("borges-probe-{}", std::process::id()));
         fs::create_dir(&probe)?;
         let group = Cgroup { directory: probe, version: self.version };
-        let done = group.limit(1024);
+        let result = group.set_limit(1024);
         group.remove()?;
-        done
+        result
     }
 
-    /// Has the groups in this one given memory to manage, unless they are already.
-    fn manage_memory(&self) -> io::Result<()> {
+    /// Enables the memory controller for the groups below this one.
+    fn enable_memory(&self) -> io::Result<()> {
         let control = self.directory.join("cgroup.subtree_control");
-        let managed = fs::read_to_string(&control)?;
-        if managed.split_ascii_whitespace().any(|controller| controller == "memory") {
+        let enabled = fs::read_to_string(&control)?;
+        if enabled.split_ascii_whitespace().any(|controller| controller == "memory") {
             return Ok(());
         }
         fs::write(control, "+memory")
@@ -83,17 +84,17 @@ impl CgroupMount {
 }
 
 impl Cgroup {
-    fn limit(&self, mib: u64) -> io::Result<()> {
+    fn set_limit(&self, mib: u64) -> io::Result<()> {
         let bytes = mib.saturating_mul(1 << 20).min(i64::MAX as u64 & !0xfff).to_string();
         match self.version {
             Version::V1 => {
                 self.write("memory.limit_in_bytes", &bytes)?;
-                self.write_if_there("memory.memsw.limit_in_bytes", &bytes)
+                self.write_if_exists("memory.memsw.limit_in_bytes", &bytes)
             }
             Version::V2 => {
                 self.write("memory.max", &bytes)?;
-                self.write_if_there("memory.swap.max", "0")?;
-                self.write_if_there("memory.oom.group", "1")
+                self.write_if_exists("memory.swap.max", "0")?;
+                self.write_if_exists("memory.oom.group", "1")
             }
         }
     }
@@ -102,17 +103,17 @@ impl Cgroup {
         fs::write(self.directory.join(file), text)
     }
 
-    /// Swap is not accounted for by every kernel.
-    fn write_if_there(&self, file: &str, text: &str) -> io::Result<()> {
+    /// For files that not every kernel has, such as swap accounting.
+    fn write_if_exists(&self, file: &str, text: &str) -> io::Result<()> {
         if self.directory.join(file).exists() { self.write(file, text) } else { Ok(()) }
     }
 
-    /// What a process writes its number into to enter.
+    /// The file to which a process writes its id to enter the group.
     pub(crate) fn procs_file(&self) -> PathBuf {
         self.directory.join("cgroup.procs")
     }
 
-    /// Whether the kernel has killed anything in it for want of memory.
+    /// Whether the kernel's OOM killer has killed a process of the group.
     pub(crate) fn oom_killed(&self) -> bool {
         let file = match self.version {
             Version::V1 => "memory.oom_control",
@@ -123,7 +124,7 @@ impl Cgroup {
         killed.is_some_and(|killed| killed > 0)
     }
 
-    /// Removes it; what is not there is removed already. Fails while a process is in it.
+    /// Removes the group. `Ok` if it does not exist; fails while a process is in it.
     pub(crate) fn remove(&self) -> io::Result<()> {
         match fs::remove_dir(&self.directory) {
             Err(error) if error.kind() != ErrorKind::NotFound => Err(error),

@@ -1,83 +1,86 @@
-//! Where control groups of memory may be made, from what the kernel tells of mounts and of our own group.
+//! Finds the directories in which control groups of memory may be made, from the kernel's list of mounts and this
+//! process's own group (pure).
 //!
 //! Source: the manual's pages `cgroups` and `proc_pid_mountinfo`.
 
 use std::path::{Component, Path, PathBuf};
 
-/// The two kinds of control groups.
+/// The versions of control groups.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Version {
     V1,
     V2,
 }
 
-/// A group below which others may be made.
+/// A control group in which others may be made.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct CgroupMount {
     pub(super) directory: PathBuf,
     pub(super) version: Version,
 }
 
-/// The places to be tried, the best first, from `/proc/self/mountinfo` and `/proc/self/cgroup`.
+/// The candidates, best first. `mounts` is `/proc/self/mountinfo`, `own_groups` is `/proc/self/cgroup`.
 ///
-/// Below our own group, so that what limits us limits our blocks. Of version 2 also below those above it: a group
-/// with processes in it, as ours, gives its children no memory to manage; one further up often does.
-pub(super) fn candidates(mounts: &str, own: &str) -> Vec<CgroupMount> {
-    let mut places = Vec::new();
-    for Mount { root, point, kind, options } in mounts.lines().filter_map(mount) {
+/// They are below this process's own group, so that its limits apply to blocks, too. In version 2 a group that
+/// contains processes cannot enable controllers for its children, so the groups above it are candidates, too.
+pub(super) fn candidates(mounts: &str, own_groups: &str) -> Vec<CgroupMount> {
+    let mut candidates = Vec::new();
+    for Mount { root, point, kind, options } in mounts.lines().filter_map(parse_mount) {
         let version = match kind {
             "cgroup" if options.split(',').any(|option| option == "memory") => Version::V1,
             "cgroup2" => Version::V2,
             _ => continue,
         };
         // `4:memory:/path`, `0::/path`.
-        let ours = own.lines().find_map(|line| {
+        let own_path = own_groups.lines().find_map(|line| {
             let mut fields = line.splitn(3, ':').skip(1);
             let (controllers, path) = (fields.next()?, fields.next()?);
-            let is_it = match version {
+            let is_memory = match version {
                 Version::V1 => controllers.split(',').any(|controller| controller == "memory"),
                 Version::V2 => controllers.is_empty(),
             };
-            is_it.then_some(path)
+            is_memory.then_some(path)
         });
-        // A group outside what is mounted here is seen as none of ours.
-        let below = ours.and_then(|path| Path::new(path).strip_prefix(&root).ok()).unwrap_or(Path::new(""));
-        let mut parts = below.components().peekable();
+        // If the own group is outside of the mounted tree, the mount point itself is the candidate.
+        let relative =
+            own_path.and_then(|path| Path::new(path).strip_prefix(&root).ok()).unwrap_or(Path::new(""));
+        let mut parts = relative.components().peekable();
         let is_below = parts.peek().is_some() && parts.all(|part| matches!(part, Component::Normal(_)));
-        let group = if is_below { point.join(below) } else { point.clone() };
+        let group = if is_below { point.join(relative) } else { point.clone() };
         match version {
-            Version::V1 => places.push(CgroupMount { directory: group, version }),
+            Version::V1 => candidates.push(CgroupMount { directory: group, version }),
             Version::V2 => {
                 let above = group.ancestors().take_while(|directory| directory.starts_with(&point));
-                places
+                candidates
                     .extend(above.map(|directory| CgroupMount { directory: directory.to_owned(), version }));
             }
         }
     }
-    // Where version 1 has the memory, version 2 does not.
-    places.sort_by_key(|place| place.version == Version::V2);
-    places
+    // If version 1 has the memory controller, version 2 does not.
+    candidates.sort_by_key(|mount| mount.version == Version::V2);
+    candidates
 }
 
+/// A line of `mountinfo`.
 struct Mount<'a> {
-    /// The group that is seen at `point`.
+    /// The control group that is mounted at `point`.
     root: PathBuf,
     point: PathBuf,
     kind: &'a str,
     options: &'a str,
 }
 
-fn mount(line: &str) -> Option<Mount<'_>> {
+fn parse_mount(line: &str) -> Option<Mount<'_>> {
     let (before, after) = line.split_once(" - ")?;
     let mut before = before.split(' ').skip(3);
-    let (root, point) = (unescaped(before.next()?), unescaped(before.next()?));
+    let (root, point) = (unescape(before.next()?), unescape(before.next()?));
     let mut after = after.split(' ');
     let (kind, _device, options) = (after.next()?, after.next()?, after.next()?);
     Some(Mount { root: root.into(), point: point.into(), kind, options })
 }
 
-/// Blanks and the like are written as octal numbers.
-fn unescaped(text: &str) -> String {
+/// Replaces octal escapes, which `mountinfo` uses for white space.
+fn unescape(text: &str) -> String {
     let mut parts = text.split('\\');
     let mut plain = parts.next().unwrap_or_default().to_owned();
     for part in parts {
@@ -100,29 +103,29 @@ fn unescaped(text: &str) -> String {
 mod tests {
     use super::*;
 
-    fn told(mounts: &str, own: &str) -> String {
-        let line = |place: CgroupMount| format!("{:?} {}\n", place.version, place.directory.display());
-        candidates(mounts, own).into_iter().map(line).collect()
+    fn candidate_lines(mounts: &str, own_groups: &str) -> String {
+        let line = |mount: CgroupMount| format!("{:?} {}\n", mount.version, mount.directory.display());
+        candidates(mounts, own_groups).into_iter().map(line).collect()
     }
 
     #[test]
-    fn places_are_found_on_machines_of_all_kinds() {
-        let first = "30 24 0:26 / /sys/fs/cgroup/cpu rw - cgroup cgroup rw,cpu\n\
+    fn candidates_are_found_for_both_versions() {
+        let version_1 = "30 24 0:26 / /sys/fs/cgroup/cpu rw - cgroup cgroup rw,cpu\n\
                      33 24 0:29 / /sys/fs/cgroup/memory rw shared:1 - cgroup cgroup rw,memory\n\
                      39 24 0:35 / /sys/fs/cgroup/unified rw - cgroup2 cgroup2 rw\n";
-        insta::assert_snapshot!(told(first, "5:cpu:/\n4:memory:/user/me\n0::/"), @r"
+        insta::assert_snapshot!(candidate_lines(version_1, "5:cpu:/\n4:memory:/user/me\n0::/"), @r"
         V1 /sys/fs/cgroup/memory/user/me
         V2 /sys/fs/cgroup/unified
         ");
-        let second = "24 1 0:22 / /sys/fs/cgroup rw,nosuid shared:2 - cgroup2 cgroup2 rw,nsdelegate\n";
-        insta::assert_snapshot!(told(second, "0::/system.slice/borges.service\n"), @r"
+        let version_2 = "24 1 0:22 / /sys/fs/cgroup rw,nosuid shared:2 - cgroup2 cgroup2 rw,nsdelegate\n";
+        insta::assert_snapshot!(candidate_lines(version_2, "0::/system.slice/borges.service\n"), @r"
         V2 /sys/fs/cgroup/system.slice/borges.service
         V2 /sys/fs/cgroup/system.slice
         V2 /sys/fs/cgroup
         ");
         let container = "24 1 0:22 /docker/abc /sys/fs/cgroup/with\\040blank ro - cgroup cgroup rw,memory\n";
-        insta::assert_snapshot!(told(container, "4:memory:/docker/abc\n"), @"V1 /sys/fs/cgroup/with blank");
-        insta::assert_snapshot!(told(container, "4:memory:/../..\n"), @"V1 /sys/fs/cgroup/with blank");
-        insta::assert_snapshot!(told("24 1 0:22 / / rw - ext4 /dev/vda rw\nnonsense\n", "0::/\n"), @"");
+        insta::assert_snapshot!(candidate_lines(container, "4:memory:/docker/abc\n"), @"V1 /sys/fs/cgroup/with blank");
+        insta::assert_snapshot!(candidate_lines(container, "4:memory:/../..\n"), @"V1 /sys/fs/cgroup/with blank");
+        insta::assert_snapshot!(candidate_lines("24 1 0:22 / / rw - ext4 /dev/vda rw\nnonsense\n", "0::/\n"), @"");
     }
 }

@@ -1,4 +1,5 @@
-//! How much a block has written, and what is done about too much of it.
+//! Output limits: measures a block's output streams, truncates them at its end, and frees the old part of a service's
+//! streams.
 
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -8,55 +9,56 @@ use std::time::Duration;
 
 use rustix::fs::{FallocateFlags, OFlags, fallocate};
 
-use super::{LimitExceeded, OutputLimit, Stream, TAIL_BYTES};
+use crate::launch_spec::{OutputLimit, TAIL_BYTES};
+use crate::model::{LimitExceeded, Stream};
 
-/// How often at most.
-const SHORTEST_LOOK: Duration = Duration::from_millis(50);
-/// Holes are punched of so many bytes at least, and begin and end where blocks of file systems do.
-const HOLE: u64 = 1 << 20;
+/// The shortest interval between two checks.
+const MIN_CHECK_INTERVAL: Duration = Duration::from_millis(50);
+/// Holes are multiples of this many bytes, so that they are aligned to the blocks of file systems.
+const HOLE_BYTES: u64 = 1 << 20;
 
-/// What a running block has written, as it was seen last.
+/// The state of a running block's output checks.
 #[derive(Debug, Default)]
 pub(crate) struct OutputWatcher {
-    /// Bytes at the beginning of each stream that were given back.
+    /// Bytes at the beginning of each stream that are freed.
     freed: [u64; 2],
 }
 
-/// What a look at them has found.
+/// The result of a check.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum OutputCheck {
-    /// More than is allowed.
-    Excess(LimitExceeded),
-    /// Nothing that matters; to be looked at again after this time.
-    Well(Duration),
+    /// The block has written more than its limit.
+    Exceeded(LimitExceeded),
+    /// The output is within its limit; the next check is due after this time.
+    Within(Duration),
 }
 
 impl OutputWatcher {
-    /// How often what a block has written is looked at, at least.
-    pub(crate) const CHECK_INTERVAL: Duration = Duration::from_secs(1);
+    /// The longest interval between two checks.
+    pub(crate) const MAX_CHECK_INTERVAL: Duration = Duration::from_secs(1);
 
-    /// Looks at the streams in a sandbox: gives back what a service need not keep.
+    /// Checks the streams of a sandbox, and frees the old part of a service's streams.
     pub(crate) fn check(&mut self, sandbox: &Path, output: OutputLimit) -> OutputCheck {
-        let mut again = Self::CHECK_INTERVAL;
+        let mut interval = Self::MAX_CHECK_INTERVAL;
         for (stream, freed) in Stream::BOTH.into_iter().zip(&mut self.freed) {
             let size = size(sandbox, stream);
             match output {
                 OutputLimit::Unlimited => {}
-                OutputLimit::Capped(most) if size > most => {
-                    return OutputCheck::Excess(LimitExceeded::Output(stream, most));
+                OutputLimit::Capped(max) if size > max => {
+                    return OutputCheck::Exceeded(LimitExceeded::Output(stream, max));
                 }
-                OutputLimit::Capped(most) => again = again.min(time_to_write(most - size)),
+                OutputLimit::Capped(max) => interval = interval.min(time_to_write(max - size)),
                 OutputLimit::Tail => {
-                    let end = size.saturating_sub(TAIL_BYTES) / HOLE * HOLE;
+                    let end = size.saturating_sub(TAIL_BYTES) / HOLE_BYTES * HOLE_BYTES;
                     if end > *freed {
-                        match punch(&sandbox.join(stream.file()), *freed, end) {
+                        match punch_hole(&sandbox.join(stream.file()), *freed, end) {
                             Ok(()) => *freed = end,
                             Err(error) => {
                                 log::warn!(
                                     "what {} has written cannot be given back: {error}",
                                     sandbox.display()
                                 );
-                                // Not tried again before as much more was written.
+                                // Not retried until another hole's worth of output is written.
                                 *freed = end;
                             }
                         }
@@ -64,44 +66,44 @@ impl OutputWatcher {
                 }
             }
         }
-        OutputCheck::Well(again)
+        OutputCheck::Within(interval)
     }
 }
 
-/// At the end of a block: cuts its streams off where they may be no longer; whether one was.
+/// Truncates the streams of an ended block to their limit. Returns the first stream's limit that was exceeded.
 pub(super) fn truncate(sandbox: &Path, output: OutputLimit) -> Option<LimitExceeded> {
-    let OutputLimit::Capped(most) = output else { return None };
-    let mut excess = None;
+    let OutputLimit::Capped(max) = output else { return None };
+    let mut exceeded = None;
     for stream in Stream::BOTH {
-        if size(sandbox, stream) > most {
-            excess.get_or_insert(LimitExceeded::Output(stream, most));
-            if let Err(error) = open(&sandbox.join(stream.file())).and_then(|file| file.set_len(most)) {
+        if size(sandbox, stream) > max {
+            exceeded.get_or_insert(LimitExceeded::Output(stream, max));
+            if let Err(error) = open(&sandbox.join(stream.file())).and_then(|file| file.set_len(max)) {
                 log::warn!("`{}` in {} cannot be cut off: {error}", stream.file(), sandbox.display());
             }
         }
     }
-    excess
+    exceeded
 }
 
+/// The size of a stream's file in bytes; 0 if it does not exist.
 fn size(sandbox: &Path, stream: Stream) -> u64 {
     rustix::fs::lstat(sandbox.join(stream.file()))
         .map_or(0, |stat| u64::try_from(stat.st_size).unwrap_or_default())
 }
 
-/// How long a block needs at least to write so much, a gigabyte a second.
+/// The shortest time in which a block could write `bytes`, at 1 GB/s.
 fn time_to_write(bytes: u64) -> Duration {
-    Duration::from_nanos(bytes).max(SHORTEST_LOOK)
+    Duration::from_nanos(bytes).max(MIN_CHECK_INTERVAL)
 }
 
-/// Not through a link that a block has put in its place.
+/// Opens a file for writing; fails if the block has replaced it by a symbolic link.
 fn open(file: &Path) -> io::Result<File> {
     let flags = i32::try_from(OFlags::NOFOLLOW.bits()).unwrap_or_default();
     OpenOptions::new().write(true).custom_flags(flags).open(file)
 }
 
-/// Gives back the bytes of a file from `from` to `to`: they read as zeros from then on, and all others keep their
-/// places.
-fn punch(file: &Path, from: u64, to: u64) -> io::Result<()> {
+/// Frees the bytes of a file from `from` to `to`: they read as zeros, and the other bytes keep their offsets.
+fn punch_hole(file: &Path, from: u64, to: u64) -> io::Result<()> {
     let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
     Ok(fallocate(open(file)?, flags, from, to - from)?)
 }
@@ -122,18 +124,18 @@ mod tests {
     }
 
     #[test]
-    fn what_is_too_much_is_found_and_cut_off() {
+    fn streams_over_their_limit_are_found_and_truncated() {
         let sandbox = sandbox();
         std::fs::write(sandbox.path().join("block/stderr"), "12345").unwrap();
-        let look = |most| OutputWatcher::default().check(sandbox.path(), OutputLimit::Capped(most));
-        assert_eq!(look(5), OutputCheck::Well(SHORTEST_LOOK));
-        assert_eq!(look(1 << 40), OutputCheck::Well(OutputWatcher::CHECK_INTERVAL));
-        let excess = LimitExceeded::Output(Stream::Stderr, 4);
-        assert_eq!(look(4), OutputCheck::Excess(excess));
+        let check = |max| OutputWatcher::default().check(sandbox.path(), OutputLimit::Capped(max));
+        assert_eq!(check(5), OutputCheck::Within(MIN_CHECK_INTERVAL));
+        assert_eq!(check(1 << 40), OutputCheck::Within(OutputWatcher::MAX_CHECK_INTERVAL));
+        let exceeded = LimitExceeded::Output(Stream::Stderr, 4);
+        assert_eq!(check(4), OutputCheck::Exceeded(exceeded));
         assert_eq!(truncate(sandbox.path(), OutputLimit::Capped(5)), None);
-        assert_eq!(truncate(sandbox.path(), OutputLimit::Capped(4)), Some(excess));
+        assert_eq!(truncate(sandbox.path(), OutputLimit::Capped(4)), Some(exceeded));
         assert_eq!(std::fs::read(sandbox.path().join("block/stderr")).unwrap(), b"1234");
-        // What does not lie in the sandbox is not cut.
+        // Files outside of the sandbox are not truncated.
         let elsewhere = sandbox.path().join("elsewhere");
         std::fs::write(&elsewhere, "12345").unwrap();
         std::fs::remove_file(sandbox.path().join("block/stdout")).unwrap();
@@ -143,22 +145,22 @@ mod tests {
     }
 
     #[test]
-    fn a_service_keeps_its_last_words_where_they_were() {
+    fn services_keep_the_tail_of_their_output_at_its_offset() {
         let sandbox = sandbox();
         let file = sandbox.path().join("block/stdout");
-        let whole = TAIL_BYTES + 5 * HOLE + 17;
-        let bytes: Vec<u8> = (0..whole).map(|n| u8::try_from(n % 251 + 1).unwrap()).collect();
+        let size = TAIL_BYTES + 5 * HOLE_BYTES + 17;
+        let bytes: Vec<u8> = (0..size).map(|n| u8::try_from(n % 251 + 1).unwrap()).collect();
         std::fs::write(&file, &bytes).unwrap();
-        let mut streams = OutputWatcher::default();
+        let mut watcher = OutputWatcher::default();
         for _ in 0..2 {
             assert_eq!(
-                streams.check(sandbox.path(), OutputLimit::Tail),
-                OutputCheck::Well(OutputWatcher::CHECK_INTERVAL)
+                watcher.check(sandbox.path(), OutputLimit::Tail),
+                OutputCheck::Within(OutputWatcher::MAX_CHECK_INTERVAL)
             );
-            let now = std::fs::read(&file).unwrap();
-            let first = usize::try_from(5 * HOLE).unwrap();
-            assert!(now[..first].iter().all(|byte| *byte == 0) && now[first..] == bytes[first..]);
-            assert!(std::fs::metadata(&file).unwrap().blocks() * 512 <= TAIL_BYTES + 2 * HOLE);
+            let content = std::fs::read(&file).unwrap();
+            let first = usize::try_from(5 * HOLE_BYTES).unwrap();
+            assert!(content[..first].iter().all(|byte| *byte == 0) && content[first..] == bytes[first..]);
+            assert!(std::fs::metadata(&file).unwrap().blocks() * 512 <= TAIL_BYTES + 2 * HOLE_BYTES);
         }
     }
 }

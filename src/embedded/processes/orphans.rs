@@ -1,4 +1,4 @@
-//! What earlier agents of the same directory left running.
+//! Finds the blocks that earlier agents of the same directory left running.
 
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
@@ -7,163 +7,105 @@ use std::time::Duration;
 
 use rustix::process::Pid;
 
-use super::{Block, Origin, Processes, is_block, never_started, written};
+use super::launch_history::record_never_started;
 use crate::container::shim_state;
-use crate::limits::{CgroupRoot, OutputWatcher};
+use crate::limits::CgroupRoot;
 use crate::os;
 use crate::paths::{Paths, sandbox_in};
 use crate::process_table::{self, Row, STARTING};
 
-/// A block that is to be taken over.
+/// A block of an earlier agent, to be adopted.
 #[derive(Debug)]
 pub(crate) struct Orphan {
     pub(crate) row: Row,
-    pub(crate) hold: OrphanHandle,
-    /// It was seen to run.
-    pub(crate) began: bool,
+    pub(crate) handle: OrphanHandle,
+    /// Whether it has started; false for a container that is still being made.
+    pub(crate) has_started: bool,
 }
 
-/// By what an orphan can be taken hold of.
+/// What is left of an orphan.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum OrphanHandle {
-    /// Its process, in the session of the reaper it is left with.
+    /// Its process, in the session of this reaper.
     Process(Pid),
-    /// Nothing but its container, if there is one: a new stand-in finds out.
+    /// At most its container: its shim is dead, and a new one is to be started.
     Container,
 }
 
-/// The blocks that earlier agents left, and the tables that are done with once these are taken over.
-pub(super) fn find(layout: &Paths, groups: Option<&CgroupRoot>) -> (Vec<Orphan>, Vec<PathBuf>) {
-    let own = os::session().ok();
-    let boot = process_table::boot_id();
-    let (mut found, mut spent) = (Vec::new(), Vec::new());
-    let Ok(tables) = fs::read_dir(layout.tables()) else { return (found, spent) };
+/// The orphans, and the process tables that are obsolete once the orphans are adopted.
+pub(super) fn find(paths: &Paths, groups: Option<&CgroupRoot>) -> (Vec<Orphan>, Vec<PathBuf>) {
+    let own_session = os::session().ok();
+    let boot_id = process_table::boot_id();
+    let (mut orphans, mut obsolete) = (Vec::new(), Vec::new());
+    let Ok(tables) = fs::read_dir(paths.tables()) else { return (orphans, obsolete) };
     for entry in tables.flatten() {
-        let Ok(Some((head, rows))) = process_table::read(&entry.path()) else { continue };
-        let here = head.boot_id == boot;
-        // After a new start of the machine a number may be anyone's, even ours.
-        let session = Pid::from_raw(head.session).filter(|session| !here || Some(*session) != own);
+        let Ok(Some((header, rows))) = process_table::read(&entry.path()) else { continue };
+        let is_this_boot = header.boot_id == boot_id;
+        // After a reboot another process may have the session's number, even this one.
+        let session =
+            Pid::from_raw(header.session).filter(|session| !is_this_boot || Some(*session) != own_session);
         let Some(session) = session else { continue };
-        let mut left = false;
+        let mut has_processes = false;
         for mut row in rows.into_values() {
-            let executor = layout.executor(&row.framework, &row.launch);
-            if row.pid == STARTING && here {
-                match seek(&sandbox_in(executor.clone()), session) {
+            let executor = paths.executor(&row.framework, &row.launch);
+            if row.pid == STARTING && is_this_boot {
+                match find_process(&sandbox_in(executor.clone()), session) {
                     Some(pid) => row.pid = pid.as_raw_nonzero().get(),
-                    None if all_are_known(session) => never_started(&executor),
+                    None if all_processes_are_known(session) => record_never_started(&executor),
                     None => {}
                 }
             }
-            let alive = here && Pid::from_raw(row.pid).is_some_and(|pid| is_block(pid, session));
+            let alive = is_this_boot
+                && Pid::from_raw(row.pid).is_some_and(|pid| os::leads_group_in_session(pid, session));
             let is_container = shim_state::is_container(&executor);
-            let began = !is_container || shim_state::has_started(&executor);
+            let has_started = !is_container || shim_state::has_started(&executor);
             if alive {
-                left = true;
-                found.push(Orphan { row, hold: OrphanHandle::Process(session), began });
-            } else if is_container && shim_state::is_open(&executor) {
-                found.push(Orphan { row, hold: OrphanHandle::Container, began });
+                has_processes = true;
+                orphans.push(Orphan { row, handle: OrphanHandle::Process(session), has_started });
+            } else if is_container && shim_state::needs_shim(&executor) {
+                orphans.push(Orphan { row, handle: OrphanHandle::Container, has_started });
             } else if let Some(groups) = groups.filter(|_| row.limits.memory.is_some()) {
-                // Nobody was there at its end.
+                // Nobody removed the group when the block ended.
                 let _ = groups.for_launch(&row.launch).remove();
             }
         }
-        // Its reaper removes a table itself, unless it was killed too.
-        if !left && (!here || os::session_of(session).is_none()) {
-            spent.push(entry.path());
+        // The reaper removes its table itself, unless it was killed.
+        if !has_processes && (!is_this_boot || os::session_of(session).is_none()) {
+            obsolete.push(entry.path());
         }
     }
-    found.sort_by_key(|orphan| orphan.row.pid);
-    (found, spent)
+    orphans.sort_by_key(|orphan| orphan.row.pid);
+    (orphans, obsolete)
 }
 
-/// The process that was started in a sandbox, by an agent that did not live to note it.
-fn seek(sandbox: &Path, session: Pid) -> Option<Pid> {
-    let named = [b"MESOS_SANDBOX=", sandbox.as_os_str().as_bytes()].concat();
-    let is_it = |environment: &[u8]| environment.split(|byte| *byte == 0).any(|variable| variable == named);
+/// The process of a launch whose agent was killed before it wrote the process id: found by its environment.
+fn find_process(sandbox: &Path, session: Pid) -> Option<Pid> {
+    let variable = [b"MESOS_SANDBOX=", sandbox.as_os_str().as_bytes()].concat();
+    let has_variable = |environment: &[u8]| environment.split(|byte| *byte == 0).any(|it| it == variable);
     let mut processes = os::environments().into_iter();
-    processes.find(|(pid, environment)| is_block(*pid, session) && is_it(environment)).map(|(pid, _)| pid)
+    processes
+        .find(|(pid, environment)| os::leads_group_in_session(*pid, session) && has_variable(environment))
+        .map(|(pid, _)| pid)
 }
 
-/// Whether every process that is left with a reaper is some block's, or what a block has started: none has ended and
-/// is not reaped, and none is the agent's child still, just about to become a block. One of these does not stay so.
-fn all_are_known(reaper: Pid) -> bool {
+/// Whether every process in a reaper's session belongs to a block, so that a launch without a process never started.
+///
+/// A zombie, and a child of the agent that is about to become a block, have no sandbox in their environment. Both
+/// states are short, so the processes are read up to `MAX_READS` times.
+fn all_processes_are_known(reaper: Pid) -> bool {
     let is_known = |(pid, environment): &(Pid, Vec<u8>)| {
         *pid == reaper
             || os::session_of(*pid) != Some(reaper)
             || environment.split(|byte| *byte == 0).any(|variable| variable.starts_with(b"MESOS_SANDBOX="))
     };
-    (0..MOST_LOOKS).any(|look| {
-        if look > 0 {
-            std::thread::sleep(BETWEEN_LOOKS);
+    (0..MAX_READS).any(|read| {
+        if read > 0 {
+            std::thread::sleep(READ_INTERVAL);
         }
         os::environments().iter().all(is_known)
     }) && os::session_of(reaper).is_some()
 }
 
-/// How often, and how long, a process may be looked for that nobody knows.
-const MOST_LOOKS: u32 = 100;
-const BETWEEN_LOOKS: Duration = Duration::from_millis(5);
-
-impl Processes {
-    /// The blocks that earlier agents of this directory left running.
-    pub(crate) fn orphans(&mut self) -> Vec<Orphan> {
-        std::mem::take(&mut self.orphans)
-    }
-
-    /// Takes over a block found by [`Self::orphans`]; false when that cannot be.
-    pub(crate) fn adopt(&mut self, key: u64, orphan: Orphan) -> bool {
-        let Orphan { row, hold, began } = orphan;
-        if !began {
-            self.starting.insert(key);
-        }
-        match hold {
-            OrphanHandle::Container => self.restart_shim(key, row),
-            OrphanHandle::Process(session) => {
-                let Some(pid) = Pid::from_raw(row.pid) else { return false };
-                let executor = self.layout.executor(&row.framework, &row.launch);
-                let group = self.groups.as_ref().filter(|_| row.limits.memory.is_some());
-                let (limits, group) = (row.limits, group.map(|groups| groups.for_launch(&row.launch)));
-                let container = shim_state::is_container(&executor).then(|| Box::new(row));
-                let origin = Origin::Adopted(session);
-                let streams = OutputWatcher::default();
-                self.blocks.insert(key, Block { pid, executor, origin, container, limits, group, streams });
-                true
-            }
-        }
-    }
-
-    /// What earlier agents noted is noted by us now.
-    pub(crate) fn finish_adoption(&mut self) {
-        for table in self.spent.drain(..) {
-            let _ = os::remove(&table);
-        }
-    }
-
-    /// Starts another stand-in for a container that has lost its own; false when that cannot be.
-    pub(super) fn restart_shim(&mut self, key: u64, row: Row) -> bool {
-        let executor = self.layout.executor(&row.framework, &row.launch);
-        match Self::spawn_shim(&executor) {
-            Ok(pid) => {
-                log::info!("`{}` has a new stand-in, process {}", row.launch, pid.as_raw_nonzero());
-                let row = Row { pid: pid.as_raw_nonzero().get(), ..row };
-                let slot = written(self.table.put(&row));
-                self.keys.insert(pid, key);
-                let block = Block {
-                    pid,
-                    executor,
-                    origin: Origin::Child(slot),
-                    limits: row.limits,
-                    container: Some(Box::new(row)),
-                    group: None,
-                    streams: OutputWatcher::default(),
-                };
-                self.blocks.insert(key, block);
-                true
-            }
-            Err(trouble) => {
-                log::error!("nobody looks after the container of `{}`: {}", row.launch, trouble.message);
-                false
-            }
-        }
-    }
-}
+/// How often the processes are read, and the time between two reads.
+const MAX_READS: u32 = 100;
+const READ_INTERVAL: Duration = Duration::from_millis(5);

@@ -1,4 +1,4 @@
-//! What can go wrong when a block is started, in words.
+//! [`StartError`], why a block could not be started, and the file operations of a start that return it.
 
 use std::fs::File;
 use std::io::{self, ErrorKind};
@@ -7,40 +7,41 @@ use std::process::Command;
 
 use rustix::process::Pid;
 
+use crate::model::StartReport;
 use crate::os;
-use crate::state::StartReport;
 use borges_mesos::messages::task_status::Reason;
 
 /// Why a block did not start.
 pub(super) struct StartError {
-    /// What `block/exit` says, where that is the block's own fault.
+    /// The content of `block/exit` if the block itself is at fault.
     pub(super) exit: Option<i32>,
     pub(super) reason: Reason,
     pub(super) message: String,
 }
 
 impl StartError {
-    /// The machine's fault.
+    /// An error of the machine.
     pub(super) fn of(what: &str, error: &io::Error) -> Self {
         let message = format!("{what}: {}", describe(error));
         Self { exit: None, reason: Reason::ContainerLaunchFailed, message }
     }
 
-    /// The block's fault.
+    /// An error of the block.
     pub(super) fn block_fault(exit: i32, message: String) -> Self {
         Self { exit: Some(exit), reason: Reason::CommandExecutorFailed, message }
     }
 }
 
-pub(super) fn spawned(command: &mut Command, program: &Path, directory: &Path) -> Result<Pid, StartError> {
+/// Spawns a command.
+pub(super) fn spawn(command: &mut Command, program: &Path, directory: &Path) -> Result<Pid, StartError> {
     let error = match os::spawn(command) {
         Ok(pid) => return Ok(pid),
         Err(error) => error,
     };
-    let (program, place) = (program.display(), directory.display());
+    let (program, directory_name) = (program.display(), directory.display());
     Err(match error.kind() {
         _ if !directory.is_dir() => {
-            StartError::block_fault(126, format!("the working directory `{place}` does not exist"))
+            StartError::block_fault(126, format!("the working directory `{directory_name}` does not exist"))
         }
         ErrorKind::NotFound => StartError::block_fault(
             127,
@@ -48,7 +49,7 @@ pub(super) fn spawned(command: &mut Command, program: &Path, directory: &Path) -
         ),
         ErrorKind::PermissionDenied => StartError::block_fault(
             126,
-            format!("`{program}` cannot be started in `{place}`: permission denied"),
+            format!("`{program}` cannot be started in `{directory_name}`: permission denied"),
         ),
         ErrorKind::ArgumentListTooLong => {
             StartError::block_fault(126, format!("`{program}` cannot be started: its arguments are too long"))
@@ -63,7 +64,7 @@ pub(super) fn spawned(command: &mut Command, program: &Path, directory: &Path) -
     })
 }
 
-/// Makes a file of the sandbox, with this in it.
+/// Creates a file of the sandbox with this content.
 pub(super) fn create_file(sandbox: &Path, name: &str, mode: u32, bytes: &[u8]) -> Result<File, StartError> {
     let path = sandbox.join(name);
     let file = os::open_file(File::options().append(true).create_new(true), mode, &path);
@@ -75,9 +76,14 @@ pub(super) fn create_file(sandbox: &Path, name: &str, mode: u32, bytes: &[u8]) -
     Ok(file)
 }
 
-/// Makes a file of the sandbox that was sent, and the directories it lies in.
-pub(super) fn place(sandbox: &Path, path: &str, mode: u32, bytes: &[u8]) -> Result<(), StartError> {
-    // `block` is there, and most files lie in it.
+/// Creates a file of the payload, and its directories.
+pub(super) fn write_payload_file(
+    sandbox: &Path,
+    path: &str,
+    mode: u32,
+    bytes: &[u8],
+) -> Result<(), StartError> {
+    // `block` exists, and contains most files.
     if let Some((directory, _)) = path.rsplit_once('/')
         && directory != "block"
     {
@@ -89,16 +95,18 @@ pub(super) fn place(sandbox: &Path, path: &str, mode: u32, bytes: &[u8]) -> Resu
     Ok(())
 }
 
+/// Opens a file of the sandbox for appending.
 pub(super) fn open(sandbox: &Path, name: &str) -> Result<File, StartError> {
     let file = File::options().append(true).open(sandbox.join(name));
     file.map_err(|error| StartError::of(&format!("`{name}` cannot be opened"), &error))
 }
 
+/// The report on a launch that the machine could not start.
 pub(super) fn failed(message: String) -> StartReport {
     StartReport::Failed(Reason::ContainerLaunchFailed, message)
 }
 
-/// What the system says, with what to do about it where we know.
+/// The message of an operating system error, with a remedy if there is one.
 pub(super) fn describe(error: &io::Error) -> String {
     match error.kind() {
         ErrorKind::StorageFull => "the disk is full".to_owned(),

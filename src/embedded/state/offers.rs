@@ -1,4 +1,5 @@
-//! What is free, what is offered, and what nobody wants just now.
+//! [`Offers`], the agent's free and offered resources, and [`ActiveFilters`], the resources that a framework has
+//! declined for a time (pure).
 
 use std::collections::HashMap;
 use std::rc::Rc;
@@ -7,138 +8,139 @@ use std::time::Duration;
 use borges_mesos::messages::Filters;
 use borges_mesos::resources::Quantities;
 
-/// The least that is worth an offer. Source: Mesos, `MIN_CPUS`; a block needs both cpus and memory.
-const LEAST: Quantities = Quantities { milli_cpus: 10, mem_mib: 1, disk_mib: 0, gpus: 0, ports: Vec::new() };
+/// The smallest offer. Source: Mesos, `MIN_CPUS`; a block needs both CPUs and memory.
+const MIN_OFFER: Quantities =
+    Quantities { milli_cpus: 10, mem_mib: 1, disk_mib: 0, gpus: 0, ports: Vec::new() };
 
-/// How long what was declined stays unoffered when nobody says. Source: Mesos, `Filters`.
-const REFUSE: Duration = Duration::from_secs(5);
+/// The default of `refuse_seconds`. Source: Mesos, `Filters`.
+const DEFAULT_REFUSE: Duration = Duration::from_secs(5);
 
-/// The longest that anything stays unoffered: a year. Source: Mesos, `MAX_REFUSE`.
-const MOST_REFUSE: Duration = Duration::from_hours(365 * 24);
+/// The maximum of `refuse_seconds`: a year. Source: Mesos, `MAX_REFUSE`.
+const MAX_REFUSE: Duration = Duration::from_hours(365 * 24);
 
-/// More refusals are not kept: the first ones are then forgotten, which costs an offer too many.
-const MOST_REFUSALS: usize = 64;
+/// The most filters of a framework. The oldest one is dropped for a new one, at the cost of a superfluous offer.
+const MAX_FILTERS: usize = 64;
 
-/// The agent's resources: all of them are here, under way as offers, or held by tasks.
+/// The resources of the agent that no task uses: free ones and offered ones.
 #[derive(Debug)]
 pub(crate) struct Offers {
     free: Quantities,
-    /// By offer id: to whom, and what.
-    out: HashMap<String, (Rc<str>, Quantities)>,
+    /// The framework and the resources of each outstanding offer, by its id.
+    outstanding: HashMap<String, (Rc<str>, Quantities)>,
 }
 
 impl Offers {
-    pub(crate) fn new(all: Quantities) -> Self {
-        Self { free: all, out: HashMap::new() }
+    pub(crate) fn new(total: Quantities) -> Self {
+        Self { free: total, outstanding: HashMap::new() }
     }
 
-    /// What nobody holds.
+    /// The resources that are neither offered nor used.
     pub(crate) fn free(&self) -> &Quantities {
         &self.free
     }
 
-    /// Whether there is enough to be offered.
+    /// Whether the free resources suffice for an offer.
     pub(crate) fn is_offerable(&self) -> bool {
-        self.free.contains(&LEAST)
+        self.free.contains(&MIN_OFFER)
     }
 
-    /// Offers all that is free.
+    /// Offers all free resources to a framework.
     pub(crate) fn offer(&mut self, id: String, framework: Rc<str>) -> Quantities {
         let all = std::mem::take(&mut self.free);
-        self.out.insert(id, (framework, all.clone()));
+        self.outstanding.insert(id, (framework, all.clone()));
         all
     }
 
-    /// Takes an offer back in, if it is out and the framework's: an id is good once.
-    pub(crate) fn answered(&mut self, id: &str, framework: &str) -> Option<Quantities> {
-        if self.out.get(id)?.0.as_ref() != framework {
+    /// Removes an outstanding offer; its resources are now the caller's. `None` if there is no such offer to this
+    /// framework.
+    pub(crate) fn take_offer(&mut self, id: &str, framework: &str) -> Option<Quantities> {
+        if self.outstanding.get(id)?.0.as_ref() != framework {
             return None;
         }
-        self.out.remove(id).map(|(_, amounts)| amounts)
+        self.outstanding.remove(id).map(|(_, amounts)| amounts)
     }
 
-    /// Drops what is offered to a framework that is gone.
+    /// Frees the resources that are offered to a disconnected framework.
     pub(crate) fn drop_offers_of(&mut self, framework: &str) {
         let free = &mut self.free;
-        self.out.retain(|_, (owner, amounts)| {
-            let goes = owner.as_ref() == framework;
-            if goes {
+        self.outstanding.retain(|_, (owner, amounts)| {
+            let is_owner = owner.as_ref() == framework;
+            if is_owner {
                 free.add(amounts);
             }
-            !goes
+            !is_owner
         });
     }
 
-    /// Takes back what a task held, or what an answer left.
+    /// Frees resources of a task or of an answered offer.
     pub(crate) fn release(&mut self, amounts: &Quantities) {
         self.free.add(amounts);
     }
 
-    /// Takes for a task that runs already.
+    /// Uses free resources for a task that runs already.
     pub(crate) fn hold(&mut self, amounts: &Quantities) {
         self.free.subtract(amounts);
     }
 }
 
-/// What a framework does not want to be offered again, and until when.
+/// The resources that a framework has declined, and until when each is not offered to it again.
 #[derive(Debug, Default)]
 pub(crate) struct ActiveFilters(Vec<(Quantities, Duration)>);
 
 impl ActiveFilters {
-    /// Remembers a refusal, in place of those it makes void; true when it adds something.
-    ///
-    /// What would not be offered anyway need not be remembered.
-    pub(crate) fn push(&mut self, amounts: Quantities, until: Duration) -> bool {
-        let void = |(other, end): &(Quantities, Duration)| *end >= until && other.contains(&amounts);
-        if !amounts.contains(&LEAST) || self.0.iter().any(void) {
+    /// Adds a filter, in place of those that it covers. `false` if it filters nothing that is not filtered already,
+    /// or that would not be offered anyway.
+    pub(crate) fn add(&mut self, amounts: Quantities, until: Duration) -> bool {
+        let covers_it = |(other, end): &(Quantities, Duration)| *end >= until && other.contains(&amounts);
+        if !amounts.contains(&MIN_OFFER) || self.0.iter().any(covers_it) {
             return false;
         }
         self.0.retain(|(other, end)| *end > until || !amounts.contains(other));
-        if self.0.len() == MOST_REFUSALS {
+        if self.0.len() == MAX_FILTERS {
             self.0.remove(0);
         }
         self.0.push((amounts, until));
         true
     }
 
-    pub(crate) fn lift(&mut self) {
+    pub(crate) fn clear(&mut self) {
         self.0.clear();
     }
 
-    /// Whether `free` has nothing beyond what was refused, at `now`.
+    /// Whether one filter that has not expired covers all of `free`.
     pub(crate) fn covers(&mut self, free: &Quantities, now: Duration) -> bool {
         self.0.retain(|(_, until)| *until > now);
         self.0.iter().any(|(amounts, _)| amounts.contains(free))
     }
 }
 
-/// How long a DECLINE or ACCEPT refuses; `None` for not at all.
-pub(crate) fn refused_for(filters: Option<&Filters>) -> Option<Duration> {
+/// How long the filters of a DECLINE or ACCEPT last; `None` if they filter nothing.
+pub(crate) fn refuse_duration(filters: Option<&Filters>) -> Option<Duration> {
     let refuse = match filters.and_then(|filters| filters.refuse_seconds) {
-        None => REFUSE,
-        Some(seconds) if seconds < 0.0 || seconds.is_nan() => REFUSE,
-        Some(seconds) => Duration::try_from_secs_f64(seconds).unwrap_or(MOST_REFUSE),
+        None => DEFAULT_REFUSE,
+        Some(seconds) if seconds < 0.0 || seconds.is_nan() => DEFAULT_REFUSE,
+        Some(seconds) => Duration::try_from_secs_f64(seconds).unwrap_or(MAX_REFUSE),
     };
-    Some(refuse.min(MOST_REFUSE)).filter(|refuse| !refuse.is_zero())
+    Some(refuse.min(MAX_REFUSE)).filter(|refuse| !refuse.is_zero())
 }
 
-/// What is missing of `want` in `have`, in words; empty when nothing is.
-pub(crate) fn shortage(want: &Quantities, have: &Quantities) -> String {
+/// A message that lists the resources of `requested` that `offered` lacks; empty if it lacks none.
+pub(crate) fn shortage(requested: &Quantities, offered: &Quantities) -> String {
     let mut missing = Vec::new();
-    if want.milli_cpus > have.milli_cpus {
-        missing.push(format!("cpus: wants {}, offered {}", cpus(want), cpus(have)));
+    if requested.milli_cpus > offered.milli_cpus {
+        missing.push(format!("cpus: wants {}, offered {}", cpus(requested), cpus(offered)));
     }
-    for (name, want, have) in [
-        ("mem", want.mem_mib, have.mem_mib),
-        ("disk", want.disk_mib, have.disk_mib),
-        ("gpus", want.gpus, have.gpus),
+    for (name, requested, offered) in [
+        ("mem", requested.mem_mib, offered.mem_mib),
+        ("disk", requested.disk_mib, offered.disk_mib),
+        ("gpus", requested.gpus, offered.gpus),
     ] {
-        if want > have {
-            missing.push(format!("{name}: wants {want}, offered {have}"));
+        if requested > offered {
+            missing.push(format!("{name}: wants {requested}, offered {offered}"));
         }
     }
-    let ports = Quantities { ports: want.ports.clone(), ..Quantities::default() };
-    if !have.contains(&ports) {
+    let ports = Quantities { ports: requested.ports.clone(), ..Quantities::default() };
+    if !offered.contains(&ports) {
         missing.push("ports: wants some that are not offered".to_owned());
     }
     missing.join("; ")
@@ -161,14 +163,14 @@ mod tests {
     }
 
     #[test]
-    fn an_offer_is_answered_once_by_whom_it_was_made_to() {
+    fn offers_are_taken_once_and_only_by_their_framework() {
         let mut offers = Offers::new(amounts(1000, 100));
         assert_eq!(offers.offer("o1".into(), "f".into()), amounts(1000, 100));
         assert!(!offers.is_offerable());
-        assert_eq!(offers.answered("o1", "g"), None);
-        assert_eq!(offers.answered("o2", "f"), None);
-        assert_eq!(offers.answered("o1", "f"), Some(amounts(1000, 100)));
-        assert_eq!(offers.answered("o1", "f"), None);
+        assert_eq!(offers.take_offer("o1", "g"), None);
+        assert_eq!(offers.take_offer("o2", "f"), None);
+        assert_eq!(offers.take_offer("o1", "f"), Some(amounts(1000, 100)));
+        assert_eq!(offers.take_offer("o1", "f"), None);
         offers.release(&amounts(1000, 100));
         offers.offer("o2".into(), "f".into());
         offers.drop_offers_of("g");
@@ -178,49 +180,50 @@ mod tests {
     }
 
     #[test]
-    fn memory_without_a_cpu_is_not_worth_an_offer() {
-        for (free, worth) in [((9, 100), false), ((10, 1), true), ((1000, 0), false), ((0, 0), false)] {
-            assert_eq!(Offers::new(amounts(free.0, free.1)).is_offerable(), worth, "{free:?}");
+    fn offers_need_both_cpus_and_memory() {
+        for (free, is_offerable) in [((9, 100), false), ((10, 1), true), ((1000, 0), false), ((0, 0), false)]
+        {
+            assert_eq!(Offers::new(amounts(free.0, free.1)).is_offerable(), is_offerable, "{free:?}");
         }
     }
 
     #[test]
-    fn a_refusal_covers_no_more_than_was_refused() {
+    fn filters_cover_no_more_than_was_declined() {
         let at = Duration::from_secs;
-        let mut refusals = ActiveFilters::default();
-        assert!(refusals.push(amounts(1000, 100), at(5)));
-        assert!(refusals.push(amounts(500, 200), at(9)));
-        assert!(!refusals.push(amounts(500, 200), at(8)), "refused for longer already");
-        assert!(!refusals.push(amounts(0, 200), at(20)), "never offered");
-        assert!(refusals.covers(&amounts(1000, 100), at(4)));
-        assert!(refusals.covers(&amounts(400, 200), at(4)));
-        assert!(!refusals.covers(&amounts(1000, 101), at(4)), "more has become free");
-        assert!(!refusals.covers(&amounts(1000, 100), at(5)), "over");
-        assert!(refusals.covers(&amounts(500, 100), at(5)));
-        refusals.lift();
-        assert!(!refusals.covers(&amounts(1, 1), at(5)));
+        let mut filters = ActiveFilters::default();
+        assert!(filters.add(amounts(1000, 100), at(5)));
+        assert!(filters.add(amounts(500, 200), at(9)));
+        assert!(!filters.add(amounts(500, 200), at(8)), "refused for longer already");
+        assert!(!filters.add(amounts(0, 200), at(20)), "never offered");
+        assert!(filters.covers(&amounts(1000, 100), at(4)));
+        assert!(filters.covers(&amounts(400, 200), at(4)));
+        assert!(!filters.covers(&amounts(1000, 101), at(4)), "more has become free");
+        assert!(!filters.covers(&amounts(1000, 100), at(5)), "over");
+        assert!(filters.covers(&amounts(500, 100), at(5)));
+        filters.clear();
+        assert!(!filters.covers(&amounts(1, 1), at(5)));
         for more in 0..1000 {
-            refusals.push(amounts(500, 1000 - more), at(5 + more));
-            refusals.push(amounts(500, 100), at(2000 + more));
+            filters.add(amounts(500, 1000 - more), at(5 + more));
+            filters.add(amounts(500, 100), at(2000 + more));
         }
-        assert_eq!(refusals.0.len(), MOST_REFUSALS);
+        assert_eq!(filters.0.len(), MAX_FILTERS);
     }
 
     #[test]
-    fn refuse_seconds_are_read_as_mesos_reads_them() {
-        let read = |seconds| refused_for(Some(&Filters { refuse_seconds: Some(seconds) }));
-        assert_eq!(refused_for(None), Some(REFUSE));
-        assert_eq!(refused_for(Some(&Filters { refuse_seconds: None })), Some(REFUSE));
-        assert_eq!([read(-1.0), read(f64::NAN)], [Some(REFUSE); 2]);
+    fn refuse_seconds_are_read_as_in_mesos() {
+        let read = |seconds| refuse_duration(Some(&Filters { refuse_seconds: Some(seconds) }));
+        assert_eq!(refuse_duration(None), Some(DEFAULT_REFUSE));
+        assert_eq!(refuse_duration(Some(&Filters { refuse_seconds: None })), Some(DEFAULT_REFUSE));
+        assert_eq!([read(-1.0), read(f64::NAN)], [Some(DEFAULT_REFUSE); 2]);
         assert_eq!(read(0.0), None);
         assert_eq!(read(0.5), Some(Duration::from_millis(500)));
-        assert_eq!([read(1e12), read(f64::INFINITY)], [Some(MOST_REFUSE); 2]);
+        assert_eq!([read(1e12), read(f64::INFINITY)], [Some(MAX_REFUSE); 2]);
     }
 
     #[test]
-    fn a_shortage_is_worded() {
-        let want = Quantities { ports: vec![(80, 80)], ..amounts(3000, 64) };
-        insta::assert_snapshot!(shortage(&want, &amounts(1500, 32)), @"cpus: wants 3, offered 1.5; mem: wants 64, offered 32; ports: wants some that are not offered");
+    fn shortages_name_requested_and_offered_amounts() {
+        let requested = Quantities { ports: vec![(80, 80)], ..amounts(3000, 64) };
+        insta::assert_snapshot!(shortage(&requested, &amounts(1500, 32)), @"cpus: wants 3, offered 1.5; mem: wants 64, offered 32; ports: wants some that are not offered");
         assert_eq!(shortage(&amounts(1, 1), &amounts(1, 1)), "");
     }
 }

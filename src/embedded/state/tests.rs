@@ -1,381 +1,215 @@
-use std::fmt::Write as _;
+//! Tests of the state machine: each one's snapshot is the log of a scenario.
 
-use bytes::Bytes;
+use std::time::Duration;
 
-use super::updates::serial_of;
-use super::*;
-use crate::limits::{LimitExceeded, Stream};
+use super::scenario::{Scenario, borges_framework, framework, task};
+use crate::model::{Exit, LaunchHistory, LimitExceeded, StartReport, StopReason, Stream};
 use borges_mesos::calls;
-use borges_mesos::messages::framework_info::{Capability, capability};
 use borges_mesos::messages::scheduler::Call;
-use borges_mesos::messages::{CommandInfo, DurationInfo, FrameworkInfo, KillPolicy, TaskId, TaskInfo};
+use borges_mesos::messages::task_status::Reason;
+use borges_mesos::messages::{AgentId, DurationInfo, KillPolicy, TaskInfo};
+use borges_mesos::resources::Quantities;
 
-/// A state machine of 4 cpus and 1000 MiB, and a log of what was said and done.
-struct Play {
-    agent: Agent,
-    at: Duration,
-    log: String,
-    /// The last offer of each peer.
-    offers: BTreeMap<ClientId, String>,
-    /// The uuid of the last update of each launch, and of the one before it.
-    uuids: BTreeMap<String, Vec<Bytes>>,
-    keys: BTreeMap<String, u64>,
-}
-
-impl Play {
-    fn new() -> Self {
-        Self::with(false)
-    }
-
-    fn with(end_with_client: bool) -> Self {
-        let incarnation = Uuid::from_u64_pair(1, 2);
-        let identity = Identity { agent: "local".into(), hostname: "h".into(), incarnation };
-        let all = Quantities { milli_cpus: 4000, mem_mib: 1000, ..Quantities::default() };
-        let now = Timestamps { elapsed: Duration::ZERO, wall: 0.0 };
-        Self {
-            agent: Agent::new(identity, all, end_with_client, now),
-            at: Duration::ZERO,
-            log: String::new(),
-            offers: BTreeMap::new(),
-            uuids: BTreeMap::new(),
-            keys: BTreeMap::new(),
-        }
-    }
-
-    fn now(&self) -> Timestamps {
-        Timestamps { elapsed: self.at, wall: self.at.as_secs_f64() }
-    }
-
-    /// Does something, and logs what follows from it.
-    fn does(&mut self, what: &str, act: impl FnOnce(&mut Agent, Timestamps, &mut Vec<Action>)) {
-        let (now, mut out) = (self.now(), Vec::new());
-        writeln!(self.log, "{what}").unwrap();
-        act(&mut self.agent, now, &mut out);
-        self.agent.send_offers(now, &mut out);
-        for action in out {
-            let line = self.line(action);
-            writeln!(self.log, "    {line}").unwrap();
-        }
-    }
-
-    fn line(&mut self, action: Action) -> String {
-        match action {
-            Action::Send(peer, event) => format!("{peer} < {}", self.event(peer, *event)),
-            Action::Close(peer) => format!("{peer} closed"),
-            Action::Launch(launch) => {
-                self.keys.insert(launch.id.to_string(), launch.key);
-                format!("start {} {:?}", launch.id, launch.work.arguments)
-            }
-            Action::Signal(key, force) => format!("signal {} {force:?}", self.name(key)),
-            Action::RecordStop(key, stop) => format!("mark {} {stop:?}", self.name(key)),
-            Action::LookUpLaunch(_, launch) => format!("recall {launch}"),
-            Action::Shutdown => "finish".to_owned(),
-        }
-    }
-
-    fn name(&self, key: u64) -> &str {
-        self.keys.iter().find(|(_, other)| **other == key).map_or("?", |(name, _)| name)
-    }
-
-    fn event(&mut self, peer: ClientId, event: Event) -> String {
-        let name = event.r#type().as_str_name();
-        if let Some(subscribed) = event.subscribed {
-            return format!("{name} {}", subscribed.framework_id.value);
-        }
-        if let Some(error) = event.error {
-            return format!("{name} {}", error.message);
-        }
-        if let Some(offers) = event.offers {
-            let offer = &offers.offers[0];
-            self.offers.insert(peer, offer.id.value.clone());
-            let amounts = Quantities::of(&offer.resources);
-            return format!("{name} cpus {} mem {}", amounts.milli_cpus, amounts.mem_mib);
-        }
-        let Some(update) = event.update else { return name.to_owned() };
-        let status = update.status;
-        let launch = status.task_id.value.clone();
-        let mut line = format!("{name} {launch} {}", status.state().as_str_name());
-        if let Some(uuid) = status.uuid.clone() {
-            write!(line, " #{}", serial_of(&self.agent.identity, &uuid).unwrap()).unwrap();
-            self.uuids.entry(launch).or_default().push(uuid);
-        }
-        if status.reason.is_some() {
-            write!(line, " {}", status.reason().as_str_name()).unwrap();
-        }
-        if let Some(message) = &status.message {
-            write!(line, " \"{message}\"").unwrap();
-        }
-        for resource in status.limitation.iter().flat_map(|limitation| &limitation.resources) {
-            write!(line, ", at {} {}", resource.name, resource.scalar.unwrap().value).unwrap();
-        }
-        line
-    }
-
-    fn subscribe(&mut self, peer: ClientId, info: FrameworkInfo) {
-        self.does(&format!("{peer} SUBSCRIBE"), |agent, now, out| {
-            agent.connected(peer);
-            agent.call(peer, calls::subscribe(info, vec![]), now, out);
-        });
-    }
-
-    fn call(&mut self, peer: ClientId, call: Call) {
-        let what = format!("{peer} {}", call.r#type().as_str_name());
-        self.does(&what, |agent, now, out| agent.call(peer, call, now, out));
-    }
-
-    fn accept(&mut self, peer: ClientId, tasks: Vec<TaskInfo>, refuse: Option<u64>) {
-        let offer = self.offers[&peer].clone();
-        self.call(peer, calls::accept("f", [offer], tasks, refuse.map(Duration::from_secs)));
-    }
-
-    /// All that was started reports that it runs.
-    fn runs(&mut self, launch: &str) {
-        let key = self.keys[launch];
-        self.does(&format!("{launch} runs"), |agent, now, out| {
-            agent.started(key, StartReport::Running, now, out);
-        });
-    }
-
-    fn ends(&mut self, launch: &str, exit: Exit) {
-        let key = self.keys[launch];
-        self.does(&format!("{launch} {exit}"), |agent, now, out| agent.ended(key, exit, None, now, out));
-    }
-
-    /// Acknowledges the last update of a launch.
-    fn acknowledge(&mut self, peer: ClientId, launch: &str) {
-        let uuid = self.uuids[launch].last().unwrap().clone();
-        let mut call = calls::kill("f", launch, None, None);
-        call.r#type = Some(borges_mesos::messages::scheduler::call::Type::Acknowledge as i32);
-        call.acknowledge = Some(borges_mesos::messages::scheduler::call::Acknowledge {
-            agent_id: AgentId { value: "local".into() },
-            task_id: TaskId { value: launch.into() },
-            uuid,
-        });
-        self.call(peer, call);
-    }
-
-    /// Lets time pass, as the shell does: from tick to tick.
-    fn pass(&mut self, seconds: u64) {
-        let end = self.at + Duration::from_secs(seconds);
-        while let Some(next) = self.agent.next_tick().filter(|next| *next <= end) {
-            self.at = next;
-            self.does(&format!("at {}s", next.as_secs_f64()), Agent::tick);
-        }
-        self.at = end;
-    }
-}
-
-fn framework(id: &str, capabilities: &[capability::Type]) -> FrameworkInfo {
-    let capabilities = capabilities.iter().map(|kind| Capability { r#type: Some(*kind as i32) }).collect();
-    let id = Some(FrameworkId { value: id.to_owned() }).filter(|id| !id.value.is_empty());
-    FrameworkInfo { id, capabilities, ..FrameworkInfo::default() }
-}
-
-/// What Borges is: partition aware, and glad to hear of `TASK_KILLING`.
-fn able() -> FrameworkInfo {
-    framework("f", &[capability::Type::PartitionAware, capability::Type::TaskKillingState])
-}
-
-fn task(id: &str, milli_cpus: u64) -> TaskInfo {
-    let amounts = Quantities { milli_cpus, mem_mib: 100, ..Quantities::default() };
-    TaskInfo {
-        task_id: TaskId { value: id.into() },
-        agent_id: AgentId { value: "local".into() },
-        resources: amounts.to_resources(None),
-        command: Some(CommandInfo { shell: Some(false), value: Some("sh".into()), ..CommandInfo::default() }),
-        ..TaskInfo::default()
-    }
+#[test]
+fn tasks_run_from_offer_to_last_acknowledgement() {
+    let mut scenario = Scenario::new();
+    scenario.subscribe(1, borges_framework());
+    scenario.accept(1, vec![task("a", 1000), task("b", 1000)], None);
+    scenario.runs("a");
+    scenario.runs("b");
+    scenario.ends("a", Exit::Code(0));
+    scenario.acknowledge(1, "a");
+    scenario.acknowledge(1, "a");
+    scenario.ends("b", Exit::Code(3));
+    scenario.acknowledge(1, "b");
+    scenario.acknowledge(1, "b");
+    assert_eq!((scenario.agent.tasks.len(), scenario.agent.frameworks["f"].tasks.len()), (0, 0));
+    insta::assert_snapshot!(scenario.log);
 }
 
 #[test]
-fn a_task_from_offer_to_end() {
-    let mut play = Play::new();
-    play.subscribe(1, able());
-    play.accept(1, vec![task("a", 1000), task("b", 1000)], None);
-    play.runs("a");
-    play.runs("b");
-    play.ends("a", Exit::Code(0));
-    play.acknowledge(1, "a");
-    play.acknowledge(1, "a");
-    play.ends("b", Exit::Code(3));
-    play.acknowledge(1, "b");
-    play.acknowledge(1, "b");
-    assert_eq!((play.agent.tasks.len(), play.agent.frameworks["f"].tasks.len()), (0, 0));
-    insta::assert_snapshot!(play.log);
+fn updates_are_resent_until_acknowledged() {
+    let mut scenario = Scenario::new();
+    scenario.subscribe(1, borges_framework());
+    scenario.accept(1, vec![task("a", 4000)], Some(1000));
+    scenario.runs("a");
+    scenario.ends("a", Exit::Signal(9));
+    scenario.pass(21);
+    scenario.acknowledge(1, "a");
+    scenario.pass(5);
+    scenario.step("1 closed", |agent, now, actions| agent.closed(1, now, actions));
+    scenario.pass(20);
+    scenario.subscribe(2, borges_framework());
+    scenario.acknowledge(2, "a");
+    scenario.pass(16);
+    insta::assert_snapshot!(scenario.log);
 }
 
 #[test]
-fn updates_are_sent_again_until_they_are_acknowledged() {
-    let mut play = Play::new();
-    play.subscribe(1, able());
-    play.accept(1, vec![task("a", 4000)], Some(1000));
-    play.runs("a");
-    play.ends("a", Exit::Signal(9));
-    play.pass(21);
-    play.acknowledge(1, "a");
-    play.pass(5);
-    play.does("1 closed", |agent, now, out| agent.closed(1, now, out));
-    play.pass(20);
-    play.subscribe(2, able());
-    play.acknowledge(2, "a");
-    play.pass(16);
-    insta::assert_snapshot!(play.log);
-}
-
-#[test]
-fn offers_are_kept_from_those_who_declined() {
-    let mut play = Play::new();
-    play.subscribe(1, able());
-    let offer = |play: &Play| [play.offers[&1].clone()];
-    // Five seconds where nobody says, then again.
-    play.call(1, calls::decline("f", offer(&play), None));
-    play.pass(6);
-    // REVIVE lifts it; declined for no time, it is back at once.
-    play.call(1, calls::decline("f", offer(&play), Some(Duration::from_secs(100))));
-    play.call(1, calls::revive("f", vec![]));
-    play.call(1, calls::decline("f", offer(&play), Some(Duration::ZERO)));
-    // What a launch leaves is declined with it; more than that is not.
-    play.accept(1, vec![task("a", 1000)], Some(100));
-    play.runs("a");
-    play.ends("a", Exit::Code(0));
+fn declined_resources_are_filtered() {
+    let mut scenario = Scenario::new();
+    scenario.subscribe(1, borges_framework());
+    let offer = |scenario: &Scenario| [scenario.offers[&1].clone()];
+    // Filtered for five seconds by default.
+    scenario.call(1, calls::decline("f", offer(&scenario), None));
+    scenario.pass(6);
+    // REVIVE removes the filter; resources declined for zero seconds are offered at once.
+    scenario.call(1, calls::decline("f", offer(&scenario), Some(Duration::from_secs(100))));
+    scenario.call(1, calls::revive("f", vec![]));
+    scenario.call(1, calls::decline("f", offer(&scenario), Some(Duration::ZERO)));
+    // ACCEPT filters the resources that its launches leave, but not more.
+    scenario.accept(1, vec![task("a", 1000)], Some(100));
+    scenario.runs("a");
+    scenario.ends("a", Exit::Code(0));
     // No offers after SUPPRESS.
-    play.call(1, calls::suppress("f", vec![]));
-    play.call(1, calls::decline("f", offer(&play), Some(Duration::ZERO)));
-    play.call(1, calls::revive("f", vec![]));
-    insta::assert_snapshot!(play.log);
+    scenario.call(1, calls::suppress("f", vec![]));
+    scenario.call(1, calls::decline("f", offer(&scenario), Some(Duration::ZERO)));
+    scenario.call(1, calls::revive("f", vec![]));
+    insta::assert_snapshot!(scenario.log);
 }
 
 #[test]
-fn two_frameworks_take_turns() {
-    let mut play = Play::new();
-    play.subscribe(1, framework("f", &[]));
-    play.subscribe(2, framework("", &[]));
-    let other = play.agent.peers[&2].clone().unwrap();
-    let offer = play.offers[&1].clone();
-    play.call(1, calls::decline("f", [offer], Some(Duration::ZERO)));
-    let offer = play.offers[&2].clone();
-    // An offer is of use to whom it was made only.
-    play.accept(1, vec![], None);
-    play.call(1, calls::decline("f", [offer.clone()], None));
-    play.call(2, calls::decline(&other, [offer], Some(Duration::ZERO)));
-    insta::assert_snapshot!(play.log);
+fn offers_alternate_between_frameworks() {
+    let mut scenario = Scenario::new();
+    scenario.subscribe(1, framework("f", &[]));
+    scenario.subscribe(2, framework("", &[]));
+    let other = scenario.agent.clients[&2].clone().unwrap();
+    let offer = scenario.offers[&1].clone();
+    scenario.call(1, calls::decline("f", [offer], Some(Duration::ZERO)));
+    let offer = scenario.offers[&2].clone();
+    // Only the framework of an offer can use it.
+    scenario.accept(1, vec![], None);
+    scenario.call(1, calls::decline("f", [offer.clone()], None));
+    scenario.call(2, calls::decline(&other, [offer], Some(Duration::ZERO)));
+    insta::assert_snapshot!(scenario.log);
 }
 
 #[test]
-fn launches_that_cannot_be() {
-    for info in [able(), framework("f", &[])] {
-        let mut play = Play::new();
-        play.subscribe(1, info);
-        let used = play.offers[&1].clone();
-        play.accept(1, vec![task("big", 5000), task("a", 3000), task("b", 2000), task("c", 1000)], Some(0));
-        play.call(1, calls::accept("f", [used], vec![task("d", 1)], None));
-        play.call(1, calls::accept("f", [], vec![task("e", 1)], None));
+fn invalid_launches_are_refused() {
+    for info in [borges_framework(), framework("f", &[])] {
+        let mut scenario = Scenario::new();
+        scenario.subscribe(1, info);
+        let used = scenario.offers[&1].clone();
+        scenario.accept(
+            1,
+            vec![task("big", 5000), task("a", 3000), task("b", 2000), task("c", 1000)],
+            Some(0),
+        );
+        scenario.call(1, calls::accept("f", [used], vec![task("d", 1)], None));
+        scenario.call(1, calls::accept("f", [], vec![task("e", 1)], None));
         let elsewhere = TaskInfo { agent_id: AgentId { value: "other".into() }, ..task("g", 1) };
-        play.runs("a");
-        play.ends("a", Exit::Code(0));
-        play.accept(1, vec![elsewhere, task("h/i", 1), TaskInfo { command: None, ..task("j", 1) }], None);
-        let name = if play.agent.frameworks["f"].able.partition_aware { "aware" } else { "unaware" };
-        insta::assert_snapshot!(format!("launches_that_cannot_be_{name}"), play.log);
+        scenario.runs("a");
+        scenario.ends("a", Exit::Code(0));
+        scenario.accept(1, vec![elsewhere, task("h/i", 1), TaskInfo { command: None, ..task("j", 1) }], None);
+        let name =
+            if scenario.agent.frameworks["f"].capabilities.partition_aware { "aware" } else { "unaware" };
+        insta::assert_snapshot!(format!("invalid_launches_are_refused_{name}"), scenario.log);
     }
 }
 
 #[test]
-fn starts_that_fail_give_back_what_they_held() {
-    let mut play = Play::new();
-    play.subscribe(1, able());
-    play.accept(1, vec![task("a", 1000), task("b", 1000)], Some(100));
-    let (a, b) = (play.keys["a"], play.keys["b"]);
-    play.does("a fails", |agent, now, out| {
+fn failed_starts_free_their_resources() {
+    let mut scenario = Scenario::new();
+    scenario.subscribe(1, borges_framework());
+    scenario.accept(1, vec![task("a", 1000), task("b", 1000)], Some(100));
+    let (a, b) = (scenario.keys["a"], scenario.keys["b"]);
+    scenario.step("a fails", |agent, now, actions| {
         agent.started(
             a,
             StartReport::Failed(Reason::ContainerLaunchFailed, "the disk is full".into()),
             now,
-            out,
+            actions,
         );
     });
-    play.acknowledge(1, "a");
-    play.does("b is a repeat", |agent, now, out| {
-        agent.started(b, StartReport::AlreadyLaunched(LaunchHistory::Ended(Exit::Code(0), None)), now, out);
+    scenario.acknowledge(1, "a");
+    scenario.step("b is a repeat", |agent, now, actions| {
+        agent.started(
+            b,
+            StartReport::AlreadyLaunched(LaunchHistory::Ended(Exit::Code(0), None)),
+            now,
+            actions,
+        );
     });
-    assert_eq!(play.agent.alive, 0);
-    assert!(play.agent.tasks.is_empty());
-    insta::assert_snapshot!(play.log);
+    assert_eq!(scenario.agent.live_tasks, 0);
+    assert!(scenario.agent.tasks.is_empty());
+    insta::assert_snapshot!(scenario.log);
 }
 
 #[test]
-fn kills_escalate() {
-    let mut play = Play::new();
-    play.subscribe(1, able());
+fn kills_escalate_to_sigkill() {
+    let mut scenario = Scenario::new();
+    scenario.subscribe(1, borges_framework());
     let grace = Some(KillPolicy { grace_period: Some(DurationInfo { nanoseconds: 30_000_000_000 }) });
-    let patient = TaskInfo { kill_policy: grace, ..task("patient", 1000) };
-    play.accept(1, vec![task("a", 1000), patient, task("now", 1000)], Some(1000));
-    for launch in ["a", "patient", "now"] {
-        play.runs(launch);
-        play.acknowledge(1, launch);
+    let graceful = TaskInfo { kill_policy: grace, ..task("graceful", 1000) };
+    scenario.accept(1, vec![task("a", 1000), graceful, task("now", 1000)], Some(1000));
+    for launch in ["a", "graceful", "now"] {
+        scenario.runs(launch);
+        scenario.acknowledge(1, launch);
     }
-    for launch in ["a", "patient"] {
-        play.call(1, calls::kill("f", launch, None, None));
-        play.acknowledge(1, launch);
+    for launch in ["a", "graceful"] {
+        scenario.call(1, calls::kill("f", launch, None, None));
+        scenario.acknowledge(1, launch);
     }
-    play.call(1, calls::kill("f", "now", Some("local"), Some(Duration::ZERO)));
-    play.acknowledge(1, "now");
-    play.pass(6);
-    // A second, shorter one shortens the first; a longer one does not lengthen it.
-    play.call(1, calls::kill("f", "patient", None, Some(Duration::from_secs(2))));
-    play.call(1, calls::kill("f", "patient", None, Some(Duration::from_mins(1))));
-    play.pass(3);
-    play.ends("a", Exit::Code(0));
-    play.ends("patient", Exit::Signal(9));
-    play.ends("now", Exit::Signal(9));
-    play.acknowledge(1, "a");
-    // The ended, the unknown, and one elsewhere.
-    play.call(1, calls::kill("f", "a", None, None));
-    play.call(1, calls::kill("f", "unknown", None, None));
-    play.call(1, calls::kill("f", "patient", Some("other"), None));
-    insta::assert_snapshot!(play.log);
+    scenario.call(1, calls::kill("f", "now", Some("local"), Some(Duration::ZERO)));
+    scenario.acknowledge(1, "now");
+    scenario.pass(6);
+    // A shorter grace period replaces an earlier one; a longer one does not.
+    scenario.call(1, calls::kill("f", "graceful", None, Some(Duration::from_secs(2))));
+    scenario.call(1, calls::kill("f", "graceful", None, Some(Duration::from_mins(1))));
+    scenario.pass(3);
+    scenario.ends("a", Exit::Code(0));
+    scenario.ends("graceful", Exit::Signal(9));
+    scenario.ends("now", Exit::Signal(9));
+    scenario.acknowledge(1, "a");
+    // A task that has ended, an unknown one, and one of another agent.
+    scenario.call(1, calls::kill("f", "a", None, None));
+    scenario.call(1, calls::kill("f", "unknown", None, None));
+    scenario.call(1, calls::kill("f", "graceful", Some("other"), None));
+    insta::assert_snapshot!(scenario.log);
 }
 
 #[test]
-fn kills_without_the_capability_are_silent() {
-    let mut play = Play::new();
-    play.subscribe(1, framework("f", &[]));
-    play.accept(1, vec![task("a", 1000)], Some(1000));
-    play.runs("a");
-    play.acknowledge(1, "a");
-    play.call(1, calls::kill("f", "a", None, None));
-    play.ends("a", Exit::Signal(15));
-    insta::assert_snapshot!(play.log);
+fn kills_without_the_capability_send_no_killing_update() {
+    let mut scenario = Scenario::new();
+    scenario.subscribe(1, framework("f", &[]));
+    scenario.accept(1, vec![task("a", 1000)], Some(1000));
+    scenario.runs("a");
+    scenario.acknowledge(1, "a");
+    scenario.call(1, calls::kill("f", "a", None, None));
+    scenario.ends("a", Exit::Signal(15));
+    insta::assert_snapshot!(scenario.log);
 }
 
 #[test]
-fn a_task_may_run_so_long() {
-    let mut play = Play::new();
-    play.subscribe(1, able());
+fn tasks_are_killed_at_their_max_completion_time() {
+    let mut scenario = Scenario::new();
+    scenario.subscribe(1, borges_framework());
     let limit = Some(DurationInfo { nanoseconds: 3_000_000_000 });
     let slow = TaskInfo { max_completion_time: limit, ..task("slow", 1000) };
     let quick = TaskInfo { max_completion_time: limit, ..task("quick", 1000) };
-    play.accept(1, vec![slow, quick], Some(1000));
-    play.runs("slow");
-    play.runs("quick");
-    play.ends("quick", Exit::Code(0));
-    play.pass(4);
-    play.ends("slow", Exit::Signal(9));
-    play.acknowledge(1, "slow");
-    insta::assert_snapshot!(play.log);
+    scenario.accept(1, vec![slow, quick], Some(1000));
+    scenario.runs("slow");
+    scenario.runs("quick");
+    scenario.ends("quick", Exit::Code(0));
+    scenario.pass(4);
+    scenario.ends("slow", Exit::Signal(9));
+    scenario.acknowledge(1, "slow");
+    insta::assert_snapshot!(scenario.log);
 }
 
 #[test]
-fn reconciliation_tells_what_is_known() {
-    let mut play = Play::new();
-    play.subscribe(1, able());
-    play.accept(1, vec![task("told", 1000), task("untold", 1000)], Some(1000));
-    play.runs("told");
-    play.runs("untold");
-    play.acknowledge(1, "told");
-    play.ends("untold", Exit::Code(1));
-    play.call(1, calls::reconcile("f", []));
-    play.call(1, calls::reconcile("f", [("told", Some("local")), ("unknown", None), ("a/b", None)]));
-    for past in [
+fn reconciliation_answers_with_the_latest_status() {
+    let mut scenario = Scenario::new();
+    scenario.subscribe(1, borges_framework());
+    scenario.accept(1, vec![task("acknowledged", 1000), task("unacknowledged", 1000)], Some(1000));
+    scenario.runs("acknowledged");
+    scenario.runs("unacknowledged");
+    scenario.acknowledge(1, "acknowledged");
+    scenario.ends("unacknowledged", Exit::Code(1));
+    scenario.call(1, calls::reconcile("f", []));
+    scenario
+        .call(1, calls::reconcile("f", [("acknowledged", Some("local")), ("unknown", None), ("a/b", None)]));
+    for history in [
         LaunchHistory::Never,
         LaunchHistory::NotStarted,
         LaunchHistory::Ended(Exit::Code(0), None),
@@ -384,207 +218,213 @@ fn reconciliation_tells_what_is_known() {
         LaunchHistory::Ended(Exit::Code(137), Some(StopReason::LimitExceeded(LimitExceeded::Memory(64)))),
         LaunchHistory::Ended(Exit::Unknown, None),
     ] {
-        play.does(&format!("{past:?}"), |agent, now, out| {
-            agent.launch_looked_up("f", "unknown", past, now, out);
+        scenario.step(&format!("{history:?}"), |agent, now, actions| {
+            agent.launch_looked_up("f", "unknown", history, now, actions);
         });
     }
-    play.subscribe(2, framework("f", &[]));
-    for past in [LaunchHistory::Never, LaunchHistory::NotStarted] {
-        play.does(&format!("{past:?}"), |agent, now, out| {
-            agent.launch_looked_up("f", "unknown", past, now, out);
+    scenario.subscribe(2, framework("f", &[]));
+    for history in [LaunchHistory::Never, LaunchHistory::NotStarted] {
+        scenario.step(&format!("{history:?}"), |agent, now, actions| {
+            agent.launch_looked_up("f", "unknown", history, now, actions);
         });
     }
-    insta::assert_snapshot!(play.log);
+    insta::assert_snapshot!(scenario.log);
 }
 
 #[test]
-fn subscriptions_follow_one_another() {
-    let mut play = Play::new();
-    play.subscribe(1, framework("", &[]));
-    let name = play.agent.peers[&1].clone().unwrap();
-    play.subscribe(2, framework(&name, &[]));
-    // The first is gone: what it still says is refused, and its end means nothing.
-    play.does("1 closed", |agent, now, out| agent.closed(1, now, out));
-    play.call(1, calls::revive(&name, vec![]));
-    play.pass(16);
-    play.call(2, calls::teardown(&name));
-    play.subscribe(3, framework(&name, &[]));
-    play.subscribe(4, framework("../f", &[]));
-    insta::assert_snapshot!(play.log);
+fn new_subscriptions_replace_old_ones() {
+    let mut scenario = Scenario::new();
+    scenario.subscribe(1, framework("", &[]));
+    let name = scenario.agent.clients[&1].clone().unwrap();
+    scenario.subscribe(2, framework(&name, &[]));
+    // The first subscription is over: its calls are refused, and its disconnect has no effect.
+    scenario.step("1 closed", |agent, now, actions| agent.closed(1, now, actions));
+    scenario.call(1, calls::revive(&name, vec![]));
+    scenario.pass(16);
+    scenario.call(2, calls::teardown(&name));
+    scenario.subscribe(3, framework(&name, &[]));
+    scenario.subscribe(4, framework("../f", &[]));
+    insta::assert_snapshot!(scenario.log);
 }
 
 #[test]
-fn nonsense_ends_the_connection() {
-    let mut play = Play::new();
+fn invalid_calls_close_the_connection() {
+    let mut scenario = Scenario::new();
     let nonsense = [
         Call::default(),
         Call { r#type: Some(99), ..Call::default() },
         calls::revive("f", vec![]),
-        Call { subscribe: None, ..calls::subscribe(able(), vec![]) },
+        Call { subscribe: None, ..calls::subscribe(borges_framework(), vec![]) },
     ];
     for call in nonsense {
-        play.call(1, call);
+        scenario.call(1, call);
     }
     let unlike = [
         calls::revive("other", vec![]),
         Call { accept: None, ..calls::accept("f", [], vec![], None) },
         Call { kill: None, ..calls::kill("f", "a", None, None) },
     ];
-    for (peer, call) in (2..).zip(unlike) {
-        play.subscribe(peer, able());
-        play.call(peer, call);
+    for (client, call) in (2..).zip(unlike) {
+        scenario.subscribe(client, borges_framework());
+        scenario.call(client, call);
     }
-    // What a master may understand and we do not is no nonsense.
-    play.subscribe(9, able());
-    play.call(9, calls::request("f", vec![]));
-    play.call(9, calls::shutdown("f", "e", "local"));
-    insta::assert_snapshot!(play.log);
+    // Calls that only a real master supports are valid.
+    scenario.subscribe(9, borges_framework());
+    scenario.call(9, calls::request("f", vec![]));
+    scenario.call(9, calls::shutdown("f", "e", "local"));
+    insta::assert_snapshot!(scenario.log);
 }
 
 #[test]
-fn teardown_is_silent() {
-    let mut play = Play::new();
-    play.subscribe(1, able());
-    play.accept(1, vec![task("a", 1000), task("b", 1000)], Some(1000));
-    play.runs("a");
-    play.runs("b");
-    play.ends("b", Exit::Code(0));
-    play.call(1, calls::teardown("f"));
-    play.pass(6);
-    play.ends("a", Exit::Signal(9));
-    assert!(play.agent.tasks.is_empty());
-    insta::assert_snapshot!(play.log);
+fn teardown_kills_tasks_without_updates() {
+    let mut scenario = Scenario::new();
+    scenario.subscribe(1, borges_framework());
+    scenario.accept(1, vec![task("a", 1000), task("b", 1000)], Some(1000));
+    scenario.runs("a");
+    scenario.runs("b");
+    scenario.ends("b", Exit::Code(0));
+    scenario.call(1, calls::teardown("f"));
+    scenario.pass(6);
+    scenario.ends("a", Exit::Signal(9));
+    assert!(scenario.agent.tasks.is_empty());
+    insta::assert_snapshot!(scenario.log);
 }
 
 #[test]
-fn an_agent_without_work_ends_after_a_minute() {
-    let mut play = Play::new();
-    play.pass(59);
-    play.subscribe(1, able());
-    play.accept(1, vec![task("a", 1000)], Some(1000));
-    play.runs("a");
-    play.does("1 closed", |agent, now, out| agent.closed(1, now, out));
-    play.pass(1000);
-    play.ends("a", Exit::Code(0));
-    play.pass(100);
-    insta::assert_snapshot!(play.log);
+fn idle_agents_shut_down_after_a_minute() {
+    let mut scenario = Scenario::new();
+    scenario.pass(59);
+    scenario.subscribe(1, borges_framework());
+    scenario.accept(1, vec![task("a", 1000)], Some(1000));
+    scenario.runs("a");
+    scenario.step("1 closed", |agent, now, actions| agent.closed(1, now, actions));
+    scenario.pass(1000);
+    scenario.ends("a", Exit::Code(0));
+    scenario.pass(100);
+    insta::assert_snapshot!(scenario.log);
 }
 
 #[test]
-fn an_agent_that_ends_with_its_client_takes_its_blocks_along() {
-    let mut play = Play::with(true);
-    play.subscribe(1, able());
-    play.accept(1, vec![task("a", 1000), task("b", 1000)], Some(1000));
-    play.runs("a");
-    play.runs("b");
-    play.does("1 closed", |agent, now, out| agent.closed(1, now, out));
-    play.ends("a", Exit::Signal(15));
-    play.pass(3);
-    play.ends("b", Exit::Signal(9));
-    insta::assert_snapshot!(play.log);
+fn agents_that_end_with_their_client_kill_their_blocks() {
+    let mut scenario = Scenario::with(true);
+    scenario.subscribe(1, borges_framework());
+    scenario.accept(1, vec![task("a", 1000), task("b", 1000)], Some(1000));
+    scenario.runs("a");
+    scenario.runs("b");
+    scenario.step("1 closed", |agent, now, actions| agent.closed(1, now, actions));
+    scenario.ends("a", Exit::Signal(15));
+    scenario.pass(3);
+    scenario.ends("b", Exit::Signal(9));
+    insta::assert_snapshot!(scenario.log);
 
-    let mut play = Play::with(true);
-    play.subscribe(1, able());
-    play.does("1 closed", |agent, now, out| agent.closed(1, now, out));
-    assert!(play.log.ends_with("1 closed\n    finish\n"), "{}", play.log);
+    let mut scenario = Scenario::with(true);
+    scenario.subscribe(1, borges_framework());
+    scenario.step("1 closed", |agent, now, actions| agent.closed(1, now, actions));
+    assert!(scenario.log.ends_with("1 closed\n    shut down\n"), "{}", scenario.log);
 }
 
 #[test]
-fn an_adopted_block_is_told_of_at_its_end() {
-    let mut play = Play::new();
-    let held = Quantities { milli_cpus: 1500, mem_mib: 100, ..Quantities::default() };
-    let key = play.agent.adopt("f", "a", held, None, true);
-    play.keys.insert("a".into(), key);
-    play.pass(100);
-    play.subscribe(1, able());
-    play.call(1, calls::reconcile("f", []));
-    play.ends("a", Exit::Code(7));
-    insta::assert_snapshot!(play.log);
+fn adopted_blocks_are_reported_at_their_exit() {
+    let mut scenario = Scenario::new();
+    let resources = Quantities { milli_cpus: 1500, mem_mib: 100, ..Quantities::default() };
+    let key = scenario.agent.adopt("f", "a", resources, None, true);
+    scenario.keys.insert("a".into(), key);
+    scenario.pass(100);
+    scenario.subscribe(1, borges_framework());
+    scenario.call(1, calls::reconcile("f", []));
+    scenario.ends("a", Exit::Code(7));
+    insta::assert_snapshot!(scenario.log);
 }
 
 #[test]
-fn a_container_is_told_of_when_it_runs() {
-    let mut play = Play::new();
-    play.subscribe(1, able());
+fn containers_are_reported_when_they_run() {
+    let mut scenario = Scenario::new();
+    scenario.subscribe(1, borges_framework());
     let limit = Some(DurationInfo { nanoseconds: 3_000_000_000 });
     let limited = |id| TaskInfo { max_completion_time: limit, ..task(id, 500) };
-    play.accept(1, ["slow", "bad", "killed", "overrun"].map(limited).into(), None);
-    let reports = |play: &mut Play, launch: &str, report: StartReport| {
-        let key = play.keys[launch];
-        let what = format!("{launch} {report:?}");
-        play.does(&what, |agent, now, out| agent.started(key, report, now, out));
+    scenario.accept(1, ["slow", "bad", "killed", "overrun"].map(limited).into(), None);
+    let report = |scenario: &mut Scenario, launch: &str, report: StartReport| {
+        let key = scenario.keys[launch];
+        let input = format!("{launch} {report:?}");
+        scenario.step(&input, |agent, now, actions| agent.started(key, report, now, actions));
     };
     let failed = || StartReport::Failed(Reason::ContainerLaunchFailed, "no image".into());
     for launch in ["slow", "bad", "killed", "overrun"] {
-        reports(&mut play, launch, StartReport::Starting);
+        report(&mut scenario, launch, StartReport::Starting);
     }
-    // What takes long to be made ready has its whole time still.
-    play.pass(5);
-    play.call(1, calls::reconcile("f", [("slow", None)]));
+    // The time of `max_completion_time` begins when the container runs.
+    scenario.pass(5);
+    scenario.call(1, calls::reconcile("f", [("slow", None)]));
     for launch in ["slow", "overrun"] {
-        reports(&mut play, launch, StartReport::Running);
-        play.acknowledge(1, launch);
+        report(&mut scenario, launch, StartReport::Running);
+        scenario.acknowledge(1, launch);
     }
-    reports(&mut play, "bad", failed());
-    play.call(1, calls::kill("f", "killed", None, None));
-    play.acknowledge(1, "killed");
-    // It ran just before it was told to end.
-    reports(&mut play, "killed", StartReport::Running);
-    reports(&mut play, "killed", failed());
-    play.ends("slow", Exit::Code(0));
-    play.pass(4);
-    reports(&mut play, "overrun", failed());
-    for stop in [
+    report(&mut scenario, "bad", failed());
+    scenario.call(1, calls::kill("f", "killed", None, None));
+    scenario.acknowledge(1, "killed");
+    // The container ran just before it was killed.
+    report(&mut scenario, "killed", StartReport::Running);
+    report(&mut scenario, "killed", failed());
+    scenario.ends("slow", Exit::Code(0));
+    scenario.pass(4);
+    report(&mut scenario, "overrun", failed());
+    for stop_reason in [
         None,
         Some(StopReason::Killed),
         Some(StopReason::TimedOut),
         Some(StopReason::LimitExceeded(LimitExceeded::Memory(64))),
     ] {
-        play.does(&format!("recalled {stop:?}"), |agent, now, out| {
-            agent.launch_looked_up("f", "old", LaunchHistory::Failed("lost".into(), stop), now, out);
+        scenario.step(&format!("looked up {stop_reason:?}"), |agent, now, actions| {
+            agent.launch_looked_up(
+                "f",
+                "old",
+                LaunchHistory::Failed("lost".into(), stop_reason),
+                now,
+                actions,
+            );
         });
     }
-    insta::assert_snapshot!(play.log);
+    insta::assert_snapshot!(scenario.log);
 }
 
-/// One is seen to go beyond a limit and ended; of the other it is found out when it has ended by itself.
+/// One task is killed when it exceeds a limit. Another one's limit is found exceeded after its exit.
 #[test]
-fn who_goes_beyond_a_limit_has_failed() {
-    let mut play = Play::new();
-    play.subscribe(1, able());
-    play.accept(1, vec![task("loud", 1000), task("hungry", 1000), task("killed", 1000)], None);
-    for launch in ["loud", "hungry", "killed"] {
-        play.runs(launch);
-        play.acknowledge(1, launch);
+fn tasks_that_exceed_a_limit_fail() {
+    let mut scenario = Scenario::new();
+    scenario.subscribe(1, borges_framework());
+    scenario.accept(1, vec![task("output", 1000), task("memory", 1000), task("killed", 1000)], None);
+    for launch in ["output", "memory", "killed"] {
+        scenario.runs(launch);
+        scenario.acknowledge(1, launch);
     }
-    let exceeds = |play: &mut Play, launch: &str, excess| {
-        let key = play.keys[launch];
-        play.does(&format!("{launch} {excess:?}"), |agent, now, out| {
-            agent.on_limit_exceeded(key, excess, now, out);
+    let exceeds = |scenario: &mut Scenario, launch: &str, exceeded| {
+        let key = scenario.keys[launch];
+        scenario.step(&format!("{launch} {exceeded:?}"), |agent, now, actions| {
+            agent.on_limit_exceeded(key, exceeded, now, actions);
         });
     };
-    exceeds(&mut play, "loud", LimitExceeded::Output(Stream::Stdout, 5));
-    play.ends("loud", Exit::Signal(9));
-    play.call(1, calls::kill("f", "killed", None, None));
-    exceeds(&mut play, "killed", LimitExceeded::Memory(100));
-    play.ends("killed", Exit::Signal(9));
-    let key = play.keys["hungry"];
-    play.does("hungry is found out", |agent, now, out| {
-        agent.ended(key, Exit::Code(0), Some(LimitExceeded::Memory(100)), now, out);
+    exceeds(&mut scenario, "output", LimitExceeded::Output(Stream::Stdout, 5));
+    scenario.ends("output", Exit::Signal(9));
+    scenario.call(1, calls::kill("f", "killed", None, None));
+    exceeds(&mut scenario, "killed", LimitExceeded::Memory(100));
+    scenario.ends("killed", Exit::Signal(9));
+    let key = scenario.keys["memory"];
+    scenario.step("memory exits over its limit", |agent, now, actions| {
+        agent.exited(key, Exit::Code(0), Some(LimitExceeded::Memory(100)), now, actions);
     });
-    insta::assert_snapshot!(play.log);
+    insta::assert_snapshot!(scenario.log);
 }
 
 #[test]
-fn an_adopted_container_may_still_be_made_ready() {
-    let mut play = Play::new();
-    let held = Quantities { milli_cpus: 1500, mem_mib: 100, ..Quantities::default() };
-    let key = play.agent.adopt("f", "a", held, None, false);
-    play.keys.insert("a".into(), key);
-    play.subscribe(1, able());
-    play.call(1, calls::reconcile("f", []));
-    play.runs("a");
-    play.acknowledge(1, "a");
-    play.ends("a", Exit::Code(0));
-    insta::assert_snapshot!(play.log);
+fn adopted_containers_may_still_be_starting() {
+    let mut scenario = Scenario::new();
+    let resources = Quantities { milli_cpus: 1500, mem_mib: 100, ..Quantities::default() };
+    let key = scenario.agent.adopt("f", "a", resources, None, false);
+    scenario.keys.insert("a".into(), key);
+    scenario.subscribe(1, borges_framework());
+    scenario.call(1, calls::reconcile("f", []));
+    scenario.runs("a");
+    scenario.acknowledge(1, "a");
+    scenario.ends("a", Exit::Code(0));
+    insta::assert_snapshot!(scenario.log);
 }

@@ -1,14 +1,14 @@
-//! What a scheduler is told of its tasks.
+//! Status updates: a task's stream of acknowledged updates, and updates outside of it.
 
 use std::cmp::Reverse;
 
 use bytes::Bytes;
 use uuid::Uuid;
 
+use super::action::{Action, send};
+use super::agent::{Agent, Identity, Timer};
 use super::task::{Task, UPDATE_RESEND, Update};
-use super::timers::Timer;
-use super::{Action, Agent, ClientId, Identity, StopReason, Timestamps};
-use crate::limits::LimitExceeded;
+use crate::model::{ClientId, LimitExceeded, StopReason, Timestamps};
 use borges_mesos::events::TaskState;
 use borges_mesos::messages::scheduler::{Event, event, event::Type};
 use borges_mesos::messages::task_status::{Reason, Source};
@@ -16,7 +16,7 @@ use borges_mesos::messages::{AgentId, ExecutorId, TaskId, TaskResourceLimitation
 use borges_mesos::resources::Quantities;
 
 impl Agent {
-    /// Adds to a task's stream of updates.
+    /// Appends an update to a task's stream, and sends it if no other is unacknowledged.
     pub(super) fn update(
         &mut self,
         key: u64,
@@ -24,19 +24,20 @@ impl Agent {
         reason: Option<Reason>,
         message: Option<String>,
         now: Timestamps,
-        out: &mut Vec<Action>,
+        actions: &mut Vec<Action>,
     ) {
-        let serial = self.next();
+        let serial = self.next_serial();
         let Some(task) = self.tasks.get_mut(&key) else { return };
-        let limit = task.stop.and_then(StopReason::limit).filter(|_| state == TaskState::Failed);
+        let limit = task.stop_reason.and_then(StopReason::limit).filter(|_| state == TaskState::Failed);
         if !task.silent && task.push(Update { serial, state, reason, message, limit, wall: now.wall }) {
-            self.send_front(key, now, out);
+            self.send_front(key, now, actions);
         }
-        self.forget_if_over(key);
+        self.remove_if_complete(key);
     }
 
-    pub(super) fn forget_if_over(&mut self, key: u64) {
-        if self.tasks.get(&key).is_some_and(Task::is_over)
+    /// Removes a task whose process has ended and whose updates are acknowledged.
+    pub(super) fn remove_if_complete(&mut self, key: u64) {
+        if self.tasks.get(&key).is_some_and(Task::is_complete)
             && let Some(task) = self.tasks.remove(&key)
             && let Some(framework) = self.frameworks.get_mut(&task.framework)
         {
@@ -44,40 +45,42 @@ impl Agent {
         }
     }
 
-    /// Sends the update under way, if somebody listens, and again later if nobody acknowledges.
-    pub(super) fn send_front(&mut self, key: u64, now: Timestamps, out: &mut Vec<Action>) {
+    /// Sends the first unacknowledged update if the framework is connected, and sets the timer that resends it.
+    pub(super) fn send_front(&mut self, key: u64, now: Timestamps, actions: &mut Vec<Action>) {
         let Some(task) = self.tasks.get_mut(&key) else { return };
         task.resend_at = None;
-        let Some(peer) = self.frameworks.get(&task.framework).and_then(|framework| framework.peer) else {
+        let Some(client) = self.frameworks.get(&task.framework).and_then(|framework| framework.client) else {
             return;
         };
         let Some(update) = task.front() else { return };
         let status = TaskStatus {
             executor_id: Some(ExecutorId { value: task.launch.to_string() }),
-            uuid: Some(uuid(&self.identity, update.serial)),
+            uuid: Some(update_uuid(&self.identity, update.serial)),
             source: Some(Source::Executor as i32),
             ..status(&self.identity, &task.launch, update)
         };
-        send_update(peer, status, out);
+        send_update(client, status, actions);
         let at = now.elapsed + UPDATE_RESEND;
         task.resend_at = Some(at);
         self.timers.push(Reverse((at, Timer::Resend(key))));
     }
 
-    /// Sends a status that is part of no stream: no uuid, no acknowledgement, from the master.
+    /// Sends a status that is not part of the stream: from the master, without uuid, not to be acknowledged.
     pub(super) fn send_unreliable(
         &self,
         framework: &str,
         launch: &str,
         update: &Update,
-        out: &mut Vec<Action>,
+        actions: &mut Vec<Action>,
     ) {
-        let Some(peer) = self.frameworks.get(framework).and_then(|framework| framework.peer) else { return };
-        send_update(peer, status(&self.identity, launch, update), out);
+        let Some(client) = self.frameworks.get(framework).and_then(|framework| framework.client) else {
+            return;
+        };
+        send_update(client, status(&self.identity, launch, update), actions);
     }
 }
 
-/// A status that is part of no stream.
+/// An update that is not part of a stream.
 pub(super) fn unreliable_status(
     state: TaskState,
     reason: Reason,
@@ -88,7 +91,7 @@ pub(super) fn unreliable_status(
     Update { serial: 0, state, reason, message, limit: None, wall: now.wall }
 }
 
-pub(super) fn status(identity: &Identity, launch: &str, update: &Update) -> TaskStatus {
+fn status(identity: &Identity, launch: &str, update: &Update) -> TaskStatus {
     TaskStatus {
         task_id: TaskId { value: launch.to_owned() },
         state: update.state.to_wire(),
@@ -102,9 +105,9 @@ pub(super) fn status(identity: &Identity, launch: &str, update: &Update) -> Task
     }
 }
 
-/// What of a limit is in whole MiB, as Mesos tells it.
-fn limitation(excess: LimitExceeded) -> TaskResourceLimitation {
-    let amounts = match excess {
+/// The exceeded limit as Mesos' resources, in MiB (rounded up).
+fn limitation(exceeded: LimitExceeded) -> TaskResourceLimitation {
+    let amounts = match exceeded {
         LimitExceeded::Memory(mem_mib) => Quantities { mem_mib, ..Quantities::default() },
         LimitExceeded::Output(_, bytes) => {
             Quantities { disk_mib: bytes.div_ceil(1 << 20), ..Quantities::default() }
@@ -113,23 +116,19 @@ fn limitation(excess: LimitExceeded) -> TaskResourceLimitation {
     TaskResourceLimitation { resources: amounts.to_resources(None) }
 }
 
-/// Names an update: half the agent's incarnation, half the update's number.
-pub(super) fn uuid(identity: &Identity, serial: u64) -> Bytes {
+/// The uuid of an update: half of the agent's incarnation, and the update's serial number.
+pub(super) fn update_uuid(identity: &Identity, serial: u64) -> Bytes {
     let (_, random) = identity.incarnation.as_u64_pair();
     Bytes::copy_from_slice(Uuid::from_u64_pair(random, serial).as_bytes())
 }
 
-/// The number that [`uuid`] has in it, if it is one of this agent's.
+/// The serial number in a uuid of [`update_uuid`]; `None` if it is not of this agent.
 pub(super) fn serial_of(identity: &Identity, uuid: &[u8]) -> Option<u64> {
     let (random, serial) = Uuid::from_slice(uuid).ok()?.as_u64_pair();
     (random == identity.incarnation.as_u64_pair().1).then_some(serial)
 }
 
-pub(super) fn send_update(peer: ClientId, status: TaskStatus, out: &mut Vec<Action>) {
+fn send_update(client: ClientId, status: TaskStatus, actions: &mut Vec<Action>) {
     let update = Some(event::Update { status });
-    send(peer, Type::Update, Event { update, ..Event::default() }, out);
-}
-
-pub(super) fn send(peer: ClientId, kind: Type, event: Event, out: &mut Vec<Action>) {
-    out.push(Action::Send(peer, Box::new(Event { r#type: Some(kind as i32), ..event })));
+    send(client, Type::Update, Event { update, ..Event::default() }, actions);
 }

@@ -79,7 +79,7 @@ impl EmbeddedCluster {
 
     /// Passes the events of the machine to the oracle.
     fn record_events(&mut self) {
-        for (at, event) in self.machine.happened() {
+        for (at, event) in self.machine.take_launch_events() {
             match event {
                 LaunchEvent::Started(launch) => self.oracle.on_launch_started(at, &launch),
                 LaunchEvent::Ended(launch, code) => self.oracle.on_launch_ended(at, &launch, End::Exit(code)),
@@ -131,7 +131,7 @@ impl Master for EmbeddedAdapter {
             }
             Ok(Type::Acknowledge) => {
                 let uuid = &call.acknowledge.as_ref().expect("invariant: the call matches its type").uuid;
-                if let Some(update) = embedded.machine.told(uuid) {
+                if let Some(update) = embedded.machine.sent_update(uuid) {
                     embedded.oracle.on_acknowledge(&update);
                 }
             }
