@@ -113,7 +113,7 @@ async fn run(config: &Config, languages: Languages, new_framework: bool) -> Resu
     .map_err(|error| error.to_string())?;
     let server = Server {
         engine: engine.clone(),
-        reader: ParserPool::start(),
+        parser: ParserPool::start(),
         clock: clock.clone(),
         address,
         master: config.master.to_string(),
@@ -123,11 +123,11 @@ async fn run(config: &Config, languages: Languages, new_framework: bool) -> Resu
         open: config.open,
         hosts: config.hosts.iter().cloned().chain([cluster::hostname()]).collect(),
         header_args: config.header_args.clone(),
-        plan_request: PlanOptions { languages, ..PlanOptions::default() },
+        plan_options: PlanOptions { languages, ..PlanOptions::default() },
         max_document: config.max_document,
         max_blocks: config.max_blocks,
         cache,
-        seal,
+        url_signer: seal,
     };
     let mut breaks = breaks;
     let ended = tokio::select! {

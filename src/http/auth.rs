@@ -1,5 +1,6 @@
-//! Stands at the doors: no request, reading ones and the websocket included, gets past it unjudged. Only what
-//! agents fetch has a door of its own, which the signature in the address opens.
+//! The middleware that applies the access policy to every request, including reads and the websocket.
+//!
+//! The payload files of launches are exempt: agents have no token, and the address is signed instead.
 
 use std::cell::OnceCell;
 use std::net::SocketAddr;
@@ -15,26 +16,26 @@ use super::access::{AccessDecision, AccessPolicy, RequestFacts, decide, is_local
 use super::response::problem;
 use super::{credentials, payloads, peer_owner};
 
-/// The address of ours that a connection came to.
+/// The server's own address on a connection.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct OwnAddress(pub(super) SocketAddr);
+pub(super) struct LocalAddress(pub(super) SocketAddr);
 
-/// Whose process is at the other end of a connection, once a request has made it matter. It lives and dies with
-/// the connection. That it is nobody's is not kept: a client that was not found may be found the next time.
+/// The user whose process holds the other end of a connection, cached for the connection once it has been looked up.
+/// A failed look-up is not cached, because the next one may succeed.
 #[derive(Debug, Default)]
 pub(super) struct PeerOwner(OnceCell<u32>);
 
-/// Who stands at the doors, and by which rules.
+/// The settings of the middleware.
 #[derive(Debug, Clone)]
 pub(super) struct AuthState {
-    pub(super) rules: AccessPolicy,
+    pub(super) policy: AccessPolicy,
     pub(super) token: super::Token,
-    /// Whose processes are let in without a token: ours, and root's.
+    /// The user whose processes need no token. Processes of root need none either.
     pub(super) user: u32,
 }
 
 pub(super) async fn authenticate(
-    doors: web::Data<AuthState>,
+    auth: web::Data<AuthState>,
     request: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
 ) -> Result<ServiceResponse<BoxBody>, Error> {
@@ -42,54 +43,53 @@ pub(super) async fn authenticate(
     if request.path().starts_with(payloads::PREFIX) {
         return Ok(next.call(request).await?.map_into_boxed_body());
     }
-    // A header that comes twice says two things; none of them is believed.
+    // A repeated header is ambiguous, and ignored.
     let header = |name| {
         let mut values = request.headers().get_all(name);
         values.next().filter(|_| values.next().is_none()).and_then(|value| value.to_str().ok())
     };
-    let twice_from = request.headers().get_all(ORIGIN).count() > 1;
+    let has_several_origins = request.headers().get_all(ORIGIN).count() > 1;
     let unknown = SocketAddr::from(([0, 0, 0, 0], 0));
     let peer = request.peer_addr().unwrap_or(unknown);
-    let local = request.conn_data::<OwnAddress>().map_or(unknown, |own| own.0);
+    let local = request.conn_data::<LocalAddress>().map_or(unknown, |local| local.0);
     let forwarded = [FORWARDED, VIA].iter().any(|name| request.headers().contains_key(name))
         || request.headers().contains_key("x-forwarded-for");
-    // Whose socket it is costs a look into /proc: only where it can matter.
-    let peer_is_ours = !forwarded && is_local_peer(peer, local) && {
-        let kept = request.conn_data::<PeerOwner>();
-        let owner = kept.and_then(|kept| kept.0.get().copied()).or_else(|| {
+    // The owner of the socket is read from /proc, so only if the decision depends on it.
+    let is_trusted_user = !forwarded && is_local_peer(peer, local) && {
+        let cached_owner = request.conn_data::<PeerOwner>();
+        let owner = cached_owner.and_then(|cached_owner| cached_owner.0.get().copied()).or_else(|| {
             let owner = peer_owner::socket_owner(peer, local).unwrap_or_else(|error| {
                 log::warn!("whose the connection from {peer} is cannot be seen: {error}");
                 None
             })?;
-            Some(kept.map_or(owner, |kept| *kept.0.get_or_init(|| owner)))
+            Some(cached_owner.map_or(owner, |cached_owner| *cached_owner.0.get_or_init(|| owner)))
         });
-        owner.is_some_and(|owner| owner == 0 || owner == doors.user)
+        owner.is_some_and(|owner| owner == 0 || owner == auth.user)
     };
-    let by_query = credentials::query_token(request.query_string());
+    let query_token = credentials::query_token(request.query_string());
     let facts = RequestFacts {
         peer,
         local,
-        peer_is_ours,
+        is_trusted_user,
         forwarded,
         host: header(HOST),
-        origin: if twice_from { Some("two origins") } else { header(ORIGIN) },
+        origin: if has_several_origins { Some("two origins") } else { header(ORIGIN) },
         bearer: header(AUTHORIZATION).and_then(credentials::bearer),
-        query: by_query.as_deref(),
-        cookie: header(COOKIE).and_then(|cookies| credentials::cookie_token(cookies, doors.rules.port)),
+        query: query_token.as_deref(),
+        cookie: header(COOKIE).and_then(|cookies| credentials::cookie_token(cookies, auth.policy.port)),
     };
-    let set_cookie = match decide(&facts, &doors.rules) {
+    let set_cookie = match decide(&facts, &auth.policy) {
         AccessDecision::Allowed { set_cookie } => set_cookie,
-        refused => {
-            let status = refused.status().and_then(|status| StatusCode::from_u16(status).ok());
-            let sentence = refused.message(&facts, &doors.rules);
+        refusal => {
+            let status = refusal.status().and_then(|status| StatusCode::from_u16(status).ok());
+            let message = refusal.message(&facts, &auth.policy);
             let (request, _) = request.into_parts();
-            let answer = problem(&request, status.unwrap_or(StatusCode::FORBIDDEN), &sentence);
-            return Ok(ServiceResponse::new(request, answer));
+            let response = problem(&request, status.unwrap_or(StatusCode::FORBIDDEN), &message);
+            return Ok(ServiceResponse::new(request, response));
         }
     };
     let mut response = next.call(request).await?.map_into_boxed_body();
-    if set_cookie && let Ok(cookie) = credentials::set_cookie(doors.token.secret(), doors.rules.port).parse()
-    {
+    if set_cookie && let Ok(cookie) = credentials::set_cookie(auth.token.secret(), auth.policy.port).parse() {
         response.headers_mut().append(SET_COOKIE, cookie);
     }
     Ok(response)

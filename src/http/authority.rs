@@ -1,67 +1,69 @@
-//! `Backend` and `Origin`, taken apart: a name or an address, and a port.
+//! Parses the headers `Host` and `Origin` into a host (a name or an IP address) and a port. Pure.
 
 use std::net::IpAddr;
 
-/// The host and the port of a `Backend`, of an `Origin`, or of an entry of `borges_hosts`.
+/// The host and port of a `Host` header, an `Origin` header, or an entry of `borges_hosts`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Authority {
     pub(super) host: Host,
-    /// `None` is the scheme's own.
+    /// `None` is the default port of the scheme.
     pub(super) port: Option<u16>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Host {
     Address(IpAddr),
-    /// In small letters, without a dot at its end.
+    /// In lower case, without a trailing dot.
     Name(String),
 }
 
 impl Authority {
-    /// Reads `NAME`, `NAME:PORT`, `1.2.3.4:PORT` or `[::1]:PORT`; `None` for anything else.
-    pub(super) fn read(text: &str) -> Option<Self> {
+    /// Parses `NAME`, `NAME:PORT`, `1.2.3.4:PORT` or `[::1]:PORT`; `None` for anything else.
+    pub(super) fn parse(text: &str) -> Option<Self> {
         let text = text.trim_matches([' ', '\t']);
         let (host, port) = if let Some(rest) = text.strip_prefix('[') {
             let (address, rest) = rest.split_once(']')?;
             (Host::Address(IpAddr::V6(address.parse().ok()?)), rest)
         } else {
             let (host, rest) = text.split_at(text.find(':').unwrap_or(text.len()));
-            (Host::read(host)?, rest)
+            (Host::parse(host)?, rest)
         };
         let port = match port.strip_prefix(':') {
             None if port.is_empty() => None,
             Some("") => None,
-            // `parse` alone would take a sign.
+            // `str::parse` alone would accept a sign.
             Some(digits) if digits.bytes().all(|it| it.is_ascii_digit()) => Some(digits.parse().ok()?),
             _ => return None,
         };
         Some(Self { host, port })
     }
 
-    /// Whether `origin` is a page of the server that was asked for under this authority.
-    pub(super) fn is_of(&self, origin: &str) -> bool {
+    /// Whether `origin` is the server with this host and port.
+    pub(super) fn has_origin(&self, origin: &str) -> bool {
         let Some((scheme, authority)) = origin.trim_matches([' ', '\t']).split_once("://") else {
             return false;
         };
-        let own = match scheme.to_ascii_lowercase().as_str() {
+        let default_port = match scheme.to_ascii_lowercase().as_str() {
             "http" => 80,
             "https" => 443,
             _ => return false,
         };
-        Self::read(authority).is_some_and(|page| {
-            page.host == self.host && page.port.unwrap_or(own) == self.port.unwrap_or(own)
+        Self::parse(authority).is_some_and(|origin| {
+            origin.host == self.host
+                && origin.port.unwrap_or(default_port) == self.port.unwrap_or(default_port)
         })
     }
 }
 
 impl Host {
-    fn read(text: &str) -> Option<Self> {
+    fn parse(text: &str) -> Option<Self> {
         let text = text.strip_suffix('.').unwrap_or(text);
         if let Ok(address) = text.parse() {
             return Some(Self::Address(IpAddr::V4(address)));
         }
-        let of_a_name = |byte: u8| byte.is_ascii_alphanumeric() || b"-._".contains(&byte) || !byte.is_ascii();
-        (!text.is_empty() && text.bytes().all(of_a_name)).then(|| Self::Name(text.to_lowercase()))
+        let is_name_byte =
+            |byte: u8| byte.is_ascii_alphanumeric() || b"-._".contains(&byte) || !byte.is_ascii();
+        (!text.is_empty() && text.bytes().all(is_name_byte)).then(|| Self::Name(text.to_lowercase()))
     }
 }
 
@@ -92,13 +94,13 @@ mod tests {
     #[case("localhost, evil", None, None)]
     #[case(".", None, None)]
     #[case("", None, None)]
-    fn hosts(#[case] text: &str, #[case] host: Option<&str>, #[case] port: Option<u16>) {
-        let read = Authority::read(text);
-        let shown = read.as_ref().map(|read| match &read.host {
+    fn authorities_are_parsed(#[case] text: &str, #[case] host: Option<&str>, #[case] port: Option<u16>) {
+        let parse = Authority::parse(text);
+        let text_of_host = parse.as_ref().map(|parse| match &parse.host {
             Host::Address(address) => address.to_string(),
             Host::Name(name) => name.clone(),
         });
-        assert_eq!((shown.as_deref(), read.and_then(|read| read.port)), (host, port));
+        assert_eq!((text_of_host.as_deref(), parse.and_then(|parse| parse.port)), (host, port));
     }
 
     #[rstest]
@@ -119,7 +121,11 @@ mod tests {
     #[case("localhost:8888", "localhost:8888", false)]
     #[case("localhost:8888", "null", false)]
     #[case("localhost:8888", "", false)]
-    fn origins(#[case] host: &str, #[case] origin: &str, #[case] own: bool) {
-        assert_eq!(Authority::read(host).unwrap().is_of(origin), own);
+    fn origins_are_compared_with_the_host(
+        #[case] host: &str,
+        #[case] origin: &str,
+        #[case] default_port: bool,
+    ) {
+        assert_eq!(Authority::parse(host).unwrap().has_origin(origin), default_port);
     }
 }

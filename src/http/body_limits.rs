@@ -1,4 +1,4 @@
-//! A request's body, read whole: not more of it than is allowed, not slower, and not too many at once.
+//! Reads the body of a request into memory, within limits of size, rate, and memory used by all bodies together.
 
 use std::time::Duration;
 
@@ -13,28 +13,28 @@ use futures_util::future::LocalBoxFuture;
 use tokio::sync::{Semaphore, SemaphorePermit, TryAcquireError};
 use tokio::time::timeout;
 
-use super::App;
 use super::response::problem;
+use super::state::AppState;
 use borges_clock::Clock;
 
-/// What a client sent, and the room it takes up until this is dropped.
+/// The body of a request. It counts against [`MAX_IN_FLIGHT_KIB`] until it is dropped.
 pub(super) struct RequestBody {
     pub(super) bytes: Bytes,
-    _room: Option<SemaphorePermit<'static>>,
+    _permit: Option<SemaphorePermit<'static>>,
 }
 
-/// How long nothing of a body may come.
+/// The longest time between two chunks of a body.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(10);
-/// After that long it must have come, on average, at [`MIN_RATE`].
+/// The time after which the average rate must be at least [`MIN_RATE`].
 const GRACE_PERIOD: Duration = Duration::from_secs(10);
-/// Bytes a second.
+/// The slowest accepted rate, bytes per second.
 const MIN_RATE: usize = 4 << 10;
-/// All bodies that are being read and answered, KiB.
+/// The size of all bodies in memory together, KiB.
 const MAX_IN_FLIGHT_KIB: usize = 256 << 10;
 
 static IN_FLIGHT: Semaphore = Semaphore::const_new(MAX_IN_FLIGHT_KIB);
 
-/// Why a body is not read to its end.
+/// Why a body was rejected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum BodyRejection {
     TooLarge,
@@ -53,8 +53,8 @@ impl BodyRejection {
         }
     }
 
-    fn sentence(self, limit: usize) -> String {
-        let why = match self {
+    fn message(self, limit: usize) -> String {
+        let reason = match self {
             Self::TooLarge => {
                 format!(
                     "The document is longer than {limit} bytes, and no longer one is taken (`borges_max_document`)."
@@ -68,7 +68,7 @@ impl BodyRejection {
             }
             Self::Aborted => "The document broke off before its end.".to_owned(),
         };
-        format!("{why} No block was scheduled.")
+        format!("{reason} No block was scheduled.")
     }
 }
 
@@ -79,16 +79,16 @@ impl FromRequest for RequestBody {
     fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
         let (request, payload) = (request.clone(), payload.take());
         Box::pin(async move {
-            let app = request.app_data::<web::Data<App>>().cloned();
+            let app = request.app_data::<web::Data<AppState>>().cloned();
             let (limit, clock) = match &app {
                 Some(app) => (app.max_document, app.clock.clone()),
                 None => (0, Clock::system()),
             };
-            let announced =
+            let content_length =
                 request.headers().get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
-            read(payload, announced.unwrap_or(0), limit, &clock).await.map_err(|refusal| {
-                let answer = problem(&request, refusal.status(), &refusal.sentence(limit));
-                InternalError::from_response(format!("{refusal:?}"), answer).into()
+            read(payload, content_length.unwrap_or(0), limit, &clock).await.map_err(|rejection| {
+                let response = problem(&request, rejection.status(), &rejection.message(limit));
+                InternalError::from_response(format!("{rejection:?}"), response).into()
             })
         })
     }
@@ -96,20 +96,20 @@ impl FromRequest for RequestBody {
 
 async fn read(
     mut payload: Payload,
-    announced: usize,
+    content_length: usize,
     limit: usize,
     clock: &Clock,
 ) -> Result<RequestBody, BodyRejection> {
-    if announced > limit {
+    if content_length > limit {
         return Err(BodyRejection::TooLarge);
     }
     let started = clock.elapsed();
     let mut bytes = BytesMut::new();
-    let mut room: Option<SemaphorePermit> = None;
+    let mut permits: Option<SemaphorePermit> = None;
     loop {
         let next = timeout(IDLE_TIMEOUT, payload.next()).await.map_err(|_| BodyRejection::TooSlow)?;
         let chunk = match next {
-            None => return Ok(RequestBody { bytes: bytes.freeze(), _room: room }),
+            None => return Ok(RequestBody { bytes: bytes.freeze(), _permit: permits }),
             Some(Ok(chunk)) => chunk,
             Some(Err(PayloadError::Overflow)) => return Err(BodyRejection::TooLarge),
             Some(Err(_)) => return Err(BodyRejection::Aborted),
@@ -121,9 +121,9 @@ async fn read(
         let more = kib(bytes.len() + chunk.len()) - kib(bytes.len());
         let more = u32::try_from(more).unwrap_or(u32::MAX);
         match IN_FLIGHT.try_acquire_many(more) {
-            Ok(permit) => match &mut room {
-                None => room = Some(permit),
-                Some(all) => all.merge(permit),
+            Ok(permit) => match &mut permits {
+                None => permits = Some(permit),
+                Some(held) => held.merge(permit),
             },
             Err(TryAcquireError::NoPermits | TryAcquireError::Closed) => {
                 return Err(BodyRejection::Overloaded);
@@ -136,10 +136,10 @@ async fn read(
     }
 }
 
-/// Whether so many bytes are too few for that time.
-fn is_too_slow(took: Duration, bytes: usize) -> bool {
-    let pace = Duration::from_secs((bytes / MIN_RATE) as u64);
-    took > GRACE_PERIOD + pace
+/// Whether a body of which `bytes` arrived in `elapsed` is slower than [`MIN_RATE`].
+fn is_too_slow(elapsed: Duration, bytes: usize) -> bool {
+    let expected = Duration::from_secs((bytes / MIN_RATE) as u64);
+    elapsed > GRACE_PERIOD + expected
 }
 
 #[cfg(test)]
@@ -147,7 +147,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_drip_is_too_slow_and_a_slow_line_is_not() {
+    fn bodies_below_the_minimum_rate_are_too_slow() {
         let second = Duration::from_secs(1);
         assert!(!is_too_slow(second * 10, 1));
         assert!(is_too_slow(second * 11, 1));

@@ -1,4 +1,4 @@
-//! Where a request carries the token: `Authorization: Bearer`, `?token=`, a cookie.
+//! Extracts the token from a request: from `Authorization: Bearer`, from `?token=`, or from a cookie. Pure.
 
 use std::fmt::Write;
 
@@ -13,12 +13,12 @@ pub fn query_token(query: &str) -> Option<String> {
     let token = query.split('&').find_map(|field| field.strip_prefix("token="))?;
     let mut decoded = String::with_capacity(token.len());
     let mut rest = token;
-    while let Some((plain, behind)) = rest.split_once('%') {
+    while let Some((plain, after)) = rest.split_once('%') {
         decoded.push_str(plain);
-        // A token is ASCII: what else is encoded is none, and matches none.
-        let (code, behind) = behind.split_at_checked(2).filter(|(code, _)| !code.starts_with('+'))?;
+        // A token is ASCII, so a code of another byte makes it invalid.
+        let (code, after) = after.split_at_checked(2).filter(|(code, _)| !code.starts_with('+'))?;
         decoded.push(u8::from_str_radix(code, 16).ok().filter(u8::is_ascii).map(char::from)?);
-        rest = behind;
+        rest = after;
     }
     decoded.push_str(rest);
     Some(decoded)
@@ -35,7 +35,7 @@ pub fn cookie_token(cookies: &str, port: u16) -> Option<&str> {
 
 /// The value of the `Set-Cookie` header by which a browser keeps the token until it is closed.
 ///
-/// No page of another site makes a browser send it, and no script reads it.
+/// `SameSite=Strict` keeps pages of other sites from using the cookie, and `HttpOnly` keeps scripts from reading it.
 pub fn set_cookie(token: &str, port: u16) -> String {
     let mut cookie = cookie_name(port);
     // Writing to a string does not fail.
@@ -43,7 +43,7 @@ pub fn set_cookie(token: &str, port: u16) -> String {
     cookie
 }
 
-/// Browsers do not tell a host's ports apart: each server's cookie has a name of its own.
+/// The name of the cookie. It contains the port, because browsers share cookies between the ports of a host.
 fn cookie_name(port: u16) -> String {
     format!("borges_{port}")
 }
@@ -60,7 +60,7 @@ mod tests {
     #[case("Basic abc", None)]
     #[case("Bearer", None)]
     #[case("", None)]
-    fn of_authorization(#[case] header: &str, #[case] token: Option<&str>) {
+    fn bearer_tokens_are_read(#[case] header: &str, #[case] token: Option<&str>) {
         assert_eq!(bearer(header), token);
     }
 
@@ -74,7 +74,7 @@ mod tests {
     #[case("token=%ff", None)]
     #[case("mytoken=abc", None)]
     #[case("", None)]
-    fn of_a_query(#[case] query: &str, #[case] token: Option<&str>) {
+    fn query_tokens_are_decoded(#[case] query: &str, #[case] token: Option<&str>) {
         assert_eq!(query_token(query).as_deref(), token);
     }
 
@@ -84,12 +84,12 @@ mod tests {
     #[case("borges_9999=abc", None)]
     #[case("xborges_8888=abc; borges_8888", None)]
     #[case("", None)]
-    fn of_cookies(#[case] header: &str, #[case] token: Option<&str>) {
+    fn cookie_tokens_are_read_by_port(#[case] header: &str, #[case] token: Option<&str>) {
         assert_eq!(cookie_token(header, 8888), token);
     }
 
     #[test]
-    fn a_cookie_that_was_set_comes_back() {
+    fn set_cookies_are_read_back() {
         let cookie = set_cookie("abc=", 8888);
         assert_eq!(cookie, "borges_8888=abc=; Path=/; HttpOnly; SameSite=Strict");
         assert_eq!(cookie_token(cookie.split_once("; ").unwrap().0, 8888), Some("abc="));

@@ -1,87 +1,49 @@
-//! What one client of `/ws` is told: entries, output, and what is missing, as websocket frames.
+//! The stream of websocket frames for one client of `/ws`: events, output of running blocks, and gaps.
+//!
+//! All output of a launch is sent before the event that reports its end. A client that falls behind is disconnected
+//! with the sequence number from which to continue.
 
 use std::time::Duration;
 use std::vec::IntoIter;
 
-use actix_http::ws::{OpCode, Parser};
 use actix_ws::{CloseCode, CloseReason};
 use bytes::{Bytes, BytesMut};
 use futures_util::Stream;
 use futures_util::stream::unfold;
-use serde::Serialize;
 use serde_json::json;
 use tokio::sync::oneshot;
 use tokio::time::{Interval, MissedTickBehavior, interval};
 
 use super::output_tail::{OutputTailer, Tail};
+use super::ws_frames::{EventFilter, write_text_frame};
 use borges_clock::Clock;
 use borges_engine::{BatchTail, Delivery, Engine, EngineError, EventSubscriber, PersistError};
 use borges_store::LoggedEvent;
-use borges_task::{RunId, TaskId};
 
-/// What a client wants to hear of.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum EventFilter {
-    /// Everything.
-    All,
-    /// One run.
-    Run(RunId),
-    /// One task, and the end of its run.
-    Task(TaskId),
-}
-
-impl EventFilter {
-    fn has(self, entry: &LoggedEvent) -> bool {
-        match (self, entry) {
-            (Self::All, _) => true,
-            (Self::Run(run), entry) => entry.run() == run,
-            (Self::Task(task), LoggedEvent::Task(frame)) => frame.task == task,
-            (Self::Task(task), LoggedEvent::Run(ended)) => ended.run == task.run,
-        }
-    }
-
-    /// The run it is limited to.
-    pub(super) fn run(self) -> Option<RunId> {
-        match self {
-            Self::All => None,
-            Self::Run(run) => Some(run),
-            Self::Task(task) => Some(task.run),
-        }
-    }
-
-    pub(super) fn has_task(self, task: TaskId) -> bool {
-        match self {
-            Self::All => true,
-            Self::Run(run) => task.run == run,
-            Self::Task(wanted) => task == wanted,
-        }
-    }
-}
-
-/// How late a client that had kept up may be before it is told to come again.
+/// The longest lag of a client that had caught up, before it is disconnected.
 const MAX_LAG: Duration = Duration::from_secs(10);
-/// How often running blocks are looked at for more output.
+/// The interval between two reads of the output of running blocks.
 const POLL_INTERVAL: Duration = Duration::from_millis(100);
 
-/// Tells one client.
+/// The source of the frames for one client.
 pub(super) struct EventStream {
-    follower: EventSubscriber,
+    subscriber: EventSubscriber,
     clock: Clock,
-    topic: EventFilter,
-    tails: Option<OutputTailer>,
-    ticks: Interval,
-    /// It has heard what was new at the time: from then on it has to keep up.
+    filter: EventFilter,
+    tailer: Option<OutputTailer>,
+    poll_timer: Interval,
+    /// Whether the client has received all events once. From then on its lag is limited by [`MAX_LAG`].
     has_caught_up: bool,
-    /// Entries still to be passed on.
-    rest: IntoIter<LoggedEvent>,
-    /// An entry that tells the end of a launch, and what is to be said of that before.
-    ending: Option<(Tail, LoggedEvent)>,
+    /// Events still to be sent.
+    pending: IntoIter<LoggedEvent>,
+    /// An event that reports the end of a launch, and the output of the launch that is sent before it.
+    launch_end: Option<(Tail, LoggedEvent)>,
 }
 
-/// What is next for the client.
+/// The next action for the client.
 enum Step {
     Send(Bytes),
-    /// Nothing of this concerns it.
+    /// No frame matches the filter.
     Nothing,
     Close(CloseReason),
 }
@@ -91,32 +53,32 @@ impl EventStream {
         engine: Engine,
         clock: Clock,
         since: Option<u64>,
-        topic: EventFilter,
+        filter: EventFilter,
         output: bool,
     ) -> Self {
-        let mut ticks = interval(POLL_INTERVAL);
-        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut poll_timer = interval(POLL_INTERVAL);
+        poll_timer.set_missed_tick_behavior(MissedTickBehavior::Delay);
         Self {
-            follower: engine.subscribe(since),
+            subscriber: engine.subscribe(since),
             clock,
-            topic,
-            tails: output.then(|| OutputTailer::new(engine, topic)),
-            ticks,
+            filter,
+            tailer: output.then(|| OutputTailer::new(engine, filter)),
+            poll_timer,
             has_caught_up: since.is_none(),
-            rest: Vec::new().into_iter(),
-            ending: None,
+            pending: Vec::new().into_iter(),
+            launch_end: None,
         }
     }
 
-    /// The frames, one or several together; why they end is said to `over`.
-    pub(super) fn into_stream(self, over: oneshot::Sender<CloseReason>) -> impl Stream<Item = Bytes> {
-        unfold((self, over), |(mut telling, over)| async move {
+    /// The frames, one or several per item. The reason of the end is sent to `close_sender`.
+    pub(super) fn into_stream(self, close_sender: oneshot::Sender<CloseReason>) -> impl Stream<Item = Bytes> {
+        unfold((self, close_sender), |(mut stream, close_sender)| async move {
             loop {
-                match telling.next().await {
-                    Step::Send(bytes) => return Some((bytes, (telling, over))),
+                match stream.next().await {
+                    Step::Send(bytes) => return Some((bytes, (stream, close_sender))),
                     Step::Nothing => {}
                     Step::Close(reason) => {
-                        let _gone = over.send(reason);
+                        let _closed = close_sender.send(reason);
                         return None;
                     }
                 }
@@ -134,31 +96,33 @@ impl EventStream {
     }
 
     async fn step(&mut self) -> Result<Step, StreamError> {
-        if self.rest.len() > 0 || self.ending.is_some() {
-            return self.go_on().await;
+        if self.pending.len() > 0 || self.launch_end.is_some() {
+            return self.send_pending().await;
         }
-        let next = match &mut self.tails {
-            None => self.follower.next().await?,
-            Some(tails) => tokio::select! {
+        let next = match &mut self.tailer {
+            None => self.subscriber.next().await?,
+            Some(tailer) => tokio::select! {
                 biased;
-                next = self.follower.next() => next?,
-                _ = self.ticks.tick() => {
-                    // There is nothing new: it has caught up.
+                next = self.subscriber.next() => next?,
+                _ = self.poll_timer.tick() => {
+                    // There is no new event, so the client has caught up.
                     self.has_caught_up = true;
                     let mut frames = BytesMut::new();
-                    if tails.poll(&mut frames).await? {
-                        self.ticks.reset_immediately();
+                    if tailer.poll(&mut frames).await? {
+                        self.poll_timer.reset_immediately();
                     }
-                    return Ok(say(frames));
+                    return Ok(frames_step(frames));
                 }
             },
         };
         Ok(match next {
-            Some(Delivery::Events(excerpt)) => return self.pass_on(&excerpt).await,
-            Some(Delivery::Gap { from, to }) => gap(from, to, "what happened between is not kept any more"),
+            Some(Delivery::Events(batch)) => return self.send_batch(&batch).await,
+            Some(Delivery::Gap { from, to }) => {
+                gap_step(from, to, "what happened between is not kept any more")
+            }
             Some(Delivery::SequenceInFuture { after, last }) => {
-                let why = format!("nothing has had a number above {last} here: this is another store");
-                gap(last + 1, after, &why)
+                let reason = format!("nothing has had a number above {last} here: this is another store");
+                gap_step(last + 1, after, &reason)
             }
             None => Step::Close(CloseReason {
                 code: CloseCode::Away,
@@ -167,81 +131,74 @@ impl EventStream {
         })
     }
 
-    async fn pass_on(&mut self, excerpt: &BatchTail) -> Result<Step, StreamError> {
-        if let Some(reason) = self.too_late(excerpt) {
+    async fn send_batch(&mut self, batch: &BatchTail) -> Result<Step, StreamError> {
+        if let Some(reason) = self.lag_close_reason(batch) {
             return Ok(Step::Close(reason));
         }
-        self.has_caught_up |= !excerpt.from_store;
-        if self.topic == EventFilter::All && self.tails.is_none() {
-            return Ok(Step::Send(excerpt.encoded(write_text_frame)));
+        self.has_caught_up |= !batch.from_store;
+        if self.filter == EventFilter::All && self.tailer.is_none() {
+            return Ok(Step::Send(batch.encoded(write_text_frame)));
         }
-        let ours = excerpt.events().iter().filter(|entry| self.topic.has(entry));
-        self.rest = ours.cloned().collect::<Vec<_>>().into_iter();
-        self.go_on().await
+        let matching = batch.events().iter().filter(|event| self.filter.matches(event));
+        self.pending = matching.cloned().collect::<Vec<_>>().into_iter();
+        self.send_pending().await
     }
 
-    /// Goes on with entries that it has: up to one that has to wait for the rest of a launch's output.
-    async fn go_on(&mut self) -> Result<Step, StreamError> {
+    /// Sends pending events, up to one that must wait for the remaining output of a launch.
+    async fn send_pending(&mut self) -> Result<Step, StreamError> {
         let mut frames = BytesMut::new();
-        if let Some((tail, entry)) = &mut self.ending {
-            if let Some(tails) = &self.tails
-                && tails.drain(tail, &mut frames).await?
+        if let Some((tail, event)) = &mut self.launch_end {
+            if let Some(tailer) = &self.tailer
+                && tailer.drain(tail, &mut frames).await?
             {
-                return Ok(say(frames));
+                return Ok(frames_step(frames));
             }
-            write_text_frame(entry, &mut frames);
-            self.ending = None;
+            write_text_frame(event, &mut frames);
+            self.launch_end = None;
         }
-        for entry in self.rest.by_ref() {
-            if let (Some(tails), LoggedEvent::Task(change)) = (&mut self.tails, &entry)
-                && let Some(tail) = tails.changed(change)
+        for event in self.pending.by_ref() {
+            if let (Some(tailer), LoggedEvent::Task(task_event)) = (&mut self.tailer, &event)
+                && let Some(tail) = tailer.observe(task_event)
             {
-                self.ending = Some((tail, entry));
+                self.launch_end = Some((tail, event));
                 break;
             }
-            write_text_frame(&entry, &mut frames);
+            write_text_frame(&event, &mut frames);
         }
-        Ok(say(frames))
+        Ok(frames_step(frames))
     }
 
-    /// Why a client that kept up, and no longer does, has to come again.
-    fn too_late(&self, excerpt: &BatchTail) -> Option<CloseReason> {
-        let entry = excerpt.events().first()?;
-        let late = self.clock.now().duration_since(entry.time());
-        let is_late = Duration::try_from(late).is_ok_and(|late| late > MAX_LAG);
-        (self.has_caught_up && excerpt.from_store && is_late).then(|| CloseReason {
+    /// The reason to disconnect a client that had caught up and fell behind; `None` if it is not too late.
+    fn lag_close_reason(&self, batch: &BatchTail) -> Option<CloseReason> {
+        let event = batch.events().first()?;
+        let lag = self.clock.now().duration_since(event.time());
+        let is_behind = Duration::try_from(lag).is_ok_and(|lag| lag > MAX_LAG);
+        (self.has_caught_up && batch.from_store && is_behind).then(|| CloseReason {
             code: CloseCode::Again,
             description: Some(format!(
                 "you are {:.0} s behind: come again with ?since={}",
-                late.as_secs_f64(),
-                entry.seq() - 1
+                lag.as_secs_f64(),
+                event.seq() - 1
             )),
         })
     }
 }
 
-fn say(frames: BytesMut) -> Step {
+fn frames_step(frames: BytesMut) -> Step {
     if frames.is_empty() { Step::Nothing } else { Step::Send(frames.freeze()) }
 }
 
-fn gap(from: u64, to: u64, reason: &str) -> Step {
+fn gap_step(from: u64, to: u64, reason: &str) -> Step {
     let mut frames = BytesMut::new();
     write_text_frame(&json!({ "gap": true, "from": from, "to": to, "reason": reason }), &mut frames);
-    say(frames)
+    frames_step(frames)
 }
 
-/// Why nothing more can be told.
+/// Why the stream cannot continue.
 #[derive(Debug, thiserror::Error)]
 enum StreamError {
     #[error(transparent)]
-    Past(#[from] PersistError),
+    Events(#[from] PersistError),
     #[error(transparent)]
     Output(#[from] EngineError),
-}
-
-/// `value` as a text frame of JSON.
-pub(super) fn write_text_frame(value: &impl Serialize, frames: &mut BytesMut) {
-    // Plain values of our own have a form in JSON; if one had none, the client would see an empty frame.
-    let text = serde_json::to_vec(value).unwrap_or_default();
-    Parser::write_message(frames, text, OpCode::Text, true, false);
 }

@@ -1,4 +1,4 @@
-//! `/tasks/{task}/files/…`: the sandbox of a launch.
+//! `/tasks/{task}/files/…`: lists directories of a launch's sandbox, and streams its files.
 
 use std::sync::Arc;
 
@@ -8,11 +8,11 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use bytes::Bytes;
 use futures_util::stream;
 
-use super::App;
 use super::output::{CHUNK, attempt, launch};
 use super::query::{Query, bad_request};
 use super::response::{not_found, problem, respond, unavailable};
-use super::tasks::find;
+use super::state::AppState;
+use super::tasks::find_task;
 use borges_api::{FileInfo, Listing};
 use borges_engine::{DirectoryRead, Engine, EngineError, FileRead};
 use borges_task::LaunchId;
@@ -29,7 +29,11 @@ use borges_task::LaunchId;
                content((Listing = "application/json"), (String = "text/plain"))),
               (status = 404, description = "")),
 )]
-pub(super) async fn root(request: HttpRequest, id: web::Path<String>, app: web::Data<App>) -> HttpResponse {
+pub(super) async fn root(
+    request: HttpRequest,
+    id: web::Path<String>,
+    app: web::Data<AppState>,
+) -> HttpResponse {
     let id = id.into_inner();
     file(request, web::Path::from((id, String::new())), app).await
 }
@@ -49,66 +53,66 @@ pub(super) async fn root(request: HttpRequest, id: web::Path<String>, app: web::
 )]
 pub(super) async fn file(
     request: HttpRequest,
-    names: web::Path<(String, String)>,
-    app: web::Data<App>,
+    path_parameters: web::Path<(String, String)>,
+    app: web::Data<AppState>,
 ) -> HttpResponse {
-    let (id, path) = names.into_inner();
+    let (id, path) = path_parameters.into_inner();
     let attempt = match Query::parse(&request, &["attempt"]).and_then(|query| attempt(&query)) {
         Ok(attempt) => attempt,
-        Err(wrong) => return bad_request(&request, &wrong),
+        Err(message) => return bad_request(&request, &message),
     };
-    let (task, shown) = match find(&id, &app.engine).await {
+    let (task, summary) = match find_task(&id, &app.engine).await {
         Ok(Some(found)) => found,
         Ok(None) => return not_found(&request, &format!("task `{id}`")),
         Err(error) => return unavailable(&request, &error),
     };
-    let Some(launch) = launch(task, &shown, attempt) else {
-        return not_found(&request, &format!("such launch of task `{id}`: it has had {}", shown.attempt));
+    let Some(launch) = launch(task, &summary, attempt) else {
+        return not_found(&request, &format!("such launch of task `{id}`: it has had {}", summary.attempt));
     };
     let path: Arc<str> = path.into();
     if path.is_empty() {
         return directory(&request, &app.engine, launch, path).await;
     }
     let read = app.engine.read_output(launch, vec![(path.clone(), 0)], CHUNK).await;
-    match read.map(|mut pieces| pieces.pop()) {
+    match read.map(|mut reads| reads.pop()) {
         Ok(Some(FileRead::Bytes { from, .. })) if from > 0 => {
             unreadable(&request, &truncated_message(&path, from))
         }
         Ok(Some(FileRead::Bytes { bytes, size, .. })) => {
-            whole(&request, &app.engine, launch, path, bytes, size)
+            file_response(&request, &app.engine, launch, path, bytes, size)
         }
         Ok(Some(FileRead::Directory)) => directory(&request, &app.engine, launch, path).await,
-        Ok(Some(FileRead::NotFound) | None) => absent(&request, launch, &path),
-        Ok(Some(FileRead::BadPath(why))) => bad_request(&request, &format!("{why}.")),
-        Ok(Some(FileRead::Unreadable(why))) => unreadable(&request, &why),
+        Ok(Some(FileRead::NotFound) | None) => file_not_found(&request, launch, &path),
+        Ok(Some(FileRead::BadPath(reason))) => bad_request(&request, &format!("{reason}.")),
+        Ok(Some(FileRead::Unreadable(reason))) => unreadable(&request, &reason),
         Err(error) => unavailable(&request, &error),
     }
 }
 
 async fn directory(request: &HttpRequest, engine: &Engine, launch: LaunchId, path: Arc<str>) -> HttpResponse {
     match engine.list_files(launch, path.clone()).await {
-        Ok(DirectoryRead::Files(found)) => {
-            let files: Vec<FileInfo> = found
+        Ok(DirectoryRead::Files(entries)) => {
+            let files: Vec<FileInfo> = entries
                 .into_iter()
                 .map(|file| FileInfo { name: file.name, size: file.size, kind: file.kind.name().into() })
                 .collect();
             let listing = Listing { files };
             respond(request, &listing, || listing.files.iter().map(line).collect())
         }
-        Ok(DirectoryRead::NotFound) => absent(request, launch, &path),
-        Ok(DirectoryRead::BadPath(why)) => bad_request(request, &format!("{why}.")),
-        Ok(DirectoryRead::Unreadable(why)) => unreadable(request, &why),
+        Ok(DirectoryRead::NotFound) => file_not_found(request, launch, &path),
+        Ok(DirectoryRead::BadPath(reason)) => bad_request(request, &format!("{reason}.")),
+        Ok(DirectoryRead::Unreadable(reason)) => unreadable(request, &reason),
         Err(error) => unavailable(request, &error),
     }
 }
 
 fn line(FileInfo { name, size, kind }: &FileInfo) -> String {
-    let slash = if *kind == "directory" { "/" } else { "" };
+    let suffix = if *kind == "directory" { "/" } else { "" };
     let kind = if matches!(&**kind, "file" | "directory") { String::new() } else { format!("  ({kind})") };
-    format!("{size:>12}  {}{slash}{kind}\n", name.escape_debug())
+    format!("{size:>12}  {}{suffix}{kind}\n", name.escape_debug())
 }
 
-fn absent(request: &HttpRequest, launch: LaunchId, path: &str) -> HttpResponse {
+fn file_not_found(request: &HttpRequest, launch: LaunchId, path: &str) -> HttpResponse {
     match path {
         "" => {
             not_found(request, &format!("sandbox of launch `{launch}`: it was not launched, or is removed"))
@@ -117,11 +121,11 @@ fn absent(request: &HttpRequest, launch: LaunchId, path: &str) -> HttpResponse {
     }
 }
 
-fn unreadable(request: &HttpRequest, why: &str) -> HttpResponse {
-    problem(request, StatusCode::FORBIDDEN, &format!("{why}."))
+fn unreadable(request: &HttpRequest, reason: &str) -> HttpResponse {
+    problem(request, StatusCode::FORBIDDEN, &format!("{reason}."))
 }
 
-/// Of a service's stream only the end is kept.
+/// The message for an output file of a service whose first bytes are no longer stored.
 fn truncated_message(path: &str, from: u64) -> String {
     let stream = path.trim_start_matches("block/");
     format!(
@@ -129,53 +133,52 @@ fn truncated_message(path: &str, from: u64) -> String {
     )
 }
 
-/// A file of which the first bytes are here, as long as it is now. What is written to it later is another
-/// request's.
-fn whole(
+/// Streams a file up to its current size. `first_chunk` is its beginning. Bytes appended later are not sent.
+fn file_response(
     request: &HttpRequest,
     engine: &Engine,
     launch: LaunchId,
     path: Arc<str>,
-    first: Bytes,
+    first_chunk: Bytes,
     size: u64,
 ) -> HttpResponse {
-    let mut answer = HttpResponse::Ok();
-    answer
-        .content_type(kind(&path))
+    let mut response = HttpResponse::Ok();
+    response
+        .content_type(content_type(&path))
         .insert_header(("X-Content-Type-Options", "nosniff"))
-        // A block's page must not act as one of ours: a browser gives it an origin of its own.
+        // A page that a block wrote must not act as a page of this server: the sandbox gives it an origin of its own.
         .insert_header(("Content-Security-Policy", "sandbox"));
     if request.method() == Method::HEAD {
-        return answer.body(SizedStream::new(size, stream::empty::<Result<Bytes, EngineError>>()));
+        return response.body(SizedStream::new(size, stream::empty::<Result<Bytes, EngineError>>()));
     }
     let engine = engine.clone();
-    let begin = (Some(first), 0);
-    let chunks = stream::try_unfold(begin, move |(first, at)| {
+    let start = (Some(first_chunk), 0);
+    let chunks = stream::try_unfold(start, move |(first_chunk, offset)| {
         let (engine, path) = (engine.clone(), path.clone());
         async move {
-            let bytes = match first {
-                Some(first) => first,
-                None if at >= size => Bytes::new(),
-                None => match engine.read_output(launch, vec![(path, at)], CHUNK).await?.pop() {
-                    Some(FileRead::Bytes { from, bytes, .. }) if from == at => bytes,
+            let bytes = match first_chunk {
+                Some(first_chunk) => first_chunk,
+                None if offset >= size => Bytes::new(),
+                None => match engine.read_output(launch, vec![(path, offset)], CHUNK).await?.pop() {
+                    Some(FileRead::Bytes { from, bytes, .. }) if from == offset => bytes,
                     _ => Bytes::new(),
                 },
             };
-            let left = usize::try_from(size - at).unwrap_or(usize::MAX);
-            let bytes = bytes.slice(..bytes.len().min(left));
-            let next = at + bytes.len() as u64;
-            // Where it has become shorter meanwhile, the answer is cut off, and the client sees that.
+            let remaining = usize::try_from(size - offset).unwrap_or(usize::MAX);
+            let bytes = bytes.slice(..bytes.len().min(remaining));
+            let next = offset + bytes.len() as u64;
+            // If the file was truncated meanwhile, the body ends early, and the client sees that from its length.
             Ok::<_, EngineError>((!bytes.is_empty()).then_some((bytes, (None, next))))
         }
     });
-    answer.body(SizedStream::new(size, Box::pin(chunks)))
+    response.body(SizedStream::new(size, Box::pin(chunks)))
 }
 
-/// What a file is, by the end of its name.
-fn kind(path: &str) -> &'static str {
+/// The content type of a file, by the extension of its name.
+fn content_type(path: &str) -> &'static str {
     let name = path.rsplit('/').next().unwrap_or_default();
-    let end = name.rsplit_once('.').map(|(_, end)| end.to_ascii_lowercase());
-    match (end.as_deref(), name) {
+    let extension = name.rsplit_once('.').map(|(_, extension)| extension.to_ascii_lowercase());
+    match (extension.as_deref(), name) {
         (Some("txt" | "log" | "org" | "md" | "out" | "err" | "dat" | "tsv" | "yaml" | "yml" | "toml"), _)
         | (None, "stdout" | "stderr" | "body" | "exit" | "value") => "text/plain; charset=utf-8",
         (Some("csv"), _) => "text/csv; charset=utf-8",
@@ -199,8 +202,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_tell_what_a_file_is() {
-        for (path, wanted) in [
+    fn content_types_follow_the_extension() {
+        for (path, expected) in [
             ("block/stdout", "text/plain; charset=utf-8"),
             ("stdout.gz", "application/gzip"),
             ("plot.PNG", "image/png"),
@@ -208,7 +211,7 @@ mod tests {
             ("png", "application/octet-stream"),
             ("", "application/octet-stream"),
         ] {
-            assert_eq!(kind(path), wanted, "{path}");
+            assert_eq!(content_type(path), expected, "{path}");
         }
     }
 }

@@ -1,30 +1,35 @@
-//! The server's room: documents come in, states and output go out.
+//! The HTTP server: accepts documents, and serves states, output and files.
 //!
-//! It knows nothing of clusters and of how blocks run: it asks the actors, and words their answers.
+//! This layer calls the engine and formats its answers. It knows neither clusters nor how blocks run.
 //!
 //! | file | |
 //! |---|---|
-//! | `upload` | which document a client sent, however it spelt it (pure) |
-//! | `multipart` | the only file of a form (pure) |
-//! | `access` | who may come in (pure) |
-//! | `authority` | `Backend` and `Origin`, taken apart (pure) |
-//! | `credentials` | where a request carries the token (pure) |
-//! | `peer_owner` | whose process is at the other end |
-//! | `token` | the secret that opens the doors, and its file |
-//! | `authenticate` | stands at the doors: nothing gets past unjudged |
-//! | `response` | text, JSON, problem+json |
-//! | `body_limits` | a request's body, read whole and within limits |
-//! | `documents` | `/org`: documents and runs |
+//! | `routes` | the table of routes |
+//! | `state` | the state that the handlers share |
+//! | `access` | the access policy (pure) |
+//! | `auth` | the middleware that applies the access policy |
+//! | `authority` | the headers `Host` and `Origin` (pure) |
+//! | `credentials` | the token in a request (pure) |
+//! | `peer_owner` | the user at the other end of a local connection |
+//! | `token` | the server's token and its file |
+//! | `body_limits` | the body of a request, within limits |
+//! | `upload` | the document in the body of a request (pure) |
+//! | `multipart` | the file of a multipart form (pure) |
 //! | `query` | the parameters of a request |
+//! | `response` | responses as text, JSON or problem+json |
+//! | `documents` | `/org`: documents and runs |
+//! | `submit_response` | the response to a submitted document |
+//! | `results` | `/org/…/results`: output files |
 //! | `tasks` | `/tasks`: states |
 //! | `output` | `/tasks/…/stdout`, `/stderr` |
-//! | `files` | `/tasks/…/files`: sandboxes |
-//! | `payloads` | `/launches`: what agents fetch for a launch |
-//! | `websocket` | `/ws`: what happens, as it happens |
-//! | `event_stream` | what one client of it is told |
-//! | `output_tail` | the output of running blocks, as it is told there |
+//! | `payload_state` | `/tasks/…/files`: sandboxes |
+//! | `payloads` | `/launches`: files that agents fetch for a launch |
+//! | `websocket` | `/ws`: connection and session |
+//! | `event_stream` | the stream of frames for one client of `/ws` |
+//! | `output_tail` | the output of running blocks for `/ws` |
+//! | `ws_frames` | the frames and the filter of `/ws` |
 //! | `page` | `/`, `/healthz` |
-//! | `requests` | requests and clients, counted |
+//! | `requests` | counters of requests and websocket clients |
 //! | `metrics` | `/varz`, `/metrics` |
 //! | `openapi` | `/openapi.json` |
 
@@ -48,21 +53,23 @@ mod query;
 mod requests;
 mod response;
 mod results;
+mod routes;
+mod state;
+mod submit_response;
 mod tasks;
 mod token;
 mod upload;
 mod websocket;
+mod ws_frames;
 
 use std::future::pending;
 use std::net::{SocketAddr, TcpListener};
 use std::pin::pin;
 
 use actix_web::error::InternalError;
-use actix_web::guard::{Any, Get, Head};
 use actix_web::middleware::from_fn;
-use actix_web::web::{self, PathConfig, QueryConfig, ServiceConfig};
-use actix_web::{App as WebApp, HttpRequest, HttpServer, Resource, Route};
-use bytes::Bytes;
+use actix_web::web::{self, PathConfig, QueryConfig};
+use actix_web::{App, HttpServer};
 use jiff::Timestamp;
 
 use futures_util::join;
@@ -77,6 +84,8 @@ pub use peer_owner::socket_owner;
 pub use token::{Token, TokenError, TokenHash};
 pub use upload::{UploadError, UploadedDocument, document};
 
+use state::AppState;
+
 use borges_clock::Clock;
 use borges_engine::{Engine, ParserPool};
 use borges_org::HeaderArgsProperty;
@@ -84,68 +93,50 @@ use borges_plan::PlanOptions;
 use borges_store::Cache;
 use borges_task::UrlSigner;
 
-/// A server, ready to be started.
+/// The parts and settings of a server.
 pub struct Server {
-    /// Runs documents.
+    /// The engine that runs documents.
     pub engine: Engine,
-    /// Reads documents.
-    pub reader: ParserPool,
-    /// Tells the time.
+    /// The threads that parse documents.
+    pub parser: ParserPool,
+    /// The clock.
     pub clock: Clock,
-    /// Where it listens.
+    /// The listen address.
     pub address: SocketAddr,
     /// The cluster, as the setupfile names it.
     pub master: String,
-    /// When it was started.
+    /// The start time of the server.
     pub started: Timestamp,
-    /// Opens the doors.
+    /// The token of the server.
     pub token: Token,
-    /// Whose processes are let in without it, beside root's.
+    /// The user whose processes need no token. Processes of root need none either.
     pub user: u32,
-    /// Nobody needs a token.
+    /// No client needs the token.
     pub open: bool,
-    /// The names by which it may be called, beside IP addresses and `localhost`.
+    /// The accepted host names, besides IP addresses and `localhost`.
     pub hosts: Vec<String>,
-    /// The setupfile's header arguments.
+    /// The header arguments of the setupfile.
     pub header_args: Vec<HeaderArgsProperty>,
-    /// What is asked of every document.
-    pub plan_request: PlanOptions,
-    /// The longest document, bytes.
+    /// The options that apply to every plan.
+    pub plan_options: PlanOptions,
+    /// The size limit of a document, bytes.
     pub max_document: usize,
-    /// The most blocks of a document that run.
+    /// The most tasks of a document.
     pub max_blocks: usize,
-    /// Results that need not be made again.
+    /// The result cache.
     pub cache: Cache,
-    /// Signs what agents fetch.
-    pub seal: UrlSigner,
+    /// Signs the addresses that agents fetch.
+    pub url_signer: UrlSigner,
 }
 
-/// What every route may know.
-struct App {
-    engine: Engine,
-    reader: ParserPool,
-    clock: Clock,
-    address: String,
-    master: String,
-    started: Timestamp,
-    header_args: Vec<HeaderArgsProperty>,
-    plan_request: PlanOptions,
-    max_document: usize,
-    max_blocks: usize,
-    cache: Cache,
-    requests: requests::RequestCounters,
-    /// `/openapi.json`.
-    description: Bytes,
-}
-
-/// Serves until a signal ends it: open requests are given a few seconds.
+/// Serves until SIGTERM or SIGINT. Open requests then have [`SHUTDOWN_TIMEOUT`] seconds to complete.
 ///
 /// # Errors
-/// What the system says when the listener cannot be used.
+/// The error of the operating system if the listener cannot be used.
 pub async fn serve(server: Server, listener: TcpListener) -> std::io::Result<()> {
     let Server {
         engine,
-        reader,
+        parser,
         clock,
         address,
         master,
@@ -155,23 +146,23 @@ pub async fn serve(server: Server, listener: TcpListener) -> std::io::Result<()>
         open,
         hosts,
         header_args,
-        plan_request,
+        plan_options,
         max_document,
         max_blocks,
         cache,
-        seal,
+        url_signer,
     } = server;
-    let rules = AccessPolicy { token: token.hash(), open, hosts, port: address.port() };
-    let doors = web::Data::new(auth::AuthState { rules, token, user });
-    let app = web::Data::new(App {
+    let policy = AccessPolicy { token: token.hash(), open, hosts, port: address.port() };
+    let auth_state = web::Data::new(auth::AuthState { policy, token, user });
+    let app = web::Data::new(AppState {
         engine,
-        reader,
+        parser,
         clock,
         address: address.to_string(),
         master,
         started,
         header_args,
-        plan_request,
+        plan_options,
         max_document,
         max_blocks,
         cache,
@@ -179,34 +170,34 @@ pub async fn serve(server: Server, listener: TcpListener) -> std::io::Result<()>
         description: openapi::description().into(),
     });
     let engine = app.engine.clone();
-    let files = web::Data::new(payloads::PayloadState { engine: engine.clone(), seal });
+    let payload_state = web::Data::new(payloads::PayloadState { engine: engine.clone(), url_signer });
     let server = HttpServer::new(move || {
-        WebApp::new()
-            .app_data(doors.clone())
+        App::new()
+            .app_data(auth_state.clone())
             .app_data(app.clone())
-            .app_data(files.clone())
+            .app_data(payload_state.clone())
             .app_data(PathConfig::default().error_handler(|_, request| {
-                let answer = response::not_found(request, &format!("`{}`", request.path()));
-                InternalError::from_response("a path that is no text", answer).into()
+                let response = response::not_found(request, &format!("`{}`", request.path()));
+                InternalError::from_response("a path that is no text", response).into()
             }))
             .app_data(QueryConfig::default().error_handler(|error, request| {
-                let answer = query::bad_request(request, &format!("The query is wrong: {error}."));
-                InternalError::from_response("a wrong query", answer).into()
+                let response = query::bad_request(request, &format!("The query is wrong: {error}."));
+                InternalError::from_response("a wrong query", response).into()
             }))
-            .configure(routes)
+            .configure(routes::routes)
             .wrap(from_fn(auth::authenticate))
             .wrap(from_fn(requests::count))
     })
     .on_connect(|connection, data| {
         if let Some(stream) = connection.downcast_ref::<actix_web::rt::net::TcpStream>()
-            && let Ok(own) = stream.local_addr()
+            && let Ok(local) = stream.local_addr()
         {
-            data.insert(auth::OwnAddress(own));
+            data.insert(auth::LocalAddress(local));
             data.insert(auth::PeerOwner::default());
-            // A frame must not wait until the one before it is confirmed. Where it cannot be set, it is only later.
-            let _late = stream.set_nodelay(true);
-            // Where it cannot be set, a client that takes nothing in is only given up later.
-            let _unset = set_tcp_user_timeout(stream, TCP_USER_TIMEOUT);
+            // A frame must not wait for the acknowledgement of the previous one. Failure only delays frames.
+            let _ignored = stream.set_nodelay(true);
+            // Failure only delays the detection of a client that does not read.
+            let _ignored = set_tcp_user_timeout(stream, TCP_USER_TIMEOUT);
         }
     })
     .workers(WORKERS)
@@ -218,17 +209,17 @@ pub async fn serve(server: Server, listener: TcpListener) -> std::io::Result<()>
     let mut server = pin!(server);
     tokio::select! {
         ended = &mut server => return ended,
-        () = wait_for_a_signal() => {}
+        () = shutdown_signal() => {}
     }
-    // Who listens is told; otherwise the end would wait for them.
+    // Websocket clients are disconnected, because the shutdown would otherwise wait for them.
     engine.close_event_log();
     let (ended, ()) = join!(server, handle.stop(true));
     ended
 }
 
-async fn wait_for_a_signal() {
+async fn shutdown_signal() {
     let [terminate, interrupt] = [SignalKind::terminate(), SignalKind::interrupt()].map(signal);
-    // Without them the process ends at a signal as any other does.
+    // Without handlers, a signal ends the process at once.
     let (Ok(mut terminate), Ok(mut interrupt)) = (terminate, interrupt) else { return pending().await };
     tokio::select! {
         _ = terminate.recv() => {}
@@ -236,59 +227,9 @@ async fn wait_for_a_signal() {
     }
 }
 
-/// Threads that answer requests.
+/// The number of threads that answer requests.
 const WORKERS: usize = 2;
-/// Milliseconds for which a client may take in nothing of what was sent, before its connection is given up.
+/// The time for which sent data may stay unacknowledged before the connection is closed, milliseconds.
 const TCP_USER_TIMEOUT: u32 = 60_000;
-/// Seconds that open requests are given at the end.
+/// The time that open requests have at shutdown, seconds.
 const SHUTDOWN_TIMEOUT: u64 = 5;
-
-fn routes(config: &mut ServiceConfig) {
-    for org in ["/org", "/org/"] {
-        let post = web::post().to(documents::submit);
-        config.service(resource(org, "GET, HEAD, POST").route(post).route(reading().to(documents::runs)));
-    }
-    config
-        .service(
-            resource("/org/{run}", "GET, HEAD, DELETE")
-                .route(reading().to(documents::run))
-                .route(web::delete().to(documents::kill_run)),
-        )
-        .service(resource("/org/{run}/document", "POST").route(web::post().to(documents::document)))
-        .service(
-            resource("/tasks/{task}", "GET, HEAD, DELETE")
-                .route(reading().to(tasks::task))
-                .route(web::delete().to(tasks::kill)),
-        )
-        .service(resource("/ws", "GET").route(web::get().to(websocket::feed)))
-        .service(resource(payloads::ROUTE, "GET").route(web::get().to(payloads::file)));
-    let read_only = [
-        ("/org/{run}/results", reading().to(results::results)),
-        ("/tasks", reading().to(tasks::tasks)),
-        ("/tasks/{task}/stdout", reading().to(output::stdout)),
-        ("/tasks/{task}/stderr", reading().to(output::stderr)),
-        ("/tasks/{task}/files", reading().to(files::root)),
-        ("/tasks/{task}/files/{path:.*}", reading().to(files::file)),
-        ("/", reading().to(page::index)),
-        ("/healthz", reading().to(page::healthz)),
-        ("/varz", reading().to(metrics::varz)),
-        ("/metrics", reading().to(metrics::metrics)),
-        ("/openapi.json", reading().to(openapi::openapi)),
-    ];
-    for (path, route) in read_only {
-        config.service(resource(path, "GET, HEAD").route(route));
-    }
-    config.default_service(web::to(page::unknown_route));
-}
-
-/// A route for who wants to read: GET, and HEAD.
-fn reading() -> Route {
-    web::route().guard(Any(Get()).or(Head()))
-}
-
-/// A path, and the methods it has; any other one is told so.
-fn resource(path: &str, allowed: &'static str) -> Resource {
-    web::resource(path).default_service(web::to(move |request: HttpRequest| async move {
-        response::method_not_allowed(&request, allowed)
-    }))
-}

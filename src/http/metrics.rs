@@ -1,4 +1,4 @@
-//! `/varz`, `/metrics`: what there is and what has happened, in numbers. Both are made of the same families.
+//! `/varz`, `/metrics`: counters and gauges of the server. Both are rendered from the same metric families.
 
 use std::fmt::Write;
 
@@ -9,12 +9,12 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 use utoipa::ToSchema;
 
-use super::App;
 use super::query::{Query, bad_request};
 use super::response::{plain_text, unavailable};
+use super::state::AppState;
 use borges_engine::{CALL_NAMES, Counter, EngineError, Stats};
 
-/// What `/varz` answers.
+/// The response of `/varz`.
 #[derive(Debug, Serialize, ToSchema)]
 struct Varz {
     version: &'static str,
@@ -27,7 +27,7 @@ struct Varz {
     metrics: Map<String, Value>,
 }
 
-/// How it stands with the cluster.
+/// The state of the connection to the cluster.
 #[derive(Debug, Serialize, ToSchema)]
 struct Cluster {
     /// As the setupfile names it.
@@ -41,17 +41,17 @@ struct Cluster {
     framework: Option<String>,
 }
 
-/// What is counted under one name.
+/// The samples of one metric name.
 #[derive(Debug)]
 struct MetricFamily {
     name: &'static str,
     help: &'static str,
-    kind: MetricType,
+    metric_type: MetricType,
     labels: &'static [&'static str],
     samples: Vec<(Vec<String>, f64)>,
 }
 
-/// Whether a number only grows.
+/// The type of a metric, as Prometheus defines it.
 #[derive(Debug, Clone, Copy)]
 enum MetricType {
     Counter,
@@ -61,20 +61,20 @@ enum MetricType {
 /// `GET /varz`.
 #[utoipa::path(get, path = "/varz", tag = "server", description = "What there is and what has happened, in numbers.",
     responses((status = 200, description = "Numbers", body = Varz, content_type = "application/json")))]
-pub(super) async fn varz(request: HttpRequest, app: web::Data<App>) -> HttpResponse {
-    if let Err(wrong) = Query::parse(&request, &[]) {
-        return bad_request(&request, &wrong);
+pub(super) async fn varz(request: HttpRequest, app: web::Data<AppState>) -> HttpResponse {
+    if let Err(message) = Query::parse(&request, &[]) {
+        return bad_request(&request, &message);
     }
     match collect(&app).await {
-        Ok((totals, families)) => HttpResponse::Ok().json(Varz {
+        Ok((stats, families)) => HttpResponse::Ok().json(Varz {
             version: env!("CARGO_PKG_VERSION"),
             started: app.started,
             cluster: Cluster {
                 master: app.master.clone(),
-                connected: totals.disconnected.is_none(),
-                trouble: totals.disconnected,
-                no_offers: totals.starvation.map(|(words, _)| words),
-                framework: totals.framework,
+                connected: stats.disconnected.is_none(),
+                trouble: stats.disconnected,
+                no_offers: stats.starvation.map(|(message, _)| message),
+                framework: stats.framework,
             },
             metrics: families.iter().map(|family| (family.name.to_owned(), family.json())).collect(),
         }),
@@ -85,56 +85,60 @@ pub(super) async fn varz(request: HttpRequest, app: web::Data<App>) -> HttpRespo
 /// `GET /metrics`.
 #[utoipa::path(get, path = "/metrics", tag = "server", description = "The numbers of `/varz` for Prometheus.",
     responses((status = 200, description = "Numbers", body = String, content_type = "text/plain")))]
-pub(super) async fn metrics(request: HttpRequest, app: web::Data<App>) -> HttpResponse {
-    if let Err(wrong) = Query::parse(&request, &[]) {
-        return bad_request(&request, &wrong);
+pub(super) async fn metrics(request: HttpRequest, app: web::Data<AppState>) -> HttpResponse {
+    if let Err(message) = Query::parse(&request, &[]) {
+        return bad_request(&request, &message);
     }
     match collect(&app).await {
         Ok((_, families)) => {
             let text = families.iter().map(MetricFamily::text).collect();
-            let mut answer = plain_text(StatusCode::OK, text);
-            let kind = "text/plain; version=0.0.4; charset=utf-8";
-            answer.headers_mut().insert(
+            let mut response = plain_text(StatusCode::OK, text);
+            let metric_type = "text/plain; version=0.0.4; charset=utf-8";
+            response.headers_mut().insert(
                 actix_web::http::header::CONTENT_TYPE,
-                actix_web::http::header::HeaderValue::from_static(kind),
+                actix_web::http::header::HeaderValue::from_static(metric_type),
             );
-            answer
+            response
         }
         Err(error) => unavailable(&request, &error),
     }
 }
 
-async fn collect(app: &App) -> Result<(Stats, Vec<MetricFamily>), EngineError> {
-    let totals = app.engine.stats().await?;
-    let families = families(app, &totals);
-    Ok((totals, families))
+async fn collect(app: &AppState) -> Result<(Stats, Vec<MetricFamily>), EngineError> {
+    let stats = app.engine.stats().await?;
+    let families = families(app, &stats);
+    Ok((stats, families))
 }
 
 #[expect(clippy::cast_precision_loss, reason = "nothing is counted beyond 2^53")]
-fn families(app: &App, totals: &Stats) -> Vec<MetricFamily> {
-    let one = |value: f64| vec![(Vec::new(), value)];
-    let family = |kind, name, help, labels, samples| MetricFamily { name, help, kind, labels, samples };
-    let gauge = |name, help, value| family(MetricType::Gauge, name, help, &[][..], one(value));
-    let counter =
-        |name, help, count: &Counter| family(MetricType::Counter, name, help, &[], one(count.get() as f64));
-    let by = |label: String, n: usize| (vec![label], n as f64);
+fn families(app: &AppState, stats: &Stats) -> Vec<MetricFamily> {
+    let single = |value: f64| vec![(Vec::new(), value)];
+    let family =
+        |metric_type, name, help, labels, samples| MetricFamily { name, help, metric_type, labels, samples };
+    let gauge = |name, help, value| family(MetricType::Gauge, name, help, &[][..], single(value));
+    let counter = |name, help, count: &Counter| {
+        family(MetricType::Counter, name, help, &[], single(count.get() as f64))
+    };
+    let labelled = |label: String, count: usize| (vec![label], count as f64);
     let counters = app.engine.counters();
-    let reads = app.reader.counters();
+    let parser_counters = app.parser.counters();
     let version = vec![(vec![env!("CARGO_PKG_VERSION").to_owned()], 1.0)];
-    let runs = totals.runs.iter().map(|(state, n)| by(state.to_string(), *n)).collect();
-    let tasks = totals.tasks.iter().map(|(state, n)| by(state.to_string(), *n)).collect();
-    let calls =
-        CALL_NAMES.iter().zip(&counters.calls).map(|(call, n)| (vec![(*call).to_owned()], n.get() as f64));
-    let requests = app.requests.answered().map(|(route, status, n)| {
-        let status = if status == 0 { "other".to_owned() } else { status.to_string() };
-        (vec![route.to_owned(), status], n as f64)
+    let runs = stats.runs.iter().map(|(state, count)| labelled(state.to_string(), *count)).collect();
+    let tasks = stats.tasks.iter().map(|(state, count)| labelled(state.to_string(), *count)).collect();
+    let calls = CALL_NAMES
+        .iter()
+        .zip(&counters.calls)
+        .map(|(call, count)| (vec![(*call).to_owned()], count.get() as f64));
+    let requests = app.requests.answered().map(|(route, http_status, count)| {
+        let code = if http_status == 0 { "other".to_owned() } else { http_status.to_string() };
+        (vec![route.to_owned(), code], count as f64)
     });
-    let awaited = totals.starvation.as_ref().map_or(0.0, |(_, lasts)| lasts.as_secs_f64());
-    let silence = totals.since_last_event.map(|silence| (Vec::new(), silence.as_secs_f64()));
-    let connected = f64::from(u8::from(totals.disconnected.is_none()));
+    let offers_awaited = stats.starvation.as_ref().map_or(0.0, |(_, duration)| duration.as_secs_f64());
+    let silence = stats.since_last_event.map(|silence| (Vec::new(), silence.as_secs_f64()));
+    let connected = f64::from(u8::from(stats.disconnected.is_none()));
     vec![
         family(MetricType::Gauge, "borges_info", "The version, as a label.", &["version"], version),
-        gauge("borges_uptime_seconds", "Since the start of the server.", totals.uptime.as_secs_f64()),
+        gauge("borges_uptime_seconds", "Since the start of the server.", stats.uptime.as_secs_f64()),
         gauge("borges_cluster_connected", "1 while subscribed to the cluster, otherwise 0.", connected),
         family(
             MetricType::Gauge,
@@ -149,11 +153,11 @@ fn families(app: &App, totals: &Stats) -> Vec<MetricFamily> {
         counter("borges_offers_received_total", "Offers that came.", &counters.offers_received),
         counter("borges_offers_declined_total", "Offers declined.", &counters.offers_declined),
         counter("borges_offers_rescinded_total", "Offers that were taken back.", &counters.offers_rescinded),
-        gauge("borges_offers_held", "Offers not answered yet.", totals.offers_held as f64),
+        gauge("borges_offers_held", "Offers not answered yet.", stats.offers_held as f64),
         gauge(
             "borges_offers_awaited_seconds",
             "Since the last offer, where something waits and none has come for ten seconds; otherwise 0.",
-            awaited,
+            offers_awaited,
         ),
         counter("borges_status_updates_total", "Status updates, repeats included.", &counters.status_updates),
         family(
@@ -169,8 +173,8 @@ fn families(app: &App, totals: &Stats) -> Vec<MetricFamily> {
             "Supervisors that died and were made again.",
             &counters.supervisors_rebuilt,
         ),
-        counter("borges_documents_read_total", "Documents read, well or not.", &reads.documents),
-        counter("borges_document_bytes_read_total", "Their bytes.", &reads.bytes),
+        counter("borges_documents_read_total", "Documents read, well or not.", &parser_counters.documents),
+        counter("borges_document_bytes_read_total", "Their bytes.", &parser_counters.bytes),
         counter("borges_store_commits_total", "Commits to the store.", &counters.store_commits),
         counter("borges_store_rows_total", "Rows written by them.", &counters.store_rows),
         gauge("borges_websocket_clients", "Websockets open now.", app.requests.websockets() as f64),
@@ -185,19 +189,19 @@ fn families(app: &App, totals: &Stats) -> Vec<MetricFamily> {
 }
 
 impl MetricFamily {
-    /// As Prometheus reads it: version 0.0.4 of its text format.
+    /// The family in the text format of Prometheus, version 0.0.4.
     fn text(&self) -> String {
-        let Self { name, help, kind, labels, samples } = self;
-        let kind = match kind {
+        let Self { name, help, metric_type, labels, samples } = self;
+        let metric_type = match metric_type {
             MetricType::Counter => "counter",
             MetricType::Gauge => "gauge",
         };
-        let mut text = format!("# HELP {name} {help}\n# TYPE {name} {kind}\n");
+        let mut text = format!("# HELP {name} {help}\n# TYPE {name} {metric_type}\n");
         for (values, number) in samples {
             let pairs: Vec<String> = labels
                 .iter()
                 .zip(values)
-                .map(|(label, value)| format!("{label}=\"{}\"", escaped(value)))
+                .map(|(label, value)| format!("{label}=\"{}\"", escape_label(value)))
                 .collect();
             let pairs = if pairs.is_empty() { String::new() } else { format!("{{{}}}", pairs.join(",")) };
             let _infallible = writeln!(text, "{name}{pairs} {number}");
@@ -205,25 +209,25 @@ impl MetricFamily {
         text
     }
 
-    /// A number; with labels, an object of numbers a label.
+    /// The family as JSON: a number, or with labels an object of numbers.
     fn json(&self) -> Value {
-        let mut tree = Map::new();
+        let mut object = Map::new();
         for (labels, number) in &self.samples {
             match labels.as_slice() {
-                [] => return number_of(*number),
-                [label] => tree.insert(label.clone(), number_of(*number)),
+                [] => return json_number(*number),
+                [label] => object.insert(label.clone(), json_number(*number)),
                 [first, rest @ ..] => {
-                    let inner = tree.entry(first.clone()).or_insert_with(|| json!({}));
-                    inner.as_object_mut().and_then(|inner| inner.insert(rest.join(" "), number_of(*number)))
+                    let inner = object.entry(first.clone()).or_insert_with(|| json!({}));
+                    inner.as_object_mut().and_then(|inner| inner.insert(rest.join(" "), json_number(*number)))
                 }
             };
         }
-        if self.labels.is_empty() { Value::Null } else { Value::Object(tree) }
+        if self.labels.is_empty() { Value::Null } else { Value::Object(object) }
     }
 }
 
-/// Whole numbers without a point.
-fn number_of(number: f64) -> Value {
+/// A JSON number. Integers have no fraction part.
+fn json_number(number: f64) -> Value {
     #[expect(
         clippy::cast_possible_truncation,
         clippy::cast_sign_loss,
@@ -232,7 +236,7 @@ fn number_of(number: f64) -> Value {
     if number.fract() == 0.0 && number >= 0.0 { json!(number as u64) } else { json!(number) }
 }
 
-fn escaped(value: &str) -> String {
+fn escape_label(value: &str) -> String {
     value.replace('\\', r"\\").replace('"', "\\\"").replace('\n', r"\n")
 }
 
@@ -241,11 +245,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn both_say_the_same() {
+    fn families_render_as_text_and_json() {
         let family = MetricFamily {
             name: "x_total",
             help: "Xs.",
-            kind: MetricType::Counter,
+            metric_type: MetricType::Counter,
             labels: &["route", "status"],
             samples: vec![
                 (vec!["/\"a\\\n".to_owned(), "200".to_owned()], 3.0),
@@ -258,9 +262,9 @@ mod tests {
              x_total{route=\"/b\",status=\"404\"} 0.5\n"
         );
         assert_eq!(family.json(), json!({"/\"a\\\n": {"200": 3}, "/b": {"404": 0.5}}));
-        let bare = MetricFamily { labels: &[], samples: vec![(Vec::new(), 7.0)], ..family };
-        assert_eq!((bare.json(), bare.text().lines().last()), (json!(7), Some("x_total 7")));
-        let silent = MetricFamily { samples: Vec::new(), ..bare };
-        assert_eq!((silent.json(), silent.text().lines().count()), (Value::Null, 2));
+        let unlabelled = MetricFamily { labels: &[], samples: vec![(Vec::new(), 7.0)], ..family };
+        assert_eq!((unlabelled.json(), unlabelled.text().lines().last()), (json!(7), Some("x_total 7")));
+        let empty = MetricFamily { samples: Vec::new(), ..unlabelled };
+        assert_eq!((empty.json(), empty.text().lines().count()), (Value::Null, 2));
     }
 }

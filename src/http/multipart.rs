@@ -1,9 +1,9 @@
-//! The only file of a multipart form (RFC 7578), whose bytes are all here already.
+//! Extracts the only file of a multipart form (RFC 7578) that is in memory. Pure.
 
 use memchr::memmem;
 use thiserror::Error;
 
-/// Why a form has not the one file it should have.
+/// Why a form does not have exactly one file.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum MultipartError {
     /// The content type does not say what separates the parts.
@@ -46,7 +46,7 @@ pub(super) fn single_file<'a>(boundary: &str, body: &'a [u8]) -> Result<&'a [u8]
     let mut files = 0;
     let mut found = None;
     each_part(boundary, body, |part| {
-        let (headers, content) = split(part).ok_or(MultipartError::MissingHeaders)?;
+        let (headers, content) = split_part(part).ok_or(MultipartError::MissingHeaders)?;
         let name = header(headers, "content-disposition").and_then(|it| file_name(&it));
         // A browser sends an empty name for a field in which no file was chosen.
         if name.is_some_and(|name| !(name.is_empty() && content.is_empty())) {
@@ -60,46 +60,46 @@ pub(super) fn single_file<'a>(boundary: &str, body: &'a [u8]) -> Result<&'a [u8]
         (0, _) | (_, None) => return Err(MultipartError::NoFile),
         (files, Some(_)) => return Err(MultipartError::ManyFiles { files }),
     };
-    let plain =
+    let is_plain =
         |encoding: &String| ["binary", "8bit", "7bit"].iter().any(|it| encoding.eq_ignore_ascii_case(it));
-    match header(headers, "content-transfer-encoding").filter(|encoding| !plain(encoding)) {
+    match header(headers, "content-transfer-encoding").filter(|encoding| !is_plain(encoding)) {
         Some(encoding) => Err(MultipartError::UnsupportedEncoding { encoding }),
         None => Ok(content),
     }
 }
 
-/// Shows the parts, headers and content, without the lines that separate them.
+/// Calls `on_part` with each part (headers and content), without the boundary lines.
 fn each_part<'a>(
     boundary: &str,
     body: &'a [u8],
-    mut shown: impl FnMut(&'a [u8]) -> Result<(), MultipartError>,
+    mut on_part: impl FnMut(&'a [u8]) -> Result<(), MultipartError>,
 ) -> Result<(), MultipartError> {
     let delimiter = format!("\r\n--{boundary}");
-    // The first one may stand at the very beginning, without its line end.
+    // The first boundary may stand at the very beginning, without a line end before it.
     let first = body.starts_with(&delimiter.as_bytes()[2..]).then_some((0, delimiter.len() - 2));
     let others = memmem::find_iter(body, &delimiter).map(|at| (at, at + delimiter.len()));
-    let mut begins = None;
-    for (at, behind) in first.into_iter().chain(others) {
-        let rest = &body[behind..];
+    let mut start = None;
+    for (at, after) in first.into_iter().chain(others) {
+        let rest = &body[after..];
         let is_last = rest.starts_with(b"--");
         let blanks = rest.iter().take_while(|byte| matches!(byte, b' ' | b'\t')).count();
         if !is_last && !rest[blanks..].starts_with(b"\r\n") {
-            // The beginning of a longer line, which belongs to the content.
+            // The boundary is the prefix of a longer line, which belongs to the content.
             continue;
         }
-        if let Some(begins) = begins {
-            shown(body.get(begins..at).unwrap_or_default())?;
+        if let Some(start) = start {
+            on_part(body.get(start..at).unwrap_or_default())?;
         }
         if is_last {
             return Ok(());
         }
-        begins = Some(behind + blanks + 2);
+        start = Some(after + blanks + 2);
     }
     Err(MultipartError::Truncated)
 }
 
-/// Headers and content of a part.
-fn split(part: &[u8]) -> Option<(&[u8], &[u8])> {
+/// The headers and the content of a part.
+fn split_part(part: &[u8]) -> Option<(&[u8], &[u8])> {
     if let Some(content) = part.strip_prefix(b"\r\n") {
         return Some((b"", content));
     }
@@ -128,24 +128,24 @@ fn parameter(parameters: &str, name: &str) -> Option<String> {
     loop {
         rest = rest.trim_start_matches([';', ' ', '\t']);
         let end = rest.find(['=', ';'])?;
-        let (found, behind) = rest.split_at(end);
-        let Some(value) = behind.strip_prefix('=') else {
-            rest = behind;
+        let (found, after) = rest.split_at(end);
+        let Some(value) = after.strip_prefix('=') else {
+            rest = after;
             continue;
         };
-        let (value, behind) = self::value(value.trim_start());
+        let (value, after) = self::value(value.trim_start());
         if found.trim().eq_ignore_ascii_case(name) {
             return Some(value);
         }
-        rest = behind;
+        rest = after;
     }
 }
 
-/// The value at the beginning of a text, and what is behind it.
+/// The value at the beginning of a text, and the rest.
 fn value(text: &str) -> (String, &str) {
     let Some(quoted) = text.strip_prefix('"') else {
-        let (value, behind) = text.split_at(text.find(';').unwrap_or(text.len()));
-        return (value.trim_end().to_owned(), behind);
+        let (value, after) = text.split_at(text.find(';').unwrap_or(text.len()));
+        return (value.trim_end().to_owned(), after);
     };
     let mut value = String::new();
     let mut letters = quoted.char_indices();
@@ -195,8 +195,8 @@ mod tests {
     #[case::plainly_encoded(
         &["--b\r\nContent-Transfer-Encoding: binary\r\nContent-Disposition: form-data; filename=x\r\n\r\nA\r\n--b--"], "A"
     )]
-    fn the_only_file(#[case] body: &[&str], #[case] sent: &str) {
-        assert_eq!(file(&body.concat()), Ok(sent));
+    fn single_files_are_found(#[case] body: &[&str], #[case] content: &str) {
+        assert_eq!(file(&body.concat()), Ok(content));
     }
 
     #[rstest]
@@ -215,7 +215,7 @@ mod tests {
         &["--b\r\nContent-Disposition: form-data; filename=x\r\nContent-Transfer-Encoding: base64\r\n\r\nQQ==\r\n--b--"],
         MultipartError::UnsupportedEncoding { encoding: "base64".to_owned() }
     )]
-    fn not_one_file(#[case] body: &[&str], #[case] error: MultipartError) {
+    fn other_forms_are_refused(#[case] body: &[&str], #[case] error: MultipartError) {
         assert_eq!(file(&body.concat()), Err(error));
     }
 
@@ -229,7 +229,10 @@ mod tests {
     #[case("multipart/mixed; boundary=x", None)]
     #[case("text/org", None)]
     #[case("", None)]
-    fn boundaries(#[case] content_type: &str, #[case] told: Option<Result<&str, MultipartError>>) {
-        assert_eq!(boundary(content_type), told.map(|told| told.map(str::to_owned)));
+    fn boundaries_are_read_from_the_content_type(
+        #[case] content_type: &str,
+        #[case] expected: Option<Result<&str, MultipartError>>,
+    ) {
+        assert_eq!(boundary(content_type), expected.map(|expected| expected.map(str::to_owned)));
     }
 }

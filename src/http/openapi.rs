@@ -1,4 +1,4 @@
-//! `/openapi.json`: every route as it is, for programs to read.
+//! `/openapi.json`: describes all routes, and adds common errors, links and patterns of ids.
 
 use actix_web::{HttpRequest, HttpResponse, web};
 use utoipa::openapi::link::Link;
@@ -7,8 +7,8 @@ use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityRequirement
 use utoipa::openapi::{Content, ObjectBuilder, Ref, RefOr, Response, ResponseBuilder, Type};
 use utoipa::{Modify, OpenApi};
 
-use super::App;
 use super::query::{Query, bad_request};
+use super::state::AppState;
 use super::{documents, files, metrics, output, page, results, tasks, websocket};
 
 #[derive(OpenApi)]
@@ -32,7 +32,7 @@ use super::{documents, files, metrics, output, page, results, tasks, websocket};
         output::stderr,
         files::root,
         files::file,
-        websocket::feed,
+        websocket::events,
         page::index,
         page::healthz,
         metrics::varz,
@@ -44,11 +44,11 @@ use super::{documents, files, metrics, output, page, results, tasks, websocket};
 )]
 struct Description;
 
-/// What any route may answer.
+/// Adds to each route what all routes have in common.
 struct CommonResponses;
 
 const TOKEN: &str = "The server's token; processes of its own user on its machine need none";
-const REFUSALS: [(&str, &str); 5] = [
+const COMMON_ERRORS: [(&str, &str); 5] = [
     ("400", "A parameter is wrong, or not known; the answer says what to write"),
     ("401", "The server's token is needed"),
     ("403", "A page of another server sent this, or it may not be read"),
@@ -62,7 +62,7 @@ impl Modify for CommonResponses {
         let token = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).description(Some(TOKEN)).build();
         let components = openapi.components.get_or_insert_default();
         components.add_security_scheme("token", SecurityScheme::Http(token));
-        // None is needed by who comes from the server's own user.
+        // Processes of the server's user need no token, so an empty requirement is listed too.
         openapi.security = Some(vec![
             SecurityRequirement::default(),
             SecurityRequirement::new("token", Vec::<String>::new()),
@@ -81,18 +81,18 @@ impl Modify for CommonResponses {
                     response.links.extend(links(path, operation.operation_id.as_deref()));
                 }
                 let responses = &mut operation.responses.responses;
-                for (status, description) in REFUSALS {
-                    responses.entry(status.to_owned()).or_insert_with(|| refusal(description).into());
+                for (status, description) in COMMON_ERRORS {
+                    responses.entry(status.to_owned()).or_insert_with(|| error_response(description).into());
                 }
-                if let Some(missing) = responses.get_mut("404") {
-                    *missing = refusal("There is no such thing").into();
+                if let Some(not_found) = responses.get_mut("404") {
+                    *not_found = error_response("There is no such thing").into();
                 }
             }
         }
     }
 }
 
-fn refusal(description: &str) -> Response {
+fn error_response(description: &str) -> Response {
     let schema = Ref::from_schema_name("Problem");
     ResponseBuilder::new()
         .description(description)
@@ -101,14 +101,14 @@ fn refusal(description: &str) -> Response {
         .build()
 }
 
-/// What can be asked of a task.
-const OF_A_TASK: [&str; 6] = ["task", "stdout", "stderr", "root", "file", "kill"];
+/// The operations that take a task id.
+const TASK_OPERATIONS: [&str; 6] = ["task", "stdout", "stderr", "root", "file", "kill"];
 
-/// Where the ids in an answer lead.
+/// The links from ids in a response to the operations that take them.
 fn links(path: &str, operation: Option<&str>) -> Vec<(String, RefOr<Link>)> {
-    let to = |operations: &[&str], parameter: &str, place: &str| -> Vec<(String, RefOr<Link>)> {
+    let to = |operations: &[&str], parameter: &str, expression: &str| -> Vec<(String, RefOr<Link>)> {
         let link = |operation: &&str| {
-            let link = Link::builder().operation_id(*operation).parameter(parameter, place).build();
+            let link = Link::builder().operation_id(*operation).parameter(parameter, expression).build();
             ((*operation).to_owned(), link.into())
         };
         operations.iter().map(link).collect()
@@ -116,12 +116,12 @@ fn links(path: &str, operation: Option<&str>) -> Vec<(String, RefOr<Link>)> {
     match (path, operation) {
         ("/org", Some("submit")) => to(&["run", "results", "cancel", "tasks"], "run", "$response.body#/run"),
         ("/org", _) => to(&["run", "results", "cancel"], "run", "$response.body#/runs/0/run"),
-        ("/tasks", _) => to(&OF_A_TASK, "task", "$response.body#/tasks/0/task"),
+        ("/tasks", _) => to(&TASK_OPERATIONS, "task", "$response.body#/tasks/0/task"),
         _ => Vec::new(),
     }
 }
 
-/// What ids look like.
+/// The pattern of an id in a parameter. `None` for other parameters.
 fn pattern(path: &str, parameter: &str) -> Option<&'static str> {
     const RUN: &str = "^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$";
     const TASK: &str = r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\.[1-9][0-9]{0,8}$";
@@ -132,16 +132,16 @@ fn pattern(path: &str, parameter: &str) -> Option<&'static str> {
     }
 }
 
-/// The description as it is sent.
+/// The description as JSON.
 pub(super) fn description() -> String {
     Description::openapi().to_json().unwrap_or_default()
 }
 
 #[utoipa::path(get, path = "/openapi.json", tag = "server", description = "This description.",
     responses((status = 200, description = "This description", content_type = "application/json", body = Object)))]
-pub(super) async fn openapi(request: HttpRequest, app: web::Data<App>) -> HttpResponse {
+pub(super) async fn openapi(request: HttpRequest, app: web::Data<AppState>) -> HttpResponse {
     match Query::parse(&request, &[]) {
         Ok(_) => HttpResponse::Ok().content_type("application/json").body(app.description.clone()),
-        Err(wrong) => bad_request(&request, &wrong),
+        Err(message) => bad_request(&request, &message),
     }
 }

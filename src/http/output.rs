@@ -1,4 +1,4 @@
-//! `/tasks/{task}/stdout`, `/stderr`: what a task has written, and what it writes.
+//! `/tasks/{task}/stdout`, `/stderr`: streams the output of a task, also while it is written.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,16 +8,16 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use bytes::Bytes;
 use futures_util::stream;
 
-use super::App;
 use super::query::{Query, bad_request};
 use super::response::{not_found, unavailable};
-use super::tasks::find;
+use super::state::AppState;
+use super::tasks::find_task;
 use borges_engine::{Engine, EngineError, FileRead, TaskProgress};
 use borges_task::{LaunchId, State, TaskId};
 
-/// Bytes read at once.
+/// The most bytes that are read at once.
 pub(super) const CHUNK: usize = 256 << 10;
-/// How often a running block is looked at for more.
+/// The interval between two reads of the output of a running block.
 const POLL_INTERVAL: Duration = Duration::from_millis(100);
 
 /// `GET /tasks/{task}/stdout`.
@@ -35,7 +35,11 @@ const POLL_INTERVAL: Duration = Duration::from_millis(100);
                headers(("Borges-Offset" = u64, description = "where it begins, when what comes before is not kept any more"))),
               (status = 404, description = "")),
 )]
-pub(super) async fn stdout(request: HttpRequest, id: web::Path<String>, app: web::Data<App>) -> HttpResponse {
+pub(super) async fn stdout(
+    request: HttpRequest,
+    id: web::Path<String>,
+    app: web::Data<AppState>,
+) -> HttpResponse {
     output(request, id, app, "block/stdout").await
 }
 
@@ -54,26 +58,30 @@ pub(super) async fn stdout(request: HttpRequest, id: web::Path<String>, app: web
                headers(("Borges-Offset" = u64, description = "where it begins, when what comes before is not kept any more"))),
               (status = 404, description = "")),
 )]
-pub(super) async fn stderr(request: HttpRequest, id: web::Path<String>, app: web::Data<App>) -> HttpResponse {
+pub(super) async fn stderr(
+    request: HttpRequest,
+    id: web::Path<String>,
+    app: web::Data<AppState>,
+) -> HttpResponse {
     output(request, id, app, "block/stderr").await
 }
 
-/// The header that says where the bytes of an answer begin in the stream, where that is not where they were to.
+/// The header with the offset of the first byte, if it is not the requested one.
 pub const OFFSET_HEADER: &str = "Borges-Offset";
 
-/// The last place of a file that systems know of.
+/// The largest offset in a file.
 const MAX_OFFSET: u64 = i64::MAX.unsigned_abs();
 
-/// Which part of it, and whether to go on.
+/// The parameters of a request.
 struct OutputQuery {
     follow: bool,
     attempt: Option<u32>,
-    /// Who names a place can be told that the answer begins behind it; all others are told in the text.
+    /// Set if the client gave `?offset=`: truncation is then reported in `Borges-Offset`, and otherwise in the body.
     offset: Option<u64>,
     limit: u64,
 }
 
-fn part(query: &Query) -> Result<OutputQuery, String> {
+fn parse_output_query(query: &Query) -> Result<OutputQuery, String> {
     Ok(OutputQuery {
         follow: query.flag("follow")?,
         attempt: attempt(query)?,
@@ -82,97 +90,97 @@ fn part(query: &Query) -> Result<OutputQuery, String> {
     })
 }
 
-/// `?attempt=`: which launch.
+/// The launch number in `?attempt=`. `None` without the parameter.
 pub(super) fn attempt(query: &Query) -> Result<Option<u32>, String> {
     let number = query.number("attempt", 1, u32::MAX.into())?;
     Ok(number.and_then(|number| u32::try_from(number).ok()))
 }
 
-/// The launch meant: the last one, or the one asked for, if there was such a one.
-pub(super) fn launch(task: TaskId, shown: &TaskProgress, attempt: Option<u32>) -> Option<LaunchId> {
-    let attempt = attempt.unwrap_or(shown.attempt);
-    (attempt <= shown.attempt).then(|| task.launch(attempt))
+/// The launch with the number `attempt`, or the last one. `None` if there was no such launch.
+pub(super) fn launch(task: TaskId, summary: &TaskProgress, attempt: Option<u32>) -> Option<LaunchId> {
+    let attempt = attempt.unwrap_or(summary.attempt);
+    (attempt <= summary.attempt).then(|| task.launch(attempt))
 }
 
 async fn output(
     request: HttpRequest,
     id: web::Path<String>,
-    app: web::Data<App>,
-    file: &'static str,
+    app: web::Data<AppState>,
+    path: &'static str,
 ) -> HttpResponse {
     let query = match Query::parse(&request, &["follow", "attempt", "offset", "limit"]) {
         Ok(query) => query,
-        Err(wrong) => return bad_request(&request, &wrong),
+        Err(message) => return bad_request(&request, &message),
     };
-    let OutputQuery { follow, attempt, offset, limit } = match part(&query) {
-        Ok(part) => part,
-        Err(wrong) => return bad_request(&request, &wrong),
+    let OutputQuery { follow, attempt, offset, limit } = match parse_output_query(&query) {
+        Ok(query) => query,
+        Err(message) => return bad_request(&request, &message),
     };
-    let (task, shown) = match find(&id, &app.engine).await {
+    let (task, summary) = match find_task(&id, &app.engine).await {
         Ok(Some(found)) => found,
         Ok(None) => return not_found(&request, &format!("task `{id}`")),
         Err(error) => return unavailable(&request, &error),
     };
-    let Some(launch) = launch(task, &shown, attempt) else {
-        return not_found(&request, &format!("such launch of task `{id}`: it has had {}", shown.attempt));
+    let Some(launch) = launch(task, &summary, attempt) else {
+        return not_found(&request, &format!("such launch of task `{id}`: it has had {}", summary.attempt));
     };
-    // What it is, only its author knows; a browser must not guess.
-    let mut answer = HttpResponse::Ok();
-    answer.content_type("text/plain; charset=utf-8").insert_header(("X-Content-Type-Options", "nosniff"));
+    // The type of the output is unknown, and a browser must not guess it.
+    let mut response = HttpResponse::Ok();
+    response.content_type("text/plain; charset=utf-8").insert_header(("X-Content-Type-Options", "nosniff"));
     if request.method() == Method::HEAD {
-        return answer.finish();
+        return response.finish();
     }
     let across_launches = attempt.is_none();
     let mut reader = OutputReader {
         engine: app.engine.clone(),
         launch,
-        file: file.into(),
+        path: path.into(),
         offset: offset.unwrap_or_default(),
-        left: limit,
+        remaining: limit,
         follow,
         across_launches,
-        tells_gaps: offset.is_none(),
+        reports_gaps: offset.is_none(),
     };
     if let Some(offset) = offset {
         match reader.skip_truncated().await {
             Ok(()) if reader.offset > offset => {
-                answer.insert_header((OFFSET_HEADER, reader.offset));
+                response.insert_header((OFFSET_HEADER, reader.offset));
             }
             Ok(()) => {}
             Err(error) => return unavailable(&request, &error),
         }
     }
-    // A piece that is read at once comes with its length: a client sees when it was cut off.
-    if !follow && !reader.tells_gaps && limit <= CHUNK as u64 {
+    // A part that is read at once has a Content-Length, so the client notices if it was cut off.
+    if !follow && !reader.reports_gaps && limit <= CHUNK as u64 {
         return match reader.next().await {
-            Ok(bytes) => answer.body(bytes.unwrap_or_default()),
+            Ok(bytes) => response.body(bytes.unwrap_or_default()),
             Err(error) => unavailable(&request, &error),
         };
     }
-    answer.streaming(stream::try_unfold(reader, |mut reader| async move {
+    response.streaming(stream::try_unfold(reader, |mut reader| async move {
         Ok::<_, EngineError>(reader.next().await?.map(|bytes| (bytes, reader)))
     }))
 }
 
-/// Reads a file of a task's launches, piece by piece.
+/// Reads an output file of a task's launches in chunks.
 struct OutputReader {
     engine: Engine,
     launch: LaunchId,
-    file: Arc<str>,
+    path: Arc<str>,
     offset: u64,
-    /// How many bytes are still wanted.
-    left: u64,
+    /// The number of bytes still to send.
+    remaining: u64,
     follow: bool,
-    /// From launch to launch, to the task's end.
+    /// Whether to continue with the next launch until the task ends.
     across_launches: bool,
-    /// Says in the text what is not kept any more.
-    tells_gaps: bool,
+    /// Whether missing bytes are reported in the body.
+    reports_gaps: bool,
 }
 
 impl OutputReader {
-    /// Begins where there is something, when what comes before is not kept any more.
+    /// Advances the offset to the first stored byte.
     async fn skip_truncated(&mut self) -> Result<(), EngineError> {
-        let files = vec![(self.file.clone(), self.offset)];
+        let files = vec![(self.path.clone(), self.offset)];
         if let Some(FileRead::Bytes { from, .. }) =
             self.engine.read_output(self.launch, files, 1).await?.pop()
         {
@@ -181,34 +189,34 @@ impl OutputReader {
         Ok(())
     }
 
-    /// The next piece; `None` at the end.
+    /// The next chunk. `None` at the end.
     async fn next(&mut self) -> Result<Option<Bytes>, EngineError> {
         loop {
-            let length = CHUNK.min(usize::try_from(self.left).unwrap_or(CHUNK));
+            let length = CHUNK.min(usize::try_from(self.remaining).unwrap_or(CHUNK));
             if length == 0 {
                 return Ok(None);
             }
-            // Asked before the file is read: what a block writes at its very end is then not missed.
+            // The state is read before the file, so that the last output before the end is not missed.
             let task = self.engine.task(self.launch.task).await?;
-            let files = vec![(self.file.clone(), self.offset)];
+            let files = vec![(self.path.clone(), self.offset)];
             let mut read = self.engine.read_output(self.launch, files, length).await?;
             match read.pop() {
                 Some(FileRead::Bytes { from, .. }) if from > self.offset => {
-                    let gone = from - self.offset;
+                    let missing = from - self.offset;
                     self.offset = from;
-                    // Who reckons with places comes again, and is told by the head of the answer.
-                    let note = format!("[{gone} bytes are not kept any more]\n");
-                    return Ok(self.tells_gaps.then(|| note.into()));
+                    // A client that uses offsets gets the offset in a header of its next request.
+                    let notice = format!("[{missing} bytes are not kept any more]\n");
+                    return Ok(self.reports_gaps.then(|| notice.into()));
                 }
                 Some(FileRead::Bytes { bytes, .. }) if !bytes.is_empty() => {
                     self.offset += bytes.len() as u64;
-                    self.left -= bytes.len() as u64;
+                    self.remaining -= bytes.len() as u64;
                     return Ok(Some(bytes));
                 }
                 Some(FileRead::Bytes { .. } | FileRead::NotFound) | None => {}
                 Some(FileRead::Directory) => return Ok(None),
-                Some(FileRead::Unreadable(why) | FileRead::BadPath(why)) => {
-                    log::warn!("{}: {why}", self.launch);
+                Some(FileRead::Unreadable(reason) | FileRead::BadPath(reason)) => {
+                    log::warn!("{}: {reason}", self.launch);
                     return Ok(None);
                 }
             }
@@ -219,12 +227,12 @@ impl OutputReader {
                 self.offset = 0;
                 continue;
             }
-            let is_over = if self.across_launches {
+            let has_ended = if self.across_launches {
                 task.state.is_terminal()
             } else {
                 !is_last || !may_write(task.state)
             };
-            if is_over {
+            if has_ended {
                 return Ok(None);
             }
             actix_web::rt::time::sleep(POLL_INTERVAL).await;
@@ -232,7 +240,7 @@ impl OutputReader {
     }
 }
 
-/// A launch of a task in this state may write more.
+/// Whether a launch of a task in this state may write more output.
 fn may_write(state: State) -> bool {
     match state {
         State::Held

@@ -1,134 +1,112 @@
-//! The output of running blocks, as frames of `/ws`: each byte once, with its place, and all of it before the
-//! frame that tells the block's end.
+//! Reads the output of running blocks, and writes it as frames of `/ws`.
+//!
+//! Each byte is sent once, with its offset, and before the event that reports the end of the launch.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::BytesMut;
-use serde::Serialize;
 
-use super::event_stream::{EventFilter, write_text_frame};
+use super::ws_frames::{EventFilter, OutputFrame, TruncatedFrame, write_text_frame};
 use borges_engine::{Engine, EngineError, FileRead};
 use borges_store::TaskEvent;
 use borges_task::{LaunchId, State, TaskId};
 
-/// Bytes read at once of a stream.
+/// The most bytes of a stream that are read at once.
 const CHUNK: usize = 64 << 10;
 
-/// Listens to the tasks of a topic.
+/// Follows the output of the tasks that match a filter.
 pub(super) struct OutputTailer {
     engine: Engine,
-    topic: EventFilter,
-    /// What runs now may have begun before the client came.
-    seeks_running: bool,
-    heard: BTreeMap<TaskId, Tail>,
+    filter: EventFilter,
+    /// Whether the launches that already ran when the client connected are still to be added.
+    needs_running: bool,
+    tails: BTreeMap<TaskId, Tail>,
 }
 
-/// How far a launch has been heard.
+/// The position in the output of a launch.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Tail {
     launch: LaunchId,
     offsets: [u64; 2],
-    /// Its end was told: all has been heard.
-    is_over: bool,
+    /// The launch has ended, and all its output was sent.
+    has_ended: bool,
 }
 
-/// A block's streams: their names, and their files.
+/// The streams of a block: names and files.
 const STREAMS: [(&str, &str); 2] = [("stdout", "block/stdout"), ("stderr", "block/stderr")];
 
-/// A piece of output.
-#[derive(Debug, Serialize)]
-struct OutputFrame<'a> {
-    task: String,
-    attempt: u32,
-    stream: &'static str,
-    /// Where it begins in the stream, bytes.
-    offset: u64,
-    text: &'a str,
-}
-
-/// What a service wrote, and is not kept any more.
-#[derive(Debug, Serialize)]
-struct TruncatedFrame {
-    task: String,
-    attempt: u32,
-    stream: &'static str,
-    /// Where it began, bytes.
-    offset: u64,
-    /// How many bytes it was.
-    truncated: u64,
-}
-
 impl OutputTailer {
-    pub(super) fn new(engine: Engine, topic: EventFilter) -> Self {
-        Self { engine, topic, seeks_running: true, heard: BTreeMap::new() }
+    pub(super) fn new(engine: Engine, filter: EventFilter) -> Self {
+        Self { engine, filter, needs_running: true, tails: BTreeMap::new() }
     }
 
-    /// Takes note of a task's new state. When its launch has ended, what is left of it has to be said first.
-    pub(super) fn changed(&mut self, change: &TaskEvent) -> Option<Tail> {
-        let TaskEvent { task, attempt, state, .. } = *change;
+    /// Records the new state of a task. Returns the launch to [`drain`](Self::drain) if the event reports its end.
+    pub(super) fn observe(&mut self, event: &TaskEvent) -> Option<Tail> {
+        let TaskEvent { task, attempt, state, .. } = *event;
         let launch = (attempt > 0).then(|| task.launch(attempt))?;
-        let known = self.heard.get(&task).copied().filter(|tail| tail.launch == launch);
-        let tail = known.unwrap_or(Tail { launch, offsets: [0; 2], is_over: false });
+        let existing = self.tails.get(&task).copied().filter(|tail| tail.launch == launch);
+        let tail = existing.unwrap_or(Tail { launch, offsets: [0; 2], has_ended: false });
         match state {
             State::Held | State::Blocked | State::Skipped => None,
             State::Launching | State::Running | State::Unreachable | State::Killing => {
-                self.heard.insert(task, tail);
+                self.tails.insert(task, tail);
                 None
             }
             State::Delayed | State::Queued | State::Finished | State::Failed | State::Killed => {
                 if state.is_terminal() {
-                    self.heard.remove(&task);
+                    self.tails.remove(&task);
                 } else {
-                    self.heard.insert(task, Tail { is_over: true, ..tail });
+                    self.tails.insert(task, Tail { has_ended: true, ..tail });
                 }
-                (!tail.is_over).then_some(tail)
+                (!tail.has_ended).then_some(tail)
             }
         }
     }
 
-    /// Says what running blocks have written since the last time, of each a piece; whether there is more.
+    /// Writes new output of running blocks, up to [`CHUNK`] bytes of each stream. Returns whether there is more.
     pub(super) async fn poll(&mut self, frames: &mut BytesMut) -> Result<bool, EngineError> {
-        if std::mem::take(&mut self.seeks_running) {
-            self.seek_running().await?;
+        if std::mem::take(&mut self.needs_running) {
+            self.add_running().await?;
         }
-        let live: Vec<Tail> = self.heard.values().filter(|tail| !tail.is_over).copied().collect();
+        let running: Vec<Tail> = self.tails.values().filter(|tail| !tail.has_ended).copied().collect();
         let mut more = false;
-        for mut tail in live {
+        for mut tail in running {
             more |= self.read_new(&mut tail, frames).await?;
-            self.heard.insert(tail.launch.task, tail);
+            self.tails.insert(tail.launch.task, tail);
         }
         Ok(more)
     }
 
-    /// Says a piece of what is left of a launch that has ended; whether there is more.
+    /// Writes remaining output of a launch that has ended, up to [`CHUNK`] bytes of each stream. Returns whether there is
+    /// more.
     pub(super) async fn drain(&self, tail: &mut Tail, frames: &mut BytesMut) -> Result<bool, EngineError> {
-        tail.is_over = true;
+        tail.has_ended = true;
         self.read_new(tail, frames).await
     }
 
-    async fn seek_running(&mut self) -> Result<(), EngineError> {
-        for (task, attempt) in self.engine.running(self.topic.run()).await? {
-            if self.topic.has_task(task) {
-                let tail = Tail { launch: task.launch(attempt), offsets: [0; 2], is_over: false };
-                self.heard.entry(task).or_insert(tail);
+    async fn add_running(&mut self) -> Result<(), EngineError> {
+        for (task, attempt) in self.engine.running(self.filter.run()).await? {
+            if self.filter.matches_task(task) {
+                let tail = Tail { launch: task.launch(attempt), offsets: [0; 2], has_ended: false };
+                self.tails.entry(task).or_insert(tail);
             }
         }
         Ok(())
     }
 
     async fn read_new(&self, tail: &mut Tail, frames: &mut BytesMut) -> Result<bool, EngineError> {
-        let Tail { launch, offsets, is_over } = tail;
+        let Tail { launch, offsets, has_ended } = tail;
         let files =
             STREAMS.iter().zip(*offsets).map(|((_, file), offset)| (Arc::from(*file), offset)).collect();
-        let pieces = self.engine.read_output(*launch, files, CHUNK).await?;
+        let reads = self.engine.read_output(*launch, files, CHUNK).await?;
         let mut more = false;
-        for ((piece, (stream, _)), offset) in pieces.into_iter().zip(STREAMS).zip(offsets) {
-            let say = |offset: u64, text: &str, frames: &mut BytesMut| {
+        for ((read, (stream, _)), offset) in reads.into_iter().zip(STREAMS).zip(offsets) {
+            let write_output = |offset: u64, text: &str, frames: &mut BytesMut| {
                 let (task, attempt) = (launch.task.to_string(), launch.attempt);
                 write_text_frame(&OutputFrame { task, attempt, stream, offset, text }, frames);
             };
-            match piece {
+            match read {
                 FileRead::Bytes { from, bytes, .. } => {
                     if from > *offset {
                         let (task, attempt) = (launch.task.to_string(), launch.attempt);
@@ -145,18 +123,22 @@ impl OutputTailer {
                         *offset = from;
                     }
                     let is_full = bytes.len() == CHUNK;
-                    let whole = whole_characters(&bytes, *is_over && !is_full);
+                    let whole = whole_characters(&bytes, *has_ended && !is_full);
                     if !whole.is_empty() {
-                        say(*offset, &String::from_utf8_lossy(whole), frames);
+                        write_output(*offset, &String::from_utf8_lossy(whole), frames);
                         *offset += whole.len() as u64;
                         more |= is_full;
                     }
                 }
                 FileRead::NotFound => {}
-                FileRead::Unreadable(why) | FileRead::BadPath(why) if *is_over => {
-                    say(*offset, &format!("[what it wrote from here on cannot be read: {why}]"), frames);
+                FileRead::Unreadable(reason) | FileRead::BadPath(reason) if *has_ended => {
+                    write_output(
+                        *offset,
+                        &format!("[what it wrote from here on cannot be read: {reason}]"),
+                        frames,
+                    );
                 }
-                // It is asked for again.
+                // The next poll tries again.
                 FileRead::Unreadable(_) | FileRead::BadPath(_) | FileRead::Directory => {}
             }
         }
@@ -164,11 +146,11 @@ impl OutputTailer {
     }
 }
 
-/// The bytes without those of a character whose rest is still to come; all of them at the end.
+/// The bytes without an incomplete UTF-8 character at the end. All bytes if the stream has ended (`is_end`).
 fn whole_characters(bytes: &[u8], is_end: bool) -> &[u8] {
-    let begun = bytes.utf8_chunks().last().map_or(&[][..], |chunk| chunk.invalid());
-    let is_begun = std::str::from_utf8(begun).is_err_and(|error| error.error_len().is_none());
-    if is_begun && !is_end { &bytes[..bytes.len() - begun.len()] } else { bytes }
+    let incomplete = bytes.utf8_chunks().last().map_or(&[][..], |chunk| chunk.invalid());
+    let is_incomplete = std::str::from_utf8(incomplete).is_err_and(|error| error.error_len().is_none());
+    if is_incomplete && !is_end { &bytes[..bytes.len() - incomplete.len()] } else { bytes }
 }
 
 #[cfg(test)]
@@ -176,8 +158,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn characters_are_not_torn() {
-        for (bytes, open, end) in [
+    fn incomplete_characters_are_held_back() {
+        for (bytes, middle, end) in [
             (&b"abc"[..], 3, 3),
             ("né".as_bytes(), 3, 3),
             (&"né".as_bytes()[..2], 1, 2),
@@ -187,7 +169,7 @@ mod tests {
             (b"", 0, 0),
         ] {
             let lengths = [false, true].map(|is_end| whole_characters(bytes, is_end).len());
-            assert_eq!(lengths, [open, end], "{bytes:?}");
+            assert_eq!(lengths, [middle, end], "{bytes:?}");
         }
     }
 }

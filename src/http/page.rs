@@ -1,19 +1,19 @@
-//! `/`, `/healthz`: that Borges is there.
+//! `/` and `/healthz`: the version, a page of runs for browsers, and a health check.
 
 use actix_web::http::StatusCode;
 use actix_web::http::header::ACCEPT;
 use actix_web::{HttpRequest, HttpResponse, web};
 
-use super::App;
 use super::query::{Query, bad_request};
 use super::response::{not_found, plain_text, unavailable};
+use super::state::AppState;
 
 /// `GET /`: a line for curl, a plain page for a browser.
 #[utoipa::path(get, path = "/", tag = "server", description = "That Borges is there; in a browser, its runs.",
     responses((status = 200, description = "A line, or a page", content((String = "text/plain"), (String = "text/html")))))]
-pub(super) async fn index(request: HttpRequest, app: web::Data<App>) -> HttpResponse {
-    if let Err(wrong) = Query::parse(&request, &[]) {
-        return bad_request(&request, &wrong);
+pub(super) async fn index(request: HttpRequest, app: web::Data<AppState>) -> HttpResponse {
+    if let Err(message) = Query::parse(&request, &[]) {
+        return bad_request(&request, &message);
     }
     let name = concat!("Borges Scheduler v", env!("CARGO_PKG_VERSION"));
     let accept = request.headers().get(ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
@@ -43,11 +43,11 @@ pub(super) async fn index(request: HttpRequest, app: web::Data<App>) -> HttpResp
 pub(super) async fn healthz(request: HttpRequest) -> HttpResponse {
     match Query::parse(&request, &[]) {
         Ok(_) => plain_text(StatusCode::OK, "OK\n".to_owned()),
-        Err(wrong) => bad_request(&request, &wrong),
+        Err(message) => bad_request(&request, &message),
     }
 }
 
-/// Everything else.
+/// The response to an unknown path.
 pub(super) async fn unknown_route(request: HttpRequest) -> HttpResponse {
     not_found(&request, &format!("`{} {}`", request.method(), request.path()))
 }

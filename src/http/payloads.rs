@@ -1,7 +1,7 @@
 //! `/launches/{launch}/{file}`: the files that agents fetch for a launch.
 //!
-//! Agents have no token. What opens this door is the signature in the address, which only the launch was told;
-//! it opens one file of one launch, for as long as that is under way.
+//! Agents have no token. The address carries a signature instead, which is valid for one file of one launch while the
+//! launch is active.
 
 use std::net::TcpListener;
 
@@ -13,49 +13,49 @@ use super::response::{not_found, problem, unavailable};
 use borges_engine::Engine;
 use borges_task::{LaunchId, UrlSigner};
 
-/// What this route needs to know.
+/// The state of this route.
 pub(super) struct PayloadState {
     pub(super) engine: Engine,
-    pub(super) seal: UrlSigner,
+    pub(super) url_signer: UrlSigner,
 }
 
-/// What this route's paths begin with.
+/// The prefix of the paths of this route.
 pub(super) const PREFIX: &str = "/launches/";
 
 /// The route.
-pub(super) const ROUTE: &str = "/launches/{launch}/{file}";
+pub(super) const ROUTE: &str = "/launches/{launch}/{payload_file}";
 
 /// `GET /launches/{launch}/{file}?seal=…`.
-pub(super) async fn file(
+pub(super) async fn payload_file(
     request: HttpRequest,
     path: web::Path<(String, usize)>,
-    files: web::Data<PayloadState>,
+    state: web::Data<PayloadState>,
 ) -> HttpResponse {
     let query = match Query::parse(&request, &["seal"]) {
         Ok(query) => query,
-        Err(wrong) => return bad_request(&request, &wrong),
+        Err(message) => return bad_request(&request, &message),
     };
     let (launch, number) = path.into_inner();
     let Ok(launch) = launch.parse::<LaunchId>() else { return not_found(&request, "such a launch") };
     let signature = query.get_all("seal").pop().unwrap_or_default();
-    if !files.seal.verify(launch, number, &signature) {
+    if !state.url_signer.verify(launch, number, &signature) {
         return problem(&request, StatusCode::FORBIDDEN, "This address is not signed for this file.");
     }
-    match files.engine.payload_file(launch, number).await {
+    match state.engine.payload_file(launch, number).await {
         Ok(Some(bytes)) => HttpResponse::Ok().content_type("application/octet-stream").body(bytes),
         Ok(None) => not_found(&request, "such a launch under way"),
         Err(error) => unavailable(&request, &error),
     }
 }
 
-/// Serves this route alone, for a document that is run without a server; ends with the runtime.
+/// Serves only this route, for `borges run`. The server ends with the runtime.
 ///
 /// # Errors
-/// What the system says when the listener cannot be used.
-pub fn serve_files(engine: Engine, seal: UrlSigner, listener: TcpListener) -> std::io::Result<()> {
-    let files = web::Data::new(PayloadState { engine, seal });
+/// The error of the operating system if the listener cannot be used.
+pub fn serve_files(engine: Engine, url_signer: UrlSigner, listener: TcpListener) -> std::io::Result<()> {
+    let state = web::Data::new(PayloadState { engine, url_signer });
     let server =
-        HttpServer::new(move || App::new().app_data(files.clone()).route(ROUTE, web::get().to(file)))
+        HttpServer::new(move || App::new().app_data(state.clone()).route(ROUTE, web::get().to(payload_file)))
             .workers(1)
             .disable_signals()
             .listen(listener)?

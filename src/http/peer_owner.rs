@@ -1,22 +1,22 @@
-//! Whose process is at the other end of a connection from this machine, by the kernel's tables.
+//! Finds the user whose process holds the other end of a local connection, in the kernel's TCP tables (`/proc/net`).
 
 use std::fmt::Write;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, ErrorKind};
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
-/// The user whose process holds the other end of a connection; `None` where no process of this machine (and
-/// network namespace) holds it, or holds it still.
+/// The user whose process holds the other end of a connection. `None` if no process of this machine and network
+/// namespace holds it, or it was closed.
 ///
-/// Reads `/proc/net/tcp` and `/proc/net/tcp6` up to the connection: a line a connection of the machine, so
-/// ask once a connection, and only where it matters.
+/// Reads `/proc/net/tcp` and `/proc/net/tcp6` up to the connection: they have a line for
+/// each connection of the machine, so call this once per connection, and only if it matters.
 ///
 /// # Errors
-/// The tables cannot be read, as where `/proc` is not mounted.
+/// The tables cannot be read, for example because `/proc` is not mounted.
 pub fn socket_owner(peer: SocketAddr, local: SocketAddr) -> io::Result<Option<u32>> {
-    // While connections come and go the kernel may leave one out of a table that is being read.
-    let row = match look(peer, local)? {
-        Row::Missing => look(peer, local)?,
+    // The kernel may omit a connection from a table that changes while it is read, so try twice.
+    let row = match find_row(peer, local)? {
+        Row::Missing => find_row(peer, local)?,
         found => found,
     };
     Ok(match row {
@@ -25,49 +25,48 @@ pub fn socket_owner(peer: SocketAddr, local: SocketAddr) -> io::Result<Option<u3
     })
 }
 
-fn look(peer: SocketAddr, local: SocketAddr) -> io::Result<Row> {
+fn find_row(peer: SocketAddr, local: SocketAddr) -> io::Result<Row> {
     let (peer_host, local_host) = (peer.ip().to_canonical(), local.ip().to_canonical());
-    let ends = |hosts: [IpAddr; 2]| Ends::of(hosts[0], peer.port(), hosts[1], local.port());
+    let ends = |hosts: [IpAddr; 2]| Ends::new(hosts[0], peer.port(), hosts[1], local.port());
     Ok(match (peer_host, local_host) {
         (IpAddr::V4(peer_host), IpAddr::V4(local_host)) => {
-            let plain = ends([peer_host.into(), local_host.into()]);
-            // A client with a socket for both kinds of addresses stands in the other table.
+            let ends_v4 = ends([peer_host.into(), local_host.into()]);
+            // The table of IPv6 holds dual-stack sockets.
             let mapped = ends([peer_host.to_ipv6_mapped().into(), local_host.to_ipv6_mapped().into()]);
-            match in_file("/proc/net/tcp", &plain)? {
-                Row::Missing => in_file("/proc/net/tcp6", &mapped)?,
+            match find_in_file("/proc/net/tcp", &ends_v4)? {
+                Row::Missing => find_in_file("/proc/net/tcp6", &mapped)?,
                 found => found,
             }
         }
-        (IpAddr::V6(_), IpAddr::V6(_)) => in_file("/proc/net/tcp6", &ends([peer_host, local_host]))?,
+        (IpAddr::V6(_), IpAddr::V6(_)) => find_in_file("/proc/net/tcp6", &ends([peer_host, local_host]))?,
         (IpAddr::V4(_), IpAddr::V6(_)) | (IpAddr::V6(_), IpAddr::V4(_)) => Row::Missing,
     })
 }
 
-/// What a table says of one socket.
+/// The entry of a socket in a table.
 #[derive(Debug, PartialEq, Eq)]
 enum Row {
     /// A process of this user holds it.
     Owned(u32),
-    /// No process holds it any more. The kernel then shows user 0, so whoever closes at once after a request
-    /// would pass for root.
+    /// No process holds it any more. The kernel then reports user 0, which must not be taken for root.
     Orphaned,
     Missing,
 }
 
-/// Both ends of a connection as the tables write them, seen from the client.
+/// Both ends of a connection in the format of the tables, seen from the client.
 struct Ends {
     client: String,
     server: String,
 }
 
 impl Ends {
-    fn of(client: IpAddr, client_port: u16, server: IpAddr, server_port: u16) -> Self {
-        Self { client: written(client, client_port), server: written(server, server_port) }
+    fn new(client: IpAddr, client_port: u16, server: IpAddr, server_port: u16) -> Self {
+        Self { client: table_address(client, client_port), server: table_address(server, server_port) }
     }
 }
 
-/// An address as the tables write it: in words of 32 bits of the machine's own order, in hexadecimal digits.
-fn written(host: IpAddr, port: u16) -> String {
+/// An address in the format of the tables: 32-bit words in native byte order, in hexadecimal digits.
+fn table_address(host: IpAddr, port: u16) -> String {
     let mut text = String::with_capacity(37);
     let bytes = match host {
         IpAddr::V4(host) => host.octets().to_vec(),
@@ -82,31 +81,31 @@ fn written(host: IpAddr, port: u16) -> String {
     text
 }
 
-fn in_file(path: &str, ends: &Ends) -> io::Result<Row> {
+fn find_in_file(path: &str, ends: &Ends) -> io::Result<Row> {
     match File::open(path) {
-        Ok(file) => in_table(BufReader::with_capacity(1 << 16, file), ends),
+        Ok(file) => find_in_table(BufReader::with_capacity(1 << 16, file), ends),
         // A kernel without IPv6 has no second table.
-        Err(why) if why.kind() == ErrorKind::NotFound && path.ends_with('6') => Ok(Row::Missing),
-        Err(why) => Err(why),
+        Err(error) if error.kind() == ErrorKind::NotFound && path.ends_with('6') => Ok(Row::Missing),
+        Err(error) => Err(error),
     }
 }
 
-/// The client's socket in a table; reads no further than its line.
-fn in_table(mut table: impl BufRead, ends: &Ends) -> io::Result<Row> {
+/// Finds the client's socket in a table. Reads up to its line.
+fn find_in_table(mut table: impl BufRead, ends: &Ends) -> io::Result<Row> {
     let mut line = Vec::with_capacity(256);
     loop {
         line.clear();
         if table.read_until(b'\n', &mut line)? == 0 {
             return Ok(Row::Missing);
         }
-        if let Some(row) = str::from_utf8(&line).ok().and_then(|line| in_line(line, ends)) {
+        if let Some(row) = str::from_utf8(&line).ok().and_then(|line| parse_line(line, ends)) {
             return Ok(row);
         }
     }
 }
 
-/// What a line says, if it is of the client's socket.
-fn in_line(line: &str, ends: &Ends) -> Option<Row> {
+/// The entry in a line. `None` if it is not the client's socket.
+fn parse_line(line: &str, ends: &Ends) -> Option<Row> {
     // sl local_address rem_address st tx:rx tr:when retrnsmt uid timeout inode …
     let mut fields = line.split_ascii_whitespace().skip(1);
     if fields.next()? != ends.client || fields.next()? != ends.server {
@@ -164,22 +163,27 @@ mod tests {
     )]
     #[case::a_global_address(TABLE_6, "[2001:db8::1]:50000", "[2001:db8::2]:8888", Row::Owned(1005))]
     #[case::nothing("", "127.0.0.1:50000", "127.0.0.1:8888", Row::Missing)]
-    fn rows(#[case] table: &str, #[case] peer: SocketAddr, #[case] local: SocketAddr, #[case] row: Row) {
-        let ends = Ends::of(peer.ip(), peer.port(), local.ip(), local.port());
-        assert_eq!(in_table([HEAD, table].concat().as_bytes(), &ends).unwrap(), row);
+    fn table_rows_are_matched_by_both_ends(
+        #[case] table: &str,
+        #[case] peer: SocketAddr,
+        #[case] local: SocketAddr,
+        #[case] row: Row,
+    ) {
+        let ends = Ends::new(peer.ip(), peer.port(), local.ip(), local.port());
+        assert_eq!(find_in_table([HEAD, table].concat().as_bytes(), &ends).unwrap(), row);
     }
 
     #[test]
-    fn reads_no_further_than_the_line() {
-        let ends = Ends::of([127, 0, 0, 1].into(), 1, [127, 0, 0, 1].into(), 2);
+    fn reading_stops_at_the_matching_line() {
+        let ends = Ends::new([127, 0, 0, 1].into(), 1, [127, 0, 0, 1].into(), 2);
         let client = format!("0: {} {} 01 0:0 0:0 0 7 0 9\n", ends.client, ends.server);
         let text = [HEAD, &client, "behind\n"].concat();
         let mut table = text.as_bytes();
-        assert_eq!(in_table(&mut table, &ends).unwrap(), Row::Owned(7));
+        assert_eq!(find_in_table(&mut table, &ends).unwrap(), Row::Owned(7));
         assert_eq!(table, b"behind\n");
     }
 
-    fn ourselves() -> u32 {
+    fn own_user() -> u32 {
         std::fs::metadata("/proc/self").unwrap().uid()
     }
 
@@ -187,8 +191,8 @@ mod tests {
     #[case::version_4("127.0.0.1:0", false)]
     #[case::version_6("[::1]:0", false)]
     #[case::a_client_with_a_socket_for_both("127.0.0.1:0", true)]
-    fn a_real_connection(#[case] bind: &str, #[case] mapped: bool) {
-        // Machines without IPv6 there are.
+    fn open_connections_have_an_owner(#[case] bind: &str, #[case] mapped: bool) {
+        // Some machines have no IPv6.
         let Ok(listener) = TcpListener::bind(bind) else { return };
         let address = listener.local_addr().unwrap();
         let client = if mapped {
@@ -200,10 +204,10 @@ mod tests {
         let Ok(client) = client else { return };
         let (server, peer) = listener.accept().unwrap();
         let local = server.local_addr().unwrap();
-        assert_eq!(socket_owner(peer, local).unwrap(), Some(ourselves()));
-        // Half closed, it is still ours; closed, it is nobody's, though the kernel may show root.
+        assert_eq!(socket_owner(peer, local).unwrap(), Some(own_user()));
+        // A half-closed connection still has an owner. A closed one has none, although the kernel may report root.
         client.shutdown(std::net::Shutdown::Write).unwrap();
-        assert_eq!(socket_owner(peer, local).unwrap(), Some(ourselves()));
+        assert_eq!(socket_owner(peer, local).unwrap(), Some(own_user()));
         drop(client);
         assert_eq!(socket_owner(peer, local).unwrap(), None);
     }

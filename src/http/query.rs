@@ -1,4 +1,4 @@
-//! The parameters of a request, each read by its name. What is wrong with one is said with what to write instead.
+//! The query parameters of a request, read by name. Errors say what to write instead.
 
 use std::str::FromStr;
 
@@ -8,43 +8,46 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use super::response::problem;
 use borges_org::suggest;
 
-/// What stands behind the `?`.
+/// The decoded query string.
 #[derive(Debug)]
 pub(super) struct Query(Vec<(String, String)>);
 
-/// A sentence that says what to write.
-type Wrong = String;
+/// A sentence that says what is wrong and what to write instead.
+type ErrorMessage = String;
 
-/// Opens the doors, on any route.
+/// The parameter with the server's token, which every route accepts.
 const TOKEN: &str = "token";
 
 impl Query {
-    /// The query of a request to a route that knows these parameters.
-    pub(super) fn parse(request: &HttpRequest, known: &[&str]) -> Result<Self, Wrong> {
-        Self::read(request.query_string(), known)
+    /// Parses the query of a request. `names` are the parameters of the route.
+    pub(super) fn parse(request: &HttpRequest, names: &[&str]) -> Result<Self, ErrorMessage> {
+        Self::read(request.query_string(), names)
     }
 
-    fn read(query: &str, known: &[&str]) -> Result<Self, Wrong> {
+    fn read(query: &str, names: &[&str]) -> Result<Self, ErrorMessage> {
         let web::Query(fields) = web::Query::<Vec<(String, String)>>::from_query(query)
             .map_err(|error| format!("The query cannot be read: {error}."))?;
-        // One that ends in a point begins the names of many.
-        let is = |name: &str, known: &str| name == known || known.ends_with('.') && name.starts_with(known);
-        let unknown =
-            |(name, _): &&(String, String)| !known.iter().any(|known| is(name, known)) && name != TOKEN;
+        // A name that ends in `.` is a prefix.
+        let matches = |name: &str, declared: &str| {
+            name == declared || declared.ends_with('.') && name.starts_with(declared)
+        };
+        let unknown = |(name, _): &&(String, String)| {
+            !names.iter().any(|declared| matches(name, declared)) && name != TOKEN
+        };
         if let Some((name, _)) = fields.iter().find(unknown) {
-            let near = match (suggest(name, known.iter().copied()), known) {
-                (Some(near), _) => format!(" Did you mean `{near}`?"),
+            let suggestion = match (suggest(name, names.iter().copied()), names) {
+                (Some(suggestion), _) => format!(" Did you mean `{suggestion}`?"),
                 (None, []) => " It knows none.".to_owned(),
-                (None, known) => format!(" It knows `{}`.", known.join("`, `")),
+                (None, names) => format!(" It knows `{}`.", names.join("`, `")),
             };
-            return Err(format!("This route knows no parameter `{}`.{near}", shown(name)));
+            return Err(format!("This route knows no parameter `{}`.{suggestion}", excerpt(name)));
         }
         Ok(Self(fields))
     }
 
-    /// All values of a parameter that may come several times.
+    /// All values of a parameter that may be repeated.
     pub(super) fn get_all(&self, name: &str) -> Vec<String> {
-        self.0.iter().filter(|(known, _)| known == name).map(|(_, value)| value.clone()).collect()
+        self.0.iter().filter(|(field, _)| field == name).map(|(_, value)| value.clone()).collect()
     }
 
     /// The parameters whose names begin with `prefix`, without it.
@@ -52,56 +55,56 @@ impl Query {
         self.0.iter().filter_map(move |(name, value)| Some((name.strip_prefix(prefix)?, value.as_str())))
     }
 
-    /// The value of a parameter; `what` it is, with an example, is told to who writes another one.
-    pub(super) fn get<T: FromStr>(&self, name: &str, what: &str) -> Result<Option<T>, Wrong> {
-        let mut values = self.0.iter().filter(|(known, _)| known == name).map(|(_, value)| value);
+    /// The value of a parameter. `expected` describes a valid value, for the error.
+    pub(super) fn get<T: FromStr>(&self, name: &str, expected: &str) -> Result<Option<T>, ErrorMessage> {
+        let mut values = self.0.iter().filter(|(field, _)| field == name).map(|(_, value)| value);
         let Some(value) = values.next() else { return Ok(None) };
         if values.next().is_some() {
             return Err(format!("`{name}` comes twice: write it once."));
         }
-        value.parse().map(Some).map_err(|_| no_value(name, value, what))
+        value.parse().map(Some).map_err(|_| invalid_value(name, value, expected))
     }
 
-    /// A number from `least` to `most`; a sign, or an empty value, is none.
-    pub(super) fn number(&self, name: &str, least: u64, most: u64) -> Result<Option<u64>, Wrong> {
-        let what = if most >= i64::MAX.unsigned_abs() {
-            format!("a whole number, from {least}")
+    /// A number from `min` to `max`, without a sign.
+    pub(super) fn number(&self, name: &str, min: u64, max: u64) -> Result<Option<u64>, ErrorMessage> {
+        let expected = if max >= i64::MAX.unsigned_abs() {
+            format!("a whole number, from {min}")
         } else {
-            format!("a whole number from {least} to {most}")
+            format!("a whole number from {min} to {max}")
         };
-        let Some(text) = self.get::<String>(name, &what)? else { return Ok(None) };
-        let digits = text.bytes().all(|byte| byte.is_ascii_digit());
-        let number = text.parse().ok().filter(|number| digits && (least..=most).contains(number));
-        number.map(Some).ok_or_else(|| no_value(name, &text, &what))
+        let Some(text) = self.get::<String>(name, &expected)? else { return Ok(None) };
+        let is_digits = text.bytes().all(|byte| byte.is_ascii_digit());
+        let number = text.parse().ok().filter(|number| is_digits && (min..=max).contains(number));
+        number.map(Some).ok_or_else(|| invalid_value(name, &text, &expected))
     }
 
-    /// Whether it is wanted: `1` or `0`.
-    pub(super) fn flag(&self, name: &str) -> Result<bool, Wrong> {
-        let wanted = self.get::<String>(name, "`1` or `0`")?;
-        match wanted.as_deref() {
+    /// A flag, `1` or `0`. Off if it is missing.
+    pub(super) fn flag(&self, name: &str) -> Result<bool, ErrorMessage> {
+        let value = self.get::<String>(name, "`1` or `0`")?;
+        match value.as_deref() {
             None | Some("0") => Ok(false),
             Some("1") => Ok(true),
-            Some(other) => Err(no_value(name, other, "`1` or `0`")),
+            Some(other) => Err(invalid_value(name, other, "`1` or `0`")),
         }
     }
 }
 
-/// The request is wrong, and this sentence says how.
-pub(super) fn bad_request(request: &HttpRequest, wrong: &str) -> HttpResponse {
-    problem(request, StatusCode::BAD_REQUEST, wrong)
+/// The response to an invalid request.
+pub(super) fn bad_request(request: &HttpRequest, message: &str) -> HttpResponse {
+    problem(request, StatusCode::BAD_REQUEST, message)
 }
 
-fn no_value(name: &str, value: &str, what: &str) -> Wrong {
-    format!("`{}` is no value of `{name}`: write {what}.", shown(value))
+fn invalid_value(name: &str, value: &str, expected: &str) -> ErrorMessage {
+    format!("`{}` is no value of `{name}`: write {expected}.", excerpt(value))
 }
 
-/// Of what came, what fits into a sentence.
-fn shown(text: &str) -> String {
-    let mut shown: String = text.chars().take(80).flat_map(char::escape_debug).collect();
+/// At most 80 characters of a text, escaped.
+fn excerpt(text: &str) -> String {
+    let mut excerpt: String = text.chars().take(80).flat_map(char::escape_debug).collect();
     if text.chars().nth(80).is_some() {
-        shown.push('…');
+        excerpt.push('…');
     }
-    shown
+    excerpt
 }
 
 #[cfg(test)]
@@ -121,7 +124,7 @@ mod tests {
     #[case("limit=1000&follow=1", Some(1000), true, &[])]
     #[case("follow=0&token=x", None, false, &[])]
     #[case("name=a&name=b%20c", None, false, &["a", "b c"])]
-    fn what_is_right_is_read(
+    fn valid_parameters_are_read(
         #[case] query: &str,
         #[case] limit: Option<u64>,
         #[case] follow: bool,
@@ -146,7 +149,7 @@ mod tests {
     #[case("follow=yes", "`yes` is no value of `follow`: write `1` or `0`.")]
     #[case("folow=1", "This route knows no parameter `folow`. Did you mean `follow`?")]
     #[case("zzzzzz=1", "This route knows no parameter `zzzzzz`. It knows `limit`, `follow`, `name`.")]
-    fn what_is_wrong_says_what_to_write(#[case] query: &str, #[case] said: &str) {
-        assert_eq!(page(query), Err(said.to_owned()));
+    fn invalid_parameters_are_refused_with_a_remedy(#[case] query: &str, #[case] message: &str) {
+        assert_eq!(page(query), Err(message.to_owned()));
     }
 }

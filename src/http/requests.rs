@@ -1,4 +1,4 @@
-//! Requests and websocket clients, counted as they come.
+//! Counts requests by route and status, and connected websocket clients.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
@@ -8,10 +8,10 @@ use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::middleware::Next;
 use actix_web::{Error, web};
 
-use super::App;
+use super::state::AppState;
 use borges_engine::Counter;
 
-/// The routes that are told apart; everything else is `other`.
+/// The routes that are counted separately. Other paths are `other`.
 pub(super) const ROUTES: [&str; 19] = [
     "/org",
     "/org/",
@@ -33,43 +33,45 @@ pub(super) const ROUTES: [&str; 19] = [
     "other",
     "refused",
 ];
-/// The statuses that are told apart; every other one is 0.
+/// The statuses that are counted separately. Other statuses are 0.
 const STATUSES: [u16; 13] = [101, 200, 400, 401, 403, 404, 405, 413, 421, 422, 500, 503, 0];
 
-/// How many requests there were.
+/// The counters of requests.
 #[derive(Debug, Default)]
 pub(super) struct RequestCounters {
     answered: [[Counter; STATUSES.len()]; ROUTES.len()],
     websockets: Arc<AtomicUsize>,
 }
 
-/// A websocket client, as long as it is there.
+/// Counts a websocket client until it is dropped.
 #[derive(Debug)]
 pub(super) struct WebsocketGuard(Arc<AtomicUsize>);
 
 impl RequestCounters {
     fn count(&self, route: Option<&str>, status: u16) {
-        // Who is refused at the doors has got to no route.
+        // Refused requests did not reach a route.
         let route = if matches!(status, 401 | 403 | 421) { "refused" } else { route.unwrap_or("other") };
-        let route = ROUTES.iter().position(|known| *known == route).unwrap_or(ROUTES.len() - 2);
-        let status = STATUSES.iter().position(|known| *known == status).unwrap_or(STATUSES.len() - 1);
+        let route = ROUTES.iter().position(|candidate| *candidate == route).unwrap_or(ROUTES.len() - 2);
+        let status = STATUSES.iter().position(|candidate| *candidate == status).unwrap_or(STATUSES.len() - 1);
         self.answered[route][status].increment();
     }
 
-    /// Route, status, and how many requests were answered so; only what there was.
+    /// The counters that are not zero: route, status, and number of responses.
     pub(super) fn answered(&self) -> impl Iterator<Item = (&'static str, u16, u64)> + '_ {
         let rows = ROUTES.iter().zip(&self.answered);
-        rows.flat_map(|(route, row)| STATUSES.iter().zip(row).map(|(status, n)| (*route, *status, n.get())))
-            .filter(|(_, _, n)| *n > 0)
+        rows.flat_map(|(route, row)| {
+            STATUSES.iter().zip(row).map(|(status, count)| (*route, *status, count.get()))
+        })
+        .filter(|(_, _, count)| *count > 0)
     }
 
-    /// Another websocket client is there, until this is dropped.
+    /// Counts a websocket client until the guard is dropped.
     pub(super) fn websocket(&self) -> WebsocketGuard {
         self.websockets.fetch_add(1, Relaxed);
         WebsocketGuard(self.websockets.clone())
     }
 
-    /// How many websocket clients are there.
+    /// The number of connected websocket clients.
     pub(super) fn websockets(&self) -> usize {
         self.websockets.load(Relaxed)
     }
@@ -81,9 +83,9 @@ impl Drop for WebsocketGuard {
     }
 }
 
-/// Counts a request when its answer begins.
+/// The middleware that counts a request when its response begins.
 pub(super) async fn count(
-    app: web::Data<App>,
+    app: web::Data<AppState>,
     request: ServiceRequest,
     next: Next<impl MessageBody>,
 ) -> Result<ServiceResponse<impl MessageBody>, Error> {
@@ -110,12 +112,12 @@ mod tests {
     }
 
     #[test]
-    fn clients_are_counted_while_they_are_there() {
+    fn websocket_clients_are_counted_while_connected() {
         let requests = RequestCounters::default();
-        let (one, two) = (requests.websocket(), requests.websocket());
-        drop(one);
+        let (first, second) = (requests.websocket(), requests.websocket());
+        drop(first);
         assert_eq!(requests.websockets(), 1);
-        drop(two);
+        drop(second);
         assert_eq!(requests.websockets(), 0);
     }
 }

@@ -1,4 +1,4 @@
-//! Answers: text for curl, JSON for machines, and what is wrong as `application/problem+json`, or text.
+//! Responses as text or JSON, by the `Accept` header, and errors as text or `application/problem+json`.
 
 use actix_web::http::StatusCode;
 use actix_web::http::header::{ACCEPT, ALLOW, CONTENT_TYPE, ContentType, HeaderValue};
@@ -8,24 +8,24 @@ use serde::Serialize;
 use borges_api::{DocumentError, Problem};
 use borges_engine::EngineError;
 
-/// What a client would rather read.
+/// The format of a response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum ResponseFormat {
     Text,
     Json,
 }
 
-/// Reads `Accept`: JSON for who names it, text for everybody else (curl says `*/*`).
+/// The format by the `Accept` header: JSON if it is named, otherwise text (curl sends `*/*`).
 pub(super) fn negotiate(request: &HttpRequest) -> ResponseFormat {
     let accept = request.headers().get(ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let json = accept
-        .split(',')
-        .map(|kind| kind.split(';').next().unwrap_or_default().trim())
-        .any(|kind| matches!(kind, "application/json" | "application/problem+json" | "text/json"));
-    if json { ResponseFormat::Json } else { ResponseFormat::Text }
+    let accepts_json =
+        accept.split(',').map(|media_type| media_type.split(';').next().unwrap_or_default().trim()).any(
+            |media_type| matches!(media_type, "application/json" | "application/problem+json" | "text/json"),
+        );
+    if accepts_json { ResponseFormat::Json } else { ResponseFormat::Text }
 }
 
-/// `value` as JSON, or the text that says the same.
+/// A successful response: `value` as JSON, or `text`.
 pub(super) fn respond(
     request: &HttpRequest,
     value: &impl Serialize,
@@ -37,7 +37,7 @@ pub(super) fn respond(
     }
 }
 
-/// Why there is no other answer: a sentence, or several lines.
+/// An error response with `detail`, one sentence or several lines.
 pub(super) fn problem(request: &HttpRequest, status: StatusCode, detail: &str) -> HttpResponse {
     match negotiate(request) {
         ResponseFormat::Text => plain_text(status, format!("{}\n", detail.trim_end())),
@@ -47,7 +47,7 @@ pub(super) fn problem(request: &HttpRequest, status: StatusCode, detail: &str) -
     }
 }
 
-/// What is wrong with a document, for programs.
+/// The errors of a document as `application/problem+json`.
 pub(super) fn document_errors(
     status: StatusCode,
     title: &str,
@@ -55,28 +55,28 @@ pub(super) fn document_errors(
     errors: Vec<DocumentError>,
 ) -> HttpResponse {
     let detail = detail.trim_end().to_owned();
-    let (kind, title) = ("about:blank".into(), title.to_owned());
-    let problem = Problem { kind, title, status: status.as_u16(), detail, errors };
-    let mut answer = HttpResponse::build(status).json(problem);
-    let kind = HeaderValue::from_static("application/problem+json");
-    answer.headers_mut().insert(CONTENT_TYPE, kind);
-    answer
+    let (media_type, title) = ("about:blank".into(), title.to_owned());
+    let problem = Problem { kind: media_type, title, status: status.as_u16(), detail, errors };
+    let mut response = HttpResponse::build(status).json(problem);
+    let media_type = HeaderValue::from_static("application/problem+json");
+    response.headers_mut().insert(CONTENT_TYPE, media_type);
+    response
 }
 
-/// The route is there, and has no such method.
+/// The response to a method that the route does not have.
 pub(super) fn method_not_allowed(request: &HttpRequest, allowed: &'static str) -> HttpResponse {
     let detail = format!("`{}` has no {}; it has {allowed}.", request.path(), request.method());
-    let mut answer = problem(request, StatusCode::METHOD_NOT_ALLOWED, &detail);
-    answer.headers_mut().insert(ALLOW, HeaderValue::from_static(allowed));
-    answer
+    let mut response = problem(request, StatusCode::METHOD_NOT_ALLOWED, &detail);
+    response.headers_mut().insert(ALLOW, HeaderValue::from_static(allowed));
+    response
 }
 
-/// There is no such thing.
-pub(super) fn not_found(request: &HttpRequest, what: &str) -> HttpResponse {
-    problem(request, StatusCode::NOT_FOUND, &format!("There is no {what}."))
+/// The response to a request for something that does not exist.
+pub(super) fn not_found(request: &HttpRequest, noun: &str) -> HttpResponse {
+    problem(request, StatusCode::NOT_FOUND, &format!("There is no {noun}."))
 }
 
-/// The engine gave no answer.
+/// The response if the engine fails.
 pub(super) fn unavailable(request: &HttpRequest, error: &EngineError) -> HttpResponse {
     log::error!("{error}");
     problem(request, StatusCode::SERVICE_UNAVAILABLE, &format!("Borges cannot answer: {error}."))
@@ -93,8 +93,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn machines_say_that_they_want_json() {
-        for (accept, wanted) in [
+    fn json_is_sent_if_it_is_accepted() {
+        for (accept, expected) in [
             ("*/*", ResponseFormat::Text),
             ("text/plain", ResponseFormat::Text),
             ("application/json", ResponseFormat::Json),
@@ -102,7 +102,7 @@ mod tests {
             ("application/jsonp", ResponseFormat::Text),
         ] {
             let request = TestRequest::default().insert_header((ACCEPT, accept)).to_http_request();
-            assert_eq!(negotiate(&request), wanted, "{accept}");
+            assert_eq!(negotiate(&request), expected, "{accept}");
         }
         assert_eq!(negotiate(&TestRequest::default().to_http_request()), ResponseFormat::Text);
     }

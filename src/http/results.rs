@@ -1,12 +1,12 @@
-//! `/org/{run}/results`: what the blocks of a run have left.
+//! `/org/{run}/results`: lists the output files of a run.
 
 use std::fmt::Write;
 
 use actix_web::{HttpRequest, HttpResponse, web};
 
-use super::App;
 use super::query::{Query, bad_request};
 use super::response::{not_found, respond, unavailable};
+use super::state::AppState;
 use borges_api::{ResultFileInfo, ResultPage, TaskResult};
 use borges_store::{ResultFile, ResultRecord};
 use borges_task::RunId;
@@ -42,10 +42,10 @@ fn file_info(ResultFile { path, size, sha256 }: ResultFile) -> ResultFileInfo {
 pub(super) async fn results(
     request: HttpRequest,
     id: web::Path<String>,
-    app: web::Data<App>,
+    app: web::Data<AppState>,
 ) -> HttpResponse {
-    if let Err(wrong) = Query::parse(&request, &[]) {
-        return bad_request(&request, &wrong);
+    if let Err(message) = Query::parse(&request, &[]) {
+        return bad_request(&request, &message);
     }
     let Ok(run) = id.parse::<RunId>() else { return not_found(&request, &format!("run `{id}`")) };
     match app.engine.run(run).await {
@@ -62,7 +62,7 @@ pub(super) async fn results(
     }
 }
 
-/// A line a file.
+/// One line for each file.
 fn lines(result: &TaskResult) -> String {
     let TaskResult { task, block, line, files, .. } = result;
     files.iter().fold(String::new(), |mut text, ResultFileInfo { path, size, sha256 }| {

@@ -1,15 +1,15 @@
-//! `/tasks`: where each task stands.
+//! `/tasks`: lists, shows and kills tasks.
 
 use actix_web::{HttpRequest, HttpResponse, web};
 
-use super::App;
 use super::query::{Query, bad_request};
 use super::response::{not_found, respond, unavailable};
+use super::state::AppState;
 use borges_api::{self as api, TaskKillResponse, TaskPage};
 use borges_engine::{Engine, EngineError, TaskProgress};
 use borges_task::{RunId, TaskId};
 
-/// Runs, or tasks, on a page, unless asked for fewer.
+/// The most runs or tasks on a page.
 pub(super) const MAX_PAGE: u64 = 1000;
 
 /// `GET /tasks`.
@@ -26,14 +26,14 @@ pub(super) const MAX_PAGE: u64 = 1000;
     responses((status = 200, description = "Tasks", content((TaskPage = "application/json"), (String = "text/plain"))),
               (status = 404, description = "")),
 )]
-pub(super) async fn tasks(request: HttpRequest, app: web::Data<App>) -> HttpResponse {
+pub(super) async fn tasks(request: HttpRequest, app: web::Data<AppState>) -> HttpResponse {
     let query = match Query::parse(&request, &["run", "after", "limit"]) {
         Ok(query) => query,
-        Err(wrong) => return bad_request(&request, &wrong),
+        Err(message) => return bad_request(&request, &message),
     };
-    let (run, after, limit) = match wanted(&query) {
-        Ok(wanted) => wanted,
-        Err(wrong) => return bad_request(&request, &wrong),
+    let (run, after, limit) = match parse_query(&query) {
+        Ok(query) => query,
+        Err(message) => return bad_request(&request, &message),
     };
     match page(&app.engine, run, after, limit).await {
         Ok(Ok(page)) => respond(&request, &page, || page.tasks.iter().map(line).collect()),
@@ -42,16 +42,17 @@ pub(super) async fn tasks(request: HttpRequest, app: web::Data<App>) -> HttpResp
     }
 }
 
-type Wanted = (Option<RunId>, Option<TaskId>, usize);
+/// The run, the task after which the page begins, and the page size.
+type TaskQuery = (Option<RunId>, Option<TaskId>, usize);
 
-fn wanted(query: &Query) -> Result<Wanted, String> {
+fn parse_query(query: &Query) -> Result<TaskQuery, String> {
     let run = query.get("run", "a run's id")?;
     let after = query.get("after", "a task's id (`RUN.N`)")?;
     let limit = query.number("limit", 1, MAX_PAGE)?.unwrap_or(MAX_PAGE);
     Ok((run, after, usize::try_from(limit).unwrap_or(usize::MAX)))
 }
 
-/// A page of tasks, or the run that is not there.
+/// A page of tasks. The inner `Err` is a run that does not exist.
 async fn page(
     engine: &Engine,
     run: Option<RunId>,
@@ -65,9 +66,9 @@ async fn page(
     {
         return Ok(Err(run));
     }
-    let more = tasks.len() > limit;
+    let has_more = tasks.len() > limit;
     tasks.truncate(limit);
-    let next = tasks.last().filter(|_| more).map(|task| task.task.clone());
+    let next = tasks.last().filter(|_| has_more).map(|task| task.task.clone());
     Ok(Ok(TaskPage { tasks: tasks.into_iter().map(task_summary).collect(), next }))
 }
 
@@ -79,11 +80,15 @@ async fn page(
     responses((status = 200, description = "The task", content((api::TaskSummary = "application/json"), (String = "text/plain"))),
               (status = 404, description = "")),
 )]
-pub(super) async fn task(request: HttpRequest, id: web::Path<String>, app: web::Data<App>) -> HttpResponse {
-    if let Err(wrong) = Query::parse(&request, &[]) {
-        return bad_request(&request, &wrong);
+pub(super) async fn task(
+    request: HttpRequest,
+    id: web::Path<String>,
+    app: web::Data<AppState>,
+) -> HttpResponse {
+    if let Err(message) = Query::parse(&request, &[]) {
+        return bad_request(&request, &message);
     }
-    match find(&id, &app.engine).await {
+    match find_task(&id, &app.engine).await {
         Ok(Some((_, task))) => {
             let task = task_summary(task);
             respond(&request, &task, || line(&task))
@@ -102,24 +107,32 @@ pub(super) async fn task(request: HttpRequest, id: web::Path<String>, app: web::
                content((TaskKillResponse = "application/json"), (String = "text/plain"))),
               (status = 404, description = "")),
 )]
-pub(super) async fn kill(request: HttpRequest, id: web::Path<String>, app: web::Data<App>) -> HttpResponse {
-    if let Err(wrong) = Query::parse(&request, &[]) {
-        return bad_request(&request, &wrong);
+pub(super) async fn kill(
+    request: HttpRequest,
+    id: web::Path<String>,
+    app: web::Data<AppState>,
+) -> HttpResponse {
+    if let Err(message) = Query::parse(&request, &[]) {
+        return bad_request(&request, &message);
     }
     let Ok(task) = id.parse::<TaskId>() else { return not_found(&request, &format!("task `{id}`")) };
     match app.engine.kill_task(task).await {
         Ok(true) => {
-            let said = TaskKillResponse { task: task.to_string(), killing: true };
-            respond(&request, &said, || format!("{task} is being killed\n"))
+            let response = TaskKillResponse { task: task.to_string(), killing: true };
+            respond(&request, &response, || format!("{task} is being killed\n"))
         }
         Ok(false) => not_found(&request, &format!("task `{id}`")),
         Err(error) => unavailable(&request, &error),
     }
 }
 
-pub(super) async fn find(id: &str, engine: &Engine) -> Result<Option<(TaskId, TaskProgress)>, EngineError> {
+/// Finds a task by its id. `None` if it does not exist, or the id is invalid.
+pub(super) async fn find_task(
+    id: &str,
+    engine: &Engine,
+) -> Result<Option<(TaskId, TaskProgress)>, EngineError> {
     let Ok(task) = id.parse::<TaskId>() else { return Ok(None) };
-    Ok(engine.task(task).await?.map(|shown| (task, shown)))
+    Ok(engine.task(task).await?.map(|summary| (task, summary)))
 }
 
 /// The wire type of a task.
@@ -156,7 +169,8 @@ fn task_summary(task: TaskProgress) -> api::TaskSummary {
 
 fn line(task: &api::TaskSummary) -> String {
     let api::TaskSummary { task: id, block, line, state, attempt, exit_code, reason, message, .. } = task;
-    let code = exit_code.map(|code| format!("  exit code {code}")).unwrap_or_default();
-    let why = reason.as_ref().or(message.as_ref()).map(|why| format!("  {why}")).unwrap_or_default();
-    format!("{id}  {block}  line {line}  {state}  launch {attempt}{code}{why}\n")
+    let exit_text = exit_code.map(|code| format!("  exit code {code}")).unwrap_or_default();
+    let reason_text =
+        reason.as_ref().or(message.as_ref()).map(|text| format!("  {text}")).unwrap_or_default();
+    format!("{id}  {block}  line {line}  {state}  launch {attempt}{exit_text}{reason_text}\n")
 }

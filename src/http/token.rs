@@ -1,4 +1,4 @@
-//! The secret that opens the doors, and the file it is kept in.
+//! The server's token and the file that stores it.
 
 use std::fmt;
 use std::fs::{DirBuilder, File, OpenOptions, Permissions};
@@ -10,11 +10,11 @@ use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 use thiserror::Error;
 
-/// The secret itself; shown nowhere but in its file and in a browser's cookie.
+/// The secret. It appears only in its file and in the cookie of a browser.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Token(String);
 
-/// What is compared with a token that came: it does not tell the token.
+/// The hash of the token, with which tokens of requests are compared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TokenHash([u8; 32]);
 
@@ -22,20 +22,20 @@ pub struct TokenHash([u8; 32]);
 #[derive(Debug, Error)]
 pub enum TokenError {
     /// The file cannot be read.
-    #[error("the token file `{path}` cannot be read: {why}")]
+    #[error("the token file `{path}` cannot be read: {error}")]
     Unreadable {
         /// Its path.
         path: String,
         /// What the system says.
-        why: io::Error,
+        error: io::Error,
     },
     /// The file cannot be made.
-    #[error("the token file `{path}` cannot be made: {why}")]
+    #[error("the token file `{path}` cannot be made: {error}")]
     CannotCreate {
         /// Its path.
         path: String,
         /// What the system says.
-        why: io::Error,
+        error: io::Error,
     },
     /// It is a directory, a device, or the like.
     #[error("the token file `{path}` is no file; name another one by `#+borges_token_file:`")]
@@ -71,70 +71,70 @@ pub enum TokenError {
     },
 }
 
-/// How many random bytes a token has.
-const BYTES: usize = 32;
+/// The number of random bytes in a created token.
+const RANDOM_BYTES: usize = 32;
 
-/// How long a token written by a person may be, bytes.
-const LENGTHS: std::ops::RangeInclusive<usize> = 16..=1024;
+/// The accepted lengths of a token, bytes.
+const TOKEN_LENGTHS: std::ops::RangeInclusive<usize> = 16..=1024;
 
 impl Token {
-    /// Reads the token from its file, or makes both at the first start; `user` is who runs this process.
+    /// Reads the token from its file, or creates both at the first start. `user` is the user of this process.
     ///
-    /// The file is whole at every moment, and of two that start at once, both end with the same token.
+    /// The file is created atomically, and processes that start at the same time share one token.
     ///
     /// # Errors
-    /// [`TokenError`]; a file that others may read is refused rather than mended, as they may have read it.
+    /// [`TokenError`]. A file that other users may read is refused and not repaired, because they may have read it.
     pub fn load_or_create(path: &Path, user: u32) -> Result<Self, TokenError> {
         match Self::read(path, user) {
-            Err(TokenError::Unreadable { why, .. }) if why.kind() == io::ErrorKind::NotFound => {}
+            Err(TokenError::Unreadable { error, .. }) if error.kind() == io::ErrorKind::NotFound => {}
             read => return read,
         }
-        match Self::make(path) {
+        match Self::create(path) {
             Ok(token) => Ok(token),
-            Err(why) if why.kind() == io::ErrorKind::AlreadyExists => Self::read(path, user),
-            Err(why) => Err(TokenError::CannotCreate { path: shown(path), why }),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Self::read(path, user),
+            Err(error) => Err(TokenError::CannotCreate { path: display(path), error }),
         }
     }
 
-    /// The secret, for the cookie of a browser that showed it.
+    /// The secret, for the cookie of an authenticated browser.
     pub fn secret(&self) -> &str {
         &self.0
     }
 
-    /// What tokens that come are compared with.
+    /// The hash of the token.
     pub fn hash(&self) -> TokenHash {
         TokenHash::of(&self.0)
     }
 
     fn read(path: &Path, user: u32) -> Result<Self, TokenError> {
-        let unread = |why| TokenError::Unreadable { path: shown(path), why };
-        // Without waiting: opening a pipe would otherwise last until somebody writes.
+        let unreadable = |error| TokenError::Unreadable { path: display(path), error };
+        // Non-blocking, because opening a FIFO would otherwise wait for a writer.
         let nonblock = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
-        let file = OpenOptions::new().read(true).custom_flags(nonblock).open(path).map_err(unread)?;
-        let about = file.metadata().map_err(unread)?;
-        if !about.is_file() {
-            return Err(TokenError::NotAFile { path: shown(path) });
+        let file = OpenOptions::new().read(true).custom_flags(nonblock).open(path).map_err(unreadable)?;
+        let metadata = file.metadata().map_err(unreadable)?;
+        if !metadata.is_file() {
+            return Err(TokenError::NotAFile { path: display(path) });
         }
-        if about.uid() != user && about.uid() != 0 {
-            return Err(TokenError::WrongOwner { path: shown(path), owner: about.uid() });
+        if metadata.uid() != user && metadata.uid() != 0 {
+            return Err(TokenError::WrongOwner { path: display(path), owner: metadata.uid() });
         }
-        if about.mode() & 0o077 != 0 {
-            return Err(TokenError::InsecureMode { path: shown(path), mode: about.mode() & 0o7777 });
+        if metadata.mode() & 0o077 != 0 {
+            return Err(TokenError::InsecureMode { path: display(path), mode: metadata.mode() & 0o7777 });
         }
         let mut content = Vec::new();
-        file.take(2 * *LENGTHS.end() as u64).read_to_end(&mut content).map_err(unread)?;
+        file.take(2 * *TOKEN_LENGTHS.end() as u64).read_to_end(&mut content).map_err(unreadable)?;
         let token = str::from_utf8(&content).map(str::trim).unwrap_or_default();
-        // What `Authorization: Bearer` and a cookie both carry as it is (`token68` of RFC 9110).
-        let of_a_token = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~+/=".contains(&byte);
-        if LENGTHS.contains(&token.len()) && token.bytes().all(of_a_token) {
+        // The characters that `Authorization: Bearer` and a cookie carry unencoded (`token68` of RFC 9110).
+        let is_token_byte = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~+/=".contains(&byte);
+        if TOKEN_LENGTHS.contains(&token.len()) && token.bytes().all(is_token_byte) {
             Ok(Self(token.to_owned()))
         } else {
-            Err(TokenError::Malformed { path: shown(path) })
+            Err(TokenError::Malformed { path: display(path) })
         }
     }
 
-    fn make(path: &Path) -> io::Result<Self> {
-        let mut bytes = [0; BYTES];
+    fn create(path: &Path) -> io::Result<Self> {
+        let mut bytes = [0; RANDOM_BYTES];
         getrandom::fill(&mut bytes)?;
         let token = hexadecimal(&bytes);
         let directory = match path.parent() {
@@ -146,7 +146,7 @@ impl Token {
             tempfile::Builder::new().permissions(Permissions::from_mode(0o600)).tempfile_in(directory)?;
         writeln!(file, "{token}")?;
         file.as_file().sync_all()?;
-        file.persist_noclobber(path).map_err(|unkept| unkept.error)?;
+        file.persist_noclobber(path).map_err(|error| error.error)?;
         File::open(directory)?.sync_all()?;
         Ok(Self(token))
     }
@@ -164,9 +164,9 @@ impl TokenHash {
         Self(Sha256::digest(token).into())
     }
 
-    /// Whether it is the hash of what came; takes as long for a near miss as for a far one.
-    pub fn matches(&self, came: &str) -> bool {
-        self.0.ct_eq(&Self::of(came).0).into()
+    /// Whether this is the hash of `candidate`. Takes constant time.
+    pub fn matches(&self, candidate: &str) -> bool {
+        self.0.ct_eq(&Self::of(candidate).0).into()
     }
 }
 
@@ -178,7 +178,7 @@ fn hexadecimal(bytes: &[u8]) -> String {
         .collect()
 }
 
-fn shown(path: &Path) -> String {
+fn display(path: &Path) -> String {
     path.display().to_string()
 }
 
@@ -191,30 +191,30 @@ mod tests {
 
     use super::*;
 
-    /// A directory, a path in it, and who we are.
-    fn place() -> (tempfile::TempDir, PathBuf, u32) {
+    /// A temporary directory, a path in it, and the current user.
+    fn token_path() -> (tempfile::TempDir, PathBuf, u32) {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("token");
         let user = fs::metadata(directory.path()).unwrap().uid();
         (directory, path, user)
     }
 
-    fn written(path: &Path, content: &str, mode: u32) {
+    fn write_token(path: &Path, content: &str, mode: u32) {
         fs::write(path, content).unwrap();
         fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
     }
 
-    fn refused(path: &Path, user: u32) -> String {
+    fn refusal(path: &Path, user: u32) -> String {
         let error = Token::load_or_create(path, user).unwrap_err().to_string();
-        error.replace(&shown(path), "PATH")
+        error.replace(&display(path), "PATH")
     }
 
     #[test]
-    fn made_at_the_first_start_then_kept() {
-        let (directory, _, user) = place();
+    fn tokens_are_created_once() {
+        let (directory, _, user) = token_path();
         let path = directory.path().join("state/deep/token");
         let token = Token::load_or_create(&path, user).unwrap();
-        assert_eq!(token.secret().len(), 2 * BYTES);
+        assert_eq!(token.secret().len(), 2 * RANDOM_BYTES);
         assert_eq!(fs::read_to_string(&path).unwrap(), format!("{}\n", token.secret()));
         assert_eq!(fs::metadata(&path).unwrap().mode() & 0o7777, 0o600);
         assert_eq!(fs::metadata(path.parent().unwrap()).unwrap().mode() & 0o7777, 0o700);
@@ -225,8 +225,8 @@ mod tests {
     }
 
     #[test]
-    fn those_who_start_at_once_agree() {
-        let (_directory, path, user) = place();
+    fn concurrent_starts_share_one_token() {
+        let (_directory, path, user) = token_path();
         let starts: Vec<_> = (0..8)
             .map(|_| {
                 let path = path.clone();
@@ -243,11 +243,11 @@ mod tests {
     #[case(0o604)]
     #[case(0o620)]
     #[case(0o644)]
-    fn open_to_others(#[case] mode: u32) {
-        let (_directory, path, user) = place();
-        written(&path, "0123456789abcdef\n", mode);
+    fn files_open_to_other_users_are_refused(#[case] mode: u32) {
+        let (_directory, path, user) = token_path();
+        write_token(&path, "0123456789abcdef\n", mode);
         assert_eq!(
-            refused(&path, user),
+            refusal(&path, user),
             format!(
                 "the token file `PATH` is open to other users (mode {mode:04o}); run `chmod 600 PATH`, and write a \
                  new token if they may have read this one"
@@ -256,14 +256,14 @@ mod tests {
     }
 
     #[test]
-    fn of_another_user() {
-        let (_directory, path, user) = place();
-        written(&path, "0123456789abcdef\n", 0o600);
-        // Root's files are anybody's to trust, so as root the test gives the file away first.
+    fn files_of_another_user_are_refused() {
+        let (_directory, path, user) = token_path();
+        write_token(&path, "0123456789abcdef\n", 0o600);
+        // Files of root are always accepted, so a test that runs as root changes the owner first.
         let owner = if user == 0 { 12345 } else { user };
         std::os::unix::fs::chown(&path, Some(owner), None).unwrap();
         assert_eq!(
-            refused(&path, owner + 1),
+            refusal(&path, owner + 1),
             format!(
                 "the token file `PATH` belongs to user {owner}; it must belong to the user who runs borges"
             )
@@ -280,14 +280,14 @@ mod tests {
     #[case::two_lines("0123456789abcdef\n0123456789abcdef\n", false)]
     #[case::with_a_semicolon("0123456789abcdef;", false)]
     #[case::empty("", false)]
-    fn written_by_a_person(#[case] content: &str, #[case] good: bool) {
-        let (_directory, path, user) = place();
-        written(&path, content, 0o600);
-        if good {
+    fn token_files_are_validated(#[case] content: &str, #[case] is_valid: bool) {
+        let (_directory, path, user) = token_path();
+        write_token(&path, content, 0o600);
+        if is_valid {
             assert_eq!(Token::load_or_create(&path, user).unwrap().secret(), content.trim());
         } else {
             assert_eq!(
-                refused(&path, user),
+                refusal(&path, user),
                 "the token file `PATH` holds no token: write 16 to 1024 letters, digits or `-._~+/=` on one line, \
                  or remove it and a new one is made"
             );
@@ -295,10 +295,10 @@ mod tests {
     }
 
     #[test]
-    fn no_file() {
-        let (directory, path, user) = place();
-        let no_file = "the token file `PATH` is no file; name another one by `#+borges_token_file:`";
-        assert_eq!(refused(directory.path(), user), no_file);
+    fn only_regular_files_are_read() {
+        let (directory, path, user) = token_path();
+        let not_a_file = "the token file `PATH` is no file; name another one by `#+borges_token_file:`";
+        assert_eq!(refusal(directory.path(), user), not_a_file);
         rustix::fs::mknodat(
             rustix::fs::CWD,
             &path,
@@ -307,14 +307,14 @@ mod tests {
             0,
         )
         .unwrap();
-        assert_eq!(refused(&path, user), no_file);
-        written(&directory.path().join("file"), "", 0o600);
+        assert_eq!(refusal(&path, user), not_a_file);
+        write_token(&directory.path().join("file"), "", 0o600);
         let below = directory.path().join("file/token");
-        assert!(refused(&below, user).starts_with("the token file `PATH` cannot be read: Not a directory"));
+        assert!(refusal(&below, user).starts_with("the token file `PATH` cannot be read: Not a directory"));
     }
 
     #[test]
-    fn compared_by_hash() {
+    fn tokens_are_compared_by_hash() {
         let hash = TokenHash::of("0123456789abcdef");
         assert!(hash.matches("0123456789abcdef"));
         for wrong in ["", "0123456789abcde", "0123456789abcdef ", "0123456789ABCDEF"] {

@@ -1,8 +1,7 @@
-//! Which document did a client send?
+//! Extracts the document from the body of a request: raw, URL-encoded, or a file of a multipart form. Pure.
 //!
-//! The body is the document, raw. Clients spell that in nine ways, and one of them, `curl -d @FILE`, deletes
-//! every newline: it cannot be repaired, so it is answered with the command to type. The content type alone
-//! proves nothing: curl sends `application/x-www-form-urlencoded` with what it did not encode.
+//! `curl -d @FILE` deletes every newline. Such a body cannot be repaired, so the error names the command to use. The
+//! content type is not reliable: curl sends `application/x-www-form-urlencoded` also for bodies that it did not encode.
 
 use std::borrow::Cow;
 
@@ -11,16 +10,16 @@ use thiserror::Error;
 
 use super::multipart::{self, MultipartError};
 
-/// What a client sent.
+/// The document of a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UploadedDocument<'a> {
     /// The Org text.
     pub document: Cow<'a, [u8]>,
-    /// What the client should know of how it was read.
+    /// A note for the client, if the document was decoded.
     pub note: Option<String>,
 }
 
-/// Why a body is no document: the texts are whole answers, for a status of 400. Nothing is scheduled.
+/// Why a body holds no document. The messages are complete response bodies for status 400.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum UploadError {
     /// Its newlines were deleted.
@@ -59,29 +58,29 @@ pub enum UploadError {
     },
     /// A multipart form without the one file that would be the document.
     #[error(
-        "{why}.\n\
+        "{error}.\n\
          Send it with:   curl -X POST --data-binary @FILE http://{server_address}/org\n\
          No block was scheduled."
     )]
     Multipart {
         /// What is wrong with the form.
-        why: MultipartError,
+        error: MultipartError,
         /// Host and port of this server as the client knows them.
         server_address: String,
     },
 }
 
 /// The longest name of a file, bytes: Linux' `PATH_MAX`.
-const LONGEST_NAME: usize = 4096;
+const MAX_NAME_LEN: usize = 4096;
 
 /// `#+` as a form encodes it; the letter in any case.
-const ENCODED: &[u8] = b"%23%2B";
+const ENCODED_KEYWORD: &[u8] = b"%23%2B";
 
 /// The document in the body of a request. `server_address` is `HOST:PORT` of this server as the client knows it.
 /// Time is linear in the length of the body.
 ///
 /// # Errors
-/// [`UploadError`], where no document can be made out.
+/// [`UploadError`] if the body holds no document.
 pub fn document<'a>(
     content_type: Option<&str>,
     body: &'a [u8],
@@ -91,21 +90,21 @@ pub fn document<'a>(
     if let Some(boundary) = content_type.and_then(multipart::boundary) {
         return match boundary.and_then(|boundary| multipart::single_file(&boundary, body)) {
             Ok(file) => Ok(UploadedDocument { document: Cow::Borrowed(file), note: None }),
-            Err(why) => Err(UploadError::Multipart { why, server_address: server_address() }),
+            Err(error) => Err(UploadError::Multipart { error, server_address: server_address() }),
         };
     }
-    // No line ends at all: then curl may have deleted them, or percent signs may hide them.
+    // A body without newlines: curl may have deleted or encoded them.
     if memchr::memchr2(b'\n', b'\r', body).is_none() {
-        if lost_its_lines(body) {
+        if has_lost_newlines(body) {
             return Err(UploadError::NewlinesStripped { server_address: server_address() });
         }
-        if let Some(file) = file_name(body) {
+        if let Some(file) = shell_file_name(body) {
             return Err(UploadError::FileNameOnly { file, server_address: server_address() });
         }
-        if memchr::memchr(b'#', body).is_none() && is_encoded(body) {
+        if memchr::memchr(b'#', body).is_none() && has_encoded_keyword(body) {
             return form_field(body)
                 .map(|field| UploadedDocument {
-                    document: Cow::Owned(decoded(field)),
+                    document: Cow::Owned(percent_decode(field)),
                     note: Some(
                         "the document came URL-encoded and was decoded once; `--data-binary @FILE` sends it as it is"
                             .to_owned(),
@@ -117,8 +116,8 @@ pub fn document<'a>(
     Ok(UploadedDocument { document: Cow::Borrowed(body), note: None })
 }
 
-/// Whether one line holds what never stands on one line: the beginning of a block, or two keywords.
-fn lost_its_lines(line: &[u8]) -> bool {
+/// Whether a line holds the beginning of a block, or two keywords, which never stand on one line.
+fn has_lost_newlines(line: &[u8]) -> bool {
     let begins_block = |at: usize| {
         line.get(at + 2..at + 11).is_some_and(|keyword| keyword.eq_ignore_ascii_case(b"begin_src"))
     };
@@ -126,38 +125,44 @@ fn lost_its_lines(line: &[u8]) -> bool {
     keywords.next().is_some_and(|first| begins_block(first) || keywords.next().is_some())
 }
 
-/// The name in `@NAME`, as one types it in a shell.
-fn file_name(line: &[u8]) -> Option<String> {
-    let name = line.strip_prefix(b"@").filter(|name| !name.is_empty() && name.len() < LONGEST_NAME)?;
+/// The file name in `@NAME`, quoted for a shell.
+fn shell_file_name(line: &[u8]) -> Option<String> {
+    let name = line.strip_prefix(b"@").filter(|name| !name.is_empty() && name.len() < MAX_NAME_LEN)?;
     let Some(name) = str::from_utf8(name).ok().filter(|name| !name.contains(char::is_control)) else {
         return Some("FILE".to_owned());
     };
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_./+,:@%=".contains(&byte);
-    Some(if name.bytes().all(plain) { name.to_owned() } else { format!("'{}'", name.replace('\'', r"'\''")) })
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_./+,:@%=".contains(&byte);
+    Some(if name.bytes().all(is_plain) {
+        name.to_owned()
+    } else {
+        format!("'{}'", name.replace('\'', r"'\''"))
+    })
 }
 
-/// Whether `#+` stands in it as a form encodes it.
-fn is_encoded(text: &[u8]) -> bool {
-    memchr::memchr_iter(b'%', text)
-        .any(|at| text.get(at..at + ENCODED.len()).is_some_and(|found| found.eq_ignore_ascii_case(ENCODED)))
+/// Whether the text contains a URL-encoded `#+`.
+fn has_encoded_keyword(text: &[u8]) -> bool {
+    memchr::memchr_iter(b'%', text).any(|at| {
+        text.get(at..at + ENCODED_KEYWORD.len())
+            .is_some_and(|found| found.eq_ignore_ascii_case(ENCODED_KEYWORD))
+    })
 }
 
-/// The value of the only field with a document in it; otherwise, how many there are.
+/// The value of the only field that holds a document. `Err` is the number of such fields.
 fn form_field(form: &[u8]) -> Result<&[u8], usize> {
-    let mut documents = form.split(|byte| *byte == b'&').filter(|field| is_encoded(field));
+    let mut documents = form.split(|byte| *byte == b'&').filter(|field| has_encoded_keyword(field));
     let first = documents.next().unwrap_or(form);
     match documents.count() {
         // An `=` behind the document's beginning is not the one that ends a field's name.
         0 => Ok(memchr::memchr(b'=', first)
             .map(|at| first.split_at(at))
-            .filter(|(name, _)| !is_encoded(name))
+            .filter(|(name, _)| !has_encoded_keyword(name))
             .map_or(first, |(_, value)| &value[1..])),
         more => Err(more + 1),
     }
 }
 
 /// A field's value, decoded once; a `%` that begins no code stays as it is.
-fn decoded(field: &[u8]) -> Vec<u8> {
+fn percent_decode(field: &[u8]) -> Vec<u8> {
     let digit = |at: usize| {
         let digit = char::from(*field.get(at)?).to_digit(16)?;
         u8::try_from(digit).ok()
@@ -213,7 +218,7 @@ mod tests {
     #[case::upload_with_no_type(None, FILE.to_owned(), FILE)]
     #[case::raw_by_another_client(Some("text/org; charset=utf-8"), FILE.to_owned(), FILE)]
     #[case::form_file(MULTIPART, multipart(FILE), FILE)]
-    #[case::what_only_looks_encoded(FORM, "a=%41&b=+\n#+TITLE: 100%25\n".to_owned(), "a=%41&b=+\n#+TITLE: 100%25\n")]
+    #[case::encoded_characters_with_newlines(FORM, "a=%41&b=+\n#+TITLE: 100%25\n".to_owned(), "a=%41&b=+\n#+TITLE: 100%25\n")]
     #[case::encoded_within_a_document(FORM, "see %23%2B\n".to_owned(), "see %23%2B\n")]
     #[case::encoded_beside_a_keyword(None, "#+TITLE: %23%2B".to_owned(), "#+TITLE: %23%2B")]
     #[case::no_blocks(FORM, "* Notes\nnothing runs here\n".to_owned(), "* Notes\nnothing runs here\n")]
@@ -223,7 +228,11 @@ mod tests {
     #[case::a_person_first(FORM, "@ada\nwrote this\n".to_owned(), "@ada\nwrote this\n")]
     #[case::only_an_at(FORM, "@".to_owned(), "@")]
     #[case::nothing(None, String::new(), "")]
-    fn kept_as_it_is(#[case] content_type: Option<&str>, #[case] body: String, #[case] document_sent: &str) {
+    fn raw_documents_are_unchanged(
+        #[case] content_type: Option<&str>,
+        #[case] body: String,
+        #[case] document_sent: &str,
+    ) {
         let received = document(content_type, body.as_bytes(), AT).unwrap();
         assert_eq!(str::from_utf8(&received.document), Ok(document_sent));
         assert_eq!(received.note, None);
@@ -238,7 +247,7 @@ mod tests {
     #[case::decoded_once("%23%2BTITLE%3A+%2541".to_owned(), "#+TITLE: %41")]
     #[case::an_equals_left_alone("%23%2Bx%3A+a=b".to_owned(), "#+x: a=b")]
     #[case::no_codes("%23%2Bx%3A+100%+%zz%4".to_owned(), "#+x: 100% %zz%4")]
-    fn decoded_with_a_note(#[case] body: String, #[case] document_sent: &str) {
+    fn encoded_documents_are_decoded_with_a_note(#[case] body: String, #[case] document_sent: &str) {
         let received = document(FORM, body.as_bytes(), AT).unwrap();
         assert_eq!(str::from_utf8(&received.document), Ok(document_sent));
         assert_eq!(
@@ -255,7 +264,7 @@ mod tests {
     #[case::in_any_case("text#+Begin_Src sh")]
     #[case::two_keywords("#+TITLE: t#+name: x")]
     #[case::with_an_at("@#+begin_src")]
-    fn newlines_deleted(#[case] body: &str) {
+    fn documents_without_newlines_are_refused(#[case] body: &str) {
         let error = document(FORM, body.as_bytes(), AT).unwrap_err();
         assert_eq!(
             error.to_string(),
@@ -272,7 +281,7 @@ mod tests {
     #[case::with_a_quote("@it's.org", r"@'it'\''s.org'")]
     #[case::that_would_run("@$(reboot)", "@'$(reboot)'")]
     #[case::that_writes_to_a_terminal("@\u{1b}[2J", "@FILE")]
-    fn a_files_name(#[case] body: &str, #[case] typed: &str) {
+    fn file_names_are_refused(#[case] body: &str, #[case] typed: &str) {
         let error = document(FORM, body.as_bytes(), AT).unwrap_err();
         assert_eq!(
             error.to_string(),
@@ -285,7 +294,7 @@ mod tests {
     }
 
     #[test]
-    fn two_documents_in_one_form() {
+    fn forms_with_two_documents_are_refused() {
         let body = format!("{URLENCODED}&b={URLENCODED}");
         insta::assert_snapshot!(document(FORM, body.as_bytes(), AT).unwrap_err(), @r"
         This form has 2 fields that look like a document: send one document at a time.
@@ -295,7 +304,7 @@ mod tests {
     }
 
     #[test]
-    fn a_form_without_a_file() {
+    fn forms_without_a_file_are_refused() {
         let body = multipart(FILE).replace("; filename=\"org-file.org\"", "");
         insta::assert_snapshot!(document(MULTIPART, body.as_bytes(), AT).unwrap_err(), @r"
         this form has no file: `-F file=@FILE` sends one.
@@ -304,8 +313,8 @@ mod tests {
         ");
     }
 
-    fn pieces() -> impl Strategy<Value = Vec<u8>> {
-        let piece = proptest::sample::select(vec![
+    fn fragments() -> impl Strategy<Value = Vec<u8>> {
+        let fragment = proptest::sample::select(vec![
             "#+",
             "begin_src",
             "%23",
@@ -326,14 +335,14 @@ mod tests {
             "\0",
             "é",
         ]);
-        proptest::collection::vec(piece, 0..40).prop_map(|pieces| pieces.concat().into_bytes())
+        proptest::collection::vec(fragment, 0..40).prop_map(|fragments| fragments.concat().into_bytes())
     }
 
     proptest! {
         #[test]
-        fn never_panics(
+        fn arbitrary_bodies_do_not_panic(
             content_type in proptest::option::of("(multipart/form-data; boundary=)?[-\"b;= a-z]{0,12}"),
-            body in prop_oneof![pieces(), proptest::collection::vec(any::<u8>(), 0..200)],
+            body in prop_oneof![fragments(), proptest::collection::vec(any::<u8>(), 0..200)],
         ) {
             if let Ok(received) = document(content_type.as_deref(), &body, AT) {
                 prop_assert!(received.document.len() <= body.len());
@@ -341,7 +350,7 @@ mod tests {
         }
 
         #[test]
-        fn what_has_lines_is_kept(mut body in pieces()) {
+        fn documents_with_newlines_are_unchanged(mut body in fragments()) {
             body.push(b'\n');
             prop_assert_eq!(&*document(FORM, &body, AT).unwrap().document, &*body);
         }

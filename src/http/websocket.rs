@@ -1,7 +1,7 @@
-//! `/ws`: what happens, as it happens.
+//! `/ws`: events and output of blocks over a websocket.
 //!
-//! What a client is told is bytes that all clients share, so they go past the websocket library, which would
-//! encode and queue them for each; its session says what is for one client alone: pings, pongs, the close.
+//! The encoded frames of events are shared by all clients, so they bypass the websocket library, which would encode and
+//! queue them for each client. Its session sends only the control frames: pings, pongs, and the close.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -15,20 +15,21 @@ use futures_util::StreamExt;
 use futures_util::stream::LocalBoxStream;
 use tokio::sync::oneshot;
 
-use super::App;
-use super::event_stream::{EventFilter, EventStream};
+use super::event_stream::EventStream;
 use super::query::{Query, bad_request};
 use super::response::not_found;
+use super::state::AppState;
+use super::ws_frames::EventFilter;
 use borges_task::RunId;
 
-/// How often a client is asked whether it is there.
+/// The interval between two pings.
 const PING: Duration = Duration::from_secs(5);
-/// Pings that a client may leave without any sign of life.
+/// The most consecutive pings without any message from the client.
 const MAX_MISSED_PONGS: u32 = 6;
 
 /// `GET /ws`.
 #[utoipa::path(
-    get, path = "/ws", tag = "feed",
+    get, path = "/ws", tag = "feed", operation_id = "feed",
     description = "A websocket: one JSON object a frame, each change of a task's state and the end of each run.",
     params(
         ("run" = Option<String>, Query, description = "only this run"),
@@ -38,36 +39,36 @@ const MAX_MISSED_PONGS: u32 = 6;
     ),
     responses((status = 101, description = "The websocket is open"), (status = 404, description = "")),
 )]
-pub(super) async fn feed(
+pub(super) async fn events(
     request: HttpRequest,
     body: web::Payload,
-    app: web::Data<App>,
+    app: web::Data<AppState>,
 ) -> Result<HttpResponse, Error> {
-    let wish = match parse_query(&request) {
-        Ok(wish) => wish,
-        Err(wrong) => return Ok(bad_request(&request, &wrong)),
+    let query = match parse_query(&request) {
+        Ok(query) => query,
+        Err(message) => return Ok(bad_request(&request, &message)),
     };
-    let Some(topic) = wish.topic else { return Ok(not_found(&request, "such task")) };
+    let Some(filter) = query.filter else { return Ok(not_found(&request, "such task")) };
     let Ok((response, session, messages)) = actix_ws::handle(&request, body) else {
-        let wanted = "This route is a websocket: open it by a websocket client, as `ws://…/ws`.";
-        return Ok(bad_request(&request, wanted));
+        let message = "This route is a websocket: open it by a websocket client, as `ws://…/ws`.";
+        return Ok(bad_request(&request, message));
     };
-    let (over, ends) = oneshot::channel();
-    let telling = EventStream::new(app.engine.clone(), app.clock.clone(), wish.since, topic, wish.output);
-    let told = Some(telling.into_stream(over).boxed_local());
-    let response = response.map_body(|_, control| BoxBody::new(Frames { control, told }));
-    let present = app.requests.websocket();
+    let (close_sender, close_receiver) = oneshot::channel();
+    let stream = EventStream::new(app.engine.clone(), app.clock.clone(), query.since, filter, query.output);
+    let events = Some(stream.into_stream(close_sender).boxed_local());
+    let response = response.map_body(|_, control| BoxBody::new(WebsocketBody { control, events }));
+    let guard = app.requests.websocket();
     actix_web::rt::spawn(async move {
-        run_session(session, messages, ends).await;
-        drop(present);
+        run_session(session, messages, close_receiver).await;
+        drop(guard);
     });
     Ok(response)
 }
 
-/// What a client wants to hear of.
+/// The parameters of a request.
 struct WebsocketQuery {
-    /// `None` for a task that is no task's name.
-    topic: Option<EventFilter>,
+    /// `None` if `?task=` is not a task id.
+    filter: Option<EventFilter>,
     since: Option<u64>,
     output: bool,
 }
@@ -75,29 +76,29 @@ struct WebsocketQuery {
 fn parse_query(request: &HttpRequest) -> Result<WebsocketQuery, String> {
     let query = Query::parse(request, &["run", "task", "since", "output"])?;
     let run = query.get::<RunId>("run", "a run's id")?;
-    let topic = match (query.get_all("task").first(), run) {
+    let filter = match (query.get_all("task").first(), run) {
         (Some(task), _) => task.parse().ok().map(EventFilter::Task),
         (None, Some(run)) => Some(EventFilter::Run(run)),
         (None, None) => Some(EventFilter::All),
     };
-    Ok(WebsocketQuery { topic, since: query.number("since", 0, u64::MAX)?, output: query.flag("output")? })
+    Ok(WebsocketQuery { filter, since: query.number("since", 0, u64::MAX)?, output: query.flag("output")? })
 }
 
-/// Answers the client, asks whether it is there, and takes leave of it.
+/// Answers pings of a client, sends pings to it, and closes the session.
 async fn run_session(
     mut session: Session,
     mut messages: MessageStream,
-    mut ends: oneshot::Receiver<CloseReason>,
+    mut close_receiver: oneshot::Receiver<CloseReason>,
 ) {
     let mut pings = actix_web::rt::time::interval(PING);
-    let mut unanswered = 0;
+    let mut missed_pongs = 0;
     let reason = loop {
         tokio::select! {
-            reason = &mut ends => break reason.unwrap_or_else(|_| CloseCode::Away.into()),
+            reason = &mut close_receiver => break reason.unwrap_or_else(|_| CloseCode::Away.into()),
             message = messages.next() => match message {
                 Some(Ok(Message::Close(_)) | Err(_)) | None => break CloseCode::Normal.into(),
                 Some(Ok(message)) => {
-                    unanswered = 0;
+                    missed_pongs = 0;
                     if let Message::Ping(bytes) = message
                         && session.pong(&bytes).await.is_err()
                     {
@@ -106,8 +107,8 @@ async fn run_session(
                 }
             },
             _ = pings.tick() => {
-                unanswered += 1;
-                if unanswered > MAX_MISSED_PONGS {
+                missed_pongs += 1;
+                if missed_pongs > MAX_MISSED_PONGS {
                     let description = Some(format!("{MAX_MISSED_PONGS} pings were left without an answer"));
                     break CloseReason { code: CloseCode::Policy, description };
                 }
@@ -117,17 +118,17 @@ async fn run_session(
             }
         }
     };
-    let _gone = session.close(Some(reason)).await;
+    let _closed = session.close(Some(reason)).await;
 }
 
-/// The bytes of a websocket: what the session says, before what is told.
-struct Frames {
+/// The response body of a websocket: control frames of the session first, then frames of events.
+struct WebsocketBody {
     control: BoxBody,
-    /// `None` when all is told.
-    told: Option<LocalBoxStream<'static, Bytes>>,
+    /// `None` after the end of the stream.
+    events: Option<LocalBoxStream<'static, Bytes>>,
 }
 
-impl MessageBody for Frames {
+impl MessageBody for WebsocketBody {
     type Error = Box<dyn std::error::Error>;
 
     fn size(&self) -> BodySize {
@@ -142,10 +143,10 @@ impl MessageBody for Frames {
         if control.is_ready() {
             return control.map_err(Into::into);
         }
-        if let Some(told) = &mut self.told {
-            match told.poll_next_unpin(context) {
+        if let Some(events) = &mut self.events {
+            match events.poll_next_unpin(context) {
                 Poll::Ready(Some(bytes)) => return Poll::Ready(Some(Ok(bytes))),
-                Poll::Ready(None) => self.told = None,
+                Poll::Ready(None) => self.events = None,
                 Poll::Pending => {}
             }
         }
