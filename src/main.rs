@@ -1,4 +1,4 @@
-//! The program; everything is in the library.
+//! The program `borges`: sets the allocator, and calls the command line in `borges_cli`.
 
 use std::process::ExitCode;
 

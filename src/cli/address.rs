@@ -1,17 +1,19 @@
-//! Which server a command speaks to, and whether it may hear the token.
+//! Chooses the server of a command, and decides whether that server may get the token.
+//!
+//! The sources in order: `--server`, `BORGES_SERVER`, `#+borgesaddress:` of the document, `127.0.0.1:8888`.
 
 use thiserror::Error;
 
-/// A server.
+/// The address of a server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Address {
     /// `http://HOST:PORT`.
     pub(super) url: String,
-    /// The user named it, not a document: it may be shown the token.
+    /// The user named the server, not a document: the client sends it the token.
     pub(super) trusted: bool,
 }
 
-/// What was written is no server's address.
+/// Why a text is not the address of a server.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub(super) enum BadAddress {
     #[error("`{text}` ({place}) is no address of a server: write `http://HOST:PORT`")]
@@ -22,39 +24,41 @@ pub(super) enum BadAddress {
     TlsUnsupported { text: String, place: &'static str },
 }
 
-/// Where a server listens that nobody told otherwise.
-const DEFAULT: &str = "127.0.0.1:8888";
-/// The port where only a host is named.
-const PORT: u16 = 8888;
+/// The address at which a server listens by default.
+const DEFAULT_ADDRESS: &str = "127.0.0.1:8888";
+/// The port of an address without scheme and port.
+const DEFAULT_PORT: u16 = 8888;
 
-/// The first that was named: by the command, by the environment, by the document; or the default one.
+/// The address in the argument, else in the variable, else in the document, else the default.
 pub(super) fn choose(
     argument: Option<&str>,
     variable: Option<&str>,
     document: Option<&str>,
 ) -> Result<Address, BadAddress> {
-    let named = [
+    let candidates = [
         (argument, "--server", true),
         (variable, "BORGES_SERVER", true),
         (document, "#+borgesaddress:", false),
-        // The token stays home: on this machine, from this user, none is needed.
-        (Some(DEFAULT), "the default", false),
+        // A server on this machine asks a process of its own user for no token.
+        (Some(DEFAULT_ADDRESS), "the default", false),
     ];
-    let mut named = named.into_iter().filter_map(|(text, place, trusted)| Some((text?, place, trusted)));
-    let (text, place, trusted) = named.find(|(text, ..)| !text.is_empty()).unwrap_or((DEFAULT, "", false));
-    Ok(Address { url: url(text, place)?, trusted })
+    let mut candidates =
+        candidates.into_iter().filter_map(|(text, place, trusted)| Some((text?, place, trusted)));
+    let (text, place, trusted) =
+        candidates.find(|(text, ..)| !text.is_empty()).unwrap_or((DEFAULT_ADDRESS, "", false));
+    Ok(Address { url: normalized_url(text, place)?, trusted })
 }
 
-fn url(text: &str, place: &'static str) -> Result<String, BadAddress> {
+fn normalized_url(text: &str, place: &'static str) -> Result<String, BadAddress> {
     let text = text.trim();
-    let no_url = || BadAddress::InvalidUrl { text: text.to_owned(), place };
+    let invalid = || BadAddress::InvalidUrl { text: text.to_owned(), place };
     let (scheme, rest) = text.split_once("://").map_or(("", text), |(scheme, rest)| (scheme, rest));
     let rest = rest.trim_end_matches('/');
     let port = match scheme.to_ascii_lowercase().as_str() {
-        "" => PORT,
+        "" => DEFAULT_PORT,
         "http" => 80,
         "https" => return Err(BadAddress::TlsUnsupported { text: text.to_owned(), place }),
-        _ => return Err(no_url()),
+        _ => return Err(invalid()),
     };
     // `[::1]:80` has colons within its host.
     let (host, digits) = match rest.rfind(':').filter(|&colon| !rest[colon..].contains(']')) {
@@ -76,7 +80,7 @@ fn url(text: &str, place: &'static str) -> Result<String, BadAddress> {
     };
     match port {
         Some(port) if is_name || is_v6 => Ok(format!("http://{host}:{port}")),
-        _ => Err(no_url()),
+        _ => Err(invalid()),
     }
 }
 
@@ -93,8 +97,8 @@ mod tests {
     #[case("http://borges.example", "http://borges.example:80")]
     #[case("[::1]:9", "http://[::1]:9")]
     #[case("http://[::1]", "http://[::1]:80")]
-    fn servers(#[case] text: &str, #[case] wanted: &str) {
-        assert_eq!(url(text, "here").unwrap(), wanted);
+    fn valid_addresses_are_normalized(#[case] text: &str, #[case] expected: &str) {
+        assert_eq!(normalized_url(text, "here").unwrap(), expected);
     }
 
     #[rstest]
@@ -112,8 +116,8 @@ mod tests {
     #[case("u:p@h", "`u:p@h` (here) is no address of a server: write `http://HOST:PORT`")]
     #[case("a b", "`a b` (here) is no address of a server: write `http://HOST:PORT`")]
     #[case("", "`` (here) is no address of a server: write `http://HOST:PORT`")]
-    fn no_servers(#[case] text: &str, #[case] said: &str) {
-        assert_eq!(url(text, "here").unwrap_err().to_string(), said);
+    fn invalid_addresses_are_rejected(#[case] text: &str, #[case] message: &str) {
+        assert_eq!(normalized_url(text, "here").unwrap_err().to_string(), message);
     }
 
     #[rstest]
@@ -121,12 +125,12 @@ mod tests {
     #[case([None, Some("b:1"), Some("c:1")], "http://b:1", true)]
     #[case([None, Some(""), Some("c:1")], "http://c:1", false)]
     #[case([None, None, None], "http://127.0.0.1:8888", false)]
-    fn the_token_goes_only_where_the_user_said(
-        #[case] named: [Option<&str>; 3],
+    fn only_addresses_from_the_user_are_trusted(
+        #[case] sources: [Option<&str>; 3],
         #[case] url: &str,
         #[case] trusted: bool,
     ) {
-        let [argument, variable, document] = named;
+        let [argument, variable, document] = sources;
         let address = choose(argument, variable, document).unwrap();
         assert_eq!((address.url.as_str(), address.trusted), (url, trusted));
     }

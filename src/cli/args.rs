@@ -1,4 +1,4 @@
-//! What one can type.
+//! The command line: commands, options, and the help text of each.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -57,7 +57,7 @@ pub(super) struct ServeArgs {
 ///
 /// The server must not run. Ends with exit code 2 when the store cannot be read or is not whole; it is left as it is.
 #[derive(Debug, Args)]
-pub(super) struct CheckStoreArguments {
+pub(super) struct CheckStoreArgs {
     /// The server's setupfile, whose `borges_data` says where the store is
     #[arg(short = 'f', long = "setupfile", value_name = "SETUPFILE")]
     pub(super) setupfile: Option<PathBuf>,
@@ -65,15 +65,15 @@ pub(super) struct CheckStoreArguments {
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
-    Run(RunArguments),
+    Run(RunArgs),
     Serve(ServeArgs),
-    Plan(PlanArguments),
-    Submit(SubmitArguments),
-    Tasks(TasksArguments),
-    Logs(LogsArguments),
-    Kill(KillArguments),
-    Blocks(BlocksArguments),
-    CheckStore(CheckStoreArguments),
+    Plan(PlanArgs),
+    Submit(SubmitArgs),
+    Tasks(TasksArgs),
+    Logs(LogsArgs),
+    Kill(KillArgs),
+    Blocks(BlocksArgs),
+    CheckStore(CheckStoreArgs),
     /// The embedded cluster itself; started by the other commands
     #[command(hide = true, disable_help_flag = true)]
     Agent {
@@ -88,9 +88,9 @@ pub(super) enum Command {
 /// them goes to stderr. Blocks start in the document's directory, as in Emacs. Ctrl-C ends them all.
 #[derive(Debug, Args)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a switch of its own")]
-pub(super) struct RunArguments {
+pub(super) struct RunArgs {
     #[command(flatten)]
-    pub(super) document: DocumentArguments,
+    pub(super) document: DocumentArgs,
     /// Write the results into the document, as Emacs would
     #[arg(long)]
     pub(super) write: bool,
@@ -114,9 +114,9 @@ pub(super) struct RunArguments {
 
 /// Shows what would run, in which order, with which resources, and what would not and why; runs nothing
 #[derive(Debug, Args)]
-pub(super) struct PlanArguments {
+pub(super) struct PlanArgs {
     #[command(flatten)]
-    pub(super) document: DocumentArguments,
+    pub(super) document: DocumentArgs,
     /// Show what `borges run --resume` would not run again
     #[arg(long)]
     pub(super) resume: bool,
@@ -124,7 +124,7 @@ pub(super) struct PlanArguments {
 
 /// A document, and how to read it
 #[derive(Debug, Args)]
-pub(super) struct DocumentArguments {
+pub(super) struct DocumentArgs {
     /// The Org document; `-` is stdin
     #[arg(value_name = "DOC.org")]
     pub(super) path: PathBuf,
@@ -149,12 +149,12 @@ pub(super) struct DocumentArguments {
 /// `BORGES_TOKEN` is shown only to one that the first two name.
 #[derive(Debug, Args)]
 #[command(verbatim_doc_comment)]
-pub(super) struct SubmitArguments {
+pub(super) struct SubmitArgs {
     /// The Org document; `-` is stdin
     #[arg(value_name = "DOC.org")]
     pub(super) path: PathBuf,
     #[command(flatten)]
-    pub(super) server: ServerArguments,
+    pub(super) server: ServerArgs,
     /// Show the run until it ends: exit code 1 when a block failed
     #[arg(long)]
     pub(super) follow: bool,
@@ -174,7 +174,7 @@ pub(super) struct SubmitArguments {
 
 /// Which server
 #[derive(Debug, Args)]
-pub(super) struct ServerArguments {
+pub(super) struct ServerArgs {
     /// The server, as http://HOST:PORT; without it `BORGES_SERVER`, or 127.0.0.1:8888
     #[arg(long = "server", value_name = "URL")]
     pub(super) url: Option<String>,
@@ -188,9 +188,9 @@ pub(super) struct ServerArguments {
 ///   borges tasks --run RUN --format json
 #[derive(Debug, Args)]
 #[command(verbatim_doc_comment)]
-pub(super) struct TasksArguments {
+pub(super) struct TasksArgs {
     #[command(flatten)]
-    pub(super) server: ServerArguments,
+    pub(super) server: ServerArgs,
     /// Only the tasks of this run
     #[arg(long, value_name = "RUN", value_parser = run_id)]
     pub(super) run: Option<RunId>,
@@ -208,12 +208,12 @@ pub(super) struct TasksArguments {
 ///   borges logs RUN.1 --follow --stderr
 #[derive(Debug, Args)]
 #[command(verbatim_doc_comment)]
-pub(super) struct LogsArguments {
+pub(super) struct LogsArgs {
     /// The task's id, as `borges tasks` shows it: RUN.N
     #[arg(value_name = "TASK", value_parser = task_id)]
     pub(super) task: TaskId,
     #[command(flatten)]
-    pub(super) server: ServerArguments,
+    pub(super) server: ServerArgs,
     /// Go on until the task ends: exit code 1 when it failed
     #[arg(long)]
     pub(super) follow: bool,
@@ -228,15 +228,15 @@ pub(super) struct LogsArguments {
 ///   borges kill RUN
 #[derive(Debug, Args)]
 #[command(verbatim_doc_comment)]
-pub(super) struct KillArguments {
+pub(super) struct KillArgs {
     /// A task's id (RUN.N), or a run's
-    #[arg(value_name = "TASK|RUN", value_parser = target)]
+    #[arg(value_name = "TASK|RUN", value_parser = kill_target)]
     pub(super) target: KillTarget,
     #[command(flatten)]
-    pub(super) server: ServerArguments,
+    pub(super) server: ServerArgs,
 }
 
-/// What is to end.
+/// The target of `borges kill`.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum KillTarget {
     Run(RunId),
@@ -245,7 +245,7 @@ pub(super) enum KillTarget {
 
 /// Shows the source blocks of documents, as the grammar sees them
 #[derive(Debug, Args)]
-pub(super) struct BlocksArguments {
+pub(super) struct BlocksArgs {
     /// How to show them
     #[arg(long, value_enum, default_value_t = Format::Text)]
     pub(super) format: Format,
@@ -270,16 +270,16 @@ fn task_id(text: &str) -> Result<TaskId, String> {
     text.parse().map_err(|_| "write a task's id: its run's, a dot, and its number (RUN.1)".to_owned())
 }
 
-fn target(text: &str) -> Result<KillTarget, String> {
+fn kill_target(text: &str) -> Result<KillTarget, String> {
     let task = || text.parse().map(KillTarget::Task).ok();
     let run = || text.parse().map(KillTarget::Run).ok();
     task().or_else(run).ok_or_else(|| "write a task's id (RUN.1), or a run's".to_owned())
 }
 
 fn duration(text: &str) -> Result<Duration, String> {
-    let bare = text.parse::<u64>().ok().map(Duration::from_secs);
-    let spelled = || text.parse::<SignedDuration>().ok().and_then(|spelled| spelled.try_into().ok());
-    bare.or_else(spelled).ok_or_else(|| "write a duration such as `90s` or `10m`".to_owned())
+    let seconds = text.parse::<u64>().ok().map(Duration::from_secs);
+    let with_unit = || text.parse::<SignedDuration>().ok().and_then(|duration| duration.try_into().ok());
+    seconds.or_else(with_unit).ok_or_else(|| "write a duration such as `90s` or `10m`".to_owned())
 }
 
 fn variable(text: &str) -> Result<Variable, String> {
@@ -293,7 +293,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_arguments_fit_together() {
+    fn argument_definitions_are_consistent() {
         Cli::command().debug_assert();
     }
 }

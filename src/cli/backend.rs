@@ -1,4 +1,4 @@
-//! Who runs the blocks that are watched: an engine of our own, or a server.
+//! The two ways to run blocks, behind one interface: an engine in this process, or a server.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -6,33 +6,34 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 
-use super::api_client::{ApiClient, ApiError as ServerFailure};
+use super::api_client::ApiClient;
+use super::api_response::ApiError;
 use borges_engine::{Engine, EngineError, FileRead, WaitingGroup};
 use borges_task::{LaunchId, RunId};
 
-/// Who runs the blocks.
+/// Runs the blocks of the watched run.
 pub(super) enum Backend {
-    /// An engine in this process: the blocks end with us.
+    /// An engine in this process: the blocks end with it.
     Local(Engine),
-    /// A server: the blocks run on without us.
+    /// A server: the blocks continue after this process ends.
     Remote(ApiClient),
 }
 
-/// Why there was no answer.
+/// Why the backend did not answer a request.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum BackendError {
     #[error(transparent)]
     Engine(#[from] EngineError),
     #[error(transparent)]
-    Server(#[from] ServerFailure),
+    Server(#[from] ApiError),
 }
 
-/// Between tries to reach a server that was there before, milliseconds.
-const PAUSES: [u64; 8] = [250, 500, 1000, 2000, 4000, 8000, 8000, 8000];
+/// The pauses between attempts to reach a server, in milliseconds.
+const RETRY_PAUSES: [u64; 8] = [250, 500, 1000, 2000, 4000, 8000, 8000, 8000];
 
 impl Backend {
-    /// Pieces of what a launch has written, in the order of `streams`, each from its offset on, at most `length`
-    /// bytes of it.
+    /// Reads at most `length` bytes of each stream of a launch, from the given offset. The results are in the order
+    /// of `streams`.
     pub(super) async fn read(
         &self,
         launch: LaunchId,
@@ -49,13 +50,13 @@ impl Backend {
                 let read = |&(stream, offset): &(&'static str, u64)| {
                     with_retries(move || server.output(launch, stream, offset, length))
                 };
-                let pieces: Result<_, _> = join_all(streams.iter().map(read)).await.into_iter().collect();
-                Ok(pieces?)
+                let chunks: Result<_, _> = join_all(streams.iter().map(read)).await.into_iter().collect();
+                Ok(chunks?)
             }
         }
     }
 
-    /// What of a run waits, and why.
+    /// The waiting tasks of a run, grouped by block and reason.
     pub(super) async fn waiting(&self, run: RunId) -> Result<Vec<WaitingGroup>, BackendError> {
         match self {
             Self::Local(engine) => Ok(engine.waiting(run).await?),
@@ -64,16 +65,16 @@ impl Backend {
     }
 }
 
-/// Asks again while the server is away: it may be started anew.
-pub(super) async fn with_retries<T, F: Future<Output = Result<T, ServerFailure>>>(
-    ask: impl Fn() -> F,
-) -> Result<T, ServerFailure> {
-    for pause in PAUSES {
-        match ask().await {
-            Err(ServerFailure::Unreachable(why)) => log::warn!("{why}"),
-            answered => return answered,
+/// Sends a request until the server answers, because the server may be restarting. Gives up after the last pause.
+pub(super) async fn with_retries<T, F: Future<Output = Result<T, ApiError>>>(
+    send: impl Fn() -> F,
+) -> Result<T, ApiError> {
+    for pause in RETRY_PAUSES {
+        match send().await {
+            Err(ApiError::Unreachable(why)) => log::warn!("{why}"),
+            response => return response,
         }
         tokio::time::sleep(Duration::from_millis(pause)).await;
     }
-    ask().await
+    send().await
 }

@@ -1,22 +1,22 @@
-//! `borges blocks`: what the grammar sees.
+//! `borges blocks`: lists the source blocks of documents.
 
 use std::io::{self, BufWriter, Write};
 
-use super::args::{BlocksArguments, Format};
+use super::args::{BlocksArgs, Format};
 use super::exit::Exit;
 use super::input;
 use borges_org as org;
 
-/// Shows the blocks of each file; one that cannot be read is said, and the others are shown all the same.
-pub(super) fn blocks(arguments: &BlocksArguments) -> Exit {
+/// Prints the blocks of each file. An unreadable file is reported, and the other files are still printed.
+pub(super) fn blocks(arguments: &BlocksArgs) -> Exit {
     let mut out = BufWriter::new(io::stdout().lock());
     let mut exit = Exit::Success;
     for path in &arguments.files {
-        let name = input::shown(path);
+        let name = input::display_name(path);
         let source = match input::contents(path) {
             Ok(source) => source,
-            Err(wrong) => {
-                exit = wrong;
+            Err(error) => {
+                exit = error;
                 continue;
             }
         };
@@ -30,10 +30,10 @@ pub(super) fn blocks(arguments: &BlocksArguments) -> Exit {
             }),
         };
         if written.is_err() {
-            // Whoever read us has heard enough.
+            // The reader of the pipe has closed it.
             break;
         }
     }
-    let _reader_gone = out.flush();
+    let _closed_pipe = out.flush();
     exit
 }

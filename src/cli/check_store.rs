@@ -1,13 +1,13 @@
-//! `borges check-store`: is the store whole?
+//! `borges check-store`: verifies the store of a stopped server.
 
-use super::args::CheckStoreArguments;
+use super::args::CheckStoreArgs;
 use super::exit::Exit;
 use super::input;
 use super::serve::state_directory;
 use borges_store::{CheckReport, check};
 
-/// Looks at all of the store, without a server.
-pub(super) fn check_store(arguments: &CheckStoreArguments) -> Exit {
+/// Checks the whole store, and prints a summary and the faults.
+pub(super) fn check_store(arguments: &CheckStoreArgs) -> Exit {
     let config = match arguments.setupfile.as_deref().map_or_else(input::default_config, input::config) {
         Ok(config) => config,
         Err(exit) => return exit,
@@ -18,12 +18,12 @@ pub(super) fn check_store(arguments: &CheckStoreArguments) -> Exit {
     };
     let path = data.join("store.redb");
     match check(&path) {
-        Ok(checked) => {
-            println!("{}: {}", path.display(), words(&checked));
-            for fault in &checked.faults {
+        Ok(report) => {
+            println!("{}: {}", path.display(), summary(&report));
+            for fault in &report.faults {
                 eprintln!("borges: {fault}");
             }
-            if checked.faults.is_empty() { Exit::Success } else { Exit::InvalidInput }
+            if report.faults.is_empty() { Exit::Success } else { Exit::InvalidInput }
         }
         Err(error) => {
             eprintln!("borges: {error}");
@@ -32,8 +32,8 @@ pub(super) fn check_store(arguments: &CheckStoreArguments) -> Exit {
     }
 }
 
-fn words(checked: &CheckReport) -> String {
-    let CheckReport { runs, tasks, launches, results, entries, bytes, free, repaired, .. } = checked;
+fn summary(report: &CheckReport) -> String {
+    let CheckReport { runs, tasks, launches, results, entries, bytes, free, repaired, .. } = report;
     let count = |count: &usize, word: &str| format!("{count} {word}{}", if *count == 1 { "" } else { "s" });
     let repaired = if *repaired { "; it was not closed, and what was half written is undone" } else { "" };
     format!(

@@ -1,4 +1,4 @@
-//! The cluster a run goes to.
+//! Connects to the cluster that the setupfile names: Apache Mesos, or the embedded cluster.
 
 use std::ffi::OsString;
 use std::net::SocketAddr;
@@ -20,15 +20,15 @@ use borges_mesos::task_info::MAX_OUTPUT_LABEL;
 use borges_mesos::wrapper::FetchUrls;
 use borges_mesos::{Master, Sandbox};
 
-/// A cluster, ready to be spoken to.
+/// A connected cluster.
 pub(super) struct Cluster {
     pub(super) master: Box<dyn Master>,
     pub(super) sandbox: Rc<dyn Sandbox>,
-    /// The end of its agent, if that ends with us.
+    /// Resolves when the embedded agent has ended, if it ends with this process.
     pub(super) agent_end: AgentExit,
 }
 
-/// What is wrong with the cluster that the setupfile names; `None` for one that can be had.
+/// The error in the cluster settings of the setupfile; `None` if they are valid.
 pub(super) fn validate(config: &Config) -> Option<String> {
     match &config.master {
         MasterAddress::Local => None,
@@ -39,33 +39,33 @@ pub(super) fn validate(config: &Config) -> Option<String> {
     }
 }
 
-/// The cluster that the setupfile names. What it needs of files lies in `directory`.
+/// Connects to the cluster that the setupfile names. Its files are in `directory`.
 ///
-/// The embedded one ends with us if it is to, and `open_files` is what its blocks may have open, where we may
-/// have another number. Agents of Mesos fetch from `shelf` what is too large to be sent along.
+/// `end_with_client`: the embedded agent ends with this process. `open_files` is the limit of open files of its
+/// blocks; `None` if it is that of this process. Mesos agents fetch large files from `fetch_urls`.
 pub(super) fn connect(
     config: &Config,
     directory: &Path,
-    end_with_us: bool,
+    end_with_client: bool,
     open_files: Option<u64>,
-    shelf: FetchUrls,
+    fetch_urls: FetchUrls,
 ) -> Result<Cluster, String> {
     match &config.master {
-        MasterAddress::Local => embedded(config, directory, end_with_us, open_files),
-        MasterAddress::Mesos(address) => mesos(config, address, directory, shelf),
+        MasterAddress::Local => embedded(config, directory, end_with_client, open_files),
+        MasterAddress::Mesos(address) => mesos(config, address, directory, fetch_urls),
     }
 }
 
-fn mesos(config: &Config, address: &str, directory: &Path, shelf: FetchUrls) -> Result<Cluster, String> {
+fn mesos(config: &Config, address: &str, directory: &Path, fetch_urls: FetchUrls) -> Result<Cluster, String> {
     let credential = credential(config)?;
-    let master = HttpMaster::new(Address::read(address)?, credential.clone(), shelf);
-    let copies = directory.join("outputs");
-    let sandbox = AgentSandbox::new(master.leader(), credential, copies.clone());
-    sandbox.resume_copies().map_err(|error| format!("{}: {error}", copies.display()))?;
+    let master = HttpMaster::new(Address::read(address)?, credential.clone(), fetch_urls);
+    let outputs = directory.join("outputs");
+    let sandbox = AgentSandbox::new(master.leader(), credential, outputs.clone());
+    sandbox.resume_copies().map_err(|error| format!("{}: {error}", outputs.display()))?;
     Ok(Cluster { master: Box::new(master), sandbox: Rc::new(sandbox), agent_end: AgentExit::default() })
 }
 
-/// The name and secret towards Mesos, where the setupfile has both. A name alone is told, not proven.
+/// The principal and secret for Mesos; `None` without a secret, because a principal alone is not authenticated.
 fn credential(config: &Config) -> Result<Option<Credential>, String> {
     match (&config.principal, &config.secret_file) {
         (Some(principal), Some(file)) => Credential::read(principal, file).map(Some),
@@ -77,15 +77,15 @@ fn credential(config: &Config) -> Result<Option<Credential>, String> {
 fn embedded(
     config: &Config,
     directory: &Path,
-    end_with_us: bool,
+    end_with_client: bool,
     open_files: Option<u64>,
 ) -> Result<Cluster, String> {
     let executable = env::current_exe().map_err(|error| format!("this program cannot be found: {error}"))?;
     let options = AgentOptions {
         milli_cpus: config.milli_cpus.unwrap_or_else(machine_milli_cpus),
-        mem_mib: config.mem.unwrap_or_else(machine_mem),
-        disk_mib: free_disk(directory).map_err(|error| format!("{}: {error}", directory.display()))?,
-        end_with_client: end_with_us,
+        mem_mib: config.mem.unwrap_or_else(machine_mem_mib),
+        disk_mib: free_disk_mib(directory).map_err(|error| format!("{}: {error}", directory.display()))?,
+        end_with_client,
         hostname: hostname(),
         open_files,
         ..AgentOptions::new(directory.to_owned())
@@ -98,7 +98,7 @@ fn embedded(
     })
 }
 
-/// Where we are found from other machines: the address we are bound to, or else this machine's name.
+/// The URL of this server for other machines: the bound address, or the host name if it is unspecified.
 pub(super) fn base_url(bound: SocketAddr) -> String {
     if bound.ip().is_unspecified() {
         format!("http://{}:{}", hostname(), bound.port())
@@ -107,9 +107,12 @@ pub(super) fn base_url(bound: SocketAddr) -> String {
     }
 }
 
-/// What we call ourselves; `failover` is how long tasks are to outlive us, in seconds, `page` where a browser
-/// finds us.
-pub(super) fn framework_info(config: &Config, failover: f64, page: Option<String>) -> FrameworkInfo {
+/// The registration of this framework. `failover_timeout` is in seconds, `webui_url` is for browsers.
+pub(super) fn framework_info(
+    config: &Config,
+    failover_timeout: f64,
+    webui_url: Option<String>,
+) -> FrameworkInfo {
     use capability::Type;
     let capability = |kind: Type| Capability { r#type: Some(kind as i32) };
     let max_output = Label { key: MAX_OUTPUT_LABEL.to_owned(), value: Some(config.max_output.to_string()) };
@@ -117,10 +120,10 @@ pub(super) fn framework_info(config: &Config, failover: f64, page: Option<String
         user: config.user.clone().or_else(|| env::var("USER").ok()).unwrap_or_else(|| "root".to_owned()),
         principal: config.principal.clone(),
         name: format!("Borges v{}", env!("CARGO_PKG_VERSION")),
-        failover_timeout: Some(failover),
+        failover_timeout: Some(failover_timeout),
         checkpoint: Some(true),
         hostname: Some(hostname()),
-        webui_url: page,
+        webui_url,
         labels: Some(Labels { labels: vec![max_output] }),
         roles: vec![config.role.clone()],
         capabilities: [
@@ -140,32 +143,32 @@ pub(super) fn agent(arguments: Vec<OsString>) -> ExitCode {
     embedded::agent_main(arguments)
 }
 
-/// What this machine is called.
+/// The host name of this machine.
 pub(super) fn hostname() -> String {
     rustix::system::uname().nodename().to_string_lossy().into_owned()
 }
 
-/// A cpu is a share, not a core: with few cores, several blocks run side by side all the same.
+/// The CPUs to offer, in thousandths: at least 4, because a CPU is a share and several blocks can run on one core.
 fn machine_milli_cpus() -> u64 {
     let cores = available_parallelism().map_or(1, |cores| cores.get() as u64);
     cores.max(4) * 1000
 }
 
-/// All memory of the machine, MiB.
-fn machine_mem() -> u64 {
+/// The memory of the machine, in MiB.
+fn machine_mem_mib() -> u64 {
     let info = rustix::system::sysinfo();
     #[expect(clippy::useless_conversion, reason = "the fields' type is the platform's")]
     let bytes = u64::from(info.totalram) * u64::from(info.mem_unit);
     bytes >> 20
 }
 
-/// What is free where the sandboxes lie, MiB.
-fn free_disk(directory: &Path) -> io::Result<u64> {
+/// The free disk space of the sandboxes, in MiB.
+fn free_disk_mib(directory: &Path) -> io::Result<u64> {
     let stat = rustix::fs::statvfs(directory)?;
     Ok((stat.f_bavail.saturating_mul(stat.f_frsize)) >> 20)
 }
 
-/// A directory of our own for the time of a run.
+/// A temporary directory for one run, and its canonical path.
 pub(super) fn temp_dir() -> io::Result<(tempfile::TempDir, PathBuf)> {
     let directory = tempfile::Builder::new().prefix("borges-run-").tempdir()?;
     let path = directory.path().canonicalize()?;

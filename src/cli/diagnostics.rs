@@ -1,15 +1,15 @@
-//! What is wrong, shown to a person: where, what, the line with a caret, what to write instead.
+//! Prints errors and warnings: the place, the message, the line with a caret, and a suggestion.
 
 use borges_config::ConfigError;
 use borges_org as org;
 use borges_plan::{Diagnostic, Severity};
 
-/// Shows errors, or warnings, of the document `name`.
-pub(super) fn show(name: &str, source: &[u8], problems: &[Diagnostic], severity: Severity) {
-    eprint!("{}", Diagnostic::render_all(problems, severity, name, source));
+/// Prints the diagnostics of one severity for the document `name`.
+pub(super) fn show(name: &str, source: &[u8], diagnostics: &[Diagnostic], severity: Severity) {
+    eprint!("{}", Diagnostic::render_all(diagnostics, severity, name, source));
 }
 
-/// Shows what is wrong with a setupfile, or with the environment.
+/// Prints an error of a setupfile or of the environment.
 pub(super) fn show_config_error(name: &str, setupfile: &[u8], error: &ConfigError) {
     let text = match error.at {
         Some(at) => {

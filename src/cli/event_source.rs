@@ -1,4 +1,5 @@
-//! Hears of a run at a server, as it happens: the websocket, and, where it begins or was cut, how things stand.
+//! The events of a run at a server: follows its WebSocket, and after each (re)connection reads the current state of
+//! the tasks, so that no change is missed.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -11,51 +12,53 @@ use serde::Deserialize;
 use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
 use tokio::time::timeout;
 
-use super::api_client::{ApiClient, ApiError, RunStatus};
+use super::api_client::{ApiClient, RunStatus};
+use super::api_response::ApiError;
 use super::backend::with_retries;
 use borges_api::TaskSummary;
 use borges_engine::FatalError;
 use borges_store::{LoggedEvent, RunEnded, TaskEvent};
 use borges_task::{RunId, RunState, State, TaskId};
 
-/// How long a server that pings may be silent.
-const SILENCE: Duration = Duration::from_secs(20);
+/// The maximum time between two frames; the server sends pings more often.
+const FRAME_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// What is heard of `run` from now on, and what ends the hearing for good.
+/// The events of `run` from now on, and the error after which no more events follow.
 ///
-/// Nothing of it is heard twice, and of no task is the last state missed, also where the websocket breaks.
+/// No event is delivered twice, and the last state of each task is always delivered, also if the WebSocket breaks.
 pub(super) fn follow(
     server: &ApiClient,
     run: RunId,
 ) -> (impl Stream<Item = LoggedEvent> + Unpin + use<>, UnboundedReceiver<FatalError>) {
-    let (to, mut entries) = mpsc::unbounded_channel();
-    let (broken, breaks) = mpsc::unbounded_channel();
+    let (sender, mut events) = mpsc::unbounded_channel();
+    let (error_sender, fatal_errors) = mpsc::unbounded_channel();
     let server = server.clone();
     actix::spawn(async move {
-        let mut ear = EventFollower { run, known: HashMap::new(), to };
+        let mut follower = EventFollower { run, latest: HashMap::new(), sender };
         loop {
-            match ear.listen(&server).await {
-                // The end was passed on: that nothing breaks any more is no break.
-                Ok(true) => return broken.closed().await,
+            match follower.follow_connection(&server).await {
+                // The run has ended. Dropping `error_sender` now would look like a fatal error.
+                Ok(true) => return error_sender.closed().await,
                 Ok(false) => {}
-                Err(failure) => {
-                    let _nobody = broken.send(FatalError { reason: failure.to_string() });
+                Err(error) => {
+                    let _no_receiver = error_sender.send(FatalError { reason: error.to_string() });
                     return;
                 }
             }
         }
     });
-    (poll_fn(move |context| entries.poll_recv(context)), breaks)
+    (poll_fn(move |context| events.poll_recv(context)), fatal_errors)
 }
 
-/// What was passed on so far.
+/// Delivers the events of one run, without duplicates.
 struct EventFollower {
     run: RunId,
-    known: HashMap<u32, (u32, State)>,
-    to: UnboundedSender<LoggedEvent>,
+    /// The attempt and state that were delivered last for each task.
+    latest: HashMap<u32, (u32, State)>,
+    sender: UnboundedSender<LoggedEvent>,
 }
 
-/// What the websocket says: a change of a task, or the end of the run.
+/// A WebSocket frame: a change of a task, or the end of the run (without `task`).
 #[derive(Debug, Deserialize)]
 struct EventFrame {
     #[serde(default)]
@@ -79,37 +82,37 @@ struct EventFrame {
 }
 
 impl EventFollower {
-    /// Listens as long as the websocket is open; `true` when the run has ended.
-    async fn listen(&mut self, server: &ApiClient) -> Result<bool, ApiError> {
-        let open = || async {
-            server.websocket(self.run).connect().await.map_err(|error| server.upgrade_error(&error))
+    /// Follows one WebSocket connection until it closes. `true` if the run has ended.
+    async fn follow_connection(&mut self, server: &ApiClient) -> Result<bool, ApiError> {
+        let connect = || async {
+            server.websocket(self.run).connect().await.map_err(|error| server.websocket_error(&error))
         };
-        let (_, mut socket) = with_retries(open).await?;
-        // Asked once the socket is open: what happens between the two is told twice rather than not at all.
+        let (_, mut socket) = with_retries(connect).await?;
+        // The state is read after the socket is open, so that a change in between arrives twice rather than never.
         let RunStatus { run, .. } = with_retries(|| server.run(self.run)).await?;
         for task in with_retries(|| server.tasks(Some(self.run))).await? {
-            self.pass_on(EventFrame::of(&task));
+            self.deliver(EventFrame::from_summary(&task));
         }
         if run.state != RunState::Running {
-            self.ended(run.state, run.accepted);
+            self.deliver_run_end(run.state, run.accepted);
             return Ok(true);
         }
-        while let Ok(Some(Ok(frame))) = timeout(SILENCE, socket.next()).await {
+        while let Ok(Some(Ok(frame))) = timeout(FRAME_TIMEOUT, socket.next()).await {
             match frame {
                 ws::Frame::Text(text) => {
-                    let Ok(told) = serde_json::from_slice::<EventFrame>(&text) else {
-                        // A frame of another kind, of a later server.
+                    let Ok(event) = serde_json::from_slice::<EventFrame>(&text) else {
+                        // An unknown frame, of a newer server.
                         continue;
                     };
-                    if told.run != self.run {
+                    if event.run != self.run {
                         continue;
                     }
-                    match (&told.task, run_state(&told.state)) {
+                    match (&event.task, run_state(&event.state)) {
                         (None, Some(state)) => {
-                            self.ended(state, told.time);
+                            self.deliver_run_end(state, event.time);
                             return Ok(true);
                         }
-                        _ => self.pass_on(told),
+                        _ => self.deliver(event),
                     }
                 }
                 ws::Frame::Ping(bytes) => {
@@ -125,31 +128,33 @@ impl EventFollower {
         Ok(false)
     }
 
-    fn pass_on(&mut self, told: EventFrame) {
-        let Some(frame) = told.frame() else { return };
-        let now = (frame.attempt, frame.state);
-        if is_news(self.known.get(&frame.task.number).copied(), now) {
-            self.known.insert(frame.task.number, now);
-            let _nobody = self.to.send(LoggedEvent::Task(frame));
+    /// Delivers a change of a task, unless it is older than the last one that was delivered.
+    fn deliver(&mut self, frame: EventFrame) {
+        let Some(event) = frame.into_task_event() else { return };
+        let state = (event.attempt, event.state);
+        if is_newer(self.latest.get(&event.task.number).copied(), state) {
+            self.latest.insert(event.task.number, state);
+            let _no_receiver = self.sender.send(LoggedEvent::Task(event));
         }
     }
 
-    fn ended(&mut self, state: RunState, time: Timestamp) {
-        let _nobody = self.to.send(LoggedEvent::Run(RunEnded { seq: 0, time, run: self.run, state }));
+    fn deliver_run_end(&mut self, state: RunState, time: Timestamp) {
+        let _no_receiver =
+            self.sender.send(LoggedEvent::Run(RunEnded { seq: 0, time, run: self.run, state }));
     }
 }
 
-/// Whether a launch's number and a state say more than what is known.
+/// Whether an attempt and a state are newer than the last ones that were delivered.
 ///
-/// What was told before the socket was opened may come again, and older than what is known.
-fn is_news(known: Option<(u32, State)>, now: (u32, State)) -> bool {
-    let Some((attempt, state)) = known else { return true };
-    if state.is_terminal() || now.0 < attempt {
+/// The socket may repeat events that are older than the state that was read at its start.
+fn is_newer(last: Option<(u32, State)>, next: (u32, State)) -> bool {
+    let Some((attempt, state)) = last else { return true };
+    if state.is_terminal() || next.0 < attempt {
         return false;
     }
-    // Within a launch it is launching once, and nothing that comes before it follows.
-    let before = |state| matches!(state, State::Held | State::Blocked | State::Launching);
-    now.0 > attempt || now.1 != state && (before(state) || !before(now.1))
+    // Within one attempt a task is launching only once, and no earlier state follows.
+    let is_early = |state| matches!(state, State::Held | State::Blocked | State::Launching);
+    next.0 > attempt || next.1 != state && (is_early(state) || !is_early(next.1))
 }
 
 fn run_state(name: &str) -> Option<RunState> {
@@ -159,8 +164,8 @@ fn run_state(name: &str) -> Option<RunState> {
 }
 
 impl EventFrame {
-    /// How a task stands, as if it had been told just now.
-    fn of(task: &TaskSummary) -> Self {
+    /// The frame of a task's current state. Its time is unknown (`UNIX_EPOCH`).
+    fn from_summary(task: &TaskSummary) -> Self {
         let TaskSummary {
             task: id,
             run,
@@ -192,7 +197,8 @@ impl EventFrame {
         }
     }
 
-    fn frame(self) -> Option<TaskEvent> {
+    /// The event of a task; `None` if the frame names no task or an unknown state.
+    fn into_task_event(self) -> Option<TaskEvent> {
         let Self {
             seq,
             time,
@@ -209,7 +215,7 @@ impl EventFrame {
             exit_code,
         } = self;
         let task: TaskId = task?.parse().ok()?;
-        let state = *State::ALL.iter().find(|known| known.to_string() == state)?;
+        let state = *State::ALL.iter().find(|candidate| candidate.to_string() == state)?;
         let block = block.into();
         Some(TaskEvent {
             seq,
@@ -237,18 +243,22 @@ mod tests {
 
     #[rstest]
     #[case::first(None, (0, State::Queued), true)]
-    #[case::next(Some((0, State::Queued)), (1, State::Launching), true)]
-    #[case::next_again(Some((1, State::Launching)), (1, State::Running), true)]
-    #[case::twice(Some((1, State::Running)), (1, State::Running), false)]
+    #[case::launching(Some((0, State::Queued)), (1, State::Launching), true)]
+    #[case::running(Some((1, State::Launching)), (1, State::Running), true)]
+    #[case::repeated(Some((1, State::Running)), (1, State::Running), false)]
     #[case::older(Some((1, State::Running)), (1, State::Launching), false)]
-    #[case::of_an_older_launch(Some((2, State::Launching)), (1, State::Failed), false)]
-    #[case::of_a_newer_launch(Some((1, State::Delayed)), (2, State::Launching), true)]
+    #[case::older_launch(Some((2, State::Launching)), (1, State::Failed), false)]
+    #[case::newer_launch(Some((1, State::Delayed)), (2, State::Launching), true)]
     #[case::lost_and_queued_again(Some((1, State::Running)), (1, State::Queued), true)]
     #[case::unreachable(Some((1, State::Running)), (1, State::Unreachable), true)]
     #[case::reachable_again(Some((1, State::Unreachable)), (1, State::Running), true)]
-    #[case::freed(Some((0, State::Blocked)), (0, State::Queued), true)]
+    #[case::unblocked(Some((0, State::Blocked)), (0, State::Queued), true)]
     #[case::after_the_end(Some((1, State::Finished)), (1, State::Running), false)]
-    fn news(#[case] known: Option<(u32, State)>, #[case] now: (u32, State), #[case] wanted: bool) {
-        assert_eq!(is_news(known, now), wanted);
+    fn only_newer_states_are_delivered(
+        #[case] last: Option<(u32, State)>,
+        #[case] next: (u32, State),
+        #[case] expected: bool,
+    ) {
+        assert_eq!(is_newer(last, next), expected);
     }
 }

@@ -1,19 +1,19 @@
-//! What the process ends with.
+//! The exit codes of the program.
 
 use std::process::ExitCode;
 
-/// How a command ended.
+/// The outcome of a command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Exit {
-    /// All well.
+    /// No block failed.
     Success,
-    /// Some block failed.
+    /// At least one block failed.
     BlockFailed,
-    /// The document, or the call, is wrong.
+    /// The document or the command line has an error.
     InvalidInput,
-    /// The cluster is out of reach, or something waited for longer than it was allowed to.
+    /// The cluster or the server is unreachable, or a block waited longer than `--max-wait`.
     Unavailable,
-    /// A person, or a signal, ended it.
+    /// A signal interrupted the command.
     Interrupted,
 }
 

@@ -1,4 +1,4 @@
-//! Documents and setupfiles, from disk.
+//! Reads documents, setupfiles and the environment, and prints an error for each that it cannot read.
 
 use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
@@ -6,33 +6,33 @@ use std::{env, fs, io};
 
 use bytes::Bytes;
 
-use super::args::DocumentArguments;
+use super::args::DocumentArgs;
 use super::exit::Exit;
 use super::{diagnostics, includes};
 use borges_babel::Languages;
 use borges_config::Config;
 use borges_plan::PlanOptions;
 
-/// A document, and what is asked of it.
+/// A document with its configuration and its plan options.
 pub(super) struct Input {
-    /// As it was typed.
+    /// The path as given on the command line; `stdin` for `-`.
     pub(super) name: String,
-    /// As it lies there.
+    /// The bytes of the file.
     pub(super) written: Bytes,
-    /// With the files put in that it names.
+    /// The text with its includes and setupfiles inserted.
     pub(super) source: Bytes,
     pub(super) config: Config,
-    /// What is asked of it.
+    /// How to plan the document.
     pub(super) request: PlanOptions,
 }
 
-/// Reads what the arguments name; says what is wrong with it.
-pub(super) fn read(arguments: &DocumentArguments) -> Result<Input, Exit> {
+/// Reads the document and the setupfile of the arguments. Prints the error if one of them is invalid.
+pub(super) fn read(arguments: &DocumentArgs) -> Result<Input, Exit> {
     let setupfile = arguments.setupfile.as_deref();
     let config = setupfile.map_or_else(default_config, config)?;
     let languages = languages(&config, setupfile)?;
-    let (name, written) = (shown(&arguments.path), Bytes::from(contents(&arguments.path)?));
-    let directory = directory(&arguments.path).map_err(|error| {
+    let (name, written) = (display_name(&arguments.path), Bytes::from(contents(&arguments.path)?));
+    let directory = directory_of(&arguments.path).map_err(|error| {
         eprintln!("{name}: its directory cannot be found: {error}");
         Exit::InvalidInput
     })?;
@@ -53,45 +53,46 @@ pub(super) fn read(arguments: &DocumentArguments) -> Result<Input, Exit> {
 
 /// A file's bytes; `-` is stdin.
 pub(super) fn contents(path: &Path) -> Result<Vec<u8>, Exit> {
-    let read = if path == Path::new("-") {
+    let contents = if path == Path::new("-") {
         let mut bytes = Vec::new();
         io::stdin().lock().read_to_end(&mut bytes).map(|_| bytes)
     } else {
         fs::read(path)
     };
-    read.map_err(|error| {
+    contents.map_err(|error| {
         let why = match error.kind() {
             ErrorKind::NotFound => "there is no such file".to_owned(),
             ErrorKind::IsADirectory => "it is a directory; name an Org document".to_owned(),
             ErrorKind::PermissionDenied => "it may not be read".to_owned(),
             _ => format!("it cannot be read: {error}"),
         };
-        eprintln!("{}: error: {why}", shown(path));
+        eprintln!("{}: error: {why}", display_name(path));
         Exit::InvalidInput
     })
 }
 
-pub(super) fn shown(path: &Path) -> String {
+/// The name of a document in messages.
+pub(super) fn display_name(path: &Path) -> String {
     if path == Path::new("-") { "stdin".to_owned() } else { path.display().to_string() }
 }
 
-/// What a setupfile says, and the environment.
+/// The configuration of a setupfile and the environment.
 pub(super) fn config(path: &Path) -> Result<Config, Exit> {
-    configured(&shown(path), &contents(path)?)
+    read_config(&display_name(path), &contents(path)?)
 }
 
-/// What holds without a setupfile.
+/// The configuration without a setupfile: the defaults and the environment.
 pub(super) fn default_config() -> Result<Config, Exit> {
-    configured("the environment", b"")
+    read_config("the environment", b"")
 }
 
-/// The table of languages, with those of the setupfile.
+/// The known languages, including those of the setupfile.
 pub(super) fn languages(config: &Config, setupfile: Option<&Path>) -> Result<Languages, Exit> {
     let mut languages = Languages::default();
     for (value, at) in &config.languages {
-        if let Err(bad) = languages.add(value) {
+        if let Err(error) = languages.add(value) {
             let file = setupfile.unwrap_or(Path::new("BORGES_LANG")).display();
-            eprintln!("{file}:{}:{}: error: {bad}", at.line, at.column);
+            eprintln!("{file}:{}:{}: error: {error}", at.line, at.column);
             return Err(Exit::InvalidInput);
         }
     }
@@ -99,8 +100,8 @@ pub(super) fn languages(config: &Config, setupfile: Option<&Path>) -> Result<Lan
 }
 
 /// The setupfile, overridden by the environment.
-fn configured(name: &str, setupfile: &[u8]) -> Result<Config, Exit> {
-    // A variable that is no text cannot be one of ours.
+fn read_config(name: &str, setupfile: &[u8]) -> Result<Config, Exit> {
+    // The variables of Borges are valid UTF-8, so others can be left out.
     let environment = env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
     Config::read(setupfile, environment).map_err(|errors| {
@@ -111,8 +112,8 @@ fn configured(name: &str, setupfile: &[u8]) -> Result<Config, Exit> {
     })
 }
 
-/// Where a document's blocks start: the directory it lies in.
-fn directory(document: &Path) -> io::Result<String> {
+/// The directory of a document, in which its blocks start.
+fn directory_of(document: &Path) -> io::Result<String> {
     let parent = match document.parent() {
         Some(parent) if document != Path::new("-") && parent != Path::new("") => parent.to_owned(),
         _ => PathBuf::from("."),

@@ -1,11 +1,11 @@
-//! `borges kill`: ends a task, or a run, at a server.
+//! `borges kill`: kills a task or a run at a server.
 
 use super::api_client::ApiClient;
-use super::args::{KillArguments, KillTarget};
+use super::args::{KillArgs, KillTarget};
 use super::exit::Exit;
 
-/// Asks for the end; that it has come, `borges tasks` tells.
-pub(super) fn kill(arguments: &KillArguments) -> Exit {
+/// Requests the kill, and does not wait for it: `borges tasks` shows when the task has ended.
+pub(super) fn kill(arguments: &KillArgs) -> Exit {
     actix::System::new().block_on(async {
         let server = match ApiClient::from_args(arguments.server.url.as_deref(), None) {
             Ok(server) => server,
@@ -17,11 +17,11 @@ pub(super) fn kill(arguments: &KillArguments) -> Exit {
         };
         match server.kill(run, task).await {
             Ok(()) => {
-                let what = task.map_or_else(|| run.to_string(), |task| task.to_string());
-                eprintln!("{what} is being ended");
+                let target = task.map_or_else(|| run.to_string(), |task| task.to_string());
+                eprintln!("{target} is being ended");
                 Exit::Success
             }
-            Err(failure) => failure.say(),
+            Err(error) => error.print(),
         }
     })
 }

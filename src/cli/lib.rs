@@ -1,34 +1,38 @@
-//! Arguments in, exit codes out. The only reader of the environment, and the only one to end the process.
+//! The command line of Borges: parses the arguments, runs one command, and returns its exit code.
 //!
-//! | file | |
+//! This crate alone reads the environment, prints to the terminal, and ends the process.
+//!
+//! | file | contents |
 //! |---|---|
-//! | `args` | what one can type |
-//! | `exit` | what the process ends with |
-//! | `input` | documents and setupfiles, from disk |
-//! | `includes` | the files that a document names |
-//! | `diagnostics` | what is wrong, shown to a person |
+//! | `args` | commands, options and help texts |
+//! | `exit` | exit codes |
+//! | `input` | documents, setupfiles and the environment |
+//! | `includes` | the files of `#+INCLUDE:` and `#+SETUPFILE:` |
+//! | `diagnostics` | prints errors and warnings |
 //! | `plan` | `borges plan` |
 //! | `blocks` | `borges blocks` |
 //! | `run` | `borges run` |
-//! | `rewrite` | a document with its results, in place of the document |
+//! | `rewrite` | replaces a document by its text with results |
 //! | `submit` | `borges submit` |
 //! | `tasks` | `borges tasks` |
 //! | `logs` | `borges logs` |
 //! | `kill` | `borges kill` |
-//! | `serve` | the server |
+//! | `serve` | `borges serve` |
 //! | `check_store` | `borges check-store` |
-//! | `watch` | watches a run to its end, wherever it is |
-//! | `backend` | who runs the blocks that are watched |
-//! | `api_client` | a server, as commands see it |
-//! | `address` | which server (pure) |
-//! | `event_source` | hears of a run at a server |
-//! | `signals` | Ctrl-C and its like |
-//! | `progress` | the lines of a run |
-//! | `output` | what blocks say, under their names |
-//! | `cluster` | the cluster a run goes to |
+//! | `watch` | watches a run to its end |
+//! | `backend` | the engine or server that runs the watched blocks |
+//! | `api_client` | HTTP requests to a server |
+//! | `api_response` | reads and classifies the responses of a server |
+//! | `address` | the address of the server (pure) |
+//! | `event_source` | the events of a run at a server |
+//! | `signals` | SIGINT, SIGTERM, SIGHUP |
+//! | `progress` | the status lines of a run |
+//! | `output` | the output of blocks, under their names |
+//! | `cluster` | connects to the cluster of the setupfile |
 
 mod address;
 mod api_client;
+mod api_response;
 mod args;
 mod backend;
 mod blocks;
@@ -60,16 +64,16 @@ use clap::Parser;
 
 use args::{Cli, Command};
 
-/// Does what the command line says.
+/// Runs the command of the command line.
 pub fn main() -> ExitCode {
-    // What glog had, spelt as glog spelt it; our log goes to stderr in any case.
-    let glog =
+    // `--logtostderr` of glog, in all its spellings, is ignored: the log always goes to stderr.
+    let is_glog_option =
         |argument: &OsString| argument.to_string_lossy().trim_start_matches('-').starts_with("logtostderr");
-    let arguments = Cli::parse_from(env::args_os().filter(|argument| !glog(argument)));
+    let arguments = Cli::parse_from(env::args_os().filter(|argument| !is_glog_option(argument)));
     let command = arguments.command.unwrap_or(Command::Serve(arguments.serve));
     let level = if matches!(command, Command::Serve(_)) { "info,actix_server=warn" } else { "warn" };
-    let log = env_logger::Env::new().filter_or("BORGES_LOG", level);
-    env_logger::Builder::from_env(log).format_timestamp_millis().init();
+    let log_filter = env_logger::Env::new().filter_or("BORGES_LOG", level);
+    env_logger::Builder::from_env(log_filter).format_timestamp_millis().init();
     match command {
         Command::Run(arguments) => run::run(&arguments).into(),
         Command::Serve(arguments) => serve::serve(&arguments).into(),

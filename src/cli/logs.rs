@@ -1,23 +1,24 @@
-//! `borges logs`: what a task has written.
+//! `borges logs`: prints the output of a task's last launch, and follows it with `--follow`.
 
 use std::io::{self, Write};
 use std::time::Duration;
 
-use super::api_client::{ApiClient, ApiError, MAX_CHUNK};
-use super::args::LogsArguments;
+use super::api_client::{ApiClient, MAX_CHUNK};
+use super::api_response::ApiError;
+use super::args::LogsArgs;
 use super::backend::with_retries;
 use super::exit::Exit;
 use super::signals::Signals;
 use borges_engine::FileRead;
 use borges_task::{LaunchId, State};
 
-/// Behind the end of any file.
-const END: u64 = i64::MAX.unsigned_abs();
-/// How often a task that waits is looked at.
-const LISTEN: Duration = Duration::from_millis(300);
+/// An offset beyond the end of any file.
+const BEYOND_END: u64 = i64::MAX.unsigned_abs();
+/// How often the state of a waiting task is read.
+const POLL_INTERVAL: Duration = Duration::from_millis(300);
 
-/// Passes on what a task has written; with `--follow`, what it writes until it ends.
-pub(super) fn logs(arguments: &LogsArguments) -> Exit {
+/// Prints the output of a task; with `--follow`, until the task ends.
+pub(super) fn logs(arguments: &LogsArgs) -> Exit {
     actix::System::new().block_on(async {
         let server = match ApiClient::from_args(arguments.server.url.as_deref(), None) {
             Ok(server) => server,
@@ -31,17 +32,17 @@ pub(super) fn logs(arguments: &LogsArguments) -> Exit {
             }
         };
         tokio::select! {
-            read = read(&server, arguments) => read.unwrap_or_else(|failure| failure.say()),
+            result = print_logs(&server, arguments) => result.unwrap_or_else(|error| error.print()),
             () = signals.next() => Exit::Interrupted,
         }
     })
 }
 
-async fn read(server: &ApiClient, arguments: &LogsArguments) -> Result<Exit, ApiError> {
+async fn print_logs(server: &ApiClient, arguments: &LogsArgs) -> Result<Exit, ApiError> {
     let stream = if arguments.stderr { "stderr" } else { "stdout" };
     let task = server.task(arguments.task).await?;
     if !arguments.follow {
-        pass_on(server, arguments.task.launch(task.attempt), stream, 0).await?;
+        print_output(server, arguments.task.launch(task.attempt), stream, 0).await?;
         return Ok(Exit::Success);
     }
     let mut attempt = task.attempt;
@@ -49,36 +50,36 @@ async fn read(server: &ApiClient, arguments: &LogsArguments) -> Result<Exit, Api
     loop {
         let launch = arguments.task.launch(attempt);
         if attempt > 0 {
-            let begin = offset;
-            let each = |from, bytes: &[u8]| offset = say(offset, from, bytes);
-            let followed = server.follow_output(launch, stream, begin, each).await;
+            let start = offset;
+            let print = |from, bytes: &[u8]| offset = print_chunk(offset, from, bytes);
+            let followed = server.follow_output(launch, stream, start, print).await;
             match followed {
-                // A server that goes away cannot be told from one that is done: the task is asked below.
+                // A lost connection looks like the end of the output, so the state of the task is read below.
                 Ok(()) | Err(ApiError::Unreachable(_)) => {}
-                Err(failure) => return Err(failure),
+                Err(error) => return Err(error),
             }
         }
         let task = with_retries(|| server.task(arguments.task)).await?;
-        let over = task.state.is_terminal() || task.state == State::Delayed || task.attempt > attempt;
-        if over && attempt > 0 {
-            pass_on(server, launch, stream, offset).await?;
+        let ended = task.state.is_terminal() || task.state == State::Delayed || task.attempt > attempt;
+        if ended && attempt > 0 {
+            print_output(server, launch, stream, offset).await?;
         }
         match (task.attempt > attempt, task.state) {
             (true, _) => (attempt, offset) = (attempt + 1, 0),
             (false, State::Finished | State::Skipped) => return Ok(Exit::Success),
             (false, State::Failed | State::Killed) => return Ok(Exit::BlockFailed),
-            (false, _) if over => {
-                // Its launch has ended, and another one comes: nothing more of the one that is read.
-                offset = END;
-                tokio::time::sleep(LISTEN).await;
+            (false, _) if ended => {
+                // The launch has ended and another one will follow: print no more of this one.
+                offset = BEYOND_END;
+                tokio::time::sleep(POLL_INTERVAL).await;
             }
-            (false, _) => tokio::time::sleep(LISTEN).await,
+            (false, _) => tokio::time::sleep(POLL_INTERVAL).await,
         }
     }
 }
 
-/// Passes on what a launch has written from `offset` on.
-async fn pass_on(
+/// Prints the output of a launch from `offset` on.
+async fn print_output(
     server: &ApiClient,
     launch: LaunchId,
     stream: &str,
@@ -89,19 +90,21 @@ async fn pass_on(
     }
     loop {
         match with_retries(|| server.output(launch, stream, offset, MAX_CHUNK)).await? {
-            FileRead::Bytes { from, bytes, .. } if !bytes.is_empty() => offset = say(offset, from, &bytes),
+            FileRead::Bytes { from, bytes, .. } if !bytes.is_empty() => {
+                offset = print_chunk(offset, from, &bytes);
+            }
             _ => return Ok(()),
         }
     }
 }
 
-/// Says bytes as they are, and where some before them are missing; the place behind them.
-fn say(wanted: u64, from: u64, bytes: &[u8]) -> u64 {
-    if from > wanted {
-        eprintln!("borges: {} bytes are not kept any more", from - wanted);
+/// Prints a chunk of output, and reports the bytes missing between `expected` and `from`. Returns the offset after it.
+fn print_chunk(expected: u64, from: u64, bytes: &[u8]) -> u64 {
+    if from > expected {
+        eprintln!("borges: {} bytes are not kept any more", from - expected);
     }
     let mut stdout = io::stdout().lock();
-    // Whoever read us may have heard enough.
-    let _reader_gone = stdout.write_all(bytes).and_then(|()| stdout.flush());
+    // The reader of the pipe may have closed it.
+    let _closed_pipe = stdout.write_all(bytes).and_then(|()| stdout.flush());
     from + bytes.len() as u64
 }

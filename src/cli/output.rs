@@ -1,7 +1,6 @@
-//! What blocks say, under their names.
+//! Prints the output of blocks, each under the name of its block.
 //!
-//! As `tail -f a b` shows two files: a line `==> NAME <==` whenever the speaker changes, and then the bytes
-//! as they are.
+//! The format is that of `tail -f a b`: a line `==> NAME <==` whenever the block changes, then the bytes unchanged.
 
 use std::collections::HashMap;
 use std::io::{self, Write};
@@ -10,7 +9,7 @@ use super::backend::{Backend, BackendError};
 use borges_engine::FileRead;
 use borges_task::LaunchId;
 
-/// One of a block's two streams.
+/// One of the two output streams of a block.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum Stream {
     Stdout,
@@ -26,47 +25,48 @@ impl Stream {
     }
 }
 
-/// Passes on what launches write, to our own stdout and stderr.
+/// Forwards the output of launches to the stdout and stderr of this process.
 #[derive(Debug, Default)]
 pub(super) struct Output {
-    read: HashMap<(LaunchId, Stream), u64>,
+    /// The number of bytes already forwarded.
+    offsets: HashMap<(LaunchId, Stream), u64>,
     stdout: PrefixedWriter,
     stderr: PrefixedWriter,
 }
 
-/// One of our streams: who spoke last, and how.
+/// A stream of this process, with the launch that wrote last to it.
 #[derive(Debug, Default)]
 struct PrefixedWriter {
-    speaker: Option<LaunchId>,
+    last_launch: Option<LaunchId>,
     mid_line: bool,
 }
 
-/// How much is read at once.
-const CHUNK: usize = 256 << 10;
+/// The largest chunk read at once, in bytes.
+const CHUNK_SIZE: usize = 256 << 10;
 
 impl Output {
-    /// Passes on what `launch` of the block `name` has written since the last time.
+    /// Forwards the bytes that `launch` of the block `name` has written since the last call.
     pub(super) async fn forward(
         &mut self,
-        host: &Backend,
+        backend: &Backend,
         launch: LaunchId,
         name: &str,
     ) -> Result<(), BackendError> {
         let mut open = vec![Stream::Stdout, Stream::Stderr];
         while !open.is_empty() {
-            let offset = |stream| self.read.get(&(launch, stream)).copied().unwrap_or_default();
+            let offset = |stream| self.offsets.get(&(launch, stream)).copied().unwrap_or_default();
             let streams: Vec<_> = open.iter().map(|&stream| (stream.name(), offset(stream))).collect();
-            let pieces = host.read(launch, &streams, CHUNK).await?;
-            let mut more = Vec::new();
-            for (stream, piece) in open.into_iter().zip(pieces) {
-                match piece {
+            let chunks = backend.read(launch, &streams, CHUNK_SIZE).await?;
+            let mut unfinished = Vec::new();
+            for (stream, chunk) in open.into_iter().zip(chunks) {
+                match chunk {
                     FileRead::NotFound => {}
                     FileRead::Bytes { bytes, .. } if bytes.is_empty() => {}
                     FileRead::Bytes { from, bytes, .. } => {
-                        self.skip(launch, name, stream, from);
-                        self.say(launch, name, stream, &bytes);
-                        if bytes.len() == CHUNK {
-                            more.push(stream);
+                        self.skip_to(launch, name, stream, from);
+                        self.write(launch, name, stream, &bytes);
+                        if bytes.len() == CHUNK_SIZE {
+                            unfinished.push(stream);
                         }
                     }
                     FileRead::Directory => {}
@@ -75,71 +75,71 @@ impl Output {
                     }
                 }
             }
-            open = more;
+            open = unfinished;
         }
         Ok(())
     }
 
-    /// What is said next begins here: what lies between is missing, if anything does.
-    fn skip(&mut self, launch: LaunchId, name: &str, stream: Stream, from: u64) {
-        let read = self.read.entry((launch, stream)).or_default();
-        let missing = from.saturating_sub(*read);
-        *read += missing;
+    /// Moves the offset of a stream to `from`, and reports the skipped bytes: they are no longer available.
+    fn skip_to(&mut self, launch: LaunchId, name: &str, stream: Stream, from: u64) {
+        let offset = self.offsets.entry((launch, stream)).or_default();
+        let missing = from.saturating_sub(*offset);
+        *offset += missing;
         if missing > 0 {
             self.note(&format!("{name}: {missing} bytes of its {} are not kept any more", stream.name()));
         }
     }
 
-    fn say(&mut self, launch: LaunchId, name: &str, stream: Stream, bytes: &[u8]) {
-        *self.read.entry((launch, stream)).or_default() += bytes.len() as u64;
-        // Whoever read us may have heard enough; the blocks run on all the same.
-        let _reader_gone = match stream {
-            Stream::Stdout => self.stdout.say(&mut io::stdout().lock(), launch, name, bytes),
+    fn write(&mut self, launch: LaunchId, name: &str, stream: Stream, bytes: &[u8]) {
+        *self.offsets.entry((launch, stream)).or_default() += bytes.len() as u64;
+        // The reader of the pipe may have closed it. The blocks continue.
+        let _closed_pipe = match stream {
+            Stream::Stdout => self.stdout.write(&mut io::stdout().lock(), launch, name, bytes),
             Stream::Stderr => {
                 let name = format!("{name} (stderr)");
-                self.stderr.say(&mut io::stderr().lock(), launch, &name, bytes)
+                self.stderr.write(&mut io::stderr().lock(), launch, &name, bytes)
             }
         };
     }
 
-    /// Nothing more comes of this launch.
+    /// Forgets the offsets of a launch that writes no more.
     pub(super) fn close(&mut self, launch: LaunchId) {
-        self.read.remove(&(launch, Stream::Stdout));
-        self.read.remove(&(launch, Stream::Stderr));
+        self.offsets.remove(&(launch, Stream::Stdout));
+        self.offsets.remove(&(launch, Stream::Stderr));
     }
 
-    /// Says a line of our own on stderr.
+    /// Writes a message of the program to stderr, on a line of its own.
     pub(super) fn note(&mut self, line: &str) {
         let mut stderr = io::stderr().lock();
-        let end = if std::mem::take(&mut self.stderr.mid_line) { "\n" } else { "" };
-        self.stderr.speaker = None;
-        let _reader_gone = writeln!(stderr, "{end}{line}");
+        let newline = if std::mem::take(&mut self.stderr.mid_line) { "\n" } else { "" };
+        self.stderr.last_launch = None;
+        let _closed_pipe = writeln!(stderr, "{newline}{line}");
     }
 
-    /// Nothing more comes at all: a last line without its end gets one.
+    /// Ends an unfinished last line of each stream.
     pub(super) fn finish(&mut self) {
         if self.stdout.mid_line {
-            let _reader_gone = io::stdout().lock().write_all(b"\n");
+            let _closed_pipe = io::stdout().lock().write_all(b"\n");
         }
         if self.stderr.mid_line {
-            let _reader_gone = io::stderr().lock().write_all(b"\n");
+            let _closed_pipe = io::stderr().lock().write_all(b"\n");
         }
     }
 }
 
 impl PrefixedWriter {
-    fn say(&mut self, to: &mut impl Write, launch: LaunchId, name: &str, bytes: &[u8]) -> io::Result<()> {
-        if self.speaker != Some(launch) {
+    fn write(&mut self, out: &mut impl Write, launch: LaunchId, name: &str, bytes: &[u8]) -> io::Result<()> {
+        if self.last_launch != Some(launch) {
             if std::mem::take(&mut self.mid_line) {
-                to.write_all(b"\n")?;
+                out.write_all(b"\n")?;
             }
-            let gap = if self.speaker.is_some() { "\n" } else { "" };
-            writeln!(to, "{gap}==> {name} <==")?;
-            self.speaker = Some(launch);
+            let gap = if self.last_launch.is_some() { "\n" } else { "" };
+            writeln!(out, "{gap}==> {name} <==")?;
+            self.last_launch = Some(launch);
         }
-        to.write_all(bytes)?;
+        out.write_all(bytes)?;
         self.mid_line = bytes.last() != Some(&b'\n');
-        to.flush()
+        out.flush()
     }
 }
 
@@ -151,14 +151,14 @@ mod tests {
     use borges_task::RunId;
 
     #[test]
-    fn a_header_stands_where_the_speaker_changes() {
+    fn header_precedes_output_of_another_launch() {
         let launch = |number| RunId(Uuid::nil()).task(number).launch(1);
-        let mut voice = PrefixedWriter::default();
+        let mut writer = PrefixedWriter::default();
         let mut out = Vec::new();
         for (number, name, text) in
             [(1, "a", "one\n"), (1, "a", "two"), (2, "b", "three\n"), (1, "a", "four\n")]
         {
-            voice.say(&mut out, launch(number), name, text.as_bytes()).unwrap();
+            writer.write(&mut out, launch(number), name, text.as_bytes()).unwrap();
         }
         assert_eq!(
             String::from_utf8(out).unwrap(),

@@ -1,4 +1,4 @@
-//! The lines of a run: what becomes of its tasks, in words.
+//! The status lines of a run: one for each change of a task's state, and a summary at the end.
 
 use std::collections::BTreeMap;
 
@@ -8,31 +8,34 @@ use borges_engine::WaitingGroup;
 use borges_store::TaskEvent;
 use borges_task::State;
 
-/// Turns changes of state into lines.
+/// Turns task events into status lines.
 #[derive(Debug, Default)]
 pub(super) struct Progress {
-    since: BTreeMap<u32, Timestamp>,
-    ends: BTreeMap<State, usize>,
-    last: BTreeMap<u32, State>,
+    /// When each task started to run; unknown for a task that ran already when the watch began.
+    started: BTreeMap<u32, Timestamp>,
+    /// The number of tasks in each terminal state.
+    counts: BTreeMap<State, usize>,
+    /// The last state of each task.
+    states: BTreeMap<u32, State>,
 }
 
 impl Progress {
-    /// The line for a change; `None` for those a person does not wait for.
-    pub(super) fn line(&mut self, frame: &TaskEvent) -> Option<String> {
-        let before = self.last.insert(frame.task.number, frame.state);
-        if frame.state.is_terminal() {
-            *self.ends.entry(frame.state).or_default() += 1;
+    /// The status line of an event; `None` for states that are of no interest to the user.
+    pub(super) fn line(&mut self, event: &TaskEvent) -> Option<String> {
+        let before = self.states.insert(event.task.number, event.state);
+        if event.state.is_terminal() {
+            *self.counts.entry(event.state).or_default() += 1;
         }
-        let name = &frame.block;
-        let since = self.since.get(&frame.task.number).filter(|_| frame.time != Timestamp::UNIX_EPOCH);
-        let took = since.map(|since| seconds(*since, frame.time));
-        let message = frame.message.as_deref().map(|message| format!(": {message}")).unwrap_or_default();
-        let end = match (frame.exit_code, &took) {
-            (Some(code), Some(took)) => format!("exit code {code} ({took})"),
+        let name = &event.block;
+        let started = self.started.get(&event.task.number).filter(|_| event.time != Timestamp::UNIX_EPOCH);
+        let duration = started.map(|started| elapsed(*started, event.time));
+        let message = event.message.as_deref().map(|message| format!(": {message}")).unwrap_or_default();
+        let outcome = match (event.exit_code, &duration) {
+            (Some(code), Some(duration)) => format!("exit code {code} ({duration})"),
             (Some(code), None) => format!("exit code {code}"),
             (None, _) => "no exit code".to_owned(),
         };
-        Some(match frame.state {
+        Some(match event.state {
             State::Blocked | State::Launching => return None,
             State::Queued => match before {
                 Some(State::Launching | State::Running | State::Unreachable) => {
@@ -41,24 +44,24 @@ impl Progress {
                 _ => return None,
             },
             State::Running => {
-                // When it began, nobody knows who has come later.
-                if frame.time != Timestamp::UNIX_EPOCH {
-                    self.since.insert(frame.task.number, frame.time);
+                // A summary of the server has no time: the start of the task is unknown.
+                if event.time != Timestamp::UNIX_EPOCH {
+                    self.started.insert(event.task.number, event.time);
                 }
-                match frame.attempt {
+                match event.attempt {
                     0 | 1 => format!("{name}: running"),
                     attempt => format!("{name}: running, launch {attempt}"),
                 }
             }
-            State::Delayed => format!("{name}: ended with {end}, it is launched again{message}"),
-            State::Finished if frame.attempt == 0 => format!("{name}: finished without being run{message}"),
-            State::Finished => match took {
-                Some(took) => format!("{name}: finished ({took})"),
+            State::Delayed => format!("{name}: ended with {outcome}, it is launched again{message}"),
+            State::Finished if event.attempt == 0 => format!("{name}: finished without being run{message}"),
+            State::Finished => match duration {
+                Some(duration) => format!("{name}: finished ({duration})"),
                 None => format!("{name}: finished"),
             },
-            State::Failed => format!("{name}: failed, {end}{message}"),
-            State::Killed if frame.attempt == 0 => format!("{name}: killed before it was launched"),
-            State::Killed => format!("{name}: killed, {end}{message}"),
+            State::Failed => format!("{name}: failed, {outcome}{message}"),
+            State::Killed if event.attempt == 0 => format!("{name}: killed before it was launched"),
+            State::Killed => format!("{name}: killed, {outcome}{message}"),
             State::Skipped => format!("{name}: skipped{message}"),
             State::Held => format!("{name}: held, it waits for approval"),
             State::Unreachable => format!("{name}: its agent cannot be reached{message}"),
@@ -66,19 +69,20 @@ impl Progress {
         })
     }
 
-    /// How many ended how.
+    /// The number of tasks in each terminal state.
     pub(super) fn summary(&self) -> String {
-        let counts: Vec<String> = self.ends.iter().map(|(state, count)| format!("{count} {state}")).collect();
+        let counts: Vec<String> =
+            self.counts.iter().map(|(state, count)| format!("{count} {state}")).collect();
         if counts.is_empty() { "nothing ran".to_owned() } else { counts.join(", ") }
     }
 }
 
-fn seconds(from: Timestamp, to: Timestamp) -> String {
-    let took = to.duration_since(from).as_secs_f64().max(0.0);
-    if took < 100.0 { format!("{took:.2} s") } else { format!("{took:.0} s") }
+fn elapsed(from: Timestamp, to: Timestamp) -> String {
+    let seconds = to.duration_since(from).as_secs_f64().max(0.0);
+    if seconds < 100.0 { format!("{seconds:.2} s") } else { format!("{seconds:.0} s") }
 }
 
-/// Says how many blocks run, and which do not: line, name, reason.
+/// Prints the number of scheduled blocks, and the place, name and reason of each skipped one.
 pub(super) fn announce(scheduled: usize, skipped: &[(String, &str, &str)]) {
     eprintln!("Scheduled {scheduled} code blocks for execution");
     if !skipped.is_empty() {
@@ -89,7 +93,7 @@ pub(super) fn announce(scheduled: usize, skipped: &[(String, &str, &str)]) {
     }
 }
 
-/// The line for tasks that wait.
+/// The status line of a group of waiting tasks.
 pub(super) fn waiting_line(WaitingGroup { block, line, tasks, reason, .. }: &WaitingGroup) -> String {
     match tasks {
         0 | 1 => format!("{block}: waits: line {line}, {reason}"),
@@ -104,17 +108,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn waits_name_who_has_waited_longest() {
-        let waiting = |tasks| WaitingGroup {
+    fn waiting_line_counts_the_other_tasks_of_the_group() {
+        let group = |tasks| WaitingGroup {
             block: "fetch".into(),
             line: 14,
             waited: Duration::from_secs(3),
             tasks,
             reason: "the cluster offers nothing now".to_owned(),
         };
-        assert_eq!(waiting_line(&waiting(1)), "fetch: waits: line 14, the cluster offers nothing now");
+        assert_eq!(waiting_line(&group(1)), "fetch: waits: line 14, the cluster offers nothing now");
         assert_eq!(
-            waiting_line(&waiting(3)),
+            waiting_line(&group(3)),
             "fetch: waits, and 2 more: line 14, the cluster offers nothing now"
         );
     }

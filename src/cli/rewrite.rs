@@ -1,4 +1,4 @@
-//! Writes a document with its results in place of the document, whole or not at all; or compares the two.
+//! Replaces a document by its text with results, atomically; or compares the two for `--check`.
 
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -12,22 +12,22 @@ use super::exit::Exit;
 use super::input;
 use borges_plan::UpdatedDocument;
 
-/// Writes what `with_results` makes of the document as it lies there now; says what is wrong. Where nothing changes,
-/// nothing is written.
+/// Applies `with_results` to the current text of the document, and writes the outcome if it differs. Prints what
+/// could not be written.
 pub(super) async fn rewrite(
     path: &Path,
     with_results: impl AsyncFn(Bytes) -> Result<UpdatedDocument, Exit>,
 ) -> Result<(), Exit> {
-    let name = input::shown(path);
-    // Somebody may save the document while its results are put into what was read of it.
-    for _ in 0..TRIES {
+    let name = input::display_name(path);
+    // An editor may save the document while the results are inserted: start again with the new text.
+    for _ in 0..MAX_ATTEMPTS {
         let current = Bytes::from(input::contents(path)?);
         let UpdatedDocument { text, missing } = with_results(current.clone()).await?;
         if input::contents(path)? != current {
             continue;
         }
-        for why in missing {
-            eprintln!("{why}");
+        for note in missing {
+            eprintln!("{note}");
         }
         if text == current {
             return Ok(());
@@ -41,43 +41,45 @@ pub(super) async fn rewrite(
     Err(Exit::InvalidInput)
 }
 
-/// Compares the results that a document carries with those of a run, and shows where they differ.
+/// Compares the results in a document with those of a run, and prints a diff. `Err` if they differ.
 pub(super) async fn check(
     path: &Path,
     with_results: impl AsyncFn(Bytes) -> Result<UpdatedDocument, Exit>,
 ) -> Result<(), Exit> {
-    let name = input::shown(path);
+    let name = input::display_name(path);
     let current = Bytes::from(input::contents(path)?);
     let UpdatedDocument { text, missing } = with_results(current.clone()).await?;
-    for why in &missing {
-        eprintln!("{why}");
+    for note in &missing {
+        eprintln!("{note}");
     }
-    let (carried, came) = (String::from_utf8_lossy(&current), String::from_utf8_lossy(&text));
-    print!("{}", TextDiff::from_lines(&*carried, &*came).unified_diff().header(&name, "as it came out now"));
+    let (before, after) = (String::from_utf8_lossy(&current), String::from_utf8_lossy(&text));
+    print!("{}", TextDiff::from_lines(&*before, &*after).unified_diff().header(&name, "as it came out now"));
     if current == text && missing.is_empty() { Ok(()) } else { Err(Exit::BlockFailed) }
 }
 
-/// How often a document is read anew that has changed meanwhile.
-const TRIES: usize = 5;
+/// How often to start again after the document has changed.
+const MAX_ATTEMPTS: usize = 5;
 
-/// Another file of the same name, owner and mode; what is a symbolic link stays one.
+/// Replaces a file by one of the same owner and mode. A symbolic link stays: its target is replaced.
 fn replace(path: &Path, text: &[u8]) -> io::Result<()> {
     let path = fs::canonicalize(path)?;
-    let before = fs::metadata(&path)?;
+    let metadata = fs::metadata(&path)?;
     let directory = path.parent().unwrap_or(Path::new("/"));
     let mut file = tempfile::Builder::new().prefix(".borges-").tempfile_in(directory)?;
     file.write_all(text)?;
-    file.as_file().set_permissions(before.permissions())?;
-    if (before.uid(), before.gid()) != (file.as_file().metadata()?.uid(), file.as_file().metadata()?.gid()) {
-        // Of another owner who lets us write: who may not give files away leaves it to them by content alone.
-        if chown(file.path(), Some(before.uid()), Some(before.gid())).is_err() {
+    file.as_file().set_permissions(metadata.permissions())?;
+    if (metadata.uid(), metadata.gid())
+        != (file.as_file().metadata()?.uid(), file.as_file().metadata()?.gid())
+    {
+        // Only root may give a file to another owner. Without that right, write into the existing file.
+        if chown(file.path(), Some(metadata.uid()), Some(metadata.gid())).is_err() {
             return fs::write(&path, text);
         }
-        file.as_file().set_permissions(before.permissions())?;
+        file.as_file().set_permissions(metadata.permissions())?;
     }
     file.as_file().sync_all()?;
     file.persist(&path)?;
-    // Without it a crash of the machine may bring back the document as it was before.
+    // Without this sync, a crash of the machine may restore the old document.
     File::open(directory)?.sync_all()
 }
 
@@ -88,16 +90,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_document_keeps_its_mode_and_its_link() {
+    fn rewrite_preserves_mode_and_symbolic_link() {
         let directory = tempfile::tempdir().unwrap();
         let (document, link) = (directory.path().join("a.org"), directory.path().join("b.org"));
         fs::write(&document, "old").unwrap();
         fs::set_permissions(&document, fs::Permissions::from_mode(0o640)).unwrap();
         symlink("a.org", &link).unwrap();
-        let results = async |current: Bytes| {
+        let with_results = async |current: Bytes| {
             Ok(UpdatedDocument { text: [&current, &b" new"[..]].concat(), missing: Vec::new() })
         };
-        assert!(futures_util::FutureExt::now_or_never(rewrite(&link, results)).unwrap().is_ok());
+        assert!(futures_util::FutureExt::now_or_never(rewrite(&link, with_results)).unwrap().is_ok());
         assert_eq!(fs::read_to_string(&document).unwrap(), "old new");
         assert_eq!(fs::metadata(&document).unwrap().permissions().mode() & 0o777, 0o640);
         assert!(fs::symlink_metadata(&link).unwrap().is_symlink());

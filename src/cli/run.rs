@@ -1,4 +1,4 @@
-//! `borges run`: a document here and now.
+//! `borges run`: runs a document with an engine in this process, and waits for its end.
 
 use std::net::TcpListener;
 use std::path::Path;
@@ -8,7 +8,7 @@ use std::{fs, io};
 use bytes::Bytes;
 use tempfile::TempDir;
 
-use super::args::RunArguments;
+use super::args::RunArgs;
 use super::backend::Backend;
 use super::cluster::{self, Cluster};
 use super::diagnostics;
@@ -28,8 +28,8 @@ use borges_plan::{CacheMode, Plan, Severity};
 use borges_store::{Cache, MemoryStore};
 use borges_task::UrlSigner;
 
-/// Runs a document.
-pub(super) fn run(arguments: &RunArguments) -> Exit {
+/// Runs a document; `--write` and `--check` then use its results.
+pub(super) fn run(arguments: &RunArgs) -> Exit {
     if (arguments.write || arguments.check) && arguments.document.path == Path::new("-") {
         eprintln!("stdin: error: `--write` and `--check` want a document that lies in a file");
         return Exit::InvalidInput;
@@ -38,7 +38,7 @@ pub(super) fn run(arguments: &RunArguments) -> Exit {
         Ok(input) => input,
         Err(exit) => return exit,
     };
-    // Who wants the results in the document wants what Emacs would make of it.
+    // Results that go into the document must be those that Emacs would write.
     input.request.emacs_compatible = arguments.write || arguments.check;
     input.request.variables.clone_from(&arguments.variables);
     actix::System::new().block_on(async {
@@ -52,9 +52,9 @@ pub(super) fn run(arguments: &RunArguments) -> Exit {
     })
 }
 
-/// What ends a run before its time.
+/// Why a run could not be completed.
 #[derive(Debug, thiserror::Error)]
-enum Failure {
+enum RunError {
     #[error(transparent)]
     Engine(#[from] EngineError),
     #[error(transparent)]
@@ -67,7 +67,7 @@ enum Failure {
     Watch(#[from] WatchError),
 }
 
-async fn read_and_run(arguments: &RunArguments, input: Input) -> Result<Exit, Failure> {
+async fn read_and_run(arguments: &RunArgs, input: Input) -> Result<Exit, RunError> {
     let document = ParseDocument {
         source: input.source.clone(),
         defaults: input.config.header_args.clone(),
@@ -75,8 +75,8 @@ async fn read_and_run(arguments: &RunArguments, input: Input) -> Result<Exit, Fa
     };
     let plan = match ParserPool::start().read(document).await?.plan {
         Ok(plan) => plan,
-        Err(found) => {
-            diagnostics::show(&input.name, &input.source, &found, Severity::Error);
+        Err(errors) => {
+            diagnostics::show(&input.name, &input.source, &errors, Severity::Error);
             eprintln!("Nothing was launched.");
             return Ok(Exit::InvalidInput);
         }
@@ -94,8 +94,8 @@ async fn read_and_run(arguments: &RunArguments, input: Input) -> Result<Exit, Fa
         return Ok(Exit::InvalidInput);
     }
     let clock = Clock::system();
-    let (scratch, directory) = cluster::temp_dir()?;
-    // Agents of Mesos have nobody else to fetch from; the embedded cluster fetches nothing.
+    let (temp_dir, directory) = cluster::temp_dir()?;
+    // Mesos agents fetch large files from this process. The embedded cluster fetches nothing.
     let listener = match input.config.master {
         MasterAddress::Local => None,
         MasterAddress::Mesos(_) => Some(TcpListener::bind((input.config.bind, 0))?),
@@ -103,19 +103,19 @@ async fn read_and_run(arguments: &RunArguments, input: Input) -> Result<Exit, Fa
     let bound = listener.as_ref().map(TcpListener::local_addr).transpose()?;
     let mut secret = [0; 32];
     getrandom::fill(&mut secret).map_err(std::io::Error::from)?;
-    let seal = UrlSigner::new(&secret);
-    let shelf = FetchUrls::new(bound.map(cluster::base_url).unwrap_or_default(), seal);
+    let url_signer = UrlSigner::new(&secret);
+    let fetch_urls = FetchUrls::new(bound.map(cluster::base_url).unwrap_or_default(), url_signer);
     let Cluster { master, sandbox, agent_end } =
-        cluster::connect(&input.config, &directory, true, None, shelf).map_err(Failure::Cluster)?;
-    // Without a home nothing is kept.
+        cluster::connect(&input.config, &directory, true, None, fetch_urls).map_err(RunError::Cluster)?;
+    // Without a state directory there is no cache.
     let cache = state_directory(&input.config).map(|data| Cache::new(&data));
     let caching = match arguments {
-        RunArguments { check: true, .. } => CacheMode::Disabled,
-        RunArguments { resume: true, .. } => CacheMode::Resume,
+        RunArgs { check: true, .. } => CacheMode::Disabled,
+        RunArgs { resume: true, .. } => CacheMode::Resume,
         _ => CacheMode::StoreAll,
     };
     let parts = EngineParts {
-        // Nobody can come back for what this run leaves behind: to save it on disk would be to wait for nothing.
+        // The state of the run ends with this process, so it needs no disk.
         store: Box::new(MemoryStore::default()),
         master,
         sandbox,
@@ -127,9 +127,9 @@ async fn read_and_run(arguments: &RunArguments, input: Input) -> Result<Exit, Fa
         clock: clock.clone(),
     };
     let mut signals = Signals::new()?;
-    let (engine, breaks) = Engine::start(parts)?;
+    let (engine, fatal_errors) = Engine::start(parts)?;
     if let Some(listener) = listener {
-        http::serve_files(engine.clone(), seal, listener)?;
+        http::serve_files(engine.clone(), url_signer, listener)?;
     }
     let entries = engine.subscribe(None).events();
     let title = input.name.clone();
@@ -137,15 +137,16 @@ async fn read_and_run(arguments: &RunArguments, input: Input) -> Result<Exit, Fa
         engine.submit(Submission { title, document: input.written, plan, key: None, caching }).await?.run;
     let watch =
         Watch::new(Backend::Local(engine.clone()), run, arguments.quiet, arguments.max_wait, clock.clone());
-    let mut exit = watch.run(entries, breaks, &mut signals).await;
+    let mut exit = watch.run(entries, fatal_errors, &mut signals).await;
     if (arguments.write || arguments.check)
-        && let Some(yielded) = engine.run_outputs(run).await?
+        && let Some(outputs) = engine.run_outputs(run).await?
     {
-        let returned = async |current: Bytes| Ok(yielded.document(Some(&current), true));
+        let with_results = async |current: Bytes| Ok(outputs.document(Some(&current), true));
         let path = &arguments.document.path;
-        let done = if arguments.check { check(path, returned).await } else { rewrite(path, returned).await };
-        if let Err(instead) = done {
-            exit = exit.map(|exit| if exit == Exit::Success { instead } else { exit });
+        let written =
+            if arguments.check { check(path, with_results).await } else { rewrite(path, with_results).await };
+        if let Err(failure) = written {
+            exit = exit.map(|exit| if exit == Exit::Success { failure } else { exit });
         }
     }
     if let Some(cache) = cache
@@ -153,25 +154,25 @@ async fn read_and_run(arguments: &RunArguments, input: Input) -> Result<Exit, Fa
     {
         log::warn!("kept results cannot be looked at: {error}");
     }
-    // The embedded cluster ends what still runs when it no longer hears from us; only then can its directory go.
+    // After the disconnect the embedded cluster kills the remaining blocks. Then its directory can be removed.
     engine.disconnect().await?;
     agent_end.wait().await;
-    clear(scratch).await?;
+    remove_directory(temp_dir).await?;
     Ok(exit?)
 }
 
-/// Removes the directory of a run. A copy of output that nobody waits for any more may be under way: with its
-/// directory gone it comes to nothing, and the next try meets an empty one.
-async fn clear(scratch: TempDir) -> io::Result<()> {
+/// Removes the directory of a run. Retries for a second, because a copy of output that is still under way may add a
+/// file to it.
+async fn remove_directory(temp_dir: TempDir) -> io::Result<()> {
     for _ in 0..20 {
-        match fs::remove_dir_all(scratch.path()) {
+        match fs::remove_dir_all(temp_dir.path()) {
             Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty => {
                 tokio::time::sleep(Duration::from_millis(50)).await;
             }
-            done => return done,
+            result => return result,
         }
     }
-    scratch.close()
+    temp_dir.close()
 }
 
 fn announce(plan: &Plan) {

@@ -1,4 +1,4 @@
-//! `borges -f SETUPFILE`: the server.
+//! `borges serve`: opens the store, connects to the cluster, and serves the HTTP API until a signal.
 
 use std::net::TcpListener;
 use std::os::unix::fs::DirBuilderExt;
@@ -21,13 +21,13 @@ use borges_plan::PlanOptions;
 use borges_store::{Cache, RedbStore, Store, WriteOp};
 use borges_task::UrlSigner;
 
-/// How long blocks live on after a server that does not come back, in seconds: a week.
+/// How long the cluster keeps the blocks of a stopped server running: one week, in seconds.
 const FAILOVER: f64 = 7.0 * 24.0 * 3600.0;
 
-/// Connections that may wait to be accepted.
-const BACKLOG: i32 = 4096;
+/// The maximum number of connections that are not accepted yet.
+const LISTEN_BACKLOG: i32 = 4096;
 
-/// Runs the server until a signal ends it; its blocks run on.
+/// Runs the server until a signal ends it. Its blocks continue.
 pub(super) fn serve(arguments: &ServeArgs) -> Exit {
     if let Some(path) = &arguments.setupfile {
         log::info!("Reading #+setupfile: {}", path.display());
@@ -56,28 +56,28 @@ pub(super) fn serve(arguments: &ServeArgs) -> Exit {
 }
 
 async fn run(config: &Config, languages: Languages, new_framework: bool) -> Result<(), String> {
-    let said = |what: String| move |error: io::Error| format!("{what}: {error}");
+    let with_context = |context: String| move |error: io::Error| format!("{context}: {error}");
     let data =
         state_directory(config).ok_or("there is no home for the state directory: set `borges_data`")?;
     fs::DirBuilder::new()
         .recursive(true)
         .mode(0o700)
         .create(&data)
-        .map_err(said(format!("the state directory `{}` cannot be made", data.display())))?;
-    let data = data.canonicalize().map_err(said(format!("`{}` cannot be found", data.display())))?;
-    // First of all: a second server on the same state ends here, before it takes the port or starts a cluster.
+        .map_err(with_context(format!("the state directory `{}` cannot be made", data.display())))?;
+    let data = data.canonicalize().map_err(with_context(format!("`{}` cannot be found", data.display())))?;
+    // The store is opened first: its lock stops a second server before that takes the port or starts a cluster.
     let mut store = RedbStore::open(&data.join("store.redb")).map_err(|error| error.to_string())?;
     if new_framework {
         store.commit(&[WriteOp::Framework(String::new())]).map_err(|error| error.to_string())?;
         log::warn!("the framework id is given up; the cluster gives another one");
     }
-    let listener = TcpListener::bind((config.bind, config.port)).map_err(said(format!(
+    let listener = TcpListener::bind((config.bind, config.port)).map_err(with_context(format!(
         "cannot listen on {}:{} (`borges_bind`, `borges_port`)",
         config.bind, config.port
     )))?;
-    // The standard library asks for 128: who comes when as many wait is only heard a second later.
-    rustix::net::listen(&listener, BACKLOG).map_err(|error| format!("cannot listen: {error}"))?;
-    let address = listener.local_addr().map_err(said("the own address cannot be told".to_owned()))?;
+    // The standard library sets a backlog of 128. A client beyond it retries only after a second.
+    rustix::net::listen(&listener, LISTEN_BACKLOG).map_err(|error| format!("cannot listen: {error}"))?;
+    let address = listener.local_addr().map_err(with_context("the own address cannot be told".to_owned()))?;
     let user = rustix::process::geteuid().as_raw();
     let token_file = config.token_file.clone().unwrap_or_else(|| data.join("token"));
     let token = http::Token::load_or_create(&token_file, user).map_err(|error| error.to_string())?;
@@ -85,7 +85,7 @@ async fn run(config: &Config, languages: Languages, new_framework: bool) -> Resu
     if config.open {
         log::warn!("borges_open: whoever reaches {address} may run code here, without a token");
     }
-    for warning in without_effect(config) {
+    for warning in warnings(config) {
         log::warn!("{warning}");
     }
     if config.master == MasterAddress::Local
@@ -94,13 +94,13 @@ async fn run(config: &Config, languages: Languages, new_framework: bool) -> Resu
         log::warn!("`:mem` is subtracted from what is offered, and not enforced: {why}");
     }
     let clock = Clock::system();
-    let open_files = open_as_many_as_may_be();
-    let seal = UrlSigner::new(token.secret().as_bytes());
+    let open_files = raise_open_file_limit();
+    let url_signer = UrlSigner::new(token.secret().as_bytes());
     let base = cluster::base_url(address);
-    let shelf = FetchUrls::new(base.clone(), seal);
-    let Cluster { master, sandbox, .. } = cluster::connect(config, &data, false, open_files, shelf)?;
+    let fetch_urls = FetchUrls::new(base.clone(), url_signer);
+    let Cluster { master, sandbox, .. } = cluster::connect(config, &data, false, open_files, fetch_urls)?;
     let cache = Cache::new(&data);
-    let (engine, breaks) = Engine::start(EngineParts {
+    let (engine, mut fatal_errors) = Engine::start(EngineParts {
         store: Box::new(store),
         master,
         sandbox,
@@ -127,27 +127,29 @@ async fn run(config: &Config, languages: Languages, new_framework: bool) -> Resu
         max_document: config.max_document,
         max_blocks: config.max_blocks,
         cache,
-        url_signer: seal,
+        url_signer,
     };
-    let mut breaks = breaks;
-    let ended = tokio::select! {
-        ended = http::serve(server, listener) => ended.map_err(said("the server failed".to_owned())),
-        broken = breaks.recv() => Err(broken.map_or_else(|| "the scheduler has stopped".to_owned(), |b| b.reason)),
+    let result = tokio::select! {
+        outcome = http::serve(server, listener) => outcome.map_err(with_context("the server failed".to_owned())),
+        error = fatal_errors.recv() => {
+            Err(error.map_or_else(|| "the scheduler has stopped".to_owned(), |error| error.reason))
+        }
     };
     engine.disconnect().await.map_err(|error| error.to_string())?;
-    ended
+    result
 }
 
-/// Each client is an open file: takes as many as the system lets us have. The number before, if it was smaller.
-fn open_as_many_as_may_be() -> Option<u64> {
+/// Raises the limit of open files to its maximum, because each client is an open file. Returns the limit before;
+/// `None` if it stays.
+fn raise_open_file_limit() -> Option<u64> {
     let limit = getrlimit(Resource::Nofile);
-    let (Some(before), most) = (limit.current, limit.maximum) else { return None };
-    let taken = setrlimit(Resource::Nofile, Rlimit { current: most, maximum: most });
-    taken.is_ok().then_some(before)
+    let (Some(before), maximum) = (limit.current, limit.maximum) else { return None };
+    let raised = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum });
+    raised.is_ok().then_some(before)
 }
 
-/// What the setupfile asks for and does not get.
-fn without_effect(config: &Config) -> impl Iterator<Item = &'static str> {
+/// A warning for each setting that has no effect on this cluster.
+fn warnings(config: &Config) -> impl Iterator<Item = &'static str> {
     let default = Config::default();
     let is_local = config.master == MasterAddress::Local;
     [
@@ -169,10 +171,10 @@ fn without_effect(config: &Config) -> impl Iterator<Item = &'static str> {
         ),
     ]
     .into_iter()
-    .filter_map(|(holds, warning)| holds.then_some(warning))
+    .filter_map(|(applies, warning)| applies.then_some(warning))
 }
 
-/// `borges_data`, or `$XDG_STATE_HOME/borges`, or `~/.local/state/borges`.
+/// The state directory: `borges_data`, or `$XDG_STATE_HOME/borges`, or `~/.local/state/borges`.
 pub(super) fn state_directory(config: &Config) -> Option<PathBuf> {
     let absolute = |name| env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
     config

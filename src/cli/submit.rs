@@ -1,9 +1,10 @@
-//! `borges submit`: a document, at a server.
+//! `borges submit`: sends a document to a server, and follows its run if requested.
 
 use bytes::Bytes;
 
-use super::api_client::{self, ApiClient, ApiError};
-use super::args::{Format, SubmitArguments};
+use super::api_client::ApiClient;
+use super::api_response::{self, ApiError};
+use super::args::{Format, SubmitArgs};
 use super::backend::Backend;
 use super::event_source::follow;
 use super::exit::Exit;
@@ -17,54 +18,54 @@ use borges_org::{self as org, Position, SourceLocation, SourceMap};
 use borges_plan::Severity;
 use borges_task::RunId;
 
-/// Sends a document, and watches its run if that is asked for.
-pub(super) fn submit(arguments: &SubmitArguments) -> Exit {
-    let name = input::shown(&arguments.path);
+/// Sends a document. With `--follow` or `--write`, waits for the end of its run.
+pub(super) fn submit(arguments: &SubmitArgs) -> Exit {
+    let name = input::display_name(&arguments.path);
     let source = match input::contents(&arguments.path) {
         Ok(source) => source,
         Err(exit) => return exit,
     };
-    let written = Bytes::from(source);
-    // The server has none of the files that the document names: they go with it.
-    let (source, places) = match includes::resolve_includes(&name, &arguments.path, &written) {
-        Ok((source, places)) => (includes::with_includes_commented(&Bytes::from(source)), places),
+    let document = Bytes::from(source);
+    // The server cannot read the includes of the document, so they are inserted here.
+    let (source, source_map) = match includes::resolve_includes(&name, &arguments.path, &document) {
+        Ok((source, source_map)) => (includes::with_includes_commented(&Bytes::from(source)), source_map),
         Err(exit) => return exit,
     };
-    let address = address(&written);
-    let server = arguments.server.url.as_deref();
+    let address = server_address(&document);
+    let argument = arguments.server.url.as_deref();
     actix::System::new().block_on(async {
-        let server = match ApiClient::from_args(server, address.as_deref()) {
+        let server = match ApiClient::from_args(argument, address.as_deref()) {
             Ok(server) => server,
             Err(exit) => return exit,
         };
-        let sent = server.submit(source.clone(), &arguments.names, arguments.resume).await;
-        let (run, submitted, text) = match sent {
-            Ok(sent) => sent,
-            Err(failure) => return refused(&failure, &name, &source, &places),
+        let response = server.submit(source.clone(), &arguments.names, arguments.resume).await;
+        let (run, submitted, text) = match response {
+            Ok(response) => response,
+            Err(error) => return print_rejection(&error, &name, &source, &source_map),
         };
         if arguments.format == Format::Json {
             println!("{}", String::from_utf8_lossy(&text));
             return Exit::Success;
         }
         for warning in &submitted.warnings {
-            eprintln!("{}", located(warning, &name, &places));
+            eprintln!("{}", relocated(warning, &name, &source_map));
         }
-        announce(&submitted, &places);
+        announce(&submitted, &source_map);
         if !arguments.follow && !arguments.write {
             println!("{run}");
             return Exit::Success;
         }
-        eprintln!("run {run} at {}", server.url);
+        eprintln!("run {run} at {}", server.url());
         let exit = watch(server.clone(), run).await;
         if !arguments.write || !matches!(exit, Exit::Success | Exit::BlockFailed) {
             return exit;
         }
-        let returned = async |current: Bytes| {
-            let sent = server.document_with_results(run, current).await;
-            sent.map_err(|failure| failure.say())
+        let with_results = async |current: Bytes| {
+            let response = server.document_with_results(run, current).await;
+            response.map_err(|error| error.print())
         };
-        match rewrite(&arguments.path, returned).await {
-            Err(unwritten) if exit == Exit::Success => unwritten,
+        match rewrite(&arguments.path, with_results).await {
+            Err(failure) if exit == Exit::Success => failure,
             _ => exit,
         }
     })
@@ -78,28 +79,28 @@ async fn watch(server: ApiClient, run: RunId) -> Exit {
             return Exit::InvalidInput;
         }
     };
-    let (entries, breaks) = follow(&server, run);
+    let (events, fatal_errors) = follow(&server, run);
     let watch = Watch::new(Backend::Remote(server), run, false, None, Clock::system());
-    watch.run(entries, breaks, &mut signals).await.unwrap_or_else(|lost| {
-        eprintln!("borges: {lost}\nThe run may go on without us: `borges tasks --run {run}` tells.");
+    watch.run(events, fatal_errors, &mut signals).await.unwrap_or_else(|error| {
+        eprintln!("borges: {error}\nThe run may go on without us: `borges tasks --run {run}` tells.");
         Exit::Unavailable
     })
 }
 
-/// `#+borgesaddress:` of the document.
-fn address(source: &[u8]) -> Option<String> {
+/// The value of the last `#+borgesaddress:` of the document; `None` if it is empty.
+fn server_address(source: &[u8]) -> Option<String> {
     memchr::memmem::find(&source.to_ascii_lowercase(), b"borgesaddress")?;
     let keywords = org::parse(source, &[]).keywords;
-    let named = keywords.into_iter().rfind(|keyword| keyword.key == "BORGESADDRESS")?;
-    Some(named.value.trim().to_owned()).filter(|value| !value.is_empty())
+    let keyword = keywords.into_iter().rfind(|keyword| keyword.key == "BORGESADDRESS")?;
+    Some(keyword.value.trim().to_owned()).filter(|value| !value.is_empty())
 }
 
-fn announce(SubmitResponse { scheduled, blocks, .. }: &SubmitResponse, places: &SourceMap) {
+fn announce(SubmitResponse { scheduled, blocks, .. }: &SubmitResponse, source_map: &SourceMap) {
     let skipped = blocks.iter().filter(|block| block.task.is_none());
     let skipped: Vec<_> = skipped
         .map(|block| {
             (
-                format!("line {}", places.line(block.line)),
+                format!("line {}", source_map.line(block.line)),
                 block.block.as_str(),
                 block.reason.as_deref().unwrap_or_default(),
             )
@@ -108,30 +109,31 @@ fn announce(SubmitResponse { scheduled, blocks, .. }: &SubmitResponse, places: &
     progress::announce(*scheduled, &skipped);
 }
 
-/// What is wrong with the document stands in the document, as `borges run` shows it.
-fn refused(failure: &ApiError, name: &str, source: &[u8], places: &SourceMap) -> Exit {
-    let ApiError::Rejected(refusal) = failure else { return failure.say() };
-    let mut found = api_client::diagnostics(refusal);
-    if found.is_empty() {
-        return failure.say();
+/// Prints why the server rejected a document. Errors of the document are printed as `borges run` prints them.
+fn print_rejection(error: &ApiError, name: &str, source: &[u8], source_map: &SourceMap) -> Exit {
+    let ApiError::Rejected(problem) = error else { return error.print() };
+    let mut errors = api_response::diagnostics(problem);
+    if errors.is_empty() {
+        return error.print();
     }
-    for problem in found.iter_mut().filter(|problem| problem.file.is_none()) {
-        problem.locate(places);
+    for diagnostic in errors.iter_mut().filter(|diagnostic| diagnostic.file.is_none()) {
+        diagnostic.locate(source_map);
     }
-    diagnostics::show(name, source, &found, Severity::Error);
-    if let Some(more) = api_client::unlisted_errors(refusal) {
-        eprintln!("{more}");
+    diagnostics::show(name, source, &errors, Severity::Error);
+    if let Some(unlisted) = api_response::unlisted_errors(problem) {
+        eprintln!("{unlisted}");
     }
     eprintln!("Nothing was launched.");
     Exit::InvalidInput
 }
 
-/// A server's `LINE:COLUMN: warning: …`, by the file in which that line stands.
-fn located(warning: &str, name: &str, places: &SourceMap) -> String {
+/// A warning of the server (`LINE:COLUMN: warning: …`) with the file and line in which it is before includes are
+/// inserted.
+fn relocated(warning: &str, name: &str, source_map: &SourceMap) -> String {
     let mut parts = warning.splitn(3, ':');
     let mut number = || parts.next()?.parse().ok();
     let (Some(line), Some(column)) = (number(), number()) else { return format!("{name}: {warning}") };
-    let SourceLocation { file, at } = places.locate(Position { line, column });
+    let SourceLocation { file, at } = source_map.locate(Position { line, column });
     let file = file.as_deref().unwrap_or(name);
     format!("{file}:{}:{}:{}", at.line, at.column, parts.next().unwrap_or_default())
 }
@@ -141,12 +143,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_document_may_name_its_server() {
-        let named = |text: &str| address(text.as_bytes());
-        assert_eq!(named("text\n#+BorgesAddress: 10.0.0.1:8888 \n").as_deref(), Some("10.0.0.1:8888"));
-        assert_eq!(named("#+borgesaddress: a\n#+borgesaddress: b\n").as_deref(), Some("b"));
-        assert_eq!(named("#+borgesaddress:\n"), None);
-        assert_eq!(named("#+begin_example\n,#+borgesaddress: a\n#+end_example\n"), None);
-        assert_eq!(named("nothing"), None);
+    fn server_address_is_the_last_keyword() {
+        let address = |text: &str| server_address(text.as_bytes());
+        assert_eq!(address("text\n#+BorgesAddress: 10.0.0.1:8888 \n").as_deref(), Some("10.0.0.1:8888"));
+        assert_eq!(address("#+borgesaddress: a\n#+borgesaddress: b\n").as_deref(), Some("b"));
+        assert_eq!(address("#+borgesaddress:\n"), None);
+        assert_eq!(address("#+begin_example\n,#+borgesaddress: a\n#+end_example\n"), None);
+        assert_eq!(address("nothing"), None);
     }
 }

@@ -1,119 +1,120 @@
-//! `borges tasks`: how tasks stand at a server.
+//! `borges tasks`: prints the tasks of a server, a table for each run.
 
 use std::env;
 use std::io::{self, IsTerminal, Write};
 
-use super::api_client::{ApiClient, ApiError};
-use super::args::{Format, TasksArguments};
+use super::api_client::ApiClient;
+use super::api_response::ApiError;
+use super::args::{Format, TasksArgs};
 use super::exit::Exit;
 use borges_api::TaskSummary;
 use borges_task::{RunId, State};
 
-/// Shows the tasks of all runs, or of one.
-pub(super) fn tasks(arguments: &TasksArguments) -> Exit {
+/// Prints the tasks of all runs, or of one.
+pub(super) fn tasks(arguments: &TasksArgs) -> Exit {
     actix::System::new().block_on(async {
         let server = match ApiClient::from_args(arguments.server.url.as_deref(), None) {
             Ok(server) => server,
             Err(exit) => return exit,
         };
-        match shown(&server, arguments).await {
+        match render(&server, arguments).await {
             Ok(text) => {
-                let _reader_gone = io::stdout().lock().write_all(text.as_bytes());
+                let _closed_pipe = io::stdout().lock().write_all(text.as_bytes());
                 Exit::Success
             }
-            Err(failure) => failure.say(),
+            Err(error) => error.print(),
         }
     })
 }
 
-async fn shown(server: &ApiClient, arguments: &TasksArguments) -> Result<String, ApiError> {
+async fn render(server: &ApiClient, arguments: &TasksArgs) -> Result<String, ApiError> {
     let tasks = server.tasks(arguments.run).await?;
     Ok(match arguments.format {
         Format::Json => format!("{}\n", serde_json::to_string(&tasks).unwrap_or_default()),
         Format::Text if arguments.why => reasons(&tasks),
-        Format::Text => table(&tasks, width()),
+        Format::Text => table(&tasks, terminal_width()),
     })
 }
 
-/// The columns of the terminal; `None` where nobody looks.
-fn width() -> Option<usize> {
-    let named = env::var("COLUMNS").ok().and_then(|columns| columns.parse().ok());
+/// The width of the terminal in columns; `None` if stdout is not a terminal.
+fn terminal_width() -> Option<usize> {
+    let variable = env::var("COLUMNS").ok().and_then(|columns| columns.parse().ok());
     let stdout = io::stdout();
-    let asked = || {
+    let terminal = || {
         let size = rustix::termios::tcgetwinsize(&stdout).ok()?;
         stdout.is_terminal().then_some(usize::from(size.ws_col))
     };
-    named.or_else(asked).filter(|columns| *columns > 0)
+    variable.or_else(terminal).filter(|columns| *columns > 0)
 }
 
-/// Heads of the columns; a task's id is its run's, a dot, and the number in the first.
-const HEADS: [&str; 7] = ["TASK", "BLOCK", "LINE", "STATE", "TRIES", "EXIT", "REASON"];
-/// The widest name of a block that is shown whole.
-const BLOCK: usize = 24;
+/// The headers of the columns. The id of a task is `RUN.N`, where `.N` is in the first column.
+const HEADERS: [&str; 7] = ["TASK", "BLOCK", "LINE", "STATE", "TRIES", "EXIT", "REASON"];
+/// The maximum width of a block name, in characters.
+const MAX_BLOCK_WIDTH: usize = 24;
 
-/// A table a run, as wide as it needs to be, at most `width`.
+/// One table for each run, as wide as needed, at most `width` characters.
 fn table(tasks: &[TaskSummary], width: Option<usize>) -> String {
     let mut text = String::new();
     for run in tasks.chunk_by(|a, b| a.run == b.run) {
         let gap = if text.is_empty() { "" } else { "\n" };
         text += gap;
-        text += &of_run(run[0].run, run, width);
+        text += &run_table(run[0].run, run, width);
     }
     text
 }
 
-/// Each task that does not run yet, and why, in full.
+/// Each task with a reason for not running, one a line, with the full reason.
 fn reasons(tasks: &[TaskSummary]) -> String {
-    let waits = tasks.iter().filter_map(|task| {
+    let lines = tasks.iter().filter_map(|task| {
         let TaskSummary { task: id, block, state, seconds, .. } = task;
         Some(format!("{id}  {block}: {state} for {seconds} s: {}\n", task.reason.as_ref()?))
     });
-    let text: String = waits.collect();
+    let text: String = lines.collect();
     if text.is_empty() { "Nothing waits.\n".to_owned() } else { text }
 }
 
-fn of_run(run: RunId, tasks: &[TaskSummary], width: Option<usize>) -> String {
+fn run_table(run: RunId, tasks: &[TaskSummary], width: Option<usize>) -> String {
     let cell = |text: &str| text.to_owned();
     let rows: Vec<[String; 7]> = tasks
         .iter()
         .map(|task| {
             let number = task.task.rsplit('.').next().unwrap_or_default();
             let exit = task.exit_code.map(|code| code.to_string()).unwrap_or_default();
-            // What a cluster says of an end that is well is nothing new.
+            // The cluster's message for a successful launch carries no information.
             let message =
                 task.message.as_deref().filter(|_| task.state != State::Finished || task.attempt == 0);
-            let why = task.reason.as_deref().or(message).unwrap_or_default();
+            let reason = task.reason.as_deref().or(message).unwrap_or_default();
             [
                 format!(".{number}"),
-                cut(&task.block, Some(BLOCK)),
+                truncate(&task.block, Some(MAX_BLOCK_WIDTH)),
                 task.line.to_string(),
                 task.state.to_string(),
                 task.attempt.to_string(),
                 exit,
-                cell(why),
+                cell(reason),
             ]
         })
         .collect();
-    let heads = HEADS.map(str::to_owned);
-    let widths: Vec<usize> = (0..HEADS.len() - 1)
-        .map(|n| rows.iter().chain([&heads]).map(|row| row[n].chars().count()).max().unwrap_or_default())
+    let headers = HEADERS.map(str::to_owned);
+    let widths: Vec<usize> = (0..HEADERS.len() - 1)
+        .map(|n| rows.iter().chain([&headers]).map(|row| row[n].chars().count()).max().unwrap_or_default())
         .collect();
     let mut text = format!("run {run}\n");
-    for row in [&heads].into_iter().chain(&rows) {
+    for row in [&headers].into_iter().chain(&rows) {
         let mut line = String::new();
         for (cell, width) in row.iter().zip(&widths) {
             line += &format!("{cell:width$}  ");
         }
-        let left = width.map(|width| width.saturating_sub(line.chars().count()));
-        line += &cut(&row[HEADS.len() - 1], left);
+        let remaining = width.map(|width| width.saturating_sub(line.chars().count()));
+        line += &truncate(&row[HEADERS.len() - 1], remaining);
         text += line.trim_end();
         text += "\n";
     }
     text
 }
 
-/// What of a text fits; what is left out shows.
-fn cut(text: &str, width: Option<usize>) -> String {
+/// Shortens a text to `width` characters; `…` marks a shortened one.
+fn truncate(text: &str, width: Option<usize>) -> String {
     let text: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
     match width {
         Some(width) if text.chars().count() > width => {
@@ -148,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn a_table_a_run_within_its_width() {
+    fn tables_fit_the_width() {
         let tasks = [
             task(1, 1, "fetch", State::Failed, None),
             task(

@@ -1,5 +1,5 @@
-//! Watches one run to its end: what its blocks say, what becomes of them, what waits and why. Who runs them is
-//! the same to it.
+//! Watches one run to its end: prints the output of its blocks, their changes of state, and the reasons of waiting
+//! blocks. Works alike for an engine in this process and for a server (`Backend`).
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
@@ -19,128 +19,129 @@ use borges_engine::FatalError;
 use borges_store::{LoggedEvent, TaskEvent};
 use borges_task::{LaunchId, RunId, RunState, State};
 
-/// How often running blocks are listened to, and waiting ones asked why.
-const LISTEN: Duration = Duration::from_millis(200);
-/// The same where each time costs requests.
-const LISTEN_THERE: Duration = Duration::from_millis(500);
-/// Signals that come closer together are one wish.
-const ONE_WISH: Duration = Duration::from_millis(300);
-/// Who waits for less is not worth a line.
-const WORTH_A_LINE: Duration = Duration::from_secs(1);
+/// How often the output of running blocks and the reasons of waiting ones are read.
+const POLL_INTERVAL: Duration = Duration::from_millis(200);
+/// The poll interval for a server, where each poll costs requests.
+const REMOTE_POLL_INTERVAL: Duration = Duration::from_millis(500);
+/// Signals within this time count as one.
+const SIGNAL_DEBOUNCE: Duration = Duration::from_millis(300);
+/// Shorter waits are not reported.
+const MIN_REPORTED_WAIT: Duration = Duration::from_secs(1);
 
-/// What ends the watch before the run has ended.
+/// Why the watch ended before the run.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum WatchError {
     #[error(transparent)]
-    Unanswered(#[from] BackendError),
+    Backend(#[from] BackendError),
     #[error("{0}")]
-    Broken(String),
+    Fatal(String),
 }
 
 /// Watches one run to its end.
 pub(super) struct Watch {
-    host: Backend,
+    backend: Backend,
     run: RunId,
     output: Output,
     progress: Progress,
-    /// Launches that may still write.
-    live: BTreeMap<u32, (LaunchId, Arc<str>)>,
-    /// The last launch of each task of which everything is read.
-    read: BTreeMap<u32, u32>,
+    /// The current launch of each task that may still write output, with the name of its block.
+    active: BTreeMap<u32, (LaunchId, Arc<str>)>,
+    /// The last attempt of each task whose output is forwarded completely.
+    forwarded: BTreeMap<u32, u32>,
     quiet: bool,
     max_wait: Option<Duration>,
-    /// Waits that were said already.
-    said: HashSet<(Arc<str>, String)>,
-    /// Why the run was killed, when we did that.
-    ending: Option<Exit>,
-    /// When a person first asked for the end.
-    asked_to_end: Option<Duration>,
+    /// The blocks and reasons that were reported already.
+    reported: HashSet<(Arc<str>, String)>,
+    /// The exit code after this process has killed the run.
+    kill_exit: Option<Exit>,
+    /// When the first signal arrived.
+    interrupted_at: Option<Duration>,
     clock: Clock,
 }
 
 impl Watch {
-    /// Watches `run`. `quiet`: only what blocks say; `max_wait`: the run is ended when something has waited so
-    /// long.
+    /// Creates a watch of `run`. `quiet` prints only the output of blocks. After `max_wait` of one task the run is
+    /// killed.
     pub(super) fn new(
-        host: Backend,
+        backend: Backend,
         run: RunId,
         quiet: bool,
         max_wait: Option<Duration>,
         clock: Clock,
     ) -> Self {
         Self {
-            host,
+            backend,
             run,
             output: Output::default(),
             progress: Progress::default(),
-            live: BTreeMap::new(),
-            read: BTreeMap::new(),
+            active: BTreeMap::new(),
+            forwarded: BTreeMap::new(),
             quiet,
             max_wait,
-            said: HashSet::new(),
-            ending: None,
-            asked_to_end: None,
+            reported: HashSet::new(),
+            kill_exit: None,
+            interrupted_at: None,
             clock,
         }
     }
 
-    /// Watches until the run has ended; `entries` is what happens to it, `breaks` what ends that for good.
+    /// Watches until the run has ended. An item of `fatal_errors` means that no more events will follow.
     pub(super) async fn run(
         mut self,
-        mut entries: impl Stream<Item = LoggedEvent> + Unpin,
-        mut breaks: UnboundedReceiver<FatalError>,
+        mut events: impl Stream<Item = LoggedEvent> + Unpin,
+        mut fatal_errors: UnboundedReceiver<FatalError>,
         signals: &mut Signals,
     ) -> Result<Exit, WatchError> {
-        let mut ticks = interval(match self.host {
-            Backend::Local(_) => LISTEN,
-            Backend::Remote(_) => LISTEN_THERE,
+        let mut ticks = interval(match self.backend {
+            Backend::Local(_) => POLL_INTERVAL,
+            Backend::Remote(_) => REMOTE_POLL_INTERVAL,
         });
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let state = loop {
             tokio::select! {
-                entry = entries.next() => match entry {
-                    Some(LoggedEvent::Task(frame)) => self.changed(&frame).await?,
+                event = events.next() => match event {
+                    Some(LoggedEvent::Task(event)) => self.handle_task_event(&event).await?,
                     Some(LoggedEvent::Run(ended)) => break ended.state,
-                    None => return Err(WatchError::Broken("the scheduler has stopped".to_owned())),
+                    None => return Err(WatchError::Fatal("the scheduler has stopped".to_owned())),
                 },
-                broken = breaks.recv() => {
-                    let reason = broken.map_or_else(|| "the scheduler has stopped".to_owned(), |b| b.reason);
-                    return Err(WatchError::Broken(reason));
+                error = fatal_errors.recv() => {
+                    let reason = error.map_or_else(|| "the scheduler has stopped".to_owned(), |error| error.reason);
+                    return Err(WatchError::Fatal(reason));
                 }
                 () = signals.next() => {
-                    let Backend::Local(engine) = &self.host else {
+                    let Backend::Local(engine) = &self.backend else {
                         let run = self.run;
                         self.output.note(&format!("Interrupted: the run goes on; `borges kill {run}` ends it."));
                         return Ok(Exit::Interrupted);
                     };
                     let now = self.clock.elapsed();
-                    match self.asked_to_end {
-                        // The same wish, come twice: `timeout` tells the process and then its group.
-                        Some(asked) if now.saturating_sub(asked) < ONE_WISH => continue,
-                        // The embedded cluster ends the blocks when it no longer hears from us.
+                    match self.interrupted_at {
+                        // One interrupt can arrive twice: `timeout` signals the process and then its group.
+                        Some(first) if now.saturating_sub(first) < SIGNAL_DEBOUNCE => continue,
+                        // The embedded cluster kills the blocks after the disconnect.
                         Some(_) => return Ok(Exit::Interrupted),
-                        None => self.asked_to_end = Some(now),
+                        None => self.interrupted_at = Some(now),
                     }
-                    self.ending = Some(Exit::Interrupted);
+                    self.kill_exit = Some(Exit::Interrupted);
                     self.output.note("Interrupted: the blocks are being ended.");
                     engine.kill_run(self.run).await.map_err(BackendError::from)?;
                 }
-                _ = ticks.tick() => self.listen().await?,
+                _ = ticks.tick() => self.poll().await?,
             }
         };
         self.output.finish();
         if !self.quiet {
             self.output.note(&self.progress.summary());
         }
-        Ok(self.ending.unwrap_or(match state {
+        Ok(self.kill_exit.unwrap_or(match state {
             RunState::Finished | RunState::Running => Exit::Success,
             RunState::Failed | RunState::Killed => Exit::BlockFailed,
         }))
     }
 
-    async fn changed(&mut self, frame: &TaskEvent) -> Result<(), BackendError> {
-        let number = frame.task.number;
-        let over = match frame.state {
+    /// Forwards the remaining output of ended launches, then prints the status line of the event.
+    async fn handle_task_event(&mut self, event: &TaskEvent) -> Result<(), BackendError> {
+        let number = event.task.number;
+        let ended = match event.state {
             State::Running | State::Launching | State::Unreachable | State::Killing => false,
             State::Queued
             | State::Delayed
@@ -151,21 +152,21 @@ impl Watch {
             | State::Held
             | State::Blocked => true,
         };
-        // A launch may have come and gone unheard, while a server was away.
-        let read = self.read.get(&number).copied().unwrap_or_default();
-        let last = if over { frame.attempt } else { frame.attempt.saturating_sub(1) };
-        for attempt in read + 1..=last {
-            let launch = frame.task.launch(attempt);
-            self.output.forward(&self.host, launch, &frame.block).await?;
+        // A launch may have started and ended while the server was unreachable.
+        let forwarded = self.forwarded.get(&number).copied().unwrap_or_default();
+        let last = if ended { event.attempt } else { event.attempt.saturating_sub(1) };
+        for attempt in forwarded + 1..=last {
+            let launch = event.task.launch(attempt);
+            self.output.forward(&self.backend, launch, &event.block).await?;
             self.output.close(launch);
-            self.read.insert(number, attempt);
+            self.forwarded.insert(number, attempt);
         }
-        if over {
-            self.live.remove(&number);
+        if ended {
+            self.active.remove(&number);
         } else {
-            self.live.insert(number, (frame.task.launch(frame.attempt), frame.block.clone()));
+            self.active.insert(number, (event.task.launch(event.attempt), event.block.clone()));
         }
-        if let Some(line) = self.progress.line(frame)
+        if let Some(line) = self.progress.line(event)
             && !self.quiet
         {
             self.output.note(&line);
@@ -173,18 +174,18 @@ impl Watch {
         Ok(())
     }
 
-    /// Passes on what running blocks have said, and says what waits, and why.
-    async fn listen(&mut self) -> Result<(), BackendError> {
-        for (launch, name) in self.live.values() {
-            self.output.forward(&self.host, *launch, name).await?;
+    /// Forwards new output of running blocks, and reports waiting blocks and their reasons.
+    async fn poll(&mut self) -> Result<(), BackendError> {
+        for (launch, name) in self.active.values() {
+            self.output.forward(&self.backend, *launch, name).await?;
         }
-        if self.ending.is_some() {
+        if self.kill_exit.is_some() {
             return Ok(());
         }
-        let waiting = self.host.waiting(self.run).await?;
-        for group in waiting.iter().filter(|group| group.waited >= WORTH_A_LINE && !self.quiet) {
-            // The number of those behind it changes all the time; who, and why, is news only once.
-            if self.said.insert((group.block.clone(), group.reason.clone())) {
+        let waiting = self.backend.waiting(self.run).await?;
+        for group in waiting.iter().filter(|group| group.waited >= MIN_REPORTED_WAIT && !self.quiet) {
+            // The number of waiting tasks changes often, so a block and its reason are reported only once.
+            if self.reported.insert((group.block.clone(), group.reason.clone())) {
                 self.output.note(&progress::waiting_line(group));
             }
         }
@@ -196,8 +197,8 @@ impl Watch {
                 "{}: line {}: has waited for {waited:.0} s: {}",
                 task.block, task.line, task.reason
             ));
-            self.ending = Some(Exit::Unavailable);
-            if let Backend::Local(engine) = &self.host {
+            self.kill_exit = Some(Exit::Unavailable);
+            if let Backend::Local(engine) = &self.backend {
                 engine.kill_run(self.run).await?;
             }
         }
