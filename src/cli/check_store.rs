@@ -33,7 +33,7 @@ pub(super) fn check_store(arguments: &CheckStoreArguments) -> Exit {
 }
 
 fn words(checked: &CheckReport) -> String {
-    let CheckReport { runs, tasks, launches, results, entries, bytes, free, repaired, .. } = checked;
+    let CheckReport { runs, tasks, launches, results, events, bytes, free, repaired, .. } = checked;
     let count = |count: &usize, word: &str| format!("{count} {word}{}", if *count == 1 { "" } else { "s" });
     let repaired = if *repaired { "; it was not closed, and what was half written is undone" } else { "" };
     format!(
@@ -42,7 +42,7 @@ fn words(checked: &CheckReport) -> String {
         count(tasks, "task"),
         count(launches, "launch").replace("launchs", "launches"),
         count(results, "result"),
-        count(entries, "change"),
+        count(events, "change"),
         bytes >> 10,
         free >> 10,
     )

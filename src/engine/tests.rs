@@ -100,7 +100,10 @@ struct RecordingStore {
 impl Store for RecordingStore {
     fn commit(&mut self, writes: &[WriteOp]) -> Result<(), StoreError> {
         if self.full && writes.iter().any(|write| matches!(write, WriteOp::Task(_))) {
-            return Err(StoreError::Io { doing: "written", why: "no space left on device".to_owned() });
+            return Err(StoreError::Io {
+                operation: "written",
+                reason: "no space left on device".to_owned(),
+            });
         }
         for write in writes {
             note(

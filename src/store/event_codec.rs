@@ -1,4 +1,4 @@
-//! Entries in the bytes they are stored in: what many of them share is written once.
+//! Encodes batches of events. Runs and agents that several events share are stored once per batch.
 
 use std::sync::Arc;
 
@@ -20,16 +20,16 @@ struct EventBatch {
     began: i128,
     runs: Vec<RunId>,
     agents: Vec<String>,
-    entries: Vec<PackedEntry>,
+    entries: Vec<PackedEvent>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
-struct PackedEntry {
+struct PackedEvent {
     /// Nanoseconds after the first; before it where a clock was set back.
     after: i64,
     /// Which of the runs.
     run: usize,
-    what: PackedKind,
+    kind: PackedKind,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -60,26 +60,26 @@ pub(super) fn pack(entries: &[LoggedEvent]) -> Result<Vec<u8>, StoreError> {
     let mut packed =
         EventBatch { began, entries: Vec::with_capacity(entries.len()), ..EventBatch::default() };
     for entry in entries {
-        let what = match entry {
-            LoggedEvent::Task(frame) => PackedKind::Task {
-                number: frame.task.number,
-                block: frame.block.clone(),
-                line: frame.line,
-                index: frame.index,
-                attempt: frame.attempt,
-                state: frame.state,
-                reason: frame.reason.clone(),
-                message: frame.message.clone(),
-                agent: frame.agent.as_ref().map(|agent| place_of(&mut packed.agents, agent)),
-                exit_code: frame.exit_code,
+        let kind = match entry {
+            LoggedEvent::Task(event) => PackedKind::Task {
+                number: event.task.number,
+                block: event.block.clone(),
+                line: event.line,
+                index: event.index,
+                attempt: event.attempt,
+                state: event.state,
+                reason: event.reason.clone(),
+                message: event.message.clone(),
+                agent: event.agent.as_ref().map(|agent| index_in(&mut packed.agents, agent)),
+                exit_code: event.exit_code,
             },
             LoggedEvent::Run(ended) => PackedKind::Run(ended.state),
         };
         let after = entry.time().as_nanosecond() - began;
-        packed.entries.push(PackedEntry {
+        packed.entries.push(PackedEvent {
             after: i64::try_from(after).unwrap_or(if after < 0 { i64::MIN } else { i64::MAX }),
-            run: place_of(&mut packed.runs, &entry.run()),
-            what,
+            run: index_in(&mut packed.runs, &entry.run()),
+            kind,
         });
     }
     packed.to_bytes()
@@ -88,12 +88,12 @@ pub(super) fn pack(entries: &[LoggedEvent]) -> Result<Vec<u8>, StoreError> {
 /// The entries again; the first has the number `first`.
 pub(super) fn unpack(first: u64, bytes: &[u8]) -> Result<Vec<LoggedEvent>, StoreError> {
     let EventBatch { began, runs, agents, entries } = EventBatch::from_bytes(bytes)?;
-    let damaged = |why: &str| StoreError::Corrupt { what: EventBatch::NAME, why: why.to_owned() };
-    let entry = |(seq, PackedEntry { after, run, what }): (u64, PackedEntry)| {
-        let run = *runs.get(run).ok_or_else(|| damaged("it names a run that is not in it"))?;
+    let corrupt = |reason: &str| StoreError::Corrupt { record: EventBatch::NAME, reason: reason.to_owned() };
+    let entry = |(seq, PackedEvent { after, run, kind }): (u64, PackedEvent)| {
+        let run = *runs.get(run).ok_or_else(|| corrupt("it names a run that is not in it"))?;
         let time =
-            Timestamp::from_nanosecond(began + i128::from(after)).map_err(|_| damaged("its time is none"))?;
-        Ok(match what {
+            Timestamp::from_nanosecond(began + i128::from(after)).map_err(|_| corrupt("its time is none"))?;
+        Ok(match kind {
             PackedKind::Run(state) => LoggedEvent::Run(RunEnded { seq, time, run, state }),
             PackedKind::Task {
                 number,
@@ -109,7 +109,7 @@ pub(super) fn unpack(first: u64, bytes: &[u8]) -> Result<Vec<LoggedEvent>, Store
             } => {
                 let agent = agent
                     .map(|agent| agents.get(agent).cloned())
-                    .map(|agent| agent.ok_or_else(|| damaged("it names an agent that is not in it")))
+                    .map(|agent| agent.ok_or_else(|| corrupt("it names an agent that is not in it")))
                     .transpose()?;
                 LoggedEvent::Task(TaskEvent {
                     seq,
@@ -133,8 +133,8 @@ pub(super) fn unpack(first: u64, bytes: &[u8]) -> Result<Vec<LoggedEvent>, Store
 }
 
 /// Where `item` stands in `items`; it is put there when it is not. What is sought is nearly always the last.
-fn place_of<T: PartialEq + Clone>(items: &mut Vec<T>, item: &T) -> usize {
-    items.iter().rposition(|known| known == item).unwrap_or_else(|| {
+fn index_in<T: PartialEq + Clone>(items: &mut Vec<T>, item: &T) -> usize {
+    items.iter().rposition(|candidate| candidate == item).unwrap_or_else(|| {
         items.push(item.clone());
         items.len() - 1
     })
@@ -147,7 +147,7 @@ mod tests {
     use super::*;
 
     fn entries() -> Vec<LoggedEvent> {
-        let (ours, other) = (RunId(Uuid::from_u128(7)), RunId(Uuid::from_u128(8)));
+        let (first_run, other) = (RunId(Uuid::from_u128(7)), RunId(Uuid::from_u128(8)));
         let task = |seq, run: RunId, time: i128, agent: Option<&str>| {
             LoggedEvent::Task(TaskEvent {
                 seq,
@@ -165,31 +165,32 @@ mod tests {
                 exit_code: Some(3),
             })
         };
-        let ended = RunEnded { seq: 44, time: Timestamp::UNIX_EPOCH, run: ours, state: RunState::Killed };
+        let ended =
+            RunEnded { seq: 44, time: Timestamp::UNIX_EPOCH, run: first_run, state: RunState::Killed };
         vec![
-            task(41, ours, 0, Some("a")),
+            task(41, first_run, 0, Some("a")),
             task(42, other, 7_123, Some("b")),
-            task(43, ours, -5_000_000_001, None),
+            task(43, first_run, -5_000_000_001, None),
             LoggedEvent::Run(ended),
         ]
     }
 
     #[test]
-    fn what_is_packed_is_unpacked() {
+    fn packed_events_are_unpacked() {
         let bytes = pack(&entries()).unwrap();
         assert_eq!(unpack(41, &bytes).unwrap(), entries());
         assert_eq!(unpack(1, &pack(&[]).unwrap()).unwrap(), []);
     }
 
     #[test]
-    fn an_entry_costs_little_beside_its_names() {
+    fn packed_events_are_small() {
         let many: Vec<LoggedEvent> = std::iter::repeat_n(entries().remove(0), BATCH_LEN).collect();
         let bytes = pack(&many).unwrap();
         assert!(bytes.len() < BATCH_LEN * 48, "{} bytes", bytes.len());
     }
 
     #[test]
-    fn damage_is_said_in_words() {
+    fn corrupt_batches_are_named() {
         let mut bytes = pack(&entries()[..1]).unwrap();
         assert!(unpack(1, &bytes[..9]).unwrap_err().to_string().contains("piece of the feed"));
         bytes[0] = 9;

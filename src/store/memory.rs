@@ -1,4 +1,4 @@
-//! A store in memory: for tests and simulations.
+//! The store in memory, for tests and simulations.
 
 use std::collections::BTreeMap;
 
@@ -6,7 +6,7 @@ use super::event_codec::{BATCH_LEN, pack, unpack};
 use super::{LoggedEvent, ResultRecord, Snapshot, Store, StoreError, TaskRecord, WriteOp};
 use borges_task::{RunId, TaskId};
 
-/// Forgets everything when it is dropped.
+/// A store in memory.
 #[derive(Debug, Default)]
 pub struct MemoryStore {
     contents: Snapshot,
@@ -16,10 +16,10 @@ pub struct MemoryStore {
 }
 
 impl MemoryStore {
-    /// What is stored of a launch that may have been accepted.
+    /// The stored intent of a launch.
     pub fn intent(&self, launch: borges_task::LaunchId) -> Option<&super::LaunchIntent> {
         let intents = &self.contents.intents;
-        intents.binary_search_by_key(&launch, |intent| intent.launch).ok().map(|place| &intents[place])
+        intents.binary_search_by_key(&launch, |intent| intent.launch).ok().map(|index| &intents[index])
     }
 }
 
@@ -38,7 +38,7 @@ impl Store for MemoryStore {
                 WriteOp::Results(results) => {
                     self.results.extend(results.iter().map(|result| (result.task, result.clone())));
                 }
-                WriteOp::MarkRun(run, mark) => put(&mut contents.marks, (*run, *mark), |(run, _)| *run),
+                WriteOp::MarkRun(run, marker) => put(&mut contents.marks, (*run, *marker), |(run, _)| *run),
                 WriteOp::Entries(entries) => {
                     for entries in entries.chunks(BATCH_LEN) {
                         let (Some(first), Some(last)) = (entries.first(), entries.last()) else { continue };
@@ -46,22 +46,22 @@ impl Store for MemoryStore {
                         contents.last_entry = last.seq();
                     }
                 }
-                WriteOp::DeleteRuns(forgotten) => {
-                    contents.runs.retain(|run| !forgotten.contains(&run.id));
-                    contents.intents.retain(|intent| !forgotten.contains(&intent.launch.task.run));
-                    contents.tasks.retain(|task| !forgotten.contains(&task.id.run));
-                    self.results.retain(|task, _| !forgotten.contains(&task.run));
-                    contents.marks.retain(|(run, _)| !forgotten.contains(run));
+                WriteOp::DeleteRuns(deleted) => {
+                    contents.runs.retain(|run| !deleted.contains(&run.id));
+                    contents.intents.retain(|intent| !deleted.contains(&intent.launch.task.run));
+                    contents.tasks.retain(|task| !deleted.contains(&task.id.run));
+                    self.results.retain(|task, _| !deleted.contains(&task.run));
+                    contents.marks.retain(|(run, _)| !deleted.contains(run));
                     let last = self.entries.last_key_value().map(|(&first, _)| first);
-                    let mut kept = BTreeMap::new();
+                    let mut retained = BTreeMap::new();
                     for (&first, packed) in &self.entries {
-                        let is_of_use =
+                        let is_in_stored_run =
                             |entry: &LoggedEvent| contents.runs.iter().any(|run| run.id == entry.run());
-                        if Some(first) == last || unpack(first, packed)?.iter().any(is_of_use) {
-                            kept.insert(first, packed.clone());
+                        if Some(first) == last || unpack(first, packed)?.iter().any(is_in_stored_run) {
+                            retained.insert(first, packed.clone());
                         }
                     }
-                    self.entries = kept;
+                    self.entries = retained;
                 }
                 WriteOp::Framework(id) => contents.framework = Some(id.clone()),
             }
@@ -75,7 +75,7 @@ impl Store for MemoryStore {
 
     fn task(&self, task: TaskId) -> Result<Option<TaskRecord>, StoreError> {
         let tasks = &self.contents.tasks;
-        Ok(tasks.binary_search_by_key(&task, |task| task.id).ok().map(|place| tasks[place].clone()))
+        Ok(tasks.binary_search_by_key(&task, |task| task.id).ok().map(|index| tasks[index].clone()))
     }
 
     fn results(&self, run: RunId) -> Result<Vec<ResultRecord>, StoreError> {

@@ -108,7 +108,7 @@ pub(super) struct FaultyStore {
 
 impl Store for FaultyStore {
     fn commit(&mut self, writes: &[WriteOp]) -> Result<(), StoreError> {
-        let failed = || StoreError::Io { doing: "written", why: "no space left on device".to_owned() };
+        let failed = || StoreError::Io { operation: "written", reason: "no space left on device".to_owned() };
         match self.fuse.hit(|| name(writes)) {
             OpOutcome::Done => self.disk.store().commit(writes),
             OpOutcome::AppliedThenCrashed => {
