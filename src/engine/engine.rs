@@ -156,7 +156,7 @@ impl Engine {
         let role = framework.roles.first().cloned().unwrap_or_else(|| "*".to_owned());
         framework.id = contents.framework.clone().map(|value| FrameworkId { value });
         let counters = Arc::<Counters>::default();
-        let feed = EventLog::after(contents.last_entry);
+        let feed = EventLog::after(contents.last_seq);
         let keeper = StoreHandle::start(store, feed.clone(), counters.clone(), threads)?;
         let (broken, breaks) = mpsc::unbounded_channel();
         let scheduler_keeper = keeper.clone();

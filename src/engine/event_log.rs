@@ -391,7 +391,7 @@ mod tests {
         let (mut store, feed) = (MemoryStore::default(), EventLog::after(9));
         let mut kept = entries(2);
         kept.iter_mut().zip(8..).for_each(|(entry, number)| entry.set_seq(number));
-        borges_store::Store::commit(&mut store, &[borges_store::WriteOp::Entries(kept)]).unwrap();
+        borges_store::Store::commit(&mut store, &[borges_store::WriteOp::Events(kept)]).unwrap();
         let keeper =
             StoreHandle::start(Box::new(store), feed.clone(), Arc::default(), Threading::Dedicated).unwrap();
         let mut old = feed.follow(Some(3), keeper.clone());

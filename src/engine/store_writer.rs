@@ -141,7 +141,7 @@ impl StoreThread {
                 match wish {
                     Command::Save(save) => saves.push(save),
                     Command::Read { after, read } => {
-                        let entries = self.store.entries(after).map_err(|error| Arc::new(error).into());
+                        let entries = self.store.events(after).map_err(|error| Arc::new(error).into());
                         let _gone = read.send(entries);
                     }
                     Command::Results { run, read } => {
@@ -184,7 +184,7 @@ impl StoreThread {
             waiting.push((save.entries, save.done));
         }
         if !entries.is_empty() {
-            writes.push(WriteOp::Entries(entries));
+            writes.push(WriteOp::Events(entries));
         }
         // A commit that fails gives no numbers: they stay free.
         let result = if writes.is_empty() { Ok(()) } else { self.store.commit(&writes).map_err(Arc::new) };

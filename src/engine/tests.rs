@@ -110,7 +110,7 @@ impl Store for RecordingStore {
                 &self.log,
                 match write {
                     WriteOp::MarkRun(_, mark) => format!("save {mark:?}"),
-                    WriteOp::Entries(_) => continue,
+                    WriteOp::Events(_) => continue,
                     WriteOp::Run(_) => "save run".to_owned(),
                     WriteOp::Intents(intents) => {
                         let ids: Vec<_> = intents.iter().map(|intent| intent.launch.to_string()).collect();
@@ -138,8 +138,8 @@ impl Store for RecordingStore {
         self.disk.lock().unwrap().results(run)
     }
 
-    fn entries(&self, after: u64) -> Result<Vec<LoggedEvent>, StoreError> {
-        self.disk.lock().unwrap().entries(after)
+    fn events(&self, after: u64) -> Result<Vec<LoggedEvent>, StoreError> {
+        self.disk.lock().unwrap().events(after)
     }
 }
 

@@ -45,13 +45,13 @@ pub fn check(path: &Path) -> Result<CheckReport, StoreError> {
     }
     let mut last = 0;
     loop {
-        let events = store.entries(last)?;
+        let events = store.events(last)?;
         let Some(event) = events.last() else { break };
         last = event.seq();
         report.events += events.len();
     }
-    if last != contents.last_entry {
-        report.faults.push(format!("its feed ends at {last}, not at {}", contents.last_entry));
+    if last != contents.last_seq {
+        report.faults.push(format!("its feed ends at {last}, not at {}", contents.last_seq));
     }
     Ok(report)
 }
@@ -72,7 +72,7 @@ fn check_references(contents: &Snapshot) -> CheckReport {
     let orphans: BTreeSet<TaskId> =
         contents.intents.iter().map(|intent| intent.launch.task).filter(|&task| !is_known(task)).collect();
     faults.extend(orphans.iter().map(|task| format!("task {task} was launched, and is in no run")));
-    for run in contents.marks.iter().map(|(run, _)| run).filter(|run| !runs.contains_key(run)) {
+    for run in contents.run_markers.iter().map(|(run, _)| run).filter(|run| !runs.contains_key(run)) {
         faults.push(format!("run {run} has a mark, and is not there"));
     }
     for run in &contents.runs {

@@ -148,7 +148,7 @@ fn script() -> Vec<Vec<WriteOp>> {
     };
     let ended_event = |seq| {
         let ended = RunEnded { seq, time: Timestamp::UNIX_EPOCH, run: run(2), state: RunState::Finished };
-        WriteOp::Entries(vec![LoggedEvent::Run(ended)])
+        WriteOp::Events(vec![LoggedEvent::Run(ended)])
     };
     let mut script =
         vec![vec![accepted(1), ended_event(1)], vec![WriteOp::Framework("f".to_owned())], vec![accepted(2)]];

@@ -10,17 +10,17 @@ use super::event::{LoggedEvent, RunEnded, TaskEvent};
 use super::record::VersionedRecord;
 use borges_task::{RunId, RunState, State};
 
-/// Entries that are stored together, at most.
+/// The most events in a batch.
 pub(super) const BATCH_LEN: usize = 256;
 
-/// Consecutive entries.
+/// A batch of consecutive events.
 #[derive(Debug, Default, Serialize, Deserialize)]
 struct EventBatch {
     /// When the first happened, nanoseconds since 1970.
     began: i128,
     runs: Vec<RunId>,
     agents: Vec<String>,
-    entries: Vec<PackedEvent>,
+    events: Vec<PackedEvent>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -54,13 +54,12 @@ impl VersionedRecord for EventBatch {
     const NAME: &'static str = "piece of the feed";
 }
 
-/// Consecutive entries as bytes; their numbers are not among them.
-pub(super) fn pack(entries: &[LoggedEvent]) -> Result<Vec<u8>, StoreError> {
-    let began = entries.first().map_or(0, |entry| entry.time().as_nanosecond());
-    let mut packed =
-        EventBatch { began, entries: Vec::with_capacity(entries.len()), ..EventBatch::default() };
-    for entry in entries {
-        let kind = match entry {
+/// Encodes consecutive events, without their sequence numbers.
+pub(super) fn pack(events: &[LoggedEvent]) -> Result<Vec<u8>, StoreError> {
+    let began = events.first().map_or(0, |event| event.time().as_nanosecond());
+    let mut packed = EventBatch { began, events: Vec::with_capacity(events.len()), ..EventBatch::default() };
+    for event in events {
+        let kind = match event {
             LoggedEvent::Task(event) => PackedKind::Task {
                 number: event.task.number,
                 block: event.block.clone(),
@@ -75,21 +74,21 @@ pub(super) fn pack(entries: &[LoggedEvent]) -> Result<Vec<u8>, StoreError> {
             },
             LoggedEvent::Run(ended) => PackedKind::Run(ended.state),
         };
-        let after = entry.time().as_nanosecond() - began;
-        packed.entries.push(PackedEvent {
+        let after = event.time().as_nanosecond() - began;
+        packed.events.push(PackedEvent {
             after: i64::try_from(after).unwrap_or(if after < 0 { i64::MIN } else { i64::MAX }),
-            run: index_in(&mut packed.runs, &entry.run()),
+            run: index_in(&mut packed.runs, &event.run()),
             kind,
         });
     }
     packed.to_bytes()
 }
 
-/// The entries again; the first has the number `first`.
+/// Decodes a batch. `first` is the sequence number of its first event.
 pub(super) fn unpack(first: u64, bytes: &[u8]) -> Result<Vec<LoggedEvent>, StoreError> {
-    let EventBatch { began, runs, agents, entries } = EventBatch::from_bytes(bytes)?;
+    let EventBatch { began, runs, agents, events } = EventBatch::from_bytes(bytes)?;
     let corrupt = |reason: &str| StoreError::Corrupt { record: EventBatch::NAME, reason: reason.to_owned() };
-    let entry = |(seq, PackedEvent { after, run, kind }): (u64, PackedEvent)| {
+    let event = |(seq, PackedEvent { after, run, kind }): (u64, PackedEvent)| {
         let run = *runs.get(run).ok_or_else(|| corrupt("it names a run that is not in it"))?;
         let time =
             Timestamp::from_nanosecond(began + i128::from(after)).map_err(|_| corrupt("its time is none"))?;
@@ -129,7 +128,7 @@ pub(super) fn unpack(first: u64, bytes: &[u8]) -> Result<Vec<LoggedEvent>, Store
             }
         })
     };
-    (first..).zip(entries).map(entry).collect()
+    (first..).zip(events).map(event).collect()
 }
 
 /// Where `item` stands in `items`; it is put there when it is not. What is sought is nearly always the last.
@@ -146,7 +145,7 @@ mod tests {
 
     use super::*;
 
-    fn entries() -> Vec<LoggedEvent> {
+    fn events() -> Vec<LoggedEvent> {
         let (first_run, other) = (RunId(Uuid::from_u128(7)), RunId(Uuid::from_u128(8)));
         let task = |seq, run: RunId, time: i128, agent: Option<&str>| {
             LoggedEvent::Task(TaskEvent {
@@ -177,21 +176,21 @@ mod tests {
 
     #[test]
     fn packed_events_are_unpacked() {
-        let bytes = pack(&entries()).unwrap();
-        assert_eq!(unpack(41, &bytes).unwrap(), entries());
+        let bytes = pack(&events()).unwrap();
+        assert_eq!(unpack(41, &bytes).unwrap(), events());
         assert_eq!(unpack(1, &pack(&[]).unwrap()).unwrap(), []);
     }
 
     #[test]
     fn packed_events_are_small() {
-        let many: Vec<LoggedEvent> = std::iter::repeat_n(entries().remove(0), BATCH_LEN).collect();
+        let many: Vec<LoggedEvent> = std::iter::repeat_n(events().remove(0), BATCH_LEN).collect();
         let bytes = pack(&many).unwrap();
         assert!(bytes.len() < BATCH_LEN * 48, "{} bytes", bytes.len());
     }
 
     #[test]
     fn corrupt_batches_are_named() {
-        let mut bytes = pack(&entries()[..1]).unwrap();
+        let mut bytes = pack(&events()[..1]).unwrap();
         assert!(unpack(1, &bytes[..9]).unwrap_err().to_string().contains("piece of the feed"));
         bytes[0] = 9;
         assert!(unpack(1, &bytes).unwrap_err().to_string().contains("version 9"));

@@ -61,7 +61,7 @@ pub trait Store: Send {
     fn results(&self, run: RunId) -> Result<Vec<ResultRecord>, StoreError>;
 
     /// The next events with sequence numbers above `after`, in order, a batch at a time. Empty at the end.
-    fn entries(&self, after: u64) -> Result<Vec<LoggedEvent>, StoreError>;
+    fn events(&self, after: u64) -> Result<Vec<LoggedEvent>, StoreError>;
 }
 
 /// Why the store could not be opened, read or written.

@@ -124,8 +124,8 @@ pub enum WriteOp {
     Results(Vec<ResultRecord>),
     /// What is to be known of a run from now on.
     MarkRun(RunId, RunMarker),
-    /// What has happened: numbered, without a gap, also to what was saved before.
-    Entries(Vec<LoggedEvent>),
+    /// Events, with sequence numbers that continue those stored before, without a gap.
+    Events(Vec<LoggedEvent>),
     /// The cluster gave us this framework id.
     Framework(String),
     /// These runs are kept no longer, nor what has happened in them.
@@ -144,9 +144,9 @@ pub struct Snapshot {
     /// Tasks of which it is known what they have left, in order.
     pub results: Vec<TaskId>,
     /// What is to be known of runs besides, in order.
-    pub marks: Vec<(RunId, RunMarker)>,
-    /// The number of the last entry; 0 when there is none.
-    pub last_entry: u64,
+    pub run_markers: Vec<(RunId, RunMarker)>,
+    /// The sequence number of the last event. 0 if there is none.
+    pub last_seq: u64,
     /// The framework id.
     pub framework: Option<String>,
 }

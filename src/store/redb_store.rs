@@ -147,8 +147,8 @@ impl Store for RedbStore {
         tables::read_results(&self.database, run).map_err(|error| error.context("read"))
     }
 
-    fn entries(&self, after: u64) -> Result<Vec<LoggedEvent>, StoreError> {
-        tables::read_entries(&self.database, after).map_err(|error| error.context("read"))
+    fn events(&self, after: u64) -> Result<Vec<LoggedEvent>, StoreError> {
+        tables::read_events(&self.database, after).map_err(|error| error.context("read"))
     }
 }
 

@@ -77,7 +77,7 @@ pub(super) fn write(database: &Database, writes: &[WriteOp]) -> Result<(), Acces
         let mut runs = transaction.open_table(RUNS)?;
         let mut intents = transaction.open_table(INTENTS)?;
         let mut tasks = transaction.open_table(TASKS)?;
-        let mut events = transaction.open_table(EVENTS)?;
+        let mut event_table = transaction.open_table(EVENTS)?;
         for write in writes {
             match write {
                 WriteOp::Run(run) => {
@@ -102,16 +102,16 @@ pub(super) fn write(database: &Database, writes: &[WriteOp]) -> Result<(), Acces
                     }
                 }
                 WriteOp::MarkRun(run, marker) => {
-                    let mut marks = transaction.open_table(MARKS)?;
-                    marks.insert(
+                    let mut run_markers = transaction.open_table(MARKS)?;
+                    run_markers.insert(
                         run.0.as_bytes(),
                         marker.to_bytes().map_err(AccessError::Value)?.as_slice(),
                     )?;
                 }
-                WriteOp::Entries(entries) => {
-                    for entries in entries.chunks(BATCH_LEN) {
-                        let first = entries.first().map_or(0, LoggedEvent::seq);
-                        events.insert(first, pack(entries).map_err(AccessError::Value)?.as_slice())?;
+                WriteOp::Events(new_events) => {
+                    for batch in new_events.chunks(BATCH_LEN) {
+                        let first = batch.first().map_or(0, LoggedEvent::seq);
+                        event_table.insert(first, pack(batch).map_err(AccessError::Value)?.as_slice())?;
                     }
                 }
                 WriteOp::DeleteRuns(deleted) => {
@@ -123,7 +123,7 @@ pub(super) fn write(database: &Database, writes: &[WriteOp]) -> Result<(), Acces
                         transaction.open_table(RESULTS)?.retain_in(all, |_, _| false)?;
                         transaction.open_table(MARKS)?.remove(run.0.as_bytes())?;
                     }
-                    delete_unused_events(&mut events, &runs)?;
+                    delete_unused_events(&mut event_table, &runs)?;
                 }
                 WriteOp::Framework(id) => {
                     let framework_id = StoredString(id.clone()).to_bytes().map_err(AccessError::Value)?;
@@ -136,45 +136,47 @@ pub(super) fn write(database: &Database, writes: &[WriteOp]) -> Result<(), Acces
     Ok(())
 }
 
-/// Everything but the entries.
+/// Reads everything except the events.
 pub(super) fn read(database: &Database) -> Result<Snapshot, AccessError> {
     let transaction = database.begin_read()?;
     let mut contents = Snapshot::default();
     if let Some(runs) = existing(transaction.open_table(RUNS))? {
-        for entry in runs.iter()? {
-            contents.runs.push(RunRecord::from_bytes(entry?.1.value()).map_err(AccessError::Value)?);
+        for row in runs.iter()? {
+            contents.runs.push(RunRecord::from_bytes(row?.1.value()).map_err(AccessError::Value)?);
         }
     }
     if let Some(intents) = existing(transaction.open_table(INTENTS))? {
-        for entry in intents.iter()? {
-            let (launch, stored_intent) = entry?;
+        for row in intents.iter()? {
+            let (launch, stored_intent) = row?;
             let StoredIntent { agent } =
                 StoredIntent::from_bytes(stored_intent.value()).map_err(AccessError::Value)?;
             contents.intents.push(LaunchIntent { launch: launch_of(launch.value()), agent });
         }
     }
     if let Some(tasks) = existing(transaction.open_table(TASKS))? {
-        for entry in tasks.iter()? {
-            contents.tasks.push(TaskRecord::from_bytes(entry?.1.value()).map_err(AccessError::Value)?);
+        for row in tasks.iter()? {
+            contents.tasks.push(TaskRecord::from_bytes(row?.1.value()).map_err(AccessError::Value)?);
         }
     }
     if let Some(results) = existing(transaction.open_table(RESULTS))? {
-        for entry in results.iter()? {
-            contents.results.push(launch_of(entry?.0.value()).task);
+        for row in results.iter()? {
+            contents.results.push(launch_of(row?.0.value()).task);
         }
     }
-    if let Some(marks) = existing(transaction.open_table(MARKS))? {
-        for entry in marks.iter()? {
-            let (run, marker) = entry?;
+    if let Some(run_markers) = existing(transaction.open_table(MARKS))? {
+        for row in run_markers.iter()? {
+            let (run, marker) = row?;
             let run = RunId(uuid::Uuid::from_bytes(run.value()));
-            contents.marks.push((run, RunMarker::from_bytes(marker.value()).map_err(AccessError::Value)?));
+            contents
+                .run_markers
+                .push((run, RunMarker::from_bytes(marker.value()).map_err(AccessError::Value)?));
         }
     }
     if let Some(events) = existing(transaction.open_table(EVENTS))?
         && let Some((first, packed)) = events.last()?
     {
-        let entries = unpack(first.value(), packed.value()).map_err(AccessError::Value)?;
-        contents.last_entry = entries.last().map_or(0, LoggedEvent::seq);
+        let events = unpack(first.value(), packed.value()).map_err(AccessError::Value)?;
+        contents.last_seq = events.last().map_or(0, LoggedEvent::seq);
     }
     if let Some(single) = existing(transaction.open_table(SINGLE))?
         && let Some(framework_id) = single.get(FRAMEWORK)?
@@ -201,24 +203,24 @@ pub(super) fn read_results(database: &Database, run: RunId) -> Result<Vec<Result
     rows.map(|row| ResultRecord::from_bytes(row?.1.value()).map_err(AccessError::Value)).collect()
 }
 
-/// The next entries after the number `after`.
-pub(super) fn read_entries(database: &Database, after: u64) -> Result<Vec<LoggedEvent>, AccessError> {
+/// The next events after the sequence number `after`.
+pub(super) fn read_events(database: &Database, after: u64) -> Result<Vec<LoggedEvent>, AccessError> {
     let transaction = database.begin_read()?;
     let Some(events) = existing(transaction.open_table(EVENTS))? else { return Ok(Vec::new()) };
     let holds_next = events.range(..=after.saturating_add(1))?.next_back().transpose()?;
     let from = holds_next.map_or(0, |(first, _)| first.value());
     for row in events.range(from..)? {
         let (first, packed) = row?;
-        let mut entries = unpack(first.value(), packed.value()).map_err(AccessError::Value)?;
-        entries.retain(|entry| entry.seq() > after);
-        if !entries.is_empty() {
-            return Ok(entries);
+        let mut events = unpack(first.value(), packed.value()).map_err(AccessError::Value)?;
+        events.retain(|event| event.seq() > after);
+        if !events.is_empty() {
+            return Ok(events);
         }
     }
     Ok(Vec::new())
 }
 
-/// Removes the entries of which nothing is about a run there is; but for the last, whose number counts.
+/// Deletes event batches that concern only deleted runs. The last batch stays: it holds the highest sequence number.
 fn delete_unused_events(
     events: &mut redb::Table<'_, u64, &'static [u8]>,
     runs: &redb::Table<'_, [u8; 16], &'static [u8]>,
@@ -228,9 +230,9 @@ fn delete_unused_events(
     for row in events.iter()? {
         let (first, packed) = row?;
         let first = first.value();
-        let entries = unpack(first, packed.value()).map_err(AccessError::Value)?;
+        let events = unpack(first, packed.value()).map_err(AccessError::Value)?;
         let mut is_in_use = Some(first) == last;
-        for run in entries.chunk_by(|a, b| a.run() == b.run()).filter_map(|entries| entries.first()) {
+        for run in events.chunk_by(|a, b| a.run() == b.run()).filter_map(|events| events.first()) {
             is_in_use = is_in_use || runs.get(run.run().0.as_bytes())?.is_some();
         }
         if !is_in_use {

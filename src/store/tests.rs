@@ -58,8 +58,8 @@ fn result(task: TaskId) -> ResultRecord {
     ResultRecord { task, attempt: 1, block: "b".into(), line: 2, index: 1, files: vec![file] }
 }
 
-/// So many frames, and the end of a run.
-fn entries(from: u64, frames: u64) -> Vec<LoggedEvent> {
+/// Task events from a sequence number on, and the end of a run.
+fn events(from: u64, frames: u64) -> Vec<LoggedEvent> {
     let run = RunId(Uuid::from_u128(5));
     let event = |seq| {
         LoggedEvent::Task(TaskEvent {
@@ -84,7 +84,7 @@ fn entries(from: u64, frames: u64) -> Vec<LoggedEvent> {
 }
 
 fn sequence_numbers(store: &dyn Store, after: u64) -> Vec<u64> {
-    store.entries(after).unwrap().iter().map(LoggedEvent::seq).collect()
+    store.events(after).unwrap().iter().map(LoggedEvent::seq).collect()
 }
 
 #[test]
@@ -94,15 +94,15 @@ fn events_are_read_from_any_sequence_number() {
     let mut memory = MemoryStore::default();
     for store in [&mut durable as &mut dyn Store, &mut memory] {
         assert_eq!(sequence_numbers(store, 0), [0; 0]);
-        for writes in [entries(1, 1), entries(3, 599), entries(603, 0)] {
-            store.commit(&[WriteOp::Entries(writes)]).unwrap();
+        for writes in [events(1, 1), events(3, 599), events(603, 0)] {
+            store.commit(&[WriteOp::Events(writes)]).unwrap();
         }
-        assert_eq!(store.load().unwrap().last_entry, 603);
+        assert_eq!(store.load().unwrap().last_seq, 603);
         assert_eq!(sequence_numbers(store, 0), [1, 2]);
         assert_eq!(sequence_numbers(store, 1), [2]);
-        assert_eq!(store.entries(2).unwrap(), entries(3, 599)[..BATCH_LEN]);
+        assert_eq!(store.events(2).unwrap(), events(3, 599)[..BATCH_LEN]);
         assert_eq!(sequence_numbers(store, 600), [601, 602]);
-        assert_eq!(store.entries(602).unwrap(), entries(603, 0));
+        assert_eq!(store.events(602).unwrap(), events(603, 0));
         assert_eq!(sequence_numbers(store, 603), [0; 0]);
         assert_eq!(sequence_numbers(store, u64::MAX), [0; 0]);
     }
@@ -143,26 +143,26 @@ fn deleted_runs_leave_no_records() {
     let mut durable = RedbStore::open(&directory.path().join("store.redb")).unwrap();
     let mut memory = MemoryStore::default();
     let other = RunId(Uuid::from_u128(6));
-    let of_other = |entry: LoggedEvent| match entry {
+    let of_other = |event: LoggedEvent| match event {
         LoggedEvent::Task(event) => LoggedEvent::Task(TaskEvent { run: other, task: other.task(1), ..event }),
         LoggedEvent::Run(ended) => LoggedEvent::Run(RunEnded { run: other, ..ended }),
     };
-    let mixed = entries(500, 2).into_iter().chain(entries(503, 0).into_iter().map(of_other)).collect();
+    let mixed = events(500, 2).into_iter().chain(events(503, 0).into_iter().map(of_other)).collect();
     for store in [&mut durable as &mut dyn Store, &mut memory] {
         store.commit(&writes()).unwrap();
         let WriteOp::Run(run) = &writes()[0] else { panic!("a run") };
         let retained = RunRecord { id: other, ..run.as_ref().clone() };
         store.commit(&[WriteOp::Run(Arc::new(retained))]).unwrap();
-        store.commit(&[WriteOp::Entries(entries(1, 498))]).unwrap();
-        store.commit(&[WriteOp::Entries(Vec::clone(&mixed))]).unwrap();
-        store.commit(&[WriteOp::Entries(entries(504, 0))]).unwrap();
+        store.commit(&[WriteOp::Events(events(1, 498))]).unwrap();
+        store.commit(&[WriteOp::Events(Vec::clone(&mixed))]).unwrap();
+        store.commit(&[WriteOp::Events(events(504, 0))]).unwrap();
         store.commit(&[WriteOp::DeleteRuns(vec![RunId(Uuid::from_u128(5))])]).unwrap();
         let contents = store.load().unwrap();
         assert_eq!(contents.runs.iter().map(|run| run.id).collect::<Vec<_>>(), [other]);
-        assert_eq!((contents.tasks, contents.intents, contents.marks), Default::default());
+        assert_eq!((contents.tasks, contents.intents, contents.run_markers), Default::default());
         assert_eq!(contents.results, []);
         assert_eq!(store.results(RunId(Uuid::from_u128(5))).unwrap(), []);
-        assert_eq!(contents.last_entry, 504);
+        assert_eq!(contents.last_seq, 504);
         assert_eq!(sequence_numbers(store, 0), [500, 501, 502, 503]);
         assert_eq!(sequence_numbers(store, 503), [504]);
     }

@@ -302,7 +302,7 @@ impl Oracle {
 
     /// A follower hears this.
     pub(super) fn on_event(&mut self, entry: &LoggedEvent) {
-        let saved = self.disk.store().entries(entry.seq() - 1).unwrap().into_iter().next();
+        let saved = self.disk.store().events(entry.seq() - 1).unwrap().into_iter().next();
         if saved.as_ref() != Some(entry) {
             self.fault(format!("told is {entry:?}, saved is {saved:?}"));
         }
@@ -350,7 +350,7 @@ impl Oracle {
         if let Some(lost) = lost {
             self.fault(format!("run {lost} was accepted, and is lost"));
         }
-        for (run, mark) in contents.marks {
+        for (run, mark) in contents.run_markers {
             if matches!(mark, RunMarker::Ended { .. }) {
                 self.ended.insert(run);
             }
