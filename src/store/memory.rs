@@ -39,7 +39,7 @@ impl Store for MemoryStore {
                     self.results.extend(results.iter().map(|result| (result.task, result.clone())));
                 }
                 WriteOp::MarkRun(run, marker) => {
-                    put(&mut contents.run_markers, (*run, *marker), |(run, _)| *run)
+                    put(&mut contents.run_markers, (*run, *marker), |(run, _)| *run);
                 }
                 WriteOp::Events(events) => {
                     for batch in events.chunks(BATCH_LEN) {
