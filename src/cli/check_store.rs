@@ -33,7 +33,7 @@ pub(super) fn check_store(arguments: &CheckStoreArgs) -> Exit {
 }
 
 fn summary(report: &CheckReport) -> String {
-    let CheckReport { runs, tasks, launches, results, entries, bytes, free, repaired, .. } = report;
+    let CheckReport { runs, tasks, launches, results, events, bytes, free, repaired, .. } = report;
     let count = |count: &usize, word: &str| format!("{count} {word}{}", if *count == 1 { "" } else { "s" });
     let repaired = if *repaired { "; it was not closed, and what was half written is undone" } else { "" };
     format!(
@@ -42,7 +42,7 @@ fn summary(report: &CheckReport) -> String {
         count(tasks, "task"),
         count(launches, "launch").replace("launchs", "launches"),
         count(results, "result"),
-        count(entries, "change"),
+        count(events, "change"),
         bytes >> 10,
         free >> 10,
     )

@@ -12,8 +12,8 @@ use super::exit::Exit;
 use super::serve::state_directory;
 use super::{diagnostics, input};
 use borges_org as org;
-use borges_plan::{self as plan, CacheMode, Plan, Severity, SkippedBlock};
-use borges_store::{Cache, predict_cache_hits};
+use borges_plan::{self as plan, CacheMode, Plan, Severity, SkippedBlock, predict_cache_hits};
+use borges_store::Cache;
 use borges_task::{DependencyKind, Edge, Ensure, RetryLimit, TaskSpec, index_of};
 
 /// Prints the plan of a document.
@@ -29,7 +29,8 @@ pub(super) fn plan(arguments: &PlanArgs) -> Exit {
             let caching = if arguments.resume { CacheMode::Resume } else { CacheMode::OptIn };
             let cache = state_directory(&input.config).map(|data| Cache::new(&data));
             let read = |path: &str| fs::read(path).map(Bytes::from).map_err(|error| error.to_string());
-            let cache_hits = predict_cache_hits(&plan, &input.written, caching, cache.as_ref(), read);
+            let cached = |key: &_| cache.as_ref()?.peek(key);
+            let cache_hits = predict_cache_hits(&plan, &input.written, caching, cached, read);
             let _closed_pipe = io::stdout().lock().write_all(table(&plan, &cache_hits).as_bytes());
             Exit::Success
         }

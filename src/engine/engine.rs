@@ -115,7 +115,7 @@ impl Engine {
         let role = framework.roles.first().cloned().unwrap_or_else(|| "*".to_owned());
         framework.id = snapshot.framework.clone().map(|value| FrameworkId { value });
         let counters = Arc::<Counters>::default();
-        let event_log = EventLog::after(snapshot.last_entry);
+        let event_log = EventLog::after(snapshot.last_seq);
         let store = StoreHandle::start(store, event_log.clone(), counters.clone(), threading)?;
         let (fatal_sender, fatal_errors) = mpsc::unbounded_channel();
         let scheduler_store = store.clone();

@@ -417,7 +417,7 @@ mod tests {
         let (mut store, event_log) = (MemoryStore::default(), EventLog::after(9));
         let mut stored = events(2);
         stored.iter_mut().zip(8..).for_each(|(event, number)| event.set_seq(number));
-        borges_store::Store::commit(&mut store, &[borges_store::WriteOp::Entries(stored)]).unwrap();
+        borges_store::Store::commit(&mut store, &[borges_store::WriteOp::Events(stored)]).unwrap();
         let store =
             StoreHandle::start(Box::new(store), event_log.clone(), Arc::default(), Threading::Dedicated)
                 .unwrap();

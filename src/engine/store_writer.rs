@@ -133,7 +133,7 @@ impl StoreThread {
                 match command {
                     Command::Save(save) => saves.push(save),
                     Command::ReadEvents { after, reply } => {
-                        let events = self.store.entries(after).map_err(|error| Arc::new(error).into());
+                        let events = self.store.events(after).map_err(|error| Arc::new(error).into());
                         let _dropped = reply.send(events);
                     }
                     Command::ReadResults { run, reply } => {
@@ -177,7 +177,7 @@ impl StoreThread {
             pending.push((save.events, save.reply));
         }
         if !events.is_empty() {
-            writes.push(WriteOp::Entries(events));
+            writes.push(WriteOp::Events(events));
         }
         // The sequence numbers of a failed commit are used again.
         let result = if writes.is_empty() { Ok(()) } else { self.store.commit(&writes).map_err(Arc::new) };

@@ -98,14 +98,17 @@ struct RecordingStore {
 impl Store for RecordingStore {
     fn commit(&mut self, writes: &[WriteOp]) -> Result<(), StoreError> {
         if self.reject_task_writes && writes.iter().any(|write| matches!(write, WriteOp::Task(_))) {
-            return Err(StoreError::Io { doing: "written", why: "no space left on device".to_owned() });
+            return Err(StoreError::Io {
+                operation: "written",
+                reason: "no space left on device".to_owned(),
+            });
         }
         for write in writes {
             append_log(
                 &self.log,
                 match write {
                     WriteOp::MarkRun(_, mark) => format!("save {mark:?}"),
-                    WriteOp::Entries(_) => continue,
+                    WriteOp::Events(_) => continue,
                     WriteOp::Run(_) => "save run".to_owned(),
                     WriteOp::Intents(intents) => {
                         let ids: Vec<_> = intents.iter().map(|intent| intent.launch.to_string()).collect();
@@ -133,8 +136,8 @@ impl Store for RecordingStore {
         self.memory_store.lock().unwrap().results(run)
     }
 
-    fn entries(&self, after: u64) -> Result<Vec<LoggedEvent>, StoreError> {
-        self.memory_store.lock().unwrap().entries(after)
+    fn events(&self, after: u64) -> Result<Vec<LoggedEvent>, StoreError> {
+        self.memory_store.lock().unwrap().events(after)
     }
 }
 

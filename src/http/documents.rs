@@ -16,8 +16,7 @@ use super::tasks::MAX_PAGE;
 use super::upload;
 use borges_api::{self as api, Problem, RunDetails, RunKillResponse, RunPage, SubmitResponse, WaitingTasks};
 use borges_engine::{EngineError, ParseDocument, RunProgress, Submission, WaitingGroup};
-use borges_plan::{CacheMode, Diagnostic, PlanOptions, Variable};
-use borges_store::predict_cache_hits;
+use borges_plan::{CacheMode, Diagnostic, PlanOptions, Variable, predict_cache_hits};
 use borges_task::RunId;
 
 /// The header by which a client can repeat a POST without a second run.
@@ -122,7 +121,7 @@ pub(super) async fn submit(
         let cache = app.cache.clone();
         let prediction = web::block(move || {
             let read_file = |_: &str| Err("a server reads no files for a document".to_owned());
-            (predict_cache_hits(&plan, &document, caching, Some(&cache), read_file), plan)
+            (predict_cache_hits(&plan, &document, caching, |key| cache.peek(key), read_file), plan)
         });
         return match prediction.await {
             Ok((cache_hits, plan)) => submit_response(&request, None, &plan, &cache_hits, note.as_deref()),

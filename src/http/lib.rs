@@ -66,8 +66,11 @@ use std::future::pending;
 use std::net::{SocketAddr, TcpListener};
 use std::pin::pin;
 
+use actix_web::Error;
+use actix_web::body::MessageBody;
+use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::error::InternalError;
-use actix_web::middleware::from_fn;
+use actix_web::middleware::{Next, from_fn};
 use actix_web::web::{self, PathConfig, QueryConfig};
 use actix_web::{App, HttpServer};
 use jiff::Timestamp;
@@ -186,7 +189,7 @@ pub async fn serve(server: Server, listener: TcpListener) -> std::io::Result<()>
             }))
             .configure(routes::routes)
             .wrap(from_fn(auth::authenticate))
-            .wrap(from_fn(requests::count))
+            .wrap(from_fn(count_request))
     })
     .on_connect(|connection, data| {
         if let Some(stream) = connection.downcast_ref::<actix_web::rt::net::TcpStream>()
@@ -215,6 +218,18 @@ pub async fn serve(server: Server, listener: TcpListener) -> std::io::Result<()>
     engine.close_event_log();
     let (ended, ()) = join!(server, handle.stop(true));
     ended
+}
+
+/// The middleware that counts a request when its response begins.
+async fn count_request(
+    app: web::Data<AppState>,
+    request: ServiceRequest,
+    next: Next<impl MessageBody>,
+) -> Result<ServiceResponse<impl MessageBody>, Error> {
+    let response = next.call(request).await?;
+    let route = response.request().match_pattern();
+    app.requests.count(route.as_deref(), response.status().as_u16());
+    Ok(response)
 }
 
 async fn shutdown_signal() {

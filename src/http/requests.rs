@@ -3,12 +3,6 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
-use actix_web::body::MessageBody;
-use actix_web::dev::{ServiceRequest, ServiceResponse};
-use actix_web::middleware::Next;
-use actix_web::{Error, web};
-
-use super::state::AppState;
 use borges_engine::Counter;
 
 /// The routes that are counted separately. Other paths are `other`.
@@ -48,7 +42,8 @@ pub(super) struct RequestCounters {
 pub(super) struct WebsocketGuard(Arc<AtomicUsize>);
 
 impl RequestCounters {
-    fn count(&self, route: Option<&str>, status: u16) {
+    /// Counts a response by the route of its request and its status.
+    pub(super) fn count(&self, route: Option<&str>, status: u16) {
         // Refused requests did not reach a route.
         let route = if matches!(status, 401 | 403 | 421) { "refused" } else { route.unwrap_or("other") };
         let route = ROUTES.iter().position(|candidate| *candidate == route).unwrap_or(ROUTES.len() - 2);
@@ -81,18 +76,6 @@ impl Drop for WebsocketGuard {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Relaxed);
     }
-}
-
-/// The middleware that counts a request when its response begins.
-pub(super) async fn count(
-    app: web::Data<AppState>,
-    request: ServiceRequest,
-    next: Next<impl MessageBody>,
-) -> Result<ServiceResponse<impl MessageBody>, Error> {
-    let response = next.call(request).await?;
-    let route = response.request().match_pattern();
-    app.requests.count(route.as_deref(), response.status().as_u16());
-    Ok(response)
 }
 
 #[cfg(test)]

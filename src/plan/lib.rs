@@ -35,6 +35,7 @@
 //! | `write_back` | results into a document |
 //! | `status_note` | notes about tasks that did not succeed |
 //! | `cache_key` | the result cache and its keys |
+//! | `cache_preview` | predicts cache hits for a dry run |
 //! | `dependency_tracker` | tasks released or skipped as others change |
 //! | `diagnostic` | errors and warnings |
 
@@ -42,6 +43,7 @@ mod arguments;
 mod assemble;
 mod builder;
 mod cache_key;
+mod cache_preview;
 mod code;
 mod dependency;
 mod dependency_tracker;
@@ -73,6 +75,7 @@ mod value_parsers;
 mod write_back;
 
 pub use cache_key::{CacheKey, CacheMode, EMBEDDED_ORIGIN, EmbeddedResult};
+pub use cache_preview::{CachedOutput, predict_cache_hits};
 pub use dependency_tracker::DependencyTracker;
 pub use diagnostic::{Diagnostic, Severity};
 pub use options::{PlanOptions, Variable};

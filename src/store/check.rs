@@ -1,4 +1,4 @@
-//! Whether a store is whole: what `borges check-store` asks.
+//! The consistency check behind `borges check-store`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -7,7 +7,7 @@ use super::redb_store::RedbStore;
 use super::{Snapshot, Store, StoreError};
 use borges_task::{RunId, TaskId, index_of};
 
-/// What a store holds, and what is wrong with it.
+/// The contents of a store in numbers, and its faults.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct CheckReport {
     /// Runs in it.
@@ -16,51 +16,51 @@ pub struct CheckReport {
     pub tasks: usize,
     /// Launches that may have been accepted.
     pub launches: usize,
-    /// Tasks of which it is known what they have left.
+    /// Indexed results.
     pub results: usize,
-    /// Changes of state that can be told again.
-    pub entries: usize,
+    /// Events.
+    pub events: usize,
     /// Bytes of the file.
     pub bytes: u64,
-    /// How many of them hold nothing.
+    /// Free bytes of the file.
     pub free: u64,
-    /// It was not closed: what was half written was undone, as it should be.
+    /// Whether the store was not closed properly, and redb repaired it.
     pub repaired: bool,
-    /// What is wrong, in words; nothing when it is whole.
+    /// The faults as text. Empty if the store is consistent.
     pub faults: Vec<String>,
 }
 
-/// Looks at all of the store in the file `path`, which nobody may have open.
+/// Checks the store in the file `path`, which no process may have open.
 ///
 /// # Errors
 /// When it cannot be read at all.
 pub fn check(path: &Path) -> Result<CheckReport, StoreError> {
     let (store, repaired) = RedbStore::open_and_check(path)?;
     let contents = store.load()?;
-    let mut checked = CheckReport { repaired, ..of(&contents) };
-    checked.bytes = std::fs::metadata(path).map_or(0, |file| file.len());
-    checked.free = store.free_bytes(checked.bytes)?;
+    let mut report = CheckReport { repaired, ..check_references(&contents) };
+    report.bytes = std::fs::metadata(path).map_or(0, |file| file.len());
+    report.free = store.free_bytes(report.bytes)?;
     for run in &contents.runs {
-        checked.results += store.results(run.id)?.len();
+        report.results += store.results(run.id)?.len();
     }
     let mut last = 0;
     loop {
-        let entries = store.entries(last)?;
-        let Some(entry) = entries.last() else { break };
-        last = entry.seq();
-        checked.entries += entries.len();
+        let events = store.events(last)?;
+        let Some(event) = events.last() else { break };
+        last = event.seq();
+        report.events += events.len();
     }
-    if last != contents.last_entry {
-        checked.faults.push(format!("its feed ends at {last}, not at {}", contents.last_entry));
+    if last != contents.last_seq {
+        report.faults.push(format!("its feed ends at {last}, not at {}", contents.last_seq));
     }
-    Ok(checked)
+    Ok(report)
 }
 
-/// What the rows say of one another.
-fn of(contents: &Snapshot) -> CheckReport {
+/// Checks the references between the records.
+fn check_references(contents: &Snapshot) -> CheckReport {
     let runs: BTreeMap<RunId, usize> = contents.runs.iter().map(|run| (run.id, run.tasks.len())).collect();
     let is_known = |task: TaskId| {
-        runs.get(&task.run).is_some_and(|&tasks| index_of(task.number).is_some_and(|place| place < tasks))
+        runs.get(&task.run).is_some_and(|&tasks| index_of(task.number).is_some_and(|index| index < tasks))
     };
     let mut faults = Vec::new();
     for task in contents.tasks.iter().map(|task| task.id).filter(|&task| !is_known(task)) {
@@ -69,10 +69,10 @@ fn of(contents: &Snapshot) -> CheckReport {
     for task in contents.results.iter().filter(|&&task| !is_known(task)) {
         faults.push(format!("task {task} has left a result, and is in no run"));
     }
-    let strays: BTreeSet<TaskId> =
+    let orphans: BTreeSet<TaskId> =
         contents.intents.iter().map(|intent| intent.launch.task).filter(|&task| !is_known(task)).collect();
-    faults.extend(strays.iter().map(|task| format!("task {task} was launched, and is in no run")));
-    for run in contents.marks.iter().map(|(run, _)| run).filter(|run| !runs.contains_key(run)) {
+    faults.extend(orphans.iter().map(|task| format!("task {task} was launched, and is in no run")));
+    for run in contents.run_markers.iter().map(|(run, _)| run).filter(|run| !runs.contains_key(run)) {
         faults.push(format!("run {run} has a mark, and is not there"));
     }
     for run in &contents.runs {

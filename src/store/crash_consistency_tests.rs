@@ -18,10 +18,10 @@ use borges_task::{History, RunId, RunState, State};
 
 /// A file in memory of which only what was synced is certain to survive.
 #[derive(Debug, Clone, Default)]
-struct File(Arc<Mutex<Bits>>);
+struct File(Arc<Mutex<FileState>>);
 
 #[derive(Debug, Default)]
-struct Bits {
+struct FileState {
     now: Vec<u8>,
     synced: Vec<u8>,
     /// Since the last sync: lengths and pieces, in order.
@@ -36,10 +36,10 @@ struct Bits {
 #[derive(Debug, Clone)]
 enum Change {
     Length(usize),
-    Piece(usize, Vec<u8>),
+    Write(usize, Vec<u8>),
 }
 
-impl Bits {
+impl FileState {
     fn operate(&mut self) -> io::Result<()> {
         self.operations += 1;
         let dead = self.dies_at.is_some_and(|at| self.operations >= at);
@@ -55,14 +55,14 @@ impl Bits {
     }
 
     /// What is on the disk after a crash: all that was synced, and of the rest what chance wants, whole or torn.
-    fn survive(&self, rng: &mut fastrand::Rng) -> Vec<u8> {
+    fn after_crash(&self, rng: &mut fastrand::Rng) -> Vec<u8> {
         let mut bytes = self.synced.clone();
         for change in &self.unsynced {
             match change {
-                Change::Piece(at, piece) if rng.u8(..) < 85 => {
-                    apply(&mut bytes, &Change::Piece(*at, piece[..rng.usize(..=piece.len())].to_vec()));
+                Change::Write(at, data) if rng.u8(..) < 85 => {
+                    apply(&mut bytes, &Change::Write(*at, data[..rng.usize(..=data.len())].to_vec()));
                 }
-                Change::Piece(..) if rng.bool() => {}
+                Change::Write(..) if rng.bool() => {}
                 change => apply(&mut bytes, change),
             }
         }
@@ -73,13 +73,13 @@ impl Bits {
 fn apply(bytes: &mut Vec<u8>, change: &Change) {
     match change {
         Change::Length(length) => bytes.resize(*length, 0),
-        Change::Piece(at, piece) => {
+        Change::Write(at, data) => {
             // A piece behind an end that did not survive has made the file as long again.
-            let end = at + piece.len();
+            let end = at + data.len();
             if bytes.len() < end {
                 bytes.resize(end, 0);
             }
-            bytes[*at..end].copy_from_slice(piece);
+            bytes[*at..end].copy_from_slice(data);
         }
     }
 }
@@ -91,31 +91,31 @@ impl StorageBackend for File {
 
     fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
         let at = usize::try_from(offset).unwrap();
-        let bits = self.0.lock().unwrap();
-        let piece = bits.now.get(at..at + out.len()).ok_or(io::ErrorKind::UnexpectedEof)?;
-        out.copy_from_slice(piece);
+        let state = self.0.lock().unwrap();
+        let data = state.now.get(at..at + out.len()).ok_or(io::ErrorKind::UnexpectedEof)?;
+        out.copy_from_slice(data);
         Ok(())
     }
 
     fn set_len(&self, length: u64) -> io::Result<()> {
-        let mut bits = self.0.lock().unwrap();
-        bits.operate()?;
-        bits.change(Change::Length(usize::try_from(length).unwrap()));
+        let mut state = self.0.lock().unwrap();
+        state.operate()?;
+        state.change(Change::Length(usize::try_from(length).unwrap()));
         Ok(())
     }
 
     fn sync_data(&self) -> io::Result<()> {
-        let mut bits = self.0.lock().unwrap();
-        bits.operate()?;
-        bits.synced = bits.now.clone();
-        bits.unsynced.clear();
+        let mut state = self.0.lock().unwrap();
+        state.operate()?;
+        state.synced = state.now.clone();
+        state.unsynced.clear();
         Ok(())
     }
 
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
-        let mut bits = self.0.lock().unwrap();
-        bits.operate()?;
-        bits.change(Change::Piece(usize::try_from(offset).unwrap(), data.to_vec()));
+        let mut state = self.0.lock().unwrap();
+        state.operate()?;
+        state.change(Change::Write(usize::try_from(offset).unwrap(), data.to_vec()));
         Ok(())
     }
 }
@@ -146,21 +146,21 @@ fn script() -> Vec<Vec<WriteOp>> {
             pause: None,
         })
     };
-    let told = |seq| {
+    let ended_event = |seq| {
         let ended = RunEnded { seq, time: Timestamp::UNIX_EPOCH, run: run(2), state: RunState::Finished };
-        WriteOp::Entries(vec![LoggedEvent::Run(ended)])
+        WriteOp::Events(vec![LoggedEvent::Run(ended)])
     };
     let mut script =
-        vec![vec![accepted(1), told(1)], vec![WriteOp::Framework("f".to_owned())], vec![accepted(2)]];
+        vec![vec![accepted(1), ended_event(1)], vec![WriteOp::Framework("f".to_owned())], vec![accepted(2)]];
     for number in 1..=6 {
         let launch = run(2).task(number).launch(1);
         script.push(vec![WriteOp::Intents(vec![LaunchIntent { launch, agent: Some("a".to_owned()) }])]);
         let seq = u64::from(number) * 2;
-        script.push(vec![task(number, State::Running), told(seq)]);
-        script.push(vec![task(number, State::Finished), told(seq + 1)]);
+        script.push(vec![task(number, State::Running), ended_event(seq)]);
+        script.push(vec![task(number, State::Finished), ended_event(seq + 1)]);
     }
     let ended = RunMarker::Ended { state: RunState::Finished, at: Some(Timestamp::UNIX_EPOCH) };
-    script.push(vec![WriteOp::MarkRun(run(2), ended), told(14)]);
+    script.push(vec![WriteOp::MarkRun(run(2), ended), ended_event(14)]);
     script.push(vec![WriteOp::DeleteRuns(vec![run(1)])]);
     script
 }
@@ -184,7 +184,7 @@ fn commit(file: &File, script: &[Vec<WriteOp>]) -> usize {
 
 /// A store that was large once, made smaller: whatever happens meanwhile, it holds what it held.
 #[test]
-fn a_store_that_is_made_smaller_may_be_killed_at_it() {
+fn compaction_survives_crashes_at_every_operation() {
     let accepted = |number: u128| {
         let WriteOp::Run(run) = &script()[0][0] else { panic!("a run") };
         let document = Bytes::from(vec![b'x'; 40_000]);
@@ -202,31 +202,40 @@ fn a_store_that_is_made_smaller_may_be_killed_at_it() {
     store
         .commit(&[WriteOp::DeleteRuns((10..29).map(|number| RunId(Uuid::from_u128(number))).collect())])
         .unwrap();
-    let held = store.load().unwrap();
+    let expected = store.load().unwrap();
     drop(store);
     let bytes = large.0.lock().unwrap().now.clone();
-    let make_smaller = |dies_at, fails_at| {
-        let bits = Bits { now: bytes.clone(), synced: bytes.clone(), dies_at, fails_at, ..Bits::default() };
-        let file = File(Arc::new(Mutex::new(bits)));
+    let compact = |dies_at, fails_at| {
+        let state = FileState {
+            now: bytes.clone(),
+            synced: bytes.clone(),
+            dies_at,
+            fails_at,
+            ..FileState::default()
+        };
+        let file = File(Arc::new(Mutex::new(state)));
         // Who opens it may be disturbed by it, too.
         if let Ok(mut store) = RedbStore::with_backend(file.clone()) {
-            let _told = store.compact(bytes.len() as u64);
+            let _ignored = store.compact(bytes.len() as u64);
         }
         file
     };
-    let whole = make_smaller(None, None);
+    let whole = compact(None, None);
     let operations = whole.0.lock().unwrap().operations;
     let after = whole.0.lock().unwrap().now.len();
     assert!(after < bytes.len() / 2, "{after} of {} bytes", bytes.len());
     for at in 1..=operations {
         for chance in 0..3 {
             let dies = (chance > 0).then_some(at);
-            let file = make_smaller(dies, (chance == 0).then_some(at));
-            let bytes = file.0.lock().unwrap().survive(&mut fastrand::Rng::with_seed(at * 4 + chance));
-            let survived =
-                File(Arc::new(Mutex::new(Bits { now: bytes.clone(), synced: bytes, ..Bits::default() })));
+            let file = compact(dies, (chance == 0).then_some(at));
+            let bytes = file.0.lock().unwrap().after_crash(&mut fastrand::Rng::with_seed(at * 4 + chance));
+            let survived = File(Arc::new(Mutex::new(FileState {
+                now: bytes.clone(),
+                synced: bytes,
+                ..FileState::default()
+            })));
             let contents = RedbStore::with_backend(survived).and_then(|store| store.load());
-            assert_eq!(contents.unwrap(), held, "operation {at}, chance {chance}");
+            assert_eq!(contents.unwrap(), expected, "operation {at}, chance {chance}");
         }
     }
     println!(
@@ -237,7 +246,7 @@ fn a_store_that_is_made_smaller_may_be_killed_at_it() {
 }
 
 #[test]
-fn at_every_operation_the_disk_may_fail() {
+fn commits_survive_crashes_at_every_operation() {
     let script = script();
     let expected = expected(&script);
     let whole = File::default();
@@ -252,26 +261,27 @@ fn at_every_operation_the_disk_may_fail() {
             } else {
                 file.0.lock().unwrap().dies_at = Some(at);
             }
-            let answered = commit(&file, &script);
+            let acknowledged = commit(&file, &script);
             let mut rng = fastrand::Rng::with_seed(at * 4 + chance);
             let survived = File::default();
-            let bytes = file.0.lock().unwrap().survive(&mut rng);
-            *survived.0.lock().unwrap() = Bits { now: bytes.clone(), synced: bytes, ..Bits::default() };
+            let bytes = file.0.lock().unwrap().after_crash(&mut rng);
+            *survived.0.lock().unwrap() =
+                FileState { now: bytes.clone(), synced: bytes, ..FileState::default() };
             points += 1;
             match RedbStore::with_backend(survived) {
                 Ok(store) => {
                     let contents = store.load().unwrap();
-                    let is_before = contents == expected[answered];
-                    let is_after = expected.get(answered + 1).is_some_and(|after| contents == *after);
+                    let is_before = contents == expected[acknowledged];
+                    let is_after = expected.get(acknowledged + 1).is_some_and(|after| contents == *after);
                     assert!(
                         is_before || is_after,
-                        "operation {at}, chance {chance}: {answered} were answered"
+                        "operation {at}, chance {chance}: {acknowledged} were answered"
                     );
                     kept += usize::from(is_after);
                 }
                 // Its very making was interrupted: nothing was promised yet.
                 Err(error) => {
-                    assert_eq!(answered, 0, "operation {at}, chance {chance}: {error}");
+                    assert_eq!(acknowledged, 0, "operation {at}, chance {chance}: {error}");
                     unopened += 1;
                 }
             }

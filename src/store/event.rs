@@ -1,4 +1,4 @@
-//! What has happened, as it is told: numbered entries, one a change of state.
+//! The events of the event log: changes of task states and ends of runs, each with a sequence number.
 
 use std::sync::Arc;
 
@@ -7,7 +7,7 @@ use serde::{Serialize, Serializer};
 
 use borges_task::{RunId, RunState, State, TaskId};
 
-/// Something that happened, numbered.
+/// An event with its sequence number.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(untagged)]
 pub enum LoggedEvent {
@@ -20,14 +20,14 @@ pub enum LoggedEvent {
 /// A change of a task's state.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct TaskEvent {
-    /// Counts all that has happened on this store, from 1; 0 until it is saved.
+    /// The sequence number in this store, from 1. 0 until the event is stored.
     pub seq: u64,
     /// When it happened.
     pub time: Timestamp,
     /// The run.
     pub run: RunId,
     /// The task; `RUN.N` as JSON.
-    #[serde(serialize_with = "text")]
+    #[serde(serialize_with = "serialize_text")]
     pub task: TaskId,
     /// The block's name, or `line-14`.
     pub block: Arc<str>,
@@ -37,15 +37,15 @@ pub struct TaskEvent {
     pub index: u32,
     /// The number of its last launch; 0 before the first.
     pub attempt: u32,
-    /// Where it stands now.
+    /// The new state.
     pub state: State,
-    /// Why, in the document's words.
+    /// The reason, in terms of the document.
     pub reason: Option<String>,
-    /// What the cluster said, in its words.
+    /// The message of the cluster.
     pub message: Option<String>,
     /// The agent of its last launch.
     pub agent: Option<String>,
-    /// Of its last launch that ended.
+    /// The exit code of the last launch that ended.
     pub exit_code: Option<i32>,
 }
 
@@ -58,23 +58,23 @@ pub struct RunEnded {
     pub time: Timestamp,
     /// The run.
     pub run: RunId,
-    /// How.
+    /// The final state.
     pub state: RunState,
 }
 
 impl LoggedEvent {
-    /// Its number.
+    /// The sequence number.
     pub fn seq(&self) -> u64 {
         match self {
-            Self::Task(frame) => frame.seq,
+            Self::Task(event) => event.seq,
             Self::Run(ended) => ended.seq,
         }
     }
 
-    /// The run it is about.
+    /// The run of the event.
     pub fn run(&self) -> RunId {
         match self {
-            Self::Task(frame) => frame.run,
+            Self::Task(event) => event.run,
             Self::Run(ended) => ended.run,
         }
     }
@@ -82,20 +82,20 @@ impl LoggedEvent {
     /// When it happened.
     pub fn time(&self) -> Timestamp {
         match self {
-            Self::Task(frame) => frame.time,
+            Self::Task(event) => event.time,
             Self::Run(ended) => ended.time,
         }
     }
 
-    /// Gives it its number.
-    pub fn set_seq(&mut self, number: u64) {
+    /// Sets the sequence number.
+    pub fn set_seq(&mut self, seq: u64) {
         match self {
-            Self::Task(frame) => frame.seq = number,
-            Self::Run(ended) => ended.seq = number,
+            Self::Task(event) => event.seq = seq,
+            Self::Run(ended) => ended.seq = seq,
         }
     }
 }
 
-fn text<S: Serializer>(id: &TaskId, to: S) -> Result<S::Ok, S::Error> {
+fn serialize_text<S: Serializer>(id: &TaskId, to: S) -> Result<S::Ok, S::Error> {
     to.collect_str(id)
 }

@@ -1,4 +1,4 @@
-//! Entries in the bytes they are stored in: what many of them share is written once.
+//! Encodes batches of events. Runs and agents that several events share are stored once per batch.
 
 use std::sync::Arc;
 
@@ -10,26 +10,26 @@ use super::event::{LoggedEvent, RunEnded, TaskEvent};
 use super::record::VersionedRecord;
 use borges_task::{RunId, RunState, State};
 
-/// Entries that are stored together, at most.
+/// The most events in a batch.
 pub(super) const BATCH_LEN: usize = 256;
 
-/// Consecutive entries.
+/// A batch of consecutive events.
 #[derive(Debug, Default, Serialize, Deserialize)]
 struct EventBatch {
     /// When the first happened, nanoseconds since 1970.
     began: i128,
     runs: Vec<RunId>,
     agents: Vec<String>,
-    entries: Vec<PackedEntry>,
+    events: Vec<PackedEvent>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
-struct PackedEntry {
+struct PackedEvent {
     /// Nanoseconds after the first; before it where a clock was set back.
     after: i64,
     /// Which of the runs.
     run: usize,
-    what: PackedKind,
+    kind: PackedKind,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -54,46 +54,45 @@ impl VersionedRecord for EventBatch {
     const NAME: &'static str = "piece of the feed";
 }
 
-/// Consecutive entries as bytes; their numbers are not among them.
-pub(super) fn pack(entries: &[LoggedEvent]) -> Result<Vec<u8>, StoreError> {
-    let began = entries.first().map_or(0, |entry| entry.time().as_nanosecond());
-    let mut packed =
-        EventBatch { began, entries: Vec::with_capacity(entries.len()), ..EventBatch::default() };
-    for entry in entries {
-        let what = match entry {
-            LoggedEvent::Task(frame) => PackedKind::Task {
-                number: frame.task.number,
-                block: frame.block.clone(),
-                line: frame.line,
-                index: frame.index,
-                attempt: frame.attempt,
-                state: frame.state,
-                reason: frame.reason.clone(),
-                message: frame.message.clone(),
-                agent: frame.agent.as_ref().map(|agent| place_of(&mut packed.agents, agent)),
-                exit_code: frame.exit_code,
+/// Encodes consecutive events, without their sequence numbers.
+pub(super) fn pack(events: &[LoggedEvent]) -> Result<Vec<u8>, StoreError> {
+    let began = events.first().map_or(0, |event| event.time().as_nanosecond());
+    let mut packed = EventBatch { began, events: Vec::with_capacity(events.len()), ..EventBatch::default() };
+    for event in events {
+        let kind = match event {
+            LoggedEvent::Task(event) => PackedKind::Task {
+                number: event.task.number,
+                block: event.block.clone(),
+                line: event.line,
+                index: event.index,
+                attempt: event.attempt,
+                state: event.state,
+                reason: event.reason.clone(),
+                message: event.message.clone(),
+                agent: event.agent.as_ref().map(|agent| index_in(&mut packed.agents, agent)),
+                exit_code: event.exit_code,
             },
             LoggedEvent::Run(ended) => PackedKind::Run(ended.state),
         };
-        let after = entry.time().as_nanosecond() - began;
-        packed.entries.push(PackedEntry {
+        let after = event.time().as_nanosecond() - began;
+        packed.events.push(PackedEvent {
             after: i64::try_from(after).unwrap_or(if after < 0 { i64::MIN } else { i64::MAX }),
-            run: place_of(&mut packed.runs, &entry.run()),
-            what,
+            run: index_in(&mut packed.runs, &event.run()),
+            kind,
         });
     }
     packed.to_bytes()
 }
 
-/// The entries again; the first has the number `first`.
+/// Decodes a batch. `first` is the sequence number of its first event.
 pub(super) fn unpack(first: u64, bytes: &[u8]) -> Result<Vec<LoggedEvent>, StoreError> {
-    let EventBatch { began, runs, agents, entries } = EventBatch::from_bytes(bytes)?;
-    let damaged = |why: &str| StoreError::Corrupt { what: EventBatch::NAME, why: why.to_owned() };
-    let entry = |(seq, PackedEntry { after, run, what }): (u64, PackedEntry)| {
-        let run = *runs.get(run).ok_or_else(|| damaged("it names a run that is not in it"))?;
+    let EventBatch { began, runs, agents, events } = EventBatch::from_bytes(bytes)?;
+    let corrupt = |reason: &str| StoreError::Corrupt { record: EventBatch::NAME, reason: reason.to_owned() };
+    let event = |(seq, PackedEvent { after, run, kind }): (u64, PackedEvent)| {
+        let run = *runs.get(run).ok_or_else(|| corrupt("it names a run that is not in it"))?;
         let time =
-            Timestamp::from_nanosecond(began + i128::from(after)).map_err(|_| damaged("its time is none"))?;
-        Ok(match what {
+            Timestamp::from_nanosecond(began + i128::from(after)).map_err(|_| corrupt("its time is none"))?;
+        Ok(match kind {
             PackedKind::Run(state) => LoggedEvent::Run(RunEnded { seq, time, run, state }),
             PackedKind::Task {
                 number,
@@ -109,7 +108,7 @@ pub(super) fn unpack(first: u64, bytes: &[u8]) -> Result<Vec<LoggedEvent>, Store
             } => {
                 let agent = agent
                     .map(|agent| agents.get(agent).cloned())
-                    .map(|agent| agent.ok_or_else(|| damaged("it names an agent that is not in it")))
+                    .map(|agent| agent.ok_or_else(|| corrupt("it names an agent that is not in it")))
                     .transpose()?;
                 LoggedEvent::Task(TaskEvent {
                     seq,
@@ -129,12 +128,12 @@ pub(super) fn unpack(first: u64, bytes: &[u8]) -> Result<Vec<LoggedEvent>, Store
             }
         })
     };
-    (first..).zip(entries).map(entry).collect()
+    (first..).zip(events).map(event).collect()
 }
 
 /// Where `item` stands in `items`; it is put there when it is not. What is sought is nearly always the last.
-fn place_of<T: PartialEq + Clone>(items: &mut Vec<T>, item: &T) -> usize {
-    items.iter().rposition(|known| known == item).unwrap_or_else(|| {
+fn index_in<T: PartialEq + Clone>(items: &mut Vec<T>, item: &T) -> usize {
+    items.iter().rposition(|candidate| candidate == item).unwrap_or_else(|| {
         items.push(item.clone());
         items.len() - 1
     })
@@ -146,8 +145,8 @@ mod tests {
 
     use super::*;
 
-    fn entries() -> Vec<LoggedEvent> {
-        let (ours, other) = (RunId(Uuid::from_u128(7)), RunId(Uuid::from_u128(8)));
+    fn events() -> Vec<LoggedEvent> {
+        let (first_run, other) = (RunId(Uuid::from_u128(7)), RunId(Uuid::from_u128(8)));
         let task = |seq, run: RunId, time: i128, agent: Option<&str>| {
             LoggedEvent::Task(TaskEvent {
                 seq,
@@ -165,32 +164,33 @@ mod tests {
                 exit_code: Some(3),
             })
         };
-        let ended = RunEnded { seq: 44, time: Timestamp::UNIX_EPOCH, run: ours, state: RunState::Killed };
+        let ended =
+            RunEnded { seq: 44, time: Timestamp::UNIX_EPOCH, run: first_run, state: RunState::Killed };
         vec![
-            task(41, ours, 0, Some("a")),
+            task(41, first_run, 0, Some("a")),
             task(42, other, 7_123, Some("b")),
-            task(43, ours, -5_000_000_001, None),
+            task(43, first_run, -5_000_000_001, None),
             LoggedEvent::Run(ended),
         ]
     }
 
     #[test]
-    fn what_is_packed_is_unpacked() {
-        let bytes = pack(&entries()).unwrap();
-        assert_eq!(unpack(41, &bytes).unwrap(), entries());
+    fn packed_events_are_unpacked() {
+        let bytes = pack(&events()).unwrap();
+        assert_eq!(unpack(41, &bytes).unwrap(), events());
         assert_eq!(unpack(1, &pack(&[]).unwrap()).unwrap(), []);
     }
 
     #[test]
-    fn an_entry_costs_little_beside_its_names() {
-        let many: Vec<LoggedEvent> = std::iter::repeat_n(entries().remove(0), BATCH_LEN).collect();
+    fn packed_events_are_small() {
+        let many: Vec<LoggedEvent> = std::iter::repeat_n(events().remove(0), BATCH_LEN).collect();
         let bytes = pack(&many).unwrap();
         assert!(bytes.len() < BATCH_LEN * 48, "{} bytes", bytes.len());
     }
 
     #[test]
-    fn damage_is_said_in_words() {
-        let mut bytes = pack(&entries()[..1]).unwrap();
+    fn corrupt_batches_are_named() {
+        let mut bytes = pack(&events()[..1]).unwrap();
         assert!(unpack(1, &bytes[..9]).unwrap_err().to_string().contains("piece of the feed"));
         bytes[0] = 9;
         assert!(unpack(1, &bytes).unwrap_err().to_string().contains("version 9"));

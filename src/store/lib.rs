@@ -1,27 +1,25 @@
-//! What must survive: runs, launches that were meant, what became of tasks.
+//! The durable store of runs, launch intents, task states, results and events.
 //!
-//! A narrow wall: batches of [`WriteOp`]s go in, each wholly or not at all; [`Snapshot`] come out at a start.
-//! The room knows nothing of who saves, nor when.
+//! Callers commit batches of [`WriteOp`]s, each of them atomically, and load a [`Snapshot`] at a start. The store does
+//! not know its callers, nor when they commit.
 //!
 //! | file | |
 //! |---|---|
-//! | `record` | what is stored, and its bytes, version first |
-//! | `event` | what has happened, as it is told |
-//! | `retention` | which ended runs are kept no longer (pure) |
-//! | `result_cache` | results that are kept beyond their runs |
-//! | `foreseen` | which tasks of a document would not be run |
-//! | `check` | whether a store is whole |
-//! | `event_codec` | entries in the bytes they are stored in |
-//! | `redb_store` | on disk, by redb |
-//! | `tables` | what lies where in it, and how it gets there |
-//! | `memory` | in memory, for tests and simulations |
+//! | `record` | the stored records and their encoding |
+//! | `event` | the events of the event log |
+//! | `retention` | which ended runs have expired (pure) |
+//! | `result_cache` | the result cache, which outlives runs |
+//! | `check` | the consistency check of a store |
+//! | `event_codec` | the encoding of batches of events |
+//! | `redb_store` | the store on disk, in a redb file |
+//! | `tables` | the tables of the store on disk |
+//! | `memory` | the store in memory, for tests and simulations |
 
 mod check;
 #[cfg(test)]
 mod crash_consistency_tests;
 mod event;
 mod event_codec;
-mod foreseen;
 mod memory;
 mod record;
 mod redb_store;
@@ -35,7 +33,6 @@ use thiserror::Error;
 
 pub use check::{CheckReport, check};
 pub use event::{LoggedEvent, RunEnded, TaskEvent};
-pub use foreseen::predict_cache_hits;
 pub use memory::MemoryStore;
 pub use record::{
     LaunchIntent, ResultFile, ResultRecord, RunMarker, RunRecord, Snapshot, TaskRecord, WriteOp,
@@ -46,25 +43,25 @@ pub use retention::{EndedRun, expired};
 
 use borges_task::{LaunchId, RunId, TaskId};
 
-/// Keeps what must survive.
+/// A durable store.
 pub trait Store: Send {
-    /// Makes all of `writes` durable, or none; when it returns well, they survive a crash.
+    /// Makes all of `writes` durable, or none. After `Ok` they survive a crash.
     fn commit(&mut self, writes: &[WriteOp]) -> Result<(), StoreError>;
 
-    /// Everything that was committed, but the entries.
+    /// Everything that was committed, except the events.
     fn load(&self) -> Result<Snapshot, StoreError>;
 
     /// The task as it was committed last; `None` if it never was.
     fn task(&self, task: TaskId) -> Result<Option<TaskRecord>, StoreError>;
 
-    /// What the ended tasks of a run have left, in order, as far as that is known; without reading the run.
+    /// The indexed results of a run, in the order of tasks. Does not read the run itself.
     fn results(&self, run: RunId) -> Result<Vec<ResultRecord>, StoreError>;
 
-    /// Entries with numbers above `after`, in order: the next ones there are, some at a time; none at the end.
-    fn entries(&self, after: u64) -> Result<Vec<LoggedEvent>, StoreError>;
+    /// The next events with sequence numbers above `after`, in order, a batch at a time. Empty at the end.
+    fn events(&self, after: u64) -> Result<Vec<LoggedEvent>, StoreError>;
 }
 
-/// Why something could not be saved or read.
+/// Why the store could not be opened, read or written.
 #[derive(Debug, Error)]
 pub enum StoreError {
     /// Another Borges has the store open.
@@ -74,12 +71,12 @@ pub enum StoreError {
         path: String,
     },
     /// The file cannot be opened.
-    #[error("the store `{path}` cannot be opened: {why}")]
+    #[error("the store `{path}` cannot be opened: {reason}")]
     CannotOpen {
         /// The store's file.
         path: String,
-        /// What the file system, or the database, says.
-        why: String,
+        /// The error of the file system or of the database.
+        reason: String,
     },
     /// The file has the format of a Borges before 0.1.0.
     #[error(
@@ -102,28 +99,30 @@ pub enum StoreError {
         version: u32,
     },
     /// Reading or writing failed: a full disk, a broken one.
-    #[error("the store cannot be {doing}: {why}")]
+    #[error("the store cannot be {operation}: {reason}")]
     Io {
         /// `read` or `written`.
-        doing: &'static str,
-        /// What the file system, or the database, says.
-        why: String,
+        operation: &'static str,
+        /// The error of the file system or of the database.
+        reason: String,
     },
     /// A value was written by a later Borges.
-    #[error("the store holds a {what} of version {version}, which this Borges cannot read; use a newer one")]
+    #[error(
+        "the store holds a {record} of version {version}, which this Borges cannot read; use a newer one"
+    )]
     UnsupportedVersion {
-        /// What the value is.
-        what: &'static str,
-        /// The version it has.
+        /// The kind of the value.
+        record: &'static str,
+        /// The version of the value.
         version: u8,
     },
     /// A value cannot be read.
-    #[error("the store holds a {what} that cannot be read: {why}")]
+    #[error("the store holds a {record} that cannot be read: {reason}")]
     Corrupt {
-        /// What the value is.
-        what: &'static str,
+        /// The kind of the value.
+        record: &'static str,
         /// How it is damaged.
-        why: String,
+        reason: String,
     },
 }
 

@@ -1,4 +1,4 @@
-//! A store in memory: for tests and simulations.
+//! The store in memory, for tests and simulations.
 
 use std::collections::BTreeMap;
 
@@ -6,20 +6,20 @@ use super::event_codec::{BATCH_LEN, pack, unpack};
 use super::{LoggedEvent, ResultRecord, Snapshot, Store, StoreError, TaskRecord, WriteOp};
 use borges_task::{RunId, TaskId};
 
-/// Forgets everything when it is dropped.
+/// A store in memory.
 #[derive(Debug, Default)]
 pub struct MemoryStore {
     contents: Snapshot,
-    /// Packed entries, by the number of the first: a run may have a great many.
-    entries: BTreeMap<u64, Vec<u8>>,
+    /// Encoded batches of events, by the sequence number of their first event.
+    events: BTreeMap<u64, Vec<u8>>,
     results: BTreeMap<TaskId, ResultRecord>,
 }
 
 impl MemoryStore {
-    /// What is stored of a launch that may have been accepted.
+    /// The stored intent of a launch.
     pub fn intent(&self, launch: borges_task::LaunchId) -> Option<&super::LaunchIntent> {
         let intents = &self.contents.intents;
-        intents.binary_search_by_key(&launch, |intent| intent.launch).ok().map(|place| &intents[place])
+        intents.binary_search_by_key(&launch, |intent| intent.launch).ok().map(|index| &intents[index])
     }
 }
 
@@ -38,30 +38,32 @@ impl Store for MemoryStore {
                 WriteOp::Results(results) => {
                     self.results.extend(results.iter().map(|result| (result.task, result.clone())));
                 }
-                WriteOp::MarkRun(run, mark) => put(&mut contents.marks, (*run, *mark), |(run, _)| *run),
-                WriteOp::Entries(entries) => {
-                    for entries in entries.chunks(BATCH_LEN) {
-                        let (Some(first), Some(last)) = (entries.first(), entries.last()) else { continue };
-                        self.entries.insert(first.seq(), pack(entries)?);
-                        contents.last_entry = last.seq();
+                WriteOp::MarkRun(run, marker) => {
+                    put(&mut contents.run_markers, (*run, *marker), |(run, _)| *run);
+                }
+                WriteOp::Events(events) => {
+                    for batch in events.chunks(BATCH_LEN) {
+                        let (Some(first), Some(last)) = (batch.first(), batch.last()) else { continue };
+                        self.events.insert(first.seq(), pack(batch)?);
+                        contents.last_seq = last.seq();
                     }
                 }
-                WriteOp::DeleteRuns(forgotten) => {
-                    contents.runs.retain(|run| !forgotten.contains(&run.id));
-                    contents.intents.retain(|intent| !forgotten.contains(&intent.launch.task.run));
-                    contents.tasks.retain(|task| !forgotten.contains(&task.id.run));
-                    self.results.retain(|task, _| !forgotten.contains(&task.run));
-                    contents.marks.retain(|(run, _)| !forgotten.contains(run));
-                    let last = self.entries.last_key_value().map(|(&first, _)| first);
-                    let mut kept = BTreeMap::new();
-                    for (&first, packed) in &self.entries {
-                        let is_of_use =
-                            |entry: &LoggedEvent| contents.runs.iter().any(|run| run.id == entry.run());
-                        if Some(first) == last || unpack(first, packed)?.iter().any(is_of_use) {
-                            kept.insert(first, packed.clone());
+                WriteOp::DeleteRuns(deleted) => {
+                    contents.runs.retain(|run| !deleted.contains(&run.id));
+                    contents.intents.retain(|intent| !deleted.contains(&intent.launch.task.run));
+                    contents.tasks.retain(|task| !deleted.contains(&task.id.run));
+                    self.results.retain(|task, _| !deleted.contains(&task.run));
+                    contents.run_markers.retain(|(run, _)| !deleted.contains(run));
+                    let last = self.events.last_key_value().map(|(&first, _)| first);
+                    let mut retained = BTreeMap::new();
+                    for (&first, packed) in &self.events {
+                        let is_in_stored_run =
+                            |event: &LoggedEvent| contents.runs.iter().any(|run| run.id == event.run());
+                        if Some(first) == last || unpack(first, packed)?.iter().any(is_in_stored_run) {
+                            retained.insert(first, packed.clone());
                         }
                     }
-                    self.entries = kept;
+                    self.events = retained;
                 }
                 WriteOp::Framework(id) => contents.framework = Some(id.clone()),
             }
@@ -75,7 +77,7 @@ impl Store for MemoryStore {
 
     fn task(&self, task: TaskId) -> Result<Option<TaskRecord>, StoreError> {
         let tasks = &self.contents.tasks;
-        Ok(tasks.binary_search_by_key(&task, |task| task.id).ok().map(|place| tasks[place].clone()))
+        Ok(tasks.binary_search_by_key(&task, |task| task.id).ok().map(|index| tasks[index].clone()))
     }
 
     fn results(&self, run: RunId) -> Result<Vec<ResultRecord>, StoreError> {
@@ -83,13 +85,13 @@ impl Store for MemoryStore {
         Ok(all.map(|(_, result)| result.clone()).collect())
     }
 
-    fn entries(&self, after: u64) -> Result<Vec<LoggedEvent>, StoreError> {
-        let from = self.entries.range(..=after.saturating_add(1)).next_back().map_or(0, |(&first, _)| first);
-        for (&first, packed) in self.entries.range(from..) {
-            let mut entries = unpack(first, packed)?;
-            entries.retain(|entry| entry.seq() > after);
-            if !entries.is_empty() {
-                return Ok(entries);
+    fn events(&self, after: u64) -> Result<Vec<LoggedEvent>, StoreError> {
+        let from = self.events.range(..=after.saturating_add(1)).next_back().map_or(0, |(&first, _)| first);
+        for (&first, packed) in self.events.range(from..) {
+            let mut events = unpack(first, packed)?;
+            events.retain(|event| event.seq() > after);
+            if !events.is_empty() {
+                return Ok(events);
             }
         }
         Ok(Vec::new())

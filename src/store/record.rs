@@ -30,7 +30,7 @@ pub struct RunRecord {
     pub key: Option<String>,
     /// Its tasks, in the order of their numbers.
     pub tasks: Vec<Arc<TaskSpec>>,
-    /// Who waits for whom.
+    /// The dependencies between its tasks.
     pub edges: Vec<Edge>,
     /// How its tasks are put together; in the order of their numbers.
     pub recipes: Recipes,
@@ -45,7 +45,7 @@ pub struct TaskRecord {
     pub id: TaskId,
     /// Where it stands.
     pub state: State,
-    /// What has been of it.
+    /// The history of its launches.
     pub history: History,
     /// The agent of its last launch.
     pub agent: Option<String>,
@@ -65,12 +65,12 @@ pub struct LaunchIntent {
     pub agent: Option<String>,
 }
 
-/// What is to be known of a run besides its tasks.
+/// The state of a run that does not follow from its tasks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum RunMarker {
     /// A person wants it ended as a whole.
     KillRequested,
-    /// It has ended, and that was told.
+    /// It has ended, and its end was published.
     Ended {
         /// How.
         state: RunState,
@@ -79,7 +79,7 @@ pub enum RunMarker {
     },
 }
 
-/// What a task that has ended has left.
+/// The output files of an ended task.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ResultRecord {
     /// The task.
@@ -96,14 +96,14 @@ pub struct ResultRecord {
     pub files: Vec<ResultFile>,
 }
 
-/// A file that a task has left.
+/// An output file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ResultFile {
     /// Within the sandbox.
     pub path: String,
     /// Bytes.
     pub size: u64,
-    /// Of what is in it; `None` for one that is too large to be handed on, or of which the beginning is gone.
+    /// SHA-256 of the content. `None` if the file exceeds the value limit, or its head was truncated.
     pub sha256: Option<[u8; 32]>,
 }
 
@@ -124,8 +124,8 @@ pub enum WriteOp {
     Results(Vec<ResultRecord>),
     /// What is to be known of a run from now on.
     MarkRun(RunId, RunMarker),
-    /// What has happened: numbered, without a gap, also to what was saved before.
-    Entries(Vec<LoggedEvent>),
+    /// Events, with sequence numbers that continue those stored before, without a gap.
+    Events(Vec<LoggedEvent>),
     /// The cluster gave us this framework id.
     Framework(String),
     /// These runs are kept no longer, nor what has happened in them.
@@ -144,9 +144,9 @@ pub struct Snapshot {
     /// Tasks of which it is known what they have left, in order.
     pub results: Vec<TaskId>,
     /// What is to be known of runs besides, in order.
-    pub marks: Vec<(RunId, RunMarker)>,
-    /// The number of the last entry; 0 when there is none.
-    pub last_entry: u64,
+    pub run_markers: Vec<(RunId, RunMarker)>,
+    /// The sequence number of the last event. 0 if there is none.
+    pub last_seq: u64,
     /// The framework id.
     pub framework: Option<String>,
 }
@@ -160,23 +160,23 @@ pub(super) trait VersionedRecord: Serialize + DeserializeOwned {
 
     /// The version, then the fields.
     fn to_bytes(&self) -> Result<Vec<u8>, StoreError> {
-        postcard::to_extend(self, vec![Self::VERSION]).map_err(|error| damaged::<Self>(&error))
+        postcard::to_extend(self, vec![Self::VERSION]).map_err(|error| corrupt::<Self>(&error))
     }
 
     /// The value of these bytes.
     fn from_bytes(bytes: &[u8]) -> Result<Self, StoreError> {
         let Some((&version, fields)) = bytes.split_first() else {
-            return Err(StoreError::Corrupt { what: Self::NAME, why: "it is empty".to_owned() });
+            return Err(StoreError::Corrupt { record: Self::NAME, reason: "it is empty".to_owned() });
         };
         if version != Self::VERSION {
-            return Err(StoreError::UnsupportedVersion { what: Self::NAME, version });
+            return Err(StoreError::UnsupportedVersion { record: Self::NAME, version });
         }
-        postcard::from_bytes(fields).map_err(|error| damaged::<Self>(&error))
+        postcard::from_bytes(fields).map_err(|error| corrupt::<Self>(&error))
     }
 }
 
-fn damaged<V: VersionedRecord>(error: &postcard::Error) -> StoreError {
-    StoreError::Corrupt { what: V::NAME, why: error.to_string() }
+fn corrupt<V: VersionedRecord>(error: &postcard::Error) -> StoreError {
+    StoreError::Corrupt { record: V::NAME, reason: error.to_string() }
 }
 
 impl VersionedRecord for RunRecord {

@@ -1,8 +1,7 @@
-//! Results that are kept beyond their runs, by what was run: a file each, shared by all who use one state directory,
-//! servers and `borges run` alike.
+//! The result cache: results by cache key, one file each, shared by all processes that use one state directory.
 //!
-//! A file is written whole and then given its name; its end is a hash of the rest. So nobody waits for the disk: one that
-//! a crash has torn is none. What nobody has asked for as long as ended runs are kept goes, the longest unasked first.
+//! A file is renamed into place, and ends with a hash of its content. It is not synced, because a torn file is a cache
+//! miss. Results that were not used for the retention time are evicted, the least recently used first.
 
 use std::fs::{self, DirBuilder, File};
 use std::io::{self, ErrorKind, Write};
@@ -17,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::record::VersionedRecord;
-use borges_plan::CacheKey;
+use borges_plan::{CacheKey, CachedOutput};
 use borges_task::RunId;
 
 /// What a block left that ended well.
@@ -81,8 +80,8 @@ impl Cache {
                 return None;
             }
         };
-        let (kept, hash) = bytes.split_last_chunk::<HASH_LEN>()?;
-        if *hash != <[u8; HASH_LEN]>::from(Sha256::digest(kept)) {
+        let (cached, hash) = bytes.split_last_chunk::<HASH_LEN>()?;
+        if *hash != <[u8; HASH_LEN]>::from(Sha256::digest(cached)) {
             log::warn!("{}: it is torn", path.display());
             return None;
         }
@@ -93,15 +92,22 @@ impl Cache {
             }
         }
         // Written by a later Borges, it is none of ours.
-        CachedResult::from_bytes(kept).map_err(|error| log::debug!("{}: {error}", path.display())).ok()
+        CachedResult::from_bytes(cached).map_err(|error| log::debug!("{}: {error}", path.display())).ok()
+    }
+
+    /// The output under `key`, for a prediction: it does not count as a use.
+    pub fn peek(&self, key: &CacheKey) -> Option<CachedOutput> {
+        let cached = self.get(key, None)?;
+        let origin = cached.origin();
+        Some(CachedOutput { stdout: cached.stdout, value: cached.value, origin })
     }
 
     /// Keeps this under `key`, in place of what may be there.
-    pub fn insert(&self, key: &CacheKey, kept: &CachedResult) -> io::Result<()> {
+    pub fn insert(&self, key: &CacheKey, cached: &CachedResult) -> io::Result<()> {
         let path = self.path(key);
         let Some(directory) = path.parent() else { return Ok(()) };
         DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
-        let bytes = kept.to_bytes().map_err(io::Error::other)?;
+        let bytes = cached.to_bytes().map_err(io::Error::other)?;
         let mut file = tempfile::Builder::new().prefix(".new-").tempfile_in(directory)?;
         file.write_all(&bytes)?;
         file.write_all(&Sha256::digest(&bytes))?;
@@ -113,13 +119,13 @@ impl Cache {
     /// `bytes`; how many files.
     pub fn evict(&self, time: Duration, bytes: u64, now: Timestamp) -> io::Result<usize> {
         let mut files: Vec<(Timestamp, u64, PathBuf)> = Vec::new();
-        let folders = match fs::read_dir(&self.directory) {
-            Ok(folders) => folders,
+        let directories = match fs::read_dir(&self.directory) {
+            Ok(directories) => directories,
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(0),
             Err(error) => return Err(error),
         };
-        for folder in folders {
-            for file in fs::read_dir(folder?.path())? {
+        for directory in directories {
+            for file in fs::read_dir(directory?.path())? {
                 let file = file?;
                 // Another Borges may have removed it meanwhile.
                 let Ok(metadata) = file.metadata() else { continue };
@@ -128,14 +134,14 @@ impl Cache {
             }
         }
         files.sort_unstable();
-        let mut held: u64 = files.iter().map(|(_, size, _)| size).sum();
+        let mut total: u64 = files.iter().map(|(_, size, _)| size).sum();
         let mut removed = 0;
         for (at, size, path) in files {
             let age = Duration::try_from(now.duration_since(at)).unwrap_or_default();
-            if age <= time && held <= bytes {
+            if age <= time && total <= bytes {
                 break;
             }
-            held -= size;
+            total -= size;
             match fs::remove_file(path) {
                 Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
                 _ => removed += 1,
@@ -151,7 +157,7 @@ mod tests {
 
     use super::*;
 
-    fn kept(stdout: &'static str) -> CachedResult {
+    fn cached(stdout: &'static str) -> CachedResult {
         CachedResult {
             run: RunId(Uuid::from_u128(7)),
             block: "b".into(),
@@ -163,13 +169,13 @@ mod tests {
     }
 
     #[test]
-    fn what_is_kept_is_found_whole_or_not_at_all() {
+    fn torn_results_are_cache_misses() {
         let data = tempfile::tempdir().unwrap();
         let (cache, key, now) = (Cache::new(data.path()), CacheKey([7; 32]), Some(Timestamp::UNIX_EPOCH));
         assert_eq!(cache.get(&key, now), None);
-        cache.insert(&key, &kept("one")).unwrap();
-        cache.insert(&key, &kept("two")).unwrap();
-        assert_eq!(cache.get(&key, now), Some(kept("two")));
+        cache.insert(&key, &cached("one")).unwrap();
+        cache.insert(&key, &cached("two")).unwrap();
+        assert_eq!(cache.get(&key, now), Some(cached("two")));
         assert_eq!(cache.get(&CacheKey([8; 32]), now), None);
         let path = cache.path(&key);
         let whole = fs::read(&path).unwrap();
@@ -181,31 +187,31 @@ mod tests {
 
     /// Bytes as version 1 wrote them; they must be read for ever.
     #[test]
-    fn an_old_result_is_read() {
+    fn results_of_version_1_are_read() {
         let run = [16, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 7];
         let bytes = [&[1][..], &run, &[1, b'b', 2, 20], b"1970-01-01T00:00:00Z", &[3], b"two", &[0]].concat();
-        assert_eq!(CachedResult::from_bytes(&bytes).unwrap(), kept("two"));
+        assert_eq!(CachedResult::from_bytes(&bytes).unwrap(), cached("two"));
     }
 
     #[test]
-    fn what_nobody_asks_for_goes() {
+    fn least_recently_used_results_are_evicted() {
         let data = tempfile::tempdir().unwrap();
         let cache = Cache::new(data.path());
         let hour = |n: i64| Timestamp::from_second(n * 3600).unwrap();
         let key = |n: i64| CacheKey([u8::try_from(n).unwrap(); 32]);
         for n in 1..=4 {
-            cache.insert(&key(n), &kept("x")).unwrap();
+            cache.insert(&key(n), &cached("x")).unwrap();
             assert!(cache.get(&key(n), Some(hour(n))).is_some());
         }
-        let there =
+        let stored =
             |cache: &Cache| (1..=4).filter(|n| cache.get(&key(*n), None).is_some()).collect::<Vec<_>>();
         let size = fs::metadata(cache.path(&key(1))).unwrap().len();
         let hours = |n: u64| Duration::from_secs(n * 3600);
         assert_eq!(cache.evict(hours(9), 4 * size, hour(5)).unwrap(), 0);
         cache.evict(hours(3), 4 * size, hour(5)).unwrap();
-        assert_eq!(there(&cache), [2, 3, 4]);
+        assert_eq!(stored(&cache), [2, 3, 4]);
         cache.get(&key(2), Some(hour(5)));
         cache.evict(hours(9), 2 * size, hour(5)).unwrap();
-        assert_eq!(there(&cache), [2, 4]);
+        assert_eq!(stored(&cache), [2, 4]);
     }
 }

@@ -61,7 +61,7 @@ pub(super) fn format(database: &Database) -> Result<Format, AccessError> {
 }
 
 /// Marks an empty database as a store of this format; on disk when it returns.
-pub(super) fn mark(database: &Database) -> Result<(), AccessError> {
+pub(super) fn write_format(database: &Database) -> Result<(), AccessError> {
     let mut transaction = database.begin_write()?;
     transaction.set_durability(Durability::Immediate)?;
     transaction.open_table(FORMAT)?.insert(VERSION, FORMAT_VERSION)?;
@@ -77,17 +77,17 @@ pub(super) fn write(database: &Database, writes: &[WriteOp]) -> Result<(), Acces
         let mut runs = transaction.open_table(RUNS)?;
         let mut intents = transaction.open_table(INTENTS)?;
         let mut tasks = transaction.open_table(TASKS)?;
-        let mut told = transaction.open_table(EVENTS)?;
+        let mut event_table = transaction.open_table(EVENTS)?;
         for write in writes {
             match write {
                 WriteOp::Run(run) => {
                     runs.insert(run.id.0.as_bytes(), run.to_bytes().map_err(AccessError::Value)?.as_slice())?;
                 }
-                WriteOp::Intents(meant) => {
-                    for LaunchIntent { launch, agent } in meant {
-                        let meant =
+                WriteOp::Intents(launch_intents) => {
+                    for LaunchIntent { launch, agent } in launch_intents {
+                        let stored_intent =
                             StoredIntent { agent: agent.clone() }.to_bytes().map_err(AccessError::Value)?;
-                        intents.insert(launch_key(*launch), meant.as_slice())?;
+                        intents.insert(launch_key(*launch), stored_intent.as_slice())?;
                     }
                 }
                 WriteOp::Task(task) => {
@@ -101,19 +101,21 @@ pub(super) fn write(database: &Database, writes: &[WriteOp]) -> Result<(), Acces
                         table.insert(task_key(result.task), bytes.as_slice())?;
                     }
                 }
-                WriteOp::MarkRun(run, mark) => {
-                    let mut marks = transaction.open_table(MARKS)?;
-                    marks
-                        .insert(run.0.as_bytes(), mark.to_bytes().map_err(AccessError::Value)?.as_slice())?;
+                WriteOp::MarkRun(run, marker) => {
+                    let mut run_markers = transaction.open_table(MARKS)?;
+                    run_markers.insert(
+                        run.0.as_bytes(),
+                        marker.to_bytes().map_err(AccessError::Value)?.as_slice(),
+                    )?;
                 }
-                WriteOp::Entries(entries) => {
-                    for entries in entries.chunks(BATCH_LEN) {
-                        let first = entries.first().map_or(0, LoggedEvent::seq);
-                        told.insert(first, pack(entries).map_err(AccessError::Value)?.as_slice())?;
+                WriteOp::Events(new_events) => {
+                    for batch in new_events.chunks(BATCH_LEN) {
+                        let first = batch.first().map_or(0, LoggedEvent::seq);
+                        event_table.insert(first, pack(batch).map_err(AccessError::Value)?.as_slice())?;
                     }
                 }
-                WriteOp::DeleteRuns(forgotten) => {
-                    for &run in forgotten {
+                WriteOp::DeleteRuns(deleted) => {
+                    for &run in deleted {
                         runs.remove(run.0.as_bytes())?;
                         let all = launches_of(run);
                         intents.retain_in(all.clone(), |_, _| false)?;
@@ -121,11 +123,11 @@ pub(super) fn write(database: &Database, writes: &[WriteOp]) -> Result<(), Acces
                         transaction.open_table(RESULTS)?.retain_in(all, |_, _| false)?;
                         transaction.open_table(MARKS)?.remove(run.0.as_bytes())?;
                     }
-                    forget_entries(&mut told, &runs)?;
+                    delete_unused_events(&mut event_table, &runs)?;
                 }
                 WriteOp::Framework(id) => {
-                    let named = StoredString(id.clone()).to_bytes().map_err(AccessError::Value)?;
-                    transaction.open_table(SINGLE)?.insert(FRAMEWORK, named.as_slice())?;
+                    let framework_id = StoredString(id.clone()).to_bytes().map_err(AccessError::Value)?;
+                    transaction.open_table(SINGLE)?.insert(FRAMEWORK, framework_id.as_slice())?;
                 }
             }
         }
@@ -134,50 +136,53 @@ pub(super) fn write(database: &Database, writes: &[WriteOp]) -> Result<(), Acces
     Ok(())
 }
 
-/// Everything but the entries.
+/// Reads everything except the events.
 pub(super) fn read(database: &Database) -> Result<Snapshot, AccessError> {
     let transaction = database.begin_read()?;
     let mut contents = Snapshot::default();
     if let Some(runs) = existing(transaction.open_table(RUNS))? {
-        for entry in runs.iter()? {
-            contents.runs.push(RunRecord::from_bytes(entry?.1.value()).map_err(AccessError::Value)?);
+        for row in runs.iter()? {
+            contents.runs.push(RunRecord::from_bytes(row?.1.value()).map_err(AccessError::Value)?);
         }
     }
     if let Some(intents) = existing(transaction.open_table(INTENTS))? {
-        for entry in intents.iter()? {
-            let (launch, meant) = entry?;
+        for row in intents.iter()? {
+            let (launch, stored_intent) = row?;
             let StoredIntent { agent } =
-                StoredIntent::from_bytes(meant.value()).map_err(AccessError::Value)?;
+                StoredIntent::from_bytes(stored_intent.value()).map_err(AccessError::Value)?;
             contents.intents.push(LaunchIntent { launch: launch_of(launch.value()), agent });
         }
     }
     if let Some(tasks) = existing(transaction.open_table(TASKS))? {
-        for entry in tasks.iter()? {
-            contents.tasks.push(TaskRecord::from_bytes(entry?.1.value()).map_err(AccessError::Value)?);
+        for row in tasks.iter()? {
+            contents.tasks.push(TaskRecord::from_bytes(row?.1.value()).map_err(AccessError::Value)?);
         }
     }
     if let Some(results) = existing(transaction.open_table(RESULTS))? {
-        for entry in results.iter()? {
-            contents.results.push(launch_of(entry?.0.value()).task);
+        for row in results.iter()? {
+            contents.results.push(launch_of(row?.0.value()).task);
         }
     }
-    if let Some(marks) = existing(transaction.open_table(MARKS))? {
-        for entry in marks.iter()? {
-            let (run, mark) = entry?;
+    if let Some(run_markers) = existing(transaction.open_table(MARKS))? {
+        for row in run_markers.iter()? {
+            let (run, marker) = row?;
             let run = RunId(uuid::Uuid::from_bytes(run.value()));
-            contents.marks.push((run, RunMarker::from_bytes(mark.value()).map_err(AccessError::Value)?));
+            contents
+                .run_markers
+                .push((run, RunMarker::from_bytes(marker.value()).map_err(AccessError::Value)?));
         }
     }
-    if let Some(told) = existing(transaction.open_table(EVENTS))?
-        && let Some((first, packed)) = told.last()?
+    if let Some(events) = existing(transaction.open_table(EVENTS))?
+        && let Some((first, packed)) = events.last()?
     {
-        let entries = unpack(first.value(), packed.value()).map_err(AccessError::Value)?;
-        contents.last_entry = entries.last().map_or(0, LoggedEvent::seq);
+        let events = unpack(first.value(), packed.value()).map_err(AccessError::Value)?;
+        contents.last_seq = events.last().map_or(0, LoggedEvent::seq);
     }
     if let Some(single) = existing(transaction.open_table(SINGLE))?
-        && let Some(named) = single.get(FRAMEWORK)?
+        && let Some(framework_id) = single.get(FRAMEWORK)?
     {
-        contents.framework = Some(StoredString::from_bytes(named.value()).map_err(AccessError::Value)?.0);
+        contents.framework =
+            Some(StoredString::from_bytes(framework_id.value()).map_err(AccessError::Value)?.0);
     }
     Ok(contents)
 }
@@ -198,44 +203,44 @@ pub(super) fn read_results(database: &Database, run: RunId) -> Result<Vec<Result
     rows.map(|row| ResultRecord::from_bytes(row?.1.value()).map_err(AccessError::Value)).collect()
 }
 
-/// The next entries after the number `after`.
-pub(super) fn read_entries(database: &Database, after: u64) -> Result<Vec<LoggedEvent>, AccessError> {
+/// The next events after the sequence number `after`.
+pub(super) fn read_events(database: &Database, after: u64) -> Result<Vec<LoggedEvent>, AccessError> {
     let transaction = database.begin_read()?;
-    let Some(told) = existing(transaction.open_table(EVENTS))? else { return Ok(Vec::new()) };
-    let holds_next = told.range(..=after.saturating_add(1))?.next_back().transpose()?;
+    let Some(events) = existing(transaction.open_table(EVENTS))? else { return Ok(Vec::new()) };
+    let holds_next = events.range(..=after.saturating_add(1))?.next_back().transpose()?;
     let from = holds_next.map_or(0, |(first, _)| first.value());
-    for row in told.range(from..)? {
+    for row in events.range(from..)? {
         let (first, packed) = row?;
-        let mut entries = unpack(first.value(), packed.value()).map_err(AccessError::Value)?;
-        entries.retain(|entry| entry.seq() > after);
-        if !entries.is_empty() {
-            return Ok(entries);
+        let mut events = unpack(first.value(), packed.value()).map_err(AccessError::Value)?;
+        events.retain(|event| event.seq() > after);
+        if !events.is_empty() {
+            return Ok(events);
         }
     }
     Ok(Vec::new())
 }
 
-/// Removes the entries of which nothing is about a run there is; but for the last, whose number counts.
-fn forget_entries(
-    told: &mut redb::Table<'_, u64, &'static [u8]>,
+/// Deletes event batches that concern only deleted runs. The last batch stays: it holds the highest sequence number.
+fn delete_unused_events(
+    events: &mut redb::Table<'_, u64, &'static [u8]>,
     runs: &redb::Table<'_, [u8; 16], &'static [u8]>,
 ) -> Result<(), AccessError> {
-    let last = told.last()?.map(|(first, _)| first.value());
-    let mut forgotten = Vec::new();
-    for row in told.iter()? {
+    let last = events.last()?.map(|(first, _)| first.value());
+    let mut deleted = Vec::new();
+    for row in events.iter()? {
         let (first, packed) = row?;
         let first = first.value();
-        let entries = unpack(first, packed.value()).map_err(AccessError::Value)?;
-        let mut is_of_use = Some(first) == last;
-        for run in entries.chunk_by(|a, b| a.run() == b.run()).filter_map(|entries| entries.first()) {
-            is_of_use = is_of_use || runs.get(run.run().0.as_bytes())?.is_some();
+        let events = unpack(first, packed.value()).map_err(AccessError::Value)?;
+        let mut is_in_use = Some(first) == last;
+        for run in events.chunk_by(|a, b| a.run() == b.run()).filter_map(|events| events.first()) {
+            is_in_use = is_in_use || runs.get(run.run().0.as_bytes())?.is_some();
         }
-        if !is_of_use {
-            forgotten.push(first);
+        if !is_in_use {
+            deleted.push(first);
         }
     }
-    for first in forgotten {
-        told.remove(first)?;
+    for first in deleted {
+        events.remove(first)?;
     }
     Ok(())
 }
@@ -272,9 +277,9 @@ pub(super) enum AccessError {
 }
 
 impl AccessError {
-    pub(super) fn context(self, doing: &'static str) -> StoreError {
+    pub(super) fn context(self, operation: &'static str) -> StoreError {
         match self {
-            Self::Redb(error) => StoreError::Io { doing, why: error.to_string() },
+            Self::Redb(error) => StoreError::Io { operation, reason: error.to_string() },
             Self::Value(error) => error,
         }
     }

@@ -58,10 +58,10 @@ fn result(task: TaskId) -> ResultRecord {
     ResultRecord { task, attempt: 1, block: "b".into(), line: 2, index: 1, files: vec![file] }
 }
 
-/// So many frames, and the end of a run.
-fn entries(from: u64, frames: u64) -> Vec<LoggedEvent> {
+/// Task events from a sequence number on, and the end of a run.
+fn events(from: u64, frames: u64) -> Vec<LoggedEvent> {
     let run = RunId(Uuid::from_u128(5));
-    let frame = |seq| {
+    let event = |seq| {
         LoggedEvent::Task(TaskEvent {
             seq,
             time: Timestamp::UNIX_EPOCH,
@@ -80,38 +80,38 @@ fn entries(from: u64, frames: u64) -> Vec<LoggedEvent> {
     };
     let seq = from + frames;
     let ended = RunEnded { seq, time: Timestamp::UNIX_EPOCH, run, state: RunState::Finished };
-    (from..seq).map(frame).chain([LoggedEvent::Run(ended)]).collect()
+    (from..seq).map(event).chain([LoggedEvent::Run(ended)]).collect()
 }
 
-fn numbers(store: &dyn Store, after: u64) -> Vec<u64> {
-    store.entries(after).unwrap().iter().map(LoggedEvent::seq).collect()
+fn sequence_numbers(store: &dyn Store, after: u64) -> Vec<u64> {
+    store.events(after).unwrap().iter().map(LoggedEvent::seq).collect()
 }
 
 #[test]
-fn entries_are_read_on_from_any_number() {
-    let folder = tempfile::tempdir().unwrap();
-    let mut durable = RedbStore::open(&folder.path().join("store.redb")).unwrap();
+fn events_are_read_from_any_sequence_number() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut durable = RedbStore::open(&directory.path().join("store.redb")).unwrap();
     let mut memory = MemoryStore::default();
     for store in [&mut durable as &mut dyn Store, &mut memory] {
-        assert_eq!(numbers(store, 0), [0; 0]);
-        for writes in [entries(1, 1), entries(3, 599), entries(603, 0)] {
-            store.commit(&[WriteOp::Entries(writes)]).unwrap();
+        assert_eq!(sequence_numbers(store, 0), [0; 0]);
+        for writes in [events(1, 1), events(3, 599), events(603, 0)] {
+            store.commit(&[WriteOp::Events(writes)]).unwrap();
         }
-        assert_eq!(store.load().unwrap().last_entry, 603);
-        assert_eq!(numbers(store, 0), [1, 2]);
-        assert_eq!(numbers(store, 1), [2]);
-        assert_eq!(store.entries(2).unwrap(), entries(3, 599)[..BATCH_LEN]);
-        assert_eq!(numbers(store, 600), [601, 602]);
-        assert_eq!(store.entries(602).unwrap(), entries(603, 0));
-        assert_eq!(numbers(store, 603), [0; 0]);
-        assert_eq!(numbers(store, u64::MAX), [0; 0]);
+        assert_eq!(store.load().unwrap().last_seq, 603);
+        assert_eq!(sequence_numbers(store, 0), [1, 2]);
+        assert_eq!(sequence_numbers(store, 1), [2]);
+        assert_eq!(store.events(2).unwrap(), events(3, 599)[..BATCH_LEN]);
+        assert_eq!(sequence_numbers(store, 600), [601, 602]);
+        assert_eq!(store.events(602).unwrap(), events(603, 0));
+        assert_eq!(sequence_numbers(store, 603), [0; 0]);
+        assert_eq!(sequence_numbers(store, u64::MAX), [0; 0]);
     }
 }
 
 #[test]
-fn both_stores_give_back_what_they_took() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("store.redb");
+fn both_stores_return_committed_writes() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("store.redb");
     let mut durable = RedbStore::open(&path).unwrap();
     let mut memory = MemoryStore::default();
     assert_eq!(durable.load().unwrap(), Snapshot::default());
@@ -138,41 +138,41 @@ fn both_stores_give_back_what_they_took() {
 
 /// What is forgotten leaves nothing behind, and what stays is whole; numbers are never given twice.
 #[test]
-fn runs_are_forgotten_with_all_that_is_theirs() {
-    let folder = tempfile::tempdir().unwrap();
-    let mut durable = RedbStore::open(&folder.path().join("store.redb")).unwrap();
+fn deleted_runs_leave_no_records() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut durable = RedbStore::open(&directory.path().join("store.redb")).unwrap();
     let mut memory = MemoryStore::default();
     let other = RunId(Uuid::from_u128(6));
-    let of_other = |entry: LoggedEvent| match entry {
-        LoggedEvent::Task(frame) => LoggedEvent::Task(TaskEvent { run: other, task: other.task(1), ..frame }),
+    let of_other = |event: LoggedEvent| match event {
+        LoggedEvent::Task(event) => LoggedEvent::Task(TaskEvent { run: other, task: other.task(1), ..event }),
         LoggedEvent::Run(ended) => LoggedEvent::Run(RunEnded { run: other, ..ended }),
     };
-    let mixed = entries(500, 2).into_iter().chain(entries(503, 0).into_iter().map(of_other)).collect();
+    let mixed = events(500, 2).into_iter().chain(events(503, 0).into_iter().map(of_other)).collect();
     for store in [&mut durable as &mut dyn Store, &mut memory] {
         store.commit(&writes()).unwrap();
         let WriteOp::Run(run) = &writes()[0] else { panic!("a run") };
-        let kept = RunRecord { id: other, ..run.as_ref().clone() };
-        store.commit(&[WriteOp::Run(Arc::new(kept))]).unwrap();
-        store.commit(&[WriteOp::Entries(entries(1, 498))]).unwrap();
-        store.commit(&[WriteOp::Entries(Vec::clone(&mixed))]).unwrap();
-        store.commit(&[WriteOp::Entries(entries(504, 0))]).unwrap();
+        let retained = RunRecord { id: other, ..run.as_ref().clone() };
+        store.commit(&[WriteOp::Run(Arc::new(retained))]).unwrap();
+        store.commit(&[WriteOp::Events(events(1, 498))]).unwrap();
+        store.commit(&[WriteOp::Events(Vec::clone(&mixed))]).unwrap();
+        store.commit(&[WriteOp::Events(events(504, 0))]).unwrap();
         store.commit(&[WriteOp::DeleteRuns(vec![RunId(Uuid::from_u128(5))])]).unwrap();
         let contents = store.load().unwrap();
         assert_eq!(contents.runs.iter().map(|run| run.id).collect::<Vec<_>>(), [other]);
-        assert_eq!((contents.tasks, contents.intents, contents.marks), Default::default());
+        assert_eq!((contents.tasks, contents.intents, contents.run_markers), Default::default());
         assert_eq!(contents.results, []);
         assert_eq!(store.results(RunId(Uuid::from_u128(5))).unwrap(), []);
-        assert_eq!(contents.last_entry, 504);
-        assert_eq!(numbers(store, 0), [500, 501, 502, 503]);
-        assert_eq!(numbers(store, 503), [504]);
+        assert_eq!(contents.last_seq, 504);
+        assert_eq!(sequence_numbers(store, 0), [500, 501, 502, 503]);
+        assert_eq!(sequence_numbers(store, 503), [504]);
     }
 }
 
 /// What was forgotten makes the file smaller at the next start, wherever in it the rest lies.
 #[test]
-fn room_is_given_back() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("store.redb");
+fn files_are_compacted_at_open() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("store.redb");
     let size = || std::fs::metadata(&path).unwrap().len();
     let WriteOp::Run(run) = &writes()[0] else { panic!("a run") };
     let run = |number: u128| {
@@ -191,14 +191,14 @@ fn room_is_given_back() {
     assert!(size() >= full, "nothing is free yet");
     // The last one lies where the file ends.
     store.commit(&[WriteOp::DeleteRuns(all[..39].to_vec())]).unwrap();
-    let kept = store.load().unwrap();
+    let retained = store.load().unwrap();
     drop(store);
     assert!(size() > full / 2, "of itself it stays as large: {} of {full}", size());
     let store = RedbStore::open(&path).unwrap();
-    assert_eq!(store.load().unwrap(), kept);
+    assert_eq!(store.load().unwrap(), retained);
     assert!(size() < full / 4, "{} bytes of {full} for one run of 40", size());
     drop(store);
-    assert_eq!(RedbStore::open(&path).unwrap().load().unwrap(), kept);
+    assert_eq!(RedbStore::open(&path).unwrap().load().unwrap(), retained);
 }
 
 /// Writes a redb file that has this table with this number.
@@ -211,17 +211,17 @@ fn redb_file(path: &Path, table: &str, number: u32) {
 
 #[test]
 fn other_formats_are_refused_by_name() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("store.redb");
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("store.redb");
     for (table, version, expected) in [
         ("runs", 1, "was written by a Borges before 0.1.0"),
         ("borges-store", 2, "has format 2, and this Borges reads format 1: use a newer Borges"),
     ] {
         redb_file(&path, table, version);
-        let refused = RedbStore::open(&path).unwrap_err().to_string();
-        assert!(refused.contains(expected) && refused.contains("store.redb"), "{refused}");
-        assert_eq!(check(&path).unwrap_err().to_string(), refused);
-        assert_eq!(RedbStore::open(&path).unwrap_err().to_string(), refused, "it is as it was");
+        let refusal = RedbStore::open(&path).unwrap_err().to_string();
+        assert!(refusal.contains(expected) && refusal.contains("store.redb"), "{refusal}");
+        assert_eq!(check(&path).unwrap_err().to_string(), refusal);
+        assert_eq!(RedbStore::open(&path).unwrap_err().to_string(), refusal, "it is as it was");
         std::fs::remove_file(&path).unwrap();
     }
 }
@@ -229,25 +229,25 @@ fn other_formats_are_refused_by_name() {
 /// A crash between the creation of the file and its mark leaves a file that is a new store.
 #[test]
 fn unmarked_new_file_becomes_a_store() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("store.redb");
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("store.redb");
     drop(redb::Database::create(&path).unwrap());
     RedbStore::open(&path).unwrap().commit(&writes()).unwrap();
     assert_eq!(RedbStore::open(&path).unwrap().load().unwrap().runs.len(), 1);
 }
 
 #[test]
-fn a_store_has_one_owner() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("store.redb");
+fn second_open_of_a_store_is_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("store.redb");
     let _owner = RedbStore::open(&path).unwrap();
     assert!(matches!(RedbStore::open(&path), Err(StoreError::InUse { .. })));
 }
 
 #[test]
-fn what_is_no_store_is_not_touched() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("store.redb");
+fn foreign_files_are_not_changed() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("store.redb");
     std::fs::write(&path, "a letter").unwrap();
     assert!(matches!(RedbStore::open(&path), Err(StoreError::CannotOpen { .. })));
     assert_eq!(std::fs::read(&path).unwrap(), b"a letter");

@@ -16,8 +16,8 @@ use borges_task::{RunId, State, TaskId};
 
 impl Scheduler {
     pub(super) fn recover(&mut self, snapshot: Snapshot, ctx: &mut Context<Self>) {
-        let Snapshot { runs, intents, tasks, results, marks, framework, last_entry: _ } = snapshot;
-        let marks: HashMap<RunId, RunMarker> = marks.into_iter().collect();
+        let Snapshot { runs, intents, tasks, results, run_markers, framework, last_seq: _ } = snapshot;
+        let marks: HashMap<RunId, RunMarker> = run_markers.into_iter().collect();
         self.offer_pool.framework = framework;
         let mut tasks_of: HashMap<RunId, Vec<TaskRecord>> = HashMap::new();
         for task in tasks {

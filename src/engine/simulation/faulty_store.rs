@@ -108,7 +108,7 @@ pub(super) struct FaultyStore {
 
 impl Store for FaultyStore {
     fn commit(&mut self, writes: &[WriteOp]) -> Result<(), StoreError> {
-        let failed = || StoreError::Io { doing: "written", why: "no space left on device".to_owned() };
+        let failed = || StoreError::Io { operation: "written", reason: "no space left on device".to_owned() };
         match self.crash_point.record(|| name(writes)) {
             OpOutcome::Applied => self.disk.store().commit(writes),
             OpOutcome::AppliedThenCrashed => {
@@ -131,8 +131,8 @@ impl Store for FaultyStore {
         self.disk.store().results(run)
     }
 
-    fn entries(&self, after: u64) -> Result<Vec<LoggedEvent>, StoreError> {
-        self.disk.store().entries(after)
+    fn events(&self, after: u64) -> Result<Vec<LoggedEvent>, StoreError> {
+        self.disk.store().events(after)
     }
 }
 
@@ -148,7 +148,7 @@ fn name(writes: &[WriteOp]) -> String {
         WriteOp::Task(task) => format!("{} {}", task.id.number, task.state),
         WriteOp::Results(results) => format!("{} results", results.len()),
         WriteOp::MarkRun(_, mark) => format!("{mark:?}"),
-        WriteOp::Entries(entries) => format!("{} entries", entries.len()),
+        WriteOp::Events(entries) => format!("{} entries", entries.len()),
         WriteOp::Framework(_) => "framework".to_owned(),
         WriteOp::DeleteRuns(runs) => format!("forget {} runs", runs.len()),
     };

@@ -329,7 +329,7 @@ impl Oracle {
 
     /// A subscriber receives an event.
     pub(super) fn on_event(&mut self, event: &LoggedEvent) {
-        let stored = self.disk.store().entries(event.seq() - 1).unwrap().into_iter().next();
+        let stored = self.disk.store().events(event.seq() - 1).unwrap().into_iter().next();
         if stored.as_ref() != Some(event) {
             let message = format!("published is {event:?}, stored is {stored:?}");
             self.violation(Invariant::PersistBeforePublish, message);
@@ -384,7 +384,7 @@ impl Oracle {
             let message = format!("run {lost} was accepted, and is not stored");
             self.violation(Invariant::AcceptedRunIsStored, message);
         }
-        for (run, mark) in snapshot.marks {
+        for (run, mark) in snapshot.run_markers {
             if matches!(mark, RunMarker::Ended { .. }) {
                 self.ended.insert(run);
             }
