@@ -104,7 +104,7 @@ impl Results {
     }
 
     /// Whether the value is asked for, and not what is printed; which it is where nothing is said.
-    pub fn is_value(&self) -> bool {
+    pub(crate) fn is_value(&self) -> bool {
         !self.has("output")
     }
 
@@ -114,7 +114,7 @@ impl Results {
     }
 
     /// Whether what comes back is a text and not read, `org-babel-result-cond`.
-    pub fn is_scalar(&self) -> bool {
+    pub(crate) fn is_scalar(&self) -> bool {
         ["scalar", "verbatim", "html", "code", "pp", "file"].iter().any(|word| self.has(word))
             || ["output", "raw", "org"].iter().any(|word| self.has(word)) && !self.has("table")
     }

@@ -26,11 +26,6 @@ impl Language {
     pub(super) fn dialect(&self) -> Dialect {
         self.dialect
     }
-
-    /// Whether a block without `:results` yields what it prints, for its value is no more than its exit code.
-    pub fn yields_output(&self) -> bool {
-        matches!(self.dialect, Dialect::Shell(_))
-    }
 }
 
 /// What is common to languages of one make: how variables are set, values written and read.

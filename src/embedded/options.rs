@@ -107,7 +107,7 @@ impl AgentOptions {
     }
 
     /// These options as the arguments after `borges agent`.
-    pub fn to_args(&self) -> Vec<OsString> {
+    pub(crate) fn to_args(&self) -> Vec<OsString> {
         let mut args: Vec<OsString> = vec!["--directory".into(), self.directory.clone().into()];
         for (name, value) in
             [("--milli-cpus", self.milli_cpus), ("--mem-mib", self.mem_mib), ("--disk-mib", self.disk_mib)]

@@ -24,13 +24,6 @@ pub struct StartError {
     source: io::Error,
 }
 
-impl StartError {
-    /// The operating system's error.
-    pub fn into_source(self) -> io::Error {
-        self.source
-    }
-}
-
 /// A connection to an agent.
 #[derive(Debug)]
 pub struct Started {

@@ -11,7 +11,7 @@ use super::token::TokenHash;
 
 /// The parts of a request that the decision depends on.
 #[derive(Debug, Clone, Copy)]
-pub struct RequestFacts<'a> {
+pub(crate) struct RequestFacts<'a> {
     /// The other end of the connection.
     pub peer: SocketAddr,
     /// The connection's own address; not the one that was bound to, which may be `0.0.0.0`.
@@ -34,7 +34,7 @@ pub struct RequestFacts<'a> {
 
 /// The settings of the server that decide who may use it.
 #[derive(Debug, Clone)]
-pub struct AccessPolicy {
+pub(crate) struct AccessPolicy {
     /// The hash of the server's token.
     pub token: TokenHash,
     /// `borges_open`: no client needs the token.
@@ -48,7 +48,7 @@ pub struct AccessPolicy {
 
 /// The result of [`decide`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum AccessDecision {
+pub(crate) enum AccessDecision {
     /// The request is answered.
     Allowed {
         /// The token came only by `?token=`: the response sets a cookie, so that a browser keeps it.
@@ -63,7 +63,7 @@ pub enum AccessDecision {
 }
 
 /// Whether the address of a peer belongs to this machine. Only then is the owner of its socket looked up.
-pub fn is_local_peer(peer: SocketAddr, local: SocketAddr) -> bool {
+pub(crate) fn is_local_peer(peer: SocketAddr, local: SocketAddr) -> bool {
     let (peer, local) = (peer.ip().to_canonical(), local.ip().to_canonical());
     peer.is_loopback() || peer == local
 }
@@ -71,7 +71,7 @@ pub fn is_local_peer(peer: SocketAddr, local: SocketAddr) -> bool {
 /// Decides whether a request is answered.
 ///
 /// The token is checked first, so that a client without it learns nothing of the server's names.
-pub fn decide(request: &RequestFacts, policy: &AccessPolicy) -> AccessDecision {
+pub(crate) fn decide(request: &RequestFacts, policy: &AccessPolicy) -> AccessDecision {
     let is_valid = |token: Option<&str>| token.is_some_and(|token| policy.token.matches(token));
     let (bearer, query, cookie) =
         (is_valid(request.bearer), is_valid(request.query), is_valid(request.cookie));
@@ -117,7 +117,7 @@ impl AccessPolicy {
 
 impl AccessDecision {
     /// The HTTP status of the refusal. `None` if the request is allowed.
-    pub fn status(self) -> Option<u16> {
+    pub(crate) fn status(self) -> Option<u16> {
         match self {
             Self::Allowed { .. } => None,
             Self::Unauthenticated => Some(401),
@@ -127,7 +127,7 @@ impl AccessDecision {
     }
 
     /// The reason of the refusal and its remedy. Empty if the request is allowed.
-    pub fn message(self, request: &RequestFacts, policy: &AccessPolicy) -> String {
+    pub(crate) fn message(self, request: &RequestFacts, policy: &AccessPolicy) -> String {
         let port = policy.port;
         let escaped = |header: Option<&str>| header.unwrap_or_default().escape_default().to_string();
         match self {

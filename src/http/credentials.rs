@@ -3,13 +3,13 @@
 use std::fmt::Write;
 
 /// The token in the value of an `Authorization` header.
-pub fn bearer(authorization: &str) -> Option<&str> {
+pub(crate) fn bearer(authorization: &str) -> Option<&str> {
     let (scheme, token) = authorization.trim().split_once(' ')?;
     scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
 }
 
 /// The token in a query such as `run=1&token=T`, its percent codes decoded.
-pub fn query_token(query: &str) -> Option<String> {
+pub(crate) fn query_token(query: &str) -> Option<String> {
     let token = query.split('&').find_map(|field| field.strip_prefix("token="))?;
     let mut decoded = String::with_capacity(token.len());
     let mut rest = token;
@@ -25,7 +25,7 @@ pub fn query_token(query: &str) -> Option<String> {
 }
 
 /// The token in the value of a `Cookie` header, for the server at `port`.
-pub fn cookie_token(cookies: &str, port: u16) -> Option<&str> {
+pub(crate) fn cookie_token(cookies: &str, port: u16) -> Option<&str> {
     let name = cookie_name(port);
     cookies.split(';').find_map(|cookie| {
         let (found, token) = cookie.trim().split_once('=')?;
@@ -36,7 +36,7 @@ pub fn cookie_token(cookies: &str, port: u16) -> Option<&str> {
 /// The value of the `Set-Cookie` header by which a browser keeps the token until it is closed.
 ///
 /// `SameSite=Strict` keeps pages of other sites from using the cookie, and `HttpOnly` keeps scripts from reading it.
-pub fn set_cookie(token: &str, port: u16) -> String {
+pub(crate) fn set_cookie(token: &str, port: u16) -> String {
     let mut cookie = cookie_name(port);
     // Writing to a string does not fail.
     let _ = write!(cookie, "={token}; Path=/; HttpOnly; SameSite=Strict");

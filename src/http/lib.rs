@@ -73,19 +73,18 @@ use actix_web::error::InternalError;
 use actix_web::middleware::{Next, from_fn};
 use actix_web::web::{self, PathConfig, QueryConfig};
 use actix_web::{App, HttpServer};
+
+use self::access::AccessPolicy;
 use jiff::Timestamp;
 
 use futures_util::join;
 use rustix::net::sockopt::set_tcp_user_timeout;
 use tokio::signal::unix::{SignalKind, signal};
 
-pub use access::{AccessDecision, AccessPolicy, RequestFacts, decide, is_local_peer};
-pub use credentials::{bearer, cookie_token, query_token, set_cookie};
 pub use output::OFFSET_HEADER;
 pub use payloads::serve_files;
-pub use peer_owner::socket_owner;
-pub use token::{Token, TokenError, TokenHash};
-pub use upload::{UploadError, UploadedDocument, document};
+
+pub use token::Token;
 
 use state::AppState;
 

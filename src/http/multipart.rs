@@ -5,7 +5,7 @@ use thiserror::Error;
 
 /// Why a form does not have exactly one file.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
-pub enum MultipartError {
+pub(crate) enum MultipartError {
     /// The content type does not say what separates the parts.
     #[error("this form's content type names no `boundary`")]
     NoBoundary,

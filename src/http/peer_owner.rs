@@ -13,7 +13,7 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 ///
 /// # Errors
 /// The tables cannot be read, for example because `/proc` is not mounted.
-pub fn socket_owner(peer: SocketAddr, local: SocketAddr) -> io::Result<Option<u32>> {
+pub(crate) fn socket_owner(peer: SocketAddr, local: SocketAddr) -> io::Result<Option<u32>> {
     // The kernel may omit a connection from a table that changes while it is read, so try twice.
     let row = match find_row(peer, local)? {
         Row::Missing => find_row(peer, local)?,

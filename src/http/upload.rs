@@ -12,7 +12,7 @@ use super::multipart::{self, MultipartError};
 
 /// The document of a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct UploadedDocument<'a> {
+pub(crate) struct UploadedDocument<'a> {
     /// The Org text.
     pub document: Cow<'a, [u8]>,
     /// A note for the client, if the document was decoded.
@@ -21,7 +21,7 @@ pub struct UploadedDocument<'a> {
 
 /// Why a body holds no document. The messages are complete response bodies for status 400.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
-pub enum UploadError {
+pub(crate) enum UploadError {
     /// Its newlines were deleted.
     #[error(
         "This document arrived on one line: curl -d @FILE (or -d@FILE) deletes every newline.\n\
@@ -81,7 +81,7 @@ const ENCODED_KEYWORD: &[u8] = b"%23%2B";
 ///
 /// # Errors
 /// [`UploadError`] if the body holds no document.
-pub fn document<'a>(
+pub(crate) fn document<'a>(
     content_type: Option<&str>,
     body: &'a [u8],
     server_address: &str,

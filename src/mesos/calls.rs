@@ -5,13 +5,11 @@
 
 use std::time::Duration;
 
-use bytes::Bytes;
-
 use super::events::StatusUpdate;
 use super::messages::scheduler::{Call, call, call::Type};
 use super::messages::{
-    AgentId, DurationInfo, ExecutorId, Filters, FrameworkId, FrameworkInfo, KillPolicy, OfferId, OperationId,
-    Request, ResourceProviderId, TaskId, TaskInfo, offer,
+    AgentId, DurationInfo, ExecutorId, Filters, FrameworkId, FrameworkInfo, KillPolicy, OfferId, Request,
+    TaskId, TaskInfo, offer,
 };
 
 fn new_call(framework: &str, kind: Type) -> Call {
@@ -55,7 +53,7 @@ pub fn accept(
 }
 
 /// An ACCEPT call with any operations.
-pub fn accept_with(
+pub(crate) fn accept_with(
     framework: &str,
     offers: impl IntoIterator<Item = String>,
     operations: Vec<offer::Operation>,
@@ -144,23 +142,6 @@ pub fn acknowledge(framework: &str, update: &StatusUpdate) -> Option<Call> {
     Some(Call { acknowledge, ..new_call(framework, Type::Acknowledge) })
 }
 
-/// An `ACKNOWLEDGE_OPERATION_STATUS` call: the update of an operation is saved.
-pub fn acknowledge_operation_status(
-    framework: &str,
-    operation: &str,
-    uuid: Bytes,
-    agent: Option<&str>,
-    resource_provider: Option<&str>,
-) -> Call {
-    let acknowledge_operation_status = Some(call::AcknowledgeOperationStatus {
-        agent_id: agent.map(agent_id),
-        resource_provider_id: resource_provider.map(|id| ResourceProviderId { value: id.to_owned() }),
-        uuid,
-        operation_id: OperationId { value: operation.to_owned() },
-    });
-    Call { acknowledge_operation_status, ..new_call(framework, Type::AcknowledgeOperationStatus) }
-}
-
 /// A RECONCILE call: what has become of these launches, each with its agent if that is known?
 ///
 /// Without any, of all that the master knows.
@@ -176,44 +157,9 @@ pub fn reconcile<'a>(
     Call { reconcile, ..new_call(framework, Type::Reconcile) }
 }
 
-/// A `RECONCILE_OPERATIONS` call: what has become of these operations, each with its agent if that is known?
-pub fn reconcile_operations<'a>(
-    framework: &str,
-    operations: impl IntoIterator<Item = (&'a str, Option<&'a str>)>,
-) -> Call {
-    let operation = |(operation, agent): (&str, Option<&str>)| call::reconcile_operations::Operation {
-        operation_id: OperationId { value: operation.to_owned() },
-        agent_id: agent.map(agent_id),
-        resource_provider_id: None,
-    };
-    let operations = operations.into_iter().map(operation).collect();
-    let reconcile_operations = Some(call::ReconcileOperations { operations });
-    Call { reconcile_operations, ..new_call(framework, Type::ReconcileOperations) }
-}
-
-/// A MESSAGE call: bytes for an executor; may be lost.
-pub fn message(framework: &str, agent: &str, executor: &str, data: Bytes) -> Call {
-    let message = Some(call::Message { agent_id: agent_id(agent), executor_id: executor_id(executor), data });
-    Call { message, ..new_call(framework, Type::Message) }
-}
-
 /// A REQUEST call: a wish for resources, which the usual allocator ignores.
 pub fn request(framework: &str, requests: Vec<Request>) -> Call {
     Call { request: Some(call::Request { requests }), ..new_call(framework, Type::Request) }
-}
-
-/// An `UPDATE_FRAMEWORK` call: changes what may be changed of a subscribed framework.
-pub fn update_framework(framework: FrameworkInfo, suppressed_roles: Vec<String>) -> Call {
-    Call {
-        framework_id: framework.id.clone(),
-        r#type: Some(Type::UpdateFramework as i32),
-        update_framework: Some(call::UpdateFramework {
-            framework_info: framework,
-            suppressed_roles,
-            offer_constraints: None,
-        }),
-        ..Call::default()
-    }
 }
 
 /// A duration on the wire; one of more than 292 years is cut.
@@ -281,7 +227,7 @@ mod tests {
         let offer = || ["o1".to_owned()];
         let calls = vec![
             subscribe(FrameworkInfo::default(), vec![]),
-            subscribe(resubscribed.clone(), vec![]),
+            subscribe(resubscribed, vec![]),
             teardown("f"),
             accept("f", offer(), vec![], None),
             decline("f", offer(), None),
@@ -291,12 +237,8 @@ mod tests {
             suppress("f", vec![]),
             kill("f", "r.1.1", None, None),
             shutdown("f", "r.1.1", "a"),
-            acknowledge_operation_status("f", "op", Bytes::from_static(b"u"), Some("a"), None),
             reconcile("f", []),
-            reconcile_operations("f", []),
-            message("f", "a", "e", Bytes::new()),
             request("f", vec![]),
-            update_framework(resubscribed, vec![]),
         ];
         insta::assert_snapshot!(calls.iter().map(type_and_framework).collect::<Vec<_>>().join("\n"), @"
         SUBSCRIBE -
@@ -310,12 +252,8 @@ mod tests {
         SUPPRESS f
         KILL f
         SHUTDOWN f
-        ACKNOWLEDGE_OPERATION_STATUS f
         RECONCILE f
-        RECONCILE_OPERATIONS f
-        MESSAGE f
         REQUEST f
-        UPDATE_FRAMEWORK f
         ");
     }
 
@@ -326,7 +264,7 @@ mod tests {
                 task_id: task_id("r.1.1"),
                 state: TaskState::TaskRunning as i32,
                 agent_id: Some(agent_id("a")),
-                uuid: uuid.map(Bytes::from_static),
+                uuid: uuid.map(bytes::Bytes::from_static),
                 ..TaskStatus::default()
             })
             .unwrap()

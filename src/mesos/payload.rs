@@ -90,7 +90,7 @@ impl TaskPayload {
 }
 
 /// Whether a path leads to a file below where it is seen from, whatever lies there: relative, nothing but names.
-pub fn is_contained_path(path: &str) -> bool {
+pub(crate) fn is_contained_path(path: &str) -> bool {
     let is_normal = |component: Component| matches!(component, Component::Normal(_));
     !path.is_empty()
         && !path.contains('\0')

@@ -163,7 +163,7 @@ impl OfferedResources {
 }
 
 /// Ranges of `from` that are in none of `taken`; both must be [`normalize_ranges`].
-pub fn subtract_ranges(from: &[(u64, u64)], taken: &[(u64, u64)]) -> Vec<(u64, u64)> {
+pub(crate) fn subtract_ranges(from: &[(u64, u64)], taken: &[(u64, u64)]) -> Vec<(u64, u64)> {
     let mut remaining = Vec::with_capacity(from.len());
     for &(from_begin, end) in from {
         let mut begin = from_begin;
@@ -241,7 +241,7 @@ fn new_resource(name: &str, kind: value::Type, role: Option<&str>) -> Resource {
 }
 
 /// An attribute's value as text, as Mesos prints it: `1.5`, `[1-2, 4-4]`, `{a, b}`, `text`.
-pub fn attribute_text(attribute: &Attribute) -> String {
+pub(crate) fn attribute_text(attribute: &Attribute) -> String {
     match value::Type::try_from(attribute.r#type) {
         Ok(value::Type::Scalar) => attribute.scalar.as_ref().map(|scalar| scalar.value.to_string()),
         Ok(value::Type::Text) => attribute.text.as_ref().map(|text| text.value.clone()),

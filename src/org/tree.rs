@@ -216,7 +216,7 @@ impl Tree {
     }
 
     /// The document with `edits`, by the number of the element; every other byte is as it was read.
-    pub fn apply_edits(&self, edits: &BTreeMap<usize, Edit>) -> Vec<u8> {
+    pub(crate) fn apply_edits(&self, edits: &BTreeMap<usize, Edit>) -> Vec<u8> {
         let mut out = Vec::with_capacity(self.text.len());
         // What is still to be written after elements that are open, by where they end: the innermost last.
         let mut open: Vec<(usize, &[u8])> = Vec::new();

@@ -67,7 +67,7 @@ impl MaintenanceWindow {
     /// Whether it begins before a block ends that is started `now`, and is not over.
     ///
     /// `max_runtime` is the longest such a block runs; without one it is taken to last an hour.
-    pub fn starts_before(&self, max_runtime: Option<Duration>, now: Timestamp) -> bool {
+    pub(crate) fn starts_before(&self, max_runtime: Option<Duration>, now: Timestamp) -> bool {
         let end = now.saturating_add(max_runtime.unwrap_or(DEFAULT_RUNTIME)).unwrap_or(Timestamp::MAX);
         self.from < end && self.until.is_none_or(|until| now < until)
     }

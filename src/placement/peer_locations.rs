@@ -58,7 +58,7 @@ impl PeerLocations {
     }
 
     /// The peers of tasks with this request.
-    pub fn peers(&self, request: &ResourceRequest) -> Vec<Peer> {
+    pub(crate) fn peers(&self, request: &ResourceRequest) -> Vec<Peer> {
         let peer = |agent: &String| self.agents.get(agent).cloned().map_or(Peer::Unknown, Peer::Known);
         let tasks = group(request).and_then(|group| self.groups.get(&group));
         tasks.into_iter().flat_map(HashMap::values).map(peer).collect()

@@ -90,7 +90,7 @@ impl Backoff {
     }
 
     /// How long a launch must have run for its end not to count as early.
-    pub fn reset_after(&self) -> Duration {
+    pub(crate) fn reset_after(&self) -> Duration {
         self.max
     }
 }

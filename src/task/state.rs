@@ -145,11 +145,6 @@ impl Condition {
         Self::Gone,
         Self::Lost,
     ];
-
-    /// The launch occupies an agent.
-    pub fn is_alive(self) -> bool {
-        matches!(self, Self::Starting | Self::Running | Self::Killing)
-    }
 }
 
 /// What has been of a task so far.
