@@ -5,6 +5,7 @@ use std::fs;
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::OnceLock;
 
 /// A feature of the kernel, or of a daemon, that a test needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,7 +33,9 @@ impl Feature {
     ///
     /// The feature is tried without Borges, so a fault of Borges does not make it absent.
     pub fn is_absent(self) -> bool {
-        let tried = match self {
+        // One probe a process, because two at the same time would use the same names.
+        static PROBES: [OnceLock<Result<(), String>>; 3] = [const { OnceLock::new() }; 3];
+        let probe = PROBES[self as usize].get_or_init(|| match self {
             Self::MemoryLimits => limit_memory(),
             Self::Mounts => run("unshare", &["--mount", "sh", "-c", "mount -t tmpfs none /mnt"]),
             Self::NetworkNamespaces => {
@@ -41,9 +44,9 @@ impl Feature {
                     .and_then(|()| run("ip", &["netns", "add", &name]))
                     .and_then(|()| run("ip", &["netns", "delete", &name]))
             }
-        };
-        tried.is_err_and(|reason| {
-            say_untested(&self.to_string(), &reason);
+        });
+        probe.as_ref().is_err_and(|reason| {
+            say_untested(&self.to_string(), reason);
             true
         })
     }

@@ -68,6 +68,7 @@ pub(super) struct TruncatedFrame {
     /// The offset of the missing output in the stream, bytes.
     pub(super) offset: u64,
     /// The length of the missing output, bytes.
+    #[serde(rename = "gone")]
     pub(super) truncated: u64,
 }
 
