@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::process::ExitStatus;
 use std::rc::{Rc, Weak};
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use std::thread::JoinHandle;
 
@@ -15,6 +16,7 @@ use futures_util::future::{FutureExt, LocalBoxFuture};
 use futures_util::stream::{StreamExt, poll_fn};
 use prost::Message;
 use tokio::net::UnixStream;
+use tokio::time::Instant;
 
 use super::options::AgentOptions;
 use super::spawn_agent::{Started, connect_or_spawn};
@@ -25,6 +27,10 @@ use borges_mesos::recordio::{self, Decoder};
 
 /// The name of the embedded cluster in messages, instead of a master's address.
 const MASTER_NAME: &str = "local";
+
+/// How long an agent of another protocol is left alone. A connection restarts its idle timer of one minute, so more
+/// frequent attempts would keep it from ever ending.
+const OTHER_AGENT_INTERVAL: Duration = Duration::from_secs(70);
 
 /// The embedded cluster of one directory; each subscription starts its agent if there is none.
 ///
@@ -38,6 +44,8 @@ pub struct Client {
     writer: Rc<RefCell<Weak<CallWriter>>>,
     /// The exit of the agent that this client has started.
     agent_exit: AgentExit,
+    /// When an agent of another protocol was last met, and the error.
+    other_agent: Rc<RefCell<Option<(Instant, String)>>>,
 }
 
 /// The writing half of a connection.
@@ -51,7 +59,13 @@ struct CallWriter {
 impl Client {
     /// A client of the agent in `options.directory`, which `exe agent …` starts if need be.
     pub fn new(options: AgentOptions, exe: PathBuf) -> Self {
-        Self { options, exe, writer: Rc::default(), agent_exit: AgentExit::default() }
+        Self {
+            options,
+            exe,
+            writer: Rc::default(),
+            agent_exit: AgentExit::default(),
+            other_agent: Rc::default(),
+        }
     }
 }
 
@@ -84,9 +98,19 @@ impl Master for Client {
         self.writer = Rc::default();
         let (options, exe, current_writer) = (self.options.clone(), self.exe.clone(), self.writer.clone());
         let agent_exit = self.agent_exit.0.clone();
+        let other_agent = self.other_agent.clone();
         async move {
-            let Started { stream, end } = connect_or_spawn(&options, &exe)
-                .map_err(|error| unreachable_agent(io::Error::other(error)))?;
+            if let Some((met, error)) = &*other_agent.borrow()
+                && met.elapsed() < OTHER_AGENT_INTERVAL
+            {
+                return Err(unreachable_agent(io::Error::other(error.clone())));
+            }
+            let Started { stream, end } = connect_or_spawn(&options, &exe).map_err(|error| {
+                if error.is_other_protocol() {
+                    *other_agent.borrow_mut() = Some((Instant::now(), error.to_string()));
+                }
+                unreachable_agent(io::Error::other(error))
+            })?;
             if end.is_some() {
                 *agent_exit.borrow_mut() = end;
             }
@@ -205,4 +229,33 @@ impl AgentStream {
 
 fn unreachable_agent(source: io::Error) -> MasterError {
     MasterError::Unreachable { master: MASTER_NAME.to_owned(), source }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::net::UnixListener;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn agent_of_another_protocol_is_left_alone() {
+        let directory = tempfile::tempdir().unwrap();
+        let agent = directory.path().join("agent");
+        fs::create_dir(&agent).unwrap();
+        fs::write(agent.join("protocol"), "9\n").unwrap();
+        let listener = UnixListener::bind(agent.join("socket")).unwrap();
+        listener.set_nonblocking(true).unwrap();
+        let options = AgentOptions::new(directory.path().to_owned());
+        let mut client = Client::new(options, PathBuf::from("/bin/false"));
+        let mut subscribe = async || match client.subscribe(Call::default()).await {
+            Err(error) => error.to_string(),
+            Ok(_) => panic!("subscribed"),
+        };
+        let error = subscribe().await;
+        assert!(error.contains("speaks protocol 9"), "{error}");
+        listener.accept().unwrap();
+        assert_eq!(subscribe().await, error);
+        assert_eq!(listener.accept().unwrap_err().kind(), ErrorKind::WouldBlock, "it connects once");
+    }
 }

@@ -2,8 +2,8 @@
 //!
 //! An agent outlives the server that started it, so a newer server may meet an older agent. The starter of an agent
 //! writes the version into a file beside the socket, and passes it to the agent, which refuses a version that it does
-//! not speak. A client reads the file before it connects: an agent without clients and blocks ends by itself, and the
-//! next client starts a new one.
+//! not speak. A client reads the file before its first call. It leaves an agent of another version alone: an agent without
+//! clients and blocks ends by itself, and the next client starts a new one.
 
 use std::fs;
 use std::io::{self, ErrorKind};

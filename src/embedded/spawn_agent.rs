@@ -24,6 +24,13 @@ pub struct StartError {
     source: io::Error,
 }
 
+impl StartError {
+    /// Whether an agent runs that speaks another protocol.
+    pub(crate) fn is_other_protocol(&self) -> bool {
+        self.source.kind() == ErrorKind::Unsupported
+    }
+}
+
 /// A connection to an agent.
 #[derive(Debug)]
 pub struct Started {
