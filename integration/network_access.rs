@@ -47,7 +47,7 @@ fn other_machine_needs_the_token() {
         let (status, text) = from_there(arguments, route);
         assert!(status == 401 && text.contains("token"), "{route}: {status} {text}");
     }
-    // Who says that somebody else asks is not the machine itself either.
+    // A forwarded request does not count as one from the machine itself.
     assert_eq!(server.curl(&["-H", "X-Forwarded-For: 192.168.0.9"], "/org").0, 401);
     assert_eq!(server.curl(&[], "/org").1.lines().count(), 1, "nothing else was launched");
 

@@ -184,7 +184,7 @@ fn number(server: &TestServer, name: &str) -> Option<f64> {
 #[test]
 #[ignore = "needs Mesos"]
 fn cluster_errors_are_shown() {
-    // Nobody is there.
+    // No master listens on this port.
     let address = format!("127.0.0.1:{}", free_port());
     let server = server_on(&address);
     wait_for_error(&server, &format!("`{address}` cannot be reached"));

@@ -89,7 +89,7 @@ impl TestServer {
                     let _nobody_waits = announce.send(address);
                 }
                 let mut kept = kept.lock().unwrap();
-                // Only tests of which the log is short read it.
+                // Only tests with a short log read it.
                 if kept.len() < 1 << 20 {
                     kept.push_str(&line);
                     kept.push('\n');

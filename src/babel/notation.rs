@@ -109,7 +109,7 @@ pub(super) fn list(value: &Value) -> String {
 }
 
 /// Writes an item; `true` where the list ends with it. Emacs writes the list down and reads it again before it writes it
-/// into the document: blank lines at an item's ends are nobody's then, and two of them end the list.
+/// into the document: blank lines at the ends of an item are then lost, and two of them end the list.
 fn item_text(item: &str, text: &mut String) -> bool {
     let mut lines: Vec<&str> = item.split('\n').collect();
     let end = (1..lines.len().saturating_sub(1)).find(|&n| is_blank(lines[n]) && is_blank(lines[n + 1]));

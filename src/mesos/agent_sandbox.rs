@@ -271,7 +271,7 @@ impl State {
     }
 
     async fn try_copy(&self, location: &SandboxLocation) -> io::Result<()> {
-        // Held for one try: an agent that is away for hours keeps nobody else waiting.
+        // Held for one try: an agent that is unreachable for hours delays no other copy.
         let _permit = self.copy_permits.acquire().await.map_err(io::Error::other)?;
         // Most blocks write nothing, or one of these: one question tells what is worth others.
         let files = match self.list(location, "block").await {

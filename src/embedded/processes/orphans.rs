@@ -65,7 +65,7 @@ pub(super) fn find(paths: &Paths, groups: Option<&CgroupRoot>) -> (Vec<Orphan>, 
             } else if is_container && shim_state::needs_shim(&executor) {
                 orphans.push(Orphan { row, handle: OrphanHandle::Container, has_started });
             } else if let Some(groups) = groups.filter(|_| row.limits.memory.is_some()) {
-                // Nobody removed the group when the block ended.
+                // The group is still there, because no agent ran when the block ended.
                 let _ = groups.for_launch(&row.launch).remove();
             }
         }

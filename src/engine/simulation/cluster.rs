@@ -64,7 +64,7 @@ enum Reachability {
     Unreachable {
         reported: bool,
     },
-    /// The agent is gone. The operator has reported this or not.
+    /// The agent is removed for good. The operator has reported this or not.
     Gone {
         reported: bool,
     },
